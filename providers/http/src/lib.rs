@@ -1,0 +1,168 @@
+//! The one egress client: every byte that leaves the house for another server goes through here.
+//!
+//! Built on hyper directly, because it stands in the path of every token. Invariants: TCP_NODELAY on
+//! every socket, a time limit on connecting and on silence, a size limit on what is collected, no proxy
+//! from the environment, no redirects followed. TLS is set up at the first https call, not at start.
+
+mod answer;
+mod connect;
+
+use std::{path::PathBuf, sync::OnceLock, time::Duration};
+
+use bytes::Bytes;
+use frontdesk_api::{Cx, Error, Kind, Result};
+use http::{HeaderMap, Method, Uri};
+use http_body_util::Full;
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::{Client as Pool, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+
+pub use answer::{Answer, Body};
+use connect::UnixConnector;
+
+/// Time limits of one client.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// For the connection to stand, TLS not counted.
+    pub connect: Duration,
+    /// From sending the request to the answer's head: the model's thinking time when it does not stream.
+    pub head: Duration,
+    /// Longest silence inside an answer's body.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), head: Duration::from_secs(600), idle: Duration::from_secs(120) }
+    }
+}
+
+/// Sends requests; keeps connections open between them. Cheap to clone is not needed: share it in an `Arc`.
+pub struct Client {
+    plain: Pool<HttpConnector, Full<Bytes>>,
+    tls: OnceLock<Pool<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+    unix: Option<Pool<UnixConnector, Full<Bytes>>>,
+    limits: Limits,
+}
+
+impl Client {
+    /// A client for the addresses an operator wrote into the configuration; those may be private ones.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { plain: pool().build(tcp(limits.connect)), tls: OnceLock::new(), unix: None, limits }
+    }
+
+    /// A client that speaks HTTP over one Unix socket, whatever host the URL names.
+    #[must_use]
+    pub fn over_unix(socket: PathBuf, limits: Limits) -> Self {
+        let unix = pool().build(UnixConnector::new(socket));
+        Self { unix: Some(unix), ..Self::new(limits) }
+    }
+
+    /// Sends one request and waits for the answer's head.
+    ///
+    /// # Errors
+    /// `Upstream` when the server cannot be reached or does not speak HTTP, `Timeout` after `Limits::head`
+    /// (or the deadline of `cx`), `Cancelled` when `cx` is.
+    pub async fn send(&self, cx: &Cx, method: Method, uri: &Uri, headers: HeaderMap, body: Bytes) -> Result<Answer> {
+        let mut request = http::Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = headers;
+        let sent = async {
+            if let Some(unix) = &self.unix {
+                return unix.request(request).await;
+            }
+            if uri.scheme_str() == Some("https") {
+                return self
+                    .tls
+                    .get_or_init(|| pool().build(connect::tls(tcp(self.limits.connect))))
+                    .request(request)
+                    .await;
+            }
+            self.plain.request(request).await
+        };
+        let limit = cx.deadline.map_or(self.limits.head, |at| {
+            at.saturating_duration_since(std::time::Instant::now()).min(self.limits.head)
+        });
+        let answer = tokio::select! {
+            biased;
+            () = cx.cancel.cancelled() => return Err(Error::cancelled()),
+            answer = tokio::time::timeout(limit, sent) => answer,
+        };
+        match answer {
+            Ok(Ok(response)) => Ok(Answer::new(response, cx.cancel.clone(), self.limits.idle)),
+            Ok(Err(e)) => Err(unreachable(uri, e)),
+            Err(_) => {
+                let seconds = limit.as_secs();
+                Err(Error::new(Kind::Timeout, format!("{} gave no answer within {seconds} s", place(uri))))
+            }
+        }
+    }
+}
+
+fn pool() -> hyper_util::client::legacy::Builder {
+    let mut builder = Pool::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(90));
+    builder
+}
+
+fn tcp(connect: Duration) -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(connect));
+    connector.set_keepalive(Some(Duration::from_secs(60)));
+    connector.enforce_http(false);
+    connector
+}
+
+/// Scheme, host and port: what an error may show of an address (paths and queries can hold secrets).
+fn place(uri: &Uri) -> String {
+    let authority = uri.authority().map_or("", |a| a.as_str().rsplit('@').next().unwrap_or_default());
+    format!("{}://{authority}", uri.scheme_str().unwrap_or("http"))
+}
+
+fn unreachable(uri: &Uri, e: hyper_util::client::legacy::Error) -> Error {
+    let what = if e.is_connect() { "cannot connect to" } else { "no answer from" };
+    let cause = root_cause(&e);
+    Error::upstream(format!("{what} {}: {cause}", place(uri))).with_code("unreachable").with_source(e)
+}
+
+/// The innermost cause, which is the one people understand (`connection refused`).
+fn root_cause(e: &dyn std::error::Error) -> String {
+    let mut cause = e;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_closed_port_is_named_without_path_or_password() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address");
+        let uri: Uri = format!("http://user:secret@{free}/key=1").parse().expect("a uri");
+        let sent = Client::new(Limits::default())
+            .send(&Cx::internal("t", "r"), Method::GET, &uri, HeaderMap::new(), Bytes::new())
+            .await;
+        let error = sent.err().expect("nobody listens");
+        assert_eq!(error.kind, Kind::Upstream);
+        assert!(error.message.contains(&free.to_string()) && error.message.contains("refused"), "{}", error.message);
+        assert!(!error.message.contains("secret") && !error.message.contains("key=1"), "{}", error.message);
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_request_ends_at_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let uri: Uri = format!("http://{}/", listener.local_addr().expect("address")).parse().expect("a uri");
+        let cx = Cx::internal("t", "r");
+        cx.cancel.cancel();
+        let sent = Client::new(Limits::default()).send(&cx, Method::GET, &uri, HeaderMap::new(), Bytes::new()).await;
+        assert_eq!(sent.err().expect("cancelled").kind, Kind::Cancelled);
+    }
+}

@@ -1,0 +1,237 @@
+//! What `frontdesk engine` can be told, and what of it makes no sense.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+
+/// Options of `frontdesk engine`.
+#[derive(Debug, Clone, Args)]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["socket", "listen"])))]
+pub struct EngineArgs {
+    /// A model to load: `ID=PATH`, or a JSON object with `id`, `path` and optionally `dtype`, `chat_template`,
+    /// `max_tokens` and `isq`. PATH is a model folder or a .gguf file. Can be given several times.
+    #[arg(long = "model", required = true, value_name = "ID=PATH", value_parser = ModelSpec::parse)]
+    pub models: Vec<ModelSpec>,
+
+    /// Listen on this Unix socket (made with mode 0600).
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Listen on this TCP address; needs a key.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// The key that clients must send as a bearer token; better given in the environment than here.
+    #[arg(long, env = "FRONTDESK_ENGINE_KEY", hide = true, hide_env_values = true)]
+    pub key: Option<String>,
+
+    /// File with the key that clients must send as a bearer token.
+    #[arg(long, value_name = "PATH", conflicts_with = "key")]
+    pub key_file: Option<PathBuf>,
+
+    /// Where the models run: `cpu`, `cuda`, `cuda:N`, `metal`.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+
+    /// Requests a model works on at once; 1 on the CPU, 8 elsewhere unless given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub max_running: Option<u32>,
+
+    /// Requests a model lets wait; more are refused with 429.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub max_queue: usize,
+
+    /// Tokens of prompt and answer together; never more than the model was made for.
+    #[arg(long, value_name = "TOKENS")]
+    pub max_model_len: Option<usize>,
+
+    /// Answers kept as prefixes for later prompts; 0 keeps none.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub prefix_cache: usize,
+
+    /// End the process when the engine gives no sign of life for this long while it works.
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    pub watchdog_s: Duration,
+
+    /// How long running answers may take to end after SIGTERM.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub drain_s: Duration,
+
+    /// End when standard input is closed: the parent is gone.
+    #[arg(long)]
+    pub watch_stdin: bool,
+}
+
+/// One model to load.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// The name clients ask for.
+    pub id: String,
+    /// A model folder (config.json, tokenizer.json, *.safetensors) or a .gguf file.
+    pub path: PathBuf,
+    /// Number format of the weights: `auto`, `f32`, `f16`, `bf16`; f32 on the CPU unless given.
+    pub dtype: Option<String>,
+    /// A Jinja file that replaces the model's own chat template.
+    pub chat_template: Option<PathBuf>,
+    /// Most tokens of an answer when the client does not say; else what the context leaves.
+    pub max_tokens: Option<usize>,
+    /// Quantise while loading: `Q4K`, `Q8_0`, or bits such as `4`.
+    pub isq: Option<String>,
+}
+
+impl ModelSpec {
+    /// Reads `ID=PATH` or a JSON object.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn parse(written: &str) -> Result<Self, String> {
+        let spec = if written.trim_start().starts_with('{') {
+            serde_json::from_str::<Self>(written).map_err(|cause| cause.to_string())?
+        } else {
+            let Some((id, path)) = written.split_once('=') else {
+                return Err("expected ID=PATH or a JSON object".into());
+            };
+            let (id, path) = (id.to_owned(), PathBuf::from(path));
+            Self { id, path, dtype: None, chat_template: None, max_tokens: None, isq: None }
+        };
+        if spec.id.is_empty() || spec.path.as_os_str().is_empty() {
+            return Err("a model needs an id and a path".into());
+        }
+        Ok(spec)
+    }
+}
+
+/// Where models run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Cpu,
+    Cuda(usize),
+    Metal,
+}
+
+impl EngineArgs {
+    /// The device by name.
+    ///
+    /// # Errors
+    /// Names the word that is no device.
+    pub(crate) fn place(&self) -> Result<Place, String> {
+        match self.device.split_once(':') {
+            None if self.device == "cpu" => Ok(Place::Cpu),
+            None if self.device == "cuda" => Ok(Place::Cuda(0)),
+            None if self.device == "metal" => Ok(Place::Metal),
+            Some(("cuda", number)) => {
+                number.parse().map(Place::Cuda).map_err(|_| format!("'{number}' is no device number"))
+            }
+            _ => Err(format!("unknown device '{}'; known are cpu, cuda, cuda:N, metal", self.device)),
+        }
+    }
+
+    /// Requests a model works on at once.
+    ///
+    /// # Errors
+    /// On the CPU more than one is refused: the engine mixes up answers of equal length there.
+    pub(crate) fn running(&self) -> Result<usize, String> {
+        match (self.place()?, self.max_running) {
+            (Place::Cpu, Some(more)) if more > 1 => Err(format!(
+                "--max-running {more}: on the CPU this engine answers one request at a time, \
+                 because answers worked on together would mix"
+            )),
+            (Place::Cpu, _) => Ok(1),
+            (_, given) => Ok(given.unwrap_or(8) as usize),
+        }
+    }
+
+    /// The key clients must send; none on a socket means the file mode is the guard.
+    ///
+    /// # Errors
+    /// The key file cannot be read, is empty, or a TCP address is given without a key.
+    pub(crate) fn required_key(&self) -> Result<Option<String>, String> {
+        let key = match (&self.key_file, &self.key) {
+            (Some(path), _) => {
+                let written =
+                    std::fs::read_to_string(path).map_err(|cause| format!("key file {}: {cause}", path.display()))?;
+                Some(written.trim().to_owned())
+            }
+            (None, key) => key.clone(),
+        };
+        match key {
+            Some(key) if key.is_empty() => Err("the engine key is empty".into()),
+            None if self.listen.is_some() => Err("--listen needs a key: set FRONTDESK_ENGINE_KEY or --key-file".into()),
+            key => Ok(key),
+        }
+    }
+
+    /// # Errors
+    /// Names an id that is given twice.
+    pub(crate) fn check_ids(&self) -> Result<(), String> {
+        for (index, model) in self.models.iter().enumerate() {
+            if self.models[..index].iter().any(|earlier| earlier.id == model.id) {
+                return Err(format!("model '{}' is given twice", model.id));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seconds(written: &str) -> Result<Duration, String> {
+    let seconds: f64 = written.parse().map_err(|_| "expected seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected more than 0 seconds".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        engine: EngineArgs,
+    }
+
+    fn parse(line: &str) -> Result<EngineArgs, clap::Error> {
+        Line::try_parse_from(["engine"].into_iter().chain(line.split(' '))).map(|line| line.engine)
+    }
+
+    #[test]
+    fn a_model_is_id_and_path_or_json() {
+        let plain = ModelSpec::parse("a=/m/x=y").unwrap();
+        assert_eq!((plain.id.as_str(), plain.path.to_str()), ("a", Some("/m/x=y")));
+        let json = ModelSpec::parse(r#"{"id":"a","path":"/m","isq":"Q4K"}"#).unwrap();
+        assert_eq!(json.isq.as_deref(), Some("Q4K"));
+        assert!(ModelSpec::parse(r#"{"id":"a","path":"/m","size":1}"#).unwrap_err().contains("size"));
+        assert!(ModelSpec::parse("/m").is_err());
+    }
+
+    #[test]
+    fn more_than_one_at_a_time_is_refused_on_the_cpu_only() {
+        let cpu = parse("--model a=/m --socket /s --max-running 2").unwrap();
+        assert!(cpu.running().unwrap_err().contains("mix"));
+        let gpu = parse("--model a=/m --socket /s --device cuda:1 --max-running 2").unwrap();
+        assert_eq!((gpu.place(), gpu.running()), (Ok(Place::Cuda(1)), Ok(2)));
+        assert!(parse("--model a=/m --socket /s --device tpu").unwrap().place().is_err());
+    }
+
+    #[test]
+    fn tcp_needs_a_key_and_somewhere_to_listen_is_needed() {
+        assert!(parse("--model a=/m").is_err());
+        assert!(parse("--model a=/m --socket /s --listen 127.0.0.1:0").is_err());
+        let open = parse("--model a=/m --listen 127.0.0.1:0").unwrap();
+        assert!(open.required_key().unwrap_err().contains("FRONTDESK_ENGINE_KEY"));
+        let keyed = parse("--model a=/m --listen 127.0.0.1:0 --key k").unwrap();
+        assert_eq!(keyed.required_key(), Ok(Some("k".into())));
+    }
+
+    #[test]
+    fn the_same_id_twice_is_refused() {
+        let twice = parse("--model a=/m --model a=/n --socket /s").unwrap();
+        assert_eq!(twice.check_ids(), Err("model 'a' is given twice".into()));
+    }
+}

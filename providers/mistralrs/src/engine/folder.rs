@@ -1,0 +1,232 @@
+//! A model folder in Hugging Face layout, looked through before the engine loads it.
+//!
+//! The engine would ask a model hub for whatever is missing; so nothing is handed to it before every file it needs is
+//! known to be here and whole. Invariant: after `Folder::open` succeeded, loading touches local files only.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// A model folder that has everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+    /// The chat template as written (Jinja).
+    pub(crate) template: String,
+    /// Positions the model was made for, where config.json says so.
+    pub(crate) positions: Option<usize>,
+    /// A plain language model; false for models that also read images or sound.
+    pub(crate) text_only: bool,
+}
+
+impl Folder {
+    /// Looks through the folder.
+    ///
+    /// # Errors
+    /// One sentence naming the file that is missing, broken or cut short.
+    pub(crate) fn open(path: &Path, template_file: Option<&Path>) -> Result<Self, String> {
+        let config = json(&path.join("config.json"))?;
+        json(&path.join("tokenizer.json"))?;
+        let tokenizer_config = json(&path.join("tokenizer_config.json"))?;
+        let generation = path.join("generation_config.json");
+        if generation.exists() {
+            json(&generation)?;
+        }
+        let Some(architecture) = config["architectures"][0].as_str() else {
+            return Err(format!("{} has no 'architectures'", path.join("config.json").display()));
+        };
+        check_weights(path)?;
+        let template = match template_file {
+            Some(file) => text(file)?,
+            None => template_in(path, &tokenizer_config)?,
+        };
+        check_template(&template)?;
+        let positions =
+            config.get("max_position_embeddings").or_else(|| config["text_config"].get("max_position_embeddings"));
+        let positions = positions.and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        let text_only = architecture.ends_with("ForCausalLM");
+        Ok(Self { path: path.to_owned(), template, positions, text_only })
+    }
+}
+
+/// Refuses templates whose format makes the engine fetch files.
+pub(crate) fn check_template(template: &str) -> Result<(), String> {
+    // The engine reads this format with a vocabulary that it downloads on first use.
+    if template.contains("<|channel|>") && template.contains("<|start|>") {
+        return Err("models with the harmony chat format need a vocabulary that is fetched from the network; \
+                    this engine stays offline"
+            .into());
+    }
+    Ok(())
+}
+
+fn template_in(path: &Path, tokenizer_config: &Value) -> Result<String, String> {
+    let beside = path.join("chat_template.jinja");
+    if beside.exists() {
+        return text(&beside);
+    }
+    if let Ok(listed) = json(&path.join("chat_template.json"))
+        && let Some(template) = listed["chat_template"].as_str()
+    {
+        return Ok(template.to_owned());
+    }
+    match &tokenizer_config["chat_template"] {
+        Value::String(template) => Ok(template.clone()),
+        // Several named templates: all of them count for what the model writes.
+        Value::Array(named) => {
+            Ok(named.iter().filter_map(|one| one["template"].as_str()).collect::<Vec<_>>().join("\n"))
+        }
+        _ => Err(format!(
+            "{} has no chat template: neither chat_template.jinja nor 'chat_template' in tokenizer_config.json",
+            path.display()
+        )),
+    }
+}
+
+fn check_weights(path: &Path) -> Result<(), String> {
+    let index = path.join("model.safetensors.index.json");
+    if index.exists() {
+        let map = json(&index)?;
+        let Some(weights) = map["weight_map"].as_object() else {
+            return Err(format!("{} has no 'weight_map'", index.display()));
+        };
+        let shards: BTreeSet<&str> = weights.values().filter_map(Value::as_str).collect();
+        return shards.iter().try_for_each(|shard| check_safetensors(&path.join(shard)));
+    }
+    let mut found = false;
+    let entries = std::fs::read_dir(path).map_err(|cause| says(path, &cause))?;
+    for entry in entries {
+        let file = entry.map_err(|cause| says(path, &cause))?.path();
+        if file.extension().is_some_and(|extension| extension == "safetensors") {
+            check_safetensors(&file)?;
+            found = true;
+        }
+    }
+    if found { Ok(()) } else { Err(format!("{} has no *.safetensors file", path.display())) }
+}
+
+/// Compares the length that a safetensors header promises with the length of the file.
+fn check_safetensors(path: &Path) -> Result<(), String> {
+    let broken = |what: &str| format!("{} is not a safetensors file: {what}", path.display());
+    let mut file = File::open(path).map_err(|cause| says(path, &cause))?;
+    let length = file.metadata().map_err(|cause| says(path, &cause))?.len();
+    let mut size = [0_u8; 8];
+    file.read_exact(&mut size).map_err(|_| broken("it is shorter than its header"))?;
+    let header_length = u64::from_le_bytes(size);
+    // The format's own bound on its header.
+    if header_length > 100_000_000 {
+        return Err(broken("its header is too long"));
+    }
+    let mut header = Vec::new();
+    file.take(header_length).read_to_end(&mut header).map_err(|cause| says(path, &cause))?;
+    let header: Value = serde_json::from_slice(&header).map_err(|_| broken("its header is not JSON"))?;
+    let ends = header
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, tensor)| tensor["data_offsets"].get(1).and_then(Value::as_u64));
+    let promised = 8 + header_length + ends.max().unwrap_or(0);
+    if length < promised {
+        return Err(format!("{} is incomplete: {length} of {promised} bytes", path.display()));
+    }
+    Ok(())
+}
+
+fn json(path: &Path) -> Result<Value, String> {
+    let file = std::fs::read(path).map_err(|cause| says(path, &cause))?;
+    serde_json::from_slice(&file).map_err(|cause| format!("{} is not JSON: {cause}", path.display()))
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|cause| says(path, &cause))
+}
+
+/// A file error in one sentence.
+pub(crate) fn says(path: &Path, cause: &std::io::Error) -> String {
+    match cause.kind() {
+        std::io::ErrorKind::NotFound => format!("{} is missing", path.display()),
+        _ => format!("{} cannot be read: {cause}", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A folder that passes, to be damaged by each test.
+    fn whole() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, value: Value| {
+            std::fs::write(folder.path().join(name), value.to_string()).unwrap();
+        };
+        write("config.json", json!({"architectures": ["X"], "max_position_embeddings": 64}));
+        write("tokenizer.json", json!({}));
+        write("tokenizer_config.json", json!({"chat_template": "{{ messages }}"}));
+        let header = json!({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).to_string();
+        let mut weights = (header.len() as u64).to_le_bytes().to_vec();
+        weights.extend_from_slice(header.as_bytes());
+        weights.extend_from_slice(&[0; 8]);
+        std::fs::write(folder.path().join("model.safetensors"), weights).unwrap();
+        folder
+    }
+
+    fn refusal(folder: &tempfile::TempDir) -> String {
+        Folder::open(folder.path(), None).unwrap_err()
+    }
+
+    #[test]
+    fn a_whole_folder_passes_and_tells_its_positions() {
+        let folder = whole();
+        let open = Folder::open(folder.path(), None).unwrap();
+        assert_eq!((open.positions, open.template.as_str()), (Some(64), "{{ messages }}"));
+    }
+
+    #[test]
+    fn each_missing_file_is_named() {
+        for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+            let folder = whole();
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+            let message = refusal(&folder);
+            assert!(message.ends_with(&format!("{name} is missing")), "{message}");
+        }
+        let folder = whole();
+        std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+        assert!(refusal(&folder).ends_with("has no *.safetensors file"));
+    }
+
+    #[test]
+    fn weights_cut_short_are_refused_with_both_lengths() {
+        let folder = whole();
+        let path = folder.path().join("model.safetensors");
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        let expected = format!("is incomplete: {} of {} bytes", bytes.len() - 1, bytes.len());
+        assert!(refusal(&folder).ends_with(&expected), "{}", refusal(&folder));
+        std::fs::write(&path, &bytes[..20]).unwrap();
+        assert!(refusal(&folder).contains("header is not JSON"));
+    }
+
+    #[test]
+    fn a_missing_shard_is_named() {
+        let folder = whole();
+        let index = json!({"weight_map": {"w": "model.safetensors", "v": "model-2.safetensors"}});
+        let path = folder.path().join("model.safetensors.index.json");
+        std::fs::write(path, index.to_string()).unwrap();
+        assert!(refusal(&folder).ends_with("model-2.safetensors is missing"));
+    }
+
+    #[test]
+    fn no_template_and_a_template_that_needs_the_network_are_refused() {
+        let folder = whole();
+        let path = folder.path().join("tokenizer_config.json");
+        std::fs::write(&path, "{}").unwrap();
+        assert!(refusal(&folder).contains("no chat template"));
+        let jinja = folder.path().join("chat_template.jinja");
+        std::fs::write(jinja, "<|start|>assistant<|channel|>final").unwrap();
+        assert!(refusal(&folder).contains("stays offline"));
+    }
+}

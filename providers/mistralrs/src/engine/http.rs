@@ -1,0 +1,204 @@
+//! The routes of the worker: OpenAI chat completions and models, health, metrics.
+//!
+//! A request is read, planned, seated and handed to a task of its own (`generation`); the handler only listens. Invariant:
+//! the status of an answer is decided by its first event, so a refusal is never a broken stream.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+use tokio::sync::mpsc;
+
+use super::calls::random_hex;
+use super::generation::{self, Event};
+use super::metrics;
+use super::model::LoadedModel;
+use super::plan::Plan;
+use super::problem::Problem;
+use super::reply::{Collected, Head, Streamed};
+use super::request::ChatBody;
+
+/// Largest body that is read; a prompt of a million tokens fits.
+const BODY_LIMIT: usize = 16 * 1024 * 1024;
+
+/// What all routes share.
+pub(crate) struct Worker {
+    pub(crate) models: Vec<Arc<LoadedModel>>,
+    /// The bearer token clients must send; none where the socket's file mode is the guard.
+    pub(crate) key: Option<String>,
+    /// Unix seconds of the start.
+    pub(crate) started: u64,
+}
+
+/// The routes.
+pub(crate) fn router(worker: Arc<Worker>) -> Router {
+    let guarded = Router::new()
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/models", get(models))
+        .route("/metrics", get(numbers))
+        .layer(middleware::from_fn_with_state(Arc::clone(&worker), guard));
+    Router::new()
+        .merge(guarded)
+        .route("/health", get(health))
+        .fallback(nowhere)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(worker)
+}
+
+/// Unix seconds.
+#[expect(clippy::disallowed_methods, reason = "the worker is a process of its own and shows this as `created` only")]
+pub(crate) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+async fn guard(State(worker): State<Arc<Worker>>, request: Request, next: Next) -> Response {
+    if let Some(key) = &worker.key {
+        let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+        let sent = sent.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
+        if !bool::from(sent.ct_eq(key.as_bytes())) {
+            return Problem::unauthenticated().into_response();
+        }
+    }
+    next.run(request).await
+}
+
+async fn chat(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
+    let arrival = Instant::now();
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_LIMIT),
+        _ => Problem::malformed("the request body could not be read"),
+    })?;
+    let body = ChatBody::read(&body)?;
+    let model = worker.model(&body.model)?;
+    if !model.alive.load(Relaxed) {
+        return Err(Problem::unavailable("the engine is coming back after a failure"));
+    }
+    let plan = Plan::new(&body, &model)?;
+    let seat = match model.admission.enter(model.counters.seat.mean()).await {
+        Ok(seat) => seat,
+        Err(full) => {
+            model.counters.refused.fetch_add(1, Relaxed);
+            return Err(full);
+        }
+    };
+    let head = Head { id: format!("chatcmpl-{}", random_hex()), model: model.id.clone(), created: unix_seconds() };
+    let (out, events) = mpsc::unbounded_channel();
+    tokio::spawn(generation::answer(model, plan, seat, arrival, out));
+    if body.streams() { stream(head, body.wants_usage(), events).await } else { whole(&head, events).await }
+}
+
+async fn whole(head: &Head, mut events: mpsc::UnboundedReceiver<Event>) -> Result<Response, Problem> {
+    let mut collected = Collected::default();
+    while let Some(event) = events.recv().await {
+        if let Some(end) = collected.take(head, event) {
+            return end.map(|document| Json(document).into_response());
+        }
+    }
+    Err(broken_off())
+}
+
+async fn stream(
+    head: Head,
+    include_usage: bool,
+    mut events: mpsc::UnboundedReceiver<Event>,
+) -> Result<Response, Problem> {
+    let first = match events.recv().await {
+        None => return Err(broken_off()),
+        Some(Event::Failed(problem)) => return Err(problem),
+        Some(event) => event,
+    };
+    let streamed = Streamed::new(head, include_usage);
+    let frames = futures::stream::unfold(Some((streamed, events, Some(first))), |state| async {
+        let (mut streamed, mut events, first) = state?;
+        let event = match first {
+            Some(event) => event,
+            None => events.recv().await.unwrap_or_else(|| Event::Failed(broken_off())),
+        };
+        let (frame, over) = streamed.frame(event);
+        Some((Ok::<_, Infallible>(frame), (!over).then_some((streamed, events, None))))
+    });
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, Body::from_stream(frames)).into_response())
+}
+
+fn broken_off() -> Problem {
+    Problem::engine("the answer broke off")
+}
+
+async fn models(State(worker): State<Arc<Worker>>) -> Json<Value> {
+    let list: Vec<Value> = worker
+        .models
+        .iter()
+        .map(|model| {
+            json!({
+                "id": model.id,
+                "object": "model",
+                "created": worker.started,
+                "owned_by": "local",
+                "max_model_len": model.context,
+            })
+        })
+        .collect();
+    Json(json!({"object": "list", "data": list}))
+}
+
+async fn health(State(worker): State<Arc<Worker>>) -> Response {
+    let ready = worker.models.iter().all(|model| model.alive.load(Relaxed));
+    let list: Vec<Value> = worker
+        .models
+        .iter()
+        .map(|model| {
+            json!({
+                "id": model.id,
+                "ready": model.alive.load(Relaxed),
+                "running": model.admission.running(),
+                "queue_depth": model.admission.waiting(),
+            })
+        })
+        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"ready": ready, "pid": std::process::id(), "models": list}))).into_response()
+}
+
+async fn numbers(State(worker): State<Arc<Worker>>) -> Response {
+    let readings: Vec<metrics::Reading<'_>> = worker
+        .models
+        .iter()
+        .map(|model| metrics::Reading {
+            model: &model.id,
+            counters: &model.counters,
+            running: model.admission.running(),
+            waiting: model.admission.waiting(),
+            ready: model.alive.load(Relaxed),
+        })
+        .collect();
+    let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (headers, metrics::render(&readings)).into_response()
+}
+
+async fn nowhere(request: Request) -> Problem {
+    let mut problem = Problem::malformed(format!("no route {} {}", request.method(), request.uri().path()));
+    problem.status = 404;
+    problem
+}
+
+impl Worker {
+    fn model(&self, id: &str) -> Result<Arc<LoadedModel>, Problem> {
+        self.models.iter().find(|model| model.id == id).cloned().ok_or_else(|| {
+            let known: Vec<String> = self.models.iter().map(|model| model.id.clone()).collect();
+            Problem::unknown_model(id, &known)
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! From a path to a model that answers.
+//!
+//! Looks through the files first (`folder`, `gguf`), then hands them to mistral.rs. Invariant: local paths only, and a
+//! panic inside the loader becomes an error sentence.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use mistralrs::{
+    Device, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder, ModelDType, PagedAttentionConfig,
+    PagedAttentionMetaBuilder, TextModelBuilder, TokenSource,
+};
+
+use super::admission::Admission;
+use super::args::{EngineArgs, ModelSpec, Place};
+use super::folder::Folder;
+use super::gguf::Gguf;
+use super::model::{LoadedModel, Style};
+
+/// What kind of files a model is made of.
+pub(crate) enum Files {
+    Folder(Folder),
+    Gguf(Gguf),
+}
+
+impl Files {
+    /// Finds out what is at the path of `spec` and whether it is whole.
+    ///
+    /// # Errors
+    /// One sentence naming the file that is missing, broken or cut short.
+    pub(crate) fn open(spec: &ModelSpec) -> Result<Self, String> {
+        let path = std::path::absolute(&spec.path).map_err(|cause| format!("{}: {cause}", spec.path.display()))?;
+        let template = spec.chat_template.as_deref();
+        if path.is_dir() {
+            return Folder::open(&path, template).map(Files::Folder);
+        }
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+            return Gguf::open(&path, template).map(Files::Gguf);
+        }
+        if path.exists() {
+            return Err(format!("{} is neither a folder nor a .gguf file", path.display()));
+        }
+        Err(format!("{} is missing", path.display()))
+    }
+
+    /// `safetensors` or `gguf`.
+    pub(crate) fn format(&self) -> &'static str {
+        match self {
+            Files::Folder(_) => "safetensors",
+            Files::Gguf(_) => "gguf",
+        }
+    }
+}
+
+/// Loads one model.
+///
+/// # Errors
+/// One sentence naming the model and what is wrong.
+pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> Result<LoadedModel, String> {
+    let named = |cause: String| format!("model '{}': {cause}", spec.id);
+    let running = args.running()?;
+    let (template, positions) = match &files {
+        Files::Folder(folder) => (folder.template.clone(), folder.positions),
+        Files::Gguf(gguf) => (gguf.template.clone(), gguf.positions),
+    };
+    let building = build(spec.clone(), files, args.clone(), running);
+    let engine = match tokio::spawn(building).await {
+        Ok(engine) => engine.map_err(named)?,
+        Err(_panic) => return Err(named("the loader panicked; its last words are above".into())),
+    };
+    let config = engine.config().map_err(|cause| named(cause.to_string()))?;
+    let context = [config.max_seq_len, positions, args.max_model_len].into_iter().flatten().min();
+    let defaults = config.generation_defaults.unwrap_or_default();
+    Ok(LoadedModel {
+        id: spec.id.clone(),
+        context: context.unwrap_or(4096),
+        max_tokens: spec.max_tokens.or(defaults.max_new_tokens),
+        defaults,
+        style: Style::of(&template),
+        admission: Admission::new(running, args.max_queue),
+        counters: super::metrics::Counters::default(),
+        watchdog: args.watchdog_s,
+        alive: AtomicBool::new(true),
+        thread: Mutex::new(None),
+        engine,
+    })
+}
+
+async fn build(spec: ModelSpec, files: Files, args: EngineArgs, running: usize) -> Result<mistralrs::Model, String> {
+    let place = args.place()?;
+    let dtype = dtype(spec.dtype.as_deref(), place)?;
+    let isq = spec.isq.as_deref().map(|written| mistralrs::parse_isq_value(written, None)).transpose()?;
+    let device = device(place)?;
+    let paged = paged_attention(place, args.max_model_len, running)?;
+    // What all builders have in common; they share no trait.
+    macro_rules! common {
+        ($builder:expr) => {{
+            let mut builder = $builder
+                .with_token_source(TokenSource::None)
+                .with_device(device.clone())
+                .with_max_num_seqs(running)
+                .with_prefix_cache_n((args.prefix_cache > 0).then_some(args.prefix_cache));
+            if place == Place::Cpu {
+                builder = builder.with_force_cpu();
+            }
+            if let Some(paged) = paged {
+                builder = builder.with_paged_attn(paged);
+            }
+            builder
+        }};
+    }
+    let template = template_path(&spec)?;
+    let built = match files {
+        Files::Folder(folder) => {
+            let path = utf8(&folder.path)?;
+            if folder.text_only {
+                let mut builder = common!(TextModelBuilder::new(path)).with_dtype(dtype);
+                if let Some(isq) = isq {
+                    builder = builder.with_isq(isq);
+                }
+                if let Some(template) = template {
+                    builder = builder.with_jinja_explicit(template);
+                }
+                builder.build().await
+            } else {
+                let mut builder = common!(ModelBuilder::new(path)).with_dtype(dtype);
+                if let Some(isq) = isq {
+                    builder = builder.with_isq(isq);
+                }
+                if let Some(template) = template {
+                    builder = builder.with_jinja_explicit(template);
+                }
+                builder.build().await
+            }
+        }
+        Files::Gguf(gguf) => {
+            refuse_for_gguf(&spec, isq)?;
+            let folder = gguf.path.parent().ok_or("a GGUF file stands in a folder")?;
+            let name = gguf.path.file_name().ok_or("a GGUF file has a name")?;
+            let name = name.to_str().ok_or("the name of the GGUF file is not UTF-8")?;
+            let mut builder = common!(GgufModelBuilder::new(utf8(folder)?, vec![name]));
+            if let Some(template) = template {
+                builder = builder.with_jinja_explicit(template);
+            }
+            builder.build().await
+        }
+    };
+    built.map_err(|cause| format!("{cause:#}"))
+}
+
+fn refuse_for_gguf(spec: &ModelSpec, isq: Option<IsqType>) -> Result<(), String> {
+    if isq.is_some() || spec.dtype.is_some() {
+        return Err("'isq' and 'dtype' are for model folders; a GGUF file has its own number format".into());
+    }
+    Ok(())
+}
+
+fn template_path(spec: &ModelSpec) -> Result<Option<String>, String> {
+    let Some(path) = &spec.chat_template else { return Ok(None) };
+    // The engine takes no other ending and panics otherwise.
+    if path.extension().is_none_or(|extension| extension != "jinja") {
+        return Err(format!("chat_template {} must end in .jinja", path.display()));
+    }
+    utf8(path).map(Some)
+}
+
+fn utf8(path: &std::path::Path) -> Result<String, String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| format!("the path {} is not UTF-8", path.display()))
+}
+
+fn dtype(written: Option<&str>, place: Place) -> Result<ModelDType, String> {
+    match written {
+        Some("f32") => Ok(ModelDType::F32),
+        Some("f16") => Ok(ModelDType::F16),
+        Some("bf16") => Ok(ModelDType::BF16),
+        Some("auto") => Ok(ModelDType::Auto),
+        // On the CPU f32 is both the fastest of candle's kernels and exact.
+        None if place == Place::Cpu => Ok(ModelDType::F32),
+        None => Ok(ModelDType::Auto),
+        Some(other) => Err(format!("unknown dtype '{other}'; known are auto, f32, f16, bf16")),
+    }
+}
+
+fn device(place: Place) -> Result<Device, String> {
+    match place {
+        Place::Cpu => Ok(Device::Cpu),
+        Place::Cuda(number) => Device::new_cuda(number).map_err(|cause| cannot(place, &cause)),
+        Place::Metal => Device::new_metal(0).map_err(|cause| cannot(place, &cause)),
+    }
+}
+
+fn cannot(place: Place, cause: &dyn std::fmt::Display) -> String {
+    format!("this program cannot use the device {place:?}: {cause}")
+}
+
+/// Paged attention needs a GPU. Without a given context it takes most of the card's free memory.
+fn paged_attention(
+    place: Place,
+    max_model_len: Option<usize>,
+    running: usize,
+) -> Result<Option<PagedAttentionConfig>, String> {
+    if place == Place::Cpu {
+        return Ok(None);
+    }
+    let memory = match max_model_len {
+        Some(tokens) => MemoryGpuConfig::ContextSize(tokens * running),
+        None => MemoryGpuConfig::Utilization(0.85),
+    };
+    let config = PagedAttentionMetaBuilder::default().with_gpu_memory(memory).build();
+    config.map(Some).map_err(|cause| cause.to_string())
+}

@@ -1,0 +1,183 @@
+//! A loaded model: its engine, its limits, its seats, and how its templates write calls.
+//!
+//! Invariant: every conversation with the engine thread goes through here, so that a dead engine is noticed, started
+//! again and counted in one place.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use either::Either;
+use mistralrs::core::TokenizationRequest;
+use mistralrs::{ModelGenerationDefaults, Request, Tool};
+use tokio::sync::mpsc;
+
+use super::admission::Admission;
+use super::metrics::Counters;
+use super::prompt::TemplateMessage;
+
+/// How long a dead engine may take to come back before the process gives up on it.
+const REVIVAL: Duration = Duration::from_secs(30);
+const REVIVAL_PAUSE: Duration = Duration::from_millis(20);
+
+/// A model that can be asked.
+pub(crate) struct LoadedModel {
+    pub(crate) id: String,
+    pub(crate) engine: mistralrs::Model,
+    /// Tokens of prompt and answer together.
+    pub(crate) context: usize,
+    /// Most tokens of an answer when the client does not say.
+    pub(crate) max_tokens: Option<usize>,
+    /// The model's own sampling, from generation_config.json.
+    pub(crate) defaults: ModelGenerationDefaults,
+    pub(crate) style: Style,
+    pub(crate) admission: Admission,
+    pub(crate) counters: Counters,
+    /// Longest silence of a working engine.
+    pub(crate) watchdog: Duration,
+    pub(crate) alive: AtomicBool,
+    /// The way to the engine thread as it was last; another one means another thread.
+    pub(crate) thread: Mutex<Option<mpsc::Sender<Request>>>,
+}
+
+/// How a chat template writes tool calls, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Style {
+    /// The template prints a string of arguments as it stands.
+    pub(crate) arguments_as_text: bool,
+    /// The member that holds the arguments in the model's own calls.
+    pub(crate) arguments_key: &'static str,
+    /// Calls stand in `<tool_call>` blocks, of which there can be several.
+    pub(crate) blocks: bool,
+}
+
+impl Style {
+    /// Reads the style off a Jinja template.
+    pub(crate) fn of(template: &str) -> Self {
+        let as_text = ["arguments is string", "arguments'] is string", "arguments\"] is string"];
+        let blocks = template.contains("<tool_call>");
+        let parameters = !blocks && template.contains("\"parameters\"");
+        Self {
+            arguments_as_text: as_text.iter().any(|written| template.contains(written)),
+            arguments_key: if parameters { "parameters" } else { "arguments" },
+            blocks,
+        }
+    }
+}
+
+/// Why a prompt could not be counted.
+#[derive(Debug)]
+pub(crate) enum NotCounted {
+    /// The template or the tokenizer refused.
+    Refused(String),
+    /// The engine thread is dead.
+    Gone,
+}
+
+/// What the template is given.
+pub(crate) struct TemplateInput<'a> {
+    pub(crate) messages: &'a [TemplateMessage],
+    pub(crate) tools: &'a [Tool],
+    pub(crate) thinking: Option<bool>,
+    pub(crate) effort: Option<mistralrs::core::ReasoningEffort>,
+}
+
+impl LoadedModel {
+    /// Sends a request to the engine; false when its thread is dead.
+    pub(crate) async fn send(&self, request: Request) -> bool {
+        // Starts a new thread when the last one has ended.
+        let Ok(sender) = self.engine.inner().get_sender(None) else { return false };
+        self.notice(&sender);
+        sender.send(request).await.is_ok()
+    }
+
+    fn notice(&self, sender: &mpsc::Sender<Request>) {
+        let Ok(mut thread) = self.thread.lock() else { return };
+        if thread.as_ref().is_none_or(|last| !last.same_channel(sender)) {
+            let first = thread.replace(sender.clone()).is_none();
+            self.counters.engine_restarts.fetch_add(u64::from(!first), Relaxed);
+        }
+    }
+
+    /// Counts the tokens of a prompt as the engine will see it.
+    ///
+    /// Must run to its end: the engine panics when the reader of a count has left.
+    pub(crate) async fn count(&self, input: &TemplateInput<'_>) -> Result<usize, NotCounted> {
+        let (response, mut counted) = mpsc::channel(1);
+        let request = TokenizationRequest {
+            text: Either::Left(input.messages.to_vec()),
+            tools: (!input.tools.is_empty()).then(|| input.tools.to_vec()),
+            add_generation_prompt: true,
+            add_special_tokens: true,
+            enable_thinking: input.thinking,
+            reasoning_effort: input.effort,
+            response,
+        };
+        if !self.send(Request::Tokenize(request)).await {
+            return Err(NotCounted::Gone);
+        }
+        match self.in_time(counted.recv()).await {
+            Some(Ok(tokens)) => Ok(tokens.len()),
+            Some(Err(cause)) => Err(NotCounted::Refused(format!("{cause:#}"))),
+            None => Err(NotCounted::Gone),
+        }
+    }
+
+    /// Whether the engine thread answers.
+    pub(crate) async fn answers(&self) -> bool {
+        let (response, mut answer) = mpsc::channel(1);
+        let request = TokenizationRequest {
+            text: Either::Right("a".to_owned()),
+            tools: None,
+            add_generation_prompt: false,
+            add_special_tokens: false,
+            enable_thinking: None,
+            reasoning_effort: None,
+            response,
+        };
+        self.send(Request::Tokenize(request)).await && self.in_time(answer.recv()).await.is_some()
+    }
+
+    /// Waits for the engine; ends the process when it gives no sign of life for too long.
+    ///
+    /// A stuck engine thread cannot be stopped from within; whoever watches this process starts a fresh one.
+    pub(crate) async fn in_time<T>(&self, sign: impl Future<Output = T>) -> T {
+        match tokio::time::timeout(self.watchdog, sign).await {
+            Ok(sign) => sign,
+            Err(_silent) => {
+                tracing::error!(model = %self.id, "no sign of life from the engine for {:?}; ending", self.watchdog);
+                std::process::exit(1);
+            }
+        }
+    }
+
+    /// Brings a dead engine thread back; ends the process when that fails.
+    pub(crate) async fn revive(&self) {
+        self.alive.store(false, Relaxed);
+        tracing::warn!(model = %self.id, "the engine thread died; starting it again");
+        // A thread that is still unwinding refuses; asking for its sender starts a new one once it is gone.
+        let back = async {
+            while !self.answers().await {
+                tokio::time::sleep(REVIVAL_PAUSE).await;
+            }
+        };
+        if tokio::time::timeout(REVIVAL, back).await.is_err() {
+            tracing::error!(model = %self.id, "the engine thread did not come back; ending");
+            std::process::exit(1);
+        }
+        self.alive.store(true, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_style_is_read_off_the_template() {
+        let llama = Style::of("{\"name\": \"x\", \"parameters\": {{ call.arguments | tojson }}");
+        assert_eq!(llama, Style { arguments_as_text: false, arguments_key: "parameters", blocks: false });
+        let qwen = Style::of("{% if content is string %}<tool_call>{\"name\": {% if tool_call.arguments is string %}");
+        assert_eq!(qwen, Style { arguments_as_text: true, arguments_key: "arguments", blocks: true });
+    }
+}

@@ -1,0 +1,147 @@
+//! What an operator writes under `config:` of a provider of type `openai`.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use frontdesk_api::{Error, Result};
+use frontdesk_http::Limits;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Unknown keys are refused.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the API begins, `/v1` included: `https://api.openai.com/v1`, `http://127.0.0.1:11434/v1`.
+    pub base_url: String,
+    /// Sent as `Authorization: Bearer`; absent or empty for servers without keys.
+    #[serde(default)]
+    pub api_key: Option<String>,
+    /// Further headers on every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Model names to offer; absent: whatever the server lists.
+    #[serde(default)]
+    pub models: Option<Vec<String>>,
+    /// Whether streams may be asked to end with usage (`stream_options`); some old servers refuse the member.
+    #[serde(default = "yes")]
+    pub stream_usage: bool,
+    /// Seconds to wait for the head of an answer.
+    #[serde(default = "ten_minutes")]
+    pub timeout_s: u64,
+    /// Longest silence inside an answer, in seconds.
+    #[serde(default = "two_minutes")]
+    pub idle_timeout_s: u64,
+    /// Largest single event of a stream, in KiB.
+    #[serde(default = "four_mib")]
+    pub max_event_kb: usize,
+    /// Largest whole answer, in KiB.
+    #[serde(default = "sixty_four_mib")]
+    pub max_answer_kb: usize,
+}
+
+fn yes() -> bool {
+    true
+}
+fn ten_minutes() -> u64 {
+    600
+}
+fn two_minutes() -> u64 {
+    120
+}
+fn four_mib() -> usize {
+    4 * 1024
+}
+fn sixty_four_mib() -> usize {
+    64 * 1024
+}
+
+impl Config {
+    /// # Errors
+    /// `Invalid` saying what is wrong; `param` is the key where one can be named.
+    pub fn read(config: Value) -> Result<Self> {
+        serde_json::from_value(config).map_err(|e| Error::new(frontdesk_api::Kind::Invalid, e.to_string()))
+    }
+
+    /// A configuration with defaults for a server at `base_url`.
+    #[must_use]
+    pub fn at(base_url: impl Into<String>) -> Self {
+        Self {
+            base_url: base_url.into(),
+            api_key: None,
+            headers: BTreeMap::new(),
+            models: None,
+            stream_usage: true,
+            timeout_s: ten_minutes(),
+            idle_timeout_s: two_minutes(),
+            max_event_kb: four_mib(),
+            max_answer_kb: sixty_four_mib(),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            head: Duration::from_secs(self.timeout_s),
+            idle: Duration::from_secs(self.idle_timeout_s),
+            ..Limits::default()
+        }
+    }
+
+    pub(crate) fn max_event_bytes(&self) -> usize {
+        self.max_event_kb * 1024
+    }
+
+    pub(crate) fn max_answer_bytes(&self) -> usize {
+        self.max_answer_kb * 1024
+    }
+
+    pub(crate) fn uri(&self, path: &str) -> Result<Uri> {
+        let base = self.base_url.trim_end_matches('/');
+        let bad = |why: &str| Error::invalid("base_url", format!("base_url '{base}' {why}"));
+        let uri: Uri = format!("{base}/{path}").parse().map_err(|_| bad("is not a URL"))?;
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("http" | "https"), Some(_)) => Ok(uri),
+            _ => Err(bad("must begin with http:// or https:// and name a host")),
+        }
+    }
+
+    pub(crate) fn headers(&self) -> Result<HeaderMap> {
+        let mut out = HeaderMap::new();
+        if let Some(key) = self.api_key.as_deref().filter(|k| !k.is_empty()) {
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+                .map_err(|_| Error::invalid("api_key", "api_key holds characters that a header cannot carry"))?;
+            value.set_sensitive(true);
+            out.insert(header::AUTHORIZATION, value);
+        }
+        for (name, value) in &self.headers {
+            let bad = |_| Error::invalid(format!("headers.{name}"), format!("'{name}' is not a valid header"));
+            let name: HeaderName = name.parse().map_err(|e: header::InvalidHeaderName| bad(e.to_string()))?;
+            let mut value = HeaderValue::from_str(value).map_err(|e| bad(e.to_string()))?;
+            value.set_sensitive(true);
+            out.insert(name, value);
+        }
+        Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = Config::read(json!({"base_url": "http://x/v1", "api_kee": "s"})).err().expect("refused");
+        assert!(error.message.contains("api_kee") && error.message.contains("api_key"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_base_url_needs_scheme_and_host() {
+        for bad in ["localhost:1/v1", "ftp://x/v1", "", "/v1"] {
+            let error = Config::at(bad).uri("models").expect_err(bad);
+            assert_eq!(error.param.as_deref(), Some("base_url"));
+        }
+        assert_eq!(Config::at("http://h:1/v1/").uri("models").expect("good").to_string(), "http://h:1/v1/models");
+    }
+}

@@ -1,0 +1,198 @@
+//! The upstream zoo: what real servers send when they are well, odd or broken, byte by byte over a socket.
+
+use bytes::Bytes;
+use frontdesk_api::{
+    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind,
+    chat::{Chat, Message, Role},
+};
+use frontdesk_openai::{Config, OpenAi};
+use frontdesk_wire::openai::peek;
+use futures::StreamExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::oneshot,
+};
+
+const SSE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/// Accepts one connection, reads one request, sends `pieces`, holding each until the one before was let go,
+/// then closes. Gives back what was asked.
+async fn server(pieces: Vec<(Option<oneshot::Receiver<()>>, Vec<u8>)>) -> (OpenAi, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut config = Config::at(format!("http://{}/v1", listener.local_addr().expect("address")));
+    config.max_event_kb = 16;
+    let task = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.expect("a caller");
+        let mut seen = vec![];
+        let mut buffer = [0; 4096];
+        loop {
+            let n = socket.read(&mut buffer).await.expect("a request");
+            seen.extend_from_slice(&buffer[..n]);
+            let text = String::from_utf8_lossy(&seen);
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head
+                .lines()
+                .find_map(|l| l.strip_prefix("content-length: "))
+                .map_or(0, |n| n.parse().expect("a number"));
+            if body.len() >= length {
+                break;
+            }
+        }
+        for (gate, piece) in pieces {
+            if let Some(gate) = gate {
+                gate.await.expect("let go");
+            }
+            // A caller that has hung up is part of the zoo.
+            let _ = socket.write_all(&piece).await;
+        }
+        String::from_utf8_lossy(&seen).into_owned()
+    });
+    (OpenAi::new("up", config).expect("a good config"), task)
+}
+
+fn chunk(text: &str) -> Vec<u8> {
+    format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
+}
+
+fn plain(pieces: &[&[u8]]) -> Vec<(Option<oneshot::Receiver<()>>, Vec<u8>)> {
+    pieces.iter().map(|p| (None, p.to_vec())).collect()
+}
+
+fn typed() -> ChatRequest {
+    ChatRequest::typed("m", Chat { messages: vec![Message::text(Role::User, "hi")], ..Chat::default() })
+}
+
+fn passthrough(body: &'static str) -> ChatRequest {
+    peek::request(Bytes::from_static(body.as_bytes())).expect("a good request")
+}
+
+async fn ask(up: &OpenAi, request: ChatRequest) -> Result<ChatReply, Error> {
+    up.chat(&Cx::internal("t", "r"), request).await
+}
+
+async fn all(reply: ChatReply) -> (Vec<Frame>, Option<Error>) {
+    let mut frames = vec![];
+    let mut stream = reply.frames;
+    while let Some(next) = stream.next().await {
+        match next {
+            Ok(frame) => frames.push(frame),
+            Err(e) => return (frames, Some(e)),
+        }
+    }
+    (frames, None)
+}
+
+fn text(frames: &[Frame]) -> String {
+    let events = frames.iter().flat_map(|f| &f.events);
+    events.filter_map(|e| if let ChatEvent::Text { text, .. } = e { Some(text.as_str()) } else { None }).collect()
+}
+
+const HI: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Gr\u{fc}\u{df}e\"}}]}\n\n";
+const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+#[tokio::test]
+async fn the_first_frame_is_here_before_the_second_exists() {
+    let (release, gate) = oneshot::channel();
+    let first = [SSE.as_bytes(), &chunk(HI)].concat();
+    let (up, _server) = server(vec![(None, first), (Some(gate), [chunk(DONE), chunk("")].concat())]).await;
+    let mut reply = ask(&up, typed()).await.expect("an answer");
+    let frame = reply.frames.next().await.expect("a frame").expect("a good one");
+    assert_eq!(frame.raw, HI);
+    release.send(()).expect("the server waits");
+    assert_eq!(reply.frames.next().await.expect("a frame").expect("a good one").raw, DONE);
+    assert!(reply.frames.next().await.is_none());
+}
+
+#[tokio::test]
+async fn cuts_inside_a_letter_do_not_matter() {
+    let bytes = HI.as_bytes();
+    let at = HI.find('\u{fc}').expect("an umlaut") + 1;
+    let mut pieces = vec![SSE.as_bytes().to_vec()];
+    for half in [&bytes[..at], &bytes[at..]] {
+        pieces.push([format!("{:x}\r\n", half.len()).as_bytes(), half, b"\r\n"].concat());
+    }
+    pieces.push(chunk(""));
+    let (up, _server) = server(pieces.into_iter().map(|p| (None, p)).collect()).await;
+    let (frames, error) = all(ask(&up, typed()).await.expect("an answer")).await;
+    assert_eq!((text(&frames).as_str(), error.is_none()), ("Gr\u{fc}\u{df}e", true)); // and no [DONE] is no fault
+}
+
+#[tokio::test]
+async fn a_passthrough_keeps_every_byte_and_marks_the_usage() {
+    let odd = ": ping\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":null,\"new\":1}\r\n\r\n";
+    let body = [SSE.as_bytes(), &chunk(&format!("{odd}{USAGE}{DONE}")), &chunk("")].concat();
+    let (up, server) = server(plain(&[&body])).await;
+    let sent = r#"{"model":"up/m","messages":[{"role":"user","content":"hi"}],"stream":true,"future":{"a":[1]}}"#;
+    let mut request = passthrough(sent);
+    request.model = "m".into();
+    let (frames, error) = all(ask(&up, request).await.expect("an answer")).await;
+    assert!(error.is_none());
+    let raw: Vec<&[u8]> = frames.iter().map(|f| &f.raw[..]).collect();
+    assert_eq!(raw, [odd.as_bytes(), USAGE.as_bytes(), DONE.as_bytes()]);
+    assert_eq!(frames.iter().map(|f| f.usage_only).collect::<Vec<_>>(), [false, true, false]);
+    assert!(matches!(frames[1].events[..], [ChatEvent::Usage(u)] if u.input_tokens == 3));
+    let asked = server.await.expect("the request");
+    let want = r#"{"stream_options":{"include_usage":true},"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"future":{"a":[1]}}"#;
+    assert!(asked.ends_with(want), "{asked}");
+}
+
+#[tokio::test]
+async fn a_cut_stream_shows_what_came_and_then_says_so() {
+    let body = [SSE.as_bytes(), &chunk(HI)].concat(); // no final chunk
+    let (up, _server) = server(plain(&[&body])).await;
+    let (frames, error) = all(ask(&up, typed()).await.expect("an answer")).await;
+    assert_eq!(text(&frames), "Gr\u{fc}\u{df}e");
+    let error = error.expect("a fault");
+    assert_eq!(error.kind, Kind::Upstream);
+    assert!(error.message.contains("provider 'up'") && error.message.contains("broke off"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn nonsense_in_a_stream_ends_it_with_a_reason() {
+    let endless = format!("data: {}", "x".repeat(20_000));
+    for (sent, says) in [
+        ("data: <html>\n\n", "not a chat answer"),
+        ("data: {\"error\":{\"message\":\"overloaded\"}}\n\n", "broke off its answer: overloaded"),
+        (endless.as_str(), "more than 16384 bytes"),
+    ] {
+        let body = [SSE.as_bytes(), &chunk(HI), &chunk(sent), &chunk("")].concat();
+        let (up, _server) = server(plain(&[&body])).await;
+        let (frames, error) = all(ask(&up, typed()).await.expect("an answer")).await;
+        let error = error.expect("a fault");
+        assert_eq!(text(&frames), "Gr\u{fc}\u{df}e");
+        assert!(error.kind == Kind::Upstream && error.message.contains(says), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn a_page_instead_of_an_answer_is_named() {
+    let page = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
+    let (up, _server) = server(plain(&[page])).await;
+    let error = ask(&up, typed()).await.err().expect("no answer");
+    assert!(error.kind == Kind::Upstream && error.message.contains("text/html"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_refusal_keeps_its_status_meaning_and_retry_after() {
+    let body = r#"{"error":{"message":"slow down","type":"rate_limit_error"}}"#;
+    let head = format!("HTTP/1.1 429 Too Many\r\nretry-after: 7\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let (up, _server) = server(plain(&[head.as_bytes()])).await;
+    let error = ask(&up, typed()).await.err().expect("refused");
+    assert_eq!((error.kind, error.retry_after), (Kind::RateLimited, Some(std::time::Duration::from_secs(7))));
+    assert!(error.message.contains("slow down"));
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_one_frame_of_its_bytes() {
+    let json = r#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1},"vendor":{"k":1}}"#;
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{json}", json.len());
+    let (up, _server) = server(plain(&[head.as_bytes()])).await;
+    let sent = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+    let (frames, error) = all(ask(&up, passthrough(sent)).await.expect("an answer")).await;
+    assert!(error.is_none() && frames.len() == 1);
+    assert_eq!(frames[0].raw, json);
+    assert!(frames[0].events.iter().any(|e| matches!(e, ChatEvent::Usage(u) if u.output_tokens == 1)));
+}

@@ -1,0 +1,183 @@
+//! One run of a guest: a fresh store, its limits, one question, and what became of it.
+//!
+//! Invariant: every limit is in force before the guest's first instruction (its `start` functions run while
+//! it is instantiated), and nothing of the instance is left when the answer is out.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::de::IgnoredAny;
+use wasmtime::{
+    CallHook, Store, Trap, UpdateDeadline,
+    component::{ComponentType, InstancePre, Lift},
+};
+
+use crate::{
+    component::{Compiled, reason},
+    engine::Machine,
+    fault::{Fault, Stop},
+    host::State,
+    limits::Limit,
+    log::LogLine,
+};
+
+/// How a call went: also a call that failed has used something and may have logged why.
+#[derive(Debug)]
+pub struct Call {
+    pub result: Result<Output, Fault>,
+    pub log: Vec<LogLine>,
+    pub spent: Spent,
+}
+
+/// A tool's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// As the tool wrote it.
+    pub text: String,
+    /// Whether the text is one JSON value, as it should be.
+    pub is_json: bool,
+}
+
+/// What a call used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Processor time.
+    pub cpu: Duration,
+    /// From the question to the answer, waiting for a slot included.
+    pub wall: Duration,
+    /// Linear memory in bytes; its peak, for it never shrinks.
+    pub memory: usize,
+    pub host_calls: u32,
+}
+
+impl Call {
+    /// A call that ended before a guest was there.
+    pub(crate) fn refused(fault: Fault) -> Self {
+        Self { result: Err(fault), log: Vec::new(), spent: Spent::default() }
+    }
+}
+
+/// What a guest can be asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Question<'a> {
+    Describe,
+    Call { tool: &'a str, arguments: &'a str },
+}
+
+/// WIT: `variant error`.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+enum ToolError {
+    #[component(name = "bad-arguments")]
+    BadArguments(String),
+    #[component(name = "failed")]
+    Failed(String),
+}
+
+/// Asks a fresh instance. `began` is when the caller's wall time began to run.
+pub(crate) async fn ask(
+    machine: &Machine,
+    compiled: &Compiled,
+    pre: &InstancePre<State>,
+    state: State,
+    question: Question<'_>,
+    began: Instant,
+) -> Call {
+    let limits = state.limits;
+    let cpu = Arc::clone(&state.cpu);
+    let mut store = Store::new(&machine.engine, state);
+    store.limiter(|state| &mut state.space);
+    store.set_hostcall_fuel(limits.transfer);
+    store.call_hook(|mut store, hook| {
+        store.data_mut().in_guest = !matches!(hook, CallHook::ReturningFromWasm);
+        Ok(())
+    });
+    store.set_epoch_deadline(1);
+    let meter = Arc::clone(&cpu);
+    store.epoch_deadline_callback(move |_| {
+        if meter.running_total() < limits.cpu {
+            Ok(UpdateDeadline::Yield(1))
+        } else {
+            Err(Stop::Limit(limits.exceeded(Limit::Cpu)).into())
+        }
+    });
+
+    let beating = machine.running();
+    let left = limits.wall.saturating_sub(began.elapsed());
+    let answer = tokio::time::timeout(left, cpu.measure(question.put(compiled, pre, &mut store))).await;
+    drop(beating);
+
+    let state = store.into_data();
+    let result = match answer {
+        Err(_) => Err(Fault::Limit(limits.exceeded(Limit::Wall))),
+        Ok(Err(error)) => Err(fault(error, &state)),
+        Ok(Ok(answer)) => answered(answer, &state),
+    };
+    let spent =
+        Spent { cpu: cpu.total(), wall: began.elapsed(), memory: state.space.memory(), host_calls: state.host_calls };
+    Call { result, log: state.log, spent }
+}
+
+impl Question<'_> {
+    async fn put(
+        self,
+        compiled: &Compiled,
+        pre: &InstancePre<State>,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<Result<String, Fault>> {
+        let instance = pre.instantiate_async(&mut *store).await?;
+        // Both are looked at each time, so that registration finds a wrong `call` too.
+        let describe = instance.get_typed_func::<(), (String,)>(&mut *store, &compiled.describe)?;
+        type Answer = (Result<String, ToolError>,);
+        let call = instance.get_typed_func::<(&str, &str), Answer>(&mut *store, &compiled.call)?;
+        let Self::Call { tool, arguments } = self else {
+            return Ok(Ok(describe.call_async(store, ()).await?.0));
+        };
+        Ok(match call.call_async(store, (tool, arguments)).await?.0 {
+            Ok(text) => Ok(text),
+            Err(ToolError::BadArguments(text)) => Err(Fault::BadArguments(text)),
+            Err(ToolError::Failed(text)) => Err(Fault::Failed(text)),
+        })
+    }
+}
+
+/// The guest's words, in success and in failure, are held to one size.
+fn answered(answer: Result<String, Fault>, state: &State) -> Result<Output, Fault> {
+    if let Ok(text) | Err(Fault::BadArguments(text) | Fault::Failed(text)) = &answer
+        && text.len() > state.limits.output
+    {
+        return Err(Fault::Limit(state.limits.exceeded(Limit::Output)));
+    }
+    let text = answer?;
+    let is_json = serde_json::from_str::<IgnoredAny>(&text).is_ok();
+    Ok(Output { text, is_json })
+}
+
+/// The limit behind an error, where there is one.
+fn fault(error: wasmtime::Error, state: &State) -> Fault {
+    let error = match error.downcast::<Stop>() {
+        Ok(stop) => return stop.into(),
+        Err(error) => error,
+    };
+    let exceeded = |limit| Fault::Limit(state.limits.exceeded(limit));
+    if matches!(error.downcast_ref::<Trap>(), Some(Trap::StackOverflow)) {
+        return exceeded(Limit::Stack);
+    }
+    // Refused growth shows as the guest's own crash, or as a failed instantiation.
+    if let Some(limit) = state.space.refused() {
+        return exceeded(limit);
+    }
+    // wasmtime keeps the type of this error to itself; a test holds the words.
+    if error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted") {
+        return exceeded(if state.in_guest { Limit::Transfer } else { Limit::Output });
+    }
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return Fault::Busy(state.limits.concurrent);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(trap) => Fault::Trapped(trap.to_string()),
+        None => Fault::Trapped(reason(&error)),
+    }
+}

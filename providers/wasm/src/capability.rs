@@ -1,0 +1,95 @@
+//! The powers a component may ask for, one WIT interface each.
+//!
+//! Invariant: this list and `wit/tool.wit` name the same interfaces; an import outside it is refused by name.
+
+use std::fmt;
+
+/// The package and version every interface here belongs to.
+const PACKAGE: &str = "frontdesk:tool/";
+const VERSION: &str = "@0.1.0";
+
+/// The export that makes a component a tool.
+pub(crate) const TOOLS: &str = "frontdesk:tool/tools@0.1.0";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Capability {
+    /// Lines for the operator's log.
+    Log,
+    /// The tool's own key-value data.
+    Kv,
+    /// The time of day.
+    Clock,
+    /// Unpredictable bytes.
+    Random,
+}
+
+impl Capability {
+    pub const ALL: [Self; 4] = [Self::Log, Self::Kv, Self::Clock, Self::Random];
+
+    /// The interface's name in WIT and the name an operator grants it by.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Kv => "kv",
+            Self::Clock => "clock",
+            Self::Random => "random",
+        }
+    }
+
+    /// The capability an operator names.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.name() == name)
+    }
+
+    /// The full name a component imports it by.
+    pub(crate) fn interface(self) -> String {
+        format!("{PACKAGE}{}{VERSION}", self.name())
+    }
+
+    pub(crate) fn of_import(import: &str) -> Option<Self> {
+        Self::find(import.strip_prefix(PACKAGE)?.strip_suffix(VERSION)?)
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of capabilities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Capabilities(u8);
+
+impl Capabilities {
+    pub const NONE: Self = Self(0);
+
+    #[must_use]
+    pub fn with(self, capability: Capability) -> Self {
+        Self(self.0 | 1 << capability as u8)
+    }
+
+    #[must_use]
+    pub fn has(self, capability: Capability) -> bool {
+        self.0 & (1 << capability as u8) != 0
+    }
+
+    /// In the order of [`Capability::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Capability> {
+        Capability::ALL.into_iter().filter(move |c| self.has(*c))
+    }
+
+    /// The first capability in `self` that `granted` lacks.
+    #[must_use]
+    pub fn first_missing_in(self, granted: Self) -> Option<Capability> {
+        self.iter().find(|c| !granted.has(*c))
+    }
+}
+
+impl FromIterator<Capability> for Capabilities {
+    fn from_iter<I: IntoIterator<Item = Capability>>(all: I) -> Self {
+        all.into_iter().fold(Self::NONE, Self::with)
+    }
+}

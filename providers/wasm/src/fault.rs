@@ -1,0 +1,70 @@
+//! Why a component was refused or a call gave no result.
+//!
+//! Invariant: only [`Fault::Host`] and [`Fault::Busy`] are trouble of ours; everything else was brought by
+//! the component or by the arguments, and its text may be shown to the model.
+
+use crate::{capability::Capability, limits::Exceeded};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("the tool exceeded its {0}")]
+    Limit(Exceeded),
+    /// The bytes are no component.
+    #[error("not a WebAssembly component: {0}")]
+    NotAComponent(String),
+    /// A component, but not one of a tool (a foreign import, no `tools` export, too many parts).
+    #[error("not a tool component: {0}")]
+    NotATool(String),
+    /// It imports a capability that was not granted.
+    #[error("the tool asks for '{0}', which is not granted")]
+    NotGranted(Capability),
+    /// What `describe` gave breaks a rule.
+    #[error("the tool describes itself wrongly: {0}")]
+    Description(String),
+    #[error("no tool is called '{0}'")]
+    UnknownTool(String),
+    /// They are no JSON, break the tool's schema, or the tool itself refused them.
+    #[error("bad arguments: {0}")]
+    BadArguments(String),
+    /// The tool's own words.
+    #[error("{0}")]
+    Failed(String),
+    /// The guest broke off (a panic, a wild pointer); its instance is gone.
+    #[error("the tool crashed: {0}")]
+    Trapped(String),
+    /// All slots were taken until the wall time was over.
+    #[error("all {0} tool slots are busy")]
+    Busy(u32),
+    /// Trouble of ours: the key-value store, the engine.
+    #[error(transparent)]
+    Host(#[from] frontdesk_api::Error),
+}
+
+impl Fault {
+    /// Ours to mend, not the model's to read.
+    #[must_use]
+    pub fn is_infrastructure(&self) -> bool {
+        matches!(self, Self::Host(_) | Self::Busy(_))
+    }
+}
+
+/// What a host function ends the guest with. Travels through wasmtime as the trap's error.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    #[error("the tool exceeded its {0}")]
+    Limit(Exceeded),
+    #[error("{0} may not be used while the tool describes itself")]
+    WhileDescribing(Capability),
+    #[error(transparent)]
+    Host(frontdesk_api::Error),
+}
+
+impl From<Stop> for Fault {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Limit(exceeded) => Self::Limit(exceeded),
+            Stop::WhileDescribing(_) => Self::Description(stop.to_string()),
+            Stop::Host(error) => Self::Host(error),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Tools as WebAssembly components, in a sandbox where nothing is ambient.
+//!
+//! A component exports one interface, `frontdesk:tool/tools` (see `wit/tool.wit`), and imports the powers it
+//! asks for; it gets those that were granted and can name no other. Each call runs in a fresh instance under
+//! limits of time, memory, stack, output and host calls, and whatever stops it is named with its figure.
+//!
+//! [`Sandbox`] is the library; [`provider`] puts it behind Frontdesk's tool provider.
+
+mod admission;
+mod call;
+mod capability;
+mod component;
+mod described;
+mod engine;
+mod fault;
+mod host;
+mod limits;
+mod log;
+mod meter;
+pub mod provider;
+mod sandbox;
+
+pub use call::{Call, Output, Spent};
+pub use capability::{Capabilities, Capability};
+pub use component::Component;
+pub use described::Described;
+pub use fault::Fault;
+pub use host::{HostGrants, OsRandom, Random};
+pub use limits::{Exceeded, Limit, Limits};
+pub use log::{LogLevel, LogLine};
+pub use provider::PROVIDERS;
+pub use sandbox::Sandbox;

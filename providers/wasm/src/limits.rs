@@ -1,0 +1,189 @@
+//! What a tool may use, and the name of each limit.
+//!
+//! Invariant: whatever stops a tool is one [`Limit`] with the number that was allowed, so that the message
+//! tells the operator which figure to raise and the model that trying again is no use.
+
+use std::{fmt, time::Duration};
+
+/// How far one call may go. The same figures hold for the one `describe` call at registration, except
+/// where [`Limits::for_describing`] is tighter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Processor time of the guest and of host calls made for it. Checked every 5 ms.
+    pub cpu: Duration,
+    /// Time on the wall, waiting for a free slot and for host calls included.
+    pub wall: Duration,
+    /// Linear memory of all the call's instances together, in bytes; at most 4 GiB.
+    pub memory: usize,
+    /// Elements of all tables together.
+    pub table_elements: usize,
+    /// Linear memories in one component (a JavaScript tool has three).
+    pub memories: u32,
+    /// Tables in one component.
+    pub tables: u32,
+    /// Core instances in one component (a Python tool has some forty).
+    pub instances: u32,
+    /// Stack of the guest in bytes.
+    pub stack: usize,
+    /// A component's bytes.
+    pub component_bytes: usize,
+    /// Imports of a component.
+    pub imports: usize,
+    /// The text of a call's arguments, in bytes.
+    pub arguments: usize,
+    /// The text of a call's result, in bytes.
+    pub output: usize,
+    /// Bytes a guest may hand to the host in one host call or result. At least `output`.
+    pub transfer: usize,
+    /// Host calls in one call.
+    pub host_calls: u32,
+    /// Log text of one call, in bytes.
+    pub log_bytes: usize,
+    /// A key of the tool's own data, in bytes.
+    pub kv_key: usize,
+    /// A value of the tool's own data, in bytes.
+    pub kv_value: usize,
+    /// Random bytes in one host call.
+    pub random_bytes: usize,
+    /// Calls that run at the same time; more wait for a slot.
+    pub concurrent: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cpu: Duration::from_secs(1),
+            wall: Duration::from_secs(10),
+            memory: 64 << 20,
+            table_elements: 20_000,
+            memories: 4,
+            tables: 4,
+            instances: 64,
+            stack: 512 << 10,
+            component_bytes: 4 << 20,
+            imports: 64,
+            arguments: 256 << 10,
+            output: 256 << 10,
+            transfer: 1 << 20,
+            host_calls: 1_000,
+            log_bytes: 32 << 10,
+            kv_key: 256,
+            kv_value: 256 << 10,
+            random_bytes: 4_096,
+            concurrent: 64,
+        }
+    }
+}
+
+impl Limits {
+    /// For the one call of `describe`: it has only to hand over a text.
+    #[must_use]
+    pub fn for_describing(self) -> Self {
+        Self {
+            cpu: self.cpu.min(Duration::from_millis(250)),
+            wall: self.wall.min(Duration::from_secs(5)),
+            host_calls: self.host_calls.min(64),
+            log_bytes: self.log_bytes.min(4 << 10),
+            ..self
+        }
+    }
+
+    /// The error for going past `limit`.
+    #[must_use]
+    pub fn exceeded(&self, limit: Limit) -> Exceeded {
+        let number = |n: usize| n as u64;
+        let allowed = match limit {
+            Limit::Cpu => u64::try_from(self.cpu.as_millis()).unwrap_or(u64::MAX),
+            Limit::Wall => u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX),
+            Limit::Memory => number(self.memory),
+            Limit::Memories => self.memories.into(),
+            Limit::Table => number(self.table_elements),
+            Limit::Tables => self.tables.into(),
+            Limit::Instances => self.instances.into(),
+            Limit::Stack => number(self.stack),
+            Limit::ComponentSize => number(self.component_bytes),
+            Limit::Imports => number(self.imports),
+            Limit::Arguments => number(self.arguments),
+            Limit::Output => number(self.output),
+            Limit::Transfer => number(self.transfer),
+            Limit::HostCalls => self.host_calls.into(),
+            Limit::LogBytes => number(self.log_bytes),
+            Limit::KvKey => number(self.kv_key),
+            Limit::KvValue => number(self.kv_value),
+            Limit::RandomBytes => number(self.random_bytes),
+        };
+        Exceeded { limit, allowed }
+    }
+}
+
+/// The limits by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    Cpu,
+    Wall,
+    Memory,
+    Memories,
+    Table,
+    Tables,
+    Instances,
+    Stack,
+    ComponentSize,
+    Imports,
+    Arguments,
+    Output,
+    Transfer,
+    HostCalls,
+    LogBytes,
+    KvKey,
+    KvValue,
+    RandomBytes,
+}
+
+impl Limit {
+    /// The name in messages, logs and a result's details.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu time",
+            Self::Wall => "wall time",
+            Self::Memory => "memory",
+            Self::Memories => "memories",
+            Self::Table => "table",
+            Self::Tables => "tables",
+            Self::Instances => "instances",
+            Self::Stack => "stack",
+            Self::ComponentSize => "component size",
+            Self::Imports => "imports",
+            Self::Arguments => "arguments",
+            Self::Output => "output",
+            Self::Transfer => "transfer",
+            Self::HostCalls => "host calls",
+            Self::LogBytes => "log",
+            Self::KvKey => "key size",
+            Self::KvValue => "value size",
+            Self::RandomBytes => "random bytes",
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Cpu | Self::Wall => " ms",
+            Self::Table => " elements",
+            Self::Memories | Self::Tables | Self::Instances | Self::Imports | Self::HostCalls => "",
+            _ => " bytes",
+        }
+    }
+}
+
+/// A limit and what it allowed: milliseconds, bytes, elements or a plain count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exceeded {
+    pub limit: Limit,
+    pub allowed: u64,
+}
+
+impl fmt::Display for Exceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} limit of {}{}", self.limit.name(), self.allowed, self.limit.unit())
+    }
+}

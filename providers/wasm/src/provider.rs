@@ -1,0 +1,249 @@
+//! The sandbox behind Frontdesk's tool provider: a tool group is one component.
+//!
+//! The registry hands the component's bytes in with every call; this room remembers the ones called last,
+//! compiled, so that a call costs microseconds. Invariant: what the component or the model did wrong is a
+//! result the model reads; an `Err` is something an operator has to mend.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use frontdesk_api::{
+    Clock, Cx, Error, Kind, ProviderDef, Result,
+    chat::ToolCall,
+    provider::{Build, Setting},
+    tools::{Inspected, Outcome, Runs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{Call, Capability, Component, Fault, HostGrants, Limits, OsRandom, Sandbox};
+
+/// The types this crate offers to configurations.
+pub const PROVIDERS: &[ProviderDef] = &[ProviderDef {
+    kind: "wasm",
+    ogx_type: "inline::wasm",
+    about: "Tools as WebAssembly components in a sandbox: nothing ambient, every limit named.",
+    build: Build::Tools(build),
+}];
+
+/// Bytes of components kept compiled, the ones called last. Machine code takes about three times as much.
+const REMEMBERED: usize = 32 << 20;
+
+/// The `config:` block. Every key has a default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    /// Processor time of a call, 1 ms to 60 s.
+    cpu_ms: Option<u64>,
+    /// Time on the wall of a call, 1 ms to 10 min.
+    wall_ms: Option<u64>,
+    /// Linear memory of a call, 1 to 4096 MiB.
+    memory_mib: Option<usize>,
+    /// Size of a result, 1 to 1024 KiB.
+    output_kib: Option<usize>,
+    /// Host calls (log lines, reads and writes of its data) of a call, up to 1 000 000.
+    host_calls: Option<u32>,
+    /// Calls that run at the same time, 1 to 1000.
+    concurrent: Option<u32>,
+}
+
+impl Config {
+    fn limits(&self) -> Result<Limits> {
+        let d = Limits::default();
+        Ok(Limits {
+            cpu: within("cpu_ms", self.cpu_ms, 1, 60_000)?.map_or(d.cpu, Duration::from_millis),
+            wall: within("wall_ms", self.wall_ms, 1, 600_000)?.map_or(d.wall, Duration::from_millis),
+            memory: within("memory_mib", self.memory_mib, 1, 4096)?.map_or(d.memory, |n| n << 20),
+            output: within("output_kib", self.output_kib, 1, 1024)?.map_or(d.output, |n| n << 10),
+            host_calls: within("host_calls", self.host_calls, 0, 1_000_000)?.unwrap_or(d.host_calls),
+            concurrent: within("concurrent", self.concurrent, 1, 1000)?.unwrap_or(d.concurrent),
+            ..d
+        })
+    }
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(key: &str, value: Option<T>, least: T, most: T) -> Result<Option<T>> {
+    match value {
+        Some(value) if value < least || value > most => {
+            Err(Error::invalid(key, format!("{key} is {value}, which is not between {least} and {most}")))
+        }
+        value => Ok(value),
+    }
+}
+
+fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
+    // An entry without a `config:` block.
+    let config = if config.is_null() { json!({}) } else { config };
+    let config: Config = serde_path_to_error::deserialize(config).map_err(|e| {
+        let path = e.path().to_string();
+        Error::invalid(path, e.into_inner().to_string())
+    })?;
+    Ok(Arc::new(WasmTools::new(config.limits()?, Arc::clone(&setting.clock))))
+}
+
+/// Tool groups made of components.
+pub struct WasmTools {
+    sandbox: Sandbox,
+    clock: Arc<dyn Clock>,
+    recent: Mutex<VecDeque<(Bytes, Component)>>,
+}
+
+impl WasmTools {
+    #[must_use]
+    pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self { sandbox: Sandbox::new(limits), clock, recent: Mutex::default() }
+    }
+
+    /// The source's component, compiled now or lately.
+    async fn component(&self, source: &ToolSource) -> Result<Component> {
+        let Some(bytes) = &source.body else {
+            let message = format!("tool group '{}' has no component", source.toolgroup);
+            return Err(Error::new(Kind::Invalid, message));
+        };
+        if let Some(component) = self.recall(bytes) {
+            return Ok(component);
+        }
+        let component = self.sandbox.inspect(bytes.clone()).await.map_err(|fault| refused(source, fault))?;
+        self.remember(bytes.clone(), component.clone());
+        Ok(component)
+    }
+
+    /// By address: bytes we hold cannot move or change, so the same address and length are the same bytes.
+    fn recall(&self, bytes: &Bytes) -> Option<Component> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |held: &Bytes| (held.as_ptr(), held.len()) == (bytes.as_ptr(), bytes.len());
+        let at = recent.iter().position(|(held, _)| same(held))?;
+        let entry = recent.remove(at)?;
+        let component = entry.1.clone();
+        recent.push_front(entry);
+        Some(component)
+    }
+
+    fn remember(&self, bytes: Bytes, component: Component) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|(_, held)| held.hash() != component.hash());
+        recent.push_front((bytes, component));
+        while recent.len() > 1 && recent.iter().map(|(held, _)| held.len()).sum::<usize>() > REMEMBERED {
+            recent.pop_back();
+        }
+    }
+
+    fn grants(&self, source: &ToolSource, host: Arc<dyn ToolHost>) -> Result<HostGrants> {
+        let mut grants = HostGrants::default();
+        for name in &source.grants {
+            match capability(name)? {
+                Capability::Log => grants.log = true,
+                Capability::Kv => grants.kv = Some(Arc::clone(&host)),
+                Capability::Clock => grants.clock = Some(Arc::clone(&self.clock)),
+                Capability::Random => grants.random = Some(Arc::new(OsRandom)),
+            }
+        }
+        Ok(grants)
+    }
+}
+
+#[async_trait]
+impl ToolProvider for WasmTools {
+    async fn inspect(&self, _: &Cx, source: &ToolSource) -> Result<Inspected> {
+        for name in &source.grants {
+            capability(name)?;
+        }
+        let component = self.component(source).await?;
+        let tools = component.tools().iter().map(|tool| ToolDef {
+            name: tool.name.clone(),
+            wire_name: tool.name.clone(),
+            toolgroup: source.toolgroup.clone(),
+            description: tool.description.clone(),
+            schema: tool.parameters.clone(),
+            runs: Runs::Server,
+            effect: tool.effect,
+            risk: tool.risk,
+            bound_args: Default::default(),
+            hash: tool.hash.clone(),
+        });
+        Ok(Inspected {
+            tools: tools.collect(),
+            requests: component.imports().iter().map(|c| c.name().to_owned()).collect(),
+            hash: component.hash().to_hex().to_string(),
+        })
+    }
+
+    async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome> {
+        let grants = self.grants(source, host)?;
+        let component = self.component(source).await?;
+        let running = self.sandbox.call(&component, &call.name, &call.arguments, grants);
+        let ended = async {
+            match cx.deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline.into(), running).await.ok(),
+                None => Some(running.await),
+            }
+        };
+        let call = tokio::select! {
+            biased;
+            () = cx.cancel.cancelled() => return Err(Error::cancelled()),
+            ended = ended => ended.ok_or_else(|| {
+                Error::new(Kind::Timeout, format!("the request's time was up while tool '{}' ran", call.name))
+            })?,
+        };
+        outcome(source, call)
+    }
+}
+
+fn capability(name: &str) -> Result<Capability> {
+    Capability::find(name).ok_or_else(|| {
+        let known = Capability::ALL.map(Capability::name).join(", ");
+        Error::invalid("grants", format!("no capability is called '{name}'; the known ones are {known}"))
+    })
+}
+
+/// A component that cannot be a tool group.
+fn refused(source: &ToolSource, fault: Fault) -> Error {
+    let message = format!("tool group '{}': {fault}", source.toolgroup);
+    match fault {
+        Fault::Host(error) => error,
+        Fault::Busy(_) => Error::unavailable(message).with_retry_after(Duration::from_secs(1)),
+        Fault::Limit(_) => Error::new(Kind::TooLarge, message),
+        Fault::NotGranted(_) => Error::new(Kind::Forbidden, message),
+        _ => Error::new(Kind::Invalid, message),
+    }
+}
+
+fn outcome(source: &ToolSource, call: Call) -> Result<Outcome> {
+    let mut details = json!({
+        "cpu_us": micros(call.spent.cpu),
+        "wall_us": micros(call.spent.wall),
+        "memory_bytes": call.spent.memory,
+        "host_calls": call.spent.host_calls,
+    });
+    if !call.log.is_empty() {
+        details["log"] = json!(call.log);
+    }
+    let mut result = match call.result {
+        Ok(output) => {
+            if !output.is_json {
+                details["not_json"] = json!(true);
+            }
+            ToolResult { content: output.text, is_error: false, details: None }
+        }
+        Err(fault @ Fault::NotGranted(_)) => return Err(refused(source, fault)),
+        Err(fault) if fault.is_infrastructure() => return Err(refused(source, fault)),
+        Err(fault) => {
+            if let Fault::Limit(exceeded) = &fault {
+                details["limit"] = json!(exceeded.limit.name());
+                details["allowed"] = json!(exceeded.allowed);
+            }
+            ToolResult::error(&fault.to_string())
+        }
+    };
+    result.details = Some(details);
+    Ok(Outcome::Done(result))
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

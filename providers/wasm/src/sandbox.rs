@@ -1,0 +1,152 @@
+//! The sandbox: inspects components and calls their tools.
+//!
+//! Invariant: cheap until used. The engine, its pool of slots and its heartbeat come with the first
+//! component; a component is compiled once for as long as anyone holds it, and one at a time.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use tokio::sync::{OnceCell, Semaphore};
+
+use frontdesk_api::{Error, Kind};
+
+use crate::{
+    call::{Call, Question, ask},
+    component::{Compiled, Component, Inspected},
+    described,
+    engine::Machine,
+    fault::Fault,
+    host::{HostGrants, State},
+    limits::{Limit, Limits},
+};
+
+pub struct Sandbox {
+    limits: Limits,
+    machine: OnceCell<Arc<Machine>>,
+    /// One permit for each call that may run.
+    slots: Semaphore,
+    /// One permit: compiling takes a core and, for a large component, much memory.
+    compiling: Semaphore,
+    known: Mutex<HashMap<blake3::Hash, Weak<Inspected>>>,
+}
+
+impl Sandbox {
+    /// Does nothing yet but remember the limits.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            machine: OnceCell::new(),
+            slots: Semaphore::new(limits.concurrent as usize),
+            compiling: Semaphore::new(1),
+            known: Mutex::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Compiles a component and asks it to describe itself, unless the same bytes are known already.
+    ///
+    /// # Errors
+    /// What is wrong with it; see [`Fault`].
+    pub async fn inspect(&self, bytes: Bytes) -> Result<Component, Fault> {
+        if bytes.len() > self.limits.component_bytes {
+            return Err(Fault::Limit(self.limits.exceeded(Limit::ComponentSize)));
+        }
+        let hash = blake3::hash(&bytes);
+        if let Some(component) = self.find(&hash) {
+            return Ok(component);
+        }
+        let _turn = self.compiling.acquire().await.map_err(|_| closed())?;
+        // Whoever compiled before us may have compiled this.
+        if let Some(component) = self.find(&hash) {
+            return Ok(component);
+        }
+        let machine = Arc::clone(self.machine().await?);
+        let limits = self.limits;
+        let compiled = blocking(move || Compiled::compile(&machine.engine, &bytes, &limits)).await??;
+        let component = self.describe(compiled).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, inspected| inspected.strong_count() > 0);
+        known.insert(hash, Arc::downgrade(&component.0));
+        Ok(component)
+    }
+
+    /// Calls a tool in a fresh instance that has what `grants` holds and nothing else.
+    ///
+    /// Dropping the future ends the guest.
+    pub async fn call(&self, component: &Component, tool: &str, arguments: &str, grants: HostGrants) -> Call {
+        if arguments.len() > self.limits.arguments {
+            return Call::refused(Fault::Limit(self.limits.exceeded(Limit::Arguments)));
+        }
+        let accepted = component.tool(tool).and_then(|tool| tool.accept(arguments));
+        let (arguments, pre) = match accepted.and_then(|a| Ok((a, component.0.compiled.link(grants.capabilities())?))) {
+            Ok(ready) => ready,
+            Err(fault) => return Call::refused(fault),
+        };
+        let state = State::new(self.limits, grants);
+        self.run(&component.0.compiled, &pre, state, Question::Call { tool, arguments: &arguments }).await
+    }
+
+    async fn describe(&self, compiled: Compiled) -> Result<Component, Fault> {
+        let pre = compiled.link(compiled.imports)?;
+        let state = State::describing(self.limits.for_describing());
+        let text = self.run(&compiled, &pre, state, Question::Describe).await.result?.text;
+        Ok(Component::new(compiled, described::parse(&text)?))
+    }
+
+    async fn run(
+        &self,
+        compiled: &Compiled,
+        pre: &wasmtime::component::InstancePre<State>,
+        state: State,
+        question: Question<'_>,
+    ) -> Call {
+        let began = Instant::now();
+        let machine = match self.machine().await {
+            Ok(machine) => machine,
+            Err(fault) => return Call::refused(fault),
+        };
+        // Held until the guest is gone.
+        let _slot = match tokio::time::timeout(state.limits.wall, self.slots.acquire()).await {
+            Ok(Ok(slot)) => slot,
+            Ok(Err(_)) => return Call::refused(closed()),
+            Err(_) => return Call::refused(Fault::Busy(self.limits.concurrent)),
+        };
+        ask(machine, compiled, pre, state, question, began).await
+    }
+
+    fn find(&self, hash: &blake3::Hash) -> Option<Component> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(hash).and_then(Weak::upgrade).map(Component)
+    }
+
+    async fn machine(&self) -> Result<&Arc<Machine>, Fault> {
+        let start = || async {
+            let limits = self.limits;
+            let machine = blocking(move || Machine::start(&limits)).await?;
+            machine.map(Arc::new).map_err(|e| {
+                let error = Error::new(Kind::Internal, "starting the tool sandbox failed");
+                Fault::Host(error.with_source(e.to_string()))
+            })
+        };
+        self.machine.get_or_try_init(start).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Fault::Host(Error::internal("the tool sandbox's worker thread broke off", e)))
+}
+
+/// The semaphores are never closed; this is for the compiler's sake.
+fn closed() -> Fault {
+    Fault::Host(Error::new(Kind::Internal, "the tool sandbox is closed"))
+}

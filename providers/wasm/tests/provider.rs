@@ -1,0 +1,216 @@
+//! The sandbox as Frontdesk's registry meets it: by configuration, tool group and call.
+
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
+mod common;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use common::{BrokenKv, Guest, MemoryKv, calling, limits};
+use frontdesk_api::{
+    Cx, Error, Kind,
+    chat::ToolCall,
+    clock::FixedClock,
+    id::RandomIds,
+    provider::{Build, Setting},
+    tools::{Effect, Outcome, Risk, Runs, ToolHost, ToolProvider, ToolResult, ToolSource},
+};
+use frontdesk_wasm::{PROVIDERS, provider::WasmTools};
+use serde_json::{Value, json};
+
+const SHOP: &[u8] = include_bytes!("../../../services/gateway/demo/tools/shop-tools.wasm");
+const LAMP: &str = r#"{"status":"shipped","eta":"2026-11-28","item":"Desk lamp"}"#;
+
+fn cx() -> Cx {
+    Cx::internal("tenant", "request")
+}
+
+fn tools() -> WasmTools {
+    WasmTools::new(limits(), Arc::new(FixedClock::at(1_700_000_000_000_000)))
+}
+
+fn source(body: impl Into<Bytes>, grants: &[&str]) -> ToolSource {
+    let grants = grants.iter().map(|&g| g.to_owned()).collect();
+    ToolSource { toolgroup: "shop".into(), body: Some(body.into()), grants, ..ToolSource::default() }
+}
+
+fn tool_call(name: &str, arguments: &str) -> ToolCall {
+    ToolCall { id: "call_1".into(), name: name.into(), arguments: arguments.into() }
+}
+
+fn orders() -> Arc<dyn ToolHost> {
+    MemoryKv::with(&[("order/48213", LAMP)])
+}
+
+async fn result(tools: &WasmTools, source: &ToolSource, call: &ToolCall) -> Result<ToolResult, Error> {
+    match tools.call(&cx(), source, call, orders()).await? {
+        Outcome::Done(result) => Ok(result),
+        Outcome::NeedsInput(request) => panic!("a tool component cannot ask a person: {}", request.prompt),
+    }
+}
+
+#[tokio::test]
+async fn a_component_is_a_tool_group() {
+    let tools = tools();
+    let shop = source(SHOP, &["kv"]);
+    let inspected = tools.inspect(&cx(), &shop).await.unwrap();
+    assert_eq!(inspected.requests, ["kv"]);
+    assert_eq!(inspected.hash, blake3::hash(SHOP).to_hex().to_string());
+    let [lookup, start] = &inspected.tools[..] else { panic!("two tools") };
+    assert_eq!(
+        (lookup.name.as_str(), lookup.wire_name.as_str(), lookup.toolgroup.as_str()),
+        ("lookup_order", "lookup_order", "shop")
+    );
+    assert_eq!((lookup.runs, lookup.effect, lookup.risk), (Runs::Server, Effect::None, Risk::Read));
+    assert_eq!((start.effect, start.risk), (Effect::Idempotent, Risk::LowImpactWrite));
+    assert_eq!(lookup.schema["required"], json!(["order_id"]));
+    assert_ne!(lookup.hash, start.hash);
+
+    let answer = result(&tools, &shop, &tool_call("lookup_order", r#"{"order_id":"48213"}"#)).await.unwrap();
+    assert!(!answer.is_error);
+    assert_eq!(answer.content, r#"{"order_id":"48213","status":"shipped","eta":"2026-11-28","item":"Desk lamp"}"#);
+    let details = answer.details.unwrap();
+    assert_eq!(details["host_calls"], 1);
+    assert!(details["cpu_us"].as_u64().unwrap() > 0 && details["memory_bytes"].as_u64().unwrap() >= 65_536);
+}
+
+#[tokio::test]
+async fn what_the_model_or_the_tool_did_wrong_is_a_result() {
+    let tools = tools();
+    let shop = source(SHOP, &["kv"]);
+    for (name, arguments, expected) in [
+        ("lookup_order", "{", "bad arguments: not JSON: "),
+        ("lookup_order", "{}", r#"bad arguments: "order_id" is a required property"#),
+        ("delete_everything", "{}", "no tool is called 'delete_everything'"),
+    ] {
+        let answer = result(&tools, &shop, &tool_call(name, arguments)).await.unwrap();
+        assert!(answer.is_error);
+        let content: Value = serde_json::from_str(&answer.content).unwrap();
+        assert!(content["error"].as_str().unwrap().starts_with(expected), "{content}");
+    }
+    let spins = source(calling("(loop $l (br $l)) (unreachable)"), &["log", "kv", "clock", "random"]);
+    let answer = result(&tools, &spins, &tool_call("t", "")).await.unwrap();
+    assert_eq!(answer.content, r#"{"error":"the tool exceeded its cpu time limit of 60 ms"}"#);
+    let details = answer.details.unwrap();
+    assert_eq!((&details["limit"], &details["allowed"]), (&json!("cpu time"), &json!(60)));
+}
+
+#[tokio::test]
+async fn what_an_operator_must_mend_is_an_error() {
+    let tools = tools();
+    let lookup = tool_call("lookup_order", r#"{"order_id":"48213"}"#);
+    let cases = [
+        (source(SHOP, &[]), Kind::Forbidden, "tool group 'shop': the tool asks for 'kv', which is not granted"),
+        (
+            source(SHOP, &["everything"]),
+            Kind::Invalid,
+            "no capability is called 'everything'; the known ones are log, kv, clock, random",
+        ),
+        (source(&b"text"[..], &[]), Kind::Invalid, "tool group 'shop': not a WebAssembly component: "),
+        (
+            source(vec![0; (4 << 20) + 1], &[]),
+            Kind::TooLarge,
+            "tool group 'shop': the tool exceeded its component size limit",
+        ),
+        (
+            ToolSource { toolgroup: "shop".into(), ..ToolSource::default() },
+            Kind::Invalid,
+            "tool group 'shop' has no component",
+        ),
+    ];
+    for (source, kind, expected) in cases {
+        let error = result(&tools, &source, &lookup).await.expect_err("an error");
+        assert_eq!(error.kind, kind);
+        assert!(error.message.starts_with(expected), "{}", error.message);
+    }
+    let shop = source(SHOP, &["kv"]);
+    let error = tools.call(&cx(), &shop, &lookup, Arc::new(BrokenKv)).await.expect_err("the database is away");
+    assert_eq!((error.kind, error.message.as_str()), (Kind::Unavailable, "the database is away"));
+}
+
+#[tokio::test]
+async fn a_callers_deadline_and_cancellation_end_the_call() {
+    let tools = WasmTools::new(
+        frontdesk_wasm::Limits { cpu: Duration::from_secs(60), wall: Duration::from_secs(600), ..limits() },
+        Arc::new(FixedClock::at(0)),
+    );
+    let spins = source(calling("(loop $l (br $l)) (unreachable)"), &["log", "kv", "clock", "random"]);
+    let call = tool_call("t", "{}");
+    let late = Cx { deadline: Some(Instant::now() + Duration::from_millis(20)), ..cx() };
+    let error = tools.call(&late, &spins, &call, orders()).await.expect_err("too late");
+    assert_eq!((error.kind, error.message.as_str()), (Kind::Timeout, "the request's time was up while tool 't' ran"));
+    let leaving = cx();
+    let (ended, ()) = tokio::join!(tools.call(&leaving, &spins, &call, orders()), async { leaving.cancel.cancel() });
+    assert_eq!(ended.expect_err("cancelled").kind, Kind::Cancelled);
+}
+
+/// The same component as other bytes each time, and more components than are remembered.
+#[tokio::test]
+async fn what_is_forgotten_is_compiled_again() {
+    let tools = tools();
+    let lookup = tool_call("lookup_order", r#"{"order_id":"48213"}"#);
+    for _ in 0..3 {
+        assert!(!result(&tools, &source(SHOP.to_vec(), &["kv"]), &lookup).await.unwrap().is_error);
+    }
+    let held = source(SHOP.to_vec(), &["kv"]);
+    for i in 0..12 {
+        // A custom section of 3.5 MB makes each another component.
+        let mut bytes = Guest::default().build().to_vec();
+        let size = 3_500_000u32;
+        bytes.push(0);
+        bytes.extend([
+            (size & 0x7f) as u8 | 0x80,
+            (size >> 7 & 0x7f) as u8 | 0x80,
+            (size >> 14 & 0x7f) as u8 | 0x80,
+            (size >> 21) as u8,
+        ]);
+        bytes.extend([1, b'x']);
+        bytes.extend(std::iter::repeat_n(i, size as usize - 2));
+        let answer = result(&tools, &source(bytes, &[]), &tool_call("t", "{}")).await.unwrap();
+        assert_eq!(answer.content, "{}");
+    }
+    assert!(!result(&tools, &held, &lookup).await.unwrap().is_error);
+}
+
+fn build(config: Value) -> Result<Arc<dyn ToolProvider>, Error> {
+    let setting = Setting {
+        id: "tools".into(),
+        data_dir: "data".into(),
+        runtime_dir: "run".into(),
+        program: "frontdesk".into(),
+        clock: Arc::new(FixedClock::at(0)),
+        ids: Arc::new(RandomIds),
+    };
+    let [def] = PROVIDERS else { panic!("one type") };
+    assert_eq!(def.kind, "wasm");
+    let Build::Tools(build) = def.build else { panic!("it builds tools") };
+    build(&setting, config)
+}
+
+#[tokio::test]
+async fn configuration_is_checked_by_name() {
+    assert!(build(Value::Null).is_ok());
+    let spins = source(calling("(loop $l (br $l)) (unreachable)"), &["log", "kv", "clock", "random"]);
+    let tools = build(
+        json!({"cpu_ms": 30, "memory_mib": 8, "output_kib": 64, "wall_ms": 5000, "concurrent": 2, "host_calls": 10}),
+    )
+    .unwrap();
+    let Outcome::Done(answer) = tools.call(&cx(), &spins, &tool_call("t", "{}"), orders()).await.unwrap() else {
+        panic!("done")
+    };
+    assert_eq!(answer.content, r#"{"error":"the tool exceeded its cpu time limit of 30 ms"}"#);
+    for (config, param, expected) in [
+        (json!({"cpu_ms": 0}), "cpu_ms", "cpu_ms is 0, which is not between 1 and 60000"),
+        (json!({"memory_mib": 5000}), "memory_mib", "not between 1 and 4096"),
+        (json!({"concurrent": "many"}), "concurrent", "invalid type: string"),
+        (json!({"cpu": 5}), "cpu", "unknown field `cpu`"),
+    ] {
+        let error = build(config).err().expect("refused");
+        assert_eq!((error.kind, error.param.as_deref()), (Kind::Invalid, Some(param)));
+        assert!(error.message.contains(expected), "{}", error.message);
+    }
+}

@@ -1,0 +1,109 @@
+//! An agent: what a shop configures, as one plain document that is stored, versioned and exported whole.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    Micros,
+    chat::{ToolChoice, ToolSpec},
+};
+
+/// A stored agent: its current spec under a version number that counts from 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Agent {
+    pub id: String,
+    pub version: i64,
+    pub spec: AgentSpec,
+    pub created_at: Micros,
+    pub updated_at: Micros,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSpec {
+    /// For people; unique within the tenant where given.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Model id, alias or route.
+    pub model: String,
+    #[serde(default)]
+    pub instructions: String,
+    /// First words to a customer.
+    #[serde(default)]
+    pub greeting: Option<String>,
+    /// Tool groups it may use.
+    #[serde(default)]
+    pub toolgroups: Vec<String>,
+    /// Tools that run at the client.
+    #[serde(default)]
+    pub client_tools: Vec<ToolSpec>,
+    #[serde(default)]
+    pub tool_choice: Option<ToolChoice>,
+    /// Knowledge stores that are searched before the model is asked.
+    #[serde(default)]
+    pub knowledge: Vec<String>,
+    /// Passages shown to the model per turn, 1 to 20.
+    #[serde(default = "default_passages")]
+    pub max_passages: usize,
+    /// Shields by id; each shield says at which stages it works.
+    #[serde(default)]
+    pub shields: Vec<String>,
+    /// Shields that look at what the customer writes only (Llama Stack's `input_shields`).
+    #[serde(default)]
+    pub input_shields: Vec<String>,
+    /// Shields that look at what the agent writes only (Llama Stack's `output_shields`).
+    #[serde(default)]
+    pub output_shields: Vec<String>,
+    /// Offers the model the `hand_off` action; None: the agent never hands over.
+    #[serde(default)]
+    pub hand_off: Option<HandOffSpec>,
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// OpenAI's `response_format`; None: free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_format: Option<Value>,
+    #[serde(default)]
+    pub limits: Limits,
+    /// Wire-side members kept for the client that set them (Llama Stack's config as sent).
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HandOffSpec {
+    /// What the customer reads when the agent hands over; ours, never the model's words.
+    pub message: String,
+}
+
+/// None everywhere: the model's own defaults.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sampling {
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub max_tokens: Option<u32>,
+    pub seed: Option<i64>,
+    pub stop: Vec<String>,
+}
+
+/// Hard stops of one turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Model calls.
+    pub max_steps: u32,
+    pub max_tool_calls: u32,
+    /// Wall time of the whole turn, in seconds.
+    pub timeout_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_steps: 10, max_tool_calls: 20, timeout_s: 300 }
+    }
+}
+
+fn default_passages() -> usize {
+    4
+}

@@ -1,0 +1,295 @@
+//! Chat: one request type, one reply type, streaming and not.
+//!
+//! Lossless by construction: a request keeps the bytes the client sent (`Source`) and is decoded only
+//! when someone must look inside; a reply's `Frame`s keep the upstream's bytes beside the decoded
+//! events. The edge forwards bytes when the dialects match; agents read events only.
+//! A whole JSON answer is simply a stream of one frame, so no loop is written twice.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Error, Result};
+
+/// Whose JSON some bytes are. The codecs live in the wire crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    OpenaiChat,
+    OpenaiResponses,
+    AnthropicMessages,
+    LlamaStack,
+}
+
+/// What a client sent, and how to read it.
+#[derive(Clone)]
+pub struct Source {
+    pub dialect: Dialect,
+    /// The request body, byte for byte.
+    pub bytes: Bytes,
+    /// The codec of `dialect`; runs at most once a request.
+    pub decode: fn(&[u8]) -> Result<Chat>,
+}
+
+/// A chat request on its way to a provider. Clones share the client's bytes.
+#[derive(Clone)]
+pub struct ChatRequest {
+    /// The model to call: what the client asked for at the edge, the provider's own name behind routing.
+    pub model: String,
+    /// Whether the caller wants the answer in pieces.
+    pub stream: bool,
+    /// Whether the caller asked for the usage frame of a stream (`stream_options.include_usage`).
+    /// Providers ask upstream for usage in any case and mark the frame (`Frame::usage_only`).
+    pub wants_usage: bool,
+    /// Whether every event must be decoded. False on a passthrough: usage and finish are enough there.
+    pub wants_events: bool,
+    source: Option<Source>,
+    chat: OnceLock<Chat>,
+}
+
+impl ChatRequest {
+    /// A request made in the house (agents): typed, streamed, all events wanted.
+    #[must_use]
+    pub fn typed(model: impl Into<String>, chat: Chat) -> Self {
+        let cell = OnceLock::new();
+        let _ = cell.set(chat);
+        Self { model: model.into(), stream: true, wants_usage: true, wants_events: true, source: None, chat: cell }
+    }
+
+    /// A client's request, kept as its bytes.
+    #[must_use]
+    pub fn from_source(model: impl Into<String>, stream: bool, wants_usage: bool, source: Source) -> Self {
+        Self {
+            model: model.into(),
+            stream,
+            wants_usage,
+            wants_events: false,
+            source: Some(source),
+            chat: OnceLock::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn source(&self) -> Option<&Source> {
+        self.source.as_ref()
+    }
+
+    /// The typed request; decodes the source on first use.
+    ///
+    /// # Errors
+    /// `Invalid` naming the field when the source does not read as a chat request.
+    pub fn chat(&self) -> Result<&Chat> {
+        if let Some(chat) = self.chat.get() {
+            return Ok(chat);
+        }
+        let source =
+            self.source.as_ref().ok_or_else(|| Error::new(crate::Kind::Internal, "a chat request without a body"))?;
+        let decoded = (source.decode)(&source.bytes)?;
+        Ok(self.chat.get_or_init(|| decoded))
+    }
+}
+
+/// The typed core of a chat request: what the house itself reads and writes. Other members ride in `extra`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Chat {
+    pub messages: Vec<Message>,
+    pub tools: Vec<ToolSpec>,
+    pub tool_choice: Option<ToolChoice>,
+    pub parallel_tool_calls: Option<bool>,
+    /// Upper bound of generated tokens.
+    pub max_tokens: Option<u32>,
+    /// 0 to 2; None: the model's own default.
+    pub temperature: Option<f64>,
+    /// 0 to 1.
+    pub top_p: Option<f64>,
+    pub seed: Option<i64>,
+    pub stop: Vec<String>,
+    /// OpenAI's `response_format`, as sent.
+    pub response_format: Option<Value>,
+    /// Everything else, by its member name.
+    pub extra: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    System,
+    Developer,
+    User,
+    Assistant,
+    Tool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub role: Role,
+    pub content: Vec<Part>,
+    /// Calls the assistant made in this message.
+    pub tool_calls: Vec<ToolCall>,
+    /// On `Role::Tool`: the call this answers.
+    pub tool_call_id: Option<String>,
+    /// Members we do not know, by name.
+    pub extra: Map<String, Value>,
+}
+
+impl Message {
+    #[must_use]
+    pub fn text(role: Role, text: impl Into<String>) -> Self {
+        Self { role, content: vec![Part::Text(text.into())], tool_calls: vec![], tool_call_id: None, extra: Map::new() }
+    }
+
+    /// All text parts joined.
+    #[must_use]
+    pub fn joined(&self) -> String {
+        self.content.iter().filter_map(|p| if let Part::Text(t) = p { Some(t.as_str()) } else { None }).collect()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Part {
+    Text(String),
+    /// An image, sound, file or future part, in OpenAI's shape.
+    Other(Value),
+}
+
+/// A tool as offered to the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ToolSpec {
+    /// `^[a-zA-Z0-9_-]{1,64}$`.
+    pub name: String,
+    #[serde(default)]
+    pub description: Option<String>,
+    /// JSON Schema of the arguments object.
+    #[serde(default)]
+    pub parameters: Option<Value>,
+    #[serde(default)]
+    pub strict: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolChoice {
+    Auto,
+    None,
+    Required,
+    Named(String),
+}
+
+/// A call the model asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ToolCall {
+    /// The model's id of the call.
+    pub id: String,
+    pub name: String,
+    /// JSON text as the model wrote it; may be invalid.
+    pub arguments: String,
+}
+
+/// A provider's answer: a head, then frames. Dropping the stream cancels the work upstream.
+pub struct ReplyHead {
+    /// Id of the provider that answers.
+    pub provider: String,
+    /// The model name upstream was asked for.
+    pub model: String,
+    /// Dialect of the frames' raw bytes.
+    pub dialect: Dialect,
+    /// False: the one frame is a whole JSON body. True: the frames are server-sent events.
+    pub streaming: bool,
+    /// The upstream's own request id, for support tickets.
+    pub upstream_request: Option<String>,
+}
+
+pub struct ChatReply {
+    pub head: ReplyHead,
+    /// Ends after the upstream's last frame. An `Err` item is the last one: the answer broke off there.
+    pub frames: BoxStream<'static, Result<Frame>>,
+}
+
+/// A piece of an answer: the upstream's bytes (whole events with their delimiters) and what they mean.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Frame {
+    pub raw: Bytes,
+    /// Decoded events; content events are left out when the request did not want them.
+    pub events: Vec<ChatEvent>,
+    /// The frame carries nothing but usage: hidden from a client that did not ask for usage.
+    pub usage_only: bool,
+}
+
+/// What happened in an answer, in any dialect. A small closed set; `choice` is the index of the candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChatEvent {
+    Start {
+        id: String,
+        model: String,
+        created: i64,
+    },
+    Text {
+        choice: u32,
+        text: String,
+    },
+    Reasoning {
+        choice: u32,
+        text: String,
+    },
+    Refusal {
+        choice: u32,
+        text: String,
+    },
+    /// A piece of a tool call; pieces with the same `index` belong together, `arguments` pieces concatenate.
+    ToolCall {
+        choice: u32,
+        index: u32,
+        id: Option<String>,
+        name: Option<String>,
+        arguments: String,
+    },
+    Logprobs {
+        choice: u32,
+        value: Value,
+    },
+    Annotations {
+        choice: u32,
+        value: Value,
+    },
+    Finish {
+        choice: u32,
+        reason: FinishReason,
+    },
+    Usage(Usage),
+    /// Members no other event carries.
+    Extra(Map<String, Value>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    Stop,
+    Length,
+    ToolCalls,
+    ContentFilter,
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// Token counts of one call. Cached and reasoning tokens are parts of input and output, not additions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    #[serde(default)]
+    pub cached_input_tokens: u64,
+    #[serde(default)]
+    pub reasoning_tokens: u64,
+}
+
+impl Usage {
+    pub fn add(&mut self, other: Self) {
+        self.input_tokens += other.input_tokens;
+        self.output_tokens += other.output_tokens;
+        self.cached_input_tokens += other.cached_input_tokens;
+        self.reasoning_tokens += other.reasoning_tokens;
+    }
+}

@@ -1,0 +1,105 @@
+//! `Cx`: who asks, for which tenant, until when. Every trait method takes one.
+//!
+//! Invariant: code that can reach a tenant's rows holds a `Cx` (or asks the store for `system()` by name).
+
+use std::{collections::BTreeSet, time::Instant};
+
+use serde::{Deserialize, Serialize};
+pub use tokio_util::sync::CancellationToken;
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Everything, tenants and keys included.
+    Admin,
+    /// Create and change agents, tools, knowledge, shields.
+    Write,
+    /// Call models and talk to agents.
+    Use,
+}
+
+/// The verified caller: one API key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    pub key_id: String,
+    pub scopes: BTreeSet<Scope>,
+}
+
+/// A verified end customer; bound tool arguments are filled from here, never by the model.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Customer {
+    /// The token's `sub`.
+    pub sub: String,
+    /// All verified claims.
+    #[serde(default)]
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Cx {
+    pub tenant: String,
+    pub principal: Principal,
+    /// The request id that the caller sees in `x-request-id`.
+    pub request: String,
+    pub agent: Option<String>,
+    pub turn: Option<String>,
+    pub customer: Option<Customer>,
+    /// Work past this moment is wasted: stop with `Kind::Timeout`.
+    pub deadline: Option<Instant>,
+    /// Cancelled when the caller leaves or stops the work.
+    pub cancel: CancellationToken,
+    /// W3C `traceparent` of the caller, sent on to providers.
+    pub traceparent: Option<String>,
+}
+
+impl Cx {
+    #[must_use]
+    pub fn new(tenant: impl Into<String>, principal: Principal, request: impl Into<String>) -> Self {
+        Self {
+            tenant: tenant.into(),
+            principal,
+            request: request.into(),
+            agent: None,
+            turn: None,
+            customer: None,
+            deadline: None,
+            cancel: CancellationToken::new(),
+            traceparent: None,
+        }
+    }
+
+    /// A caller with every scope, for the platform's own work on behalf of a tenant (ingestion, demo, tests).
+    #[must_use]
+    pub fn internal(tenant: impl Into<String>, request: impl Into<String>) -> Self {
+        let scopes = BTreeSet::from([Scope::Admin, Scope::Write, Scope::Use]);
+        Self::new(tenant, Principal { key_id: "internal".into(), scopes }, request)
+    }
+
+    /// # Errors
+    /// `Forbidden` naming the missing scope; `Admin` includes the others, `Write` includes `Use`.
+    pub fn require(&self, scope: Scope) -> crate::Result<()> {
+        let held = &self.principal.scopes;
+        if held.iter().any(|s| *s <= scope) {
+            return Ok(());
+        }
+        let name = format!("{scope:?}").to_lowercase();
+        Err(crate::Error::new(crate::Kind::Forbidden, format!("this key lacks the scope '{name}'")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wider_scopes_include_narrower_ones() {
+        let mut cx = Cx::internal("t", "r");
+        cx.principal.scopes = BTreeSet::from([Scope::Write]);
+        assert!(cx.require(Scope::Use).is_ok());
+        assert!(cx.require(Scope::Write).is_ok());
+        let refused = cx.require(Scope::Admin).expect_err("write is not admin");
+        assert_eq!(refused.kind, crate::Kind::Forbidden);
+        assert!(refused.message.contains("admin"));
+    }
+}

@@ -1,0 +1,52 @@
+//! Inference: models that answer chats. Implemented by every model provider and by the router over them.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::{ChatReply, ChatRequest, Cx, Result, provider::Health};
+
+#[async_trait]
+pub trait Inference: Send + Sync {
+    /// Answers a chat. Resolves when the upstream's head is here; the frames follow.
+    /// Dropping the reply (or cancelling `cx`) stops the work upstream.
+    ///
+    /// # Errors
+    /// `NotFound` (unknown model, with the nearest names), `Invalid`, `Upstream`, `RateLimited`,
+    /// `Unavailable`, `Timeout`. After the first frame, errors come as the last item of the stream.
+    async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply>;
+
+    /// The models that can be asked for now.
+    async fn models(&self, cx: &Cx) -> Result<Vec<Model>>;
+
+    /// Whether the provider can do its work; quick and without cost.
+    async fn health(&self) -> Health {
+        Health::default()
+    }
+}
+
+/// A model as offered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Model {
+    /// `provider/upstream-id`, or the name of an alias.
+    pub id: String,
+    /// Id of the provider; empty for an alias.
+    pub provider: String,
+    /// The upstream's own name; for an alias the model it leads to.
+    pub upstream_id: String,
+    pub kind: ModelKind,
+    /// Unix seconds, 0 where the upstream does not say.
+    #[serde(default)]
+    pub created: i64,
+    /// For people: a note such as "demo model".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelKind {
+    #[default]
+    Llm,
+    Embedding,
+    Rerank,
+}

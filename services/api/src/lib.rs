@@ -1,0 +1,31 @@
+//! The walls of the house: provider traits and domain types.
+//!
+//! Every room depends on this crate and on nothing sideways: services meet each other and their
+//! providers as `Arc<dyn …>` of the traits here. Invariant: no I/O lives here (no runtime, no HTTP,
+//! no SQL), so that any room can be tested against a few lines of code.
+
+pub mod agent;
+pub mod chat;
+pub mod clock;
+pub mod cx;
+pub mod error;
+pub mod id;
+pub mod inference;
+pub mod memory;
+pub mod page;
+pub mod provider;
+pub mod safety;
+pub mod tools;
+pub mod turn;
+
+pub use chat::{ChatEvent, ChatReply, ChatRequest, Frame};
+pub use clock::{Clock, Micros};
+pub use cx::{Cx, Principal, Scope};
+pub use error::{Error, Kind, Result};
+pub use id::Ids;
+pub use inference::Inference;
+pub use memory::{Index, Memory};
+pub use page::{Order, Page, PageRequest};
+pub use provider::ProviderDef;
+pub use safety::{Safety, Shield};
+pub use tools::Tools;

@@ -1,0 +1,162 @@
+//! Tools: what an agent may do besides talking.
+//!
+//! `Tools` is what agents see; a `ToolProvider` knows how to look into and call one kind of tool
+//! (wasm component, MCP server, OpenAPI document). Invariants: client and upstream-hosted tools never
+//! reach a provider; bad arguments and failures are results the model reads, `Err` is infrastructure only.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Cx, Result, chat::ToolCall};
+
+/// The tools of a tenant, over all providers.
+#[async_trait]
+pub trait Tools: Send + Sync {
+    /// The tools of the named groups, in a stable order (prompt caches depend on it).
+    ///
+    /// # Errors
+    /// `NotFound` naming the group.
+    async fn list(&self, cx: &Cx, groups: &[String]) -> Result<Vec<ToolDef>>;
+
+    /// Calls a tool out of `groups`. An unknown tool, bad arguments or a failing tool are an outcome with `is_error`.
+    ///
+    /// # Errors
+    /// Infrastructure only (`Internal`, `Unavailable`, `Cancelled`).
+    async fn call(&self, cx: &Cx, groups: &[String], call: &ToolCall, idempotency_key: &str) -> Result<Outcome>;
+}
+
+/// One kind of tool. Stateless towards tenants: what is registered is handed in with every call.
+#[async_trait]
+pub trait ToolProvider: Send + Sync {
+    /// Looks into what is being registered: which tools it offers, which powers it asks for.
+    ///
+    /// # Errors
+    /// `Invalid` saying what is wrong with it, `TooLarge` naming the limit.
+    async fn inspect(&self, cx: &Cx, source: &ToolSource) -> Result<Inspected>;
+
+    /// Calls a tool by its name inside the source (`ToolDef::wire_name`).
+    async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome>;
+}
+
+/// What a tool group is made of.
+#[derive(Debug, Clone, Default)]
+pub struct ToolSource {
+    pub toolgroup: String,
+    /// The registration's `args`.
+    pub args: Value,
+    /// The component's bytes, where the provider runs code.
+    pub body: Option<Bytes>,
+    /// Powers the operator granted, by capability name (`kv`, `log`).
+    pub grants: Vec<String>,
+}
+
+/// What `inspect` found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspected {
+    pub tools: Vec<ToolDef>,
+    /// Powers asked for (`kv`, `log`, …).
+    pub requests: Vec<String>,
+    /// Hash of what was inspected; a change means a new registration.
+    pub hash: String,
+}
+
+/// The platform's services for a running tool, already confined to one tenant and tool group.
+#[async_trait]
+pub trait ToolHost: Send + Sync {
+    async fn kv_get(&self, key: &str) -> Result<Option<Vec<u8>>>;
+    async fn kv_set(&self, key: &str, value: Vec<u8>) -> Result<()>;
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ToolDef {
+    /// What the model and people call it; unique within an agent.
+    pub name: String,
+    /// The name inside its source.
+    pub wire_name: String,
+    pub toolgroup: String,
+    pub description: String,
+    /// JSON Schema of the arguments object.
+    pub schema: Value,
+    #[serde(default)]
+    pub runs: Runs,
+    #[serde(default)]
+    pub effect: Effect,
+    #[serde(default)]
+    pub risk: Risk,
+    /// Arguments filled by the server: name → path (`customer.sub`). The model never sees them.
+    #[serde(default)]
+    pub bound_args: BTreeMap<String, String>,
+    /// Hash of description and schema, pinned at registration.
+    pub hash: String,
+}
+
+/// Where a tool runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Runs {
+    #[default]
+    Server,
+    Client,
+    Upstream,
+}
+
+/// What a repeated call does to the world.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Reads only.
+    None,
+    /// Same key, same result.
+    Idempotent,
+    /// A second call is a second effect.
+    #[default]
+    Unsafe,
+}
+
+/// How much a call can hurt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Risk {
+    Read,
+    #[default]
+    LowImpactWrite,
+    ApprovalRequired,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Done(ToolResult),
+    /// A person must say something first (approval, a missing value).
+    NeedsInput(InputRequest),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ToolResult {
+    /// Text the model reads; JSON where the tool speaks JSON.
+    pub content: String,
+    pub is_error: bool,
+    /// For people and logs: which limit fired, log lines, CPU µs. Never shown to the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+}
+
+impl ToolResult {
+    /// A failure the model reads as `{"error": message}`.
+    #[must_use]
+    pub fn error(message: &str) -> Self {
+        Self { content: serde_json::json!({ "error": message }).to_string(), is_error: true, details: None }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputRequest {
+    /// For people: what is asked.
+    pub prompt: String,
+    /// JSON Schema of the answer; None: yes or no.
+    pub schema: Option<Value>,
+}

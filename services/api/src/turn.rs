@@ -1,0 +1,304 @@
+//! The turn: one run of an agent, as rows. Sessions, turns, steps, items and events.
+//!
+//! History is items; what a stream shows is events; what was done is steps. Every event is a row before
+//! anyone sees it (`seq` counts from 0 without a gap within a turn). Event names are those of OpenAI's
+//! Responses stream where it has one, else `frontdesk.*`; other wires are projections of these.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Micros,
+    chat::{Role, ToolCall, Usage},
+    memory::Passage,
+    safety::{Stage, Verdict},
+    tools::ToolResult,
+};
+
+/// A conversation with one agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Session {
+    pub id: String,
+    pub agent_id: String,
+    /// The agent version the conversation began with and stays on.
+    pub agent_version: i64,
+    pub name: String,
+    /// The newest turn of the conversation.
+    pub head: Option<String>,
+    pub created_at: Micros,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TurnState {
+    Running,
+    AwaitingInput,
+    Completed,
+    Failed,
+    Cancelled,
+    /// Ended at a limit; what was said stands.
+    Incomplete,
+}
+
+impl TurnState {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::AwaitingInput => "awaiting_input",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Incomplete => "incomplete",
+        }
+    }
+    /// # Errors
+    /// The unknown word, as `Internal`.
+    pub fn parse(word: &str) -> crate::Result<Self> {
+        let all =
+            [Self::Running, Self::AwaitingInput, Self::Completed, Self::Failed, Self::Cancelled, Self::Incomplete];
+        all.into_iter().find(|s| s.as_str() == word).ok_or_else(|| {
+            crate::Error::new(crate::Kind::Internal, format!("unknown turn state '{word}' in the database"))
+        })
+    }
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, Self::Running | Self::AwaitingInput)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    pub id: String,
+    pub session_id: Option<String>,
+    pub agent_id: String,
+    pub agent_version: i64,
+    /// The turn this one continues.
+    pub parent: Option<String>,
+    pub state: TurnState,
+    /// Why it ended, for `Failed` and `Incomplete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<TurnError>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_off: Option<HandOff>,
+    #[serde(default)]
+    pub usage: Usage,
+    pub created_at: Micros,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Micros>,
+}
+
+/// `code` is stable (`worker_lost`, `max_steps`, `upstream`), `message` is for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct TurnError {
+    pub code: String,
+    pub message: String,
+}
+
+/// A typed transition, never text: the conversation now belongs to a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HandOff {
+    pub reason: HandOffReason,
+    /// What the customer was told.
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HandOffReason {
+    CustomerRequest,
+    MissingKnowledge,
+    UnsupportedRequest,
+    PolicyRestriction,
+    ToolFailure,
+    PendingClarification,
+    UsageLimit,
+}
+
+/// One thing done in a turn. `n` counts from 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub id: String,
+    pub n: i64,
+    pub kind: StepKind,
+    pub state: StepState,
+    pub started_at: Micros,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Micros>,
+    /// Present once the step ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<StepOutput>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    Inference,
+    ToolExecution,
+    ShieldCall,
+    MemoryRetrieval,
+    Approval,
+}
+
+impl StepKind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inference => "inference",
+            Self::ToolExecution => "tool_execution",
+            Self::ShieldCall => "shield_call",
+            Self::MemoryRetrieval => "memory_retrieval",
+            Self::Approval => "approval",
+        }
+    }
+}
+
+/// `Intent` is written before the effect; `Unknown` means the effect may have happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    Intent,
+    Done,
+    Failed,
+    Unknown,
+}
+
+impl StepState {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Intent => "intent",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What a step produced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum StepOutput {
+    Inference { model: String, text: String, tool_calls: Vec<ToolCall>, finish_reason: String, usage: Usage },
+    ToolExecution { call: ToolCall, result: ToolResult },
+    ShieldCall { stage: Stage, shield_id: String, verdict: Verdict },
+    MemoryRetrieval { query: String, stores: Vec<String>, passages: Vec<Passage> },
+    Failed { error: TurnError },
+}
+
+/// A piece of the conversation. `pos` counts within its turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    pub id: String,
+    pub turn_id: String,
+    pub pos: i64,
+    pub body: ItemBody,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ItemBody {
+    /// Words of the customer or the agent. `citations` come from retrieval.
+    Message {
+        role: Role,
+        text: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        citations: Vec<Citation>,
+    },
+    FunctionCall {
+        call: ToolCall,
+    },
+    FunctionCallOutput {
+        call_id: String,
+        output: String,
+        is_error: bool,
+    },
+    /// Passages put before the customer's message of this turn.
+    Retrieval {
+        query: String,
+        passages: Vec<Passage>,
+    },
+    HandOff {
+        hand_off: HandOff,
+    },
+}
+
+impl ItemBody {
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Message { .. } => "message",
+            Self::FunctionCall { .. } => "function_call",
+            Self::FunctionCallOutput { .. } => "function_call_output",
+            Self::Retrieval { .. } => "retrieval",
+            Self::HandOff { .. } => "hand_off",
+        }
+    }
+}
+
+/// Where an answer's words come from; made by the platform from a retrieval step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Citation {
+    /// Number shown in the text, from 1.
+    pub number: usize,
+    pub file_id: String,
+    pub filename: String,
+    pub title: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The quoted passage.
+    pub quote: String,
+}
+
+/// An event row: `seq` is the SSE id.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub seq: i64,
+    pub body: EventBody,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum EventBody {
+    #[serde(rename = "response.created")]
+    Created { turn: Turn },
+    /// What the turn was asked, as the input shields let it pass.
+    #[serde(rename = "frontdesk.turn.input")]
+    Input { items: Vec<Item> },
+    #[serde(rename = "frontdesk.step.started")]
+    StepStarted { step: Step },
+    #[serde(rename = "response.output_item.added")]
+    ItemAdded { step_id: String, item: Item },
+    #[serde(rename = "response.output_text.delta")]
+    TextDelta { step_id: String, item_id: String, delta: String },
+    /// A tool call as the model writes it; whole calls come as one delta.
+    #[serde(rename = "response.function_call_arguments.delta")]
+    ArgumentsDelta { step_id: String, item_id: String, call_id: String, name: String, delta: String },
+    #[serde(rename = "response.output_item.done")]
+    ItemDone { step_id: String, item: Item },
+    #[serde(rename = "frontdesk.step.completed")]
+    StepCompleted { step: Step },
+    #[serde(rename = "frontdesk.hand_off")]
+    HandedOff { hand_off: HandOff },
+    /// The turn waits for results of client tools or an approval.
+    #[serde(rename = "frontdesk.turn.awaiting_input")]
+    AwaitingInput { turn: Turn, calls: Vec<ToolCall> },
+    #[serde(rename = "frontdesk.turn.resumed")]
+    Resumed { results: Vec<Value> },
+    #[serde(rename = "response.completed")]
+    Completed { turn: Turn },
+    #[serde(rename = "response.failed")]
+    Failed { turn: Turn },
+    #[serde(rename = "response.incomplete")]
+    Incomplete { turn: Turn },
+    #[serde(rename = "frontdesk.turn.cancelled")]
+    Cancelled { turn: Turn },
+}
+
+impl EventBody {
+    /// Whether nothing follows in this turn's stream.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Completed { .. } | Self::Failed { .. } | Self::Incomplete { .. } | Self::Cancelled { .. })
+    }
+}

@@ -1,0 +1,103 @@
+//! From a key to a `Cx`: who asks, for which tenant, with which scopes.
+//!
+//! Routes are listed by the scope they need (`http::routes`); this layer stands before each list.
+//! Invariant: no handler behind it runs without a verified key that holds the scope.
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use frontdesk_api::{Cx, Error, Kind, Scope};
+
+use crate::{app::App, http::edge::Arrival, problem::Problem};
+
+/// The longest `traceparent` that is passed on; the W3C form has 55 characters.
+const MAX_TRACEPARENT: usize = 128;
+
+/// Verifies the key, checks the scope, and hands the request on with its `Cx`.
+pub async fn authenticate(State((app, scope)): State<(App, Scope)>, mut request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<Arrival>().map(|arrival| arrival.id.to_string()).unwrap_or_default();
+    match caller(&app, scope, request.headers(), id) {
+        Ok(cx) => {
+            request.extensions_mut().insert(cx);
+            next.run(request).await
+        }
+        Err(error) => Problem(error).into_response(),
+    }
+}
+
+fn caller(app: &App, scope: Scope, headers: &HeaderMap, request_id: String) -> frontdesk_api::Result<Cx> {
+    let key = key(headers)?;
+    let caller = app.accounts.authenticate(key)?;
+    let mut cx = Cx::new(caller.tenant.clone(), caller.principal.clone(), request_id);
+    cx.traceparent = traceparent(headers);
+    cx.require(scope)?;
+    Ok(cx)
+}
+
+/// `Authorization: Bearer KEY`, else `x-api-key: KEY`.
+fn key(headers: &HeaderMap) -> frontdesk_api::Result<&str> {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| {
+        let (scheme, key) = v.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    });
+    let plain = || headers.get("x-api-key").and_then(|v| v.to_str().ok()).map(str::trim);
+    bearer.or_else(plain).filter(|key| !key.is_empty()).ok_or_else(|| {
+        let message = "no API key: send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
+        Error::new(Kind::Unauthenticated, message).with_code("missing_api_key")
+    })
+}
+
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    let good = value.len() <= MAX_TRACEPARENT && value.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    good.then(|| value.to_owned())
+}
+
+/// The verified caller, as handlers take it.
+pub struct Caller(pub Cx);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // Absent only where a route was listed without a scope: refuse rather than guess.
+        let cx = parts.extensions.remove::<Cx>();
+        cx.map(Self)
+            .ok_or_else(|| Error::new(Kind::Unauthenticated, "this route was reached without a verified key").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(k, v)| (header::HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn a_key_comes_as_bearer_or_as_x_api_key() {
+        assert_eq!(key(&headers(&[("authorization", "Bearer abc")])).expect("bearer"), "abc");
+        assert_eq!(key(&headers(&[("authorization", "bearer abc")])).expect("any case"), "abc");
+        assert_eq!(key(&headers(&[("x-api-key", "abc")])).expect("anthropic's way"), "abc");
+        // OGX's client sends both, one of them empty.
+        assert_eq!(
+            key(&headers(&[("authorization", "Bearer "), ("x-api-key", "abc")])).expect("the one that is there"),
+            "abc"
+        );
+        for none in [&[][..], &[("authorization", "Basic abc")], &[("x-api-key", "")]] {
+            assert_eq!(key(&headers(none)).expect_err("no key").kind, Kind::Unauthenticated);
+        }
+    }
+
+    #[test]
+    fn only_a_wellformed_traceparent_travels_on() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(traceparent(&headers(&[("traceparent", good)])).as_deref(), Some(good));
+        assert_eq!(traceparent(&headers(&[("traceparent", "00-x\t1")])), None);
+    }
+}

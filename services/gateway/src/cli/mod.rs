@@ -1,0 +1,132 @@
+//! The command line: one file a command.
+//!
+//! Invariant: what a command answers goes to stdout, everything else to stderr, and a failure says
+//! what to do and ends with a status other than 0.
+
+mod chat;
+mod doctor;
+#[cfg(feature = "mistralrs")]
+mod engine;
+mod init;
+mod keys;
+mod remote;
+mod up;
+mod version;
+
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use frontdesk_api::{Error, Result};
+
+use crate::config::{self, Config};
+
+/// Support agents for shops: models, tools, knowledge and safety behind one HTTP interface.
+#[derive(Parser)]
+#[command(name = "frontdesk", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or Ctrl-C
+    Up(up::Up),
+    /// Talk to a running server
+    Chat(chat::Chat),
+    /// Create, list and revoke API keys
+    Keys(keys::Keys),
+    /// Say what is configured, reachable or missing, and how to mend it
+    Doctor(doctor::Doctor),
+    /// Write a configuration file with every key commented
+    Init(init::Init),
+    /// Run the local engine as a worker; the server starts this itself
+    #[cfg(feature = "mistralrs")]
+    #[command(disable_help_flag = true)]
+    Engine(engine::Engine),
+    /// Print the version and what this build can do
+    Version,
+}
+
+/// Where the configuration comes from; the same for every command that needs it.
+#[derive(Args, Clone, Default)]
+pub(super) struct Place {
+    /// The configuration file; without it the defaults (`frontdesk init` writes them out)
+    #[arg(long, value_name = "FILE", env = "FRONTDESK_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Overrides `data_dir` of the configuration
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// # Errors
+    /// As [`config::load`].
+    pub(super) fn load(&self) -> Result<Config> {
+        let mut config = config::load(self.config.as_deref(), &config::environment)?;
+        if let Some(dir) = &self.data_dir {
+            config.data_dir = dir.clone();
+        }
+        Ok(config)
+    }
+}
+
+/// Runs the command named by the process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Up(up) => in_runtime(up.run()),
+        Command::Chat(chat) => in_runtime(chat.run()),
+        Command::Keys(keys) => in_runtime(keys.run()),
+        Command::Doctor(doctor) => in_runtime(doctor.run()),
+        Command::Init(init) => init.run(),
+        #[cfg(feature = "mistralrs")]
+        Command::Engine(engine) => return engine.run(),
+        Command::Version => version::run(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn in_runtime(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("frontdesk")
+        .build()
+        .map_err(|e| Error::internal("starting the runtime", e))?;
+    let outcome = runtime.block_on(command);
+    // Blocking work that nobody waits for must not hold the end up.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// One line of the command's answer.
+///
+/// # Errors
+/// `Cancelled` when the reader of stdout is gone.
+pub(crate) fn say(line: impl std::fmt::Display) -> Result<()> {
+    write(format_args!("{line}\n"))
+}
+
+/// A piece of the command's answer, shown at once.
+///
+/// # Errors
+/// As [`say`].
+pub(crate) fn write(text: impl std::fmt::Display) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    write!(out, "{text}").and_then(|()| out.flush()).map_err(|e| Error::cancelled().with_source(e))
+}
+
+/// What went wrong, for people; a reader of stdout that left (`| head`) is no failure to speak of.
+pub(crate) fn complain(error: &Error) {
+    if error.kind == frontdesk_api::Kind::Cancelled {
+        return;
+    }
+    let cause = error.source.as_ref().map(|cause| format!("\n  because: {cause}")).unwrap_or_default();
+    let _ = writeln!(std::io::stderr(), "frontdesk: {error}{cause}");
+}

@@ -1,0 +1,107 @@
+//! Talking to a server that runs: where it is, and asking it with a key.
+//!
+//! A running server leaves its address in the data folder, so that commands on the same machine find it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use frontdesk_api::{Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+const FILE: &str = "server.json";
+
+/// The address of a server, for the commands on its machine. Gone with the server.
+pub(super) struct Beacon(PathBuf);
+
+#[derive(Serialize, Deserialize)]
+struct Running {
+    url: String,
+}
+
+impl Beacon {
+    /// Writes `data_dir/server.json`.
+    pub(super) fn light(data_dir: &Path, url: &str) -> Result<Self> {
+        let file = data_dir.join(FILE);
+        let text = serde_json::json!({ "url": url }).to_string();
+        std::fs::write(&file, text).map_err(|e| Error::internal(format!("writing {}", file.display()), e))?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Beacon {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_file(&self.0) {
+            tracing::debug!("cannot remove {}: {e}", self.0.display());
+        }
+    }
+}
+
+/// The address that a server of this data folder left; it may have died since.
+pub(super) fn running(data_dir: &Path) -> Option<String> {
+    let text = std::fs::read(data_dir.join(FILE)).ok()?;
+    serde_json::from_slice::<Running>(&text).ok().map(|running| running.url)
+}
+
+/// A server and the key to ask it with.
+pub(super) struct Remote {
+    url: String,
+    key: String,
+    client: reqwest::Client,
+}
+
+impl Remote {
+    /// `url` without a path.
+    pub(super) fn new(url: &str, key: &str) -> Result<Self> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .tcp_nodelay(true)
+            .no_proxy()
+            .build()
+            .map_err(|e| Error::internal("starting the HTTP client", e))?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), key: key.to_owned(), client })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Sends a request; an answer outside 2xx is an error in the server's own words.
+    pub(super) async fn send(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<reqwest::Response> {
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|e| {
+            let hint = if e.is_connect() { "; is it running? start it with: frontdesk up" } else { "" };
+            Error::unavailable(format!("cannot reach the server at {}{hint}", self.url)).with_source(e)
+        })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let said: Value = response.json().await.unwrap_or_default();
+        let message = said["error"]["message"].as_str().unwrap_or("no reason given");
+        let id = said["request_id"].as_str().map(|id| format!(" [{id}]")).unwrap_or_default();
+        Err(Error::new(
+            Kind::Upstream,
+            format!("the server at {} answered {}: {message}{id}", self.url, status.as_u16()),
+        ))
+    }
+
+    /// Sends a request and reads JSON.
+    pub(super) async fn json(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        let response = self.send(method, path, body).await?;
+        response
+            .json()
+            .await
+            .map_err(|e| Error::upstream(format!("reading the answer of {}{path}", self.url)).with_source(e))
+    }
+}

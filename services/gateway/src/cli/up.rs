@@ -1,0 +1,55 @@
+//! `frontdesk up`: serve until told to stop.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use frontdesk_api::{Result, cx::CancellationToken};
+
+use super::{Place, remote::Beacon, say};
+use crate::{http, server, telemetry, wiring};
+
+#[derive(Args)]
+pub(super) struct Up {
+    #[command(flatten)]
+    place: Place,
+    /// Overrides `listen` of the configuration (host:port; port 0 takes a free one)
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The first admin key; without it one is made and shown once
+    #[arg(long, env = "FRONTDESK_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
+    admin_key: Option<String>,
+}
+
+impl Up {
+    pub(super) async fn run(self) -> Result<ExitCode> {
+        let mut config = self.place.load()?;
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        telemetry::start(&config.log);
+        let listener = server::bind(&config.listen).await?;
+        let url = format!("http://{}", server::address(&listener)?);
+        let app = wiring::wire(config, &wiring::Host::real()).await?;
+        if let Some(made) = app.accounts.ensure_admin(self.admin_key.as_deref()).await? {
+            say(format!("admin key (shown this once): {made}"))?;
+        }
+        let beacon = Beacon::light(&app.config.data_dir, &url)?;
+        let router = http::router(app.clone());
+        tracing::info!(url, database = app.store.place(), "serving");
+        say(format!("ready {url}"))?;
+        let stop = CancellationToken::new();
+        let fresh = tokio::spawn({
+            let (accounts, stop) = (app.accounts.clone(), stop.clone());
+            async move { accounts.keep_fresh(stop).await }
+        });
+        server::serve(listener, router, &app.config.limits, server::stop_signal()).await;
+        drop(beacon);
+        stop.cancel();
+        if let Err(e) = fresh.await {
+            tracing::error!("keeping the keys fresh ended early: {e}");
+        }
+        app.store.close().await;
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+}

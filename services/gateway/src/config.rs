@@ -1,0 +1,202 @@
+//! The operator's one YAML file, typed.
+//!
+//! Everything an operator can set is here with its default; `docker/frontdesk.yaml` comments every key
+//! and is what runs when no file is given. Invariant: only this module and `main` read the environment,
+//! and an unknown key or a value of the wrong kind stops the start with the path of the key.
+
+mod read;
+mod substitute;
+mod suggest;
+
+use std::path::PathBuf;
+
+use frontdesk_api::safety::Stage;
+use frontdesk_safety::OnError;
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use read::{Environment, environment, load, parse};
+pub use suggest::nearest;
+
+/// The commented default configuration, as `frontdesk init` writes it.
+pub const DEFAULT_FILE: &str = include_str!("../../../docker/frontdesk.yaml");
+
+/// What the file says, with defaults filled in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `host:port`; port 0 takes a free one.
+    pub listen: String,
+    /// SQLite, files, local models, the lock of a running server.
+    pub data_dir: PathBuf,
+    /// A Postgres URL; empty: SQLite under `data_dir`.
+    pub database_url: Option<String>,
+    pub providers: Providers,
+    /// Aliases, routes and fallbacks.
+    pub models: Vec<ModelEntry>,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8321".into(),
+            data_dir: "./data".into(),
+            database_url: None,
+            providers: Providers::default(),
+            models: vec![],
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// Providers by what they do. A list that is left out holds the built-in ones.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Providers {
+    pub inference: Vec<ProviderEntry>,
+    pub tools: Vec<ProviderEntry>,
+    pub memory: Vec<ProviderEntry>,
+    pub safety: Vec<ShieldEntry>,
+}
+
+impl Default for Providers {
+    fn default() -> Self {
+        let built_in = |id: &str, kind: &str| ProviderEntry { id: id.into(), kind: kind.into(), config: Value::Null };
+        let tools = if cfg!(feature = "wasm") { vec![built_in("wasm", "wasm")] } else { vec![] };
+        Self {
+            inference: vec![],
+            tools,
+            memory: vec![built_in("vectors", "vectors")],
+            safety: vec![ShieldEntry {
+                id: "rules".into(),
+                kind: "rules".into(),
+                config: Value::Null,
+                stages: None,
+                on_error: OnError::Block,
+            }],
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderEntry {
+    /// The operator's name for it; the first part of model ids.
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Read by the provider itself.
+    #[serde(default)]
+    pub config: Value,
+}
+
+/// A shield; its id is what agents name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShieldEntry {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Read by the shield itself.
+    #[serde(default)]
+    pub config: Value,
+    /// Narrows where it works; None: wherever the shield itself guards.
+    #[serde(default)]
+    pub stages: Option<Vec<Stage>>,
+    /// What it means when the shield cannot answer.
+    #[serde(default)]
+    pub on_error: OnError,
+}
+
+/// A name that leads to other models, tried in order.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// Without a slash, so that it never looks like `provider/model`.
+    pub id: String,
+    pub targets: Vec<Target>,
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// `provider/model`.
+    pub model: String,
+}
+
+/// Hard limits of the server itself.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest JSON request body, in MiB.
+    pub max_body_mb: usize,
+    /// Largest uploaded file, in MiB.
+    pub max_upload_mb: usize,
+    /// Connections served at once; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// How long a client may take to send its request head, in seconds.
+    pub header_timeout_s: u64,
+    /// How long a client may take to send its request body, in seconds.
+    pub body_timeout_s: u64,
+    /// How long requests in flight may go on after SIGTERM, in seconds.
+    pub drain_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_body_mb: 8,
+            max_upload_mb: 64,
+            max_connections: 10_000,
+            header_timeout_s: 30,
+            body_timeout_s: 120,
+            drain_s: 30,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line for people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! From a file to a typed `Config`: YAML, then placeholders, then types.
+
+use std::path::Path;
+
+use frontdesk_api::{Error, Result};
+use serde_json::Value;
+
+use super::{Config, DEFAULT_FILE, ProviderEntry, nearest, substitute::substitute};
+
+/// How a variable is looked up; tests bring their own.
+pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// The process's environment.
+#[must_use]
+#[allow(clippy::disallowed_methods)] // the one place that may read it
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Reads the file, or the default configuration without one.
+///
+/// # Errors
+/// `Invalid` whose message begins with the file's name and whose `param` is the path of the key.
+pub fn load(file: Option<&Path>, env: &Environment<'_>) -> Result<Config> {
+    let Some(file) = file else {
+        return parse(DEFAULT_FILE, env).map_err(|e| named("the default configuration", e));
+    };
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| Error::invalid("--config", format!("cannot read the configuration file {name}: {e}")))?;
+    parse(&text, env).map_err(|e| named(&name, e))
+}
+
+/// Reads a configuration text.
+///
+/// # Errors
+/// `Invalid`: no YAML (with line and column), a placeholder without a value, an unknown key, a wrong value.
+pub fn parse(text: &str, env: &Environment<'_>) -> Result<Config> {
+    let mut value: Value =
+        serde_saphyr::from_str(text).map_err(|e| Error::invalid("", format!("not readable as YAML: {e}")))?;
+    if value.is_null() {
+        value = Value::Object(serde_json::Map::new());
+    }
+    substitute(&mut value, "", env)?;
+    let config: Config = serde_path_to_error::deserialize(&value).map_err(|e| {
+        let path = e.path().to_string();
+        let message = explain(&e.into_inner().to_string());
+        Error::invalid(if path == "." { String::new() } else { path }, message)
+    })?;
+    check(&config)?;
+    Ok(config)
+}
+
+/// Rules that types cannot say.
+fn check(config: &Config) -> Result<()> {
+    let providers = &config.providers;
+    let ids = |entries: &[ProviderEntry]| entries.iter().map(|entry| entry.id.clone()).collect();
+    let lists: [(&str, Vec<String>); 4] = [
+        ("inference", ids(&providers.inference)),
+        ("tools", ids(&providers.tools)),
+        ("memory", ids(&providers.memory)),
+        ("safety", providers.safety.iter().map(|entry| entry.id.clone()).collect()),
+    ];
+    for (list, ids) in lists {
+        for (i, id) in ids.iter().enumerate() {
+            let path = format!("providers.{list}[{i}].id");
+            if id.is_empty() || id.contains(['/', ' ']) {
+                return Err(Error::invalid(
+                    path,
+                    format!("'{id}' cannot be an id: it must not be empty and have no '/' and no space"),
+                ));
+            }
+            if ids[..i].contains(id) {
+                return Err(Error::invalid(
+                    path,
+                    format!("the id '{id}' stands twice; ids are unique within providers.{list}"),
+                ));
+            }
+        }
+    }
+    for (i, model) in config.models.iter().enumerate() {
+        if model.id.is_empty() || model.id.contains('/') {
+            let message = format!(
+                "'{}' cannot be an alias: it must not be empty and have no '/' (that is provider/model)",
+                model.id
+            );
+            return Err(Error::invalid(format!("models[{i}].id"), message));
+        }
+        if model.targets.is_empty() {
+            return Err(Error::invalid(
+                format!("models[{i}].targets"),
+                format!("the alias '{}' needs at least one target", model.id),
+            ));
+        }
+    }
+    let limits = &config.limits;
+    for (key, value) in [
+        ("max_body_mb", limits.max_body_mb),
+        ("max_upload_mb", limits.max_upload_mb),
+        ("max_connections", limits.max_connections),
+    ] {
+        if value == 0 {
+            return Err(Error::invalid(format!("limits.{key}"), "must be at least 1, found 0"));
+        }
+    }
+    Ok(())
+}
+
+/// Serde's words with the nearest known key added: `unknown field `tpye`, expected one of `id`, `type``.
+fn explain(message: &str) -> String {
+    let Some(rest) = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))
+    else {
+        return message.to_owned();
+    };
+    let mut words = rest.split('`').step_by(2);
+    let Some(unknown) = words.next() else { return message.to_owned() };
+    let allowed: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
+    let what = if message.starts_with("unknown field") { "key" } else { "value" };
+    let hint =
+        nearest(unknown, allowed.iter().copied()).map(|near| format!(", did you mean '{near}'?")).unwrap_or_default();
+    format!("unknown {what} '{unknown}'{hint} (allowed: {})", allowed.join(", "))
+}
+
+fn named(file: &str, error: Error) -> Error {
+    let path = error.param.as_deref().filter(|p| !p.is_empty());
+    let message = match path {
+        Some(path) => format!("{file}: {path}: {}", error.message),
+        None => format!("{file}: {}", error.message),
+    };
+    Error { message, ..error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogFormat;
+
+    fn nothing(_: &str) -> Option<String> {
+        None
+    }
+
+    fn refused(text: &str) -> String {
+        let error = named("f.yaml", parse(text, &nothing).expect_err("must be refused"));
+        error.message
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let config = parse("", &nothing).expect("empty is fine");
+        assert_eq!(config.listen, "127.0.0.1:8321");
+        assert_eq!(config.limits.max_body_mb, 8);
+        assert_eq!(config.database_url, None);
+    }
+
+    #[test]
+    fn the_commented_file_says_the_defaults() {
+        let written = parse(DEFAULT_FILE, &nothing).expect("docker/frontdesk.yaml loads without any variable");
+        let empty = parse("", &nothing).expect("empty is fine");
+        let plain = |c: &Config| format!("{c:?}");
+        if cfg!(feature = "wasm") {
+            assert_eq!(plain(&written), plain(&empty));
+        }
+        assert_eq!(
+            format!("{:?} {:?}", written.limits, written.listen),
+            format!("{:?} {:?}", empty.limits, empty.listen)
+        );
+        let with_key = |name: &str| (name == "OPENAI_API_KEY").then(|| "sk-test".to_owned());
+        let config = parse(DEFAULT_FILE, &with_key).expect("a key switches the provider on");
+        assert_eq!(config.providers.inference[0].id, "openai");
+        assert_eq!(config.providers.inference[0].config["api_key"], "sk-test");
+    }
+
+    #[test]
+    fn every_key_of_the_commented_file_has_a_comment() {
+        let lines: Vec<&str> = DEFAULT_FILE.lines().collect();
+        for (i, line) in lines.iter().enumerate() {
+            let bare = line.trim_start();
+            let is_key = !bare.starts_with('#')
+                && bare
+                    .split(':')
+                    .next()
+                    .is_some_and(|k| !k.is_empty() && k.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            let explained = line.contains(" #") || i > 0 && lines[i - 1].trim_start().starts_with('#');
+            assert!(!is_key || explained, "line {}: {line}", i + 1);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_names_its_path_and_the_nearest() {
+        insta::assert_snapshot!(refused("lisen: x"), @"");
+        insta::assert_snapshot!(refused("providers: { inference: [ { id: a, tpye: openai } ] }"), @"");
+        insta::assert_snapshot!(refused("log: { format: jsn }"), @"");
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_path_and_what_was_found() {
+        insta::assert_snapshot!(refused("limits: { max_body_mb: lots }"), @"");
+        insta::assert_snapshot!(refused("limits: { max_body_mb: 0 }"), @"");
+        insta::assert_snapshot!(refused("models: [ { id: a/b, targets: [ { model: x/y } ] } ]"), @"");
+        insta::assert_snapshot!(refused("providers: { tools: [ { id: w, type: wasm }, { id: w, type: mcp } ] }"), @"");
+        insta::assert_snapshot!(refused("database_url: ${env.DB}"), @"");
+    }
+
+    #[test]
+    fn broken_yaml_names_the_line() {
+        let message = refused("listen: a\n  - b: [\n");
+        assert!(message.starts_with("f.yaml: not readable as YAML") && message.contains("line"), "{message}");
+        let message = refused("listen: a\nlisten: b\n");
+        assert!(message.contains("listen"), "{message}");
+    }
+
+    #[test]
+    fn words_that_look_like_truth_values_stay_words() {
+        let config = parse("log: { format: json }\ndata_dir: no\n", &nothing).expect("a folder named no");
+        assert_eq!(config.data_dir, Path::new("no"));
+        assert_eq!(config.log.format, LogFormat::Json);
+    }
+}

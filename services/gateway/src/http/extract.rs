@@ -1,0 +1,158 @@
+//! How handlers read a request: bodies, JSON, query and path, with errors that name the field.
+//!
+//! Invariant: no body is read beyond its limit or for longer than its time.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Query as AxumQuery, Request},
+    http::{header, request::Parts},
+};
+use bytes::Bytes;
+use frontdesk_api::{Error, Kind};
+use futures::StreamExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::{app::App, problem::Problem};
+
+const MIB: usize = 1 << 20;
+
+/// The whole body as it came, up to `limits.max_body_mb`.
+pub struct Raw(pub Bytes);
+
+impl FromRequest<App> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let limits = &app.config.limits;
+        read(request, limits.max_body_mb, "limits.max_body_mb", limits.body_timeout_s).await.map(Raw)
+    }
+}
+
+/// A JSON body. An unknown or ill-typed member is named by its path, broken JSON by line and column.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let Raw(bytes) = Raw::from_request(request, app).await?;
+        Ok(Self(parse(&bytes)?))
+    }
+}
+
+/// Reads JSON bytes of a client.
+///
+/// # Errors
+/// `Invalid` with the member's path as `param`, or line and column in the message.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> frontdesk_api::Result<T> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let path = e.path().to_string();
+        explain(e.inner(), Some(path.as_str()).filter(|p| *p != "."))
+    })?;
+    json.end().map_err(|e| explain(&e, None))?;
+    Ok(value)
+}
+
+fn explain(e: &serde_json::Error, path: Option<&str>) -> Error {
+    // Serde appends the place in its own words; it is said once, below.
+    let said = e.to_string();
+    let said = said.split(" at line ").next().unwrap_or_default();
+    if e.classify() != serde_json::error::Category::Data {
+        let message = format!("the body is not valid JSON (line {}, column {}): {said}", e.line(), e.column());
+        return Error::new(Kind::Invalid, message).with_code("invalid_json");
+    }
+    match path {
+        Some(path) => Error::invalid(path, format!("{path}: {said}")),
+        None => Error::new(Kind::Invalid, format!("the body does not fit this route: {said}")),
+    }
+}
+
+/// The query string.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match AxumQuery::<T>::try_from_uri(&parts.uri) {
+            Ok(AxumQuery(query)) => Ok(Self(query)),
+            Err(e) => {
+                let cause = std::error::Error::source(&e).map_or_else(|| e.body_text(), ToString::to_string);
+                Err(Error::new(Kind::Invalid, format!("the query string does not fit this route: {cause}")).into())
+            }
+        }
+    }
+}
+
+/// Reads a body of at most `limit` MiB; `key` is the setting that says so.
+///
+/// # Errors
+/// `TooLarge` naming the limit and its key, `Timeout` for a client too slow, `Cancelled` for one that left.
+pub async fn read(request: Request, limit: usize, key: &str, timeout_s: u64) -> Result<Bytes, Problem> {
+    let max = limit.saturating_mul(MIB);
+    let patience = Duration::from_secs(timeout_s);
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let body = request.into_body();
+    if declared.is_some_and(|length| length > max) {
+        swallow(body, patience).await;
+        return Err(too_large(declared, limit, key).into());
+    }
+    let collected = tokio::time::timeout(patience, Limited::new(body, max).collect()).await;
+    let slow = |_| {
+        Error::new(Kind::Timeout, format!("the request body did not come within {timeout_s} s (limits.body_timeout_s)"))
+    };
+    match collected.map_err(slow)? {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => Err(too_large(None, limit, key).into()),
+        Err(e) => Err(Error::new(Kind::Cancelled, "the request body broke off").with_source(e).into()),
+    }
+}
+
+fn too_large(declared: Option<usize>, limit: usize, key: &str) -> Error {
+    let found = declared.map(|bytes| format!(" of {:.1} MiB", bytes as f64 / MIB as f64)).unwrap_or_default();
+    Error::new(Kind::TooLarge, format!("the request body{found} is larger than the limit of {limit} MiB ({key})"))
+        .with_code("request_too_large")
+}
+
+/// Reads on without keeping: a client that is cut off while it sends sees a reset connection, not our 413.
+async fn swallow(body: Body, patience: Duration) {
+    /// What is worth reading for the sake of a clear answer, in MiB.
+    const WORTH: usize = 64;
+    let mut left = WORTH * MIB;
+    let mut stream = body.into_data_stream();
+    let drain = async {
+        while let Some(Ok(piece)) = stream.next().await {
+            let Some(rest) = left.checked_sub(piece.len()) else { return };
+            left = rest;
+        }
+    };
+    let _ = tokio::time::timeout(patience, drain).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code)] // only read by serde
+    struct Body {
+        names: Vec<String>,
+    }
+
+    #[test]
+    fn a_body_that_does_not_fit_names_the_member_or_the_place() {
+        let said = |text: &str| parse::<Body>(text.as_bytes()).expect_err("must be refused");
+        let error = said(r#"{"names":["a",7]}"#);
+        assert_eq!(error.param.as_deref(), Some("names[1]"));
+        insta::assert_snapshot!(error.message, @"");
+        insta::assert_snapshot!(said(r#"{"nmaes":[]}"#).message, @"");
+        insta::assert_snapshot!(said("{}").message, @"");
+        insta::assert_snapshot!(said("{\n \"names\": oops}").message, @"");
+        insta::assert_snapshot!(said(r#"{"names":[]} x"#).message, @"");
+    }
+}

@@ -1,0 +1,3 @@
+//! What this server offers, for programs.
+
+pub mod routes;

@@ -1,0 +1,83 @@
+//! Every HTTP route, listed by the scope its key must hold.
+//!
+//! A route is one file `http/<noun>/<verb>.rs` (documentation, handler, tests) and one line here.
+//! Invariant: what is not in a list does not exist, and only `open` is reachable without a key.
+
+pub mod chat_completions;
+pub mod docs;
+pub mod edge;
+pub mod extract;
+pub mod health;
+pub mod inspect;
+pub mod keys;
+pub mod models;
+pub mod paging;
+pub mod providers;
+pub mod tenants;
+pub mod version;
+
+#[cfg(test)]
+mod tests;
+
+use axum::{Router, middleware::from_fn_with_state};
+use frontdesk_api::{Error, Kind, Scope};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{app::App, auth::authenticate, problem::Problem};
+
+/// The service: routes, what is said of routes that do not exist, and the edge around all of it.
+pub fn router(app: App) -> Router {
+    let (router, _) = documented(&app).split_for_parts();
+    router
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(app.clone(), edge::edge))
+        .with_state(app)
+}
+
+/// The routes with their documentation.
+pub fn documented(app: &App) -> OpenApiRouter<App> {
+    let behind = |scope: Scope, routes: OpenApiRouter<App>| {
+        routes.route_layer(from_fn_with_state((app.clone(), scope), authenticate))
+    };
+    OpenApiRouter::new().merge(open()).merge(behind(Scope::Use, use_scope())).merge(behind(Scope::Admin, admin_scope()))
+}
+
+/// Reachable without a key.
+fn open() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(docs::page))
+        .routes(routes!(docs::openapi))
+        .routes(routes!(health::show::show))
+        .routes(routes!(health::ready::ready))
+}
+
+/// Calling models and talking to agents; reading what there is.
+fn use_scope() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(version::show::show))
+        .routes(routes!(inspect::routes::routes))
+        .routes(routes!(providers::list::list))
+        .routes(routes!(providers::show::show))
+        .routes(routes!(models::list::list))
+        .routes(routes!(models::show::show))
+        .routes(routes!(chat_completions::create::create))
+}
+
+/// Tenants and keys.
+fn admin_scope() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(keys::list::list, keys::create::create))
+        .routes(routes!(keys::revoke::revoke))
+        .routes(routes!(tenants::list::list, tenants::create::create))
+}
+
+async fn unknown_route(method: http::Method, uri: http::Uri) -> Problem {
+    let message = format!("there is no route {method} {}; /docs lists them", uri.path());
+    Problem(Error::new(Kind::NotFound, message).with_code("unknown_route"))
+}
+
+async fn wrong_method(method: http::Method, uri: http::Uri) -> Problem {
+    let message = format!("{method} is not allowed on {}; the Allow header says what is", uri.path());
+    Problem(Error::new(Kind::Invalid, message).with_code("method_not_allowed"))
+}

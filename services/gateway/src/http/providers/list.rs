@@ -1,0 +1,19 @@
+//! `GET /v1/providers`.
+
+use axum::{Json, extract::State};
+use futures::future::join_all;
+use serde::Serialize;
+
+use super::ProviderInfo;
+use crate::app::App;
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProviderList {
+    pub data: Vec<ProviderInfo>,
+}
+
+/// The configured providers and how they are
+#[utoipa::path(get, path = "/v1/providers", tag = "platform", responses((status = 200, body = ProviderList)))]
+pub async fn list(State(app): State<App>) -> Json<ProviderList> {
+    Json(ProviderList { data: join_all(app.providers.iter().map(ProviderInfo::of)).await })
+}

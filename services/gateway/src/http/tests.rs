@@ -1,0 +1,121 @@
+//! What holds for every route: keys, ids, bad input, routes that do not exist.
+
+use axum::{body::Body, http::Request};
+
+use crate::testing::{ADMIN, Frames, TestGateway};
+
+async fn gateway() -> TestGateway {
+    TestGateway::start(Frames::whole()).await
+}
+
+const QUESTION: &str = r#"{"model":"up/echo","messages":[{"role":"user","content":"hi"}]}"#;
+
+/// A good request, for any path in the document.
+fn request(method: &str, path: &str) -> axum::http::request::Builder {
+    Request::builder().method(method).uri(path)
+}
+
+#[tokio::test]
+async fn nothing_but_the_open_routes_answers_without_a_key() {
+    let gateway = gateway().await;
+    let document: serde_json::Value = serde_json::from_slice(&gateway.app.document().json).expect("JSON");
+    let mut open = vec![];
+    for (method, path) in &gateway.app.document().routes {
+        let path = path.replace("{model_id}", "up/echo").replace(['{', '}'], "");
+        let answer = gateway.send(request(method, &path).body(Body::empty()).expect("a request")).await;
+        if answer.status == 401 {
+            assert_eq!(answer.headers["www-authenticate"], "Bearer", "{method} {path}");
+            assert_eq!(answer.json()["error"]["code"], "missing_api_key", "{method} {path}");
+        } else {
+            open.push(path);
+        }
+    }
+    assert_eq!(open, ["/docs", "/openapi.json", "/v1/health", "/v1/health/ready"]);
+    // What the document says of keys is what holds.
+    for path in open {
+        let item = &document["paths"][&path]["get"];
+        assert_eq!(item["security"], serde_json::json!([{}]), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_refused_and_not_repeated() {
+    let gateway = gateway().await;
+    let wrong = request("GET", "/v1/models").header("authorization", "Bearer fd_wrong_secret");
+    let answer = gateway.send(wrong.body(Body::empty()).expect("a request")).await;
+    assert_eq!(answer.status, 401);
+    assert!(!answer.text().contains("wrong_secret"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_callers_request_id_comes_back_and_a_bad_one_is_replaced() {
+    let gateway = gateway().await;
+    let named = gateway.request("GET", "/v1/nowhere").header("x-request-id", "my-id-7");
+    let answer = gateway.send(named.body(Body::empty()).expect("a request")).await;
+    assert_eq!(answer.headers["x-request-id"], "my-id-7");
+    assert_eq!(answer.json()["request_id"], "my-id-7");
+    let bad = gateway.request("GET", "/v1/version").header("x-request-id", "two words");
+    let answer = gateway.send(bad.body(Body::empty()).expect("a request")).await;
+    assert!(answer.headers["x-request-id"].to_str().expect("text").starts_with("req_"));
+}
+
+#[tokio::test]
+async fn routes_and_methods_that_do_not_exist_say_so() {
+    let gateway = gateway().await;
+    insta::assert_snapshot!(gateway.get("/v1/nowhere").await.shown(), @"");
+    let answer = gateway.get("/v1/chat/completions").await;
+    assert_eq!(answer.status, 405);
+    assert_eq!(answer.headers["allow"], "POST");
+    assert_eq!(answer.json()["error"]["code"], "method_not_allowed");
+}
+
+#[tokio::test]
+async fn broken_json_names_line_and_column() {
+    let gateway = gateway().await;
+    insta::assert_snapshot!(gateway.post_text("/v1/chat/completions", "{\n \"model\": oops}").await.shown(), @"");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_and_names_the_limit() {
+    let gateway = gateway().await;
+    let big = format!(r#"{{"model":"up/echo","messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(10 << 20));
+    let declared = gateway.request("POST", "/v1/chat/completions").header("content-length", big.len());
+    let answer = gateway.send(declared.body(Body::from(big.clone())).expect("a request")).await;
+    insta::assert_snapshot!(answer.shown(), @"");
+    // Chunked: nobody knows the size before it is too much.
+    let pieces = futures::stream::iter(big.into_bytes().chunks(1 << 16).map(<[u8]>::to_vec).collect::<Vec<_>>());
+    let chunked = Body::from_stream(futures::StreamExt::map(pieces, Ok::<_, std::io::Error>));
+    let answer = gateway.send(gateway.request("POST", "/v1/chat/completions").body(chunked).expect("a request")).await;
+    assert_eq!(answer.status, 413);
+    assert!(answer.text().contains("limits.max_body_mb"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_own_request_only() {
+    let gateway = gateway().await;
+    let answer = gateway.post_text("/v1/chat/completions", &QUESTION.replace("echo", "panic")).await;
+    assert_eq!(answer.status, 500);
+    assert_eq!(answer.json()["request_id"], answer.headers["x-request-id"].to_str().expect("text"));
+    assert!(!answer.text().contains("asked to"), "{}", answer.text());
+    assert_eq!(gateway.post_text("/v1/chat/completions", QUESTION).await.status, 200);
+}
+
+#[tokio::test]
+async fn x_api_key_opens_what_bearer_opens() {
+    let gateway = gateway().await;
+    let plain = request("GET", "/v1/version").header("x-api-key", ADMIN);
+    assert_eq!(gateway.send(plain.body(Body::empty()).expect("a request")).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_document_is_openapi_3_1_and_resolves() {
+    let gateway = gateway().await;
+    let answer = gateway.send(request("GET", "/openapi.json").body(Body::empty()).expect("a request")).await;
+    let document = answer.json();
+    assert!(document["openapi"].as_str().expect("version").starts_with("3.1"));
+    assert!(document["paths"]["/v1/models/{model_id}"]["get"].is_object());
+    let text = document.to_string();
+    for reference in text.split("\"#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(document["components"]["schemas"][reference].is_object(), "{reference} is not described");
+    }
+}

@@ -1,0 +1,3 @@
+//! Which Frontdesk this is.
+
+pub mod show;

@@ -1,0 +1,30 @@
+//! The product: command line, configuration, wiring, and every HTTP route.
+//!
+//! This is the one room that sees all others. Invariants: only it reads configuration and environment
+//! (`config.rs`, `main.rs`); providers are named only in `wiring.rs`; responses to failed requests are
+//! rendered only in `problem.rs`; handlers decide nothing a service should decide.
+
+pub mod app;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod problem;
+pub mod server;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+pub mod wiring;
+
+/// The optional parts that this build has.
+#[must_use]
+pub fn features() -> Vec<&'static str> {
+    let mut features = vec![];
+    if cfg!(feature = "wasm") {
+        features.push("wasm");
+    }
+    if cfg!(feature = "mistralrs") {
+        features.push("mistralrs");
+    }
+    features
+}

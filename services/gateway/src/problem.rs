@@ -1,0 +1,124 @@
+//! Errors on their way out: the one place that renders a failed request.
+//!
+//! A handler answers `Err(Problem)`; that response carries the error unrendered, and the edge (which
+//! knows the request id) fills in status, headers and body. Invariant: what leaves is the public part
+//! of the error; its cause is logged here and never sent.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, Response, StatusCode, header},
+    response::IntoResponse,
+};
+use bytes::Bytes;
+use frontdesk_api::{Error, Kind};
+use frontdesk_wire::status;
+
+/// An `api::Error` as a handler's answer.
+#[derive(Debug)]
+pub struct Problem(pub Error);
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+/// The error inside a response that still waits to be rendered.
+#[derive(Clone)]
+struct Unrendered(Arc<Error>);
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status_of(self.0.kind);
+        response.extensions_mut().insert(Unrendered(Arc::new(self.0)));
+        response
+    }
+}
+
+/// Gives a failed response its body; leaves any other as it is.
+#[must_use]
+pub fn render(mut response: Response<Body>, request_id: &str) -> Response<Body> {
+    let Some(Unrendered(error)) = response.extensions_mut().remove::<Unrendered>() else { return response };
+    log(&error);
+    let body = status::openai_body(&error, request_id).to_string();
+    *response.body_mut() = Body::from(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(after) = error.retry_after {
+        // At least a second: a client that reads 0 asks again at once.
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    }
+    if error.kind == Kind::Unauthenticated {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// An error in the middle of an event stream, where the status has long been sent.
+#[must_use]
+pub fn sse_frame(error: &Error, request_id: &str) -> Bytes {
+    log(error);
+    Bytes::from(format!("data: {}\n\n", status::openai_body(error, request_id)))
+}
+
+#[must_use]
+pub fn status_of(kind: Kind) -> StatusCode {
+    StatusCode::from_u16(status::shown(kind).status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn log(error: &Error) {
+    let cause = error.source.as_ref().map(|source| chain(source.as_ref())).unwrap_or_default();
+    match error.kind {
+        Kind::Internal => tracing::error!(kind = ?error.kind, cause, "{error}"),
+        Kind::Upstream | Kind::Timeout | Kind::Unavailable => tracing::warn!(kind = ?error.kind, cause, "{error}"),
+        _ => tracing::debug!(kind = ?error.kind, cause, "{error}"),
+    }
+}
+
+/// An error and everything under it, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut out = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        out.push_str(": ");
+        out.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    async fn shown(error: Error) -> (StatusCode, axum::http::HeaderMap, String) {
+        let response = render(Problem(error).into_response(), "req_1");
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, 10_000).await.expect("a small body");
+        (parts.status, parts.headers, String::from_utf8(bytes.to_vec()).expect("text"))
+    }
+
+    #[tokio::test]
+    async fn the_cause_of_an_error_never_leaves_the_house() {
+        let cause = std::io::Error::other("password=hunter2");
+        let (status, _, body) = shown(Error::internal("reading the session", cause)).await;
+        assert_eq!(status, 500);
+        assert!(body.contains("reading the session") && body.contains("req_1"), "{body}");
+        assert!(!body.contains("hunter2"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn waiting_times_are_whole_seconds_rounded_up() {
+        for (millis, seconds) in [(0, "1"), (200, "1"), (1000, "1"), (1001, "2"), (30_000, "30")] {
+            let error = Error::unavailable("loading").with_retry_after(Duration::from_millis(millis));
+            let (status, headers, _) = shown(error).await;
+            assert_eq!(status, 503);
+            assert_eq!(headers[header::RETRY_AFTER], seconds, "{millis} ms");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! From configuration to services: the one place that names provider crates.
+//!
+//! Building is quick and offline; a provider does its heavy set-up when it is first used. Invariant: an
+//! entry that cannot be built stops the start with the path of its key and what is known instead.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+use frontdesk_accounts::{Accounts, Pepper};
+use frontdesk_api::{
+    Clock, Error, Ids, Inference, ProviderDef, Result,
+    clock::SystemClock,
+    id::RandomIds,
+    provider::{Build, Setting},
+    tools::ToolProvider,
+};
+use frontdesk_inference::{Route, Router};
+use frontdesk_memory::Knowledge;
+use frontdesk_safety::{Entry, Shields};
+use frontdesk_store::{Options, Store};
+use frontdesk_vectors::FullText;
+
+use crate::{
+    app::{App, Inner, Provider},
+    config::{Config, nearest},
+};
+
+/// Every provider type of this build: one line a crate.
+#[must_use]
+pub fn known() -> Vec<&'static ProviderDef> {
+    let crates: &[&[ProviderDef]] = &[
+        frontdesk_openai::PROVIDERS,
+        frontdesk_shields::PROVIDERS,
+        #[cfg(feature = "mistralrs")]
+        frontdesk_mistralrs::PROVIDERS,
+        #[cfg(feature = "wasm")]
+        frontdesk_wasm::PROVIDERS,
+    ];
+    crates.iter().flat_map(|defs| defs.iter()).collect()
+}
+
+/// Types that a build may lack; the cargo feature that brings one has its name.
+const OPTIONAL: [&str; 2] = ["mistralrs", "wasm"];
+
+/// What the machine lends: time, chance, the program to start workers from. Tests bring their own.
+pub struct Host {
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+    pub program: PathBuf,
+    /// For sockets of workers.
+    pub runtime_dir: PathBuf,
+}
+
+impl Host {
+    #[must_use]
+    pub fn real() -> Self {
+        let runtime_dir = std::env::temp_dir().join(format!("frontdesk-{}", std::process::id()));
+        Self {
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds),
+            program: std::env::current_exe().unwrap_or_else(|_| "frontdesk".into()),
+            runtime_dir,
+        }
+    }
+
+    fn setting(&self, id: &str, config: &Config) -> Setting {
+        Setting {
+            id: id.to_owned(),
+            data_dir: config.data_dir.clone(),
+            runtime_dir: self.runtime_dir.clone(),
+            program: self.program.clone(),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+        }
+    }
+}
+
+/// Opens the store and builds every service over the configured providers.
+///
+/// # Errors
+/// `Invalid` with the path of the configuration key; what [`Store::open`] says of the database.
+pub async fn wire(config: Config, host: &Host) -> Result<App> {
+    let built = Built::of(&config, host)?;
+    let store = open(&config).await?;
+    let pepper = Pepper::at(&config.data_dir)?;
+    assemble(config, host, store, pepper, built).await
+}
+
+/// Opens the configured database.
+///
+/// # Errors
+/// As [`Store::open`].
+pub async fn open(config: &Config) -> Result<Store> {
+    let options = Options { database_url: config.database_url.clone(), ..Options::at(&config.data_dir) };
+    Store::open(&options).await
+}
+
+/// The keys of a configuration's database, for commands beside a stopped server.
+///
+/// # Errors
+/// As [`Store::open`]; `Conflict` with the code `data_dir_in_use` while a server runs.
+pub async fn accounts(config: &Config, host: &Host) -> Result<(Accounts, Store)> {
+    let store = open(config).await?;
+    let pepper = Pepper::at(&config.data_dir)?;
+    let accounts = Accounts::new(store.clone(), pepper, host.clock.clone(), host.ids.clone()).await?;
+    Ok((accounts, store))
+}
+
+/// The providers of a configuration.
+#[derive(Default)]
+pub struct Built {
+    pub inference: BTreeMap<String, Arc<dyn Inference>>,
+    pub tools: BTreeMap<String, Arc<dyn ToolProvider>>,
+    pub shields: Vec<Entry>,
+    /// All of them, as people see them.
+    pub providers: Vec<Provider>,
+}
+
+impl Built {
+    /// Builds every entry.
+    ///
+    /// # Errors
+    /// As [`wire`].
+    pub fn of(config: &Config, host: &Host) -> Result<Self> {
+        let mut built = Self::default();
+        let lists = &config.providers;
+        for (i, entry) in lists.inference.iter().enumerate() {
+            let at = At { list: "inference", i, id: &entry.id, kind: &entry.kind };
+            let (def, build) = at.find(|build| if let Build::Inference(build) = build { Some(build) } else { None })?;
+            let inference = build(&host.setting(at.id, config), entry.config.clone()).map_err(|e| at.placed(e))?;
+            built.inference.insert(entry.id.clone(), inference.clone());
+            built.list("inference", at.id, def.ogx_type, Some(inference));
+        }
+        for (i, entry) in lists.tools.iter().enumerate() {
+            let at = At { list: "tools", i, id: &entry.id, kind: &entry.kind };
+            let (def, build) = at.find(|build| if let Build::Tools(build) = build { Some(build) } else { None })?;
+            let tools = build(&host.setting(at.id, config), entry.config.clone()).map_err(|e| at.placed(e))?;
+            built.tools.insert(entry.id.clone(), tools);
+            built.list("tool_runtime", at.id, def.ogx_type, None);
+        }
+        for (i, entry) in lists.memory.iter().enumerate() {
+            let at = At { list: "memory", i, id: &entry.id, kind: &entry.kind };
+            // The one kind so far; it searches inside the store and so is built over it.
+            if entry.kind != FULL_TEXT {
+                return Err(at.unknown(&[FULL_TEXT]));
+            }
+            if !entry.config.is_null() {
+                return Err(at.placed(Error::invalid("", format!("'{FULL_TEXT}' has no settings"))));
+            }
+            built.list("vector_io", at.id, "inline::vectors", None);
+        }
+        for (i, entry) in lists.safety.iter().enumerate() {
+            let at = At { list: "safety", i, id: &entry.id, kind: &entry.kind };
+            let (def, build) = at.find(|build| if let Build::Shield(build) = build { Some(build) } else { None })?;
+            let shield = build(&host.setting(at.id, config), entry.config.clone()).map_err(|e| at.placed(e))?;
+            let (id, kind) = (entry.id.clone(), def.kind.to_owned());
+            built.shields.push(Entry { id, kind, shield, stages: entry.stages.clone(), on_error: entry.on_error });
+            built.list("safety", at.id, def.ogx_type, None);
+        }
+        Ok(built)
+    }
+
+    fn list(&mut self, api: &'static str, id: &str, ogx_type: &'static str, inference: Option<Arc<dyn Inference>>) {
+        self.providers.push(Provider { api, id: id.to_owned(), ogx_type, inference });
+    }
+}
+
+/// The `type:` of the full-text search inside the store.
+const FULL_TEXT: &str = "vectors";
+
+/// An entry and its place in the configuration, for errors.
+struct At<'c> {
+    list: &'static str,
+    i: usize,
+    id: &'c str,
+    kind: &'c str,
+}
+
+impl At<'_> {
+    fn key(&self, below: &str) -> String {
+        format!("providers.{}[{}].{below}", self.list, self.i)
+    }
+
+    /// The definition of the entry's type, which must do what this list is for.
+    fn find<B>(&self, fits: impl Fn(Build) -> Option<B>) -> Result<(&'static ProviderDef, B)> {
+        let mut names = vec![];
+        for def in known() {
+            match fits(def.build) {
+                Some(build) if def.kind == self.kind => return Ok((def, build)),
+                Some(_) => names.push(def.kind),
+                None => {}
+            }
+        }
+        Err(self.unknown(&names))
+    }
+
+    fn unknown(&self, known: &[&str]) -> Error {
+        let kind = self.kind;
+        let hint = if OPTIONAL.contains(&kind) {
+            format!("; this build was made without it (cargo feature '{kind}')")
+        } else {
+            nearest(kind, known.iter().copied()).map(|near| format!(", did you mean '{near}'?")).unwrap_or_default()
+        };
+        let key = self.key("type");
+        let there = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let message = format!("{key}: unknown provider type '{kind}'{hint} (known here: {there})");
+        Error::invalid(key, message)
+    }
+
+    /// An error of the provider about its `config`, with the whole path of the key.
+    fn placed(&self, e: Error) -> Error {
+        let below = e
+            .param
+            .as_deref()
+            .filter(|p| !p.is_empty() && *p != ".")
+            .map_or_else(|| "config".to_owned(), |key| format!("config.{key}"));
+        let key = self.key(&below);
+        Error { message: format!("{key}: {}", e.message), param: Some(key), ..e }
+    }
+}
+
+/// The services over an open store and built providers.
+pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: Pepper, built: Built) -> Result<App> {
+    let (clock, ids) = (&host.clock, &host.ids);
+    let routes = config.models.iter().map(|model| Route {
+        id: model.id.clone(),
+        targets: model.targets.iter().map(|target| target.model.clone()).collect(),
+    });
+    let inference = Router::new(built.inference, routes.collect()).map_err(|e| {
+        let key = e.param.clone().unwrap_or_default();
+        Error { message: format!("{key}: {}", e.message), ..e }
+    })?;
+    let accounts = Accounts::new(store.clone(), pepper, clock.clone(), ids.clone()).await?;
+    let safety = Shields::new(built.shields)?;
+    let knowledge = Knowledge::new(store.clone(), FullText::shared(store.clone()), clock.clone(), ids.clone());
+    Ok(App::new(Inner {
+        config,
+        clock: clock.clone(),
+        ids: ids.clone(),
+        store,
+        accounts,
+        inference: Arc::new(inference),
+        safety: Arc::new(safety),
+        knowledge,
+        providers: built.providers,
+        document: OnceLock::new(),
+    }))
+}

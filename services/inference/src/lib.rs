@@ -1,0 +1,157 @@
+//! Inference over many providers: resolves a model's name, asks the provider, falls back before the
+//! first byte.
+//!
+//! Look-up order: alias or route (no slash) → `provider/rest`, split at the first slash → a bare upstream
+//! id if exactly one provider has it → not found, with the nearest names.
+//! Invariant: knows no provider, only `dyn Inference`.
+
+mod catalog;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use frontdesk_api::{
+    ChatReply, ChatRequest, Cx, Error, Inference, Kind, Result,
+    inference::{Model, ModelKind},
+};
+
+use catalog::Catalog;
+
+/// A name of the operator's that leads to models, tried in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Without a slash.
+    pub id: String,
+    /// `provider/upstream-id`, at least one.
+    pub targets: Vec<String>,
+}
+
+/// Where a name leads.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    provider: String,
+    upstream_id: String,
+}
+
+/// All models of the house behind one address.
+pub struct Router {
+    providers: BTreeMap<String, Arc<dyn Inference>>,
+    routes: BTreeMap<String, Vec<Target>>,
+    catalog: Catalog,
+}
+
+impl Router {
+    /// # Errors
+    /// `Invalid` with the configuration path (`models[1].targets[0]`) when a route leads nowhere.
+    pub fn new(providers: BTreeMap<String, Arc<dyn Inference>>, routes: Vec<Route>) -> Result<Self> {
+        let mut table = BTreeMap::new();
+        for (i, route) in routes.into_iter().enumerate() {
+            if route.id.contains('/') {
+                return Err(Error::invalid(format!("models[{i}].id"), format!("'{}' must not contain '/'", route.id)));
+            }
+            let mut targets = vec![];
+            for (k, name) in route.targets.iter().enumerate() {
+                let param = format!("models[{i}].targets[{k}].model");
+                let split = name.split_once('/').filter(|(provider, _)| providers.contains_key(*provider));
+                let Some((provider, rest)) = split else {
+                    let known = providers.keys().cloned().collect::<Vec<_>>().join(", ");
+                    let message = format!("'{name}' must be provider/model; the inference providers are: {known}");
+                    return Err(Error::invalid(param, message));
+                };
+                targets.push(Target { provider: provider.to_owned(), upstream_id: rest.to_owned() });
+            }
+            if targets.is_empty() {
+                return Err(Error::invalid(
+                    format!("models[{i}].targets"),
+                    format!("route '{}' has no targets", route.id),
+                ));
+            }
+            table.insert(route.id, targets);
+        }
+        Ok(Self { providers, routes: table, catalog: Catalog::new(Duration::from_secs(30)) })
+    }
+
+    async fn resolve(&self, cx: &Cx, name: &str) -> Result<Vec<Target>> {
+        if let Some(targets) = self.routes.get(name) {
+            let copy = |t: &Target| Target { provider: t.provider.clone(), upstream_id: t.upstream_id.clone() };
+            return Ok(targets.iter().map(copy).collect());
+        }
+        if let Some((provider, rest)) = name.split_once('/')
+            && self.providers.contains_key(provider)
+            && !rest.is_empty()
+        {
+            return Ok(vec![Target { provider: provider.to_owned(), upstream_id: rest.to_owned() }]);
+        }
+        let models = self.catalog.models(cx, &self.providers).await;
+        let same: Vec<&Model> = models.iter().filter(|m| m.upstream_id == name).collect();
+        match same.as_slice() {
+            [one] => Ok(vec![Target { provider: one.provider.clone(), upstream_id: one.upstream_id.clone() }]),
+            [] => Err(self.unknown(name, &models)),
+            many => {
+                let ids = many.iter().map(|m| m.id.as_str()).collect::<Vec<_>>().join(", ");
+                Err(Error::invalid(
+                    "model",
+                    format!("model '{name}' is offered by several providers: use one of {ids}"),
+                ))
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str, models: &[Model]) -> Error {
+        let names = self.routes.keys().map(String::as_str).chain(models.iter().map(|m| m.id.as_str()));
+        let likeness = |known: &str| {
+            let tail = known.split_once('/').map_or(known, |(_, rest)| rest);
+            strsim::jaro_winkler(known, name).max(strsim::jaro_winkler(tail, name))
+        };
+        let mut near: Vec<(f64, &str)> = names.map(|known| (likeness(known), known)).collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let near: Vec<&str> = near.into_iter().take(3).map(|(_, known)| known).collect();
+        let hint = match near.as_slice() {
+            [] => "no model is available: configure a provider, see 'frontdesk doctor'".to_owned(),
+            some => format!("the nearest are: {}", some.join(", ")),
+        };
+        let message = format!("model '{name}' does not exist; {hint}");
+        Error::not_found(message).with_param("model").with_code("model_not_found")
+    }
+}
+
+/// Whether another target may do better.
+fn worth_another(kind: Kind) -> bool {
+    matches!(kind, Kind::Upstream | Kind::Timeout | Kind::Unavailable | Kind::RateLimited)
+}
+
+#[async_trait]
+impl Inference for Router {
+    async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply> {
+        let asked = request.model.clone();
+        let mut targets = self.resolve(cx, &asked).await?.into_iter().peekable();
+        while let Some(target) = targets.next() {
+            let Some(provider) = self.providers.get(&target.provider) else { continue };
+            let mut attempt = request.clone();
+            attempt.model = target.upstream_id;
+            match provider.chat(cx, attempt).await {
+                Err(e) if targets.peek().is_some() && worth_another(e.kind) && !cx.cancel.is_cancelled() => {
+                    tracing::warn!(model = asked, provider = target.provider, error = %e, "falling back to the next target");
+                }
+                answer => return answer,
+            }
+        }
+        Err(Error::new(Kind::Internal, format!("route '{asked}' has no target")))
+    }
+
+    async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
+        let routes = self.routes.iter().map(|(id, targets)| Model {
+            id: id.clone(),
+            provider: String::new(),
+            upstream_id: targets.first().map(|t| format!("{}/{}", t.provider, t.upstream_id)).unwrap_or_default(),
+            kind: ModelKind::Llm,
+            created: 0,
+            description: None,
+        });
+        let models = self.catalog.models(cx, &self.providers).await;
+        Ok(routes.chain(models.iter().cloned()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

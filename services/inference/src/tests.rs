@@ -1,0 +1,130 @@
+//! Routing, seen through a provider that answers with what it was asked.
+
+use std::sync::Mutex;
+
+use frontdesk_api::{
+    ChatEvent,
+    chat::{Chat, Dialect, Frame, ReplyHead},
+};
+use futures::{StreamExt, stream};
+
+use super::*;
+
+/// Answers with its name and the model it was asked for, or fails as told.
+struct Echo {
+    id: &'static str,
+    models: Vec<&'static str>,
+    fails: Option<Kind>,
+    asked: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Inference for Echo {
+    async fn chat(&self, _: &Cx, request: ChatRequest) -> Result<ChatReply> {
+        self.asked.lock().expect("unpoisoned").push(request.model.clone());
+        if let Some(kind) = self.fails {
+            return Err(Error::new(kind, "as told"));
+        }
+        let text = format!("{}:{}", self.id, request.model);
+        let head = ReplyHead {
+            provider: self.id.into(),
+            model: request.model,
+            dialect: Dialect::OpenaiChat,
+            streaming: true,
+            upstream_request: None,
+        };
+        let frame = Frame { events: vec![ChatEvent::Text { choice: 0, text }], ..Frame::default() };
+        Ok(ChatReply { head, frames: stream::iter([Ok(frame)]).boxed() })
+    }
+    async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
+        if let Some(kind) = self.fails {
+            return Err(Error::new(kind, "as told"));
+        }
+        let model = |name: &&str| Model {
+            id: format!("{}/{name}", self.id),
+            provider: self.id.into(),
+            upstream_id: (*name).into(),
+            kind: ModelKind::Llm,
+            created: 0,
+            description: None,
+        };
+        Ok(self.models.iter().map(model).collect())
+    }
+}
+
+fn echo(id: &'static str, models: &[&'static str], fails: Option<Kind>) -> Arc<Echo> {
+    Arc::new(Echo { id, models: models.to_vec(), fails, asked: Mutex::default() })
+}
+
+fn router(echoes: &[&Arc<Echo>], routes: &[(&str, &[&str])]) -> Router {
+    let providers = echoes.iter().map(|e| (e.id.to_owned(), Arc::clone(e) as Arc<dyn Inference>)).collect();
+    let routes = routes
+        .iter()
+        .map(|(id, targets)| Route { id: (*id).into(), targets: targets.iter().map(|t| (*t).into()).collect() });
+    Router::new(providers, routes.collect()).expect("a good table")
+}
+
+async fn ask(router: &Router, model: &str) -> Result<String> {
+    let reply = router.chat(&Cx::internal("t", "r"), ChatRequest::typed(model, Chat::default())).await?;
+    let frames: Vec<Frame> = reply.frames.map(|f| f.expect("a frame")).collect().await;
+    match &frames[0].events[0] {
+        ChatEvent::Text { text, .. } => Ok(text.clone()),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn names_are_looked_up_in_order() {
+    let (a, b) = (echo("a", &["x", "org/y"], None), echo("b", &["z", "a/x"], None));
+    let router = router(&[&a, &b], &[("default", &["b/z"])]);
+    assert_eq!(ask(&router, "default").await.expect("an alias"), "b:z");
+    assert_eq!(ask(&router, "a/org/y").await.expect("split at the first slash"), "a:org/y");
+    assert_eq!(ask(&router, "org/y").await.expect("a bare upstream id"), "a:org/y");
+    // The provider's own namespace wins over another provider's upstream id of the same spelling.
+    assert_eq!(ask(&router, "a/x").await.expect("provider first"), "a:x");
+}
+
+#[tokio::test]
+async fn an_unknown_model_names_the_nearest() {
+    let a = echo("openai", &["gpt-4o", "gpt-4o-mini", "o3"], None);
+    let error = ask(&router(&[&a], &[("default", &["openai/o3"])]), "gpt4o").await.expect_err("unknown");
+    assert_eq!((error.kind, error.code.as_deref()), (Kind::NotFound, Some("model_not_found")));
+    assert!(error.message.contains("nearest are: openai/gpt-4o, "), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_name_of_two_providers_is_ambiguous() {
+    let (a, b) = (echo("a", &["m"], None), echo("b", &["m"], None));
+    let error = ask(&router(&[&a, &b], &[]), "m").await.expect_err("ambiguous");
+    assert!(error.message.contains("a/m, b/m"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn a_route_falls_back_on_trouble_but_not_on_a_bad_request() {
+    let (down, up) = (echo("down", &[], Some(Kind::Unavailable)), echo("up", &["m"], None));
+    let table: &[(&str, &[&str])] = &[("default", &["down/m", "up/m"])];
+    assert_eq!(ask(&router(&[&down, &up], table), "default").await.expect("the second target"), "up:m");
+
+    let picky = echo("down", &[], Some(Kind::Invalid));
+    let error = ask(&router(&[&picky, &up], table), "default").await.expect_err("the caller's own fault");
+    assert_eq!(error.kind, Kind::Invalid);
+    assert_eq!(up.asked.lock().expect("unpoisoned").len(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_hides_only_its_own_models() {
+    let (down, up) = (echo("down", &["n"], Some(Kind::Upstream)), echo("up", &["m"], None));
+    let models = router(&[&down, &up], &[]).models(&Cx::internal("t", "r")).await.expect("a list");
+    assert_eq!(models.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["up/m"]);
+}
+
+#[test]
+fn a_route_to_nowhere_names_its_place() {
+    let refused = |targets: &[&str]| {
+        let routes = vec![Route { id: "r".into(), targets: targets.iter().map(|t| (*t).into()).collect() }];
+        let providers = [("a".to_owned(), echo("a", &[], None) as Arc<dyn Inference>)].into();
+        Router::new(providers, routes).err().expect("refused").param.expect("a place")
+    };
+    assert_eq!(refused(&["b/m"]), "models[0].targets[0].model");
+    assert_eq!(refused(&[]), "models[0].targets");
+}

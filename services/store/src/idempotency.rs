@@ -1,0 +1,93 @@
+//! Repeated requests: the same key with the same request gets the first answer again.
+//!
+//! Invariant: a key is claimed in the transaction that does the work, so there is no moment at which the
+//! work is done and the key unknown.
+
+use frontdesk_api::Result;
+
+use crate::{Doing as _, Tx, on};
+
+/// How a key stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// Not seen before (or long ago): do the work and [`answer`] in the same transaction.
+    New,
+    /// Done before with the same request: its answer.
+    Same(String),
+    /// Used for another request.
+    Other,
+}
+
+/// Claims `key` within `scope` for a request of this hash, for `keep` microseconds of the database's clock.
+/// Waits for another transaction that is claiming the same key.
+///
+/// # Errors
+/// As any query.
+pub async fn claim(tx: &mut Tx, scope: &str, key: &str, request_hash: &[u8], keep: i64) -> Result<Claim> {
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    // An expired row is taken over; a live one is left and read below.
+    let fresh: Option<i64> = on!(tx, conn => sqlx::query_scalar("INSERT INTO idempotency (tenant, scope, key, request_hash, expires_at) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (tenant, scope, key) DO UPDATE SET request_hash = excluded.request_hash, body = NULL, status = NULL, expires_at = excluded.expires_at \
+         WHERE idempotency.expires_at < $6 RETURNING expires_at")
+        .bind(&*tenant).bind(scope).bind(key).bind(request_hash).bind(now.saturating_add(keep)).bind(now)
+        .fetch_optional(conn).await)
+    .doing("claim an idempotency key")?;
+    if fresh.is_some() {
+        return Ok(Claim::New);
+    }
+    let (hash, body): (Vec<u8>, Option<String>) = on!(tx, conn => sqlx::query_as("SELECT request_hash, body FROM idempotency WHERE tenant = $1 AND scope = $2 AND key = $3")
+        .bind(&*tenant).bind(scope).bind(key).fetch_one(conn).await)
+    .doing("read an idempotency key")?;
+    Ok(if hash == request_hash { Claim::Same(body.unwrap_or_default()) } else { Claim::Other })
+}
+
+/// Keeps the answer of a key that [`claim`] gave as new.
+///
+/// # Errors
+/// As any query.
+pub async fn answer(tx: &mut Tx, scope: &str, key: &str, status: i64, body: &str) -> Result<()> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query("UPDATE idempotency SET status = $4, body = $5 WHERE tenant = $1 AND scope = $2 AND key = $3")
+        .bind(&*tenant).bind(scope).bind(key).bind(status).bind(body).execute(conn).await.map(|_| ()))
+    .doing("keep the answer of an idempotency key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{each_database, two_tenants};
+
+    #[tokio::test]
+    async fn the_same_request_gets_the_first_answer_and_another_is_told_so() {
+        each_database(|store| async move {
+            let (a, b) = two_tenants(&store).await;
+            let mut tx = store.tenant(&a).write().await.expect("a transaction");
+            assert_eq!(claim(&mut tx, "turn", "k", b"one", 1_000_000_000).await.expect("claimed"), Claim::New);
+            answer(&mut tx, "turn", "k", 200, "turn_1").await.expect("kept");
+            tx.commit().await.expect("committed");
+
+            let mut tx = store.tenant(&a).write().await.expect("a transaction");
+            assert_eq!(claim(&mut tx, "turn", "k", b"one", 1).await.expect("seen"), Claim::Same("turn_1".into()));
+            assert_eq!(claim(&mut tx, "turn", "k", b"two", 1).await.expect("seen"), Claim::Other);
+            assert_eq!(claim(&mut tx, "file", "k", b"two", 1).await.expect("another scope"), Claim::New);
+            drop(tx);
+            let mut tx = store.tenant(&b).write().await.expect("a transaction");
+            assert_eq!(claim(&mut tx, "turn", "k", b"two", 1).await.expect("another tenant"), Claim::New);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_was_rolled_back_or_has_expired_is_new_again() {
+        each_database(|store| async move {
+            let (a, _) = two_tenants(&store).await;
+            let mut tx = store.tenant(&a).write().await.expect("a transaction");
+            assert_eq!(claim(&mut tx, "turn", "k", b"one", 1_000_000_000).await.expect("claimed"), Claim::New);
+            drop(tx);
+            let mut tx = store.tenant(&a).write().await.expect("a transaction");
+            assert_eq!(claim(&mut tx, "turn", "k", b"two", -1_000_000).await.expect("claimed"), Claim::New);
+            assert_eq!(claim(&mut tx, "turn", "k", b"three", 1).await.expect("expired"), Claim::New);
+        })
+        .await;
+    }
+}

@@ -1,0 +1,168 @@
+//! Foundation: the only room that speaks SQL.
+//!
+//! SQLite is the embedded default, Postgres is production; a query is written once and runs on both
+//! ([`on!`]). Rows of a tenant are reached only through a door that carries the tenant:
+//!
+//! ```ignore
+//! let tenant = store.tenant(&cx);
+//! let mut tx = tenant.write().await?;
+//! let (id, who) = ("agent_1", tx.tenant());
+//! on!(tx, conn => sqlx::query("DELETE FROM agent WHERE tenant = $1 AND id = $2").bind(&*who).bind(id).execute(conn).await)
+//!     .doing("delete an agent")?;
+//! tx.commit().await?;
+//! ```
+//!
+//! One file per aggregate: plain functions on [`Tenant`] or [`System`], and functions over `&mut Tx`
+//! where several belong in one transaction. Times are microseconds UTC (`BIGINT`), ids are text, every
+//! primary key begins with `tenant`.
+//!
+//! Invariants: nothing but SQL is awaited while a [`Tx`] is open; a write is true once `commit` returned;
+//! on Postgres row-level security stands behind every query of a tenant door.
+
+mod accounts;
+pub mod agents;
+mod door;
+mod error;
+pub mod files;
+mod folder;
+pub mod idempotency;
+mod json;
+pub mod knowledge;
+mod lent;
+mod migrate;
+mod options;
+pub mod paging;
+pub mod passages;
+mod postgres;
+pub mod sessions;
+mod sqlite;
+pub mod testing;
+pub mod tools;
+pub mod transcript;
+pub mod turns;
+mod tx;
+
+use std::sync::Arc;
+
+use frontdesk_api::{Cx, Micros, Result};
+
+pub use accounts::{ApiKey, KeyChange, NewKey, StoredTenant};
+pub use door::{System, Tenant};
+pub use error::Doing;
+pub use folder::Folder;
+pub use options::Options;
+pub use sqlx;
+pub use tx::{Conn, Tx};
+
+/// The database of one Frontdesk installation. Clones share it.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    /// Held for the life of the store: one server per folder.
+    _folder: Held,
+}
+
+enum Held {
+    Folder { _lock: Folder },
+    Temporary { _folder: tempfile::TempDir },
+    Nothing,
+}
+
+enum Db {
+    Postgres(postgres::Server),
+    Sqlite(sqlite::File),
+}
+
+/// Which SQL a store speaks; for logs, `doctor` and the few places where dialects truly differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date and takes the folder for this process.
+    /// Without `database_url` that is SQLite in `data_dir/frontdesk.db`, made if missing.
+    ///
+    /// # Errors
+    /// `Conflict`: another process holds `data_dir`. `Unavailable`: the server cannot be reached, names
+    /// host and database, never the password. `Invalid`: the address is no Postgres address, the schema
+    /// is newer than this program knows, or a migration was changed after it ran.
+    pub async fn open(options: &Options) -> Result<Self> {
+        let folder = Folder::take(&options.data_dir)?;
+        let db = match &options.database_url {
+            Some(url) => Db::Postgres(postgres::open(url, options).await?),
+            None => Db::Sqlite(sqlite::open(&folder.path().join("frontdesk.db"), sqlite::Sync::Full, options).await?),
+        };
+        Ok(Self(Arc::new(Inner { db, _folder: Held::Folder { _lock: folder } })))
+    }
+
+    /// A fresh SQLite database in a temporary folder, gone with the last clone. A real file, but not
+    /// forced to disk at each commit.
+    ///
+    /// # Errors
+    /// `Internal`: the folder cannot be made.
+    pub async fn temporary() -> Result<Self> {
+        let folder = tempfile::tempdir().map_err(|e| frontdesk_api::Error::internal("make a temporary folder", e))?;
+        let options = Options::at(folder.path());
+        let file = sqlite::open(&folder.path().join("frontdesk.db"), sqlite::Sync::Off, &options).await?;
+        Ok(Self(Arc::new(Inner { db: Db::Sqlite(file), _folder: Held::Temporary { _folder: folder } })))
+    }
+
+    /// A Postgres database that is not tied to a folder; for tests.
+    pub(crate) async fn postgres(url: &str, options: &Options) -> Result<Self> {
+        let db = Db::Postgres(postgres::open(url, options).await?);
+        Ok(Self(Arc::new(Inner { db, _folder: Held::Nothing })))
+    }
+
+    /// The door to one tenant's rows.
+    #[must_use]
+    pub fn tenant(&self, cx: &Cx) -> Tenant<'_> {
+        Tenant::new(self, &cx.tenant)
+    }
+
+    /// The door past the walls between tenants: claims, sweeps, start-up. Say why where you use it.
+    #[must_use]
+    pub fn system(&self) -> System<'_> {
+        System::new(self)
+    }
+
+    /// The database's clock in microseconds: what leases and deadlines are measured by.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn now(&self, tx: &mut Tx) -> Result<Micros> {
+        tx.now().await
+    }
+
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        match &self.0.db {
+            Db::Postgres(_) => Dialect::Postgres,
+            Db::Sqlite(_) => Dialect::Sqlite,
+        }
+    }
+
+    /// Where the rows are, for people: `SQLite /srv/data/frontdesk.db`, `Postgres shop at db.local:5432`.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        match &self.0.db {
+            Db::Postgres(server) => server.place(),
+            Db::Sqlite(file) => file.place(),
+        }
+    }
+
+    /// Waits for open transactions and closes every connection; later doors answer `Unavailable`.
+    pub async fn close(&self) {
+        match &self.0.db {
+            Db::Postgres(server) => server.close().await,
+            Db::Sqlite(file) => file.close().await,
+        }
+    }
+
+    fn db(&self) -> &Db {
+        &self.0.db
+    }
+}

@@ -1,0 +1,117 @@
+//! Conversations as rows.
+
+use frontdesk_api::{Error, Kind, Micros, Order, Page, PageRequest, Result, turn::Session};
+
+use crate::{Doing as _, Tenant, Tx, on, paging};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    agent_id: String,
+    agent_version: i64,
+    name: String,
+    head: Option<String>,
+    created_at: Micros,
+}
+
+impl From<Row> for Session {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            agent_id: row.agent_id,
+            agent_version: row.agent_version,
+            name: row.name,
+            head: row.head,
+            created_at: row.created_at,
+        }
+    }
+}
+
+impl Tenant<'_> {
+    /// # Errors
+    /// `NotFound` when the agent does not exist.
+    pub async fn add_session(&self, session: &Session) -> Result<()> {
+        let mut tx = self.write().await?;
+        on!(tx, conn => sqlx::query("INSERT INTO session (tenant, id, agent_id, agent_version, name, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
+            .bind(self.id()).bind(&session.id).bind(&session.agent_id).bind(session.agent_version).bind(&session.name)
+            .bind(session.created_at).execute(conn).await.map(|_| ()))
+        .doing("create a session")
+        .map_err(|e| match e.kind {
+            Kind::Conflict => Error::not_found(format!("no agent has the id '{}'", session.agent_id)).with_source(e),
+            _ => e,
+        })?;
+        tx.commit().await
+    }
+
+    /// # Errors
+    /// `NotFound`, also when the session belongs to another agent.
+    pub async fn load_session(&self, agent_id: &str, id: &str) -> Result<Session> {
+        let mut tx = self.read().await?;
+        load(&mut tx, agent_id, id).await
+    }
+
+    /// # Errors
+    /// As any query.
+    pub async fn list_sessions(&self, agent_id: &str, page: &PageRequest) -> Result<Page<Session>> {
+        let sql = match page.order {
+            Order::Asc => {
+                "SELECT id, agent_id, agent_version, name, head, created_at FROM session \
+                 WHERE tenant = $1 AND agent_id = $2 AND id > $3 ORDER BY id LIMIT $4"
+            }
+            Order::Desc => {
+                "SELECT id, agent_id, agent_version, name, head, created_at FROM session \
+                 WHERE tenant = $1 AND agent_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4"
+            }
+        };
+        let mut tx = self.read().await?;
+        let rows: Vec<Row> =
+            on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(agent_id).bind(paging::cursor(page))
+            .bind(paging::fetch(page)).fetch_all(conn).await)
+            .doing("list sessions")?;
+        Ok(Page::of(rows.into_iter().map(Session::from).collect(), page.limit))
+    }
+
+    /// Deletes the conversation with its turns.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_session(&self, agent_id: &str, id: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        let gone = on!(tx, conn => sqlx::query("DELETE FROM session WHERE tenant = $1 AND agent_id = $2 AND id = $3")
+            .bind(self.id()).bind(agent_id).bind(id).execute(conn).await.map(|done| done.rows_affected()))
+        .doing("delete a session")?;
+        if gone == 0 {
+            return Err(missing(id));
+        }
+        tx.commit().await
+    }
+}
+
+/// # Errors
+/// `NotFound`, also when the session belongs to another agent.
+pub async fn load(tx: &mut Tx, agent_id: &str, id: &str) -> Result<Session> {
+    let tenant = tx.tenant();
+    let row: Option<Row> =
+        on!(tx, conn => sqlx::query_as("SELECT id, agent_id, agent_version, name, head, created_at FROM session \
+         WHERE tenant = $1 AND agent_id = $2 AND id = $3")
+        .bind(&*tenant).bind(agent_id).bind(id).fetch_optional(conn).await)
+        .doing("load a session")?;
+    row.map(Session::from).ok_or_else(|| missing(id))
+}
+
+/// Makes `turn` the session's newest and says which place it has (from 0). Locks the session's row, so
+/// two turns that begin at once get different places.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn advance(tx: &mut Tx, id: &str, turn: &str) -> Result<i64> {
+    let tenant = tx.tenant();
+    let turns: Option<i64> = on!(tx, conn => sqlx::query_scalar("UPDATE session SET head = $3, turns = turns + 1 WHERE tenant = $1 AND id = $2 RETURNING turns")
+        .bind(&*tenant).bind(id).bind(turn).fetch_optional(conn).await)
+    .doing("put a turn into its session")?;
+    turns.map(|n| n - 1).ok_or_else(|| missing(id))
+}
+
+fn missing(id: &str) -> Error {
+    Error::not_found(format!("this agent has no session with the id '{id}'")).with_code("session_not_found")
+}

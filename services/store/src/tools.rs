@@ -1,0 +1,259 @@
+//! Tool groups, their tools, and the data tools keep.
+
+use frontdesk_api::{Error, Micros, Result, tools::ToolDef};
+use serde_json::Value;
+
+use crate::{Doing as _, Tenant, Tx, json, on};
+
+/// A registered group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredToolgroup {
+    pub id: String,
+    pub provider_id: String,
+    /// `own` or `third_party`.
+    pub trust: String,
+    pub args: Value,
+    /// Powers the operator granted.
+    pub grants: Vec<String>,
+    /// Of what was inspected.
+    pub hash: String,
+    /// New at every registration; caches compare it.
+    pub revision: String,
+    pub created_at: Micros,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    provider_id: String,
+    trust: String,
+    args: String,
+    grants: String,
+    hash: String,
+    revision: String,
+    created_at: Micros,
+}
+
+impl Row {
+    fn read(self) -> Result<StoredToolgroup> {
+        Ok(StoredToolgroup {
+            args: json::read("a tool group's arguments", &self.args)?,
+            grants: json::read("a tool group's grants", &self.grants)?,
+            id: self.id,
+            provider_id: self.provider_id,
+            trust: self.trust,
+            hash: self.hash,
+            revision: self.revision,
+            created_at: self.created_at,
+        })
+    }
+}
+
+impl Tenant<'_> {
+    /// Registers a group with its tools in order, or registers it anew; data its tools kept stays.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn put_toolgroup(&self, group: &StoredToolgroup, tools: &[ToolDef]) -> Result<()> {
+        let (args, grants) = (json::write(&group.args)?, json::write(&group.grants)?);
+        let rows =
+            (0i64..).zip(tools).map(|(pos, tool)| Ok((pos, tool, json::write(tool)?))).collect::<Result<Vec<_>>>()?;
+        let mut tx = self.write().await?;
+        on!(tx, conn => sqlx::query("INSERT INTO toolgroup (tenant, id, provider_id, trust, args, grants, hash, revision, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             ON CONFLICT (tenant, id) DO UPDATE SET provider_id = excluded.provider_id, trust = excluded.trust, args = excluded.args, \
+             grants = excluded.grants, hash = excluded.hash, revision = excluded.revision")
+            .bind(self.id()).bind(&group.id).bind(&group.provider_id).bind(&group.trust).bind(&args).bind(&grants)
+            .bind(&group.hash).bind(&group.revision).bind(group.created_at).execute(conn).await.map(|_| ()))
+        .doing("register a tool group")?;
+        on!(tx, conn => sqlx::query("DELETE FROM tool WHERE tenant = $1 AND toolgroup_id = $2")
+            .bind(self.id()).bind(&group.id).execute(conn).await.map(|_| ()))
+        .doing("register a tool group anew")?;
+        for (pos, tool, definition) in &rows {
+            on!(tx, conn => sqlx::query("INSERT INTO tool (tenant, toolgroup_id, name, pos, definition) VALUES ($1, $2, $3, $4, $5)")
+                .bind(self.id()).bind(&group.id).bind(&tool.name).bind(pos).bind(definition).execute(conn).await.map(|_| ()))
+            .doing(&format!("register the tool '{}'", tool.name))?;
+        }
+        tx.commit().await
+    }
+
+    /// Every group (id, revision), by id.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn toolgroup_revisions(&self) -> Result<Vec<(String, String)>> {
+        let mut tx = self.read().await?;
+        on!(tx, conn => sqlx::query_as("SELECT id, revision FROM toolgroup WHERE tenant = $1 ORDER BY id").bind(self.id()).fetch_all(conn).await)
+            .doing("list tool groups")
+    }
+
+    /// Every group, by id.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn list_toolgroups(&self) -> Result<Vec<StoredToolgroup>> {
+        let mut tx = self.read().await?;
+        let rows: Vec<Row> =
+            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at \
+             FROM toolgroup WHERE tenant = $1 ORDER BY id")
+            .bind(self.id()).fetch_all(conn).await)
+            .doing("list tool groups")?;
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    /// The group with its tools in order.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn find_toolgroup(&self, id: &str) -> Result<Option<(StoredToolgroup, Vec<ToolDef>)>> {
+        let mut tx = self.read().await?;
+        let row: Option<Row> =
+            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at \
+             FROM toolgroup WHERE tenant = $1 AND id = $2")
+            .bind(self.id()).bind(id).fetch_optional(conn).await)
+            .doing("load a tool group")?;
+        let Some(row) = row else { return Ok(None) };
+        let tools: Vec<String> = on!(tx, conn => sqlx::query_scalar("SELECT definition FROM tool WHERE tenant = $1 AND toolgroup_id = $2 ORDER BY pos")
+            .bind(self.id()).bind(id).fetch_all(conn).await)
+        .doing("load a group's tools")?;
+        let tools = tools.iter().map(|tool| json::read("a tool", tool)).collect::<Result<Vec<_>>>()?;
+        Ok(Some((row.read()?, tools)))
+    }
+
+    /// Deletes the group with the data its tools kept.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_toolgroup(&self, id: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        let gone = on!(tx, conn => sqlx::query("DELETE FROM toolgroup WHERE tenant = $1 AND id = $2")
+            .bind(self.id()).bind(id).execute(conn).await.map(|done| done.rows_affected()))
+        .doing("delete a tool group")?;
+        if gone == 0 {
+            return Err(Error::not_found(format!("no tool group has the id '{id}'")).with_code("toolgroup_not_found"));
+        }
+        tx.commit().await
+    }
+
+    /// # Errors
+    /// As any query.
+    pub async fn find_tool_value(&self, group: &str, key: &str) -> Result<Option<Vec<u8>>> {
+        let mut tx = self.read().await?;
+        on!(tx, conn => sqlx::query_scalar("SELECT value FROM tool_kv WHERE tenant = $1 AND toolgroup_id = $2 AND key = $3")
+            .bind(self.id()).bind(group).bind(key).fetch_optional(conn).await)
+        .doing("read a tool's data")
+    }
+}
+
+/// Keeps `value` under `key`.
+///
+/// # Errors
+/// `Conflict` when there is no such group.
+pub async fn put_value(tx: &mut Tx, group: &str, key: &str, value: &[u8]) -> Result<()> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query("INSERT INTO tool_kv (tenant, toolgroup_id, key, value) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (tenant, toolgroup_id, key) DO UPDATE SET value = excluded.value")
+        .bind(&*tenant).bind(group).bind(key).bind(value).execute(conn).await.map(|_| ()))
+    .doing("keep a tool's data")
+}
+
+/// How many keys the group has and how many bytes they hold, keys and values together.
+///
+/// # Errors
+/// As any query.
+pub async fn values_held(tx: &mut Tx, group: &str) -> Result<(i64, i64)> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query_as("SELECT count(*), CAST(coalesce(sum(length(key) + length(value)), 0) AS BIGINT) FROM tool_kv WHERE tenant = $1 AND toolgroup_id = $2")
+        .bind(&*tenant).bind(group).fetch_one(conn).await)
+    .doing("measure a tool's data")
+}
+
+/// Removes every key that begins with `prefix`.
+///
+/// # Errors
+/// As any query.
+pub async fn remove_values(tx: &mut Tx, group: &str, prefix: &str) -> Result<()> {
+    let tenant = tx.tenant();
+    // substr, not LIKE: a prefix may hold the characters LIKE gives a meaning to.
+    let length = i64::try_from(prefix.chars().count()).unwrap_or(i64::MAX);
+    on!(tx, conn => sqlx::query("DELETE FROM tool_kv WHERE tenant = $1 AND toolgroup_id = $2 AND substr(key, 1, CAST($4 AS INTEGER)) = $3")
+        .bind(&*tenant).bind(group).bind(prefix).bind(length).execute(conn).await.map(|_| ()))
+    .doing("remove a tool's data")
+}
+
+#[cfg(test)]
+mod tests {
+    use frontdesk_api::Kind;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{each_database, two_tenants};
+
+    fn group(revision: &str) -> StoredToolgroup {
+        StoredToolgroup {
+            id: "shop".into(),
+            provider_id: "wasm".into(),
+            trust: "own".into(),
+            args: json!({"component": "file_1"}),
+            grants: vec!["kv".into()],
+            hash: "h".into(),
+            revision: revision.into(),
+            created_at: 1,
+        }
+    }
+
+    fn tool(name: &str) -> ToolDef {
+        let def =
+            json!({"name": name, "wire_name": name, "toolgroup": "shop", "description": "", "schema": {}, "hash": ""});
+        serde_json::from_value(def).expect("a tool")
+    }
+
+    #[tokio::test]
+    async fn a_group_keeps_its_tools_in_order_and_is_its_tenants_alone() {
+        each_database(|store| async move {
+            let (a, b) = two_tenants(&store).await;
+            let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
+            mine.put_toolgroup(&group("r1"), &[tool("z"), tool("a")]).await.expect("registered");
+            let (found, tools) = mine.find_toolgroup("shop").await.expect("asked").expect("there");
+            assert_eq!(found, group("r1"));
+            assert_eq!(tools, [tool("z"), tool("a")]);
+            assert_eq!(theirs.find_toolgroup("shop").await.expect("asked"), None);
+            assert_eq!(theirs.delete_toolgroup("shop").await.expect_err("not theirs").kind, Kind::NotFound);
+
+            mine.put_toolgroup(&group("r2"), &[tool("b")]).await.expect("registered anew");
+            assert_eq!(mine.toolgroup_revisions().await.expect("listed"), [("shop".to_owned(), "r2".to_owned())]);
+            assert_eq!(mine.find_toolgroup("shop").await.expect("asked").expect("there").1, [tool("b")]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn tools_data_stays_over_a_new_registration_and_goes_with_the_group() {
+        each_database(|store| async move {
+            let (a, b) = two_tenants(&store).await;
+            let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
+            for tenant in [&mine, &theirs] {
+                tenant.put_toolgroup(&group("r1"), &[]).await.expect("registered");
+            }
+            let mut tx = mine.write().await.expect("a transaction");
+            for (key, value) in [("order/1", "x"), ("order/1", "yy"), ("order%2", "z"), ("return/1", "w")] {
+                put_value(&mut tx, "shop", key, value.as_bytes()).await.expect("kept");
+            }
+            assert_eq!(values_held(&mut tx, "shop").await.expect("measured"), (3, 7 + 2 + 7 + 1 + 8 + 1));
+            tx.commit().await.expect("committed");
+            mine.put_toolgroup(&group("r2"), &[]).await.expect("registered anew");
+            assert_eq!(mine.find_tool_value("shop", "order/1").await.expect("read").as_deref(), Some(&b"yy"[..]));
+            assert_eq!(theirs.find_tool_value("shop", "order/1").await.expect("read"), None);
+
+            let mut tx = mine.write().await.expect("a transaction");
+            remove_values(&mut tx, "shop", "order/").await.expect("removed");
+            tx.commit().await.expect("committed");
+            assert_eq!(mine.find_tool_value("shop", "order/1").await.expect("read"), None);
+            assert!(mine.find_tool_value("shop", "order%2").await.expect("read").is_some());
+            mine.delete_toolgroup("shop").await.expect("deleted");
+            mine.put_toolgroup(&group("r3"), &[]).await.expect("registered");
+            assert_eq!(mine.find_tool_value("shop", "order%2").await.expect("read"), None);
+        })
+        .await;
+    }
+}

@@ -1,0 +1,311 @@
+//! The turn's own row: who may write, what the next sequence number is, how it stands.
+//!
+//! Invariant: every write of a turn begins with [`fence`] in the same transaction. It locks the row and
+//! hands out sequence numbers; a worker whose epoch has passed gets nothing and must drop the turn.
+
+use frontdesk_api::{
+    Error, Micros, Result,
+    chat::Usage,
+    turn::{HandOff, Turn, TurnError, TurnState},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Doing as _, System, Tenant, Tx, json, on};
+
+/// A turn with what the worker needs of its row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredTurn {
+    pub turn: Turn,
+    /// Place in its session, from 0.
+    pub pos: i64,
+    pub epoch: i64,
+    pub next_seq: i64,
+    pub request: TurnRequest,
+    pub cancel_requested: bool,
+}
+
+/// What came with a turn besides its items.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TurnRequest {
+    /// Groups beside those of the agent.
+    pub toolgroups: Vec<String>,
+    /// Knowledge stores beside those of the agent.
+    pub knowledge: Vec<String>,
+}
+
+/// Whether a turn stops for input and goes on later, or ends so that the next turn brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnInput {
+    Suspend,
+    Finish,
+}
+
+impl OnInput {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Suspend => "suspend",
+            Self::Finish => "finish",
+        }
+    }
+}
+
+/// A worker's hold on a turn: it may write while its epoch is the row's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease<'a> {
+    /// Who works on it.
+    pub owner: &'a str,
+    /// For how long from now, in microseconds of the database's clock.
+    pub micros: i64,
+}
+
+/// A running turn that this owner still holds.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Held {
+    pub tenant: String,
+    pub id: String,
+    pub epoch: i64,
+    pub cancel_requested: bool,
+}
+
+/// The columns of a [`Row`], as a literal.
+macro_rules! columns {
+    () => {
+        "id, agent_id, agent_version, session_id, pos, parent, state, epoch, next_seq, request, usage, \
+         error, hand_off, cancel_requested, created_at, completed_at"
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    agent_id: String,
+    agent_version: i64,
+    session_id: Option<String>,
+    pos: i64,
+    parent: Option<String>,
+    state: String,
+    epoch: i64,
+    next_seq: i64,
+    request: String,
+    usage: String,
+    error: Option<String>,
+    hand_off: Option<String>,
+    cancel_requested: bool,
+    created_at: Micros,
+    completed_at: Option<Micros>,
+}
+
+impl Row {
+    fn read(self) -> Result<StoredTurn> {
+        let error: Option<TurnError> = self.error.as_deref().map(|e| json::read("a turn's error", e)).transpose()?;
+        let hand_off: Option<HandOff> = self.hand_off.as_deref().map(|h| json::read("a hand-off", h)).transpose()?;
+        let usage: Usage = json::read("a turn's usage", &self.usage)?;
+        Ok(StoredTurn {
+            pos: self.pos,
+            epoch: self.epoch,
+            next_seq: self.next_seq,
+            request: json::read("a turn's request", &self.request)?,
+            cancel_requested: self.cancel_requested,
+            turn: Turn {
+                id: self.id,
+                session_id: self.session_id,
+                agent_id: self.agent_id,
+                agent_version: self.agent_version,
+                parent: self.parent,
+                state: TurnState::parse(&self.state)?,
+                error,
+                hand_off,
+                usage,
+                created_at: self.created_at,
+                completed_at: self.completed_at,
+            },
+        })
+    }
+}
+
+/// Writes a new turn in the state its `turn` says, claimed by `lease`, at epoch 1 with no events yet.
+/// `timeout` is how long it may take, in microseconds.
+///
+/// # Errors
+/// `Conflict` with the code `turn_running` when its session has an open turn.
+pub async fn add(tx: &mut Tx, new: &StoredTurn, on_input: OnInput, lease: Lease<'_>, timeout: i64) -> Result<()> {
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    let (turn, request, usage) = (&new.turn, json::write(&new.request)?, json::write(&new.turn.usage)?);
+    let written = on!(tx, conn => sqlx::query("INSERT INTO turn (tenant, id, agent_id, agent_version, session_id, pos, parent, state, epoch, next_seq, \
+         lease_owner, lease_until, on_input, cancel_requested, deadline, request, usage, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)")
+        .bind(&*tenant).bind(&turn.id).bind(&turn.agent_id).bind(turn.agent_version).bind(&turn.session_id).bind(new.pos)
+        .bind(&turn.parent).bind(turn.state.as_str()).bind(new.epoch).bind(new.next_seq).bind(lease.owner)
+        .bind(now.saturating_add(lease.micros)).bind(on_input.as_str()).bind(false).bind(now.saturating_add(timeout))
+        .bind(&request).bind(&usage).bind(turn.created_at).execute(conn).await.map(|_| ()));
+    let Err(sqlx::Error::Database(refusal)) = &written else { return written.doing("create a turn") };
+    if refusal.is_unique_violation() {
+        return Err(busy());
+    }
+    written.doing("create a turn")
+}
+
+/// A message for a session whose turn is still open.
+#[must_use]
+pub fn busy() -> Error {
+    Error::conflict("a turn of this session is running: wait for it or cancel it, then send the message again")
+        .with_code("turn_running")
+}
+
+/// Takes `n` sequence numbers for a writer of `epoch`: the first of them, or None when the epoch has passed
+/// (or the turn is gone) and the writer must stop. Locks the turn's row until the transaction ends.
+///
+/// # Errors
+/// As any query.
+pub async fn fence(tx: &mut Tx, id: &str, epoch: i64, n: usize) -> Result<Option<i64>> {
+    let (tenant, n) = (tx.tenant(), i64::try_from(n).unwrap_or(i64::MAX));
+    let next: Option<i64> = on!(tx, conn => sqlx::query_scalar("UPDATE turn SET next_seq = next_seq + $4 WHERE tenant = $1 AND id = $2 AND epoch = $3 RETURNING next_seq")
+        .bind(&*tenant).bind(id).bind(epoch).bind(n).fetch_optional(conn).await)
+    .doing("write to a turn")?;
+    Ok(next.map(|next| next - n))
+}
+
+/// Writes how the turn stands; anything but `Running` gives the lease back. Only behind [`fence`].
+///
+/// # Errors
+/// As any query.
+pub async fn set_state(tx: &mut Tx, turn: &Turn) -> Result<()> {
+    let tenant = tx.tenant();
+    let error = turn.error.as_ref().map(json::write).transpose()?;
+    let hand_off = turn.hand_off.as_ref().map(json::write).transpose()?;
+    let usage = json::write(&turn.usage)?;
+    let running = turn.state == TurnState::Running;
+    on!(tx, conn => sqlx::query("UPDATE turn SET state = $3, error = $4, hand_off = $5, usage = $6, completed_at = $7, \
+         lease_owner = CASE WHEN $8 THEN lease_owner END, lease_until = CASE WHEN $8 THEN lease_until END \
+         WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(&turn.id).bind(turn.state.as_str()).bind(&error).bind(&hand_off).bind(&usage)
+        .bind(turn.completed_at).bind(running).execute(conn).await.map(|_| ()))
+    .doing("write how a turn stands")
+}
+
+/// Claims a turn that is in `state` for a new worker: the turn under its new epoch, or None when it is in
+/// another state by now.
+///
+/// # Errors
+/// As any query.
+pub async fn claim(tx: &mut Tx, id: &str, state: TurnState, lease: Lease<'_>) -> Result<Option<StoredTurn>> {
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    let sql = concat!(
+        "UPDATE turn SET epoch = epoch + 1, state = 'running', lease_owner = $4, lease_until = $5 \
+         WHERE tenant = $1 AND id = $2 AND state = $3 RETURNING ",
+        columns!()
+    );
+    let row: Option<Row> =
+        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).bind(state.as_str()).bind(lease.owner)
+        .bind(now.saturating_add(lease.micros)).fetch_optional(conn).await)
+        .doing("claim a turn")?;
+    row.map(Row::read).transpose()
+}
+
+/// Takes a running turn away from a worker that is lost: under its new epoch, or None when it is held after
+/// all. `whoever` takes it even while its lease lasts: only where no other process can hold it.
+///
+/// # Errors
+/// As any query.
+pub async fn take_lost(tx: &mut Tx, id: &str, whoever: bool) -> Result<Option<StoredTurn>> {
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    let sql = concat!(
+        "UPDATE turn SET epoch = epoch + 1 WHERE tenant = $1 AND id = $2 AND state = 'running' AND ($4 OR lease_until < $3) RETURNING ",
+        columns!()
+    );
+    let row: Option<Row> =
+        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).bind(now).bind(whoever).fetch_optional(conn).await)
+            .doing("take over a turn")?;
+    row.map(Row::read).transpose()
+}
+
+/// Notes that the turn is to be cancelled, for whichever worker holds it.
+///
+/// # Errors
+/// As any query.
+pub async fn request_cancel(tx: &mut Tx, id: &str) -> Result<()> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query("UPDATE turn SET cancel_requested = $3 WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).bind(true).execute(conn).await.map(|_| ()))
+    .doing("ask a turn to stop")
+}
+
+/// # Errors
+/// `NotFound`.
+pub async fn load(tx: &mut Tx, id: &str) -> Result<StoredTurn> {
+    let tenant = tx.tenant();
+    let sql = concat!("SELECT ", columns!(), " FROM turn WHERE tenant = $1 AND id = $2");
+    let row: Option<Row> =
+        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).fetch_optional(conn).await).doing("load a turn")?;
+    row.ok_or_else(|| Error::not_found(format!("no turn has the id '{id}'")).with_code("turn_not_found"))?.read()
+}
+
+/// The session's open turn (running or waiting), if there is one.
+///
+/// # Errors
+/// As any query.
+pub async fn find_open(tx: &mut Tx, session_id: &str) -> Result<Option<StoredTurn>> {
+    let tenant = tx.tenant();
+    let sql = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM turn WHERE tenant = $1 AND session_id = $2 AND state IN ('running', 'awaiting_input')"
+    );
+    let row: Option<Row> =
+        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(session_id).fetch_optional(conn).await)
+            .doing("look for a session's open turn")?;
+    row.map(Row::read).transpose()
+}
+
+impl Tenant<'_> {
+    /// # Errors
+    /// `NotFound`.
+    pub async fn load_turn(&self, id: &str) -> Result<StoredTurn> {
+        let mut tx = self.read().await?;
+        load(&mut tx, id).await
+    }
+
+    /// The session's turns in order.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn session_turns(&self, session_id: &str) -> Result<Vec<StoredTurn>> {
+        let mut tx = self.read().await?;
+        let sql = concat!("SELECT ", columns!(), " FROM turn WHERE tenant = $1 AND session_id = $2 ORDER BY pos");
+        let rows: Vec<Row> =
+            on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(session_id).fetch_all(conn).await)
+                .doing("list a session's turns")?;
+        rows.into_iter().map(Row::read).collect()
+    }
+}
+
+impl System<'_> {
+    /// Renews the lease of every running turn of `lease.owner` and says which those are. Over all tenants,
+    /// since a process works for all of them.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn renew_turns(&self, lease: Lease<'_>) -> Result<Vec<Held>> {
+        let mut tx = self.write().await?;
+        let now = tx.now().await?;
+        let held = on!(tx, conn => sqlx::query_as("UPDATE turn SET lease_until = $2 WHERE lease_owner = $1 AND state = 'running' \
+             RETURNING tenant, id, epoch, cancel_requested")
+            .bind(lease.owner).bind(now.saturating_add(lease.micros)).fetch_all(conn).await)
+        .doing("renew the leases of running turns")?;
+        tx.commit().await?;
+        Ok(held)
+    }
+
+    /// Running turns (tenant, id) whose worker is lost: the lease has passed, or `whoever` holds it.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn lost_turns(&self, whoever: bool) -> Result<Vec<(String, String)>> {
+        let mut tx = self.read().await?;
+        let now = tx.now().await?;
+        on!(tx, conn => sqlx::query_as("SELECT tenant, id FROM turn WHERE state = 'running' AND ($2 OR lease_until < $1) ORDER BY tenant, id LIMIT 1000")
+            .bind(now).bind(whoever).fetch_all(conn).await)
+        .doing("look for turns without a worker")
+    }
+}

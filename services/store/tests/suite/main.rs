@@ -1,0 +1,6 @@
+//! What holds of the store as its rooms' neighbours see it, on SQLite and on Postgres.
+
+mod doors;
+mod opening;
+mod schema;
+mod walls;

@@ -1,0 +1,100 @@
+//! A registered group, parsed and ready to be called.
+
+use std::sync::Arc;
+
+use frontdesk_api::{
+    Error, Kind, Micros, Result,
+    tools::{ToolDef, ToolProvider, ToolSource},
+};
+use frontdesk_store::tools::StoredToolgroup;
+use jsonschema::Validator;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::arguments;
+
+/// Whose systems a group's results come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// The shop's own: what an operator registers, unless said otherwise.
+    #[default]
+    Own,
+    /// Results are untrusted text.
+    ThirdParty,
+}
+
+impl Trust {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::ThirdParty => "third_party",
+        }
+    }
+}
+
+/// A registered tool group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    pub id: String,
+    pub provider_id: String,
+    pub trust: Trust,
+    pub args: Value,
+    /// Powers the operator granted.
+    pub grants: Vec<String>,
+    /// Hash of what was inspected.
+    pub hash: String,
+    pub created_at: Micros,
+}
+
+impl From<StoredToolgroup> for Group {
+    fn from(row: StoredToolgroup) -> Self {
+        Self {
+            trust: if row.trust == Trust::ThirdParty.as_str() { Trust::ThirdParty } else { Trust::Own },
+            id: row.id,
+            provider_id: row.provider_id,
+            args: row.args,
+            grants: row.grants,
+            hash: row.hash,
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// A group with everything a call needs, so that a call reads no rows of the registry.
+pub(crate) struct Ready {
+    pub(crate) revision: String,
+    pub(crate) provider_id: String,
+    pub(crate) provider: Arc<dyn ToolProvider>,
+    pub(crate) source: ToolSource,
+    pub(crate) tools: Vec<ReadyTool>,
+}
+
+pub(crate) struct ReadyTool {
+    /// As pinned, its schema the one the model is offered.
+    pub(crate) def: ToolDef,
+    pub(crate) check: Validator,
+}
+
+impl Ready {
+    pub(crate) fn new(
+        row: StoredToolgroup,
+        tools: Vec<ToolDef>,
+        provider: Arc<dyn ToolProvider>,
+        body: Option<bytes::Bytes>,
+    ) -> Result<Self> {
+        let source = ToolSource { toolgroup: row.id, args: row.args, body, grants: row.grants };
+        let tools = tools.into_iter().map(ReadyTool::new).collect::<Result<_>>()?;
+        Ok(Self { revision: row.revision, provider_id: row.provider_id, provider, source, tools })
+    }
+}
+
+impl ReadyTool {
+    pub(crate) fn new(mut def: ToolDef) -> Result<Self> {
+        def.schema = arguments::offered(&def.schema, &def.bound_args);
+        let check = jsonschema::validator_for(&def.schema).map_err(|e| {
+            Error::new(Kind::Invalid, format!("the schema of the tool '{}' is no JSON Schema: {e}", def.name))
+        })?;
+        Ok(Self { def, check })
+    }
+}

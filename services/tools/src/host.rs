@@ -1,0 +1,74 @@
+//! What a running tool can ask of the platform: to keep bytes under names of its own.
+//!
+//! Invariant: a host is made for one tenant and one group; no name leads out of them.
+
+use async_trait::async_trait;
+use frontdesk_api::{Cx, Error, Kind, Result, tools::ToolHost};
+use frontdesk_store::{Store, tools};
+
+/// How much a group's tools may keep.
+#[derive(Debug, Clone, Copy)]
+pub struct KvLimits {
+    /// Bytes of a key.
+    pub key: usize,
+    /// Bytes of a value.
+    pub value: usize,
+    /// Keys of a group.
+    pub keys: i64,
+    /// Bytes of a group, keys and values together.
+    pub total: i64,
+}
+
+impl Default for KvLimits {
+    fn default() -> Self {
+        Self { key: 256, value: 64 * 1024, keys: 20_000, total: 32 * 1024 * 1024 }
+    }
+}
+
+impl KvLimits {
+    pub(crate) fn check(&self, key: &str, value: &[u8]) -> Result<()> {
+        if key.is_empty() || key.len() > self.key || key.contains('\0') {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("a tool's key has 1 to {} bytes and no zero byte", self.key),
+            ));
+        }
+        if value.len() > self.value {
+            let message = format!("a tool may keep {} bytes under a key, not {}", self.value, value.len());
+            return Err(Error::new(Kind::TooLarge, message));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check_held(&self, group: &str, (keys, bytes): (i64, i64)) -> Result<()> {
+        if keys > self.keys || bytes > self.total {
+            let message = format!("the tools of '{group}' may keep {} keys and {} bytes in all", self.keys, self.total);
+            return Err(Error::new(Kind::TooLarge, message));
+        }
+        Ok(())
+    }
+}
+
+pub(crate) struct Host {
+    pub(crate) store: Store,
+    pub(crate) cx: Cx,
+    pub(crate) group: String,
+    pub(crate) limits: KvLimits,
+}
+
+#[async_trait]
+impl ToolHost for Host {
+    async fn kv_get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        self.limits.check(key, &[])?;
+        self.store.tenant(&self.cx).find_tool_value(&self.group, key).await
+    }
+
+    async fn kv_set(&self, key: &str, value: Vec<u8>) -> Result<()> {
+        self.limits.check(key, &value)?;
+        let mut tx = self.store.tenant(&self.cx).write().await?;
+        tools::put_value(&mut tx, &self.group, key, &value).await?;
+        // Measured after the write: a full group refuses it and the transaction takes it back.
+        self.limits.check_held(&self.group, tools::values_held(&mut tx, &self.group).await?)?;
+        tx.commit().await
+    }
+}

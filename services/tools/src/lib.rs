@@ -1,0 +1,20 @@
+//! The tool registry: which tools a tenant has, what they may do, and the way to call one.
+//!
+//! A tool group is registered once: its provider looks into it, the operator's overrides (effect, risk,
+//! bound arguments) are applied, and what came out is pinned in rows. From then on a call goes through one
+//! gate: find the tool, check what the model wrote against the schema, fill the arguments that belong to
+//! the server, call the provider.
+//!
+//! Invariants: an argument bound to the customer is never taken from the model; bad arguments, unknown
+//! tools and failing tools are results the model reads; a provider never sees another tenant or group.
+
+mod arguments;
+mod group;
+mod host;
+mod registration;
+mod registry;
+
+pub use group::{Group, Trust};
+pub use host::KvLimits;
+pub use registration::{Bound, Override, Registration};
+pub use registry::{ComponentBytes, Registry, Setting};

@@ -1,0 +1,381 @@
+//! The registry: groups in rows, parsed groups in memory, one gate for every call.
+//!
+//! A parsed group is reused while its row's revision is the same; listing a group's tools (which every
+//! turn does before its first model call) looks at the revision, calls in between read no registry rows.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use frontdesk_api::{
+    Clock, Cx, Error, Ids, Kind, Result, Tools,
+    chat::ToolCall,
+    tools::{Outcome, ToolDef, ToolProvider, ToolResult, ToolSource},
+};
+use frontdesk_store::{
+    Store,
+    tools::{self as rows, StoredToolgroup},
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    Group, KvLimits, Registration, arguments,
+    group::{Ready, ReadyTool},
+    host::Host,
+    registration::{BUILTIN, quoted},
+};
+
+/// Most a tool's answer may bring before the model, in bytes.
+const MAX_RESULT: usize = 256 * 1024;
+
+/// Where the bytes of uploaded components come from (the files of memory).
+#[async_trait]
+pub trait ComponentBytes: Send + Sync {
+    /// # Errors
+    /// `NotFound` naming the file.
+    async fn load(&self, cx: &Cx, file_id: &str) -> Result<Bytes>;
+}
+
+/// What a registry is made of.
+pub struct Setting {
+    pub store: Store,
+    /// By the id that `provider_id` names.
+    pub providers: BTreeMap<String, Arc<dyn ToolProvider>>,
+    pub bodies: Arc<dyn ComponentBytes>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+    pub limits: KvLimits,
+}
+
+/// The tools of all tenants.
+pub struct Registry {
+    setting: Setting,
+    /// By tenant and group.
+    ready: RwLock<HashMap<(String, String), Arc<Ready>>>,
+}
+
+/// A tool out of a group, under the name the model calls it by.
+struct Offered {
+    name: String,
+    group: Arc<Ready>,
+    index: usize,
+}
+
+impl Offered {
+    fn tool(&self) -> &ReadyTool {
+        &self.group.tools[self.index]
+    }
+}
+
+impl Registry {
+    #[must_use]
+    pub fn new(setting: Setting) -> Self {
+        Self { setting, ready: RwLock::default() }
+    }
+
+    /// Registers a group, or registers it anew with what it is now; data its tools kept stays.
+    ///
+    /// # Errors
+    /// `Invalid` naming what is wrong (`provider_id`, `args.…`, `tools.…`), `TooLarge`, `NotFound` for the
+    /// component's file.
+    pub async fn register(&self, cx: &Cx, registration: Registration) -> Result<Group> {
+        registration.check()?;
+        let provider = self.provider(&registration.provider_id)?;
+        let args = registration.provider_args();
+        let grants = registration.grants()?;
+        let body = self.body(cx, &args).await?;
+        let source = ToolSource { toolgroup: registration.toolgroup_id.clone(), args, body, grants };
+        let found = provider.inspect(cx, &source).await?;
+        let hash = found.hash.clone();
+        let tools = registration.apply(found, &source.grants)?;
+        let row = StoredToolgroup {
+            id: registration.toolgroup_id,
+            provider_id: registration.provider_id,
+            trust: registration.trust.as_str().to_owned(),
+            args: source.args,
+            grants: source.grants,
+            hash,
+            revision: self.setting.ids.next("rev"),
+            created_at: self.setting.clock.now(),
+        };
+        // Parsed before it is written: a schema that does not compile is refused here, not in a turn.
+        let ready = Ready::new(row.clone(), tools.clone(), provider, source.body)?;
+        self.setting.store.tenant(cx).put_toolgroup(&row, &tools).await?;
+        self.keep(cx, &row.id, Arc::new(ready));
+        Ok(row.into())
+    }
+
+    /// # Errors
+    /// As any query.
+    pub async fn list_groups(&self, cx: &Cx) -> Result<Vec<Group>> {
+        let rows = self.setting.store.tenant(cx).list_toolgroups().await?;
+        Ok(rows.into_iter().map(Group::from).collect())
+    }
+
+    /// # Errors
+    /// `NotFound`.
+    pub async fn load_group(&self, cx: &Cx, id: &str) -> Result<Group> {
+        let found = self.setting.store.tenant(cx).find_toolgroup(id).await?;
+        found.map(|(row, _)| row.into()).ok_or_else(|| no_group(id))
+    }
+
+    /// Deletes a group with the data its tools kept.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_group(&self, cx: &Cx, id: &str) -> Result<()> {
+        self.setting.store.tenant(cx).delete_toolgroup(id).await?;
+        self.ready.write().unwrap_or_else(PoisonError::into_inner).remove(&(cx.tenant.clone(), id.to_owned()));
+        Ok(())
+    }
+
+    /// The tools of one group (`group` or `group/tool`), or of all, each with its provider's id. The
+    /// platform's own groups have no tools here.
+    ///
+    /// # Errors
+    /// `NotFound` naming the group.
+    pub async fn list_tools(&self, cx: &Cx, group: Option<&str>) -> Result<Vec<(ToolDef, String)>> {
+        let groups = match group {
+            Some(id) => vec![id.to_owned()],
+            None => self.revisions(cx).await?.into_keys().collect(),
+        };
+        let offered = self.offered(cx, &groups, true).await?;
+        Ok(offered.iter().map(|o| (o.tool().def.clone(), o.group.provider_id.clone())).collect())
+    }
+
+    /// A tool by its name, or by `group/name` where several groups have one of that name.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` naming the groups that have it.
+    pub async fn load_tool(&self, cx: &Cx, name: &str) -> Result<(ToolDef, String)> {
+        let mut tools = self.list_tools(cx, None).await?;
+        tools.retain(|(def, _)| {
+            def.name == name || name.strip_prefix(def.toolgroup.as_str()) == Some(&format!("/{}", def.name))
+        });
+        if tools.len() > 1 {
+            let places: Vec<String> = tools.iter().map(|(def, _)| format!("{}/{}", def.toolgroup, def.name)).collect();
+            let message = format!("several tools are called '{name}': name one of {}", places.join(", "));
+            return Err(Error::conflict(message).with_param("tool_name"));
+        }
+        tools.pop().ok_or_else(|| Error::not_found(format!("no tool is called '{name}'")).with_code("tool_not_found"))
+    }
+
+    /// Calls a tool directly, outside any turn.
+    ///
+    /// # Errors
+    /// As [`Registry::load_tool`], and infrastructure.
+    pub async fn invoke(
+        &self,
+        cx: &Cx,
+        name: &str,
+        arguments: &Map<String, Value>,
+        idempotency_key: &str,
+    ) -> Result<Outcome> {
+        let (def, _) = self.load_tool(cx, name).await?;
+        let arguments = Value::Object(arguments.clone()).to_string();
+        let call = ToolCall { id: idempotency_key.to_owned(), name: def.name, arguments };
+        self.call(cx, &[def.toolgroup], &call, idempotency_key).await
+    }
+
+    /// Makes `entries` all the data that the group's tools keep under names with `prefix` (every entry's key
+    /// begins with it), in one step: a call sees the old data or the new.
+    ///
+    /// # Errors
+    /// `NotFound` for the group, `Invalid` for a key, `TooLarge`.
+    pub async fn replace_data(&self, cx: &Cx, group: &str, prefix: &str, entries: &[(String, Vec<u8>)]) -> Result<()> {
+        for (key, value) in entries {
+            self.setting.limits.check(key, value)?;
+            if !key.starts_with(prefix) {
+                return Err(Error::new(Kind::Invalid, format!("the key '{key}' does not begin with '{prefix}'")));
+            }
+        }
+        let mut tx = self.setting.store.tenant(cx).write().await?;
+        rows::remove_values(&mut tx, group, prefix).await?;
+        for (key, value) in entries {
+            let kept = rows::put_value(&mut tx, group, key, value).await;
+            kept.map_err(|e| if e.kind == Kind::Conflict { no_group(group) } else { e })?;
+        }
+        self.setting.limits.check_held(group, rows::values_held(&mut tx, group).await?)?;
+        tx.commit().await
+    }
+
+    fn provider(&self, id: &str) -> Result<Arc<dyn ToolProvider>> {
+        let providers = &self.setting.providers;
+        providers.get(id).cloned().ok_or_else(|| {
+            let known: Vec<&str> = providers.keys().map(String::as_str).collect();
+            Error::invalid("provider_id", format!("no tool provider has the id '{id}'; there are {}", quoted(&known)))
+        })
+    }
+
+    async fn body(&self, cx: &Cx, args: &Value) -> Result<Option<Bytes>> {
+        let Some(file) = Registration::component(args) else { return Ok(None) };
+        let loaded = self.setting.bodies.load(cx, file).await;
+        loaded.map(Some).map_err(|e| if e.kind == Kind::NotFound { e.with_param("args.component") } else { e })
+    }
+
+    async fn revisions(&self, cx: &Cx) -> Result<BTreeMap<String, String>> {
+        Ok(self.setting.store.tenant(cx).toolgroup_revisions().await?.into_iter().collect())
+    }
+
+    fn cached(&self, cx: &Cx, id: &str) -> Option<Arc<Ready>> {
+        let ready = self.ready.read().unwrap_or_else(PoisonError::into_inner);
+        ready.get(&(cx.tenant.clone(), id.to_owned())).cloned()
+    }
+
+    fn keep(&self, cx: &Cx, id: &str, group: Arc<Ready>) {
+        self.ready.write().unwrap_or_else(PoisonError::into_inner).insert((cx.tenant.clone(), id.to_owned()), group);
+    }
+
+    async fn load(&self, cx: &Cx, id: &str) -> Result<Arc<Ready>> {
+        let (row, tools) = self.setting.store.tenant(cx).find_toolgroup(id).await?.ok_or_else(|| no_group(id))?;
+        let provider = self.setting.providers.get(&row.provider_id).cloned().ok_or_else(|| {
+            let message =
+                format!("the provider '{}' of the tool group '{id}' is not configured any more", row.provider_id);
+            Error::unavailable(message)
+        })?;
+        let body = self.body(cx, &row.args).await?;
+        let ready = Arc::new(Ready::new(row, tools, provider, body)?);
+        self.keep(cx, id, Arc::clone(&ready));
+        Ok(ready)
+    }
+
+    /// The tools of `groups` in order, each under a name of its own. `fresh`: look whether a group was
+    /// registered anew meanwhile.
+    async fn offered(&self, cx: &Cx, groups: &[String], fresh: bool) -> Result<Vec<Offered>> {
+        let mut offered = vec![];
+        let mut names = HashSet::new();
+        if groups.is_empty() {
+            return Ok(offered);
+        }
+        let revisions = if fresh { Some(self.revisions(cx).await?) } else { None };
+        for asked in groups.iter().filter(|g| !g.starts_with(BUILTIN)) {
+            let (group, only) = self.resolve(cx, asked, revisions.as_ref()).await?;
+            for (index, tool) in group.tools.iter().enumerate() {
+                if only.as_ref().is_some_and(|name| *name != tool.def.name) {
+                    continue;
+                }
+                let name = free_name(&names, &group.source.toolgroup, &tool.def.name);
+                // The same tool asked for twice is one tool.
+                let same = |o: &Offered| Arc::ptr_eq(&o.group, &group) && o.index == index;
+                if offered.iter().any(same) {
+                    continue;
+                }
+                names.insert(name.clone());
+                offered.push(Offered { name, group: Arc::clone(&group), index });
+            }
+        }
+        Ok(offered)
+    }
+
+    /// A group by its id, or a tool of it by `group/tool`.
+    async fn resolve(
+        &self,
+        cx: &Cx,
+        asked: &str,
+        revisions: Option<&BTreeMap<String, String>>,
+    ) -> Result<(Arc<Ready>, Option<String>)> {
+        match self.current(cx, asked, revisions).await {
+            Err(e) if e.kind == Kind::NotFound && e.param.is_none() => {}
+            found => return Ok((found?, None)),
+        }
+        let Some((group, tool)) = asked.rsplit_once('/') else { return Err(no_group(asked)) };
+        let group = self
+            .current(cx, group, revisions)
+            .await
+            .map_err(|e| if e.kind == Kind::NotFound { no_group(asked) } else { e })?;
+        if !group.tools.iter().any(|t| t.def.name == tool) {
+            return Err(no_group(asked));
+        }
+        Ok((group, Some(tool.to_owned())))
+    }
+
+    async fn current(&self, cx: &Cx, id: &str, revisions: Option<&BTreeMap<String, String>>) -> Result<Arc<Ready>> {
+        let cached = self.cached(cx, id);
+        let Some(revisions) = revisions else {
+            return match cached {
+                Some(group) => Ok(group),
+                None => self.load(cx, id).await,
+            };
+        };
+        let revision = revisions.get(id).ok_or_else(|| no_group(id))?;
+        match cached.filter(|group| group.revision == *revision) {
+            Some(group) => Ok(group),
+            None => self.load(cx, id).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Tools for Registry {
+    async fn list(&self, cx: &Cx, groups: &[String]) -> Result<Vec<ToolDef>> {
+        let offered = self.offered(cx, groups, true).await?;
+        Ok(offered.into_iter().map(|o| ToolDef { name: o.name.clone(), ..o.tool().def.clone() }).collect())
+    }
+
+    async fn call(&self, cx: &Cx, groups: &[String], call: &ToolCall, idempotency_key: &str) -> Result<Outcome> {
+        let offered = self.offered(cx, groups, false).await?;
+        let Some(found) = offered.iter().find(|o| o.name == call.name) else {
+            let known: Vec<&str> = offered.iter().map(|o| o.name.as_str()).collect();
+            return Ok(failed(&format!("no tool is called '{}'; there are {}", call.name, quoted(&known))));
+        };
+        let tool = found.tool();
+        let bound = &tool.def.bound_args;
+        let mut arguments = match arguments::read(&call.arguments, &tool.check, bound) {
+            Ok(arguments) => arguments,
+            Err(wrong) => return Ok(failed(&wrong)),
+        };
+        if let Err(wrong) = arguments::bind(&mut arguments, bound, cx.customer.as_ref()) {
+            return Ok(failed(&wrong));
+        }
+        // A provider knows the call by its idempotency key: the same for every attempt.
+        let call = ToolCall {
+            id: idempotency_key.to_owned(),
+            name: tool.def.wire_name.clone(),
+            arguments: Value::Object(arguments).to_string(),
+        };
+        let host = Host {
+            store: self.setting.store.clone(),
+            cx: cx.clone(),
+            group: found.group.source.toolgroup.clone(),
+            limits: self.setting.limits,
+        };
+        let outcome = found.group.provider.call(cx, &found.group.source, &call, Arc::new(host)).await;
+        match outcome {
+            Ok(Outcome::Done(result)) if result.content.len() > MAX_RESULT => {
+                Ok(failed(&format!("the tool answered {} bytes; at most {MAX_RESULT} are read", result.content.len())))
+            }
+            Err(e) if !matches!(e.kind, Kind::Internal | Kind::Unavailable | Kind::Cancelled) => Ok(failed(&e.message)),
+            outcome => outcome,
+        }
+    }
+}
+
+fn failed(message: &str) -> Outcome {
+    Outcome::Done(ToolResult::error(message))
+}
+
+fn no_group(id: &str) -> Error {
+    Error::not_found(format!("no tool group has the id '{id}'")).with_code("toolgroup_not_found")
+}
+
+/// `name`, or `group_name` when it is taken: unique within an agent and still callable.
+fn free_name(taken: &HashSet<String>, group: &str, name: &str) -> String {
+    if !taken.contains(name) {
+        return name.to_owned();
+    }
+    let group: String = group.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let full = format!("{group}_{name}");
+    // The end tells tools apart; names are ASCII.
+    let mut free = full[full.len().saturating_sub(64)..].to_owned();
+    let mut n = 2;
+    while taken.contains(&free) {
+        let end = format!("_{n}");
+        let keep = full.len().min(64 - end.len());
+        free = format!("{}{end}", &full[full.len() - keep..]);
+        n += 1;
+    }
+    free
+}

@@ -1,0 +1,247 @@
+//! What comes in with a turn: messages, documents, results of client tools.
+
+use frontdesk_api::{
+    Error, Result,
+    chat::Role,
+    tools::ToolResult,
+    turn::{Item, ItemBody},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    agent::{Toolgroup, split_toolgroups},
+    content::{ContentItem, InterleavedContent},
+    tool::ToolCall,
+};
+
+/// `POST /v1/agents/{a}/session/{s}/turn`.
+#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
+pub struct CreateTurn {
+    pub messages: Vec<InputMessage>,
+    #[serde(default)]
+    pub stream: Option<bool>,
+    /// Texts the customer attached; they are put after the last message.
+    #[serde(default)]
+    pub documents: Option<Vec<Document>>,
+    /// Groups beside those of the agent, for this turn.
+    #[serde(default)]
+    pub toolgroups: Option<Vec<Toolgroup>>,
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub tool_config: Option<Map<String, Value>>,
+}
+
+/// What a turn begins with, in the domain's words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnInput {
+    /// User messages and outputs of tools the client ran, in order.
+    pub items: Vec<ItemBody>,
+    pub toolgroups: Vec<String>,
+    pub knowledge: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum InputMessage {
+    User {
+        content: InterleavedContent,
+        /// Text the client retrieved itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        context: Option<InterleavedContent>,
+    },
+    Tool {
+        call_id: String,
+        content: InterleavedContent,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Document {
+    #[schema(value_type = Object)]
+    pub content: Value,
+    pub mime_type: String,
+}
+
+impl CreateTurn {
+    /// # Errors
+    /// `Invalid` naming the message or document that is not text, or that there is no message.
+    pub fn to_domain(&self) -> Result<TurnInput> {
+        let mut items = Vec::with_capacity(self.messages.len());
+        for (i, message) in self.messages.iter().enumerate() {
+            items.push(message.to_domain(i)?);
+        }
+        if items.is_empty() {
+            return Err(Error::invalid("messages", "messages is empty: a turn begins with a message"));
+        }
+        for (i, document) in self.documents.iter().flatten().enumerate() {
+            let text = document.text(i)?;
+            match items.iter_mut().rev().find_map(user_text) {
+                Some(words) => {
+                    words.push_str("\n\n");
+                    words.push_str(&text);
+                }
+                None => items.push(ItemBody::Message { role: Role::User, text, citations: vec![] }),
+            }
+        }
+        let (toolgroups, knowledge) = split_toolgroups(self.toolgroups.as_deref().unwrap_or_default(), "turn")?;
+        Ok(TurnInput { items, toolgroups, knowledge })
+    }
+}
+
+fn user_text(item: &mut ItemBody) -> Option<&mut String> {
+    if let ItemBody::Message { role: Role::User, text, .. } = item { Some(text) } else { None }
+}
+
+impl InputMessage {
+    fn to_domain(&self, i: usize) -> Result<ItemBody> {
+        let param = format!("messages[{i}].content");
+        match self {
+            Self::User { content, context } => {
+                let mut text = content.to_text(&param)?;
+                if let Some(context) = context {
+                    text.push('\n');
+                    text.push_str(&context.to_text(&format!("messages[{i}].context"))?);
+                }
+                Ok(ItemBody::Message { role: Role::User, text, citations: vec![] })
+            }
+            Self::Tool { call_id, content } => {
+                let output = content.to_text(&param)?;
+                Ok(ItemBody::FunctionCallOutput { call_id: call_id.clone(), output, is_error: false })
+            }
+        }
+    }
+
+    /// An input item as the protocol shows it; None for other items.
+    #[must_use]
+    pub fn of(item: &Item) -> Option<Self> {
+        match &item.body {
+            ItemBody::Message { role: Role::User, text, .. } => {
+                Some(Self::User { content: text.as_str().into(), context: None })
+            }
+            ItemBody::FunctionCallOutput { call_id, output, .. } => {
+                Some(Self::Tool { call_id: call_id.clone(), content: output.as_str().into() })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Document {
+    fn text(&self, i: usize) -> Result<String> {
+        let param = format!("documents[{i}].content");
+        let content = InterleavedContent::deserialize(&self.content).map_err(|_| {
+            Error::invalid(param.as_str(), format!("{param} must be text; upload other files to a knowledge store"))
+        })?;
+        content.to_text(&param)
+    }
+}
+
+/// `POST …/turn/{t}/resume`.
+#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
+pub struct ResumeTurn {
+    pub tool_responses: Vec<ToolResponse>,
+    #[serde(default)]
+    pub stream: Option<bool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ToolResponse {
+    pub call_id: String,
+    pub tool_name: String,
+    pub content: InterleavedContent,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+impl ResumeTurn {
+    /// The results by call id.
+    ///
+    /// # Errors
+    /// `Invalid` naming the response that is not text.
+    pub fn to_domain(&self) -> Result<Vec<(String, ToolResult)>> {
+        let responses = self.tool_responses.iter().enumerate();
+        let results = responses.map(|(i, response)| {
+            let content = response.content.to_text(&format!("tool_responses[{i}].content"))?;
+            let details = response.metadata.clone().filter(|m| !m.is_empty()).map(Value::Object);
+            Ok((response.call_id.clone(), ToolResult { content, is_error: false, details }))
+        });
+        results.collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    EndOfTurn,
+    /// A partial answer: the client runs `tool_calls` and resumes the turn.
+    EndOfMessage,
+    OutOfTokens,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct CompletionMessage {
+    /// Always `assistant`.
+    pub role: String,
+    pub content: InterleavedContent,
+    pub stop_reason: StopReason,
+    pub tool_calls: Vec<ToolCall>,
+}
+
+impl CompletionMessage {
+    #[must_use]
+    pub fn new(text: &str, stop_reason: StopReason, calls: &[frontdesk_api::chat::ToolCall]) -> Self {
+        Self {
+            role: "assistant".into(),
+            content: text.into(),
+            stop_reason,
+            tool_calls: calls.iter().map(ToolCall::from).collect(),
+        }
+    }
+}
+
+/// Text of several passages, an item each.
+#[must_use]
+pub fn passages<'t>(texts: impl Iterator<Item = &'t str>) -> InterleavedContent {
+    InterleavedContent::Items(texts.map(ContentItem::text).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn turn(json: Value) -> CreateTurn {
+        serde_json::from_value(json).expect("a turn")
+    }
+
+    #[test]
+    fn messages_context_and_documents_become_items() {
+        let input = turn(json!({
+            "messages": [{"role": "tool", "call_id": "c1", "content": "42"}, {"role": "user", "content": "hi", "context": "it rains"}],
+            "documents": [{"content": "a page", "mime_type": "text/plain"}], "stream": true,
+            "toolgroups": ["shop", {"name": "builtin::rag", "args": {"vector_db_ids": ["pages"]}}]
+        }));
+        let input = input.to_domain().expect("input");
+        assert_eq!(
+            input.items[0],
+            ItemBody::FunctionCallOutput { call_id: "c1".into(), output: "42".into(), is_error: false }
+        );
+        assert_eq!(
+            input.items[1],
+            ItemBody::Message { role: Role::User, text: "hi\nit rains\n\na page".into(), citations: vec![] }
+        );
+        assert_eq!((input.toolgroups, input.knowledge), (vec!["shop".to_owned()], vec!["pages".to_owned()]));
+    }
+
+    #[test]
+    fn a_turn_without_a_message_or_with_a_foreign_document_is_refused() {
+        let refused = turn(json!({"messages": []})).to_domain().expect_err("no message");
+        assert_eq!(refused.param.as_deref(), Some("messages"));
+        let foreign = json!({"messages": [{"role": "user", "content": "hi"}], "documents": [{"content": {"uri": "x"}, "mime_type": "text/html"}]});
+        let refused = turn(foreign).to_domain().expect_err("no address");
+        assert_eq!(refused.param.as_deref(), Some("documents[0].content"));
+    }
+}

@@ -1,0 +1,248 @@
+//! Decodes chat answers, whole or in pieces, into events; finds usage without decoding the rest.
+
+use frontdesk_api::{
+    ChatEvent,
+    chat::{FinishReason, Usage},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A `chat.completion` or a `chat.completion.chunk`: the two differ only in where the words are.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    created: Option<i64>,
+    #[serde(default)]
+    choices: Vec<Choice>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    index: u32,
+    #[serde(default, alias = "message")]
+    delta: Option<Delta>,
+    #[serde(default)]
+    finish_reason: Option<FinishReason>,
+    #[serde(default)]
+    logprobs: Option<Value>,
+}
+
+#[derive(Deserialize, Default)]
+struct Delta {
+    #[serde(default)]
+    content: Option<Value>,
+    /// DeepSeek, vLLM, llama.cpp and our engine; OpenRouter and Groq say `reasoning`.
+    #[serde(default, alias = "reasoning")]
+    reasoning_content: Option<Value>,
+    #[serde(default)]
+    refusal: Option<String>,
+    #[serde(default)]
+    tool_calls: Option<Vec<Call>>,
+    #[serde(default)]
+    annotations: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Call {
+    #[serde(default)]
+    index: Option<u32>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    function: Function,
+}
+
+#[derive(Deserialize, Default)]
+struct Function {
+    #[serde(default)]
+    name: Option<String>,
+    /// Text by the API; some servers send the object itself.
+    #[serde(default)]
+    arguments: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct WireUsage {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+    #[serde(default)]
+    prompt_tokens_details: Option<PromptDetails>,
+    #[serde(default)]
+    completion_tokens_details: Option<CompletionDetails>,
+}
+
+#[derive(Deserialize)]
+struct PromptDetails {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct CompletionDetails {
+    #[serde(default)]
+    reasoning_tokens: Option<u64>,
+}
+
+/// One decoded piece of an answer.
+#[derive(Debug, Default, PartialEq)]
+pub struct Decoded {
+    pub events: Vec<ChatEvent>,
+    /// The piece has no choices: it only reports usage.
+    pub usage_only: bool,
+    /// The server reports a fault inside its answer.
+    pub error: Option<Value>,
+}
+
+/// Reads a whole body or one event's data. `first`: whether to begin with `ChatEvent::Start`.
+///
+/// # Errors
+/// The JSON error, when the text is not an answer.
+pub fn decode(json: &[u8], first: bool) -> serde_json::Result<Decoded> {
+    let answer: Answer = serde_json::from_slice(json)?;
+    let usage_only = answer.choices.is_empty() && answer.usage.is_some();
+    let mut events = vec![];
+    if first {
+        events.push(ChatEvent::Start {
+            id: answer.id.unwrap_or_default(),
+            model: answer.model.unwrap_or_default(),
+            created: answer.created.unwrap_or_default(),
+        });
+    }
+    for choice in answer.choices {
+        choice_events(choice, &mut events);
+    }
+    events.extend(answer.usage.map(|u| ChatEvent::Usage(u.into())));
+    Ok(Decoded { events, usage_only, error: answer.error.filter(|e| !e.is_null()) })
+}
+
+fn choice_events(wire: Choice, events: &mut Vec<ChatEvent>) {
+    let choice = wire.index;
+    let delta = wire.delta.unwrap_or_default();
+    if let Some(text) = text(delta.reasoning_content) {
+        events.push(ChatEvent::Reasoning { choice, text });
+    }
+    if let Some(text) = text(delta.content) {
+        events.push(ChatEvent::Text { choice, text });
+    }
+    if let Some(text) = delta.refusal.filter(|t| !t.is_empty()) {
+        events.push(ChatEvent::Refusal { choice, text });
+    }
+    for (at, call) in delta.tool_calls.unwrap_or_default().into_iter().enumerate() {
+        let arguments = match call.function.arguments {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text,
+            Some(object) => object.to_string(),
+        };
+        events.push(ChatEvent::ToolCall {
+            choice,
+            index: call.index.unwrap_or(u32::try_from(at).unwrap_or(u32::MAX)),
+            id: call.id.filter(|id| !id.is_empty()),
+            name: call.function.name.filter(|name| !name.is_empty()),
+            arguments,
+        });
+    }
+    if let Some(value) = delta.annotations.filter(|v| v.as_array().is_some_and(|a| !a.is_empty())) {
+        events.push(ChatEvent::Annotations { choice, value });
+    }
+    if let Some(value) = wire.logprobs.filter(|v| !v.is_null()) {
+        events.push(ChatEvent::Logprobs { choice, value });
+    }
+    if let Some(reason) = wire.finish_reason {
+        events.push(ChatEvent::Finish { choice, reason });
+    }
+}
+
+/// Content is text, or a list of parts of which the text ones count (Mistral).
+fn text(content: Option<Value>) -> Option<String> {
+    let text = match content? {
+        Value::String(text) => text,
+        Value::Array(parts) => parts.iter().filter_map(|p| p.get("text").and_then(Value::as_str)).collect(),
+        _ => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Self {
+        Self {
+            input_tokens: wire.prompt_tokens,
+            output_tokens: wire.completion_tokens,
+            cached_input_tokens: wire.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
+            reasoning_tokens: wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
+        }
+    }
+}
+
+/// Whether the text carries a usage object worth decoding. Cheap: a search, no parse. A quotation mark inside
+/// a JSON string is escaped, so the words of an answer cannot pose as the member.
+#[must_use]
+pub fn mentions_usage(json: &[u8]) -> bool {
+    const MEMBER: &[u8] = b"\"usage\":";
+    memchr::memmem::find_iter(json, MEMBER)
+        .any(|at| json[at + MEMBER.len()..].trim_ascii_start().first() == Some(&b'{'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_answer_and_its_pieces_say_the_same() {
+        let whole = br#"{"id":"x","object":"chat.completion","created":3,"model":"m","choices":[{"index":0,"message":{"role":"assistant",
+            "content":"hi","refusal":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},
+            "finish_reason":"tool_calls"}],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7,
+            "prompt_tokens_details":{"cached_tokens":4}}}"#;
+        let usage = Usage { input_tokens: 5, output_tokens: 2, cached_input_tokens: 4, reasoning_tokens: 0 };
+        let want = vec![
+            ChatEvent::Start { id: "x".into(), model: "m".into(), created: 3 },
+            ChatEvent::Text { choice: 0, text: "hi".into() },
+            ChatEvent::ToolCall {
+                choice: 0,
+                index: 0,
+                id: Some("c".into()),
+                name: Some("f".into()),
+                arguments: "{}".into(),
+            },
+            ChatEvent::Finish { choice: 0, reason: FinishReason::ToolCalls },
+            ChatEvent::Usage(usage),
+        ];
+        assert_eq!(decode(whole, true).expect("an answer").events, want);
+
+        let pieces: [&[u8]; 4] = [
+            br#"{"id":"x","created":3,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"hi"},"finish_reason":null}],"usage":null}"#,
+            br#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}]}}]}"#,
+            br#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#,
+            br#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":4}}}"#,
+        ];
+        let decoded: Vec<Decoded> =
+            pieces.iter().enumerate().map(|(i, p)| decode(p, i == 0).expect("a chunk")).collect();
+        assert!(decoded[3].usage_only && !decoded[0].usage_only);
+        assert_eq!(decoded.into_iter().flat_map(|d| d.events).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn usage_is_found_without_being_fooled() {
+        assert!(mentions_usage(br#"{"choices":[],"usage": {"prompt_tokens":1}}"#));
+        assert!(!mentions_usage(br#"{"usage":null}"#));
+        assert!(!mentions_usage(br#"{"choices":[{"delta":{"content":"\"usage\":{}"}}]}"#));
+    }
+
+    #[test]
+    fn unknown_finish_reasons_and_object_arguments_survive() {
+        let json = br#"{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":{"a":1}}}]},"finish_reason":"eos_token"}]}"#;
+        let events = decode(json, false).expect("a chunk").events;
+        assert!(matches!(&events[0], ChatEvent::ToolCall { arguments, .. } if arguments == r#"{"a":1}"#));
+        assert!(matches!(&events[1], ChatEvent::Finish { reason: FinishReason::Other(r), .. } if r == "eos_token"));
+    }
+}

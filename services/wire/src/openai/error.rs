@@ -1,0 +1,94 @@
+//! Reads the error bodies of OpenAI-compatible servers, which agree on little.
+
+use std::time::Duration;
+
+use frontdesk_api::{Error, Kind};
+use serde_json::Value;
+
+use crate::status::kind_of_upstream;
+
+/// The most of an unreadable upstream body that is quoted, in characters.
+const QUOTE: usize = 200;
+
+/// The error that an upstream's answer means to our caller.
+///
+/// `provider` is the id from the configuration; `retry_after` the header's value in seconds.
+#[must_use]
+pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Option<u64>) -> Error {
+    let wire: Value = serde_json::from_slice(body).unwrap_or_default();
+    // `{"error":{…}}` (OpenAI), `{"error":"…"}` (Ollama), `{"message":…}`, `{"detail":…}` (FastAPI servers).
+    let error = wire.get("error").unwrap_or(&wire);
+    let said = [error.get("message"), wire.get("error"), wire.get("message"), wire.get("detail")]
+        .into_iter()
+        .flatten()
+        .find_map(Value::as_str)
+        .map(str::to_owned)
+        .unwrap_or_else(|| quote(body));
+    let mut out = match status {
+        401 | 403 => {
+            Error::new(Kind::Upstream, format!("provider '{provider}' refused its credentials ({status}): {said}"))
+                .with_code("provider_credentials")
+        }
+        _ => {
+            let kind = kind_of_upstream(status);
+            // The client's own mistake is told in the upstream's words; a fault of the upstream names the provider.
+            let message = match kind {
+                Kind::Invalid | Kind::NotFound | Kind::TooLarge => said,
+                _ => format!("provider '{provider}' answered {status}: {said}"),
+            };
+            Error::new(kind, message)
+        }
+    };
+    let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
+    out.param = text("param");
+    out.code = out.code.or_else(|| text("code")).or_else(|| text("type"));
+    out.retry_after = retry_after.map(Duration::from_secs);
+    out
+}
+
+/// The error inside an event stream (`data: {"error": …}`).
+#[must_use]
+pub fn in_stream(provider: &str, error: &Value) -> Error {
+    let said = error.get("message").and_then(Value::as_str).or(error.as_str()).unwrap_or("no message");
+    let mut out = Error::upstream(format!("provider '{provider}' broke off its answer: {said}"));
+    out.code = error.get("code").or(error.get("type")).and_then(Value::as_str).map(str::to_owned);
+    out
+}
+
+fn quote(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * QUOTE)]);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.is_empty() {
+        return "an empty body".into();
+    }
+    let short: String = words.chars().take(QUOTE).collect();
+    format!("not an OpenAI error body: '{short}'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_of_error_body_is_read() {
+        for (status, body, kind, says) in [
+            (
+                400,
+                r#"{"error":{"message":"bad n","type":"invalid_request_error","param":"n","code":null}}"#,
+                Kind::Invalid,
+                "bad n",
+            ),
+            (404, r#"{"error":"model 'x' not found"}"#, Kind::NotFound, "model 'x' not found"),
+            (422, r#"{"detail":"no"}"#, Kind::Invalid, "no"),
+            (500, "<html><body>Bad\n gateway</body></html>", Kind::Upstream, "<html><body>Bad gateway</body></html>"),
+            (502, "", Kind::Upstream, "an empty body"),
+            (429, r#"{"message":"slow down"}"#, Kind::RateLimited, "slow down"),
+            (401, r#"{"error":{"message":"wrong key"}}"#, Kind::Upstream, "refused its credentials"),
+        ] {
+            let error = from_response("up", status, body.as_bytes(), Some(3));
+            assert_eq!(error.kind, kind, "{body}");
+            assert!(error.message.contains(says), "{} should contain {says}", error.message);
+            assert_eq!(error.retry_after, Some(Duration::from_secs(3)));
+        }
+    }
+}

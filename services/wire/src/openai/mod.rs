@@ -1,0 +1,13 @@
+//! OpenAI's chat completions wire: reading requests without touching them, splicing the few members a
+//! gateway must change, decoding answers, and writing requests of our own.
+//!
+//! Source of the shapes: OpenAI's API reference, "Chat", and what the official SDK sends.
+
+pub mod answer;
+pub mod chat;
+pub mod error;
+pub mod peek;
+pub mod splice;
+
+/// The mark that ends a chat stream.
+pub const DONE: &[u8] = b"[DONE]";

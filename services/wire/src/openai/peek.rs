@@ -1,0 +1,112 @@
+//! Looks at a chat request just enough to route it: the whole text is checked to be JSON, three members
+//! are read, nothing is copied. The bytes stay the request.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use frontdesk_api::{
+    ChatRequest, Error, Result,
+    chat::{Dialect, Source},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+#[derive(Deserialize)]
+struct Peek<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stream_options: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: Option<bool>,
+}
+
+/// Reads a chat completions body.
+///
+/// # Errors
+/// `Invalid` naming the member at fault, or line and column where the body is not JSON.
+pub fn request(bytes: Bytes) -> Result<ChatRequest> {
+    let peek: Peek<'_> = serde_json::from_slice(&bytes).map_err(not_json)?;
+    let model = member::<Cow<'_, str>>(peek.model, "model", "a string, the model to use")?
+        .filter(|m| !m.is_empty())
+        .ok_or_else(|| Error::invalid("model", "missing member 'model': name the model to use"))?
+        .into_owned();
+    let messages = peek.messages.map(RawValue::get).unwrap_or_default();
+    match messages.trim_start().as_bytes() {
+        [] => return Err(Error::invalid("messages", "missing member 'messages': send at least one message")),
+        [b'[', rest @ ..] if rest.trim_ascii_start() == b"]" => {
+            return Err(Error::invalid("messages", "'messages' is empty: send at least one message"));
+        }
+        [b'[', ..] => {}
+        _ => return Err(Error::invalid("messages", "'messages' must be a list of messages")),
+    }
+    let stream = member::<bool>(peek.stream, "stream", "true or false")?.unwrap_or(false);
+    let options = member::<StreamOptions>(peek.stream_options, "stream_options", "an object")?;
+    let wants_usage = options.and_then(|o| o.include_usage).unwrap_or(false);
+    let source = Source { dialect: Dialect::OpenaiChat, bytes, decode: super::chat::decode };
+    Ok(ChatRequest::from_source(model, stream, wants_usage, source))
+}
+
+fn member<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, name: &str, want: &str) -> Result<Option<T>> {
+    let Some(raw) = raw else { return Ok(None) };
+    serde_json::from_str(raw.get()).map_err(|e| Error::invalid(name, format!("'{name}' must be {want}")).with_source(e))
+}
+
+/// What is wrong with a body that does not parse.
+pub(crate) fn not_json(e: serde_json::Error) -> Error {
+    let (line, column) = (e.line(), e.column());
+    let message = match e.classify() {
+        serde_json::error::Category::Data => format!("the body does not read as a chat request: {e}"),
+        _ => format!("the body is not valid JSON (line {line}, column {column}): {e}"),
+    };
+    Error::new(frontdesk_api::Kind::Invalid, message).with_code("invalid_json").with_source(e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &'static str) -> Error {
+        request(Bytes::from_static(body.as_bytes())).err().expect("must be refused")
+    }
+
+    #[test]
+    fn reads_what_routing_needs_and_keeps_the_bytes() {
+        let body = Bytes::from_static(br#"{"x":1,"model":"a/b\u0041","messages":[{}],"stream":true,"stream_options":{"include_usage":true,"y":2}}"#);
+        let seen = request(body.clone()).expect("a good request");
+        assert_eq!((seen.model.as_str(), seen.stream, seen.wants_usage), ("a/bA", true, true));
+        assert_eq!(seen.source().expect("source").bytes, body);
+    }
+
+    #[test]
+    fn each_fault_names_its_member() {
+        for (body, param) in [
+            (r#"{"messages":[{}]}"#, "model"),
+            (r#"{"model":7,"messages":[{}]}"#, "model"),
+            (r#"{"model":"","messages":[{}]}"#, "model"),
+            (r#"{"model":"m"}"#, "messages"),
+            (r#"{"model":"m","messages":"hi"}"#, "messages"),
+            (r#"{"model":"m","messages":[ ]}"#, "messages"),
+            (r#"{"model":"m","messages":[{}],"stream":"yes"}"#, "stream"),
+            (r#"{"model":"m","messages":[{}],"stream_options":[1]}"#, "stream_options"),
+        ] {
+            assert_eq!(refused(body).param.as_deref(), Some(param), "{body}");
+        }
+    }
+
+    #[test]
+    fn broken_json_names_line_and_column() {
+        let error = refused("{\"model\":\"m\",\n  oops}");
+        assert!(error.message.contains("line 2, column 3"), "{}", error.message);
+        // Two values for one member could mean different things to us and to the upstream.
+        assert!(refused(r#"{"model":"a","model":"b","messages":[{}]}"#).message.contains("duplicate"));
+    }
+}

@@ -1,0 +1,129 @@
+"""One Frontdesk and one scripted upstream per suite: what the conformance and browser lanes share.
+
+`FRONTDESK_BIN` and `SCRIPTED_BIN` name the two programs (tests/run.sh sets them). A Frontdesk that already
+runs is used instead where `FRONTDESK_URL`, `FRONTDESK_KEY` and `SCRIPTED_URL` are set. Nothing here waits
+for a span of time: gates of the scripted upstream put things in order.
+"""
+
+import os
+import subprocess
+import threading
+
+import httpx
+import pytest
+
+KEY = "frontdesk-conformance-admin-key"
+# A net under a hung process, never a measurement.
+PATIENCE_S = 60
+
+
+class Program:
+    """A child process that says `ready URL`; ended by its id."""
+
+    def __init__(self, command, env=None, cwd=None):
+        self.lines = []
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **(env or {})}, cwd=cwd, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self._ready = threading.Event()
+        self.url = None
+        threading.Thread(target=self._read, daemon=True).start()
+        if not self._ready.wait(PATIENCE_S) or self.url is None:
+            self.stop()
+            raise RuntimeError(f"{command[0]} did not get ready:\n" + "".join(self.lines))
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if line.startswith("ready ") and self.url is None:
+                self.url = line.removeprefix("ready ").strip()
+                self._ready.set()
+        self._ready.set()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Scripted:
+    """The control routes of the scripted upstream (tests/src/scripted/README.md)."""
+
+    def __init__(self, url):
+        self.url = url
+        self.http = httpx.Client(base_url=url, timeout=PATIENCE_S + 10, trust_env=False)
+
+    def _do(self, method, path, **more):
+        response = self.http.request(method, path, **more)
+        assert response.is_success, response.text
+        return response
+
+    def reset(self):
+        self._do("DELETE", "/_script")
+
+    def script(self, steps):
+        self._do("PUT", "/_script", json=steps)
+
+    def release(self, gate):
+        self._do("POST", f"/_gates/{gate}")
+
+    def waiting(self, gate):
+        """Returns once a stream stands at the gate."""
+        self._do("GET", f"/_gates/{gate}/waiting")
+
+    def requests(self, at_least=0):
+        """Requests seen to anything but the model list."""
+        seen = self._do("GET", "/_requests", params={"at_least": at_least}).json()
+        return [r for r in seen if not r["path"].endswith("/models")]
+
+    def ended(self, number):
+        return self._do("GET", f"/_requests/{number}/ended").json()["ended"]
+
+
+class Frontdesk:
+    def __init__(self, url, key):
+        self.url = url
+        self.key = key
+        self.v1 = f"{url}/v1"
+        headers = {"authorization": f"Bearer {key}"}
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=PATIENCE_S, trust_env=False)
+
+
+@pytest.fixture(scope="session")
+def scripted_server():
+    if url := os.environ.get("SCRIPTED_URL"):
+        yield Scripted(url)
+        return
+    program = Program([os.environ["SCRIPTED_BIN"], "--port", "0", "--with-parent"])
+    yield Scripted(program.url)
+    program.stop()
+
+
+@pytest.fixture(scope="session")
+def frontdesk(scripted_server, tmp_path_factory):
+    if url := os.environ.get("FRONTDESK_URL"):
+        yield Frontdesk(url, os.environ["FRONTDESK_KEY"])
+        return
+    home = tmp_path_factory.mktemp("frontdesk")
+    config = home / "frontdesk.yaml"
+    config.write_text(
+        "providers:\n  inference:\n"
+        f'    - {{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key }} }}\n'
+    )
+    program = Program(
+        [os.environ["FRONTDESK_BIN"], "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(home / "data")],
+        env={"FRONTDESK_ADMIN_KEY": KEY},
+        cwd=home,
+    )  # fmt: skip
+    yield Frontdesk(program.url, KEY)
+    died = program.process.poll()
+    program.stop()
+    if died is not None:
+        pytest.fail(f"frontdesk ended by itself with {died}:\n" + "".join(program.lines[-100:]))
+
+
+@pytest.fixture
+def scripted(scripted_server):
+    """The scripted upstream, empty."""
+    scripted_server.reset()
+    return scripted_server

@@ -1,0 +1,52 @@
+//! Bad input: an error that names the thing, the status the interface promises, a process that lives.
+
+use frontdesk_tests::{Frontdesk, Options, Scripted, frontdesk::answer};
+use serde_json::json;
+
+#[tokio::test]
+async fn each_bad_request_is_told_what_is_wrong_with_it() {
+    let scripted = Scripted::start();
+    scripted.script(json!([{"when": {"last_role": "user"}, "reply": {"text": "fine"}}]));
+    let frontdesk = Frontdesk::start(Options::upstream(&scripted));
+    let raw = async |path: &str, body: Vec<u8>| {
+        let request = frontdesk.request("POST", path).header("content-type", "application/json").body(body);
+        answer(path, request).await
+    };
+    let chat = "/v1/chat/completions";
+    let long = "x".repeat(10 << 20);
+    let ten_megabytes = json!({ "model": "up/scripted", "messages": [{ "role": "user", "content": long }] });
+    for (path, body, status, says) in [
+        (chat, b"{\"model\": oops}".to_vec(), 400, "line 1"),
+        (chat, br#"{"model":"up/scripted"}"#.to_vec(), 400, "messages"),
+        (chat, br#"{"model":"skripted","messages":[{"role":"user","content":"x"}]}"#.to_vec(), 404, "does not exist"),
+        (chat, ten_megabytes.to_string().into_bytes(), 413, "8"),
+        ("/v1/nothing/here", b"{}".to_vec(), 404, "/v1/nothing/here"),
+    ] {
+        let (got, said) = raw(path, body).await;
+        let message = said["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(got, status, "{path}: {said}");
+        assert!(message.contains(says), "{path}: '{message}' should speak of {says}");
+        assert!(said["request_id"].is_string(), "{path}: {said}");
+    }
+    let (status, said) = answer("no key", frontdesk.open("GET", "/v1/models")).await;
+    assert_eq!((status, said["error"]["type"].as_str()), (401, Some("authentication_error")));
+    let (status, _) = answer("wrong key", frontdesk.open("GET", "/v1/models").bearer_auth("fd_wrong")).await;
+    assert_eq!(status, 401);
+    let good = json!({ "model": "up/scripted", "messages": [{ "role": "user", "content": "still there?" }] });
+    assert_eq!(frontdesk.post(chat, &good).await.0, 200, "the process lives");
+}
+
+#[test]
+fn a_bad_configuration_stops_the_start_and_names_the_key() {
+    for (yaml, says) in [
+        ("lissen: 127.0.0.1:0", "lissen"),
+        ("providers: { inference: [ { id: a, type: opnai, config: {} } ] }", "openai"),
+        ("providers: { inference: [ { id: a, type: openai, config: { base_url: \"localhost\" } } ] }", "base_url"),
+        ("models: [ { id: default, targets: [ { model: nowhere/m } ] } ]", "models[0]"),
+    ] {
+        let start = Frontdesk::try_start(Options::new().config(yaml));
+        let refused = start.err().unwrap_or_else(|| panic!("{yaml} was accepted"));
+        assert!(refused.status.is_some_and(|s| !s.success()), "{yaml}: {}", refused.log);
+        assert!(refused.log.contains(says), "{yaml}: {}", refused.log);
+    }
+}

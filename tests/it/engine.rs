@@ -1,0 +1,103 @@
+//! The local engine behind the gateway: each request its own answer, a worker that dies, no orphans.
+
+use frontdesk_tests::{Frontdesk, Options, PATIENCE};
+use serde_json::{Value, json};
+
+fn options() -> Options {
+    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../services/gateway/demo/model");
+    Options::new().config(&format!(
+        "providers:\n  inference:\n    - {{ id: local, type: mistralrs, config: {{ models: [ {{ id: demo, path: \"{}\" }} ] }} }}\n",
+        model.display()
+    ))
+}
+
+fn say(words: &str) -> Value {
+    json!({ "model": "local/demo", "temperature": 0, "messages": [{ "role": "user", "content": format!("Say \"{words}\"") }] })
+}
+
+fn text(answer: &Value) -> &str {
+    answer["choices"][0]["message"]["content"].as_str().unwrap_or_default()
+}
+
+/// Answers, once the engine has one; while it starts the gateway says 503 and when to come back.
+async fn ask(frontdesk: &Frontdesk, words: &str) -> Value {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let (status, answer) = frontdesk.post("/v1/chat/completions", &say(words)).await;
+        if status == 200 {
+            return answer;
+        }
+        assert!(matches!(status, 502 | 503) && tokio::time::Instant::now() < end, "{status} {answer}");
+        tokio::task::yield_now().await;
+    }
+}
+
+fn alive(pid: u64) -> bool {
+    // A zombie that waits for its parent is dead.
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z')))
+}
+
+async fn worker(frontdesk: &Frontdesk) -> u64 {
+    let (status, provider) = frontdesk.get("/v1/providers/local").await;
+    assert_eq!(status, 200, "{provider}");
+    let facts =
+        provider.pointer("/health/facts/pid").or_else(|| provider.pointer("/facts/pid")).and_then(Value::as_u64);
+    facts.unwrap_or_else(|| panic!("no pid of the worker in {provider}"))
+}
+
+#[tokio::test]
+async fn sixteen_requests_of_equal_length_each_get_their_own_answer() {
+    let frontdesk = Frontdesk::start(options());
+    assert_eq!(text(&ask(&frontdesk, "red green").await), "red green");
+    let words = ["river", "stone", "cloud", "table", "paper", "north", "south", "bread"];
+    let asked: Vec<String> = (0..16).map(|n| format!("red {} {n:02}", words[n % words.len()])).collect();
+    let answers = futures::future::join_all(asked.iter().map(|words| ask(&frontdesk, words))).await;
+    for (asked, answer) in asked.iter().zip(&answers) {
+        assert_eq!(text(answer), asked);
+    }
+}
+
+#[tokio::test]
+async fn a_killed_worker_is_a_clear_error_and_back_for_the_next_request() {
+    let frontdesk = Frontdesk::start(options());
+    ask(&frontdesk, "hello there").await;
+    let first = worker(&frontdesk).await;
+    let long = "red green blue ".repeat(40);
+    let mut body = say(long.trim());
+    body["stream"] = json!(true);
+    let mut answer = frontdesk.request("POST", "/v1/chat/completions").json(&body).send().await.expect("a stream");
+    assert_eq!(answer.status(), 200);
+    let mut seen = answer.chunk().await.expect("a first piece").expect("a first piece").to_vec();
+    kill(first);
+    while let Ok(Some(piece)) = answer.chunk().await {
+        seen.extend_from_slice(&piece);
+    }
+    let seen = String::from_utf8_lossy(&seen);
+    assert!(
+        seen.contains("\"error\"") && seen.contains("local"),
+        "the stream must end with an error that names the provider: {seen}"
+    );
+    assert_eq!(text(&ask(&frontdesk, "blue sea").await), "blue sea");
+    assert_ne!(worker(&frontdesk).await, first);
+}
+
+#[tokio::test]
+async fn no_worker_outlives_a_killed_gateway() {
+    let mut frontdesk = Frontdesk::start(options());
+    ask(&frontdesk, "hello there").await;
+    let pid = worker(&frontdesk).await;
+    assert!(alive(pid));
+    frontdesk.process().kill();
+    let end = tokio::time::Instant::now() + PATIENCE;
+    while alive(pid) {
+        assert!(tokio::time::Instant::now() < end, "worker {pid} is an orphan");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// SIGKILL for a process that this test's Frontdesk started.
+fn kill(pid: u64) {
+    let done = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill");
+    assert!(done.success());
+}

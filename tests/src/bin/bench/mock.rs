@@ -1,0 +1,145 @@
+//! The upstream of the bench: fixed answers written from memory, so that what is measured is the hop.
+
+use crate::options::Options;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+struct Mock {
+    answer: Vec<u8>,
+    first_chunk: Vec<u8>,
+    chunk: Vec<u8>,
+    last: Vec<u8>,
+    chunks: u64,
+    /// Between two chunks.
+    chunk_pause: Duration,
+    /// Before the first byte: the model's time.
+    delay: Duration,
+    /// After the first chunk: keeps streams idle.
+    hold: Duration,
+}
+
+pub(crate) async fn run(options: &Options) -> Result<(), String> {
+    let mock = Arc::new(Mock::new(options));
+    let port = options.number("port", 9100) as u16;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|e| format!("port {port}: {e}"))?;
+    loop {
+        let Ok((socket, _)) = listener.accept().await else { continue };
+        let _ = socket.set_nodelay(true);
+        let mock = Arc::clone(&mock);
+        tokio::spawn(async move { mock.serve(socket).await });
+    }
+}
+
+impl Mock {
+    fn new(options: &Options) -> Self {
+        let words = "word ".repeat(options.number("answer-bytes", 400) as usize / 5);
+        let body = format!(
+            r#"{{"id":"chatcmpl-mock","object":"chat.completion","created":1700000000,"model":"mock","choices":[{{"index":0,"message":{{"role":"assistant","content":"{words}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":12,"completion_tokens":90,"total_tokens":102}}}}"#
+        );
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        let part = |delta: &str, finish: &str| {
+            event(&format!(
+                r#"{{"id":"chatcmpl-mock","object":"chat.completion.chunk","created":1700000000,"model":"mock","choices":[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]}}"#
+            ))
+        };
+        let mut last = part("{}", "\"stop\"");
+        last.extend(event("[DONE]"));
+        last.extend_from_slice(b"0\r\n\r\n");
+        Self {
+            answer: (head + &body).into_bytes(),
+            first_chunk: part(r#"{"role":"assistant","content":""}"#, "null"),
+            chunk: part(r#"{"content":"word "}"#, "null"),
+            last,
+            chunks: options.number("chunks", 64),
+            chunk_pause: Duration::from_micros(options.number("chunk-us", 0)),
+            delay: Duration::from_micros(options.number("delay-us", 0)),
+            hold: Duration::from_secs(options.number("hold", 0)),
+        }
+    }
+
+    /// Serves one connection until it ends; `None` when it does.
+    async fn serve(&self, mut socket: TcpStream) -> Option<()> {
+        let mut buffer: Vec<u8> = Vec::with_capacity(4096);
+        loop {
+            let (body, end) = read_request(&mut socket, &mut buffer).await?;
+            let request = &buffer[body..end];
+            let streamed =
+                [b"\"stream\":true".as_slice(), b"\"stream\": true"].iter().any(|n| find(request, n).is_some());
+            pause(self.delay).await;
+            if streamed {
+                self.stream(&mut socket).await?;
+            } else {
+                socket.write_all(&self.answer).await.ok()?;
+            }
+            buffer.drain(..end);
+        }
+    }
+
+    async fn stream(&self, socket: &mut TcpStream) -> Option<()> {
+        const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
+        socket.write_all(HEAD).await.ok()?;
+        socket.write_all(&self.first_chunk).await.ok()?;
+        pause(self.hold).await;
+        for _ in 0..self.chunks {
+            pause(self.chunk_pause).await;
+            socket.write_all(&self.chunk).await.ok()?;
+        }
+        socket.write_all(&self.last).await.ok()
+    }
+}
+
+async fn pause(span: Duration) {
+    if !span.is_zero() {
+        tokio::time::sleep(span).await;
+    }
+}
+
+/// An SSE event as one HTTP chunk.
+fn event(data: &str) -> Vec<u8> {
+    let event = format!("data: {data}\n\n");
+    format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
+}
+
+/// Reads one request into `buffer`: where its body begins and where it ends.
+async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(usize, usize)> {
+    let body = loop {
+        if let Some(end) = find(buffer, b"\r\n\r\n") {
+            break end + 4;
+        }
+        fill(socket, buffer).await?;
+    };
+    let head = String::from_utf8_lossy(&buffer[..body]).into_owned();
+    if let Some(length) = header(&head, "content-length").and_then(|v| v.parse::<usize>().ok()) {
+        while buffer.len() < body + length {
+            fill(socket, buffer).await?;
+        }
+        return Some((body, body + length));
+    }
+    if header(&head, "transfer-encoding").is_none() {
+        return Some((body, body));
+    }
+    loop {
+        if let Some(end) = find(&buffer[body..], b"0\r\n\r\n") {
+            return Some((body, body + end + 5));
+        }
+        fill(socket, buffer).await?;
+    }
+}
+
+async fn fill(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+    (socket.read_buf(buffer).await.ok()? > 0).then_some(())
+}
+
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|w| w == needle)
+}
+
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.split("\r\n").find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}

@@ -1,0 +1,152 @@
+//! Agents and sessions: made, listed, changed, deleted.
+
+use frontdesk_api::{
+    Cx, Error, Kind, Page, PageRequest, Result,
+    agent::{Agent, AgentSpec},
+    turn::Session,
+};
+
+use crate::{Agents, HAND_OFF};
+
+impl Agents {
+    /// Stores an agent as its version 1.
+    ///
+    /// # Errors
+    /// `Invalid` naming the member, `Conflict` when the name is taken.
+    pub async fn create_agent(&self, cx: &Cx, spec: AgentSpec) -> Result<Agent> {
+        self.check(cx, &spec).await?;
+        let deps = &self.0.deps;
+        deps.store.tenant(cx).add_agent(&deps.ids.next("agent"), &spec, deps.clock.now()).await
+    }
+
+    /// Stores the agent's next version. Conversations that began before stay on theirs.
+    ///
+    /// # Errors
+    /// As [`Agents::create_agent`], and `NotFound`.
+    pub async fn update_agent(&self, cx: &Cx, id: &str, spec: AgentSpec) -> Result<Agent> {
+        self.check(cx, &spec).await?;
+        let deps = &self.0.deps;
+        deps.store.tenant(cx).change_agent(id, &spec, deps.clock.now()).await
+    }
+
+    /// # Errors
+    /// `NotFound`.
+    pub async fn load_agent(&self, cx: &Cx, id: &str) -> Result<Agent> {
+        self.0.deps.store.tenant(cx).load_agent(id).await
+    }
+
+    /// The agent of that name, for `model: "agent/<name>"`.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn find_agent_named(&self, cx: &Cx, name: &str) -> Result<Option<Agent>> {
+        self.0.deps.store.tenant(cx).find_agent_named(name).await
+    }
+
+    /// # Errors
+    /// As any query.
+    pub async fn list_agents(&self, cx: &Cx, page: &PageRequest) -> Result<Page<Agent>> {
+        self.0.deps.store.tenant(cx).list_agents(page).await
+    }
+
+    /// Deletes an agent with its sessions; turns that run stop without a word.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_agent(&self, cx: &Cx, id: &str) -> Result<()> {
+        self.0.deps.store.tenant(cx).delete_agent(id).await
+    }
+
+    /// Opens a conversation on the agent's newest version.
+    ///
+    /// # Errors
+    /// `NotFound` for the agent, `Invalid` for the name.
+    pub async fn create_session(&self, cx: &Cx, agent_id: &str, name: &str) -> Result<Session> {
+        if name.len() > 512 || name.contains('\0') {
+            let message = "session_name must have at most 512 bytes and no zero byte";
+            return Err(Error::invalid("session_name", message));
+        }
+        let agent = self.load_agent(cx, agent_id).await?;
+        let deps = &self.0.deps;
+        let session = Session {
+            id: deps.ids.next("sess"),
+            agent_id: agent.id,
+            agent_version: agent.version,
+            name: name.to_owned(),
+            head: None,
+            created_at: deps.clock.now(),
+        };
+        deps.store.tenant(cx).add_session(&session).await?;
+        Ok(session)
+    }
+
+    /// # Errors
+    /// `NotFound`, also when it is another agent's.
+    pub async fn load_session(&self, cx: &Cx, agent_id: &str, id: &str) -> Result<Session> {
+        self.0.deps.store.tenant(cx).load_session(agent_id, id).await
+    }
+
+    /// # Errors
+    /// `NotFound` for the agent.
+    pub async fn list_sessions(&self, cx: &Cx, agent_id: &str, page: &PageRequest) -> Result<Page<Session>> {
+        self.load_agent(cx, agent_id).await?;
+        self.0.deps.store.tenant(cx).list_sessions(agent_id, page).await
+    }
+
+    /// Deletes a conversation with its turns; one that runs stops without a word.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_session(&self, cx: &Cx, agent_id: &str, id: &str) -> Result<()> {
+        self.0.deps.store.tenant(cx).delete_session(agent_id, id).await
+    }
+
+    /// What can be known to be wrong before any turn.
+    async fn check(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
+        if spec.model.is_empty() {
+            return Err(Error::invalid("model", "model is missing: name a model"));
+        }
+        if spec.name.as_deref().is_some_and(|n| n.is_empty() || n.len() > 128 || n.chars().any(char::is_control)) {
+            return Err(Error::invalid("name", "name must have 1 to 128 characters and no control characters"));
+        }
+        if !(1..=20).contains(&spec.max_passages) {
+            return Err(Error::invalid("max_passages", "max_passages must be 1 to 20"));
+        }
+        let limits = &spec.limits;
+        if !(1..=100).contains(&limits.max_steps) {
+            return Err(Error::invalid("limits.max_steps", "a turn makes 1 to 100 model calls"));
+        }
+        if !(1..=86_400).contains(&limits.timeout_s) {
+            return Err(Error::invalid("limits.timeout_s", "a turn takes 1 to 86400 seconds"));
+        }
+        self.check_tools(cx, spec).await
+    }
+
+    async fn check_tools(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
+        for (i, tool) in spec.client_tools.iter().enumerate() {
+            let param = format!("client_tools[{i}].name");
+            let callable = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+            if tool.name.is_empty() || tool.name.len() > 64 || !tool.name.chars().all(callable) {
+                return Err(Error::invalid(param, "a tool's name has 1 to 64 letters, digits, _ and -"));
+            }
+            let again = spec.client_tools[..i].iter().any(|other| other.name == tool.name);
+            if again || (spec.hand_off.is_some() && tool.name == HAND_OFF) {
+                return Err(Error::invalid(param, format!("two tools are called '{}'", tool.name)));
+            }
+        }
+        let listed = self.0.deps.tools.list(cx, &spec.toolgroups).await;
+        let tools = listed.map_err(|e| if e.kind == Kind::NotFound { missing_group(e) } else { e })?;
+        for (i, tool) in spec.client_tools.iter().enumerate() {
+            if tools.iter().any(|server| server.name == tool.name) {
+                let message = format!("'{}' is the name of a tool of the agent's tool groups", tool.name);
+                return Err(Error::invalid(format!("client_tools[{i}].name"), message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In a request body a group that does not exist is a wrong value, not a missing page.
+fn missing_group(error: Error) -> Error {
+    Error { kind: Kind::Invalid, ..error }.with_param("toolgroups")
+}

@@ -1,0 +1,80 @@
+//! A message while it is being written: what of it was shown, and when more of it is due.
+
+use frontdesk_api::{safety::Hold, turn::Item};
+use tokio::time::Instant;
+
+use crate::Pace;
+
+#[derive(Debug)]
+pub(crate) struct Speech {
+    pub(crate) hold: Option<Hold>,
+    /// Exists from the first piece shown.
+    pub(crate) item: Option<Item>,
+    /// What was shown so far.
+    pub(crate) shown: String,
+    /// Bytes of the text that were looked at.
+    seen: usize,
+    looked: Option<Instant>,
+}
+
+impl Speech {
+    pub(crate) fn new(hold: Option<Hold>) -> Self {
+        Self { hold, item: None, shown: String::new(), seen: 0, looked: None }
+    }
+
+    /// When more of `text` should be shown; None while there is nothing to show. The first piece is due at
+    /// once, later ones when enough time has passed or enough text has come together.
+    pub(crate) fn due(&self, text: &str, pace: &Pace) -> Option<Instant> {
+        // Line breaks before a tool call are no message.
+        if text.len() == self.seen || text.trim().is_empty() {
+            return None;
+        }
+        match self.hold {
+            Some(Hold::Whole) => return None,
+            Some(Hold::Window(n)) if text.chars().nth(n).is_none() => return None,
+            _ => {}
+        }
+        match self.looked {
+            Some(at) if text.len() - self.seen < pace.flush_bytes => Some(at + pace.flush),
+            _ => Some(Instant::now()),
+        }
+    }
+
+    /// Notes that `text` was looked at now.
+    pub(crate) fn looked_at(&mut self, text: &str) {
+        self.seen = text.len();
+        self.looked = Some(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn is_due(speech: &Speech, text: &str) -> Option<bool> {
+        speech.due(text, &Pace::default()).map(|at| at <= Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_piece_is_due_at_once_and_later_ones_by_time_or_size() {
+        let mut speech = Speech::new(None);
+        assert_eq!(is_due(&speech, "\n\n"), None);
+        assert_eq!(is_due(&speech, "\n\nH"), Some(true));
+        speech.looked_at("\n\nH");
+        assert_eq!(is_due(&speech, "\n\nH"), None);
+        assert_eq!(is_due(&speech, "\n\nHe"), Some(false));
+        assert_eq!(is_due(&speech, &"x".repeat(2000)), Some(true));
+        tokio::time::advance(Duration::from_millis(60)).await;
+        assert_eq!(is_due(&speech, "\n\nHe"), Some(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_back_is_not_due() {
+        assert_eq!(is_due(&Speech::new(Some(Hold::Whole)), "all of it"), None);
+        let speech = Speech::new(Some(Hold::Window(3)));
+        assert_eq!(is_due(&speech, "abc"), None);
+        assert_eq!(is_due(&speech, "abcd"), Some(true));
+    }
+}

@@ -1,0 +1,97 @@
+"""llama-stack-client 0.2.12, unchanged: agents, sessions, turns, steps, tools, and what else Frontdesk shares with it."""
+
+import pytest
+from llama_stack_client import LlamaStackClient, NotFoundError
+
+MODEL = "up/scripted"
+
+
+@pytest.fixture
+def client(frontdesk):
+    return LlamaStackClient(base_url=frontdesk.url, api_key=frontdesk.key, max_retries=0, timeout=60)
+
+
+@pytest.fixture
+def agent_id(client):
+    created = client.agents.create(agent_config={"model": MODEL, "instructions": "Be brief."})
+    yield created.agent_id
+    client.agents.delete(created.agent_id)
+
+
+def test_a_turn_streams_its_steps(client, agent_id, scripted):
+    scripted.script([{"reply": {"text": "one two", "gates": {"g": 2}}}])
+    session = client.agents.session.create(agent_id, session_name="first")
+    stream = client.agents.turn.create(
+        session.session_id, agent_id=agent_id, stream=True, messages=[{"role": "user", "content": "hello"}]
+    )
+    kinds, text = [], ""
+    for chunk in stream:
+        payload = chunk.event.payload
+        kinds.append(payload.event_type)
+        if payload.event_type == "step_progress" and payload.delta.type == "text":
+            if not text:
+                # The first word is here; the upstream has not written the second.
+                scripted.waiting("g")
+                scripted.release("g")
+            text += payload.delta.text
+    assert text == "one two"
+    assert kinds[0] == "turn_start" and kinds[-1] == "turn_complete"
+    assert "step_start" in kinds and "step_complete" in kinds
+    assert payload.turn.output_message.content == "one two"
+    assert [s.step_type for s in payload.turn.steps] == ["inference"]
+
+    kept = client.agents.turn.retrieve(payload.turn.turn_id, agent_id=agent_id, session_id=session.session_id)
+    assert kept.output_message.content == "one two"
+    step = kept.steps[0]
+    again = client.agents.steps.retrieve(
+        step.step_id, agent_id=agent_id, session_id=session.session_id, turn_id=kept.turn_id
+    )
+    assert again.step.model_dump() == step.model_dump()
+    conversation = client.agents.session.retrieve(session.session_id, agent_id=agent_id)
+    assert [t.turn_id for t in conversation.turns] == [kept.turn_id]
+
+
+def test_a_client_tool_suspends_the_turn_and_resume_ends_it(client, scripted):
+    tool = {
+        "name": "get_weather",
+        "description": "Tells the weather.",
+        "parameters": [{"name": "city", "parameter_type": "string", "description": "City", "required": True}],
+    }
+    agent = client.agents.create(agent_config={"model": MODEL, "instructions": "", "client_tools": [tool]})
+    scripted.script([
+        {"reply": {"tool_call": {"id": "call_1", "name": "get_weather", "arguments": {"city": "Oslo"}}}},
+        {"reply": {"text": "It is {tool_content} there."}},
+    ])
+    session = client.agents.session.create(agent.agent_id, session_name="weather")
+    waiting = client.agents.turn.create(
+        session.session_id, agent_id=agent.agent_id, stream=False, messages=[{"role": "user", "content": "Oslo?"}]
+    )
+    call = waiting.output_message.tool_calls[0]
+    assert (call.tool_name, call.arguments) == ("get_weather", {"city": "Oslo"})
+    done = client.agents.turn.resume(
+        waiting.turn_id,
+        agent_id=agent.agent_id,
+        session_id=session.session_id,
+        stream=False,
+        tool_responses=[{"call_id": call.call_id, "tool_name": call.tool_name, "content": "snowing"}],
+    )
+    assert done.output_message.content == "It is snowing there."
+
+
+def test_sessions_agents_and_lists(client, agent_id):
+    session = client.agents.session.create(agent_id, session_name="kept")
+    assert client.agents.session.retrieve(session.session_id, agent_id=agent_id).session_name == "kept"
+    client.agents.session.delete(session.session_id, agent_id=agent_id)
+    with pytest.raises(NotFoundError):
+        client.agents.session.retrieve(session.session_id, agent_id=agent_id)
+    assert any(m.identifier == MODEL for m in client.models.list())
+    assert any(p.provider_id == "up" for p in client.providers.list())
+    assert any(r.route == "/v1/agents" for r in client.routes.list())
+    assert isinstance(client.toolgroups.list(), list)
+    assert isinstance(client.shields.list(), list)
+
+
+def test_an_unknown_agent_is_not_found(client):
+    with pytest.raises(NotFoundError) as refused:
+        client.agents.session.create("agent_none", session_name="x")
+    assert "agent_none" in str(refused.value)
