@@ -3,5 +3,9 @@
 //! One module per subject; each test starts its own Frontdesk and its own scripted upstream.
 
 mod bad_input;
+mod demo;
 mod engine;
 mod scripted;
+mod shop;
+mod tenants;
+mod turn;

@@ -69,6 +69,32 @@ pub struct AgentSpec {
     pub metadata: Map<String, Value>,
 }
 
+impl AgentSpec {
+    /// An agent over `model` with every default: no name, no tools, no knowledge, no shields.
+    #[must_use]
+    pub fn new(model: impl Into<String>) -> Self {
+        Self {
+            name: None,
+            model: model.into(),
+            instructions: String::new(),
+            greeting: None,
+            toolgroups: vec![],
+            client_tools: vec![],
+            tool_choice: None,
+            knowledge: vec![],
+            max_passages: default_passages(),
+            shields: vec![],
+            input_shields: vec![],
+            output_shields: vec![],
+            hand_off: None,
+            sampling: Sampling::default(),
+            response_format: None,
+            limits: Limits::default(),
+            metadata: Map::new(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HandOffSpec {

@@ -3,15 +3,24 @@
 use std::{
     ops::Deref,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
+use axum::Router;
+
 use frontdesk_accounts::Accounts;
-use frontdesk_api::{Clock, Ids, Inference, provider::Health};
+use frontdesk_agents::Agents;
+use frontdesk_api::{Clock, Ids, Inference, cx::CancellationToken, provider::Health};
 use frontdesk_memory::Knowledge;
 use frontdesk_safety::Shields;
 use frontdesk_store::Store;
+use frontdesk_tools::Registry;
+use tokio::net::TcpListener;
 
-use crate::{config::Config, http::docs::Document};
+use crate::{config::Config, http::docs::Document, server};
+
+/// How long before the end of the drain turns are stopped.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Shared by all requests; clones are cheap.
 #[derive(Clone)]
@@ -26,7 +35,9 @@ pub struct Inner {
     pub accounts: Accounts,
     pub inference: Arc<dyn Inference>,
     pub safety: Arc<Shields>,
+    pub tools: Arc<Registry>,
     pub knowledge: Knowledge,
+    pub agents: Agents,
     /// Every configured provider, for `/v1/providers` and `doctor`.
     pub providers: Vec<Provider>,
     pub document: OnceLock<Document>,
@@ -56,6 +67,22 @@ impl App {
     #[must_use]
     pub fn new(inner: Inner) -> Self {
         Self(Arc::new(inner))
+    }
+
+    /// Serves until `stop` resolves; then requests and turns in flight may end within `limits.drain_s`.
+    pub async fn serve(&self, listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+        let (limits, told) = (&self.config.limits, CancellationToken::new());
+        // Turns are stopped a little before their streams are, so that a stream can still say so.
+        let grace = Duration::from_secs(limits.drain_s).saturating_sub(LAST_WORDS);
+        let stopped = async {
+            stop.await;
+            told.cancel();
+        };
+        let turns = async {
+            told.cancelled().await;
+            self.agents.shutdown(grace).await;
+        };
+        tokio::join!(server::serve(listener, router, limits, stopped), turns);
     }
 
     /// The OpenAPI document, built on first use.

@@ -34,6 +34,7 @@ pub struct Config {
     pub providers: Providers,
     /// Aliases, routes and fallbacks.
     pub models: Vec<ModelEntry>,
+    pub turns: Turns,
     pub limits: Limits,
     pub log: Log,
 }
@@ -46,6 +47,7 @@ impl Default for Config {
             database_url: None,
             providers: Providers::default(),
             models: vec![],
+            turns: Turns::default(),
             limits: Limits::default(),
             log: Log::default(),
         }
@@ -127,6 +129,20 @@ pub struct ModelEntry {
 pub struct Target {
     /// `provider/model`.
     pub model: String,
+}
+
+/// How agents' turns are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Turns {
+    /// How long a turn may go without a sign of its worker before it counts as lost, in seconds.
+    pub lease_s: u64,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { lease_s: 30 }
+    }
 }
 
 /// Hard limits of the server itself.

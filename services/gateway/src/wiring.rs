@@ -7,20 +7,25 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use frontdesk_accounts::{Accounts, Pepper};
+use frontdesk_agents::{Agents, Deps, Pace};
 use frontdesk_api::{
-    Clock, Error, Ids, Inference, ProviderDef, Result,
+    Clock, Cx, Error, Ids, Inference, ProviderDef, Result,
     clock::SystemClock,
     id::RandomIds,
     provider::{Build, Setting},
     tools::ToolProvider,
 };
 use frontdesk_inference::{Route, Router};
-use frontdesk_memory::Knowledge;
+use frontdesk_memory::{Knowledge, Limits};
 use frontdesk_safety::{Entry, Shields};
 use frontdesk_store::{Options, Store};
+use frontdesk_tools::{ComponentBytes, KvLimits, Registry};
 use frontdesk_vectors::FullText;
 
 use crate::{
@@ -235,17 +240,56 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     })?;
     let accounts = Accounts::new(store.clone(), pepper, clock.clone(), ids.clone()).await?;
     let safety = Shields::new(built.shields)?;
-    let knowledge = Knowledge::new(store.clone(), FullText::shared(store.clone()), clock.clone(), ids.clone());
+    let limits = Limits { max_bytes: config.limits.max_upload_mb.saturating_mul(1 << 20), ..Limits::default() };
+    let knowledge =
+        Knowledge::new(store.clone(), FullText::shared(store.clone()), clock.clone(), ids.clone()).with_limits(limits);
+    let tools = Arc::new(Registry::new(frontdesk_tools::Setting {
+        store: store.clone(),
+        providers: built.tools,
+        bodies: Arc::new(Components(knowledge.clone())),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        limits: KvLimits::default(),
+    }));
+    let (inference, safety) = (Arc::new(inference), Arc::new(safety));
+    let agents = Agents::new(Deps {
+        store: store.clone(),
+        inference: inference.clone(),
+        tools: tools.clone(),
+        memory: Arc::new(knowledge.clone()),
+        safety: safety.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        pace: pace(&config),
+    });
     Ok(App::new(Inner {
         config,
         clock: clock.clone(),
         ids: ids.clone(),
         store,
         accounts,
-        inference: Arc::new(inference),
-        safety: Arc::new(safety),
+        inference,
+        safety,
+        tools,
         knowledge,
+        agents,
         providers: built.providers,
         document: OnceLock::new(),
     }))
+}
+
+/// How often the agents' room renews and looks, from the operator's lease.
+fn pace(config: &Config) -> Pace {
+    let lease = Duration::from_secs(config.turns.lease_s);
+    Pace { lease, renew: lease / 3, ..Pace::default() }
+}
+
+/// Components are files: the registry reads them from the knowledge room.
+struct Components(Knowledge);
+
+#[async_trait]
+impl ComponentBytes for Components {
+    async fn load(&self, cx: &Cx, file_id: &str) -> Result<Bytes> {
+        Ok(self.0.load_content(cx, file_id).await?.into())
+    }
 }

@@ -253,8 +253,10 @@ async fn several_stores_are_searched_as_one() {
         let found = knowledge.recall(&cx, &both, "Are dogs welcome in the garden?", 10).await.expect("recalled");
         assert_eq!(found[0].store_id, a);
         assert_eq!(found.iter().filter(|p| p.store_id == a).count(), 1, "a store named twice is searched once");
-        let french =
-            knowledge.recall(&cx, &both, "Les chiens sont-ils les bienvenus dans le jardin ?", 1).await.expect("recalled");
+        let french = knowledge
+            .recall(&cx, &both, "Les chiens sont-ils les bienvenus dans le jardin ?", 1)
+            .await
+            .expect("recalled");
         assert_eq!(french.first().map(|p| p.filename.as_str()), Some("b.md"));
         assert!(knowledge.recall(&cx, &both, "dogs", 0).await.is_err(), "a limit of nothing is a mistake");
     })

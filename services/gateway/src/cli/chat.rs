@@ -4,8 +4,6 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use clap::Args;
 use frontdesk_api::{Error, Result};
-use frontdesk_wire::sse;
-use futures::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -15,9 +13,6 @@ use super::{
     remote::{Remote, running},
     say, write,
 };
-
-/// The most one event of a stream may have, in bytes.
-const EVENT_LIMIT: usize = 4 << 20;
 
 #[derive(Args)]
 pub(super) struct Chat {
@@ -126,7 +121,7 @@ impl Partner {
                 messages.push(user);
                 let body = json!({ "model": model, "messages": messages, "stream": true });
                 let mut answer = String::new();
-                let outcome = events(remote, "/v1/chat/completions", &body, |event| {
+                let outcome = remote.events("/v1/chat/completions", &body, |event| {
                     let piece = event["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
                     answer.push_str(piece);
                     write(piece)
@@ -140,7 +135,7 @@ impl Partner {
             }
             Self::Agent { path, .. } => {
                 let body = json!({ "messages": [user], "stream": true });
-                events(remote, path, &body, |event| show(&event["event"]["payload"])).await?;
+                remote.events(path, &body, |event| show(&event["event"]["payload"])).await?;
                 say("")
             }
         }
@@ -177,29 +172,4 @@ fn show(payload: &Value) -> Result<()> {
 /// A value in one line: text as it is, anything else as JSON.
 fn arguments(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Posts and hands each event of the answer to `each`; an error event ends with that error.
-async fn events(remote: &Remote, path: &str, body: &Value, mut each: impl FnMut(&Value) -> Result<()>) -> Result<()> {
-    let mut stream = remote.send(Method::POST, path, Some(body)).await?.bytes_stream();
-    let mut decoder = sse::Decoder::new(EVENT_LIMIT);
-    while let Some(bytes) = stream.next().await {
-        let bytes = bytes.map_err(|e| Error::upstream("the answer broke off").with_source(e))?;
-        decoder.push(&bytes);
-        while let Some(block) =
-            decoder.block().map_err(|e| Error::upstream(format!("an event of the answer is over {} bytes", e.0)))?
-        {
-            let Some(data) = sse::data(&block) else { continue };
-            if data.as_ref() == b"[DONE]" {
-                return Ok(());
-            }
-            let event: Value = serde_json::from_slice(&data)
-                .map_err(|e| Error::upstream("an event of the answer is no JSON").with_source(e))?;
-            if let Some(message) = event["error"]["message"].as_str() {
-                return Err(Error::upstream(format!("the answer ended early: {message}")));
-            }
-            each(&event)?;
-        }
-    }
-    Ok(())
 }

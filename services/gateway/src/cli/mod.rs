@@ -4,9 +4,11 @@
 //! what to do and ends with a status other than 0.
 
 mod chat;
+mod demo;
 mod doctor;
 #[cfg(feature = "mistralrs")]
 mod engine;
+mod health;
 mod init;
 mod keys;
 mod remote;
@@ -32,12 +34,16 @@ struct Cli {
 enum Command {
     /// Serve until SIGTERM or Ctrl-C
     Up(up::Up),
+    /// Show the main job end to end: a sample shop, its agent, customers' questions
+    Demo(demo::Demo),
     /// Talk to a running server
     Chat(chat::Chat),
     /// Create, list and revoke API keys
     Keys(keys::Keys),
     /// Say what is configured, reachable or missing, and how to mend it
     Doctor(doctor::Doctor),
+    /// Ask the server here whether it is ready; for health checks of containers
+    Health(health::Health),
     /// Write a configuration file with every key commented
     Init(init::Init),
     /// Run the local engine as a worker; the server starts this itself
@@ -76,6 +82,8 @@ impl Place {
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Up(up) => in_runtime(up.run()),
+        Command::Demo(demo) => in_runtime(demo.run()),
+        Command::Health(health) => in_runtime(health.run()),
         Command::Chat(chat) => in_runtime(chat.run()),
         Command::Keys(keys) => in_runtime(keys.run()),
         Command::Doctor(doctor) => in_runtime(doctor.run()),

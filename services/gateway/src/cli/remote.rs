@@ -8,10 +8,15 @@ use std::{
 };
 
 use frontdesk_api::{Error, Kind, Result};
+use frontdesk_wire::sse;
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 const FILE: &str = "server.json";
+
+/// The most one event of a stream may have, in bytes.
+const EVENT_LIMIT: usize = 4 << 20;
 
 /// The address of a server, for the commands on its machine. Gone with the server.
 pub(super) struct Beacon(PathBuf);
@@ -103,5 +108,35 @@ impl Remote {
             .json()
             .await
             .map_err(|e| Error::upstream(format!("reading the answer of {}{path}", self.url)).with_source(e))
+    }
+
+    /// Posts and hands each event of the answer to `each`; an error event ends with that error.
+    pub(super) async fn events(
+        &self,
+        path: &str,
+        body: &Value,
+        mut each: impl FnMut(&Value) -> Result<()>,
+    ) -> Result<()> {
+        let mut stream = self.send(reqwest::Method::POST, path, Some(body)).await?.bytes_stream();
+        let mut decoder = sse::Decoder::new(EVENT_LIMIT);
+        while let Some(bytes) = stream.next().await {
+            let bytes = bytes.map_err(|e| Error::upstream("the answer broke off").with_source(e))?;
+            decoder.push(&bytes);
+            while let Some(block) =
+                decoder.block().map_err(|e| Error::upstream(format!("an event of the answer is over {} bytes", e.0)))?
+            {
+                let Some(data) = sse::data(&block) else { continue };
+                if data.as_ref() == b"[DONE]" {
+                    return Ok(());
+                }
+                let event: Value = serde_json::from_slice(&data)
+                    .map_err(|e| Error::upstream("an event of the answer is no JSON").with_source(e))?;
+                if let Some(message) = event["error"]["message"].as_str() {
+                    return Err(Error::upstream(format!("the answer ended early: {message}")));
+                }
+                each(&event)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -33,6 +33,10 @@ impl Up {
         if let Some(made) = app.accounts.ensure_admin(self.admin_key.as_deref()).await? {
             say(format!("admin key (shown this once): {made}"))?;
         }
+        let lost = app.agents.recover().await?;
+        if lost > 0 {
+            tracing::warn!(turns = lost, "turns that an earlier process left unfinished were ended as failed");
+        }
         let beacon = Beacon::light(&app.config.data_dir, &url)?;
         let router = http::router(app.clone());
         tracing::info!(url, database = app.store.place(), "serving");
@@ -42,7 +46,7 @@ impl Up {
             let (accounts, stop) = (app.accounts.clone(), stop.clone());
             async move { accounts.keep_fresh(stop).await }
         });
-        server::serve(listener, router, &app.config.limits, server::stop_signal()).await;
+        app.serve(listener, router, server::stop_signal()).await;
         drop(beacon);
         stop.cancel();
         if let Err(e) = fresh.await {

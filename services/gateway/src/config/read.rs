@@ -93,6 +93,9 @@ fn check(config: &Config) -> Result<()> {
             ));
         }
     }
+    if !(1..=3600).contains(&config.turns.lease_s) {
+        return Err(Error::invalid("turns.lease_s", format!("must be 1 to 3600, found {}", config.turns.lease_s)));
+    }
     let limits = &config.limits;
     for (key, value) in [
         ("max_body_mb", limits.max_body_mb),

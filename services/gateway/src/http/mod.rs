@@ -3,23 +3,34 @@
 //! A route is one file `http/<noun>/<verb>.rs` (documentation, handler, tests) and one line here.
 //! Invariant: what is not in a list does not exist, and only `open` is reachable without a key.
 
+pub mod agents;
 pub mod chat_completions;
+pub mod console;
 pub mod docs;
 pub mod edge;
 pub mod extract;
+pub mod files;
 pub mod health;
 pub mod inspect;
 pub mod keys;
 pub mod models;
 pub mod paging;
 pub mod providers;
+pub mod safety;
+pub mod sessions;
+pub mod shields;
 pub mod tenants;
+pub mod tool_runtime;
+pub mod toolgroups;
+pub mod tools;
+pub mod turns;
+pub mod vector_stores;
 pub mod version;
 
 #[cfg(test)]
 mod tests;
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
 use frontdesk_api::{Error, Kind, Scope};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -31,6 +42,8 @@ pub fn router(app: App) -> Router {
     router
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
+        // Bodies are limited where they are read (`extract`), by the operator's limits.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(app.clone(), edge::edge))
         .with_state(app)
 }
@@ -40,12 +53,19 @@ pub fn documented(app: &App) -> OpenApiRouter<App> {
     let behind = |scope: Scope, routes: OpenApiRouter<App>| {
         routes.route_layer(from_fn_with_state((app.clone(), scope), authenticate))
     };
-    OpenApiRouter::new().merge(open()).merge(behind(Scope::Use, use_scope())).merge(behind(Scope::Admin, admin_scope()))
+    OpenApiRouter::new()
+        .merge(open())
+        .merge(behind(Scope::Use, use_scope()))
+        .merge(behind(Scope::Write, write_scope()))
+        .merge(behind(Scope::Admin, admin_scope()))
 }
 
 /// Reachable without a key.
 fn open() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(console::page))
+        .routes(routes!(console::style))
+        .routes(routes!(console::script))
         .routes(routes!(docs::page))
         .routes(routes!(docs::openapi))
         .routes(routes!(health::show::show))
@@ -62,6 +82,48 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(models::list::list))
         .routes(routes!(models::show::show))
         .routes(routes!(chat_completions::create::create))
+        .routes(routes!(agents::list::list))
+        .routes(routes!(agents::show::show))
+        .routes(routes!(sessions::create::create))
+        .routes(routes!(sessions::list::list))
+        .routes(routes!(sessions::show::show, sessions::delete::delete))
+        .routes(routes!(turns::create::create))
+        .routes(routes!(turns::show::show))
+        .routes(routes!(turns::resume::resume))
+        .routes(routes!(turns::cancel::cancel))
+        .routes(routes!(turns::step::step))
+        .routes(routes!(toolgroups::list::list))
+        .routes(routes!(toolgroups::show::show))
+        .routes(routes!(tools::list::list))
+        .routes(routes!(tools::show::show))
+        .routes(routes!(tool_runtime::list_tools::list_tools))
+        .routes(routes!(tool_runtime::invoke::invoke))
+        .routes(routes!(files::list::list))
+        .routes(routes!(files::show::show))
+        .routes(routes!(files::content::content))
+        .routes(routes!(vector_stores::list::list))
+        .routes(routes!(vector_stores::show::show))
+        .routes(routes!(vector_stores::files::files))
+        .routes(routes!(vector_stores::file::file))
+        .routes(routes!(vector_stores::search::search))
+        .routes(routes!(shields::list::list))
+        .routes(routes!(shields::show::show))
+        .routes(routes!(safety::run_shield::run_shield))
+}
+
+/// Changing what agents are, what they may do and what they know.
+fn write_scope() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(agents::create::create))
+        .routes(routes!(agents::delete::delete))
+        .routes(routes!(toolgroups::register::register))
+        .routes(routes!(toolgroups::delete::delete))
+        .routes(routes!(files::create::create))
+        .routes(routes!(files::delete::delete))
+        .routes(routes!(vector_stores::create::create))
+        .routes(routes!(vector_stores::update::update, vector_stores::delete::delete))
+        .routes(routes!(vector_stores::add_file::add_file))
+        .routes(routes!(vector_stores::remove_file::remove_file))
 }
 
 /// Tenants and keys.

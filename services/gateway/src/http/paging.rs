@@ -1,4 +1,5 @@
-//! OpenAI's cursor paging: `?after=ID&limit=N&order=asc|desc`.
+//! Two ways to page through a list: OpenAI's cursor (`?after=ID&limit=N&order=asc|desc`), and Llama
+//! Stack's window (`?start_index=N&limit=N`) over the same lists.
 
 use frontdesk_api::{Error, Order, Page, PageRequest};
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,59 @@ impl<T> List<T> {
     }
 }
 
+/// The query of a Llama Stack list.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct WindowQuery {
+    /// How many of the newest are left out; 0 where it is left out.
+    pub start_index: Option<u32>,
+    /// 1 to 100; 100 where it is left out.
+    pub limit: Option<u32>,
+}
+
+/// Part of a list as Llama Stack shows it (`PaginatedResponse`).
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Window<T> {
+    pub data: Vec<T>,
+    pub has_more: bool,
+    /// Always null.
+    pub url: Option<String>,
+}
+
+impl<T> Window<T> {
+    pub fn map<R>(self, show: impl FnMut(T) -> R) -> Window<R> {
+        Window { data: self.data.into_iter().map(show).collect(), has_more: self.has_more, url: self.url }
+    }
+}
+
+/// Reads the part of a list that `query` asks for, newest first.
+///
+/// # Errors
+/// `Invalid` naming the parameter; what `fetch` says.
+pub async fn window<T>(
+    query: WindowQuery,
+    fetch: impl AsyncFn(&PageRequest) -> frontdesk_api::Result<Page<T>>,
+    id: impl Fn(&T) -> &str,
+) -> frontdesk_api::Result<Window<T>> {
+    let limit = query.limit.unwrap_or(100);
+    if !(1..=100).contains(&limit) {
+        return Err(Error::invalid("limit", format!("limit must be 1 to 100, found {limit}")));
+    }
+    let mut skip = query.start_index.unwrap_or(0);
+    let mut after = None;
+    // Rows are found by cursor; what lies before the window is walked over.
+    while skip > 0 {
+        let page = fetch(&PageRequest { after: after.clone(), limit: skip.min(100), order: Order::Desc }).await?;
+        skip = skip.saturating_sub(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
+        after = page.items.last().map(|item| id(item).to_owned()).or(after);
+        if !page.more {
+            return Ok(Window { data: vec![], has_more: false, url: None });
+        }
+    }
+    let page = fetch(&PageRequest { after, limit, order: Order::Desc }).await?;
+    Ok(Window { data: page.items, has_more: page.more, url: None })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +124,27 @@ mod tests {
         let all =
             PageQuery { after: Some(String::new()), order: Some("asc".into()), limit: None }.request().expect("fine");
         assert_eq!(all, PageRequest { after: None, limit: 20, order: Order::Asc });
+    }
+
+    #[tokio::test]
+    async fn a_window_leaves_out_the_newest_and_says_whether_more_follows() {
+        // 250 ids, newest (largest) first.
+        let fetch = async |page: &PageRequest| {
+            let before = page.after.as_deref().map_or(251, |id| id.parse::<u32>().expect("an id"));
+            let rows = (1..before).rev().map(|n| n.to_string()).take(page.limit as usize + 1).collect();
+            Ok(Page::of(rows, page.limit))
+        };
+        for (start, limit, first, count, more) in [
+            (0, 100, Some("250"), 100, true),
+            (120, 2, Some("130"), 2, true),
+            (240, 100, Some("10"), 10, false),
+            (250, 5, None, 0, false),
+            (900, 5, None, 0, false),
+        ] {
+            let query = WindowQuery { start_index: Some(start), limit: Some(limit) };
+            let window = window(query, fetch, |id| id.as_str()).await.expect("a window");
+            let seen = (window.data.first().map(String::as_str), window.data.len(), window.has_more);
+            assert_eq!(seen, (first, count, more), "from {start}, at most {limit}");
+        }
     }
 }

@@ -102,6 +102,7 @@ pub enum Toolgroup {
 /// Frontdesk's own settings of an agent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schema(as = AgentExtension)]
 pub struct Extension {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub greeting: Option<String>,

@@ -81,6 +81,7 @@ pub enum Details {
 
 /// What Frontdesk knows of a step beyond the protocol.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = StepExtension)]
 pub struct Extension {
     pub state: StepState,
     #[serde(skip_serializing_if = "Option::is_none")]

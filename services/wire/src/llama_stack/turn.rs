@@ -64,6 +64,7 @@ pub struct Turn {
 
 /// What Frontdesk knows of a turn beyond the protocol.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = TurnExtension)]
 pub struct Extension {
     pub agent_id: String,
     pub agent_version: i64,

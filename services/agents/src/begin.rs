@@ -1,0 +1,304 @@
+//! How a turn begins, goes on after input, and is cancelled.
+
+use std::sync::Arc;
+
+use frontdesk_api::{
+    Cx, Error, Kind, Result,
+    agent::{Agent, AgentSpec},
+    chat::{Role, Usage},
+    tools::ToolResult,
+    turn::{EventBody, Item, ItemBody, StepState, Turn, TurnState},
+};
+use frontdesk_store::{
+    Tx, idempotency,
+    idempotency::Claim,
+    sessions, transcript, turns,
+    turns::{OnInput, StoredTurn, TurnRequest},
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    Agents, Room,
+    close::close_rows,
+    halt::failed,
+    read::waiting,
+    running::{Stop, Why},
+    worker::{self, Start},
+};
+
+/// How long the answer to an idempotency key is kept: a day, in microseconds.
+const KEPT: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// A turn to begin.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NewTurn {
+    pub agent_id: String,
+    /// None: a turn without a conversation, on the agent's newest version.
+    pub session_id: Option<String>,
+    /// User messages and outputs of tools the client ran, in order.
+    pub items: Vec<ItemBody>,
+    /// The client's key for repeating the request.
+    pub idempotency_key: Option<String>,
+    /// Tool groups beside the agent's, for this turn.
+    pub toolgroups: Vec<String>,
+    /// Knowledge stores beside the agent's, for this turn.
+    pub knowledge: Vec<String>,
+}
+
+/// A turn that goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resumed {
+    pub turn: Turn,
+    /// Follow its events after this one to see what is new.
+    pub after: i64,
+}
+
+impl Agents {
+    /// Begins a turn: its row, what it was asked and its first event in one transaction. It then runs by
+    /// itself, whatever becomes of the caller. A turn of the session that waits for input is given up.
+    ///
+    /// With an idempotency key, the same request again gets the turn that the first one made.
+    ///
+    /// # Errors
+    /// `NotFound` (agent, session), `Invalid` (no or wrong items), `Conflict` with the code `turn_running`
+    /// while the session's turn runs or `idempotency_key_reused`, `Unavailable` while the server stops.
+    pub async fn create_turn(&self, cx: &Cx, new: NewTurn) -> Result<Turn> {
+        let room = &self.0;
+        if room.stopping.is_cancelled() {
+            return Err(
+                Error::unavailable("the server is stopping").with_retry_after(std::time::Duration::from_secs(1))
+            );
+        }
+        check(&new)?;
+        let agent = room.agent_of(cx, &new).await?;
+        let id = room.deps.ids.next("turn");
+        // Entered before it is written, so that nobody takes it for lost in between.
+        let entered = Entered::new(room, cx, &id);
+        let written = room.write_new(cx, &new, &agent, id).await?;
+        let Begun::New(stored) = written else {
+            let Begun::Before(turn) = written else {
+                return Err(Error::new(Kind::Internal, "a turn began without a turn"));
+            };
+            return self.0.deps.store.tenant(cx).load_turn(&turn).await.map(|stored| stored.turn);
+        };
+        let turn = stored.turn.clone();
+        room.hub.wake(&cx.tenant, &turn.id);
+        room.spawn(cx, agent.spec, *stored, Start::Fresh, entered);
+        Ok(turn)
+    }
+
+    /// Gives a waiting turn the results of its client tools, by call id; it then runs on.
+    ///
+    /// # Errors
+    /// `NotFound`, `Conflict` when the turn does not wait, `Invalid` when a result is missing or belongs to
+    /// no waiting call.
+    pub async fn resume(&self, cx: &Cx, turn_id: &str, results: Vec<(String, ToolResult)>) -> Result<Resumed> {
+        let room = &self.0;
+        if room.stopping.is_cancelled() {
+            return Err(
+                Error::unavailable("the server is stopping").with_retry_after(std::time::Duration::from_secs(1))
+            );
+        }
+        let tenant = room.deps.store.tenant(cx);
+        let before = tenant.load_turn(turn_id).await?;
+        let agent = tenant.load_agent_version(&before.turn.agent_id, before.turn.agent_version).await?;
+        let entered = Entered::new(room, cx, turn_id);
+        let mut tx = tenant.write().await?;
+        let Some(mut stored) = turns::claim(&mut tx, turn_id, TurnState::AwaitingInput, room.lease()).await? else {
+            let state = turns::load(&mut tx, turn_id).await?.turn.state;
+            let message = format!("the turn does not wait for input; it is {}", state.as_str().replace('_', " "));
+            return Err(Error::conflict(message).with_code("turn_not_waiting"));
+        };
+        let calls = waiting(&transcript::steps(&mut tx, turn_id).await?);
+        check_results(calls.iter().map(|(_, call)| call.id.as_str()).collect(), &results)?;
+        let now = room.deps.clock.now();
+        for (call_id, result) in &results {
+            transcript::add_inbox(&mut tx, turn_id, call_id, result, now).await?;
+        }
+        let shown = results.iter().map(|(id, r)| json!({ "call_id": id, "is_error": r.is_error })).collect();
+        let after = turns::fence(&mut tx, turn_id, stored.epoch, 1).await?;
+        let after = after.ok_or_else(|| Error::conflict("the turn was taken over meanwhile"))?;
+        transcript::add_events(&mut tx, turn_id, after, &[EventBody::Resumed { results: shown }]).await?;
+        tx.commit().await?;
+        stored.next_seq = after + 1;
+        let turn = stored.turn.clone();
+        room.hub.wake(&cx.tenant, turn_id);
+        room.spawn(cx, agent.spec, stored, Start::Resumed, entered);
+        Ok(Resumed { turn, after })
+    }
+
+    /// Asks a turn to stop. One that waits ends at once; one that runs ends as soon as its worker hears of
+    /// it: follow its events to see it. One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn cancel(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
+        let room = &self.0;
+        let mut tx = room.deps.store.tenant(cx).write().await?;
+        let turn = turns::load(&mut tx, turn_id).await?.turn;
+        let turn = match turn.state {
+            TurnState::Running => {
+                turns::request_cancel(&mut tx, turn_id).await?;
+                turn
+            }
+            TurnState::AwaitingInput => room.give_up(&mut tx, turn, "cancelled", "the turn was cancelled").await?,
+            _ => return Ok(turn),
+        };
+        tx.commit().await?;
+        room.running.stop(&cx.tenant, turn_id, Why::Asked);
+        room.hub.wake(&cx.tenant, turn_id);
+        Ok(turn)
+    }
+}
+
+enum Begun {
+    New(Box<StoredTurn>),
+    /// The same request made this turn before.
+    Before(String),
+}
+
+impl Room {
+    async fn agent_of(&self, cx: &Cx, new: &NewTurn) -> Result<Agent> {
+        let tenant = self.deps.store.tenant(cx);
+        let Some(session) = &new.session_id else { return tenant.load_agent(&new.agent_id).await };
+        let session = tenant.load_session(&new.agent_id, session).await?;
+        tenant.load_agent_version(&new.agent_id, session.agent_version).await
+    }
+
+    async fn write_new(&self, cx: &Cx, new: &NewTurn, agent: &Agent, id: String) -> Result<Begun> {
+        let hash = new.idempotency_key.as_ref().map(|_| hash_of(new)).transpose()?;
+        let mut tx = self.deps.store.tenant(cx).write().await?;
+        if let (Some(key), Some(hash)) = (&new.idempotency_key, &hash) {
+            match idempotency::claim(&mut tx, "turn", key, hash, KEPT).await? {
+                Claim::New => idempotency::answer(&mut tx, "turn", key, 200, &id).await?,
+                Claim::Same(turn) => return Ok(Begun::Before(turn)),
+                Claim::Other => {
+                    let message = format!("the idempotency key '{key}' was used for another request");
+                    return Err(Error::conflict(message).with_code("idempotency_key_reused"));
+                }
+            }
+        }
+        let (mut pos, mut parent) = (0, None);
+        if let Some(session_id) = &new.session_id {
+            parent = sessions::load(&mut tx, &new.agent_id, session_id).await?.head;
+            self.make_room(&mut tx, session_id).await?;
+            pos = sessions::advance(&mut tx, session_id, &id).await?;
+        }
+        let turn = Turn {
+            session_id: new.session_id.clone(),
+            agent_id: new.agent_id.clone(),
+            agent_version: agent.version,
+            parent,
+            state: TurnState::Running,
+            error: None,
+            hand_off: None,
+            usage: Usage::default(),
+            created_at: self.deps.clock.now(),
+            completed_at: None,
+            id,
+        };
+        let request = TurnRequest { toolgroups: new.toolgroups.clone(), knowledge: new.knowledge.clone() };
+        let stored = StoredTurn { turn, pos, epoch: 1, next_seq: 0, request, cancel_requested: false };
+        let timeout = i64::try_from(agent.spec.limits.timeout_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        turns::add(&mut tx, &stored, OnInput::Suspend, self.lease(), timeout).await?;
+        let id = &stored.turn.id;
+        let items: Vec<Item> = (0..)
+            .zip(&new.items)
+            .map(|(pos, body)| Item { id: self.deps.ids.next("msg"), turn_id: id.clone(), pos, body: body.clone() })
+            .collect();
+        transcript::add_items(&mut tx, &items).await?;
+        let first = turns::fence(&mut tx, id, stored.epoch, 1).await?.unwrap_or(0);
+        transcript::add_events(&mut tx, id, first, &[EventBody::Created { turn: stored.turn.clone() }]).await?;
+        tx.commit().await?;
+        Ok(Begun::New(Box::new(stored)))
+    }
+
+    /// A session has one open turn: while one runs, a new message has to wait; one that waits is given up.
+    async fn make_room(&self, tx: &mut Tx, session_id: &str) -> Result<()> {
+        let Some(open) = turns::find_open(tx, session_id).await? else { return Ok(()) };
+        if open.turn.state == TurnState::Running {
+            return Err(turns::busy());
+        }
+        let waiting = open.turn.id.clone();
+        self.give_up(tx, open.turn, "superseded", "a newer message came while the turn waited").await?;
+        tracing::info!(turn = waiting, "a waiting turn was given up for a newer message");
+        Ok(())
+    }
+
+    /// Ends a waiting turn as cancelled. The caller commits.
+    async fn give_up(&self, tx: &mut Tx, turn: Turn, code: &str, message: &str) -> Result<Turn> {
+        let claimed = turns::claim(tx, &turn.id, TurnState::AwaitingInput, self.lease()).await?;
+        let stored = claimed.ok_or_else(turns::busy)?;
+        close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, failed(code, message)).await
+    }
+
+    fn spawn(self: &Arc<Self>, cx: &Cx, spec: AgentSpec, stored: StoredTurn, start: Start, entered: Entered) {
+        let (room, cx, stop) = (Arc::clone(self), cx.clone(), entered.stop.clone());
+        self.tasks.spawn(async move {
+            let _entered = entered;
+            worker::run(room, cx, spec, stored, start, stop).await;
+        });
+    }
+}
+
+/// A turn in the list of those this process works on, for as long as this lives.
+struct Entered {
+    room: Arc<Room>,
+    tenant: String,
+    turn: String,
+    stop: Stop,
+}
+
+impl Entered {
+    fn new(room: &Arc<Room>, cx: &Cx, turn: &str) -> Self {
+        let stop = room.running.enter(&cx.tenant, turn);
+        Self { room: Arc::clone(room), tenant: cx.tenant.clone(), turn: turn.to_owned(), stop }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.room.running.leave(&self.tenant, &self.turn);
+    }
+}
+
+fn check(new: &NewTurn) -> Result<()> {
+    if new.items.is_empty() {
+        return Err(Error::invalid("messages", "messages is empty: a turn begins with a message"));
+    }
+    for (i, item) in new.items.iter().enumerate() {
+        let fits = matches!(item, ItemBody::Message { role: Role::User, .. } | ItemBody::FunctionCallOutput { .. });
+        if !fits {
+            let message = format!("messages[{i}] must be a user message or the output of a tool");
+            return Err(Error::invalid(format!("messages[{i}]"), message));
+        }
+    }
+    if new.idempotency_key.as_deref().is_some_and(|k| k.is_empty() || k.len() > 255 || k.contains('\0')) {
+        return Err(Error::invalid("Idempotency-Key", "an idempotency key has 1 to 255 bytes and no zero byte"));
+    }
+    Ok(())
+}
+
+fn check_results(waiting: Vec<&str>, results: &[(String, ToolResult)]) -> Result<()> {
+    if let Some((stranger, _)) = results.iter().find(|(id, _)| !waiting.contains(&id.as_str())) {
+        return Err(Error::invalid("tool_responses", format!("the turn does not wait for a call '{stranger}'")));
+    }
+    let missing: Vec<&str> = waiting.into_iter().filter(|id| !results.iter().any(|(given, _)| given == id)).collect();
+    if !missing.is_empty() {
+        return Err(Error::invalid(
+            "tool_responses",
+            format!("the results of these calls are missing: {}", missing.join(", ")),
+        ));
+    }
+    Ok(())
+}
+
+/// What makes two requests the same.
+fn hash_of(new: &NewTurn) -> Result<[u8; 32]> {
+    #[derive(Serialize)]
+    struct Request<'r>(&'r str, Option<&'r str>, &'r [ItemBody], &'r [String], &'r [String]);
+    let request = Request(&new.agent_id, new.session_id.as_deref(), &new.items, &new.toolgroups, &new.knowledge);
+    let bytes = serde_json::to_vec(&request).map_err(|e| Error::internal("could not read the request", e))?;
+    Ok(*blake3::hash(&bytes).as_bytes())
+}

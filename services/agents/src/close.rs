@@ -1,0 +1,153 @@
+//! How turns end: by their worker, or by someone else when the worker is lost or the turn only waits.
+
+use frontdesk_api::{
+    Result,
+    chat::ToolCall,
+    turn::{EventBody, HandOff, StepKind, StepOutput, StepState, Turn, TurnError, TurnState},
+};
+use frontdesk_store::{Tx, transcript, turns, turns::StoredTurn};
+
+use crate::{
+    Room,
+    halt::{Halt, failed},
+    running::Why,
+    worker::Worker,
+};
+
+/// Where a turn's work came to its end.
+#[derive(Debug)]
+pub(crate) enum Closing {
+    Completed,
+    HandedOff(HandOff),
+    /// A limit ended it; what was said stands.
+    Incomplete(TurnError),
+    /// It waits for the results of these calls of client tools.
+    Waiting(Vec<ToolCall>),
+}
+
+impl Worker {
+    /// Writes the end, with everything that still waited to be written.
+    pub(crate) async fn close(mut self, outcome: Result<Closing, Halt>) {
+        let outcome = match outcome {
+            // Stopped while it was about to wait: nobody would come to stop it later.
+            Ok(Closing::Waiting(_)) if self.stop.token().is_cancelled() => Err(Halt::Stopped(self.stop.why())),
+            outcome => outcome,
+        };
+        let turn = &mut self.pen.turn;
+        let mut waiting = None;
+        let mut effect_unknown = false;
+        match outcome {
+            Ok(Closing::Completed) => turn.state = TurnState::Completed,
+            Ok(Closing::HandedOff(hand_off)) => {
+                turn.state = TurnState::Completed;
+                turn.hand_off = Some(hand_off);
+            }
+            Ok(Closing::Incomplete(error)) => {
+                turn.state = TurnState::Incomplete;
+                turn.error = Some(error);
+            }
+            Ok(Closing::Waiting(calls)) => {
+                turn.state = TurnState::AwaitingInput;
+                waiting = Some(calls);
+            }
+            Err(Halt::Fenced) => {
+                tracing::info!(turn = turn.id, "another worker has the turn, or it is gone; dropped");
+                return;
+            }
+            Err(Halt::Rows(error)) => {
+                tracing::error!(turn = turn.id, error = %error, cause = ?error.source, "the turn's rows cannot be written; it will count as lost");
+                return;
+            }
+            Err(Halt::Stopped(Why::Asked)) => {
+                effect_unknown = true;
+                turn.state = TurnState::Cancelled;
+                turn.error = Some(failed("cancelled", "the turn was cancelled"));
+            }
+            Err(Halt::Stopped(Why::Shutdown)) => {
+                effect_unknown = true;
+                turn.state = TurnState::Failed;
+                turn.error = Some(failed("worker_lost", "the server was stopped before the turn ended"));
+            }
+            Err(Halt::Deadline) => {
+                effect_unknown = true;
+                turn.state = TurnState::Incomplete;
+                turn.error =
+                    Some(failed("timeout", format!("the turn took longer than {} s", self.spec.limits.timeout_s)));
+            }
+            Err(Halt::Failed(error)) => {
+                tracing::warn!(turn = turn.id, code = error.code, message = error.message, "the turn failed");
+                turn.state = TurnState::Failed;
+                turn.error = Some(error);
+            }
+        }
+        if let Some(step) = self.open.take() {
+            // A tool that was cut off may have done its work.
+            let state = if effect_unknown && step.step.kind == StepKind::ToolExecution {
+                StepState::Unknown
+            } else {
+                StepState::Failed
+            };
+            let error = self.pen.turn.error.clone().unwrap_or_else(|| failed("internal", "the step did not end"));
+            self.pen.end(step, state, Some(StepOutput::Failed { error }));
+        }
+        if self.pen.turn.state.is_terminal() {
+            self.pen.turn.completed_at = Some(self.pen.now());
+        }
+        let last = last_event(&self.pen.turn, waiting);
+        self.pen.event(last);
+        self.pen.stand();
+        match self.pen.commit().await {
+            Ok(()) | Err(Halt::Fenced) => {}
+            Err(halt) => tracing::error!(
+                turn = self.pen.turn.id,
+                ?halt,
+                "the turn's end cannot be written; it will count as lost"
+            ),
+        }
+    }
+}
+
+fn last_event(turn: &Turn, waiting: Option<Vec<ToolCall>>) -> EventBody {
+    let turn = turn.clone();
+    match turn.state {
+        TurnState::AwaitingInput | TurnState::Running => {
+            EventBody::AwaitingInput { turn, calls: waiting.unwrap_or_default() }
+        }
+        TurnState::Completed => EventBody::Completed { turn },
+        TurnState::Failed => EventBody::Failed { turn },
+        TurnState::Cancelled => EventBody::Cancelled { turn },
+        TurnState::Incomplete => EventBody::Incomplete { turn },
+    }
+}
+
+/// Ends a turn that no worker holds (it was just claimed under `stored.epoch`): steps without an end get
+/// `left`, then comes the closing event. The caller commits, then wakes the followers.
+pub(crate) async fn close_rows(
+    tx: &mut Tx,
+    room: &Room,
+    mut stored: StoredTurn,
+    left: StepState,
+    state: TurnState,
+    error: TurnError,
+) -> Result<Turn> {
+    let now = room.deps.clock.now();
+    let mut open = transcript::steps(tx, &stored.turn.id).await?;
+    open.retain(|s| s.step.state == StepState::Intent);
+    let mut events = vec![];
+    for step in &mut open {
+        step.step.state = left;
+        step.step.completed_at = Some(now);
+        step.step.output = Some(StepOutput::Failed { error: error.clone() });
+        events.push(EventBody::StepCompleted { step: step.step.clone() });
+    }
+    stored.turn.state = state;
+    stored.turn.error = Some(error);
+    stored.turn.completed_at = Some(now);
+    events.push(last_event(&stored.turn, None));
+    let first = turns::fence(tx, &stored.turn.id, stored.epoch, events.len()).await?;
+    let Some(first) = first else { return Ok(stored.turn) };
+    transcript::put_steps(tx, &stored.turn.id, &open).await?;
+    transcript::add_events(tx, &stored.turn.id, first, &events).await?;
+    turns::set_state(tx, &stored.turn).await?;
+    Ok(stored.turn)
+}

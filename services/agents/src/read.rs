@@ -1,0 +1,93 @@
+//! Turns as they are read back.
+
+use frontdesk_api::{
+    Cx, Error, Result,
+    chat::ToolCall,
+    turn::{Item, Session, Step, StepKind, StepState, Turn, TurnState},
+};
+use frontdesk_store::{transcript, transcript::StoredStep, turns};
+
+use crate::Agents;
+
+/// A turn with all it is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TurnView {
+    pub turn: Turn,
+    /// In order; what the turn was asked comes first.
+    pub items: Vec<Item>,
+    pub steps: Vec<Step>,
+    /// The calls a suspended turn waits for.
+    pub waiting: Vec<ToolCall>,
+}
+
+impl Agents {
+    /// # Errors
+    /// `NotFound`.
+    pub async fn load_turn(&self, cx: &Cx, id: &str) -> Result<TurnView> {
+        let mut tx = self.0.deps.store.tenant(cx).read().await?;
+        let turn = turns::load(&mut tx, id).await?.turn;
+        view(&mut tx, turn).await
+    }
+
+    /// The turn, if it stands in that session of that agent.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn load_turn_of(&self, cx: &Cx, agent_id: &str, session_id: &str, id: &str) -> Result<TurnView> {
+        let view = self.load_turn(cx, id).await?;
+        if view.turn.agent_id != agent_id || view.turn.session_id.as_deref() != Some(session_id) {
+            return Err(
+                Error::not_found(format!("this session has no turn with the id '{id}'")).with_code("turn_not_found")
+            );
+        }
+        Ok(view)
+    }
+
+    /// # Errors
+    /// `NotFound`.
+    pub async fn load_step(&self, cx: &Cx, turn_id: &str, id: &str) -> Result<Step> {
+        let view = self.load_turn(cx, turn_id).await?;
+        let step = view.steps.into_iter().find(|s| s.id == id);
+        step.ok_or_else(|| {
+            Error::not_found(format!("this turn has no step with the id '{id}'")).with_code("step_not_found")
+        })
+    }
+
+    /// The session with its turns in order.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn load_conversation(
+        &self,
+        cx: &Cx,
+        agent_id: &str,
+        session_id: &str,
+    ) -> Result<(Session, Vec<TurnView>)> {
+        let tenant = self.0.deps.store.tenant(cx);
+        let session = tenant.load_session(agent_id, session_id).await?;
+        let stored = tenant.session_turns(session_id).await?;
+        let mut tx = tenant.read().await?;
+        let mut views = Vec::with_capacity(stored.len());
+        for turn in stored {
+            views.push(view(&mut tx, turn.turn).await?);
+        }
+        Ok((session, views))
+    }
+}
+
+async fn view(tx: &mut frontdesk_store::Tx, turn: Turn) -> Result<TurnView> {
+    let items = transcript::items(tx, &turn.id).await?;
+    let steps = transcript::steps(tx, &turn.id).await?;
+    let waiting = if turn.state == TurnState::AwaitingInput {
+        waiting(&steps).into_iter().map(|(_, call)| call).collect()
+    } else {
+        vec![]
+    };
+    Ok(TurnView { turn, items, steps: steps.into_iter().map(|s| s.step).collect(), waiting })
+}
+
+/// The calls of client tools that have no result yet, with their steps.
+pub(crate) fn waiting(steps: &[StoredStep]) -> Vec<(StoredStep, ToolCall)> {
+    let open = steps.iter().filter(|s| s.step.kind == StepKind::ToolExecution && s.step.state == StepState::Intent);
+    open.filter_map(|s| Some((s.clone(), serde_json::from_value(s.input.clone()?).ok()?))).collect()
+}

@@ -1,0 +1,147 @@
+//! A model's answer, put together from its events.
+//!
+//! Models and servers are not always tidy: pieces of a call come in any order, two calls share an index or
+//! an id, an id is missing. What comes out is calls with ids of their own.
+
+use std::collections::HashSet;
+
+use frontdesk_api::{
+    Ids,
+    chat::{ChatEvent, FinishReason, ToolCall, Usage},
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    pub(crate) text: String,
+    pub(crate) usage: Usage,
+    /// None while the answer has not ended.
+    pub(crate) finish: Option<FinishReason>,
+    calls: Vec<Written>,
+}
+
+/// A call as it is being written.
+#[derive(Debug)]
+struct Written {
+    index: u32,
+    call: ToolCall,
+}
+
+impl Reply {
+    /// Takes the next event. Agents ask for one candidate; others are not looked at.
+    pub(crate) fn take(&mut self, event: ChatEvent) {
+        match event {
+            ChatEvent::Text { choice: 0, text } | ChatEvent::Refusal { choice: 0, text } => self.text.push_str(&text),
+            ChatEvent::ToolCall { choice: 0, index, id, name, arguments } => self.piece(index, id, name, &arguments),
+            ChatEvent::Finish { choice: 0, reason } => self.finish = Some(reason),
+            // Counts are totals so far: the last one stands.
+            ChatEvent::Usage(usage) => self.usage = usage,
+            _ => {}
+        }
+    }
+
+    fn piece(&mut self, index: u32, id: Option<String>, name: Option<String>, arguments: &str) {
+        let id = id.filter(|id| !id.is_empty());
+        // Another id under the same index is another call.
+        let same = |w: &&mut Written| {
+            w.index == index && (w.call.id.is_empty() || id.as_ref().is_none_or(|id| *id == w.call.id))
+        };
+        let written = match self.calls.iter_mut().rev().find(same) {
+            Some(written) => written,
+            None => {
+                self.calls.push(Written { index, call: ToolCall::default() });
+                let last = self.calls.len() - 1;
+                &mut self.calls[last]
+            }
+        };
+        if let Some(id) = id {
+            written.call.id = id;
+        }
+        if let Some(name) = name.filter(|_| written.call.name.is_empty()) {
+            written.call.name = name;
+        }
+        written.call.arguments.push_str(arguments);
+    }
+
+    /// The calls in the order they were begun. An id that is missing or `used` (within the conversation)
+    /// is replaced by one of ours: results are matched by it.
+    pub(crate) fn calls(&mut self, used: &mut HashSet<String>, ids: &dyn Ids) -> Vec<ToolCall> {
+        let mut calls = vec![];
+        for Written { mut call, .. } in self.calls.drain(..) {
+            if call.id.is_empty() || used.contains(&call.id) {
+                call.id = ids.next("call");
+            }
+            used.insert(call.id.clone());
+            calls.push(call);
+        }
+        calls
+    }
+
+    /// The reason as one word.
+    pub(crate) fn finish_word(&self) -> String {
+        match &self.finish {
+            Some(FinishReason::Stop) => "stop".into(),
+            Some(FinishReason::Length) => "length".into(),
+            Some(FinishReason::ToolCalls) => "tool_calls".into(),
+            Some(FinishReason::ContentFilter) => "content_filter".into(),
+            Some(FinishReason::Other(word)) => word.clone(),
+            None => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use frontdesk_api::id::CountingIds;
+
+    use super::*;
+
+    fn piece(index: u32, id: &str, name: &str, arguments: &str) -> ChatEvent {
+        let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
+        ChatEvent::ToolCall { choice: 0, index, id: some(id), name: some(name), arguments: arguments.into() }
+    }
+
+    fn calls(pieces: Vec<ChatEvent>, used: &[&str]) -> Vec<(String, String, String)> {
+        let mut reply = Reply::default();
+        pieces.into_iter().for_each(|p| reply.take(p));
+        let mut used = used.iter().map(|s| (*s).to_owned()).collect();
+        reply.calls(&mut used, &CountingIds::default()).into_iter().map(|c| (c.id, c.name, c.arguments)).collect()
+    }
+
+    fn call(id: &str, name: &str, arguments: &str) -> (String, String, String) {
+        (id.into(), name.into(), arguments.into())
+    }
+
+    #[test]
+    fn pieces_of_two_calls_that_cross_are_told_apart() {
+        let pieces = vec![
+            piece(0, "a", "look", ""),
+            piece(1, "b", "send", "{"),
+            piece(0, "", "", "{\"x\":"),
+            piece(1, "", "", "}"),
+            piece(0, "", "", "1}"),
+        ];
+        assert_eq!(calls(pieces, &[]), [call("a", "look", "{\"x\":1}"), call("b", "send", "{}")]);
+    }
+
+    #[test]
+    fn two_ids_under_one_index_are_two_calls() {
+        let pieces = vec![piece(0, "a", "look", "{}"), piece(0, "b", "send", "{}")];
+        assert_eq!(calls(pieces, &[]), [call("a", "look", "{}"), call("b", "send", "{}")]);
+    }
+
+    #[test]
+    fn missing_and_repeated_ids_are_replaced() {
+        let pieces = vec![
+            piece(0, "a", "look", "1"),
+            piece(1, "a", "look", "2"),
+            piece(2, "", "look", "3"),
+            piece(3, "old", "look", "4"),
+        ];
+        let calls = calls(pieces, &["old"]);
+        assert_eq!(calls[0].0, "a");
+        let ids: HashSet<&str> = calls.iter().map(|c| c.0.as_str()).collect();
+        assert_eq!(ids.len(), 4, "{ids:?}");
+        assert!(!ids.contains("old"));
+        assert_eq!(calls.iter().map(|c| c.2.as_str()).collect::<Vec<_>>(), ["1", "2", "3", "4"]);
+    }
+}

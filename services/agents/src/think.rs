@@ -1,0 +1,305 @@
+//! One model call: the prompt, the answer as it comes, what of it is shown.
+//!
+//! Invariant: only a whole answer becomes items; one that breaks off leaves events that were shown and a
+//! failed step, nothing a later prompt would repeat.
+
+use std::{collections::HashSet, sync::Arc};
+
+use frontdesk_api::{
+    ChatRequest, Frame,
+    chat::{Chat, FinishReason, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec},
+    safety::Stage,
+    turn::{EventBody, HandOffReason, ItemBody, StepKind, StepOutput, StepState},
+};
+use frontdesk_store::transcript::StoredStep;
+use futures::{StreamExt as _, stream::BoxStream};
+use serde_json::{Map, json};
+use tracing::Instrument as _;
+
+use crate::{
+    HAND_OFF,
+    citations::cite,
+    close::Closing,
+    guard::Judged,
+    halt::{Halt, failed},
+    hold::release,
+    prompt,
+    reply::Reply,
+    speech::Speech,
+    worker::Worker,
+};
+
+/// What a model call came to.
+pub(crate) enum Thought {
+    /// It wants these done before it goes on.
+    Calls(Vec<ToolCall>),
+    /// The turn ends here.
+    Closed(Closing),
+}
+
+impl Worker {
+    pub(crate) async fn think(&mut self) -> Result<Thought, Halt> {
+        self.model_calls += 1;
+        let step = self.pen.begin(StepKind::Inference, "model", None);
+        self.open = Some(step.clone());
+        let request = ChatRequest::typed(&self.spec.model, self.chat());
+        let (inference, cx) = (Arc::clone(&self.room.deps.inference), self.cx.clone());
+        let span = tracing::info_span!(
+            "chat",
+            gen_ai.operation.name = "chat",
+            gen_ai.request.model = self.spec.model,
+            gen_ai.provider.name = tracing::field::Empty,
+            gen_ai.usage.input_tokens = tracing::field::Empty,
+            gen_ai.usage.output_tokens = tracing::field::Empty,
+            step = step.step.id,
+        );
+        let answer = self.call_out(async { inference.chat(&cx, request).await }.instrument(span.clone())).await?;
+        span.record("gen_ai.provider.name", &answer.head.provider);
+        let shields = self.shields(Stage::Output);
+        let mut speech = Speech::new(self.room.deps.safety.hold(&shields, Stage::Output));
+        let mut reply = Reply::default();
+        let stopped = self.listen(answer.frames, &mut reply, &mut speech, &step).instrument(span.clone()).await?;
+        span.record("gen_ai.usage.input_tokens", reply.usage.input_tokens);
+        span.record("gen_ai.usage.output_tokens", reply.usage.output_tokens);
+        self.pen.turn.usage.add(reply.usage);
+        let judged = match stopped {
+            Some(judged) => judged,
+            None if reply.text.trim().is_empty() => {
+                Judged { stage: Stage::Output, text: String::new(), verdicts: vec![] }
+            }
+            None => self.judge(Stage::Output, &reply.text).await?,
+        };
+        if judged.stops() {
+            return Ok(Thought::Closed(self.withhold(step, &answer.head, &reply, speech, &judged)));
+        }
+        self.told(step, &answer.head, reply, speech, &judged)
+    }
+
+    fn chat(&self) -> Chat {
+        let spec = &self.spec;
+        // A forced call is made once; forced again after its result, the model would call forever.
+        let forced = matches!(spec.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+        let tools = self.tools();
+        let tool_choice =
+            if tools.is_empty() || (forced && self.tool_calls > 0) { None } else { spec.tool_choice.clone() };
+        Chat {
+            messages: prompt::messages(&spec.instructions, &self.past, &self.items),
+            tools,
+            tool_choice,
+            parallel_tool_calls: None,
+            max_tokens: spec.sampling.max_tokens,
+            temperature: spec.sampling.temperature,
+            top_p: spec.sampling.top_p,
+            seed: spec.sampling.seed,
+            stop: spec.sampling.stop.clone(),
+            response_format: spec.response_format.clone(),
+            extra: Map::new(),
+        }
+    }
+
+    /// What the model may call, in an order that stays.
+    fn tools(&self) -> Vec<ToolSpec> {
+        let here = self.offered.iter().map(|def| ToolSpec {
+            name: def.name.clone(),
+            description: Some(def.description.clone()).filter(|d| !d.is_empty()),
+            parameters: Some(def.schema.clone()),
+            strict: None,
+        });
+        let mut tools: Vec<ToolSpec> = here.collect();
+        tools.extend(self.spec.client_tools.iter().cloned());
+        tools.extend(self.spec.hand_off.is_some().then(hand_off_tool));
+        let mut names = HashSet::new();
+        tools.retain(|tool| names.insert(tool.name.clone()));
+        tools
+    }
+
+    /// Takes the answer in as it comes and shows what may be shown of it. Returns the judgement that stopped
+    /// it, if one did; the rest of the answer is then not waited for.
+    async fn listen(
+        &mut self,
+        mut frames: BoxStream<'static, frontdesk_api::Result<Frame>>,
+        reply: &mut Reply,
+        speech: &mut Speech,
+        step: &StoredStep,
+    ) -> Result<Option<Judged>, Halt> {
+        loop {
+            let due = speech.due(&reply.text, &self.room.deps.pace);
+            if due.is_some_and(|at| at <= tokio::time::Instant::now()) {
+                if let Some(stopped) = self.show(reply, speech, step).await? {
+                    return Ok(Some(stopped));
+                }
+                continue;
+            }
+            let next = async {
+                match due {
+                    Some(at) => Ok(tokio::time::timeout_at(at, frames.next()).await.ok()),
+                    None => Ok(Some(frames.next().await)),
+                }
+            };
+            match self.wait(next).await? {
+                // Time to show what has come together.
+                None => {}
+                Some(Some(frame)) => {
+                    self.wait(async { frame }).await?.events.into_iter().for_each(|event| reply.take(event))
+                }
+                Some(None) if reply.finish.is_some() => return Ok(None),
+                Some(None) => {
+                    return Err(Halt::Failed(failed("upstream", "the model's answer broke off before its end")));
+                }
+            }
+        }
+    }
+
+    /// Shows what may be shown by now; a row and an event.
+    async fn show(&mut self, reply: &Reply, speech: &mut Speech, step: &StoredStep) -> Result<Option<Judged>, Halt> {
+        let mut text = reply.text.clone();
+        if speech.hold.is_some() {
+            let judged = self.judge(Stage::Output, &text).await?;
+            if judged.stops() {
+                return Ok(Some(judged));
+            }
+            text = judged.text;
+        }
+        speech.looked_at(&reply.text);
+        let piece = release(&text, &speech.shown, speech.hold, false).to_owned();
+        self.utter(speech, &step.step.id, &piece);
+        self.pen.commit().await?;
+        Ok(None)
+    }
+
+    fn utter(&mut self, speech: &mut Speech, step_id: &str, piece: &str) {
+        if piece.is_empty() {
+            return;
+        }
+        let item = match speech.item.take() {
+            Some(item) => item,
+            None => {
+                let item =
+                    self.pen.item(ItemBody::Message { role: Role::Assistant, text: String::new(), citations: vec![] });
+                self.pen.event(EventBody::ItemAdded { step_id: step_id.to_owned(), item: item.clone() });
+                item
+            }
+        };
+        let delta =
+            EventBody::TextDelta { step_id: step_id.to_owned(), item_id: item.id.clone(), delta: piece.to_owned() };
+        self.pen.event(delta);
+        speech.shown.push_str(piece);
+        speech.item = Some(item);
+    }
+
+    /// Ends a call whose answer a shield stopped: what was not shown is kept nowhere.
+    fn withhold(
+        &mut self,
+        step: StoredStep,
+        head: &ReplyHead,
+        reply: &Reply,
+        speech: Speech,
+        judged: &Judged,
+    ) -> Closing {
+        let output = StepOutput::Inference {
+            model: model_of(head),
+            text: speech.shown,
+            tool_calls: vec![],
+            finish_reason: reply.finish_word(),
+            usage: reply.usage,
+        };
+        self.open = None;
+        self.pen.end(step, StepState::Done, Some(output));
+        self.stopped(judged, speech.item)
+    }
+
+    /// Writes a whole answer: message, calls, the step's end.
+    fn told(
+        &mut self,
+        step: StoredStep,
+        head: &ReplyHead,
+        mut reply: Reply,
+        mut speech: Speech,
+        judged: &Judged,
+    ) -> Result<Thought, Halt> {
+        let step_id = step.step.id.clone();
+        let calls = reply.calls(&mut self.call_ids, self.pen.ids.clone().as_ref());
+        let text = judged.text.clone();
+        let silent = text.trim().is_empty();
+        if !silent {
+            let rest = release(&text, &speech.shown, speech.hold, true).to_owned();
+            self.utter(&mut speech, &step_id, &rest);
+            let citations = if calls.is_empty() { cite(&text, self.passages()) } else { vec![] };
+            if let Some(mut item) = speech.item.take() {
+                item.body = ItemBody::Message { role: Role::Assistant, text: text.clone(), citations };
+                self.pen.done(&step_id, item.clone());
+                self.items.push(item);
+            }
+        }
+        for call in &calls {
+            self.called(&step_id, call);
+        }
+        let output = StepOutput::Inference {
+            model: model_of(head),
+            text,
+            tool_calls: calls.clone(),
+            finish_reason: reply.finish_word(),
+            usage: reply.usage,
+        };
+        self.open = None;
+        self.pen.end(step, StepState::Done, Some(output));
+        self.record(judged);
+        if !calls.is_empty() {
+            return Ok(Thought::Calls(calls));
+        }
+        match reply.finish {
+            Some(FinishReason::ContentFilter) if silent => {
+                Err(Halt::Failed(failed("content_filter", "the model's provider withheld the answer")))
+            }
+            _ if silent => {
+                Err(Halt::Failed(failed("empty_answer", "the model answered with nothing; send the message again")))
+            }
+            Some(FinishReason::Length) => {
+                Ok(Thought::Closed(Closing::Incomplete(failed("max_tokens", "the answer reached the limit of tokens"))))
+            }
+            _ => Ok(Thought::Closed(Closing::Completed)),
+        }
+    }
+
+    fn called(&mut self, step_id: &str, call: &ToolCall) {
+        let item = self.pen.item(ItemBody::FunctionCall { call: call.clone() });
+        self.pen.event(EventBody::ItemAdded { step_id: step_id.to_owned(), item: item.clone() });
+        self.pen.event(EventBody::ArgumentsDelta {
+            step_id: step_id.to_owned(),
+            item_id: item.id.clone(),
+            call_id: call.id.clone(),
+            name: call.name.clone(),
+            delta: call.arguments.clone(),
+        });
+        self.pen.done(step_id, item.clone());
+        self.items.push(item);
+    }
+}
+
+fn model_of(head: &ReplyHead) -> String {
+    if head.provider.is_empty() { head.model.clone() } else { format!("{}/{}", head.provider, head.model) }
+}
+
+/// The action by which a model gives the conversation to a person.
+fn hand_off_tool() -> ToolSpec {
+    let reasons = [
+        HandOffReason::CustomerRequest,
+        HandOffReason::MissingKnowledge,
+        HandOffReason::UnsupportedRequest,
+        HandOffReason::PolicyRestriction,
+        HandOffReason::ToolFailure,
+        HandOffReason::PendingClarification,
+        HandOffReason::UsageLimit,
+    ];
+    ToolSpec {
+        name: HAND_OFF.into(),
+        description: Some("Hand the conversation over to a person.".into()),
+        parameters: Some(json!({
+            "type": "object",
+            "properties": { "reason": { "type": "string", "enum": reasons } },
+            "required": ["reason"],
+            "additionalProperties": false,
+        })),
+        strict: None,
+    }
+}

@@ -1,0 +1,186 @@
+//! What a model asked for, done in order: tools that run here first, then those of the client.
+//!
+//! Invariant: a call that may have an effect has its intent in a row before it, and its end in a row with
+//! the result that the model will read.
+
+use std::sync::Arc;
+
+use frontdesk_api::{
+    agent::HandOffSpec,
+    chat::ToolCall,
+    safety::Stage,
+    tools::{Outcome, Risk, ToolResult},
+    turn::{HandOff, HandOffReason, ItemBody, StepKind, StepOutput, StepState},
+};
+use frontdesk_store::transcript::StoredStep;
+use serde_json::{Value, json};
+use tracing::Instrument as _;
+
+use crate::{
+    HAND_OFF,
+    close::Closing,
+    halt::{Halt, failed},
+    worker::Worker,
+};
+
+impl Worker {
+    /// Does the calls of one answer. Returns the turn's end when one of them leads there.
+    pub(crate) async fn act(&mut self, calls: Vec<ToolCall>) -> Result<Option<Closing>, Halt> {
+        let (theirs, here): (Vec<ToolCall>, Vec<ToolCall>) =
+            calls.into_iter().partition(|call| self.runs_at_client(call));
+        for call in here {
+            if let Some(closing) = self.count() {
+                return Ok(Some(closing));
+            }
+            let closing = match self.spec.hand_off.clone().filter(|_| call.name == HAND_OFF) {
+                Some(spec) => Some(self.hand_off(call, &spec)),
+                None => self.do_here(call).await?,
+            };
+            if closing.is_some() {
+                return Ok(closing);
+            }
+        }
+        let mut waiting = vec![];
+        for call in theirs {
+            if let Some(closing) = self.count() {
+                return Ok(Some(closing));
+            }
+            let judged = self.judge(Stage::ToolInput, &call.arguments).await?;
+            if judged.stops() {
+                return Ok(Some(self.stopped(&judged, None)));
+            }
+            self.record(&judged);
+            let call = ToolCall { arguments: judged.text, ..call };
+            self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
+            waiting.push(call);
+        }
+        Ok((!waiting.is_empty()).then_some(Closing::Waiting(waiting)))
+    }
+
+    fn runs_at_client(&self, call: &ToolCall) -> bool {
+        let here = self.offered.iter().any(|def| def.name == call.name);
+        let hand_off = self.spec.hand_off.is_some() && call.name == HAND_OFF;
+        !here && !hand_off && self.spec.client_tools.iter().any(|tool| tool.name == call.name)
+    }
+
+    fn count(&mut self) -> Option<Closing> {
+        let most = self.spec.limits.max_tool_calls;
+        if self.tool_calls >= most {
+            return Some(Closing::Incomplete(failed(
+                "max_tool_calls",
+                format!("the turn reached its limit of {most} tool calls"),
+            )));
+        }
+        self.tool_calls += 1;
+        None
+    }
+
+    async fn do_here(&mut self, call: ToolCall) -> Result<Option<Closing>, Halt> {
+        let judged = self.judge(Stage::ToolInput, &call.arguments).await?;
+        if judged.stops() {
+            return Ok(Some(self.stopped(&judged, None)));
+        }
+        self.record(&judged);
+        let call = ToolCall { arguments: judged.text, ..call };
+        let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
+        self.open = Some(step.clone());
+        let result = match self.refusal(&call) {
+            Some(message) => ToolResult::error(&message),
+            None => self.call_tool(&call, &step).await?,
+        };
+        self.conclude(step, call, result).await
+    }
+
+    /// Why the call is not made at all, in words for the model.
+    fn refusal(&self, call: &ToolCall) -> Option<String> {
+        let Some(def) = self.offered.iter().find(|def| def.name == call.name) else {
+            let mut known: Vec<&str> = self.offered.iter().map(|def| def.name.as_str()).collect();
+            known.extend(self.spec.client_tools.iter().map(|tool| tool.name.as_str()));
+            known.extend(self.spec.hand_off.is_some().then_some(HAND_OFF));
+            let known =
+                if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
+            return Some(format!("no tool is called '{}'; {known}", call.name));
+        };
+        // Nobody can be asked yet; without a yes it is a no.
+        (def.risk == Risk::ApprovalRequired)
+            .then(|| format!("'{}' needs the approval of a person and was not run", call.name))
+    }
+
+    async fn call_tool(&mut self, call: &ToolCall, step: &StoredStep) -> Result<ToolResult, Halt> {
+        let (tools, cx, groups) = (Arc::clone(&self.room.deps.tools), self.cx.clone(), self.toolgroups.clone());
+        let span = tracing::info_span!(
+            "execute_tool",
+            gen_ai.operation.name = "execute_tool",
+            gen_ai.tool.name = call.name,
+            gen_ai.tool.call.id = call.id,
+            step = step.step.id,
+        );
+        let outcome =
+            self.call_out(async { tools.call(&cx, &groups, call, &step.idem_key).await }.instrument(span)).await?;
+        Ok(match outcome {
+            Outcome::Done(result) => result,
+            Outcome::NeedsInput(request) => ToolResult::error(&format!(
+                "'{}' needs the word of a person and was not run: {}",
+                call.name, request.prompt
+            )),
+        })
+    }
+
+    /// Ends a tool's step with its result, as the shields let it pass.
+    pub(crate) async fn conclude(
+        &mut self,
+        step: StoredStep,
+        call: ToolCall,
+        mut result: ToolResult,
+    ) -> Result<Option<Closing>, Halt> {
+        let judged = self.judge(Stage::ToolOutput, &result.content).await?;
+        let stops = judged.stops();
+        if stops {
+            // The text that was stopped is kept nowhere.
+            result = ToolResult::error("a shield withheld the tool's result");
+        } else {
+            result.content.clone_from(&judged.text);
+        }
+        self.answer(&step.step.id, &call, &result);
+        self.open = None;
+        self.pen.end(step, StepState::Done, Some(StepOutput::ToolExecution { call, result }));
+        if stops {
+            return Ok(Some(self.stopped(&judged, None)));
+        }
+        self.record(&judged);
+        Ok(None)
+    }
+
+    fn answer(&mut self, step_id: &str, call: &ToolCall, result: &ToolResult) {
+        let output = ItemBody::FunctionCallOutput {
+            call_id: call.id.clone(),
+            output: result.content.clone(),
+            is_error: result.is_error,
+        };
+        let item = self.pen.item(output);
+        self.pen.done(step_id, item.clone());
+        self.items.push(item);
+    }
+
+    /// Ends the turn by giving it to a person: the customer reads our words, not the model's.
+    fn hand_off(&mut self, call: ToolCall, spec: &HandOffSpec) -> Closing {
+        // A model that cannot name its reason still wants a person.
+        let reason = serde_json::from_str::<Value>(&call.arguments)
+            .ok()
+            .and_then(|arguments| serde_json::from_value(arguments.get("reason")?.clone()).ok())
+            .unwrap_or(HandOffReason::UnsupportedRequest);
+        let hand_off = HandOff { reason, message: spec.message.clone() };
+        let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
+        let step_id = step.step.id.clone();
+        let result = ToolResult { content: json!({ "handed_off": true }).to_string(), is_error: false, details: None };
+        self.answer(&step_id, &call, &result);
+        self.hand_over(&step_id, &hand_off);
+        self.pen.say(&step_id, &spec.message, vec![]);
+        self.pen.end(step, StepState::Done, Some(StepOutput::ToolExecution { call, result }));
+        Closing::HandedOff(hand_off)
+    }
+}
+
+fn as_input(call: &ToolCall) -> Value {
+    json!({ "id": call.id, "name": call.name, "arguments": call.arguments })
+}

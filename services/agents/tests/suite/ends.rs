@@ -1,0 +1,117 @@
+//! How turns end when something goes wrong: the model, the worker, the server.
+
+use std::time::Duration;
+
+use frontdesk_api::{
+    ChatEvent, Error, Kind,
+    agent::AgentSpec,
+    turn::{StepState, TurnState},
+};
+use frontdesk_store::{
+    testing::each_database,
+    turns::{self, Lease, OnInput, StoredTurn, TurnRequest},
+};
+
+use crate::stage::{Line, Stage, answer};
+
+#[tokio::test]
+async fn a_model_that_fails_or_breaks_off_is_a_reason_and_the_conversation_goes_on() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        let half = vec![ChatEvent::Text { choice: 0, text: "I was about to".into() }];
+        let failures = [
+            (Line::Fail(Error::upstream("the server 'up' answered 500")), "upstream", "500"),
+            (Line::Fail(Error::not_found("no model 'm'").with_code("model_not_found")), "model_not_found", "'m'"),
+            (Line::Events(half), "upstream", "broke off"),
+            (Line::Say(""), "empty_answer", "nothing"),
+        ];
+        for (line, code, says) in failures {
+            stage.model.play([line]);
+            let view = stage.ask(&conversation, "hello").await;
+            let error = view.turn.error.as_ref().expect("a reason");
+            assert_eq!((view.turn.state, error.code.as_str()), (TurnState::Failed, code));
+            assert!(error.message.contains(says), "{}", error.message);
+            assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "no step is left open");
+        }
+        stage.model.play([Line::Say("Here I am.")]);
+        assert_eq!(answer(&stage.ask(&conversation, "still there?").await), "Here I am.");
+        let prompt = stage.model.asked().pop().expect("a prompt");
+        assert_eq!(prompt.len(), 1, "what broke one turn is not told in the next: {prompt:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_turn_whose_worker_is_lost_is_ended_with_a_reason() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        stage.model.play([Line::Say("Back again.")]);
+        // A turn of a process that is gone: held by nobody here, its lease over.
+        let mut turn = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "x")).await.expect("a turn");
+        stage.settled(&turn.id).await;
+        turn.id = "turn_lost".into();
+        turn.state = TurnState::Running;
+        let request = TurnRequest::default();
+        let stored = StoredTurn { turn, pos: 1, epoch: 1, next_seq: 0, request, cancel_requested: false };
+        let mut tx = stage.store.tenant(&stage.cx).write().await.expect("a transaction");
+        let lease = Lease { owner: "worker_gone", micros: -1 };
+        turns::add(&mut tx, &stored, OnInput::Suspend, lease, 1_000_000).await.expect("a running turn");
+        tx.commit().await.expect("written");
+
+        let busy = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "hello?")).await.expect_err("busy");
+        assert_eq!(busy.kind, Kind::Conflict);
+        assert_eq!(stage.agents.recover().await.expect("recovered"), 1);
+        let view = stage.settled("turn_lost").await;
+        let error = view.turn.error.as_ref().expect("a reason");
+        assert_eq!((view.turn.state, error.code.as_str()), (TurnState::Failed, "worker_lost"));
+        stage.model.play([Line::Say("Hello.")]);
+        assert_eq!(answer(&stage.ask(&conversation, "hello?").await), "Hello.");
+        stage.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stopping_server_ends_its_turns_and_takes_no_new_ones() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        stage.model.play([Line::Silence]);
+        let turn = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "think")).await.expect("a turn");
+        stage.model.begun().await;
+        stage.agents.shutdown(Duration::ZERO).await;
+        let view = stage.settled(&turn.id).await;
+        assert_eq!(view.turn.error.as_ref().map(|e| e.code.as_str()), Some("worker_lost"));
+        let refused = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "more")).await;
+        let refused = refused.expect_err("it stops");
+        assert!(refused.kind == Kind::Unavailable && refused.retry_after.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_tenant_finds_no_turn_and_cancels_none() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        stage.model.play([Line::Say("Hello.")]);
+        let turn = stage.ask(&conversation, "hello").await.turn;
+        let theirs = frontdesk_api::Cx::internal("tenant_b", "r");
+        let kinds = [
+            stage.agents.load_turn(&theirs, &turn.id).await.map(drop).expect_err("theirs").kind,
+            stage.agents.cancel(&theirs, &turn.id).await.map(drop).expect_err("theirs").kind,
+            stage.agents.events(&theirs, &turn.id, None).await.map(drop).expect_err("theirs").kind,
+            stage
+                .agents
+                .create_turn(&theirs, Stage::asks(&conversation, "x"))
+                .await
+                .map(drop)
+                .expect_err("theirs")
+                .kind,
+        ];
+        assert_eq!(kinds, [Kind::NotFound; 4]);
+    })
+    .await;
+}

@@ -1,0 +1,8 @@
+//! The turn without a gateway: models, tools, knowledge and shields are a few lines of code each, the rows
+//! are real, on SQLite and on Postgres.
+
+mod ends;
+mod input;
+mod shields;
+mod stage;
+mod tools;

@@ -1,0 +1,147 @@
+//! `POST /v1/files`: a form with the parts `file` and `purpose`.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{FromRequest, Multipart, Request, State},
+};
+use bytes::Bytes;
+use frontdesk_api::{Error, Kind};
+
+use super::FileInfo;
+use crate::{app::App, auth::Caller, http::extract, problem::Problem};
+
+/// Longest `purpose`, in bytes.
+const LONGEST_PURPOSE: usize = 64;
+
+/// Upload a file
+#[utoipa::path(
+    post, path = "/v1/files", tag = "memory",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses((status = 200, body = FileInfo))
+)]
+pub async fn create(State(app): State<App>, Caller(cx): Caller, request: Request) -> Result<Json<FileInfo>, Problem> {
+    let limits = &app.config.limits;
+    let (parts, body) = request.into_parts();
+    let whole = Request::from_parts(parts.clone(), body);
+    let bytes = extract::read(whole, limits.max_upload_mb, "limits.max_upload_mb", limits.body_timeout_s).await?;
+    let form = Multipart::from_request(Request::from_parts(parts, Body::from(bytes)), &()).await;
+    let form = form.map_err(|e| Error::invalid("file", format!("the body is no multipart form: {}", e.body_text())))?;
+    let upload = Upload::of(form).await?;
+    let file = app
+        .knowledge
+        .create_file(&cx, &upload.filename, &upload.purpose, upload.media_type.as_deref(), &upload.content)
+        .await?;
+    Ok(Json(file.into()))
+}
+
+/// The form's parts.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code)] // describes the wire; the multipart reader reads it
+pub struct UploadForm {
+    /// The file, with its name.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// What it is for: `assistants`, `user_data`, …
+    purpose: String,
+}
+
+struct Upload {
+    filename: String,
+    purpose: String,
+    media_type: Option<String>,
+    content: Bytes,
+}
+
+impl Upload {
+    async fn of(mut form: Multipart) -> frontdesk_api::Result<Self> {
+        let broken = |e: axum::extract::multipart::MultipartError| {
+            Error::new(Kind::Invalid, format!("the multipart form cannot be read: {}", e.body_text()))
+        };
+        let (mut file, mut purpose) = (None, None);
+        while let Some(part) = form.next_field().await.map_err(broken)? {
+            match part.name() {
+                Some("file") => {
+                    let name = part.file_name().unwrap_or_default().to_owned();
+                    let media_type = part.content_type().map(str::to_owned);
+                    file = Some((name, media_type, part.bytes().await.map_err(broken)?));
+                }
+                Some("purpose") => purpose = Some(part.text().await.map_err(broken)?),
+                // Clients send parts of newer versions (`expires_after`); they change nothing here.
+                _ => {}
+            }
+        }
+        let Some((filename, media_type, content)) = file else {
+            return Err(Error::invalid("file", "the form has no part 'file'"));
+        };
+        let purpose = purpose.ok_or_else(|| Error::invalid("purpose", "the form has no part 'purpose'"))?;
+        if purpose.len() > LONGEST_PURPOSE || purpose.chars().any(char::is_control) {
+            return Err(Error::invalid(
+                "purpose",
+                format!("purpose has 1 to {LONGEST_PURPOSE} bytes and no control characters"),
+            ));
+        }
+        Ok(Self { filename, purpose, media_type, content })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use crate::testing::{Answer, Frames, TestGateway};
+
+    fn form(parts: &[(&str, &str)]) -> String {
+        let mut body = String::new();
+        for (head, text) in parts {
+            body.push_str(&format!("--xx\r\ncontent-disposition: form-data; {head}\r\n\r\n{text}\r\n"));
+        }
+        body + "--xx--\r\n"
+    }
+
+    async fn upload(gateway: &TestGateway, body: String) -> Answer {
+        let request = gateway.request("POST", "/v1/files").header("content-type", "multipart/form-data; boundary=xx");
+        gateway.send(request.body(Body::from(body)).expect("a request")).await
+    }
+
+    #[tokio::test]
+    async fn a_file_comes_back_as_it_was_sent() {
+        let gateway = TestGateway::start(Frames::whole()).await;
+        let sent = form(&[("name=\"purpose\"", "assistants"), ("name=\"file\"; filename=\"a.md\"", "# Hi\r\n\u{fc}")]);
+        let made = upload(&gateway, sent).await;
+        assert_eq!(made.status, 200, "{}", made.text());
+        let id = made.json()["id"].as_str().expect("an id").to_owned();
+        let content = gateway.get(&format!("/v1/files/{id}/content")).await;
+        assert_eq!(content.text(), "# Hi\r\n\u{fc}");
+        let listed = gateway.get("/v1/files?purpose=assistants").await.json();
+        assert_eq!(
+            (&listed["data"][0]["filename"], listed["data"].as_array().map(Vec::len)),
+            (&"a.md".into(), Some(1))
+        );
+        let request = gateway.request("DELETE", &format!("/v1/files/{id}")).body(Body::empty()).expect("a request");
+        assert_eq!(gateway.send(request).await.json()["deleted"], true);
+        assert_eq!(gateway.get(&format!("/v1/files/{id}")).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn a_form_that_lacks_a_part_or_is_none_names_what_is_missing() {
+        let gateway = TestGateway::start(Frames::whole()).await;
+        let file = ("name=\"file\"; filename=\"a.md\"", "x");
+        for (body, param) in [
+            (form(&[file]), "purpose"),
+            (form(&[("name=\"purpose\"", "assistants")]), "file"),
+            (form(&[("name=\"purpose\"", ""), file]), "purpose"),
+            (form(&[("name=\"purpose\"", "assistants"), ("name=\"file\"", "x")]), "filename"),
+        ] {
+            let answer = upload(&gateway, body).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.json()["error"]["param"].as_str()),
+                (400, Some(param)),
+                "{}",
+                answer.text()
+            );
+        }
+        assert_eq!(upload(&gateway, "--xx\r\nhalf a form".into()).await.status, 400);
+        assert_eq!(gateway.post_text("/v1/files", "{}").await.status, 400);
+    }
+}

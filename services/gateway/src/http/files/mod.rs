@@ -1,0 +1,48 @@
+//! Uploaded files in OpenAI's shape.
+
+pub mod content;
+pub mod create;
+pub mod delete;
+pub mod list;
+pub mod show;
+
+use frontdesk_api::clock::unix_seconds;
+use frontdesk_memory::StoredFile;
+use serde::Serialize;
+
+/// A file without its bytes.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct FileInfo {
+    pub id: String,
+    #[schema(example = "file")]
+    pub object: &'static str,
+    pub bytes: i64,
+    /// Unix seconds.
+    pub created_at: i64,
+    pub filename: String,
+    pub purpose: String,
+    /// Always `processed`: a file is kept whole or not at all.
+    pub status: &'static str,
+}
+
+impl From<StoredFile> for FileInfo {
+    fn from(file: StoredFile) -> Self {
+        Self {
+            id: file.id,
+            object: "file",
+            bytes: file.bytes,
+            created_at: unix_seconds(file.created_at),
+            filename: file.filename,
+            purpose: file.purpose,
+            status: "processed",
+        }
+    }
+}
+
+/// What is gone, in OpenAI's shape.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Deleted {
+    pub id: String,
+    pub object: &'static str,
+    pub deleted: bool,
+}

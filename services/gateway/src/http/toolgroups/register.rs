@@ -1,0 +1,86 @@
+//! `POST /v1/toolgroups`.
+
+use std::collections::BTreeMap;
+
+use axum::{Json, extract::State};
+use frontdesk_api::Error;
+use frontdesk_tools::{Override, Registration, Trust};
+use frontdesk_wire::llama_stack::tool::{RegisterToolgroup, ToolGroup};
+use serde_json::Value;
+
+use super::shown;
+use crate::{app::App, auth::Caller, http::extract, problem::Problem};
+
+/// Register a tool group, or register it anew
+///
+/// For a component: `provider_id: "wasm"` and `args: {"component": FILE_ID, "grants": ["kv"]}`. It is
+/// compiled and looked into now; a power it asks for and was not granted is refused by name.
+#[utoipa::path(
+    post, path = "/v1/toolgroups", tag = "tools",
+    request_body = RegisterToolgroup, responses((status = 200, body = ToolGroup))
+)]
+pub async fn register(
+    State(app): State<App>,
+    Caller(cx): Caller,
+    extract::Json(body): extract::Json<RegisterToolgroup>,
+) -> Result<Json<ToolGroup>, Problem> {
+    let registration = Registration {
+        toolgroup_id: body.toolgroup_id,
+        provider_id: body.provider_id,
+        args: body.args.unwrap_or_default(),
+        mcp_endpoint: body.mcp_endpoint.map(|endpoint| endpoint.uri),
+        trust: trust(body.trust.as_deref())?,
+        tools: overrides(body.tools)?,
+    };
+    Ok(Json(shown(&app.tools.register(&cx, registration).await?)))
+}
+
+fn trust(word: Option<&str>) -> frontdesk_api::Result<Trust> {
+    match word {
+        None | Some("own") => Ok(Trust::Own),
+        Some("third_party") => Ok(Trust::ThirdParty),
+        Some(other) => Err(Error::invalid("trust", format!("trust must be 'own' or 'third_party', found '{other}'"))),
+    }
+}
+
+fn overrides(tools: Option<Value>) -> frontdesk_api::Result<BTreeMap<String, Override>> {
+    let Some(tools) = tools else { return Ok(BTreeMap::new()) };
+    serde_path_to_error::deserialize(tools).map_err(|e| {
+        let path = match e.path().to_string() {
+            root if root == "." => "tools".to_owned(),
+            below => format!("tools.{below}"),
+        };
+        let message = format!("{path}: {}", e.inner());
+        Error::invalid(path, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::{Frames, TestGateway};
+
+    #[tokio::test]
+    async fn a_registration_that_does_not_fit_names_its_member() {
+        let gateway = TestGateway::start(Frames::whole()).await;
+        let base = json!({ "toolgroup_id": "shop", "provider_id": "wasm", "args": { "component": "file_none" } });
+        for (change, status, param) in [
+            (json!({ "provider_id": "wsam" }), 400, "provider_id"),
+            (json!({ "trust": "blind" }), 400, "trust"),
+            (json!({ "tools": { "look": { "risk": "huge" } } }), 400, "tools.look.risk"),
+            (json!({ "tolos": {} }), 400, "tolos"),
+            (json!({ "toolgroup_id": "a b" }), 400, "toolgroup_id"),
+            (json!({}), 404, "args.component"),
+        ] {
+            let mut body = base.clone();
+            body.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
+            let answer = gateway.post("/v1/toolgroups", &body).await;
+            let said = answer.json();
+            let seen = (answer.status.as_u16(), said["error"]["param"].as_str());
+            // Without the sandbox there is no provider 'wasm' to look for the file.
+            let no_sandbox = !cfg!(feature = "wasm") && status == 404;
+            assert_eq!(seen, if no_sandbox { (400, Some("provider_id")) } else { (status, Some(param)) }, "{said}");
+        }
+    }
+}

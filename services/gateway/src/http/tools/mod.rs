@@ -1,0 +1,4 @@
+//! Registered tools, by name.
+
+pub mod list;
+pub mod show;

@@ -1,0 +1,127 @@
+//! Turns in Llama Stack's shape: asked, streamed, resumed, cancelled, read back.
+//!
+//! A stream is a view of the turn's event rows: its ids are their sequence numbers, it begins where the
+//! client says (`Last-Event-ID`), and a client that leaves does not stop the turn. The same events drive
+//! the answer that is not streamed.
+
+pub mod cancel;
+pub mod create;
+pub mod resume;
+pub mod show;
+pub mod step;
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    body::Body,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use frontdesk_agents::{Events, TurnView};
+use frontdesk_api::{
+    Cx, Error, Kind, Result,
+    turn::{Turn as Run, TurnState},
+};
+use frontdesk_wire::llama_stack::{
+    stream::Projection,
+    turn::{Turn, turn},
+};
+use futures::{Stream, StreamExt, stream};
+
+use crate::{app::App, http::chat_completions::create::event_stream, problem, problem::Problem};
+
+/// A comment goes out after this much silence, so that proxies keep the stream open.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// A turn as the wire shows it.
+#[must_use]
+pub fn shown(view: &TurnView) -> Turn {
+    turn(&view.turn, &view.items, &view.steps, &view.waiting)
+}
+
+/// The sequence number after which a client wants events: the standard header of a reconnecting reader.
+///
+/// # Errors
+/// `Invalid` naming the header.
+fn after(headers: &HeaderMap) -> Result<Option<i64>> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let number = value.to_str().ok().and_then(|v| v.trim().parse::<i64>().ok()).filter(|n| *n >= 0);
+    number
+        .map(Some)
+        .ok_or_else(|| Error::invalid("Last-Event-ID", "Last-Event-ID must be the id of an event of this turn"))
+}
+
+/// What the client gets of a turn that runs: its events behind `after` as a stream, or the whole once it stands still.
+async fn answer(app: &App, cx: &Cx, turn_id: &str, stream: bool, after: Option<i64>) -> Result<Response, Problem> {
+    // From the first event on: the projection needs what was before `after`.
+    let events = app.agents.events(cx, turn_id, None).await?;
+    if stream {
+        return Ok(event_stream(Body::from_stream(frames(events, after, cx.request.clone()))));
+    }
+    whole(app, cx, turn_id, events).await
+}
+
+async fn whole(app: &App, cx: &Cx, turn_id: &str, mut events: Events) -> Result<Response, Problem> {
+    while let Some(event) = events.next().await {
+        event?;
+    }
+    let view = app.agents.load_turn(cx, turn_id).await?;
+    match view.turn.state {
+        TurnState::Failed | TurnState::Cancelled => Err(ended_badly(&view.turn).into()),
+        _ => Ok(Json(shown(&view)).into_response()),
+    }
+}
+
+/// A turn that failed, as an error of the request that asked for it.
+fn ended_badly(turn: &Run) -> Error {
+    let (code, message) = match &turn.error {
+        Some(error) => (error.code.as_str(), error.message.as_str()),
+        None => ("internal", "the turn did not end well"),
+    };
+    let kind = match code {
+        "invalid_request" => Kind::Invalid,
+        "not_found" | "model_not_found" => Kind::NotFound,
+        "cancelled" | "superseded" => Kind::Conflict,
+        "rate_limited" => Kind::RateLimited,
+        "unavailable" | "worker_lost" => Kind::Unavailable,
+        "timeout" => Kind::Timeout,
+        "internal" => Kind::Internal,
+        _ => Kind::Upstream,
+    };
+    Error::new(kind, format!("the turn {} failed: {message}", turn.id)).with_code(code)
+}
+
+/// The events of a turn as server-sent events, `id` and chunk; comments while nothing happens.
+fn frames(
+    events: Events,
+    after: Option<i64>,
+    request: String,
+) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    let state = (events, Projection::new());
+    stream::unfold(state, move |(mut events, mut projection)| {
+        let request = request.clone();
+        async move {
+            loop {
+                let event = match tokio::time::timeout(HEARTBEAT, events.next()).await {
+                    Err(_) => return Some((Ok(Bytes::from_static(b": still here\n\n")), (events, projection))),
+                    Ok(None) => return None,
+                    Ok(Some(Err(error))) => {
+                        return Some((Ok(problem::sse_frame(&error, &request)), (events, projection)));
+                    }
+                    Ok(Some(Ok(event))) => event,
+                };
+                let Some(chunk) = projection.push(&event) else { continue };
+                if after.is_some_and(|after| event.seq <= after) {
+                    continue;
+                }
+                let frame = match serde_json::to_string(&chunk) {
+                    Ok(json) => Bytes::from(format!("id: {}\ndata: {json}\n\n", event.seq)),
+                    Err(e) => problem::sse_frame(&Error::internal("could not write an event", e), &request),
+                };
+                return Some((Ok(frame), (events, projection)));
+            }
+        }
+    })
+}

@@ -1,0 +1,97 @@
+//! `POST /v1/vector_stores/{vector_store_id}/search`.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use frontdesk_api::{Error, Memory as _, memory::Passage};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{app::App, auth::Caller, http::extract, problem::Problem};
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub struct SearchVectorStore {
+    query: QueryWords,
+    /// 1 to 50; 10 where it is left out.
+    #[serde(default)]
+    max_num_results: Option<usize>,
+}
+
+/// One question, or several that are searched as one.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum QueryWords {
+    One(String),
+    Several(Vec<String>),
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct SearchPage {
+    #[schema(example = "vector_store.search_results.page")]
+    object: &'static str,
+    search_query: Vec<String>,
+    data: Vec<SearchResult>,
+    has_more: bool,
+    next_page: Option<String>,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct SearchResult {
+    file_id: String,
+    filename: String,
+    /// 0 to 1; comparable within one answer only.
+    score: f64,
+    /// `title` and, where the page has an address, `url`.
+    #[schema(value_type = Object)]
+    attributes: Value,
+    #[schema(value_type = Vec<Object>)]
+    content: Value,
+}
+
+impl From<Passage> for SearchResult {
+    fn from(passage: Passage) -> Self {
+        let mut attributes = json!({ "title": passage.title });
+        if let Some(url) = &passage.url {
+            attributes["url"] = json!(url);
+        }
+        Self {
+            file_id: passage.file_id,
+            filename: passage.filename,
+            score: passage.score,
+            attributes,
+            content: json!([{ "type": "text", "text": passage.text }]),
+        }
+    }
+}
+
+/// The passages that answer a question, best first; none where nothing there is relevant
+#[utoipa::path(
+    post, path = "/v1/vector_stores/{vector_store_id}/search", tag = "memory",
+    params(("vector_store_id" = String, Path, description = "The store's id")),
+    request_body = SearchVectorStore, responses((status = 200, body = SearchPage))
+)]
+pub async fn search(
+    State(app): State<App>,
+    Caller(cx): Caller,
+    Path(id): Path<String>,
+    extract::Json(body): extract::Json<SearchVectorStore>,
+) -> Result<Json<SearchPage>, Problem> {
+    let search_query = match body.query {
+        QueryWords::One(words) => vec![words],
+        QueryWords::Several(all) => all,
+    };
+    let limit = body.max_num_results.unwrap_or(10);
+    if !(1..=50).contains(&limit) {
+        let message = format!("max_num_results must be 1 to 50, found {limit}");
+        return Err(Error::invalid("max_num_results", message).into());
+    }
+    let passages = app.knowledge.recall(&cx, &[id], &search_query.join("\n"), limit).await?;
+    Ok(Json(SearchPage {
+        object: "vector_store.search_results.page",
+        search_query,
+        data: passages.into_iter().map(SearchResult::from).collect(),
+        has_more: false,
+        next_page: None,
+    }))
+}

@@ -1,0 +1,160 @@
+//! The turn over HTTP: rows before events, models that misbehave, a process that dies.
+
+use frontdesk_tests::{Frontdesk, Scripted};
+use serde_json::json;
+
+use crate::shop;
+
+#[tokio::test]
+async fn every_event_is_a_row_before_it_is_shown() {
+    let scripted = Scripted::start();
+    let frontdesk = Frontdesk::start(shop::options(&scripted));
+    scripted.script(json!([
+        {"reply": {"tool_call": {"name": "lookup_order", "arguments": {"order_id": "99999"}}}},
+        {"reply": {"text": "I could not find it.", "piece": 4}}
+    ]));
+    shop::register_tools(&frontdesk, "shop").await;
+    let agent = shop::agent(&frontdesk, json!({ "toolgroups": ["shop"] })).await;
+    let path = shop::session(&frontdesk, &agent).await;
+    let mut turn = String::new();
+    let seen = shop::stream(&frontdesk, &path, "Where is order 99999?", async |event| {
+        if let Some(id) = event.payload()["turn_id"].as_str() {
+            turn = id.to_owned();
+        }
+        let query = format!("SELECT type FROM event WHERE turn_id = '{turn}' AND seq = {}", event.id);
+        assert_eq!(frontdesk.texts(&query).await.len(), 1, "event {} is shown but is no row", event.id);
+    })
+    .await;
+    assert!(seen.len() >= 8, "{seen:?}");
+    assert!(seen.windows(2).all(|pair| pair[0].id < pair[1].id));
+    let last = seen.last().expect("an end").payload();
+    assert_eq!(
+        (last["event_type"].as_str(), shop::answer(&last["turn"])),
+        (Some("turn_complete"), "I could not find it.")
+    );
+    // The rows have no gap.
+    let rows =
+        frontdesk.texts(&format!("SELECT CAST(seq AS TEXT) FROM event WHERE turn_id = '{turn}' ORDER BY seq")).await;
+    assert_eq!(rows, (0..rows.len()).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn whatever_a_model_calls_the_turn_ends_well() {
+    let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "name": name, "arguments": arguments});
+    let good = r#"{"order_id":"99999"}"#;
+    // What the model says, and what each call must come to: the name of the tool and whether it failed.
+    let cases = [
+        ("split arguments", vec![call("a", "lookup_order", good)], vec![("lookup_order", "not found")]),
+        (
+            "two at once",
+            vec![call("a", "lookup_order", good), call("b", "start_return", good)],
+            vec![("lookup_order", "not found"), ("start_return", "99999")],
+        ),
+        (
+            "one id for two calls",
+            vec![call("a", "lookup_order", good), call("a", "lookup_order", good)],
+            vec![("lookup_order", "not found"), ("lookup_order", "not found")],
+        ),
+        ("a tool that is not there", vec![call("a", "fly", "{}")], vec![("fly", "lookup_order")]),
+        (
+            "arguments that are no JSON",
+            vec![call("a", "lookup_order", "{\"order_id\":")],
+            vec![("lookup_order", "JSON")],
+        ),
+        (
+            "arguments of another shape",
+            vec![call("a", "lookup_order", "{\"number\":1}")],
+            vec![("lookup_order", "order_id")],
+        ),
+    ];
+    let scripted = Scripted::start();
+    let frontdesk = Frontdesk::start(shop::options(&scripted));
+    shop::register_tools(&frontdesk, "shop").await;
+    let agent = shop::agent(&frontdesk, json!({ "toolgroups": ["shop"] })).await;
+    for (what, calls, want) in cases {
+        scripted.script(json!([
+            {"reply": {"tool_calls": calls, "argument_piece": 3}},
+            {"reply": {"text": "That is all I found."}}
+        ]));
+        let path = shop::session(&frontdesk, &agent).await;
+        let turn = shop::ask(&frontdesk, &path, "please").await;
+        assert_eq!(shop::answer(&turn), "That is all I found.", "{what}");
+        let done = shop::steps(&turn, "tool_execution");
+        assert_eq!(done.len(), want.len(), "{what}: {done:?}");
+        for (step, (tool, says)) in done.iter().zip(&want) {
+            assert_eq!(step["tool_calls"][0]["tool_name"], **tool, "{what}");
+            let result = step["tool_responses"][0]["content"].to_string();
+            assert!(result.contains(says), "{what}: {result} should speak of {says}");
+        }
+        let ids: std::collections::BTreeSet<String> =
+            done.iter().map(|s| s["tool_calls"][0]["call_id"].to_string()).collect();
+        assert_eq!(ids.len(), want.len(), "{what}: every call has an id of its own");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_whose_process_dies_is_failed_and_the_conversation_goes_on() {
+    let scripted = Scripted::start();
+    let mut frontdesk = Frontdesk::start(shop::options(&scripted).config("turns: { lease_s: 2 }"));
+    let agent = shop::agent(&frontdesk, json!({})).await;
+    let path = shop::session(&frontdesk, &agent).await;
+    scripted.script(
+        json!([{"reply": {"text": "one two three", "gates": {"never": 2}}}, {"reply": {"text": "Back again."}}]),
+    );
+    let asking = frontdesk.request("POST", &path).json(&shop::say("hello", true)).send().await.expect("a stream");
+    scripted.waiting("never").await;
+    frontdesk.restart();
+    drop(asking);
+    let turn = frontdesk.texts("SELECT id FROM turn").await.pop().expect("a turn");
+    let turn_path = format!("{path}/{turn}");
+    let ended = loop {
+        let (status, turn) = frontdesk.get(&turn_path).await;
+        assert_eq!(status, 200, "{turn}");
+        if turn["frontdesk"]["state"] != "running" {
+            break turn;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(ended["frontdesk"]["state"], "failed");
+    assert_eq!(ended["frontdesk"]["error"]["code"], "worker_lost", "{ended}");
+    assert_eq!(shop::answer(&shop::ask(&frontdesk, &path, "still there?").await), "Back again.");
+}
+
+#[tokio::test]
+async fn a_second_message_during_a_turn_is_a_conflict() {
+    let scripted = Scripted::start();
+    let frontdesk = Frontdesk::start(shop::options(&scripted));
+    let agent = shop::agent(&frontdesk, json!({})).await;
+    let path = shop::session(&frontdesk, &agent).await;
+    scripted.script(json!([{"reply": {"text": "one two", "gates": {"g": 2}}}]));
+    let first = frontdesk.request("POST", &path).json(&shop::say("hello", true)).send().await.expect("a stream");
+    scripted.waiting("g").await;
+    let (status, said) = frontdesk.post(&path, &shop::say("and another thing", false)).await;
+    assert_eq!(status, 409, "{said}");
+    scripted.release("g");
+    assert!(first.text().await.expect("the rest").contains("turn_complete"));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_finds_its_turn_done() {
+    let scripted = Scripted::start();
+    let frontdesk = Frontdesk::start(shop::options(&scripted));
+    let agent = shop::agent(&frontdesk, json!({})).await;
+    let path = shop::session(&frontdesk, &agent).await;
+    scripted.script(json!([{"reply": {"text": "one two", "gates": {"g": 2}}}]));
+    let left = frontdesk.request("POST", &path).json(&shop::say("hello", true)).send().await.expect("a stream");
+    scripted.waiting("g").await;
+    drop(left);
+    scripted.release("g");
+    assert_eq!(scripted.ended(0).await, frontdesk_tests::Ended::Complete);
+    let turn = frontdesk.texts("SELECT id FROM turn").await.pop().expect("a turn");
+    loop {
+        let (_, turn) = frontdesk.get(&format!("{path}/{turn}")).await;
+        if turn["frontdesk"]["state"] == "completed" {
+            assert_eq!(shop::answer(&turn), "one two");
+            break;
+        }
+        assert_eq!(turn["frontdesk"]["state"], "running", "{turn}");
+        tokio::task::yield_now().await;
+    }
+}
