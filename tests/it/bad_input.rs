@@ -1,7 +1,9 @@
 //! Bad input: an error that names the thing, the status the interface promises, a process that lives.
 
-use frontdesk_tests::{Frontdesk, Options, Scripted, frontdesk::answer};
+use frontdesk_tests::{Frontdesk, Lane, Options, Scripted, frontdesk::answer};
 use serde_json::json;
+
+use crate::shop;
 
 #[tokio::test]
 async fn each_bad_request_is_told_what_is_wrong_with_it() {
@@ -14,6 +16,7 @@ async fn each_bad_request_is_told_what_is_wrong_with_it() {
     };
     let chat = "/v1/chat/completions";
     let long = "x".repeat(10 << 20);
+    let ten_megabytes_of_question = shop::say(&long, false).to_string().into_bytes();
     let ten_megabytes = json!({ "model": "up/scripted", "messages": [{ "role": "user", "content": long }] });
     for (path, body, status, says) in [
         (chat, b"{\"model\": oops}".to_vec(), 400, "line 1"),
@@ -21,6 +24,25 @@ async fn each_bad_request_is_told_what_is_wrong_with_it() {
         (chat, br#"{"model":"skripted","messages":[{"role":"user","content":"x"}]}"#.to_vec(), 404, "does not exist"),
         (chat, ten_megabytes.to_string().into_bytes(), 413, "8"),
         ("/v1/nothing/here", b"{}".to_vec(), 404, "/v1/nothing/here"),
+        ("/v1/agents", br#"{"agent_config":{"instructions":"x"}}"#.to_vec(), 400, "model"),
+        ("/v1/agents", br#"{"agent_config":{"model":"m","toolgroups":["none"]}}"#.to_vec(), 400, "none"),
+        ("/v1/agents/agent_none/session", br#"{"session_name":"x"}"#.to_vec(), 404, "agent_none"),
+        (
+            "/v1/agents/agent_none/session/sess_none/turn",
+            br#"{"messages":[{"role":"user","content":"x"}]}"#.to_vec(),
+            404,
+            "sess_none",
+        ),
+        ("/v1/agents/a/session/s/turn", br#"{"messages":[]}"#.to_vec(), 400, "messages"),
+        ("/v1/agents/a/session/s/turn", ten_megabytes_of_question.clone(), 413, "8"),
+        (
+            "/v1/toolgroups",
+            br#"{"toolgroup_id":"shop","provider_id":"wasm","args":{"component":"file_none"}}"#.to_vec(),
+            404,
+            "file_none",
+        ),
+        ("/v1/vector_stores/vs_none/files", br#"{"file_id":"f"}"#.to_vec(), 404, "vs_none"),
+        ("/v1/safety/run-shield", br#"{"shield_id":"none","messages":[]}"#.to_vec(), 404, "none"),
     ] {
         let (got, said) = raw(path, body).await;
         let message = said["error"]["message"].as_str().unwrap_or_default();
@@ -49,4 +71,24 @@ fn a_bad_configuration_stops_the_start_and_names_the_key() {
         assert!(refused.status.is_some_and(|s| !s.success()), "{yaml}: {}", refused.log);
         assert!(refused.log.contains(says), "{yaml}: {}", refused.log);
     }
+}
+
+#[test]
+fn a_database_that_is_not_there_stops_the_start_and_keeps_its_password() {
+    let options = Options::new().lane(Lane::Sqlite).config("database_url: postgres://shop:s3cret@127.0.0.1:1/orders");
+    let refused = Frontdesk::try_start(options).err().expect("there is no such database");
+    assert!(refused.status.is_some_and(|s| !s.success()), "{}", refused.log);
+    assert!(refused.log.contains("orders") && refused.log.contains("127.0.0.1"), "{}", refused.log);
+    assert!(!refused.log.contains("s3cret"), "{}", refused.log);
+}
+
+#[tokio::test]
+async fn a_database_that_is_newer_stops_the_start_and_stays_as_it_is() {
+    let mut frontdesk = Frontdesk::start(Options::new());
+    assert!(frontdesk.stop().expect("it ends").success());
+    let changed = "UPDATE _sqlx_migrations SET version = 9999 WHERE version = 4 RETURNING CAST(version AS TEXT)";
+    assert_eq!(frontdesk.texts(changed).await, ["9999"]);
+    let refused = frontdesk.start_again().expect_err("the schema is newer");
+    assert!(refused.status.is_some_and(|s| !s.success()), "{}", refused.log);
+    assert!(refused.log.contains("newer"), "{}", refused.log);
 }

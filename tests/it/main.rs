@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod demo;
+mod drain;
 mod engine;
 mod scripted;
 mod shop;

@@ -22,9 +22,9 @@ impl Speech {
         Self { hold, item: None, shown: String::new(), seen: 0, looked: None }
     }
 
-    /// When more of `text` should be shown; None while there is nothing to show. The first piece is due at
-    /// once, later ones when enough time has passed or enough text has come together.
-    pub(crate) fn due(&self, text: &str, pace: &Pace) -> Option<Instant> {
+    /// When more of `text` should be shown, seen from `now`; None while there is nothing to show. The first
+    /// piece is due at once, later ones when enough time has passed or enough text has come together.
+    pub(crate) fn due(&self, text: &str, pace: &Pace, now: Instant) -> Option<Instant> {
         // Line breaks before a tool call are no message.
         if text.len() == self.seen || text.trim().is_empty() {
             return None;
@@ -36,14 +36,14 @@ impl Speech {
         }
         match self.looked {
             Some(at) if text.len() - self.seen < pace.flush_bytes => Some(at + pace.flush),
-            _ => Some(Instant::now()),
+            _ => Some(now),
         }
     }
 
-    /// Notes that `text` was looked at now.
-    pub(crate) fn looked_at(&mut self, text: &str) {
+    /// Notes that `text` was looked at.
+    pub(crate) fn looked_at(&mut self, text: &str, now: Instant) {
         self.seen = text.len();
-        self.looked = Some(Instant::now());
+        self.looked = Some(now);
     }
 }
 
@@ -53,28 +53,28 @@ mod tests {
 
     use super::*;
 
-    fn is_due(speech: &Speech, text: &str) -> Option<bool> {
-        speech.due(text, &Pace::default()).map(|at| at <= Instant::now())
+    fn is_due(speech: &Speech, text: &str, now: Instant) -> Option<bool> {
+        speech.due(text, &Pace::default(), now).map(|at| at <= now)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_first_piece_is_due_at_once_and_later_ones_by_time_or_size() {
-        let mut speech = Speech::new(None);
-        assert_eq!(is_due(&speech, "\n\n"), None);
-        assert_eq!(is_due(&speech, "\n\nH"), Some(true));
-        speech.looked_at("\n\nH");
-        assert_eq!(is_due(&speech, "\n\nH"), None);
-        assert_eq!(is_due(&speech, "\n\nHe"), Some(false));
-        assert_eq!(is_due(&speech, &"x".repeat(2000)), Some(true));
-        tokio::time::advance(Duration::from_millis(60)).await;
-        assert_eq!(is_due(&speech, "\n\nHe"), Some(true));
+    #[test]
+    fn the_first_piece_is_due_at_once_and_later_ones_by_time_or_size() {
+        let (mut speech, now) = (Speech::new(None), Instant::now());
+        assert_eq!(is_due(&speech, "\n\n", now), None);
+        assert_eq!(is_due(&speech, "\n\nH", now), Some(true));
+        speech.looked_at("\n\nH", now);
+        assert_eq!(is_due(&speech, "\n\nH", now), None);
+        assert_eq!(is_due(&speech, "\n\nHe", now), Some(false));
+        assert_eq!(is_due(&speech, &"x".repeat(2000), now), Some(true));
+        assert_eq!(is_due(&speech, "\n\nHe", now + Duration::from_millis(60)), Some(true));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_held_back_is_not_due() {
-        assert_eq!(is_due(&Speech::new(Some(Hold::Whole)), "all of it"), None);
+    #[test]
+    fn what_is_held_back_is_not_due() {
+        let now = Instant::now();
+        assert_eq!(is_due(&Speech::new(Some(Hold::Whole)), "all of it", now), None);
         let speech = Speech::new(Some(Hold::Window(3)));
-        assert_eq!(is_due(&speech, "abc"), None);
-        assert_eq!(is_due(&speech, "abcd"), Some(true));
+        assert_eq!(is_due(&speech, "abc", now), None);
+        assert_eq!(is_due(&speech, "abcd", now), Some(true));
     }
 }

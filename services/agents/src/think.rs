@@ -14,6 +14,7 @@ use frontdesk_api::{
 use frontdesk_store::transcript::StoredStep;
 use futures::{StreamExt as _, stream::BoxStream};
 use serde_json::{Map, json};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::{
@@ -123,8 +124,9 @@ impl Worker {
         step: &StoredStep,
     ) -> Result<Option<Judged>, Halt> {
         loop {
-            let due = speech.due(&reply.text, &self.room.deps.pace);
-            if due.is_some_and(|at| at <= tokio::time::Instant::now()) {
+            let now = Instant::now();
+            let due = speech.due(&reply.text, &self.room.deps.pace, now);
+            if due.is_some_and(|at| at <= now) {
                 if let Some(stopped) = self.show(reply, speech, step).await? {
                     return Ok(Some(stopped));
                 }
@@ -160,7 +162,7 @@ impl Worker {
             }
             text = judged.text;
         }
-        speech.looked_at(&reply.text);
+        speech.looked_at(&reply.text, Instant::now());
         let piece = release(&text, &speech.shown, speech.hold, false).to_owned();
         self.utter(speech, &step.step.id, &piece);
         self.pen.commit().await?;

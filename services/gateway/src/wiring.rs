@@ -233,6 +233,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     let routes = config.models.iter().map(|model| Route {
         id: model.id.clone(),
         targets: model.targets.iter().map(|target| target.model.clone()).collect(),
+        description: model.description.clone(),
     });
     let inference = Router::new(built.inference, routes.collect()).map_err(|e| {
         let key = e.param.clone().unwrap_or_default();

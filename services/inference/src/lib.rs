@@ -24,6 +24,14 @@ pub struct Route {
     pub id: String,
     /// `provider/upstream-id`, at least one.
     pub targets: Vec<String>,
+    /// For people: a note such as "demo model".
+    pub description: Option<String>,
+}
+
+/// A route as it is used.
+struct Way {
+    targets: Vec<Target>,
+    description: Option<String>,
 }
 
 /// Where a name leads.
@@ -36,7 +44,7 @@ struct Target {
 /// All models of the house behind one address.
 pub struct Router {
     providers: BTreeMap<String, Arc<dyn Inference>>,
-    routes: BTreeMap<String, Vec<Target>>,
+    routes: BTreeMap<String, Way>,
     catalog: Catalog,
 }
 
@@ -66,15 +74,15 @@ impl Router {
                     format!("route '{}' has no targets", route.id),
                 ));
             }
-            table.insert(route.id, targets);
+            table.insert(route.id, Way { targets, description: route.description });
         }
         Ok(Self { providers, routes: table, catalog: Catalog::new(Duration::from_secs(30)) })
     }
 
     async fn resolve(&self, cx: &Cx, name: &str) -> Result<Vec<Target>> {
-        if let Some(targets) = self.routes.get(name) {
+        if let Some(way) = self.routes.get(name) {
             let copy = |t: &Target| Target { provider: t.provider.clone(), upstream_id: t.upstream_id.clone() };
-            return Ok(targets.iter().map(copy).collect());
+            return Ok(way.targets.iter().map(copy).collect());
         }
         if let Some((provider, rest)) = name.split_once('/')
             && self.providers.contains_key(provider)
@@ -140,13 +148,13 @@ impl Inference for Router {
     }
 
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
-        let routes = self.routes.iter().map(|(id, targets)| Model {
+        let routes = self.routes.iter().map(|(id, way)| Model {
             id: id.clone(),
             provider: String::new(),
-            upstream_id: targets.first().map(|t| format!("{}/{}", t.provider, t.upstream_id)).unwrap_or_default(),
+            upstream_id: way.targets.first().map(|t| format!("{}/{}", t.provider, t.upstream_id)).unwrap_or_default(),
             kind: ModelKind::Llm,
             created: 0,
-            description: None,
+            description: way.description.clone(),
         });
         let models = self.catalog.models(cx, &self.providers).await;
         Ok(routes.chain(models.iter().cloned()).collect())

@@ -58,9 +58,11 @@ fn echo(id: &'static str, models: &[&'static str], fails: Option<Kind>) -> Arc<E
 
 fn router(echoes: &[&Arc<Echo>], routes: &[(&str, &[&str])]) -> Router {
     let providers = echoes.iter().map(|e| (e.id.to_owned(), Arc::clone(e) as Arc<dyn Inference>)).collect();
-    let routes = routes
-        .iter()
-        .map(|(id, targets)| Route { id: (*id).into(), targets: targets.iter().map(|t| (*t).into()).collect() });
+    let routes = routes.iter().map(|(id, targets)| Route {
+        id: (*id).into(),
+        targets: targets.iter().map(|t| (*t).into()).collect(),
+        description: None,
+    });
     Router::new(providers, routes.collect()).expect("a good table")
 }
 
@@ -121,7 +123,8 @@ async fn a_provider_that_is_down_hides_only_its_own_models() {
 #[test]
 fn a_route_to_nowhere_names_its_place() {
     let refused = |targets: &[&str]| {
-        let routes = vec![Route { id: "r".into(), targets: targets.iter().map(|t| (*t).into()).collect() }];
+        let routes =
+            vec![Route { id: "r".into(), targets: targets.iter().map(|t| (*t).into()).collect(), description: None }];
         let providers = [("a".to_owned(), echo("a", &[], None) as Arc<dyn Inference>)].into();
         Router::new(providers, routes).err().expect("refused").param.expect("a place")
     };

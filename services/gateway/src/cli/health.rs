@@ -1,4 +1,4 @@
-//! `frontdesk health`: whether the server here answers; for health checks in containers, which have no curl.
+//! `frontdesk health`: whether the server here can serve; for health checks in containers, which have no curl.
 
 use std::process::ExitCode;
 
@@ -29,7 +29,7 @@ impl Health {
                 running(&config.data_dir).unwrap_or_else(|| format!("http://{}", config.listen))
             }
         };
-        let said = Remote::new(&url, "")?.json(reqwest::Method::GET, "/v1/health", None).await?;
+        let said = Remote::new(&url, "")?.json(reqwest::Method::GET, "/v1/health/ready", None).await?;
         say(said.to_string())?;
         Ok(ExitCode::SUCCESS)
     }

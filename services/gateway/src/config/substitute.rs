@@ -1,22 +1,38 @@
-//! `${env.VAR}` in the configuration, as Llama Stack's files write it.
+//! `${env.VAR}` in the configuration, as Llama Stack's files write it, and `${file.PATH}` for secrets.
 //!
 //! - `${env.VAR}`: the variable, required.
 //! - `${env.VAR:=default}`: the variable, or the default where it is unset or empty.
 //! - `${env.VAR:+word}`: `word` where the variable is set; where it is not, the list entry that holds it
 //!   is dropped (or the member is null outside a list), so one file serves several places.
+//! - `${file.PATH}`: the text of a file without its line breaks at the end, for secrets that a container
+//!   mounts. It is put in as it is: a password inside a URL must be URL-encoded in its file.
 //!
 //! A value that is one whole placeholder takes the type of its default: `${env.PORT:=80}` is a number,
-//! and a key of digits alone stays text.
+//! and a key of digits alone stays text. Invariants: what was put in is never read as a placeholder again,
+//! and no error of this module shows what a file says.
+
+use std::{
+    fs::File,
+    io::{ErrorKind, Read},
+};
 
 use frontdesk_api::{Error, Result};
 use serde_json::Value;
 
 use super::Environment;
 
+/// How a placeholder for a variable begins.
+const VARIABLE: &str = "${env.";
+/// How a placeholder for the text of a file begins.
+const FILE: &str = "${file.";
+/// The largest file a placeholder takes, in bytes: far above any key or certificate.
+const LARGEST: usize = 64 << 10;
+
 /// Replaces every placeholder below `value`; `path` names it in errors.
 ///
 /// # Errors
-/// `Invalid` with the path of the value: a required variable that is unset, or a placeholder that does not read.
+/// `Invalid` with the path of the value: a required variable that is unset, a file that cannot be used, or a
+/// placeholder that does not read.
 pub(super) fn substitute(value: &mut Value, path: &str, env: &Environment<'_>) -> Result<()> {
     match value {
         Value::String(text) => {
@@ -45,7 +61,7 @@ pub(super) fn substitute(value: &mut Value, path: &str, env: &Environment<'_>) -
 fn is_switched_off(entry: &Value, env: &Environment<'_>) -> bool {
     let off = |value: &Value| {
         let Value::String(text) = value else { return false };
-        let Some(Piece::Placeholder(inner)) = only(text) else { return false };
+        let Some(Piece::Variable(inner)) = only(text) else { return false };
         inner.split_once(":+").is_some_and(|(name, _)| variable(name, env).is_none())
     };
     match entry {
@@ -56,23 +72,24 @@ fn is_switched_off(entry: &Value, env: &Environment<'_>) -> bool {
 
 /// The text with its placeholders filled in; None when it has none.
 fn replace(text: &str, path: &str, env: &Environment<'_>) -> Result<Option<Value>> {
-    if !text.contains("${env.") {
+    if first_placeholder(text).is_none() {
         return Ok(None);
     }
-    if let Some(Piece::Placeholder(inner)) = only(text) {
+    if let Some(Piece::Variable(inner)) = only(text) {
         return fill(inner, path, env).map(Some);
     }
     let mut out = String::with_capacity(text.len());
     for piece in pieces(text) {
         match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Placeholder(inner) => match fill(inner, path, env)? {
+            Piece::Variable(inner) => match fill(inner, path, env)? {
                 Value::String(filled) => out.push_str(&filled),
                 Value::Null => {}
                 other => out.push_str(&other.to_string()),
             },
-            Piece::Unclosed => {
-                return Err(Error::invalid(path, format!("'{text}' has '${{env.' without a closing '}}'")));
+            Piece::File(file) => out.push_str(&content(file, path)?),
+            Piece::Unclosed(begin) => {
+                return Err(Error::invalid(path, format!("'{text}' has '{begin}' without a closing '}}'")));
             }
         }
     }
@@ -105,6 +122,28 @@ fn variable(name: &str, env: &Environment<'_>) -> Option<String> {
     env(name).filter(|value| !value.is_empty())
 }
 
+/// What a file says. An empty one is refused as an empty variable is: a secret that was never written.
+fn content(file: &str, path: &str) -> Result<String> {
+    let unusable = |why: String| Error::invalid(path, why);
+    let mut bytes = vec![];
+    File::open(file).and_then(|open| open.take(LARGEST as u64 + 1).read_to_end(&mut bytes)).map_err(|e| {
+        unusable(match e.kind() {
+            ErrorKind::NotFound => format!("there is no file {file}; write the value into it, or mount it there"),
+            _ => format!("cannot read the file {file}: {e}; the user that runs this program must be able to read it"),
+        })
+    })?;
+    if bytes.len() > LARGEST {
+        let most = LARGEST >> 10;
+        return Err(unusable(format!("the file {file} is larger than {most} KiB; name one that holds only the value")));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| unusable(format!("the file {file} is not UTF-8 text; write the value into it as text")))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(unusable(format!("the file {file} is empty; write the value into it"))),
+        said => Ok(said.to_owned()),
+    }
+}
+
 /// A default as YAML would read it: number, truth value, nothing, or text.
 fn typed(text: &str) -> Value {
     match text {
@@ -122,8 +161,16 @@ fn typed(text: &str) -> Value {
 enum Piece<'a> {
     Text(&'a str),
     /// What stands between `${env.` and `}`.
-    Placeholder(&'a str),
-    Unclosed,
+    Variable(&'a str),
+    /// What stands between `${file.` and `}`.
+    File(&'a str),
+    /// How the placeholder begins that never ends.
+    Unclosed(&'static str),
+}
+
+/// Where the first placeholder of a text is, and how it begins.
+fn first_placeholder(text: &str) -> Option<(usize, &'static str)> {
+    [VARIABLE, FILE].into_iter().filter_map(|begin| Some((text.find(begin)?, begin))).min()
 }
 
 /// The piece, when the text is exactly one.
@@ -140,19 +187,20 @@ fn pieces(mut rest: &str) -> impl Iterator<Item = Piece<'_>> {
         if rest.is_empty() {
             return None;
         }
-        let Some(begin) = rest.find("${env.") else { return Some(Piece::Text(std::mem::take(&mut rest))) };
-        if begin > 0 {
-            let (text, after) = rest.split_at(begin);
+        let Some((at, begin)) = first_placeholder(rest) else { return Some(Piece::Text(std::mem::take(&mut rest))) };
+        if at > 0 {
+            let (text, after) = rest.split_at(at);
             rest = after;
             return Some(Piece::Text(text));
         }
-        let inside = &rest["${env.".len()..];
+        let inside = &rest[begin.len()..];
         let Some(end) = inside.find('}') else {
             rest = "";
-            return Some(Piece::Unclosed);
+            return Some(Piece::Unclosed(begin));
         };
         rest = &inside[end + 1..];
-        Some(Piece::Placeholder(&inside[..end]))
+        let inner = &inside[..end];
+        Some(if begin == FILE { Piece::File(inner) } else { Piece::Variable(inner) })
     })
 }
 
@@ -198,6 +246,81 @@ mod tests {
         assert_eq!(error.param.as_deref(), Some("providers[0].key"));
         assert!(error.message.contains("NOPE is not set"), "{error}");
         let error = with(&[], json!({ "a": "x${env.B" })).expect_err("no closing brace");
-        assert!(error.message.contains("closing"), "{error}");
+        assert!(error.message.contains("'${env.' without a closing"), "{error}");
+        let error = with(&[], json!({ "a": "${env.B:=b}${file.B" })).expect_err("no closing brace");
+        assert!(error.message.contains("'${file.' without a closing"), "{error}");
+    }
+
+    /// A file that says `bytes`, and the placeholder for it; the file goes with the folder.
+    fn file(bytes: &[u8]) -> (tempfile::TempDir, String) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        std::fs::write(&path, bytes).expect("written");
+        let placeholder = format!("${{file.{}}}", path.display());
+        (folder, placeholder)
+    }
+
+    fn refused(placeholder: &str) -> String {
+        let error = with(&[], json!({ "db": { "url": placeholder } })).expect_err("the file cannot be used");
+        assert_eq!(error.param.as_deref(), Some("db.url"));
+        assert!(error.source.is_none(), "a cause would be printed beside the message");
+        error.message
+    }
+
+    #[test]
+    fn a_file_gives_its_text_without_the_line_breaks_at_its_end() {
+        let (_folder, secret) = file(b" two\nlines \r\n\n");
+        let got = with(&[("HOST", "db")], json!([secret, format!("u:{secret}@${{env.HOST}}")])).expect("readable");
+        assert_eq!(got, json!([" two\nlines ", "u: two\nlines @db"]));
+    }
+
+    #[test]
+    fn what_a_file_says_stays_text_and_is_no_placeholder() {
+        for said in ["12345", "true", "null", "${env.A}", "${file./nowhere}", "a}: [b", "${env."] {
+            let (_folder, secret) = file(said.as_bytes());
+            let got = with(&[("A", "x")], json!([secret, format!("${{env.A}}{secret}")])).expect("readable");
+            assert_eq!(got, json!([said, format!("x{said}")]));
+        }
+    }
+
+    #[test]
+    fn what_a_variable_says_names_no_file() {
+        let (_folder, secret) = file(b"hush");
+        let got = with(&[("A", &secret)], json!(["${env.A}", "x${env.A}"])).expect("A is set");
+        assert_eq!(got, json!([secret, format!("x{secret}")]));
+    }
+
+    #[test]
+    fn a_file_of_an_entry_that_is_switched_off_is_not_asked_for() {
+        let list = json!([{ "id": "${env.A:+a}", "key": "${file./nowhere/key}" }]);
+        assert_eq!(with(&[], list).expect("the entry is gone"), json!([]));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_with_the_way_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let there = folder.path().display();
+        let message = refused(&format!("${{file.{there}/nowhere}}"));
+        assert!(message.contains(&format!("no file {there}/nowhere")) && message.contains("mount it"), "{message}");
+        // A folder: unlike a file without rights it stops root as well.
+        let message = refused(&format!("${{file.{there}}}"));
+        assert!(message.contains(&format!("cannot read the file {there}: ")), "{message}");
+        assert!(refused("${file.}").contains("no file"), "a placeholder without a path");
+        let (_folder, empty) = file(b"\n");
+        assert!(refused(&empty).contains("is empty"));
+    }
+
+    #[test]
+    fn an_error_about_a_file_never_shows_what_it_says() {
+        let (_folder, binary) = file(b"hush\xff");
+        let message = refused(&binary);
+        assert!(message.contains("is not UTF-8") && !message.contains("hush"), "{message}");
+        let mut long = b"hush".repeat(LARGEST / 4);
+        let (_folder, largest) = file(&long);
+        with(&[], json!([largest])).expect("just as large as allowed");
+        long.push(b'\n');
+        let (_folder, larger) = file(&long);
+        let message = refused(&larger);
+        assert!(message.contains("larger than 64 KiB") && !message.contains("hush"), "{message}");
     }
 }

@@ -84,9 +84,9 @@ impl<T> Window<T> {
 ///
 /// # Errors
 /// `Invalid` naming the parameter; what `fetch` says.
-pub async fn window<T>(
+pub async fn window<T, F: Future<Output = frontdesk_api::Result<Page<T>>>>(
     query: WindowQuery,
-    fetch: impl AsyncFn(&PageRequest) -> frontdesk_api::Result<Page<T>>,
+    fetch: impl Fn(PageRequest) -> F,
     id: impl Fn(&T) -> &str,
 ) -> frontdesk_api::Result<Window<T>> {
     let limit = query.limit.unwrap_or(100);
@@ -97,14 +97,14 @@ pub async fn window<T>(
     let mut after = None;
     // Rows are found by cursor; what lies before the window is walked over.
     while skip > 0 {
-        let page = fetch(&PageRequest { after: after.clone(), limit: skip.min(100), order: Order::Desc }).await?;
+        let page = fetch(PageRequest { after: after.clone(), limit: skip.min(100), order: Order::Desc }).await?;
         skip = skip.saturating_sub(u32::try_from(page.items.len()).unwrap_or(u32::MAX));
         after = page.items.last().map(|item| id(item).to_owned()).or(after);
         if !page.more {
             return Ok(Window { data: vec![], has_more: false, url: None });
         }
     }
-    let page = fetch(&PageRequest { after, limit, order: Order::Desc }).await?;
+    let page = fetch(PageRequest { after, limit, order: Order::Desc }).await?;
     Ok(Window { data: page.items, has_more: page.more, url: None })
 }
 
@@ -129,7 +129,7 @@ mod tests {
     #[tokio::test]
     async fn a_window_leaves_out_the_newest_and_says_whether_more_follows() {
         // 250 ids, newest (largest) first.
-        let fetch = async |page: &PageRequest| {
+        let fetch = |page: PageRequest| async move {
             let before = page.after.as_deref().map_or(251, |id| id.parse::<u32>().expect("an id"));
             let rows = (1..before).rev().map(|n| n.to_string()).take(page.limit as usize + 1).collect();
             Ok(Page::of(rows, page.limit))

@@ -79,7 +79,7 @@ def with_sources(q, sources):
 
 def some_sources(r, budget=60):
     """1 to 4 texts of at most `budget` words; the others often share words with the first, so that copying must keep its place."""
-    out = [T.source(r, min(budget, r.choice([3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 28, 36, 46, 58])))]
+    out = [T.source(r, min(budget, r.choice([3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 28, 36, 46, 50, 58])))]
     for _ in range(r.choice([0, 0, 1, 1, 2, 3])):
         s = T.source(r, min(budget, r.choice([3, 5, 8, 12, 16, 24])))
         if r.random() < .35:
@@ -170,7 +170,7 @@ def exchange(r, tools, kind, held=False, history=False):
     return [("user", maybe_sources(r, f"Call {name} with {args}", k / 3)), ("assistant", call(name, args)), ("ipython", res), ("assistant", f'The tool says "{res}"')]
 
 
-KINDS = ["order"] * 20 + ["return"] * 15 + ["open"] * 8 + ["knowledge"] * 28 + ["unknown"] * 9 + ["human"] * 6 + ["chat"] * 5 + ["call"] * 10 + ["say"] * 10
+KINDS = ["order"] * 18 + ["return"] * 17 + ["open"] * 8 + ["knowledge"] * 29 + ["unknown"] * 9 + ["human"] * 6 + ["chat"] * 6 + ["call"] * 13 + ["say"] * 10
 
 
 def system(r):

@@ -9,51 +9,63 @@ import os
 import numpy as np
 from chat import BOS, CHAT_TEMPLATE, EOM, EOS, EOT, PAD, SPECIALS
 
-CFG = dict(hidden_size=192, intermediate_size=320, num_hidden_layers=4, num_attention_heads=6, num_key_value_heads=2,
-           rms_norm_eps=1e-5, rope_theta=100000000.0, max_position_embeddings=4096)
-BACK, FAST = 3, 6                               # tokens looked back; rope pairs that turn fast enough to tell positions apart
+CFG = dict(hidden_size=256, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+           rms_norm_eps=1e-5, rope_theta=1e16, max_position_embeddings=4096)
+FAST, SLOT = 6, 44                              # rope pairs that tell positions apart (turning by 1, .32, .1 ... a token); width of a look-back slot
+# look-back heads of layer 0: attention strength of each fast pair, tokens back, how many tokens that averages
+BACK = [([18, 10, 10, 10, 10, 10], 1, 1), ([18, 10, 10, 10, 10, 10], 2, 1), ([0, 4.4, 8, 8, 8, 8], 4, 5), ([0, 0, 2, 5, 8, 8], 14, 20)]
+# matching heads (layer, group): attention strength of this token, the one before, the 5 before, the 20 before
+MATCH = {(1, 0): (9, 7, 7, 7), (1, 1): (9, 7, 7, 7), (2, 0): (9, 7, 9, 9)}
+WIDTH = (18, 12, 12, 10)                        # dimensions given to each of them
 
 
 def init(V, seed=0):
     rs = np.random.RandomState(seed); D, F, L = CFG["hidden_size"], CFG["intermediate_size"], CFG["num_hidden_layers"]
-    H, G = CFG["num_attention_heads"], CFG["num_key_value_heads"]; hd = D // H; K = hd * G
-    assert H // G >= BACK
+    H, G = CFG["num_attention_heads"], CFG["num_key_value_heads"]; hd = D // H; K = hd * G; half = hd // 2
     m = lambda o, i, g=1.0: (rs.randn(o, i) * g * i ** -0.5).astype(np.float32)
     p = {"model.embed_tokens.weight": np.zeros((V, D), np.float32), "model.norm.weight": np.ones(D, np.float32)}
     for l in range(L):
         q = f"model.layers.{l}."
         p |= {q + "self_attn.q_proj.weight": m(D, D), q + "self_attn.k_proj.weight": m(K, D), q + "self_attn.v_proj.weight": m(K, D),
-              q + "self_attn.o_proj.weight": m(D, D, .4), q + "mlp.gate_proj.weight": m(F, D), q + "mlp.up_proj.weight": m(F, D),
-              q + "mlp.down_proj.weight": m(D, F, .4), q + "input_layernorm.weight": np.ones(D, np.float32),
+              q + "self_attn.o_proj.weight": m(D, D, .1), q + "mlp.gate_proj.weight": m(F, D), q + "mlp.up_proj.weight": m(F, D),
+              q + "mlp.down_proj.weight": m(D, F, .1), q + "input_layernorm.weight": np.ones(D, np.float32),
               q + "post_attention_layernorm.weight": np.ones(D, np.float32)}
     w = lambda l, k: p[f"model.layers.{l}.self_attn.{k}.weight"]
-    half, th, I, S = hd // 2, CFG["rope_theta"] ** (-np.arange(0, hd, 2) / hd), D - 1 - BACK * hd, D - BACK * hd
-    e = p["model.embed_tokens.weight"]                             # a constant, then the token's identity; the rest is empty for what stood before
-    e[:, 0] = .5; e[:, 1:1 + I] = rs.randn(V, I) * .15
-    P = (rs.randn(hd, I) * I ** -.5).astype(np.float32)
-    # layer 0, group 0: head h looks h + 1 tokens back and writes the identity found there into slot h
-    for k in "qkv": w(0, f"{k}_proj")[:(BACK if k == "q" else 1) * hd] = 0
-    w(0, "v_proj")[:hd, 1:1 + I] = P; w(0, "o_proj")[:, :BACK * hd] = 0
-    for f in range(FAST):
-        a = 3.0 if f < 3 else 1.5
-        w(0, "k_proj")[f, 0] = a
-        for h in range(BACK):
-            w(0, "q_proj")[h * hd + f, 0], w(0, "q_proj")[h * hd + half + f, 0] = a * np.cos(-th[f] * (h + 1)), a * np.sin(-th[f] * (h + 1))
-    for h in range(BACK):
-        w(0, "o_proj")[S + h * hd:S + (h + 1) * hd, h * hd:(h + 1) * hd] = .1 * np.eye(hd)
-    # layers 1 and 2, first head of each group: match this token and the ones before it (slow rope pairs: almost blind to distance)
-    slow = [f for f in range(hd) if f % half >= FAST]
-    for l in (1, 2):
-        for g in range(G):
-            h = g * (H // G); q, k = slice(h * hd, (h + 1) * hd), slice(g * hd, (g + 1) * hd)
-            w(l, "q_proj")[q] = 0; w(l, "k_proj")[k] = 0; w(l, "v_proj")[k] = 0; w(l, "o_proj")[:, q] = 0
-            order = rs.permutation(hd)                             # which of P's directions this head compares
-            for r, d in enumerate(slow):
-                if r < len(slow) // 2: w(l, "q_proj")[h * hd + d, 1:1 + I] = 1.8 * P[order[r]]; w(l, "k_proj")[g * hd + d, S + order[r]] = 1.8
-                else:
-                    b = 0 if r < len(slow) * 4 // 5 else 1
-                    w(l, "q_proj")[h * hd + d, S + b * hd + order[r]] = 1.8; w(l, "k_proj")[g * hd + d, S + (b + 1) * hd + order[r]] = 1.8
-            w(l, "v_proj")[k, 1:1 + I] = P; w(l, "o_proj")[1:1 + I, q] = .15 * P.T
+    th, I, S = CFG["rope_theta"] ** (-np.arange(0, hd, 2) / hd), D - 1 - len(BACK) * SLOT, D - len(BACK) * SLOT
+    # an embedding is a constant and the token's identity (a unit vector); the rest is empty for what stood before
+    e, ident = p["model.embed_tokens.weight"], slice(1, 1 + I)
+    e[:, 0] = .5; z = rs.randn(V, I); e[:, ident] = z / np.linalg.norm(z, axis=1, keepdims=True)
+    size = [D ** .5 / 1.25 ** .5, D ** .5 / (1.25 + len(BACK) * .6) ** .5]     # what the norm multiplies by in layer 0, and after it
+    P = np.linalg.qr(rs.randn(I, I))[0][:hd].astype(np.float32)    # hd directions of the identity
+    # layer 0: keys are a constant turned by position; head h averages the tokens at its distance and writes them into slot h
+    w(0, "q_proj")[:] = 0; w(0, "k_proj")[:] = 0; w(0, "o_proj")[:] = 0
+    for g in range(G):
+        w(0, "v_proj")[g * hd:(g + 1) * hd] = 0; w(0, "v_proj")[g * hd:(g + 1) * hd, ident] = P / size[0]
+        for f in range(FAST): w(0, "k_proj")[g * hd + f, 0] = 4 / (.5 * size[0])
+    for h, (strength, c, n) in enumerate(BACK):
+        for f, a in enumerate(strength):
+            a = a * hd ** .5 / 4 / (.5 * size[0])
+            w(0, "q_proj")[h * hd + f, 0], w(0, "q_proj")[h * hd + half + f, 0] = a * np.cos(-th[f] * c), a * np.sin(-th[f] * c)
+        w(0, "o_proj")[S + h * SLOT:S + (h + 1) * SLOT, h * hd:h * hd + SLOT] = n ** .5 * np.eye(SLOT) * (I / hd) ** .5
+    # matching heads, first of their group: compare this token and its slots with the slots of every place before (slow rope pairs:
+    # blind to distance), and write the identity of what stands there
+    slow = [f for f in range(hd) if f % half >= FAST][::-1]
+    for (l, g), strength in MATCH.items():
+        h = g * (H // G); q, k = slice(h * hd, (h + 1) * hd), slice(g * hd, (g + 1) * hd)
+        w(l, "q_proj")[q] = 0; w(l, "k_proj")[k] = 0; w(l, "v_proj")[k] = 0; w(l, "o_proj")[:, q] = 0
+        d = iter(slow)
+        for b, (a, n) in enumerate(zip(strength, WIDTH)):
+            x = (a * hd ** .5 * (I / n)) ** .5 / size[1]           # n of I dimensions carry n / I of a unit vector's square
+            for j in rs.permutation(SLOT)[:n]:
+                r = next(d); c = S + min(b, 3) * SLOT + j if b != 1 else S + SLOT + j
+                w(l, "k_proj")[g * hd + r, c] = x
+                if b == 0: w(l, "q_proj")[h * hd + r, ident] = x * P[j] * (hd / I) ** 0
+                else: w(l, "q_proj")[h * hd + r, S + (b - (b == 1)) * SLOT + j if b == 1 else c] = x
+        w(l, "v_proj")[k, ident] = P / size[1]; w(l, "o_proj")[ident, q] = 1.2 * P.T
+        if (l, g) == (2, 0):                                       # its neighbour looks at the place itself and takes the present token's identity away
+            h += 1; q = slice(h * hd, (h + 1) * hd); w(l, "q_proj")[q] = 0; w(l, "o_proj")[ident, q] = -1.0 * P.T
+            for f, a in enumerate(BACK[0][0]):
+                w(l, "k_proj")[g * hd + f, 0] = 4 / (.5 * size[1]); w(l, "q_proj")[h * hd + f, 0] = a * hd ** .5 / 4 / (.5 * size[1])
     return p
 
 

@@ -20,7 +20,8 @@ import evaluate
 import model
 import texts
 
-BUCKETS = {96: 21, 160: 13, 256: 8, 384: 5, 576: 4, 800: 3}         # length -> rows; about 2,000 tokens each
+BUCKETS = {128: 10, 256: 5, 448: 3, 800: 2}                         # length -> rows; about 1,300 tokens each
+SHORT = 256                                                         # longer conversations are rare at first
 
 
 def word_pieces(tk):
@@ -32,22 +33,31 @@ def word_pieces(tk):
     return out
 
 
-def batches(tk, seed):
-    """Endless (T, ids [B, T+1], target positions [N], weights [N])."""
+def turn_weights(mask):
+    """A turn counts as the root of its length, so that a long quotation does not drown the one token that decides what to do."""
+    out, start = np.zeros(len(mask), np.float32), 0
+    for k in range(len(mask) + 1):
+        if k == len(mask) or not mask[k]:
+            out[start:k] = (k - start) ** -.5 if k > start else 0; start = k + 1
+    return out
+
+
+def batches(tk, seed, part):
+    """Endless (T, ids [B, T+1], target positions [N], weights [N]); part() tells which share of the training is over."""
     r, full = random.Random(seed), {t: [] for t in BUCKETS}
     while True:
         ids, mask = chat.encode(tk, chat.segments(*corpus.conversation(r)))
         T = next((t for t in BUCKETS if t + 1 >= len(ids)), None)
-        if T is None: continue
+        if T is None or T > SHORT and r.random() > .15 + .85 * part(): continue
         full[T].append((ids, mask))
         if len(full[T]) < BUCKETS[T]: continue
         rows, full[T] = full[T], []
-        B = len(rows); X = np.full((B, T + 1), chat.PAD, np.int32); M = np.zeros((B, T), bool)
+        B = len(rows); X = np.full((B, T + 1), chat.PAD, np.int32); M = np.zeros((B, T), np.float32)
         for b, (i, m) in enumerate(rows):
-            X[b, :len(i)] = i; M[b, :len(m) - 1] = m[1:]
+            X[b, :len(i)] = i; M[b, :len(m) - 1] = turn_weights(m)[1:]
         pos = np.flatnonzero(M); N = B * T // 2                    # a fixed number of scored places keeps one compiled step per length
         if len(pos) > N: pos = np.sort(np.random.RandomState(len(pos)).choice(pos, N, replace=False))
-        W = np.zeros(N, np.float32); W[:len(pos)] = 1
+        W = np.zeros(N, np.float32); W[:len(pos)] = M.reshape(-1)[pos]
         yield T, X, np.pad(pos, (0, N - len(pos))).astype(np.int32), W
 
 
@@ -65,17 +75,26 @@ def main():
     ap = argparse.ArgumentParser(); ap.add_argument("--out", required=True); ap.add_argument("--minutes", type=float, default=28)
     ap.add_argument("--vocab", type=int, default=1536); ap.add_argument("--seed", type=int, default=0); ap.add_argument("--lr", type=float, default=2e-3)
     ap.add_argument("--decay", type=float, default=.4, help="share of the time in which the rate falls"); ap.add_argument("--resume"); ap.add_argument("--state")
-    ap.add_argument("--date", default=time.strftime("%Y-%m-%d")); ap.add_argument("--save-every", type=int, default=200)
+    ap.add_argument("--weights", help="folder to start from: its weights and tokenizer, with a fresh optimizer"); ap.add_argument("--tokenizer", help="tokenizer.json to keep")
+    ap.add_argument("--long", type=float, default=0, help="share of the long conversations, instead of one that grows with the clock")
+    ap.add_argument("--warmup", type=int, default=150)
+    ap.add_argument("--date", default=time.strftime("%Y-%m-%d")); ap.add_argument("--save-every", type=int, default=240, help="seconds")
     a = ap.parse_args()
     import jax, jax.numpy as jnp, optax
     done = dict(steps=0, seconds=0, tokens=0)
     if a.resume:                                                   # the tokenizer must stay what the weights were trained with
         from tokenizers import Tokenizer
         tk = Tokenizer.from_file(f"{a.out}/tokenizer.json")
+    elif a.weights or a.tokenizer:
+        from tokenizers import Tokenizer
+        tk = Tokenizer.from_file(a.tokenizer or f"{a.weights}/tokenizer.json")
     else:
         tk = chat.corpus_tokenizer(a.vocab)
     texts.PIECES[:] = word_pieces(tk)
     p = jax.tree.map(jnp.asarray, model.init(tk.get_vocab_size(), a.seed))
+    if a.weights:
+        from safetensors.numpy import load_file
+        p = jax.tree.map(jnp.asarray, load_file(f"{a.weights}/model.safetensors"))
     opt = optax.inject_hyperparams(lambda learning_rate: optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(learning_rate, b2=0.98, weight_decay=0.01)))(learning_rate=a.lr)
     o = opt.init(p)
     if a.resume:
@@ -101,15 +120,16 @@ def main():
             os.replace(a.state + ".tmp.npz", a.state)
     now = lambda: dict(steps=done["steps"] + i, seconds=round(done["seconds"] + time.time() - t0), tokens=done["tokens"] + tokens)
 
+    saved = time.time()
     t0, i, ema, tokens, cpu = time.time(), 0, None, 0, time.process_time()
-    for T, X, pos, W in ahead(batches(tk, a.seed + 1 + done["steps"])):
+    for T, X, pos, W in ahead(batches(tk, a.seed + 1 + done["steps"], lambda: min(1, a.long or (time.time() - t0) / (a.minutes * 60)))):
         f = (time.time() - t0) / (a.minutes * 60)
         if f >= 1: break
-        o.hyperparams["learning_rate"] = jnp.asarray(a.lr * min(1, (i + 1) / 150) * min(1, max(.01, (1 - f) / a.decay)))
+        o.hyperparams["learning_rate"] = jnp.asarray(a.lr * min(1, (i + 1) / a.warmup) * min(1, max(.01, (1 - f) / a.decay)))
         p, o, l = step(p, o, X, pos, W); l = float(l)
         ema = l if ema is None else .98 * ema + .02 * l; i += 1; tokens += X.size
-        if i % 100 == 0: print(f"step {i} {time.time() - t0:.0f}s cpu {time.process_time() - cpu:.0f}s {tokens / (time.time() - t0):.0f} tokens/s loss {ema:.4f}", flush=True)
-        if i % a.save_every == 0: save()
+        if i % 25 == 0: print(f"step {i} {time.time() - t0:.0f}s cpu {time.process_time() - cpu:.0f}s {tokens / (time.time() - t0):.0f} tokens/s loss {ema:.4f}", flush=True)
+        if time.time() - saved > a.save_every: save(); saved = time.time()
     save()
     ok = evaluate.score(p, tk, cases); res = evaluate.table(cases, ok); evaluate.show(res)
     with open(f"{a.out}/training.json", "w") as out:

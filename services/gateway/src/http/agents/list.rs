@@ -20,6 +20,8 @@ pub async fn list(
     Caller(cx): Caller,
     Query(query): Query<WindowQuery>,
 ) -> Result<Json<Window<AgentView>>, Problem> {
-    let agents = window(query, |page| app.agents.list_agents(&cx, page), |agent| &agent.id).await?;
+    let (agents, cx) = (&app.agents, &cx);
+    let fetch = |page| async move { agents.list_agents(cx, &page).await };
+    let agents = window(query, fetch, |agent| &agent.id).await?;
     Ok(Json(agents.map(|agent| AgentView::from(&agent))))
 }

@@ -28,6 +28,8 @@ pub async fn list(
     Path(agent_id): Path<String>,
     Query(query): Query<WindowQuery>,
 ) -> Result<Json<Window<Session>>, Problem> {
-    let sessions = window(query, |page| app.agents.list_sessions(&cx, &agent_id, page), |s| &s.id).await?;
+    let (agents, cx, agent_id) = (&app.agents, &cx, &agent_id);
+    let fetch = |page| async move { agents.list_sessions(cx, agent_id, &page).await };
+    let sessions = window(query, fetch, |session| &session.id).await?;
     Ok(Json(sessions.map(|session| Session::new(&session, vec![]))))
 }
