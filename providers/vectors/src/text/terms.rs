@@ -84,6 +84,8 @@ fn concepts(sentence: &str, language: Language, spoken: Language) -> Vec<Concept
     for word in words(sentence) {
         let concept = match word.kind {
             Kind::Letter => continue,
+            // Asked for by its code, which a page may write in one piece (`K137`).
+            Kind::Number if word.in_code => continue,
             Kind::Word if is_small(&word, language) || is_small(&word, spoken) => continue,
             Kind::Word => asked(&word, language),
             Kind::Code => Concept { terms: vec![(exact(word.main()), 1.0)], role: Role::Exact },
@@ -168,6 +170,16 @@ mod tests {
         let asked = question("Can I return the lamp K-137?", Language::En, Language::En);
         let firsts: Vec<&str> = asked[0].iter().map(|c| c.terms[0].0.as_str()).collect();
         assert_eq!(firsts, ["en:return", "en:lamp", "#:k137"]);
+    }
+
+    #[test]
+    fn a_code_is_asked_for_in_one_piece_however_it_is_typed() {
+        let page = index_terms("AB48213", Language::En);
+        for question_text in ["AB48213", "AB-48213"] {
+            let asked = question(question_text, Language::En, Language::En);
+            let firsts: Vec<&str> = asked[0].iter().map(|c| c.terms[0].0.as_str()).collect();
+            assert_eq!(firsts, page, "{question_text}");
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) kind: Kind,
+    /// Stands in the code before it (`137` of `K-137`).
+    pub(super) in_code: bool,
     /// Lower case with accents, for the stemmer; for codes and numbers the same as `forms[0]`.
     pub(super) lower: String,
     /// Folded spellings, the first one being the word's own; never empty.
@@ -34,11 +36,11 @@ impl Word {
     fn plain(lower: &str) -> Option<Self> {
         let kind = if is_letter(lower) { Kind::Letter } else { Kind::Word };
         let main = fold(lower);
-        (!main.is_empty()).then(|| Self { kind, lower: lower.to_owned(), forms: vec![main] })
+        (!main.is_empty()).then(|| Self { kind, in_code: false, lower: lower.to_owned(), forms: vec![main] })
     }
 
     fn exact(kind: Kind, text: String) -> Self {
-        Self { kind, lower: text.clone(), forms: vec![text] }
+        Self { kind, in_code: false, lower: text.clone(), forms: vec![text] }
     }
 
     pub(super) fn main(&self) -> &str {
@@ -109,11 +111,15 @@ fn joined(parts: &[&str], out: &mut Vec<Word>) {
     if whole_kind == Kind::Code {
         out.push(Word::exact(Kind::Code, fold(&whole)));
     }
+    let first = out.len();
     for part in parts {
         // `1-2` is two numbers; of `K-137` only the number may stand alone.
         if all_numbers || whole_kind != Kind::Code || kind(part) != Kind::Code && part.chars().count() > 2 {
             one(part, out);
         }
+    }
+    if whole_kind == Kind::Code {
+        out[first..].iter_mut().for_each(|word| word.in_code = true);
     }
 }
 
