@@ -251,10 +251,19 @@ async fn describing_itself_may_touch_nothing_of_anyones() {
         ("(drop (call $now))", "clock"),
         ("(call $random (i32.const 1) (i32.const 64))", "random"),
     ] {
-        let fields = format!("(func $s {use_it}) (start $s)");
-        let bytes = Guest { imports: IMPORTS, fields: &fields, ..Guest::default() }.build();
+        let bytes = Guest { imports: IMPORTS, describing: use_it, ..Guest::default() }.build();
         stopped(&sandbox, bytes, &format!("{name} may not be used while the tool describes itself")).await;
     }
+    // Nor before, in a `start` function.
+    let starting = |use_it: &str| {
+        let fields = format!("(func $s {use_it}) (start $s)");
+        Guest { imports: IMPORTS, fields: &fields, ..Guest::default() }.build()
+    };
+    let now = starting("(drop (call $now))");
+    stopped(&sandbox, now, "clock may not be used while the tool describes itself").await;
+    // What passes through memory is linked only after `start`, by the component model's own rules.
+    let get = starting("(call $get (i32.const 8192) (i32.const 2) (i32.const 64))");
+    stopped(&sandbox, get, "the tool crashed: wasm trap: uninitialized element").await;
 }
 
 #[tokio::test]
