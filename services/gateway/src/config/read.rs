@@ -36,8 +36,11 @@ pub fn load(file: Option<&Path>, env: &Environment<'_>) -> Result<Config> {
 /// # Errors
 /// `Invalid`: no YAML (with line and column), a placeholder without a value, an unknown key, a wrong value.
 pub fn parse(text: &str, env: &Environment<'_>) -> Result<Config> {
-    let mut value: Value =
-        serde_saphyr::from_str(text).map_err(|e| Error::invalid("", format!("not readable as YAML: {e}")))?;
+    // Truth values are `true` and `false`, as YAML 1.2 has it: `no`, `on` and `y` are words, and a folder or a
+    // key may be called so.
+    let yaml = serde_saphyr::options! { strict_booleans: true };
+    let mut value: Value = serde_saphyr::from_str_with_options(text, yaml)
+        .map_err(|e| Error::invalid("", format!("not readable as YAML: {e}")))?;
     if value.is_null() {
         value = Value::Object(serde_json::Map::new());
     }
