@@ -3,6 +3,8 @@
 //!
 //! To draw a new arrow, add it to [`ARROWS`] and say why in ARCHITECTURE.md.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

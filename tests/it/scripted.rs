@@ -1,5 +1,7 @@
 //! The scripted upstream itself, over a real socket: what the other tests rest on.
 
+#![allow(clippy::unwrap_used)] // a panic is how a test fails
+
 use frontdesk_tests::{Ended, Scripted};
 use futures::StreamExt;
 use serde_json::{Value, json};

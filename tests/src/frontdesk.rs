@@ -168,14 +168,12 @@ impl Frontdesk {
     }
 
     /// A request without a key.
-    #[must_use]
     pub fn open(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().unwrap_or_else(|_| panic!("{method:?} is no HTTP method"));
         self.client.request(method, format!("{}{path}", self.url))
     }
 
     /// A request with the admin key.
-    #[must_use]
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         self.open(method, path).bearer_auth(ADMIN_KEY)
     }

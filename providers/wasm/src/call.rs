@@ -10,7 +10,7 @@ use std::{
 
 use serde::de::IgnoredAny;
 use wasmtime::{
-    CallHook, Store, Trap, UpdateDeadline,
+    Store, Trap, UpdateDeadline, WasmBacktrace,
     component::{ComponentType, InstancePre, Lift},
 };
 
@@ -90,10 +90,6 @@ pub(crate) async fn ask(
     let mut store = Store::new(&machine.engine, state);
     store.limiter(|state| &mut state.space);
     store.set_hostcall_fuel(limits.transfer);
-    store.call_hook(|mut store, hook| {
-        store.data_mut().in_guest = !matches!(hook, CallHook::ReturningFromWasm);
-        Ok(())
-    });
     store.set_epoch_deadline(1);
     let meter = Arc::clone(&cpu);
     store.epoch_deadline_callback(move |_| {
@@ -171,7 +167,8 @@ fn fault(error: wasmtime::Error, state: &State) -> Fault {
     }
     // wasmtime keeps the type of this error to itself; a test holds the words.
     if error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted") {
-        return exceeded(if state.in_guest { Limit::Transfer } else { Limit::Output });
+        // A host call's arguments are read while the guest waits on the stack, a result after it has returned.
+        return exceeded(if error.is::<WasmBacktrace>() { Limit::Transfer } else { Limit::Output });
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
         return Fault::Busy(state.limits.concurrent);

@@ -68,8 +68,6 @@ pub(crate) struct State {
     pub(crate) space: SpaceMeter,
     grants: HostGrants,
     describing: bool,
-    /// Whether the last border crossed led into the guest; tells a result from a host call's arguments.
-    pub(crate) in_guest: bool,
     pub(crate) host_calls: u32,
     pub(crate) log: Vec<LogLine>,
     log_bytes: usize,
@@ -83,7 +81,6 @@ impl State {
             space: SpaceMeter::new(limits),
             grants,
             describing: false,
-            in_guest: false,
             host_calls: 0,
             log: Vec::new(),
             log_bytes: 0,

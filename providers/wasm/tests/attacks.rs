@@ -196,8 +196,13 @@ async fn what_is_no_tool_is_refused_by_what_it_is() {
     for (bytes, expected) in cases {
         stopped(&sandbox, bytes, expected).await;
     }
-    // Cut short: at no place is what is left still a tool.
-    let whole = Guest::default().build();
+    // Cut short: at no place is what is left still a tool. Custom sections at the end (who made it) are no
+    // part of it: without them it is whole.
+    let built = Guest::default().build();
+    let sections = wasmparser::Parser::new(0).parse_all(&built).filter_map(|payload| payload.unwrap().as_section());
+    let end = sections.filter(|(id, _)| *id != 0).map(|(_, range)| range.end).max().unwrap();
+    let whole = built.slice(..end);
+    assert_eq!(inspect(&sandbox, whole.clone()).await.tools().len(), 1);
     for cut in 0..whole.len() {
         let left = sandbox.inspect(whole.slice(..cut)).await.expect_err("refused");
         assert!(matches!(left, Fault::NotAComponent(_) | Fault::NotATool(_)), "cut at {cut}: {left}");
@@ -207,10 +212,11 @@ async fn what_is_no_tool_is_refused_by_what_it_is() {
     let newer = "(component (import \"frontdesk:tool/kv@0.2.0\" (instance)))";
     stopped(&sandbox, wat::parse_str(newer).unwrap().into(), "it imports 'frontdesk:tool/kv@0.2.0'").await;
     // Ours by name, of another shape.
-    let foreign = "(component (import \"frontdesk:tool/kv@0.1.0\" (instance (export \"get\" (func (param \"n\" u32)))))
-        (instance $t (export \"describe\" (func 0)) (export \"call\" (func 0)))";
-    let foreign = format!("{foreign} (export \"frontdesk:tool/tools@0.1.0\" (instance $t)))")
-        .replace("(instance $t", "(alias export 0 \"get\" (func)) (instance $t");
+    let foreign = r#"(component
+        (import "frontdesk:tool/kv@0.1.0" (instance $kv (export "get" (func (param "n" u32)))))
+        (alias export $kv "get" (func $get))
+        (instance $t (export "describe" (func $get)) (export "call" (func $get)))
+        (export "frontdesk:tool/tools@0.1.0" (instance $t)))"#;
     stopped(&sandbox, wat::parse_str(foreign).unwrap().into(), "not a tool component: ").await;
 }
 
@@ -245,10 +251,19 @@ async fn describing_itself_may_touch_nothing_of_anyones() {
         ("(drop (call $now))", "clock"),
         ("(call $random (i32.const 1) (i32.const 64))", "random"),
     ] {
-        let fields = format!("(func $s {use_it}) (start $s)");
-        let bytes = Guest { imports: IMPORTS, fields: &fields, ..Guest::default() }.build();
+        let bytes = Guest { imports: IMPORTS, describing: use_it, ..Guest::default() }.build();
         stopped(&sandbox, bytes, &format!("{name} may not be used while the tool describes itself")).await;
     }
+    // Nor before, in a `start` function.
+    let starting = |use_it: &str| {
+        let fields = format!("(func $s {use_it}) (start $s)");
+        Guest { imports: IMPORTS, fields: &fields, ..Guest::default() }.build()
+    };
+    let now = starting("(drop (call $now))");
+    stopped(&sandbox, now, "clock may not be used while the tool describes itself").await;
+    // What passes through memory is linked only after `start`, by the component model's own rules.
+    let get = starting("(call $get (i32.const 8192) (i32.const 2) (i32.const 64))");
+    stopped(&sandbox, get, "the tool crashed: wasm trap: uninitialized element").await;
 }
 
 #[tokio::test]

@@ -93,7 +93,8 @@ async fn a_component_asks_for_what_it_imports_and_gets_no_more_than_is_granted()
 
     let all = inspect(&sandbox, calling(OK)).await;
     assert_eq!(all.imports(), Capability::ALL.into_iter().collect());
-    let cut: [(&str, fn(&mut HostGrants)); 4] = [
+    type Cut = fn(&mut HostGrants);
+    let cut: [(&str, Cut); 4] = [
         ("log", |g| g.log = false),
         ("kv", |g| g.kv = None),
         ("clock", |g| g.clock = None),

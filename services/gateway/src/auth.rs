@@ -37,14 +37,15 @@ fn caller(app: &App, scope: Scope, headers: &HeaderMap, request_id: String) -> f
     Ok(cx)
 }
 
-/// `Authorization: Bearer KEY`, else `x-api-key: KEY`.
+/// `Authorization: Bearer KEY`, else `x-api-key: KEY`. One that holds no text is as good as absent.
 fn key(headers: &HeaderMap) -> frontdesk_api::Result<&str> {
+    let given = |key: &&str| !key.is_empty();
     let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| {
         let (scheme, key) = v.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
     });
     let plain = || headers.get("x-api-key").and_then(|v| v.to_str().ok()).map(str::trim);
-    bearer.or_else(plain).filter(|key| !key.is_empty()).ok_or_else(|| {
+    bearer.filter(given).or_else(plain).filter(given).ok_or_else(|| {
         let message = "no API key: send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'";
         Error::new(Kind::Unauthenticated, message).with_code("missing_api_key")
     })

@@ -4,6 +4,7 @@
 //! and is what runs when no file is given. Invariant: only this module and `main` read the environment,
 //! and an unknown key or a value of the wrong kind stops the start with the path of the key.
 
+mod plain;
 mod read;
 mod substitute;
 mod suggest;
@@ -15,6 +16,7 @@ use frontdesk_safety::OnError;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use plain::plain;
 pub use read::{Environment, environment, load, parse};
 pub use suggest::nearest;
 

@@ -96,7 +96,9 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    async fn shown(error: Error) -> (StatusCode, axum::http::HeaderMap, String) {
+    use axum::http::HeaderMap;
+
+    async fn shown(error: Error) -> (StatusCode, HeaderMap, String) {
         let response = render(Problem(error).into_response(), "req_1");
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 10_000).await.expect("a small body");

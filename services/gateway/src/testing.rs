@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::{
     Router,
     body::Body,
-    http::{HeaderMap, Request, StatusCode},
+    http::{HeaderMap, Request, StatusCode, request::Builder},
 };
 use bytes::Bytes;
 use frontdesk_accounts::Pepper;
@@ -115,7 +115,7 @@ impl TestGateway {
         self.send(request.body(Body::from(body.to_owned())).expect("a request")).await
     }
 
-    pub(crate) fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
+    pub(crate) fn request(&self, method: &str, path: &str) -> Builder {
         Request::builder().method(method).uri(path).header("authorization", format!("Bearer {ADMIN}"))
     }
 }

@@ -35,7 +35,8 @@ async fn a_passage_names_the_page_it_stands_on() {
         upload.url = Some("https://shop.example/returns".into());
         let added = knowledge.add_file(&cx, &id, upload).await.expect("added");
         assert_eq!((added.change, added.file.passages), (Change::New, 2));
-        let found = knowledge.recall(&cx, &[id.clone()], "How do I return a lamp?", 4).await.expect("recalled");
+        let found =
+            knowledge.recall(&cx, std::slice::from_ref(&id), "How do I return a lamp?", 4).await.expect("recalled");
         let first = &found[0];
         assert_eq!(first.text, "You can return any lamp within 30 days.");
         assert_eq!((first.filename.as_str(), first.title.as_str()), ("returns.md", "Returns"));
@@ -155,7 +156,7 @@ async fn what_is_deleted_is_not_found_again() {
         assert!(texts(&knowledge, &cx, &id, "birds").await.is_empty());
 
         knowledge.delete_store(&cx, &id).await.expect("deleted");
-        let error = knowledge.recall(&cx, &[id.clone()], "dogs", 4).await.expect_err("no such store");
+        let error = knowledge.recall(&cx, std::slice::from_ref(&id), "dogs", 4).await.expect_err("no such store");
         assert_eq!(error.kind, Kind::NotFound);
         assert!(error.message.contains(&id));
         assert!(knowledge.list_files(&cx, None, &PageRequest::default()).await.expect("listed").items.is_empty());
@@ -171,7 +172,7 @@ async fn another_tenant_finds_nothing_and_changes_nothing() {
         let id = filled(&knowledge, &one, &[("a.md", "The password of the safe is green.")]).await;
         let file = knowledge.list_files(&one, None, &PageRequest::default()).await.expect("listed").items[0].id.clone();
         let refused = [
-            knowledge.recall(&two, &[id.clone()], "password safe", 4).await.map(|_| ()),
+            knowledge.recall(&two, std::slice::from_ref(&id), "password safe", 4).await.map(|_| ()),
             knowledge.load_store(&two, &id).await.map(|_| ()),
             knowledge.update_store(&two, &id, Some("x"), None).await.map(|_| ()),
             knowledge.delete_store(&two, &id).await,

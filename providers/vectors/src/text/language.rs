@@ -55,7 +55,7 @@ impl Language {
     #[must_use]
     pub fn detect(text: &str) -> Self {
         let mut hits = [0usize; Self::KNOWN.len()];
-        for word in words(text) {
+        for word in words(text).iter().filter(|w| w.kind == Kind::Word) {
             let Some(set) = STOP.get(word.main()) else { continue };
             for (i, hit) in hits.iter_mut().enumerate() {
                 *hit += usize::from(set & (1 << i) != 0);

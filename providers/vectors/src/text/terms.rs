@@ -45,13 +45,14 @@ pub(crate) fn index_terms(text: &str, language: Language) -> Vec<String> {
     let words = words(text);
     for (i, word) in words.iter().enumerate() {
         match word.kind {
-            Kind::Word if is_small(word, language) => continue,
+            Kind::Word | Kind::Letter if is_small(word, language) => continue,
             Kind::Word => out.extend(word_terms(word, language)),
+            Kind::Letter => {}
             Kind::Code | Kind::Number => out.push(exact(word.main())),
         }
         // `K 137` and `60 W` are also written as one.
         if let Some(next) = words.get(i + 1) {
-            let short = |w: &Word| w.kind == Kind::Word && w.main().chars().count() <= 2;
+            let short = |w: &Word| matches!(w.kind, Kind::Word | Kind::Letter) && w.main().chars().count() <= 2;
             if word.kind == Kind::Number && short(next) || short(word) && next.kind == Kind::Number {
                 out.push(exact(&format!("{}{}", word.main(), next.main())));
             }
@@ -82,6 +83,9 @@ fn concepts(sentence: &str, language: Language, spoken: Language) -> Vec<Concept
     let mut out: Vec<Concept> = Vec::new();
     for word in words(sentence) {
         let concept = match word.kind {
+            Kind::Letter => continue,
+            // Asked for by its code, which a page may write in one piece (`K137`).
+            Kind::Number if word.in_code => continue,
             Kind::Word if is_small(&word, language) || is_small(&word, spoken) => continue,
             Kind::Word => asked(&word, language),
             Kind::Code => Concept { terms: vec![(exact(word.main()), 1.0)], role: Role::Exact },
@@ -166,6 +170,16 @@ mod tests {
         let asked = question("Can I return the lamp K-137?", Language::En, Language::En);
         let firsts: Vec<&str> = asked[0].iter().map(|c| c.terms[0].0.as_str()).collect();
         assert_eq!(firsts, ["en:return", "en:lamp", "#:k137"]);
+    }
+
+    #[test]
+    fn a_code_is_asked_for_in_one_piece_however_it_is_typed() {
+        let page = index_terms("AB48213", Language::En);
+        for question_text in ["AB48213", "AB-48213"] {
+            let asked = question(question_text, Language::En, Language::En);
+            let firsts: Vec<&str> = asked[0].iter().map(|c| c.terms[0].0.as_str()).collect();
+            assert_eq!(firsts, page, "{question_text}");
+        }
     }
 
     #[test]

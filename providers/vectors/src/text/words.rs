@@ -11,6 +11,8 @@ use super::fold::fold;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Word,
+    /// One letter alone: says nothing, but may be half of a code (`K 137`) or a unit (`60 W`).
+    Letter,
     /// Letters then digits (`K-137`, `E27`): names exactly one thing.
     Code,
     /// Digits, or digits with a unit (`30`, `4.90`, `60W`).
@@ -21,6 +23,8 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Word {
     pub(super) kind: Kind,
+    /// Stands in the code before it (`137` of `K-137`).
+    pub(super) in_code: bool,
     /// Lower case with accents, for the stemmer; for codes and numbers the same as `forms[0]`.
     pub(super) lower: String,
     /// Folded spellings, the first one being the word's own; never empty.
@@ -28,12 +32,15 @@ pub(super) struct Word {
 }
 
 impl Word {
-    fn plain(lower: &str) -> Self {
-        Self { kind: Kind::Word, lower: lower.to_owned(), forms: vec![fold(lower)] }
+    /// None where folding leaves nothing (a text of combining marks alone).
+    fn plain(lower: &str) -> Option<Self> {
+        let kind = if is_letter(lower) { Kind::Letter } else { Kind::Word };
+        let main = fold(lower);
+        (!main.is_empty()).then(|| Self { kind, in_code: false, lower: lower.to_owned(), forms: vec![main] })
     }
 
     fn exact(kind: Kind, text: String) -> Self {
-        Self { kind, lower: text.clone(), forms: vec![text] }
+        Self { kind, in_code: false, lower: text.clone(), forms: vec![text] }
     }
 
     pub(super) fn main(&self) -> &str {
@@ -95,21 +102,24 @@ fn joined(parts: &[&str], out: &mut Vec<Word>) {
     }
     if whole_kind == Kind::Word {
         // `e-mail` may be written `email`; its parts count as well.
-        let mut word = Word::plain(&whole);
-        for part in parts.iter().filter(|p| p.chars().count() > 2) {
-            word.forms.push(fold(part));
-        }
+        let Some(mut word) = Word::plain(&whole) else { return };
+        let spellings = parts.iter().filter(|p| p.chars().count() > 2).map(|p| fold(p));
+        word.forms.extend(spellings.filter(|s| !s.is_empty()));
         out.push(word);
         return;
     }
     if whole_kind == Kind::Code {
         out.push(Word::exact(Kind::Code, fold(&whole)));
     }
+    let first = out.len();
     for part in parts {
         // `1-2` is two numbers; of `K-137` only the number may stand alone.
         if all_numbers || whole_kind != Kind::Code || kind(part) != Kind::Code && part.chars().count() > 2 {
             one(part, out);
         }
+    }
+    if whole_kind == Kind::Code {
+        out[first..].iter_mut().for_each(|word| word.in_code = true);
     }
 }
 
@@ -117,10 +127,7 @@ fn one(part: &str, out: &mut Vec<Word>) {
     match kind(part) {
         Kind::Word => {
             for piece in part.split(['.', '_', ':', '·']) {
-                let piece = without_elision(piece);
-                if counts(piece) {
-                    out.push(Word::plain(piece));
-                }
+                out.extend(Word::plain(without_elision(piece)));
             }
         }
         exact => {
@@ -148,14 +155,10 @@ fn without_elision(word: &str) -> &str {
     if before.chars().count() <= 5 && after.chars().count() > 2 { after } else { word }
 }
 
-/// One letter alone says nothing; one ideograph does.
-fn counts(word: &str) -> bool {
+/// One letter alone; one ideograph is a word.
+fn is_letter(word: &str) -> bool {
     let mut chars = word.chars();
-    match (chars.next(), chars.next()) {
-        (None, _) => false,
-        (Some(only), None) => only as u32 >= 0x2e80,
-        _ => true,
-    }
+    chars.next().is_some_and(|only| (only as u32) < 0x2e80) && chars.next().is_none()
 }
 
 #[cfg(test)]
@@ -201,7 +204,7 @@ mod tests {
         #[test]
         fn no_text_breaks_it_and_no_word_is_empty(text in "\\PC{0,200}") {
             for word in words(&text) {
-                proptest::prop_assert!(!word.main().is_empty(), "{:?}", word);
+                proptest::prop_assert!(word.forms.iter().all(|form| !form.is_empty()), "{:?}", word);
             }
         }
     }

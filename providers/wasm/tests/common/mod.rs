@@ -34,6 +34,8 @@ pub struct Guest<'a> {
     pub fields: &'a str,
     pub memory: &'a str,
     pub describe: &'a str,
+    /// What `describe` does before it answers.
+    pub describing: &'a str,
     /// The body of `call` (params `$name`, `$name_len`, `$args`, `$args_len`, two locals `$i`, `$j`).
     pub call: &'a str,
 }
@@ -45,6 +47,7 @@ impl Default for Guest<'_> {
             fields: "",
             memory: "(memory (export \"memory\") 8)",
             describe: DESCRIBE,
+            describing: "",
             call: "(call $ok (i32.const 8192) (i32.const 2))",
         }
     }
@@ -75,6 +78,7 @@ impl Guest<'_> {
   (func $failed (param i32 i32) (result i32) (call $answer (i32.const 1) (local.get 0) (local.get 1)))
   {fields}
   (func (export "frontdesk:tool/tools@0.1.0#describe") (result i32)
+    {describing}
     (i32.store (i32.const 16) (i32.const 1024)) (i32.store (i32.const 20) (i32.const {len}))
     (i32.const 16))
   (func (export "frontdesk:tool/tools@0.1.0#call")
@@ -85,6 +89,7 @@ impl Guest<'_> {
             memory = self.memory,
             data = self.describe.replace('\\', "\\\\").replace('"', "\\\""),
             fields = self.fields,
+            describing = self.describing,
             len = self.describe.len(),
             call = self.call,
         );

@@ -5,7 +5,7 @@ use std::path::Path;
 use frontdesk_api::{Error, Result};
 use serde_json::Value;
 
-use super::{Config, DEFAULT_FILE, ProviderEntry, nearest, substitute::substitute};
+use super::{Config, DEFAULT_FILE, ProviderEntry, nearest, plain, substitute::substitute};
 
 /// How a variable is looked up; tests bring their own.
 pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -36,8 +36,11 @@ pub fn load(file: Option<&Path>, env: &Environment<'_>) -> Result<Config> {
 /// # Errors
 /// `Invalid`: no YAML (with line and column), a placeholder without a value, an unknown key, a wrong value.
 pub fn parse(text: &str, env: &Environment<'_>) -> Result<Config> {
-    let mut value: Value =
-        serde_saphyr::from_str(text).map_err(|e| Error::invalid("", format!("not readable as YAML: {e}")))?;
+    // Truth values are `true` and `false`, as YAML 1.2 has it: `no`, `on` and `y` are words, and a folder or a
+    // key may be called so.
+    let yaml = serde_saphyr::options! { strict_booleans: true };
+    let mut value: Value = serde_saphyr::from_str_with_options(text, yaml)
+        .map_err(|e| Error::invalid("", format!("not readable as YAML: {e}")))?;
     if value.is_null() {
         value = Value::Object(serde_json::Map::new());
     }
@@ -109,11 +112,11 @@ fn check(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Serde's words with the nearest known key added: `unknown field `tpye`, expected one of `id`, `type``.
+/// Serde's words made plain, with the nearest known key added: `unknown field `tpye`, expected one of `id`, `type``.
 fn explain(message: &str) -> String {
     let Some(rest) = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))
     else {
-        return message.to_owned();
+        return plain(message);
     };
     let mut words = rest.split('`').step_by(2);
     let Some(unknown) = words.next() else { return message.to_owned() };
@@ -190,18 +193,18 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_path_and_the_nearest() {
-        insta::assert_snapshot!(refused("lisen: x"), @"");
-        insta::assert_snapshot!(refused("providers: { inference: [ { id: a, tpye: openai } ] }"), @"");
-        insta::assert_snapshot!(refused("log: { format: jsn }"), @"");
+        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, providers, models, limits, log)");
+        insta::assert_snapshot!(refused("providers: { inference: [ { id: a, tpye: openai } ] }"), @"f.yaml: providers.inference[0].tpye: unknown key 'tpye', did you mean 'type'? (allowed: id, type, config)");
+        insta::assert_snapshot!(refused("log: { format: jsn }"), @"f.yaml: log.format: unknown value 'jsn', did you mean 'json'? (allowed: human, json)");
     }
 
     #[test]
     fn a_wrong_value_names_its_path_and_what_was_found() {
-        insta::assert_snapshot!(refused("limits: { max_body_mb: lots }"), @"");
-        insta::assert_snapshot!(refused("limits: { max_body_mb: 0 }"), @"");
-        insta::assert_snapshot!(refused("models: [ { id: a/b, targets: [ { model: x/y } ] } ]"), @"");
-        insta::assert_snapshot!(refused("providers: { tools: [ { id: w, type: wasm }, { id: w, type: mcp } ] }"), @"");
-        insta::assert_snapshot!(refused("database_url: ${env.DB}"), @"");
+        insta::assert_snapshot!(refused("limits: { max_body_mb: lots }"), @r#"f.yaml: limits.max_body_mb: invalid type: string "lots", expected a whole number, 0 or more"#);
+        insta::assert_snapshot!(refused("limits: { max_body_mb: 0 }"), @"f.yaml: limits.max_body_mb: must be at least 1, found 0");
+        insta::assert_snapshot!(refused("models: [ { id: a/b, targets: [ { model: x/y } ] } ]"), @"f.yaml: models[0].id: 'a/b' cannot be an alias: it must not be empty and have no '/' (that is provider/model)");
+        insta::assert_snapshot!(refused("providers: { tools: [ { id: w, type: wasm }, { id: w, type: mcp } ] }"), @"f.yaml: providers.tools[1].id: the id 'w' stands twice; ids are unique within providers.tools");
+        insta::assert_snapshot!(refused("database_url: ${env.DB}"), @"f.yaml: database_url: the environment variable DB is not set; set it, or give a default: ${env.DB:=default}, or drop the entry without it: ${env.DB:+id}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use crate::{app::App, problem::Problem};
+use crate::{app::App, config::plain, problem::Problem};
 
 const MIB: usize = 1 << 20;
 
@@ -60,14 +60,17 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> frontdesk_api::Result<T> {
 fn explain(e: &serde_json::Error, path: Option<&str>) -> Error {
     // Serde appends the place in its own words; it is said once, below.
     let said = e.to_string();
-    let said = said.split(" at line ").next().unwrap_or_default();
+    let said = plain(said.split(" at line ").next().unwrap_or_default());
     if e.classify() != serde_json::error::Category::Data {
         let message = format!("the body is not valid JSON (line {}, column {}): {said}", e.line(), e.column());
         return Error::new(Kind::Invalid, message).with_code("invalid_json");
     }
-    match path {
-        Some(path) => Error::invalid(path, format!("{path}: {said}")),
-        None => Error::new(Kind::Invalid, format!("the body does not fit this route: {said}")),
+    let missing = said.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match (path, missing) {
+        (Some(path), Some(missing)) => Error::invalid(format!("{path}.{missing}"), format!("{path}: {said}")),
+        (Some(path), None) => Error::invalid(path, format!("{path}: {said}")),
+        (None, Some(missing)) => Error::invalid(missing, format!("the body does not fit this route: {said}")),
+        (None, None) => Error::new(Kind::Invalid, format!("the body does not fit this route: {said}")),
     }
 }
 
@@ -142,6 +145,14 @@ mod tests {
     #[allow(dead_code)] // only read by serde
     struct Body {
         names: Vec<String>,
+        #[serde(default)]
+        places: Vec<Place>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[allow(dead_code)] // only read by serde
+    struct Place {
+        street: String,
     }
 
     #[test]
@@ -149,10 +160,16 @@ mod tests {
         let said = |text: &str| parse::<Body>(text.as_bytes()).expect_err("must be refused");
         let error = said(r#"{"names":["a",7]}"#);
         assert_eq!(error.param.as_deref(), Some("names[1]"));
-        insta::assert_snapshot!(error.message, @"");
-        insta::assert_snapshot!(said(r#"{"nmaes":[]}"#).message, @"");
-        insta::assert_snapshot!(said("{}").message, @"");
-        insta::assert_snapshot!(said("{\n \"names\": oops}").message, @"");
-        insta::assert_snapshot!(said(r#"{"names":[]} x"#).message, @"");
+        insta::assert_snapshot!(error.message, @"names[1]: invalid type: integer `7`, expected a string");
+        insta::assert_snapshot!(said(r#"{"nmaes":[]}"#).message, @"nmaes: unknown field `nmaes`, expected `names` or `places`");
+        let error = said("{}");
+        assert_eq!(error.param.as_deref(), Some("names"));
+        insta::assert_snapshot!(error.message, @"the body does not fit this route: missing field `names`");
+        let error = said(r#"{"names":[],"places":[{}]}"#);
+        assert_eq!(error.param.as_deref(), Some("places[0].street"));
+        insta::assert_snapshot!(error.message, @"places[0]: missing field `street`");
+        insta::assert_snapshot!(said("7").message, @"the body does not fit this route: invalid type: integer `7`, expected keys and values");
+        insta::assert_snapshot!(said("{\n \"names\": oops}").message, @"the body is not valid JSON (line 2, column 11): expected value");
+        insta::assert_snapshot!(said(r#"{"names":[]} x"#).message, @"the body is not valid JSON (line 1, column 14): trailing characters");
     }
 }

@@ -139,7 +139,8 @@ async fn unknown_route(method: http::Method, uri: http::Uri) -> Problem {
     Problem(Error::new(Kind::NotFound, message).with_code("unknown_route"))
 }
 
-async fn wrong_method(method: http::Method, uri: http::Uri) -> Problem {
+/// The one status that no kind of error stands for: HTTP asks for 405 and for the Allow header, which axum adds.
+async fn wrong_method(method: http::Method, uri: http::Uri) -> (http::StatusCode, Problem) {
     let message = format!("{method} is not allowed on {}; the Allow header says what is", uri.path());
-    Problem(Error::new(Kind::Invalid, message).with_code("method_not_allowed"))
+    (http::StatusCode::METHOD_NOT_ALLOWED, Problem(Error::new(Kind::Invalid, message).with_code("method_not_allowed")))
 }

@@ -1,6 +1,9 @@
 //! What holds for every route: keys, ids, bad input, routes that do not exist.
 
-use axum::{body::Body, http::Request};
+use axum::{
+    body::Body,
+    http::{Request, request::Builder},
+};
 
 use crate::testing::{ADMIN, Frames, TestGateway};
 
@@ -11,7 +14,7 @@ async fn gateway() -> TestGateway {
 const QUESTION: &str = r#"{"model":"up/echo","messages":[{"role":"user","content":"hi"}]}"#;
 
 /// A good request, for any path in the document.
-fn request(method: &str, path: &str) -> axum::http::request::Builder {
+fn request(method: &str, path: &str) -> Builder {
     Request::builder().method(method).uri(path)
 }
 
@@ -64,7 +67,18 @@ async fn a_callers_request_id_comes_back_and_a_bad_one_is_replaced() {
 #[tokio::test]
 async fn routes_and_methods_that_do_not_exist_say_so() {
     let gateway = gateway().await;
-    insta::assert_snapshot!(gateway.get("/v1/nowhere").await.shown(), @"");
+    insta::assert_snapshot!(gateway.get("/v1/nowhere").await.shown(), @r#"
+    404
+    {
+      "error": {
+        "code": "unknown_route",
+        "message": "there is no route GET /v1/nowhere; /docs lists them",
+        "param": null,
+        "type": "not_found_error"
+      },
+      "request_id": "req_00000000000000000000000001"
+    }
+    "#);
     let answer = gateway.get("/v1/chat/completions").await;
     assert_eq!(answer.status, 405);
     assert_eq!(answer.headers["allow"], "POST");
@@ -74,7 +88,18 @@ async fn routes_and_methods_that_do_not_exist_say_so() {
 #[tokio::test]
 async fn broken_json_names_line_and_column() {
     let gateway = gateway().await;
-    insta::assert_snapshot!(gateway.post_text("/v1/chat/completions", "{\n \"model\": oops}").await.shown(), @"");
+    insta::assert_snapshot!(gateway.post_text("/v1/chat/completions", "{\n \"model\": oops}").await.shown(), @r#"
+    400
+    {
+      "error": {
+        "code": "invalid_json",
+        "message": "the body is not valid JSON (line 2, column 11): expected value",
+        "param": null,
+        "type": "invalid_request_error"
+      },
+      "request_id": "req_00000000000000000000000001"
+    }
+    "#);
 }
 
 #[tokio::test]
@@ -83,7 +108,18 @@ async fn a_body_over_the_limit_is_413_and_names_the_limit() {
     let big = format!(r#"{{"model":"up/echo","messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(10 << 20));
     let declared = gateway.request("POST", "/v1/chat/completions").header("content-length", big.len());
     let answer = gateway.send(declared.body(Body::from(big.clone())).expect("a request")).await;
-    insta::assert_snapshot!(answer.shown(), @"");
+    insta::assert_snapshot!(answer.shown(), @r#"
+    413
+    {
+      "error": {
+        "code": "request_too_large",
+        "message": "the request body of 10.0 MiB is larger than the limit of 8 MiB (limits.max_body_mb)",
+        "param": null,
+        "type": "request_too_large"
+      },
+      "request_id": "req_00000000000000000000000001"
+    }
+    "#);
     // Chunked: nobody knows the size before it is too much.
     let pieces = futures::stream::iter(big.into_bytes().chunks(1 << 16).map(<[u8]>::to_vec).collect::<Vec<_>>());
     let chunked = Body::from_stream(futures::StreamExt::map(pieces, Ok::<_, std::io::Error>));

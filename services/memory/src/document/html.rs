@@ -60,10 +60,10 @@ fn walk(root: scraper::ElementRef<'_>, whole_site: bool, outline: &mut Outline) 
             Edge::Close(node) => {
                 if dropped == Some(node.id()) {
                     dropped = None;
-                } else if dropped.is_none() {
-                    if let Node::Element(e) = node.value() {
-                        reader.close(e.name());
-                    }
+                } else if dropped.is_none()
+                    && let Node::Element(e) = node.value()
+                {
+                    reader.close(e.name());
                 }
             }
         }

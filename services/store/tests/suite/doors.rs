@@ -2,7 +2,7 @@
 
 use frontdesk_api::{Clock as _, Cx, Kind, clock::SystemClock};
 use frontdesk_store::{
-    Dialect, Doing as _, NewKey, Store, StoredTenant, on, sqlx,
+    Dialect, NewKey, Store, StoredTenant, on, sqlx,
     testing::{each_database, on_postgres, two_tenants},
 };
 

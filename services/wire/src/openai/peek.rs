@@ -63,10 +63,14 @@ fn member<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, name: &str, want: &
 /// What is wrong with a body that does not parse.
 pub(crate) fn not_json(e: serde_json::Error) -> Error {
     let (line, column) = (e.line(), e.column());
-    let message = match e.classify() {
-        serde_json::error::Category::Data => format!("the body does not read as a chat request: {e}"),
-        _ => format!("the body is not valid JSON (line {line}, column {column}): {e}"),
+    // Serde appends the place in its own words; it is said once.
+    let said = e.to_string();
+    let said = said.split(" at line ").next().unwrap_or_default();
+    let what = match e.classify() {
+        serde_json::error::Category::Data => "does not read as a chat request",
+        _ => "is not valid JSON",
     };
+    let message = format!("the body {what} (line {line}, column {column}): {said}");
     Error::new(frontdesk_api::Kind::Invalid, message).with_code("invalid_json").with_source(e)
 }
 
@@ -105,7 +109,7 @@ mod tests {
     #[test]
     fn broken_json_names_line_and_column() {
         let error = refused("{\"model\":\"m\",\n  oops}");
-        assert!(error.message.contains("line 2, column 3"), "{}", error.message);
+        assert_eq!(error.message, "the body is not valid JSON (line 2, column 3): key must be a string");
         // Two values for one member could mean different things to us and to the upstream.
         assert!(refused(r#"{"model":"a","model":"b","messages":[{}]}"#).message.contains("duplicate"));
     }

@@ -184,7 +184,18 @@ mod tests {
         let gateway = TestGateway::start(Frames::whole()).await;
         let mut body = question(false);
         body["model"] = json!("ecoh");
-        insta::assert_snapshot!(gateway.post("/v1/chat/completions", &body).await.shown(), @"");
+        insta::assert_snapshot!(gateway.post("/v1/chat/completions", &body).await.shown(), @r#"
+        404
+        {
+          "error": {
+            "code": "model_not_found",
+            "message": "model 'ecoh' does not exist; the nearest are: up/echo, default",
+            "param": "model",
+            "type": "not_found_error"
+          },
+          "request_id": "req_00000000000000000000000001"
+        }
+        "#);
     }
 
     #[tokio::test]

@@ -27,6 +27,47 @@ mod tests {
     #[tokio::test]
     async fn a_model_is_one_object_for_three_kinds_of_client() {
         let gateway = TestGateway::start(Frames::whole()).await;
-        insta::assert_snapshot!(gateway.get("/v1/models").await.shown(), @"");
+        insta::assert_snapshot!(gateway.get("/v1/models").await.shown(), @r#"
+        200
+        {
+          "data": [
+            {
+              "created": 0,
+              "custom_metadata": {
+                "model_type": "llm",
+                "provider_id": "frontdesk",
+                "provider_resource_id": "up/echo"
+              },
+              "id": "default",
+              "identifier": "default",
+              "metadata": {},
+              "model_type": "llm",
+              "object": "model",
+              "owned_by": "frontdesk",
+              "provider_id": "frontdesk",
+              "provider_resource_id": "up/echo",
+              "type": "model"
+            },
+            {
+              "created": 7,
+              "custom_metadata": {
+                "model_type": "llm",
+                "provider_id": "up",
+                "provider_resource_id": "echo"
+              },
+              "id": "up/echo",
+              "identifier": "up/echo",
+              "metadata": {},
+              "model_type": "llm",
+              "object": "model",
+              "owned_by": "up",
+              "provider_id": "up",
+              "provider_resource_id": "echo",
+              "type": "model"
+            }
+          ],
+          "object": "list"
+        }
+        "#);
     }
 }

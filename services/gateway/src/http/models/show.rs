@@ -44,6 +44,17 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_model_names_the_nearest() {
         let gateway = TestGateway::start(Frames::whole()).await;
-        insta::assert_snapshot!(gateway.get("/v1/models/up/eccho").await.shown(), @"");
+        insta::assert_snapshot!(gateway.get("/v1/models/up/eccho").await.shown(), @r#"
+        404
+        {
+          "error": {
+            "code": "model_not_found",
+            "message": "there is no model 'up/eccho'; did you mean 'up/echo'?",
+            "param": "model",
+            "type": "not_found_error"
+          },
+          "request_id": "req_00000000000000000000000001"
+        }
+        "#);
     }
 }

@@ -41,7 +41,15 @@ mod tests {
     async fn a_tenants_id_is_taken_once() {
         let gateway = TestGateway::start(Frames::whole()).await;
         let body = json!({ "id": "shop", "name": "Shop" });
-        insta::assert_snapshot!(gateway.post("/v1/tenants", &body).await.shown(), @"");
+        insta::assert_snapshot!(gateway.post("/v1/tenants", &body).await.shown(), @r#"
+        201
+        {
+          "created_at": 1795492101,
+          "id": "shop",
+          "name": "Shop",
+          "object": "tenant"
+        }
+        "#);
         assert_eq!(gateway.post("/v1/tenants", &body).await.status, 409);
         assert_eq!(gateway.post("/v1/tenants", &json!({ "id": "No!", "name": "x" })).await.status, 400);
         let listed = gateway.get("/v1/tenants?order=asc").await.json();
