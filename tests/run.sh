@@ -186,7 +186,8 @@ if [[ -n ${FRONTDESK_BIN:-} ]]; then
   fi
   if any_wanted conformance browser; then
     # The suites in other languages start the same scripted upstream.
-    if cargo build "${selection[@]}" --bin scripted; then
+    # Built as a test run builds it: with other targets the dependencies would be compiled again.
+    if cargo test "${selection[@]}" --no-run --test house; then
       export SCRIPTED_BIN=$CARGO_TARGET_DIR/debug/scripted
     fi
   fi

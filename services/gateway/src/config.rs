@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use plain::plain;
-pub use read::{Environment, environment, load, parse};
+pub use read::{Environment, environment, load, parse, yaml};
 pub use suggest::nearest;
 
 /// The commented default configuration, as `frontdesk init` writes it.

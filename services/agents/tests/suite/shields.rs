@@ -8,7 +8,7 @@ use frontdesk_api::{
 };
 use frontdesk_store::testing::each_database;
 
-use crate::stage::{Line, Stage, answer, with_tools};
+use crate::stage::{Line, Stage, answer, done, with_tools};
 
 fn guarded(spec: AgentSpec) -> AgentSpec {
     AgentSpec { shields: vec!["guard".into()], ..spec }
@@ -44,7 +44,7 @@ async fn a_blocked_message_reaches_no_model_now_or_later() {
 }
 
 #[tokio::test]
-async fn what_is_redacted_is_nowhere_in_the_prompt_or_the_rows() {
+async fn what_is_redacted_reaches_no_model_no_tool_and_no_message() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
         let conversation = stage.conversation(guarded(with_tools())).await;
@@ -55,12 +55,12 @@ async fn what_is_redacted_is_nowhere_in_the_prompt_or_the_rows() {
         assert_eq!(answer(&view), "Your card [card] is fine.");
         assert!(verdicts(&view).iter().any(|v| v == "Output redact"), "{:?}", verdicts(&view));
         assert!(stage.model.asked().iter().flatten().all(|(_, words)| !words.contains("4111")));
-        for event in &stage.events(&view.turn.id).await[1..] {
-            let shown = serde_json::to_string(event).expect("json");
-            // The model's own call is shown as it wrote it; the tool never got it that way.
-            let is_call = shown.contains("function_call");
-            assert!(is_call || !shown.contains("4111"), "{shown}");
-        }
+        assert_eq!(done(&view)[0].1, "saw {\"card\":\"[card]\"}", "the tool got it as the model did");
+        assert!(
+            view.items
+                .iter()
+                .all(|item| !matches!(&item.body, ItemBody::Message { text, .. } if text.contains("4111")))
+        );
     })
     .await;
 }
@@ -74,7 +74,7 @@ async fn an_answer_that_is_stopped_half_way_ends_with_the_shields_words() {
         let view = stage.ask(&conversation, "tell me").await;
         assert_eq!((verdicts(&view), answer(&view)), (vec!["Output block".to_owned()], "I cannot help with that."));
         let everything = serde_json::to_string(&stage.events(&view.turn.id).await).expect("json");
-        assert!(!everything.contains("poison"), "{everything}");
+        assert!(!everything.contains("then comes"), "{everything}");
 
         stage.model.play([Line::Say("Then see my lawyer.")]);
         let view = stage.ask(&conversation, "tell me").await;

@@ -36,14 +36,7 @@ pub fn load(file: Option<&Path>, env: &Environment<'_>) -> Result<Config> {
 /// # Errors
 /// `Invalid`: no YAML (with line and column), a placeholder without a value, an unknown key, a wrong value.
 pub fn parse(text: &str, env: &Environment<'_>) -> Result<Config> {
-    // Truth values are `true` and `false`, as YAML 1.2 has it: `no`, `on` and `y` are words, and a folder or a
-    // key may be called so.
-    let yaml = serde_saphyr::options! { strict_booleans: true };
-    let mut value: Value = serde_saphyr::from_str_with_options(text, yaml)
-        .map_err(|e| Error::invalid("", format!("not readable as YAML: {e}")))?;
-    if value.is_null() {
-        value = Value::Object(serde_json::Map::new());
-    }
+    let mut value = yaml(text)?;
     substitute(&mut value, "", env)?;
     let config: Config = serde_path_to_error::deserialize(&value).map_err(|e| {
         let path = e.path().to_string();
@@ -52,6 +45,19 @@ pub fn parse(text: &str, env: &Environment<'_>) -> Result<Config> {
     })?;
     check(&config)?;
     Ok(config)
+}
+
+/// Reads a YAML text; an empty one is an empty mapping.
+///
+/// # Errors
+/// `Invalid` with line and column.
+pub fn yaml(text: &str) -> Result<Value> {
+    // Truth values are `true` and `false`, as YAML 1.2 has it: `no`, `on` and `y` are words, and a folder or a
+    // key may be called so.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let value: Value = serde_saphyr::from_str_with_options(text, options)
+        .map_err(|e| Error::invalid("", format!("not readable as YAML: {e}")))?;
+    Ok(if value.is_null() { Value::Object(serde_json::Map::new()) } else { value })
 }
 
 /// Rules that types cannot say.
@@ -193,7 +199,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_path_and_the_nearest() {
-        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, providers, models, limits, log)");
+        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, providers, models, turns, limits, log)");
         insta::assert_snapshot!(refused("providers: { inference: [ { id: a, tpye: openai } ] }"), @"f.yaml: providers.inference[0].tpye: unknown key 'tpye', did you mean 'type'? (allowed: id, type, config)");
         insta::assert_snapshot!(refused("log: { format: jsn }"), @"f.yaml: log.format: unknown value 'jsn', did you mean 'json'? (allowed: human, json)");
     }

@@ -22,6 +22,8 @@ use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
+use crate::config;
+
 static SAMPLE: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/demo/shop");
 static SHOP_TOOLS: &[u8] = include_bytes!("../../../demo/tools/shop-tools.wasm");
 
@@ -367,15 +369,13 @@ fn base_name(path: &str) -> String {
 
 fn yaml(file: &str, bytes: &[u8]) -> Result<Value> {
     let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid(file, format!("{file}: is not UTF-8 text")))?;
-    let value: Value =
-        serde_saphyr::from_str(text).map_err(|e| Error::invalid(file, format!("{file}: not readable as YAML: {e}")))?;
-    Ok(if value.is_null() { Value::Object(Map::new()) } else { value })
+    config::yaml(text).map_err(|e| Error::invalid(file, format!("{file}: {e}")))
 }
 
 fn typed<T: DeserializeOwned>(file: &str, value: Value) -> Result<T> {
     serde_path_to_error::deserialize(value).map_err(|e| {
         let path = e.path().to_string();
-        let message = format!("{file}: {path}: {}", e.inner());
+        let message = format!("{file}: {path}: {}", config::plain(&e.inner().to_string()));
         Error::invalid(path, message)
     })
 }
