@@ -76,7 +76,7 @@ async fn routes_and_methods_that_do_not_exist_say_so() {
         "param": null,
         "type": "not_found_error"
       },
-      "request_id": "req_00000000000000000000000001"
+      "request_id": "req_00000000000000000000000002"
     }
     "#);
     let answer = gateway.get("/v1/chat/completions").await;
@@ -97,7 +97,7 @@ async fn broken_json_names_line_and_column() {
         "param": null,
         "type": "invalid_request_error"
       },
-      "request_id": "req_00000000000000000000000001"
+      "request_id": "req_00000000000000000000000002"
     }
     "#);
 }
@@ -117,7 +117,7 @@ async fn a_body_over_the_limit_is_413_and_names_the_limit() {
         "param": null,
         "type": "request_too_large"
       },
-      "request_id": "req_00000000000000000000000001"
+      "request_id": "req_00000000000000000000000002"
     }
     "#);
     // Chunked: nobody knows the size before it is too much.

@@ -53,7 +53,7 @@ mod tests {
             "param": "model",
             "type": "not_found_error"
           },
-          "request_id": "req_00000000000000000000000001"
+          "request_id": "req_00000000000000000000000002"
         }
         "#);
     }
