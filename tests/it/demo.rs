@@ -75,7 +75,7 @@ fn another_orders_file_means_another_answer() {
 fn another_shop_with_200_near_duplicates_through_a_scripted_model() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/shops/zweiter");
     let home = tempfile::tempdir().expect("a folder");
-    let shop = home.path().join("zweiter");
+    let shop = home.path().join("shops/zweiter");
     copy(&fixture, &shop);
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tools"), &home.path().join("tools"));
     for number in 0..200 {
@@ -85,11 +85,16 @@ fn another_shop_with_200_near_duplicates_through_a_scripted_model() {
         );
         std::fs::write(shop.join(format!("pages/k-{number}.md")), page).expect("written");
     }
+    let sheet = std::fs::read_to_string(shop.join("shop.yaml")).expect("the shop's sheet");
+    // Beside its own questions: one of 200 pages, and a word that only looks like the forbidden one.
+    let more = "  - { ask: \"Wie viele Monate Garantie hat die Kaffeemaschine K-137?\", expect: page }\n  \
+                - { ask: \"Verkaufen Sie auch eine Badebombe?\", expect: page }\n";
+    std::fs::write(shop.join("shop.yaml"), sheet + more).expect("written");
     let scripted = Scripted::start();
     scripted.script(json!([
         {"when": {"last_role": "tool"}, "reply": {"text": "Ihre Bestellung ist {tool_content.stand}."}},
         {"when": {"last_user_contains": "Bestellung"},
-         "reply": {"tool_call": {"name": "bestellung_finden", "arguments": {"bestellnummer": "{last_user_number}"}}}},
+         "reply": {"tool_call": {"name": "bestellung_finden", "arguments": "{\"bestellnummer\":{last_user_number}}"}}},
         {"when": {"last_contains": "<sources>"}, "reply": {"quote_source": true}},
         {"when": {"has_tool": "hand_off"}, "reply": {"tool_call": {"name": "hand_off", "arguments": {"reason": "missing_knowledge"}}}}
     ]));
@@ -105,12 +110,19 @@ fn another_shop_with_200_near_duplicates_through_a_scripted_model() {
     for turn in document["turns"].as_array().expect("turns") {
         assert_eq!(turn["ok"], true, "{turn:#}");
     }
-    let page = turn(&document, "page");
-    let question = page["question"].as_str().expect("a question");
-    let number: String =
-        question.split("K-").nth(1).expect("a model number").chars().take_while(char::is_ascii_digit).collect();
-    let quote = page["citations"][0]["quote"].as_str().expect("a quote");
-    assert!(quote.contains(&format!("K-{number} ")), "asked for K-{number}, cited: {quote}");
+    let turns = document["turns"].as_array().expect("turns");
+    let asked = |words: &str| turns.iter().find(|t| t["question"].as_str().is_some_and(|q| q.contains(words)));
+    let quote = &asked("K-137").expect("the question about one of 200")["citations"][0]["quote"];
+    assert!(quote.as_str().is_some_and(|q| q.contains("K-137 hat 149 Monate")), "cited: {quote}");
+    let stopped = |turn: &Value| {
+        turn["steps"]
+            .as_array()
+            .expect("steps")
+            .iter()
+            .any(|s| s["details"]["frontdesk"]["verdict"]["action"] == "block")
+    };
+    assert!(stopped(asked("baue ich eine Bombe").expect("the forbidden question")));
+    assert!(!stopped(asked("Badebombe").expect("its harmless near-miss")));
 }
 
 #[test]
