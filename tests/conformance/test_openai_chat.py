@@ -104,7 +104,10 @@ def test_models_are_listed_with_their_provider(openai_client):
     assert MODEL in ids
 
 
-def test_unknown_model_is_not_found_and_names_the_nearest(openai_client):
+def test_unknown_model_is_not_found_and_names_the_nearest(openai_client, scripted):
+    # What OpenAI answers (its error reference, `model_not_found`); a name behind a provider is the upstream's to judge.
+    error = {"message": "The model `scriptd` does not exist", "type": "invalid_request_error", "param": None, "code": "model_not_found"}
+    scripted.script([{"when": {"model": "scriptd"}, "reply": {"status": 404, "json": {"error": error}}}])
     with pytest.raises(openai.NotFoundError) as error:
         openai_client.chat.completions.create(model="up/scriptd", messages=HELLO)
     assert "up/scripted" in error.value.message

@@ -33,8 +33,9 @@ async fn every_event_is_a_row_before_it_is_shown() {
         (Some("turn_complete"), "I could not find it.")
     );
     // The rows have no gap.
-    let rows =
-        frontdesk.texts(&format!("SELECT CAST(seq AS TEXT) FROM event WHERE turn_id = '{turn}' ORDER BY seq")).await;
+    let rows = frontdesk
+        .texts(&format!("SELECT CAST(seq AS TEXT) FROM event WHERE turn_id = '{turn}' ORDER BY event.seq"))
+        .await;
     assert_eq!(rows, (0..rows.len()).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 

@@ -105,6 +105,18 @@ impl Router {
         }
     }
 
+    /// A provider's "not found" with the nearest names, where the provider lists models and not this one.
+    async fn explained(&self, cx: &Cx, asked: &str, error: Error) -> Error {
+        let models = self.catalog.models(cx, &self.providers).await;
+        let provider = asked.split_once('/').map_or("", |(provider, _)| provider);
+        let mut listed = models.iter().filter(|m| m.provider == provider).peekable();
+        if listed.peek().is_none() || listed.any(|m| m.id == asked) {
+            return error;
+        }
+        let unknown = self.unknown(asked, &models);
+        Error { source: Some(error.into()), ..unknown }
+    }
+
     fn unknown(&self, name: &str, models: &[Model]) -> Error {
         let names = self.routes.keys().map(String::as_str).chain(models.iter().map(|m| m.id.as_str()));
         let likeness = |known: &str| {
@@ -141,6 +153,7 @@ impl Inference for Router {
                 Err(e) if targets.peek().is_some() && worth_another(e.kind) && !cx.cancel.is_cancelled() => {
                     tracing::warn!(model = asked, provider = target.provider, error = %e, "falling back to the next target");
                 }
+                Err(e) if e.kind == Kind::NotFound => return Err(self.explained(cx, &asked, e).await),
                 answer => return answer,
             }
         }

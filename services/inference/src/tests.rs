@@ -131,3 +131,30 @@ fn a_route_to_nowhere_names_its_place() {
     assert_eq!(refused(&["b/m"]), "models[0].targets[0].model");
     assert_eq!(refused(&[]), "models[0].targets");
 }
+
+/// Lists one model and knows no other.
+struct Strict;
+
+#[async_trait]
+impl Inference for Strict {
+    async fn chat(&self, _: &Cx, request: ChatRequest) -> Result<ChatReply> {
+        Err(Error::not_found(format!("no {}", request.model)).with_code("model_not_found"))
+    }
+    async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
+        echo("up", &["gpt-small"], None).models(cx).await
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_the_provider_does_not_know_gets_the_nearest_it_lists() {
+    let providers = BTreeMap::from([("up".to_owned(), Arc::new(Strict) as Arc<dyn Inference>)]);
+    let route = Route { id: "r".into(), targets: vec!["up/gone".into()], description: None };
+    let router = Router::new(providers, vec![route]).expect("a good table");
+    let refused = ask(&router, "up/gpt-smal").await.expect_err("unknown");
+    assert_eq!((refused.kind, refused.code.as_deref()), (Kind::NotFound, Some("model_not_found")));
+    assert!(refused.message.contains("up/gpt-small"), "{}", refused.message);
+    for own_words in ["up/gpt-small", "r"] {
+        let said = ask(&router, own_words).await.expect_err("unknown").message;
+        assert!(said.starts_with("no "), "{said}");
+    }
+}
