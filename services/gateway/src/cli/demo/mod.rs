@@ -58,10 +58,10 @@ impl Demo {
             // Variables that configure a real server (a database, a cloud's key) are not meant for the demo.
             config.database_url = None;
             config.providers.inference.clear();
-            // A line for every request would stand between the turns.
-            if config.log.level == LogLevel::Info {
-                config.log.level = LogLevel::Warn;
-            }
+        }
+        // A line for every request would stand between the turns.
+        if config.log.level == LogLevel::Info {
+            config.log.level = LogLevel::Warn;
         }
         if self.place.data_dir.is_none() {
             config.data_dir = scratch.path().to_path_buf();
