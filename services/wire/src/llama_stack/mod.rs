@@ -3,7 +3,7 @@
 //! Shapes are typed so that the gateway can document them; each is made from the domain (or turned into
 //! it) by a plain function. What Frontdesk knows beyond the protocol rides in one extra member,
 //! `frontdesk`, which that client ignores. The oracle of every shape is the client's own models
-//! (tests/conformance/llama_stack_shapes.py).
+//! (tests/conformance/test_llama_stack_shapes.py).
 //!
 //! Invariant: the turn stream is a pure projection of a turn's events; it makes nothing up and reuses
 //! their sequence numbers.
