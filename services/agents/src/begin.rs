@@ -1,6 +1,6 @@
 //! How a turn begins, goes on after input, and is cancelled.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use frontdesk_api::{
     Cx, Error, Kind, Result,
@@ -17,6 +17,7 @@ use frontdesk_store::{
 };
 use serde::Serialize;
 use serde_json::json;
+use tracing::Instrument as _;
 
 use crate::{
     Agents, Room,
@@ -29,6 +30,9 @@ use crate::{
 
 /// How long the answer to an idempotency key is kept: a day, in microseconds.
 const KEPT: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// Messages a turn may begin with: one statement writes them, and SQLite takes 32,766 values in one.
+const MOST_ITEMS: usize = 1_000;
 
 /// A turn to begin.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -64,6 +68,11 @@ impl Agents {
     /// `NotFound` (agent, session), `Invalid` (no or wrong items), `Conflict` with the code `turn_running`
     /// while the session's turn runs or `idempotency_key_reused`, `Unavailable` while the server stops.
     pub async fn create_turn(&self, cx: &Cx, new: NewTurn) -> Result<Turn> {
+        let (room, cx) = (self.clone(), cx.clone());
+        self.detached(async move { room.begin(&cx, new).await }).await
+    }
+
+    async fn begin(&self, cx: &Cx, mut new: NewTurn) -> Result<Turn> {
         let room = &self.0;
         if room.stopping.is_cancelled() {
             return Err(
@@ -71,6 +80,8 @@ impl Agents {
             );
         }
         check(&new)?;
+        // Outputs belong behind the calls they answer, before anything new is said.
+        new.items.sort_by_key(|item| matches!(item, ItemBody::Message { .. }));
         let agent = room.agent_of(cx, &new).await?;
         let id = room.deps.ids.next("turn");
         // Entered before it is written, so that nobody takes it for lost in between.
@@ -94,6 +105,11 @@ impl Agents {
     /// `NotFound`, `Conflict` when the turn does not wait, `Invalid` when a result is missing or belongs to
     /// no waiting call.
     pub async fn resume(&self, cx: &Cx, turn_id: &str, results: Vec<(String, ToolResult)>) -> Result<Resumed> {
+        let (room, cx, turn_id) = (self.clone(), cx.clone(), turn_id.to_owned());
+        self.detached(async move { room.go_on(&cx, &turn_id, results).await }).await
+    }
+
+    async fn go_on(&self, cx: &Cx, turn_id: &str, results: Vec<(String, ToolResult)>) -> Result<Resumed> {
         let room = &self.0;
         if room.stopping.is_cancelled() {
             return Err(
@@ -103,7 +119,6 @@ impl Agents {
         let tenant = room.deps.store.tenant(cx);
         let before = tenant.load_turn(turn_id).await?;
         let agent = tenant.load_agent_version(&before.turn.agent_id, before.turn.agent_version).await?;
-        let entered = Entered::new(room, cx, turn_id);
         let mut tx = tenant.write().await?;
         let Some(mut stored) = turns::claim(&mut tx, turn_id, TurnState::AwaitingInput, room.lease()).await? else {
             let state = turns::load(&mut tx, turn_id).await?.turn.state;
@@ -120,6 +135,9 @@ impl Agents {
         let after = turns::fence(&mut tx, turn_id, stored.epoch, 1).await?;
         let after = after.ok_or_else(|| Error::conflict("the turn was taken over meanwhile"))?;
         transcript::add_events(&mut tx, turn_id, after, &[EventBody::Resumed { results: shown }]).await?;
+        // Entered once it is ours and before anyone can see it run: nobody takes it for lost in between, and a
+        // request that was refused has touched nobody's entry.
+        let entered = Entered::new(room, cx, turn_id);
         tx.commit().await?;
         stored.next_seq = after + 1;
         let turn = stored.turn.clone();
@@ -135,20 +153,19 @@ impl Agents {
     /// `NotFound`.
     pub async fn cancel(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
         let room = &self.0;
-        let mut tx = room.deps.store.tenant(cx).write().await?;
-        let turn = turns::load(&mut tx, turn_id).await?.turn;
-        let turn = match turn.state {
-            TurnState::Running => {
-                turns::request_cancel(&mut tx, turn_id).await?;
-                turn
-            }
-            TurnState::AwaitingInput => room.give_up(&mut tx, turn, "cancelled", "the turn was cancelled").await?,
-            _ => return Ok(turn),
-        };
-        tx.commit().await?;
+        let turn = room.ask_to_stop(cx, turn_id).await?;
+        if turn.state != TurnState::Running {
+            return Ok(turn);
+        }
         room.running.stop(&cx.tenant, turn_id, Why::Asked);
-        room.hub.wake(&cx.tenant, turn_id);
-        Ok(turn)
+        // Its worker may have let go of it (to wait for input) before it could hear of this.
+        room.end_if_waiting(cx, turn_id).await
+    }
+
+    /// Runs work to its end whatever becomes of the caller: what is written is also taken up.
+    async fn detached<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        let done = self.0.tasks.spawn(work.in_current_span()).await;
+        done.map_err(|e| Error::internal("the turn could not be taken up", e))?
     }
 }
 
@@ -233,6 +250,36 @@ impl Room {
         close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, failed(code, message)).await
     }
 
+    /// Notes that the turn is to be cancelled; one that waits ends at once.
+    async fn ask_to_stop(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
+        let mut tx = self.deps.store.tenant(cx).write().await?;
+        let turn = turns::load(&mut tx, turn_id).await?.turn;
+        let turn = match turn.state {
+            TurnState::Running => {
+                turns::request_cancel(&mut tx, turn_id).await?;
+                turn
+            }
+            TurnState::AwaitingInput => self.give_up(&mut tx, turn, "cancelled", "the turn was cancelled").await?,
+            _ => return Ok(turn),
+        };
+        tx.commit().await?;
+        self.hub.wake(&cx.tenant, turn_id);
+        Ok(turn)
+    }
+
+    /// Ends a turn that waits although it was to be cancelled. How it stands now.
+    pub(crate) async fn end_if_waiting(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
+        let mut tx = self.deps.store.tenant(cx).write().await?;
+        let stored = turns::load(&mut tx, turn_id).await?;
+        if !(stored.cancel_requested && stored.turn.state == TurnState::AwaitingInput) {
+            return Ok(stored.turn);
+        }
+        let turn = self.give_up(&mut tx, stored.turn, "cancelled", "the turn was cancelled").await?;
+        tx.commit().await?;
+        self.hub.wake(&cx.tenant, turn_id);
+        Ok(turn)
+    }
+
     fn spawn(self: &Arc<Self>, cx: &Cx, spec: AgentSpec, stored: StoredTurn, start: Start, entered: Entered) {
         let (room, cx, stop) = (Arc::clone(self), cx.clone(), entered.stop.clone());
         self.tasks.spawn(async move {
@@ -259,13 +306,17 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.room.running.leave(&self.tenant, &self.turn);
+        self.room.running.leave(&self.tenant, &self.turn, &self.stop);
     }
 }
 
 fn check(new: &NewTurn) -> Result<()> {
     if new.items.is_empty() {
         return Err(Error::invalid("messages", "messages is empty: a turn begins with a message"));
+    }
+    if new.items.len() > MOST_ITEMS {
+        let message = format!("messages has {} entries; a turn takes at most {MOST_ITEMS}", new.items.len());
+        return Err(Error::invalid("messages", message));
     }
     for (i, item) in new.items.iter().enumerate() {
         let fits = matches!(item, ItemBody::Message { role: Role::User, .. } | ItemBody::FunctionCallOutput { .. });

@@ -119,7 +119,8 @@ impl Agents {
         if !(1..=86_400).contains(&limits.timeout_s) {
             return Err(Error::invalid("limits.timeout_s", "a turn takes 1 to 86400 seconds"));
         }
-        self.check_tools(cx, spec).await
+        self.check_tools(cx, spec).await?;
+        self.check_names(cx, spec).await
     }
 
     async fn check_tools(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
@@ -135,18 +136,43 @@ impl Agents {
             }
         }
         let listed = self.0.deps.tools.list(cx, &spec.toolgroups).await;
-        let tools = listed.map_err(|e| if e.kind == Kind::NotFound { missing_group(e) } else { e })?;
+        let tools = listed.map_err(|e| named(e, "toolgroups"))?;
+        if spec.hand_off.is_some() && tools.iter().any(|def| def.name == HAND_OFF) {
+            let message =
+                format!("a tool of the agent's groups is called '{HAND_OFF}', which is the agent's own action");
+            return Err(Error::invalid("toolgroups", message));
+        }
         for (i, tool) in spec.client_tools.iter().enumerate() {
-            if tools.iter().any(|server| server.name == tool.name) {
+            if tools.iter().any(|def| def.name == tool.name) {
                 let message = format!("'{}' is the name of a tool of the agent's tool groups", tool.name);
                 return Err(Error::invalid(format!("client_tools[{i}].name"), message));
             }
         }
         Ok(())
     }
+
+    /// Shields and knowledge stores that do not exist are told now and not in every turn.
+    async fn check_names(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
+        let deps = &self.0.deps;
+        for (member, shields) in [
+            ("shields", &spec.shields),
+            ("input_shields", &spec.input_shields),
+            ("output_shields", &spec.output_shields),
+        ] {
+            deps.safety.knows(shields).map_err(|e| named(e, member))?;
+        }
+        if !spec.knowledge.is_empty() {
+            // A search for nothing finds nothing, in stores that exist.
+            deps.memory.recall(cx, &spec.knowledge, "", 1).await.map_err(|e| named(e, "knowledge"))?;
+        }
+        Ok(())
+    }
 }
 
-/// In a request body a group that does not exist is a wrong value, not a missing page.
-fn missing_group(error: Error) -> Error {
-    Error { kind: Kind::Invalid, ..error }.with_param("toolgroups")
+/// In a request body something that does not exist is a wrong value, not a missing page.
+fn named(error: Error, member: &str) -> Error {
+    if error.kind != Kind::NotFound {
+        return error;
+    }
+    Error { kind: Kind::Invalid, ..error }.with_param(member)
 }

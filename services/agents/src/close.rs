@@ -3,7 +3,7 @@
 use frontdesk_api::{
     Result,
     chat::ToolCall,
-    turn::{EventBody, HandOff, StepKind, StepOutput, StepState, Turn, TurnError, TurnState},
+    turn::{EventBody, HandOff, Item, ItemBody, StepKind, StepOutput, StepState, Turn, TurnError, TurnState},
 };
 use frontdesk_store::{Tx, transcript, turns, turns::StoredTurn};
 
@@ -11,6 +11,7 @@ use crate::{
     Room,
     halt::{Halt, failed},
     running::Why,
+    tools::outcome_unknown,
     worker::Worker,
 };
 
@@ -35,7 +36,6 @@ impl Worker {
         };
         let turn = &mut self.pen.turn;
         let mut waiting = None;
-        let mut effect_unknown = false;
         match outcome {
             Ok(Closing::Completed) => turn.state = TurnState::Completed,
             Ok(Closing::HandedOff(hand_off)) => {
@@ -59,17 +59,14 @@ impl Worker {
                 return;
             }
             Err(Halt::Stopped(Why::Asked)) => {
-                effect_unknown = true;
                 turn.state = TurnState::Cancelled;
                 turn.error = Some(failed("cancelled", "the turn was cancelled"));
             }
             Err(Halt::Stopped(Why::Shutdown)) => {
-                effect_unknown = true;
                 turn.state = TurnState::Failed;
                 turn.error = Some(failed("worker_lost", "the server was stopped before the turn ended"));
             }
             Err(Halt::Deadline) => {
-                effect_unknown = true;
                 turn.state = TurnState::Incomplete;
                 turn.error =
                     Some(failed("timeout", format!("the turn took longer than {} s", self.spec.limits.timeout_s)));
@@ -80,15 +77,17 @@ impl Worker {
                 turn.error = Some(error);
             }
         }
+        let error = self.pen.turn.error.clone().unwrap_or_else(|| failed("internal", "the step did not end"));
         if let Some(step) = self.open.take() {
-            // A tool that was cut off may have done its work.
-            let state = if effect_unknown && step.step.kind == StepKind::ToolExecution {
-                StepState::Unknown
-            } else {
-                StepState::Failed
-            };
-            let error = self.pen.turn.error.clone().unwrap_or_else(|| failed("internal", "the step did not end"));
-            self.pen.end(step, state, Some(StepOutput::Failed { error }));
+            match step.step.kind {
+                StepKind::ToolExecution => self.cut_off(step, error.clone()),
+                _ => self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error: error.clone() })),
+            }
+        }
+        if waiting.is_none() {
+            for step in std::mem::take(&mut self.asked) {
+                self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error: error.clone() }));
+            }
         }
         if self.pen.turn.state.is_terminal() {
             self.pen.turn.completed_at = Some(self.pen.now());
@@ -97,6 +96,12 @@ impl Worker {
         self.pen.event(last);
         self.pen.stand();
         match self.pen.commit().await {
+            Ok(()) if self.pen.turn.state == TurnState::AwaitingInput => {
+                // Somebody may have asked it to stop while it let go.
+                if let Err(error) = self.room.end_if_waiting(&self.cx, &self.pen.turn.id).await {
+                    tracing::warn!(turn = self.pen.turn.id, error = %error, "could not look whether a waiting turn is to be cancelled");
+                }
+            }
             Ok(()) | Err(Halt::Fenced) => {}
             Err(halt) => tracing::error!(
                 turn = self.pen.turn.id,
@@ -134,7 +139,18 @@ pub(crate) async fn close_rows(
     let mut open = transcript::steps(tx, &stored.turn.id).await?;
     open.retain(|s| s.step.state == StepState::Intent);
     let mut events = vec![];
+    let mut pos = i64::try_from(transcript::items(tx, &stored.turn.id).await?.len()).unwrap_or(i64::MAX);
+    let mut items = vec![];
     for step in &mut open {
+        let call = step.input.clone().and_then(|call| serde_json::from_value::<ToolCall>(call).ok());
+        if let Some(call) = call.filter(|_| left == StepState::Unknown) {
+            let result = outcome_unknown();
+            let body = ItemBody::FunctionCallOutput { call_id: call.id, output: result.content, is_error: true };
+            let item = Item { id: room.deps.ids.next("fco"), turn_id: stored.turn.id.clone(), pos, body };
+            pos += 1;
+            events.push(EventBody::ItemDone { step_id: step.step.id.clone(), item: item.clone() });
+            items.push(item);
+        }
         step.step.state = left;
         step.step.completed_at = Some(now);
         step.step.output = Some(StepOutput::Failed { error: error.clone() });
@@ -147,6 +163,7 @@ pub(crate) async fn close_rows(
     let first = turns::fence(tx, &stored.turn.id, stored.epoch, events.len()).await?;
     let Some(first) = first else { return Ok(stored.turn) };
     transcript::put_steps(tx, &stored.turn.id, &open).await?;
+    transcript::add_items(tx, &items).await?;
     transcript::add_events(tx, &stored.turn.id, first, &events).await?;
     turns::set_state(tx, &stored.turn).await?;
     Ok(stored.turn)

@@ -37,9 +37,9 @@ pub(crate) fn reason(error: &Error) -> TurnError {
     };
     // An upstream's own codes vary; that it was the upstream is what stays true.
     let code = error.code.as_deref().filter(|_| error.kind != Kind::Upstream).unwrap_or(by_kind);
-    TurnError { code: code.to_owned(), message: error.message.clone() }
+    TurnError { code: code.to_owned(), message: error.message.clone(), kind: Some(error.kind) }
 }
 
 pub(crate) fn failed(code: &str, message: impl Into<String>) -> TurnError {
-    TurnError { code: code.to_owned(), message: message.into() }
+    TurnError { code: code.to_owned(), message: message.into(), kind: None }
 }

@@ -6,7 +6,7 @@ use frontdesk_api::{
     Cx, Result,
     turn::{StepState, TurnState},
 };
-use frontdesk_store::{Dialect, turns};
+use frontdesk_store::{Dialect, turns, turns::Hold as Held};
 use tokio::time::MissedTickBehavior;
 
 use crate::{Agents, Room, close::close_rows, halt::failed, running::Why};
@@ -59,6 +59,9 @@ impl Room {
             if let Err(error) = self.renew().await {
                 tracing::warn!(error = %error, cause = ?error.source, "the leases of running turns could not be renewed");
             }
+            if let Err(error) = self.deps.store.system().forget_expired_keys().await {
+                tracing::warn!(error = %error, cause = ?error.source, "expired idempotency keys could not be deleted");
+            }
             if let Err(error) = self.end_lost(false).await {
                 tracing::warn!(error = %error, cause = ?error.source, "turns without a worker could not be looked for");
             }
@@ -70,7 +73,7 @@ impl Room {
     async fn renew(&self) -> Result<()> {
         for turn in self.deps.store.system().renew_turns(self.lease()).await? {
             if !self.running.has(&turn.tenant, &turn.id) {
-                self.end_one(&turn.tenant, &turn.id, true).await?;
+                self.try_end(&turn.tenant, &turn.id, Held::AtEpoch(turn.epoch)).await;
             } else if turn.cancel_requested {
                 self.running.stop(&turn.tenant, &turn.id, Why::Asked);
             }
@@ -81,18 +84,27 @@ impl Room {
     async fn end_lost(&self, alone: bool) -> Result<usize> {
         let mut ended = 0;
         for (tenant, turn) in self.deps.store.system().lost_turns(alone).await? {
-            if !self.running.has(&tenant, &turn) && self.end_one(&tenant, &turn, alone).await? {
+            let held = if alone { Held::ByNobody } else { Held::WhileLeased };
+            if !self.running.has(&tenant, &turn) && self.try_end(&tenant, &turn, held).await {
                 ended += 1;
             }
         }
         Ok(ended)
     }
 
+    /// As [`Room::end_one`]; one turn that cannot be ended does not keep the others.
+    async fn try_end(&self, tenant: &str, turn: &str, held: Held) -> bool {
+        self.end_one(tenant, turn, held).await.unwrap_or_else(|error| {
+            tracing::error!(tenant, turn, error = %error, cause = ?error.source, "a lost turn could not be ended");
+            false
+        })
+    }
+
     /// Ends one lost turn, unless someone holds it after all.
-    async fn end_one(&self, tenant: &str, turn: &str, whoever: bool) -> Result<bool> {
+    async fn end_one(&self, tenant: &str, turn: &str, held: Held) -> Result<bool> {
         let cx = Cx::internal(tenant, "keeper");
         let mut tx = self.deps.store.tenant(&cx).write().await?;
-        let Some(stored) = turns::take_lost(&mut tx, turn, whoever).await? else { return Ok(false) };
+        let Some(stored) = turns::take_lost(&mut tx, turn, held).await? else { return Ok(false) };
         let error =
             failed("worker_lost", "the worker of this turn was lost before the turn ended; send the message again");
         close_rows(&mut tx, self, stored, StepState::Unknown, TurnState::Failed, error).await?;

@@ -2,10 +2,10 @@
 //!
 //! Invariant: what is pushed becomes visible only by `commit`, all of it or nothing, in the order pushed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use frontdesk_api::{
-    Clock, Cx, Ids,
+    Clock, Cx, Ids, Kind,
     chat::Role,
     turn::{Citation, EventBody, Item, ItemBody, Step, StepKind, StepOutput, StepState, Turn},
 };
@@ -17,6 +17,10 @@ use frontdesk_store::{
 use serde_json::Value;
 
 use crate::{Room, halt::Halt, hub::Hub};
+
+/// The pauses before a database that cannot serve is asked again: 100 ms, doubled up to this; some 6 s in all.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_millis(3200);
 
 /// What waits for the next commit.
 #[derive(Debug, Default)]
@@ -41,6 +45,8 @@ pub(crate) struct Pen {
     next_step: i64,
     next_pos: i64,
     page: Page,
+    /// The next sequence number, had the last commit been made; set while nobody knows whether it was.
+    unsure: Option<i64>,
 }
 
 impl Pen {
@@ -57,6 +63,7 @@ impl Pen {
             next_step: i64::try_from(steps).unwrap_or(i64::MAX),
             next_pos: i64::try_from(items).unwrap_or(i64::MAX),
             page: Page::default(),
+            unsure: None,
         }
     }
 
@@ -136,13 +143,23 @@ impl Pen {
         self.clock.now()
     }
 
-    /// Writes what was pushed and wakes the followers.
+    /// Writes what was pushed and wakes the followers. A database that cannot serve for a moment is asked again.
     pub(crate) async fn commit(&mut self) -> Result<(), Halt> {
         let page = std::mem::take(&mut self.page);
         if page.events.is_empty() && page.state.is_none() {
             return Ok(());
         }
-        let written = self.write(&page).await.map_err(Halt::Rows)?;
+        let mut pause = FIRST_PAUSE;
+        let written = loop {
+            match self.write(&page).await {
+                Err(error) if error.kind == Kind::Unavailable && pause <= LAST_PAUSE => {
+                    tracing::warn!(turn = self.turn.id, error = %error, "a turn's rows could not be written; once more");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                written => break written.map_err(Halt::Rows)?,
+            }
+        };
         if !written {
             return Err(Halt::Fenced);
         }
@@ -150,10 +167,15 @@ impl Pen {
         Ok(())
     }
 
-    async fn write(&self, page: &Page) -> frontdesk_api::Result<bool> {
-        let mut tx = self.store.tenant(&self.cx).write().await?;
+    async fn write(&mut self, page: &Page) -> frontdesk_api::Result<bool> {
+        let tenant = self.store.tenant(&self.cx);
+        let mut tx = tenant.write().await?;
         let id = &self.turn.id;
         let Some(first) = turns::fence(&mut tx, id, self.epoch, page.events.len()).await? else { return Ok(false) };
+        if self.unsure.take().is_some_and(|next| next <= first) {
+            // The commit that broke off had been made after all.
+            return Ok(true);
+        }
         transcript::put_steps(&mut tx, id, &page.steps).await?;
         transcript::add_items(&mut tx, &page.items).await?;
         for (item, body) in &page.replaced {
@@ -166,7 +188,11 @@ impl Pen {
         if let Some(turn) = &page.state {
             turns::set_state(&mut tx, turn).await?;
         }
-        tx.commit().await?;
+        if let Err(error) = tx.commit().await {
+            // Nobody else writes under this epoch: the next fence tells by its numbers whether it was made.
+            self.unsure = Some(first + i64::try_from(page.events.len()).unwrap_or(i64::MAX));
+            return Err(error);
+        }
         Ok(true)
     }
 }

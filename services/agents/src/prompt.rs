@@ -3,7 +3,7 @@
 //! Invariant: a conversation only grows at its end, so that providers' prompt caches hit; what was shown of
 //! an earlier turn (its sources too) is shown the same way later.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use frontdesk_api::{
     chat::{Message, Part, Role, ToolCall},
@@ -19,68 +19,82 @@ pub(crate) fn messages(instructions: &str, past: &[PastItem], now: &[Item]) -> V
     if !instructions.is_empty() {
         messages.push(Message::text(Role::System, instructions));
     }
-    let answered = answered(past.iter().map(|p| &p.item).chain(now));
-    let mut called = HashSet::new();
-    for turn in past.chunk_by(|a, b| a.item.turn_id == b.item.turn_id) {
-        let items: Vec<&Item> = turn.iter().map(|p| &p.item).collect();
-        if worth_telling(turn[0].state, &items, &answered) {
-            tell(&items, &answered, &mut called, &mut messages);
+    let mut told: Vec<&[PastItem]> = past.chunk_by(|a, b| a.item.turn_id == b.item.turn_id).collect();
+    // An output in a turn that is not told answers nothing: look again until nothing changes.
+    let outputs = loop {
+        let outputs = outputs(told.iter().flat_map(|turn| turn.iter().map(|p| &p.item)).chain(now));
+        let before = told.len();
+        told.retain(|turn| worth_telling(turn[0].state, turn.iter().map(|p| &p.item), &outputs));
+        if told.len() == before {
+            break outputs;
         }
+    };
+    for turn in told {
+        tell(&turn.iter().map(|p| &p.item).collect::<Vec<_>>(), &outputs, &mut messages);
     }
-    tell(&now.iter().collect::<Vec<_>>(), &answered, &mut called, &mut messages);
+    tell(&now.iter().collect::<Vec<_>>(), &outputs, &mut messages);
     messages
 }
 
+/// What each call came to, by its id.
+type Outputs<'i> = HashMap<&'i str, &'i str>;
+
 /// A turn that broke off is told only where something was done in it: the model must not do it again, and
 /// what broke one turn must not break the next.
-fn worth_telling(state: TurnState, items: &[&Item], answered: &HashSet<&str>) -> bool {
+fn worth_telling<'i>(state: TurnState, mut items: impl Iterator<Item = &'i Item>, outputs: &Outputs<'_>) -> bool {
     let broke_off = matches!(state, TurnState::Failed | TurnState::Cancelled);
     !broke_off
-        || items
-            .iter()
-            .any(|i| matches!(&i.body, ItemBody::FunctionCall { call } if answered.contains(call.id.as_str())))
+        || items.any(|i| matches!(&i.body, ItemBody::FunctionCall { call } if outputs.contains_key(call.id.as_str())))
 }
 
-fn answered<'i>(items: impl Iterator<Item = &'i Item>) -> HashSet<&'i str> {
-    let ids = items.filter_map(|item| match &item.body {
-        ItemBody::FunctionCallOutput { call_id, .. } => Some(call_id.as_str()),
+fn outputs<'i>(items: impl Iterator<Item = &'i Item>) -> Outputs<'i> {
+    let outputs = items.filter_map(|item| match &item.body {
+        ItemBody::FunctionCallOutput { call_id, output, .. } => Some((call_id.as_str(), output.as_str())),
         _ => None,
     });
-    ids.collect()
+    outputs.collect()
 }
 
-/// Puts one turn's items behind `messages`. Calls without an output, and outputs without a call, are left
-/// out: no model API takes them.
-fn tell<'i>(items: &[&'i Item], answered: &HashSet<&str>, called: &mut HashSet<&'i str>, messages: &mut Vec<Message>) {
+/// Puts one turn's items behind `messages`. An output stands directly behind its call, wherever it came in:
+/// no model API takes it elsewhere, nor a call without one.
+fn tell(items: &[&Item], outputs: &Outputs<'_>, messages: &mut Vec<Message>) {
     let sources = items.iter().find_map(|item| match &item.body {
         ItemBody::Retrieval { passages, .. } if !passages.is_empty() => Some(sources(passages)),
         _ => None,
     });
     let asked = items.iter().rposition(|item| matches!(&item.body, ItemBody::Message { role: Role::User, .. }));
+    // Calls of the assistant's message at the end of `messages`, not yet followed by their outputs.
+    let mut open: Vec<&str> = vec![];
     for (i, item) in items.iter().enumerate() {
-        match &item.body {
-            ItemBody::Message { role, text, .. } => {
-                let text = match &sources {
-                    Some(sources) if Some(i) == asked => format!("{sources}\n\n{text}"),
-                    _ => text.clone(),
-                };
-                messages.push(Message::text(*role, text));
+        if let ItemBody::FunctionCall { call } = &item.body {
+            if !outputs.contains_key(call.id.as_str()) {
+                continue;
             }
-            ItemBody::FunctionCall { call } if answered.contains(call.id.as_str()) => {
-                called.insert(&call.id);
-                let call = replayable(call);
-                match messages.last_mut() {
-                    Some(last) if last.role == Role::Assistant => last.tool_calls.push(call),
-                    _ => messages.push(Message { tool_calls: vec![call], ..empty(Role::Assistant) }),
-                }
+            open.push(&call.id);
+            let call = replayable(call);
+            match messages.last_mut() {
+                Some(last) if last.role == Role::Assistant => last.tool_calls.push(call),
+                _ => messages.push(Message { tool_calls: vec![call], ..empty(Role::Assistant) }),
             }
-            ItemBody::FunctionCallOutput { call_id, output, .. } if called.contains(call_id.as_str()) => {
-                let content = vec![Part::Text(output.clone())];
-                messages.push(Message { content, tool_call_id: Some(call_id.clone()), ..empty(Role::Tool) });
-            }
-            ItemBody::FunctionCall { .. } | ItemBody::FunctionCallOutput { .. } => {}
-            ItemBody::Retrieval { .. } | ItemBody::HandOff { .. } => {}
+            continue;
         }
+        answer(&mut open, outputs, messages);
+        if let ItemBody::Message { role, text, .. } = &item.body {
+            let text = match &sources {
+                Some(sources) if Some(i) == asked => format!("{sources}\n\n{text}"),
+                _ => text.clone(),
+            };
+            messages.push(Message::text(*role, text));
+        }
+    }
+    answer(&mut open, outputs, messages);
+}
+
+/// The outputs of the `open` calls, in the calls' order.
+fn answer(open: &mut Vec<&str>, outputs: &Outputs<'_>, messages: &mut Vec<Message>) {
+    for id in open.drain(..) {
+        let content = outputs.get(id).map(|output| Part::Text((*output).to_owned())).into_iter().collect();
+        messages.push(Message { content, tool_call_id: Some(id.to_owned()), ..empty(Role::Tool) });
     }
 }
 
@@ -236,5 +250,23 @@ mod tests {
         let waiting = past(TurnState::Cancelled, vec![says("t1", Role::User, "add"), calls("t1", "c1", "{}")]);
         let told = told(&messages("", &waiting, &[output("t2", "c1"), output("t2", "stranger")]));
         assert_eq!(told.iter().map(|t| t.0).collect::<Vec<_>>(), [Role::User, Role::Assistant, Role::Tool]);
+    }
+
+    #[test]
+    fn an_output_stands_behind_its_call_wherever_it_came_in() {
+        let mut earlier = past(TurnState::Cancelled, vec![says("t1", Role::User, "add"), calls("t1", "c1", "{}")]);
+        let between = vec![says("t2", Role::User, "hm"), says("t2", Role::Assistant, "yes?")];
+        earlier.extend(past(TurnState::Completed, between));
+        let told = told(&messages("", &earlier, &[says("t3", Role::User, "here"), output("t3", "c1")]));
+        let roles: Vec<Role> = told.iter().map(|t| t.0).collect();
+        assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool, Role::User, Role::Assistant, Role::User]);
+    }
+
+    #[test]
+    fn an_output_in_a_turn_that_is_not_told_answers_nothing() {
+        let mut earlier = past(TurnState::Cancelled, vec![says("t1", Role::User, "add"), calls("t1", "c1", "{}")]);
+        earlier.extend(past(TurnState::Failed, vec![output("t2", "c1"), says("t2", Role::User, "hm")]));
+        let told = told(&messages("", &earlier, &[says("t3", Role::User, "hello?")]));
+        assert_eq!(told, [(Role::User, "hello?".to_owned(), 0)]);
     }
 }

@@ -53,8 +53,13 @@ impl Running {
         stop
     }
 
-    pub(crate) fn leave(&self, tenant: &str, turn: &str) {
-        self.lock().remove(&(tenant.to_owned(), turn.to_owned()));
+    /// Takes out the entry that `stop` belongs to, and no other one of the same turn.
+    pub(crate) fn leave(&self, tenant: &str, turn: &str, stop: &Stop) {
+        let key = (tenant.to_owned(), turn.to_owned());
+        let mut turns = self.lock();
+        if turns.get(&key).is_some_and(|entered| Arc::ptr_eq(&entered.why, &stop.why)) {
+            turns.remove(&key);
+        }
     }
 
     pub(crate) fn has(&self, tenant: &str, turn: &str) -> bool {
@@ -75,5 +80,23 @@ impl Running {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Stop>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_takes_out_its_own_entry_only() {
+        let running = Running::default();
+        let first = running.enter("t", "turn_1");
+        let second = running.enter("t", "turn_1");
+        running.leave("t", "turn_1", &first);
+        assert!(running.has("t", "turn_1"), "the second still works on it");
+        running.stop("t", "turn_1", Why::Asked);
+        assert!(second.token().is_cancelled() && !first.token().is_cancelled());
+        running.leave("t", "turn_1", &second);
+        assert!(!running.has("t", "turn_1"));
     }
 }

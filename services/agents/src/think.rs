@@ -73,7 +73,24 @@ impl Worker {
         if judged.stops() {
             return Ok(Thought::Closed(self.withhold(step, &answer.head, &reply, speech, &judged)));
         }
-        self.told(step, &answer.head, reply, speech, &judged)
+        let calls = reply.calls(&mut self.call_ids, self.pen.ids.clone().as_ref());
+        let calls = self.judge_calls(calls).await?;
+        self.told(step, &answer.head, reply, speech, &judged, calls)
+    }
+
+    /// Puts the calls before the shields, before anyone sees them: what they redact is written nowhere as it
+    /// was. A call that is stopped is the last.
+    async fn judge_calls(&mut self, calls: Vec<ToolCall>) -> Result<Vec<(ToolCall, Judged)>, Halt> {
+        let mut all = vec![];
+        for call in calls {
+            let judged = self.judge(Stage::ToolInput, &call.arguments).await?;
+            let stops = judged.stops();
+            all.push((ToolCall { arguments: judged.text.clone(), ..call }, judged));
+            if stops {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     fn chat(&self) -> Chat {
@@ -215,12 +232,15 @@ impl Worker {
         &mut self,
         step: StoredStep,
         head: &ReplyHead,
-        mut reply: Reply,
+        reply: Reply,
         mut speech: Speech,
         judged: &Judged,
+        calls: Vec<(ToolCall, Judged)>,
     ) -> Result<Thought, Halt> {
         let step_id = step.step.id.clone();
-        let calls = reply.calls(&mut self.call_ids, self.pen.ids.clone().as_ref());
+        let stopped = calls.iter().position(|(_, judged)| judged.stops());
+        let (calls, judgements): (Vec<ToolCall>, Vec<Judged>) = calls.into_iter().unzip();
+        let calls = &calls[..stopped.unwrap_or(calls.len())];
         let text = judged.text.clone();
         let silent = text.trim().is_empty();
         if !silent {
@@ -233,21 +253,27 @@ impl Worker {
                 self.items.push(item);
             }
         }
-        for call in &calls {
+        for call in calls {
             self.called(&step_id, call);
         }
         let output = StepOutput::Inference {
             model: model_of(head),
             text,
-            tool_calls: calls.clone(),
+            tool_calls: calls.to_vec(),
             finish_reason: reply.finish_word(),
             usage: reply.usage,
         };
         self.open = None;
         self.pen.end(step, StepState::Done, Some(output));
         self.record(judged);
+        for judged in &judgements {
+            if judged.stops() {
+                return Ok(Thought::Closed(self.stopped(judged, None)));
+            }
+            self.record(judged);
+        }
         if !calls.is_empty() {
-            return Ok(Thought::Calls(calls));
+            return Ok(Thought::Calls(calls.to_vec()));
         }
         match reply.finish {
             Some(FinishReason::ContentFilter) if silent => {

@@ -10,7 +10,7 @@ use frontdesk_api::{
     chat::ToolCall,
     safety::Stage,
     tools::{Outcome, Risk, ToolResult},
-    turn::{HandOff, HandOffReason, ItemBody, StepKind, StepOutput, StepState},
+    turn::{HandOff, HandOffReason, ItemBody, StepKind, StepOutput, StepState, TurnError},
 };
 use frontdesk_store::transcript::StoredStep;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use crate::{
 };
 
 impl Worker {
-    /// Does the calls of one answer. Returns the turn's end when one of them leads there.
+    /// Does the calls of one answer, as the shields let them pass. Returns the turn's end when one of them leads there.
     pub(crate) async fn act(&mut self, calls: Vec<ToolCall>) -> Result<Option<Closing>, Halt> {
         let (theirs, here): (Vec<ToolCall>, Vec<ToolCall>) =
             calls.into_iter().partition(|call| self.runs_at_client(call));
@@ -45,13 +45,8 @@ impl Worker {
             if let Some(closing) = self.count() {
                 return Ok(Some(closing));
             }
-            let judged = self.judge(Stage::ToolInput, &call.arguments).await?;
-            if judged.stops() {
-                return Ok(Some(self.stopped(&judged, None)));
-            }
-            self.record(&judged);
-            let call = ToolCall { arguments: judged.text, ..call };
-            self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
+            let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
+            self.asked.push(step);
             waiting.push(call);
         }
         Ok((!waiting.is_empty()).then_some(Closing::Waiting(waiting)))
@@ -76,12 +71,6 @@ impl Worker {
     }
 
     async fn do_here(&mut self, call: ToolCall) -> Result<Option<Closing>, Halt> {
-        let judged = self.judge(Stage::ToolInput, &call.arguments).await?;
-        if judged.stops() {
-            return Ok(Some(self.stopped(&judged, None)));
-        }
-        self.record(&judged);
-        let call = ToolCall { arguments: judged.text, ..call };
         let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
         self.open = Some(step.clone());
         let result = match self.refusal(&call) {
@@ -151,6 +140,16 @@ impl Worker {
         Ok(None)
     }
 
+    /// A tool that was cut off may have done its work. The model reads so in later turns: it must not do it
+    /// again unseen.
+    pub(crate) fn cut_off(&mut self, step: StoredStep, error: TurnError) {
+        let call = step.input.clone().and_then(|call| serde_json::from_value::<ToolCall>(call).ok());
+        if let Some(call) = call {
+            self.answer(&step.step.id, &call, &outcome_unknown());
+        }
+        self.pen.end(step, StepState::Unknown, Some(StepOutput::Failed { error }));
+    }
+
     fn answer(&mut self, step_id: &str, call: &ToolCall, result: &ToolResult) {
         let output = ItemBody::FunctionCallOutput {
             call_id: call.id.clone(),
@@ -179,6 +178,11 @@ impl Worker {
         self.pen.end(step, StepState::Done, Some(StepOutput::ToolExecution { call, result }));
         Closing::HandedOff(hand_off)
     }
+}
+
+/// What a model reads of a call whose end nobody saw.
+pub(crate) fn outcome_unknown() -> ToolResult {
+    ToolResult::error("the call was cut off and may have done its work: look before it is made again")
 }
 
 fn as_input(call: &ToolCall) -> Value {

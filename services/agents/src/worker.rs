@@ -60,6 +60,8 @@ pub(crate) struct Worker {
     pub(crate) call_ids: HashSet<String>,
     /// The step that was begun and has not ended.
     pub(crate) open: Option<StoredStep>,
+    /// Steps of client tools that wait for their results.
+    pub(crate) asked: Vec<StoredStep>,
     /// Client calls whose results came in, with their steps.
     inbox: Vec<(StoredStep, ToolCall, ToolResult)>,
 }
@@ -136,6 +138,7 @@ impl Worker {
             tool_calls: count(StepKind::ToolExecution),
             call_ids: call_ids(past.iter().map(|p| &p.item).chain(&items)),
             open: None,
+            asked: vec![],
             pen: Pen::new(&room, cx.clone(), stored, steps.len(), items.len()),
             room,
             cx,
@@ -241,9 +244,11 @@ impl Worker {
 
     /// Takes the results of client tools that came in while the turn waited.
     async fn take_in(&mut self) -> Result<Option<Closing>, Halt> {
-        for (step, call, result) in std::mem::take(&mut self.inbox) {
+        let mut inbox = std::mem::take(&mut self.inbox).into_iter();
+        while let Some((step, call, result)) = inbox.next() {
             self.open = Some(step.clone());
             if let Some(closing) = self.conclude(step, call, result).await? {
+                self.asked.extend(inbox.map(|(step, ..)| step));
                 return Ok(Some(closing));
             }
         }

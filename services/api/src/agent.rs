@@ -120,7 +120,7 @@ pub struct Limits {
     /// Model calls.
     pub max_steps: u32,
     pub max_tool_calls: u32,
-    /// Wall time of the whole turn, in seconds.
+    /// Wall time of a turn's work, in seconds; it begins anew when a turn goes on after input.
     pub timeout_s: u64,
 }
 

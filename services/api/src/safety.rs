@@ -82,6 +82,10 @@ pub trait Safety: Send + Sync {
     /// `NotFound` naming the shield. A failing shield is a `Block`, not an error (fail-closed).
     async fn check(&self, cx: &Cx, shields: &[String], stage: Stage, text: &str) -> Result<Checked>;
 
+    /// # Errors
+    /// `NotFound` naming the first of the shields that does not exist.
+    fn knows(&self, shields: &[String]) -> Result<()>;
+
     /// The strictest hold of the named shields at `stage`; None when none of them guards it.
     fn hold(&self, shields: &[String], stage: Stage) -> Option<Hold>;
 }

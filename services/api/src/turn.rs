@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Micros,
+    Kind, Micros,
     chat::{Role, ToolCall, Usage},
     memory::Passage,
     safety::{Stage, Verdict},
@@ -57,9 +57,9 @@ impl TurnState {
     pub fn parse(word: &str) -> crate::Result<Self> {
         let all =
             [Self::Running, Self::AwaitingInput, Self::Completed, Self::Failed, Self::Cancelled, Self::Incomplete];
-        all.into_iter().find(|s| s.as_str() == word).ok_or_else(|| {
-            crate::Error::new(crate::Kind::Internal, format!("unknown turn state '{word}' in the database"))
-        })
+        all.into_iter()
+            .find(|s| s.as_str() == word)
+            .ok_or_else(|| crate::Error::new(Kind::Internal, format!("unknown turn state '{word}' in the database")))
     }
     #[must_use]
     pub fn is_terminal(self) -> bool {
@@ -93,6 +93,9 @@ pub struct Turn {
 pub struct TurnError {
     pub code: String,
     pub message: String,
+    /// What the caller can do about it, where something the turn needed failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
 }
 
 /// A typed transition, never text: the conversation now belongs to a person.

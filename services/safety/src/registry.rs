@@ -125,6 +125,10 @@ impl Safety for Shields {
         Ok(checked)
     }
 
+    fn knows(&self, shields: &[String]) -> Result<()> {
+        shields.iter().try_for_each(|id| self.entry(id).map(drop))
+    }
+
     fn hold(&self, shields: &[String], stage: Stage) -> Option<Hold> {
         let holds =
             shields.iter().filter_map(|id| self.entries.get(id)).filter(|e| e.guards(stage)).map(|e| e.shield.hold());

@@ -50,6 +50,7 @@ fn refused(refusal: &dyn DatabaseError) -> (Kind, &'static str) {
     let Some(code) = refusal.code() else { return (Kind::Internal, "the database answered with an error") };
     // Postgres: SQLSTATE (five characters). SQLite: the extended result code, its kind in the low byte.
     match (code.len(), code.as_ref(), code.parse::<u32>().map(|n| n & 0xff)) {
+        (5, "22021", _) => (Kind::Invalid, "a text in it has a character that the database cannot keep (a zero byte)"),
         (5, "57014", _) => (Kind::Timeout, "the database took too long"),
         (5, "40001" | "40P01", _) => (Kind::Unavailable, "another change came in between; try again"),
         (5, "53100", _) => (Kind::Unavailable, "the database's disk is full"),

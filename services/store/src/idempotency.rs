@@ -5,7 +5,7 @@
 
 use frontdesk_api::Result;
 
-use crate::{Doing as _, Tx, on};
+use crate::{Doing as _, System, Tx, on};
 
 /// How a key stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +50,22 @@ pub async fn answer(tx: &mut Tx, scope: &str, key: &str, status: i64, body: &str
     on!(tx, conn => sqlx::query("UPDATE idempotency SET status = $4, body = $5 WHERE tenant = $1 AND scope = $2 AND key = $3")
         .bind(&*tenant).bind(scope).bind(key).bind(status).bind(body).execute(conn).await.map(|_| ()))
     .doing("keep the answer of an idempotency key")
+}
+
+impl System<'_> {
+    /// Deletes the answers whose time is over, of all tenants.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn forget_expired_keys(&self) -> Result<u64> {
+        let mut tx = self.write().await?;
+        let now = tx.now().await?;
+        let gone = on!(tx, conn => sqlx::query("DELETE FROM idempotency WHERE expires_at < $1")
+            .bind(now).execute(conn).await.map(|done| done.rows_affected()))
+        .doing("delete expired idempotency keys")?;
+        tx.commit().await?;
+        Ok(gone)
+    }
 }
 
 #[cfg(test)]

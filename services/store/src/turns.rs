@@ -203,19 +203,36 @@ pub async fn claim(tx: &mut Tx, id: &str, state: TurnState, lease: Lease<'_>) ->
     row.map(Row::read).transpose()
 }
 
+/// Who may hold a turn that looks lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Whoever's lease on it still lasts.
+    WhileLeased,
+    /// The worker of this epoch, and that is this process, which does not work on it.
+    AtEpoch(i64),
+    /// No process at all: this one is alone with the database and has just begun.
+    ByNobody,
+}
+
 /// Takes a running turn away from a worker that is lost: under its new epoch, or None when it is held after
-/// all. `whoever` takes it even while its lease lasts: only where no other process can hold it.
+/// all.
 ///
 /// # Errors
 /// As any query.
-pub async fn take_lost(tx: &mut Tx, id: &str, whoever: bool) -> Result<Option<StoredTurn>> {
+pub async fn take_lost(tx: &mut Tx, id: &str, hold: Hold) -> Result<Option<StoredTurn>> {
     let (tenant, now) = (tx.tenant(), tx.now().await?);
+    let (whoever, epoch) = match hold {
+        Hold::WhileLeased => (false, None),
+        Hold::AtEpoch(epoch) => (true, Some(epoch)),
+        Hold::ByNobody => (true, None),
+    };
     let sql = concat!(
-        "UPDATE turn SET epoch = epoch + 1 WHERE tenant = $1 AND id = $2 AND state = 'running' AND ($4 OR lease_until < $3) RETURNING ",
+        "UPDATE turn SET epoch = epoch + 1 WHERE tenant = $1 AND id = $2 AND state = 'running' AND ($4 OR lease_until < $3) \
+         AND epoch = COALESCE($5, epoch) RETURNING ",
         columns!()
     );
     let row: Option<Row> =
-        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).bind(now).bind(whoever).fetch_optional(conn).await)
+        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).bind(now).bind(whoever).bind(epoch).fetch_optional(conn).await)
             .doing("take over a turn")?;
     row.map(Row::read).transpose()
 }

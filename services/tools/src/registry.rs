@@ -13,7 +13,7 @@ use bytes::Bytes;
 use frontdesk_api::{
     Clock, Cx, Error, Ids, Kind, Result, Tools,
     chat::ToolCall,
-    tools::{Outcome, ToolDef, ToolProvider, ToolResult, ToolSource},
+    tools::{Outcome, Risk, ToolDef, ToolProvider, ToolResult, ToolSource},
 };
 use frontdesk_store::{
     Store,
@@ -322,6 +322,10 @@ impl Tools for Registry {
             return Ok(failed(&format!("no tool is called '{}'; there are {}", call.name, quoted(&known))));
         };
         let tool = found.tool();
+        // Nobody can be asked here; without a yes it is a no, in a turn and outside.
+        if tool.def.risk == Risk::ApprovalRequired {
+            return Ok(failed(&format!("'{}' needs the approval of a person and was not run", call.name)));
+        }
         let bound = &tool.def.bound_args;
         let mut arguments = match arguments::read(&call.arguments, &tool.check, bound) {
             Ok(arguments) => arguments,

@@ -110,3 +110,42 @@ async fn what_cannot_begin_leaves_nothing_behind() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_second_resume_is_refused_and_leaves_the_running_turn_alone() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(weather_agent()).await;
+        stage.model.play([Line::Call(vec![("a", "weather", "{}")]), Line::Silence]);
+        let waiting = stage.ask(&conversation, "Oslo?").await.turn.id;
+        stage.model.begun().await;
+        stage.agents.resume(&stage.cx, &waiting, vec![result("a", "snow")]).await.expect("resumed");
+        stage.model.begun().await;
+        let again = stage.agents.resume(&stage.cx, &waiting, vec![result("a", "snow")]).await.expect_err("it runs");
+        assert_eq!(again.code.as_deref(), Some("turn_not_waiting"));
+        // Still in the hands of its worker: it hears of a cancel.
+        stage.agents.cancel(&stage.cx, &waiting).await.expect("asked to stop");
+        assert_eq!(stage.settled(&waiting).await.turn.state, TurnState::Cancelled);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_that_names_what_is_not_there_is_refused_by_its_member() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let spec = || AgentSpec::new("m");
+        let none = || vec!["none".to_owned()];
+        for (spec, param) in [
+            (AgentSpec { toolgroups: none(), ..spec() }, "toolgroups"),
+            (AgentSpec { shields: none(), ..spec() }, "shields"),
+            (AgentSpec { output_shields: none(), ..spec() }, "output_shields"),
+            (AgentSpec { model: String::new(), ..spec() }, "model"),
+            (AgentSpec { max_passages: 0, ..spec() }, "max_passages"),
+        ] {
+            let refused = stage.agents.create_agent(&stage.cx, spec).await.expect_err(param);
+            assert_eq!((refused.kind, refused.param.as_deref()), (Kind::Invalid, Some(param)));
+        }
+    })
+    .await;
+}

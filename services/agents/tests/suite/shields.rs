@@ -44,7 +44,7 @@ async fn a_blocked_message_reaches_no_model_now_or_later() {
 }
 
 #[tokio::test]
-async fn what_is_redacted_reaches_no_model_no_tool_and_no_message() {
+async fn what_is_redacted_reaches_no_model_no_tool_and_no_row() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
         let conversation = stage.conversation(guarded(with_tools())).await;
@@ -56,11 +56,10 @@ async fn what_is_redacted_reaches_no_model_no_tool_and_no_message() {
         assert!(verdicts(&view).iter().any(|v| v == "Output redact"), "{:?}", verdicts(&view));
         assert!(stage.model.asked().iter().flatten().all(|(_, words)| !words.contains("4111")));
         assert_eq!(done(&view)[0].1, "saw {\"card\":\"[card]\"}", "the tool got it as the model did");
-        assert!(
-            view.items
-                .iter()
-                .all(|item| !matches!(&item.body, ItemBody::Message { text, .. } if text.contains("4111")))
-        );
+        // The first event carries no words; from the second on, what the customer wrote is as the shield let it pass.
+        let everything = serde_json::to_string(&stage.events(&view.turn.id).await).expect("json");
+        assert!(!everything.contains("4111"), "{everything}");
+        assert!(!serde_json::to_string(&view.items).expect("json").contains("4111"));
     })
     .await;
 }

@@ -217,6 +217,11 @@ impl Safety for Guard {
         Ok(checked)
     }
 
+    fn knows(&self, shields: &[String]) -> Result<()> {
+        let known = shields.iter().all(|id| id == "guard");
+        if known { Ok(()) } else { Err(Error::not_found("no such shield")) }
+    }
+
     fn hold(&self, shields: &[String], _: Place) -> Option<Hold> {
         (!shields.is_empty()).then_some(Hold::Window(8))
     }

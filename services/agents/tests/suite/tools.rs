@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use frontdesk_api::{
     agent::{AgentSpec, HandOffSpec, Limits},
+    chat::Role,
     turn::{HandOffReason, StepState, TurnState},
 };
 use frontdesk_store::testing::each_database;
@@ -98,6 +99,11 @@ async fn a_tool_cut_off_may_have_done_its_work() {
         let view = stage.ask(&conversation, "go").await;
         assert_eq!(view.turn.error.as_ref().map(|e| e.code.as_str()), Some("timeout"));
         assert_eq!(view.steps.last().map(|s| s.state), Some(StepState::Unknown));
+        // The next turn's model is told, so that it does not do it again unseen.
+        stage.model.play([Line::Say("I will look first.")]);
+        stage.ask(&conversation, "again").await;
+        let prompt = stage.model.asked().pop().expect("a prompt");
+        assert!(prompt.iter().any(|(role, words)| *role == Role::Tool && words.contains("cut off")), "{prompt:?}");
     })
     .await;
 }

@@ -76,20 +76,15 @@ async fn whole(app: &App, cx: &Cx, turn_id: &str, mut events: Events) -> Result<
 
 /// A turn that failed, as an error of the request that asked for it.
 fn ended_badly(turn: &Run) -> Error {
-    let (code, message) = match &turn.error {
-        Some(error) => (error.code.as_str(), error.message.as_str()),
-        None => ("internal", "the turn did not end well"),
+    let (code, message, kind) = match &turn.error {
+        Some(error) => (error.code.as_str(), error.message.as_str(), error.kind),
+        None => ("internal", "the turn did not end well", Some(Kind::Internal)),
     };
-    let kind = match code {
-        "invalid_request" => Kind::Invalid,
-        "not_found" | "model_not_found" => Kind::NotFound,
+    let kind = kind.unwrap_or(match code {
         "cancelled" | "superseded" => Kind::Conflict,
-        "rate_limited" => Kind::RateLimited,
-        "unavailable" | "worker_lost" => Kind::Unavailable,
-        "timeout" => Kind::Timeout,
-        "internal" => Kind::Internal,
+        "worker_lost" => Kind::Unavailable,
         _ => Kind::Upstream,
-    };
+    });
     Error::new(kind, format!("the turn {} failed: {message}", turn.id)).with_code(code)
 }
 
