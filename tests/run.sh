@@ -117,6 +117,15 @@ browser() { command -v chromium || command -v chromium-browser || command -v goo
 
 mkdir -p "$cache"
 setup=$SECONDS
+# Some crates build C and C++.
+if ! command -v cc >/dev/null || ! command -v c++ >/dev/null; then
+  echo "-- build-essential"
+  apt build-essential || true
+fi
+# Everything the lock file names, tests included: later steps are offline, and a build fetches only what it needs itself.
+if ! cargo fetch --locked; then
+  row fetch 0 1 0 $((SECONDS - setup))
+fi
 have_python=
 if any_wanted rust e2e-postgres conformance browser && python_environment; then have_python=1; fi
 if wanted browser && ! browser >/dev/null; then

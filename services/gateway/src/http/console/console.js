@@ -101,6 +101,7 @@ const ticked = (id) => [...$(id).querySelectorAll('input:checked')].map((box) =>
 const tick = (id, on) => $(id).querySelectorAll('input').forEach((box) => { box.checked = on; });
 
 async function openMaker() {
+  $('agents-error').textContent = '';
   const [models, groups, stores, shields] = await Promise.all(
     ['/v1/models', '/v1/toolgroups', '/v1/vector_stores', '/v1/shields'].map((path) => get(path)));
   $('model').replaceChildren(...models.data.filter((m) => m.model_type !== 'embedding').map((m) => make('option', { value: m.id }, m.id)));
@@ -177,7 +178,12 @@ async function say(event) {
     state.session ??= (await post(`${agent}/session`, { session_name: 'console' })).session_id;
     const body = { messages: [{ role: 'user', content: words }], stream: true };
     const answer = await call('POST', `${agent}/session/${state.session}/turn`, body);
-    await events(answer, (chunk) => show(chunk, { steps, bubble, after }));
+    let ended = false;
+    await events(answer, (chunk) => {
+      ended ||= Boolean(chunk.error) || ['turn_complete', 'turn_awaiting_input'].includes(chunk.event?.payload.event_type);
+      show(chunk, { steps, bubble, after });
+    });
+    if (!ended) throw new Error('The connection ended before the answer did. Ask again.');
   } catch (error) {
     after.append(make('p', { className: 'error' }, error.message));
   }
@@ -287,8 +293,9 @@ print(answer.choices[0].message.content)`],
   $('snippets').replaceChildren(...lines.map(([title, code]) => {
     const copy = make('button', { type: 'button' }, 'Copy');
     copy.addEventListener('click', async () => {
-      await navigator.clipboard.writeText(code);
-      copy.textContent = 'Copied';
+      // Browsers offer the clipboard on https and on this machine only.
+      const copied = await (navigator.clipboard?.writeText(code).then(() => true, () => false));
+      copy.textContent = copied ? 'Copied' : 'Select it to copy';
     });
     return make('div', {}, make('div', { className: 'row' }, make('strong', {}, title), copy), make('pre', {}, code));
   }));
@@ -301,7 +308,7 @@ $('door-form').addEventListener('submit', (event) => {
   state.key = $('key').value.trim();
   enter();
 });
-$('new').addEventListener('click', openMaker);
+$('new').addEventListener('click', () => openMaker().catch((error) => { $('agents-error').textContent = error.message; }));
 $('cancel').addEventListener('click', () => { $('maker').hidden = true; $('chat').hidden = !state.agent; });
 $('hands-off').addEventListener('change', () => { $('hand-off-label').hidden = !$('hands-off').checked; });
 $('maker-form').addEventListener('submit', create);
