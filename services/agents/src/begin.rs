@@ -284,7 +284,8 @@ impl Room {
         let (room, cx, stop) = (Arc::clone(self), cx.clone(), entered.stop.clone());
         self.tasks.spawn(async move {
             let _entered = entered;
-            worker::run(room, cx, spec, stored, start, stop).await;
+            // On the heap: a task is as large as the largest thing it ever waits for.
+            Box::pin(worker::run(room, cx, spec, stored, start, stop)).await;
         });
     }
 }

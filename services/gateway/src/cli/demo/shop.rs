@@ -347,10 +347,10 @@ fn usual_questions(shop: &Shop) -> Vec<Question> {
     if let Some(number) = order {
         add(format!("Where is my order {number}?"), Expect::Tool);
     }
-    if let Some(page) = shop.pages.first() {
-        if let Ok(document) = frontdesk_memory::document::read(&page.filename, None, &page.content) {
-            add(format!("Tell me about the {}.", document.title.to_lowercase()), Expect::Page);
-        }
+    if let Some(page) = shop.pages.first()
+        && let Ok(document) = frontdesk_memory::document::read(&page.filename, None, &page.content)
+    {
+        add(format!("Tell me about the {}.", document.title.to_lowercase()), Expect::Page);
     }
     add("Do you sell submarines?".into(), Expect::HandOff);
     let phrase = shop.rules.pointer("/topics/0/phrases/0").and_then(Value::as_str);
