@@ -1,10 +1,10 @@
 """What: trains the demo model on the CPU with JAX and writes the Hugging Face folder, training.json included.
 
-Why: two busy cores and half an hour have to suffice, so batches are cut by length, only assistant tokens are scored, and the learning
-rate follows the clock (warm up, hold, decay over the last part).
+Why: two busy cores and an hour have to suffice, so batches are cut by length, short conversations come first, only assistant tokens are
+scored (a turn by the root of its length), and the learning rate follows the clock (warm up, hold, decay over the last part).
 Invariant: nothing from heldout*.py but the final score comes near training.
 
-    python train.py --out DIR [--minutes 28] [--resume STATE.npz] [--state STATE.npz]
+    python train.py --out DIR [--minutes 28] [--tokenizer FILE] [--state STATE.npz] [--resume STATE.npz | --weights DIR]
 """
 import argparse
 import json
