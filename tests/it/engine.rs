@@ -1,13 +1,19 @@
 //! The local engine behind the gateway: each request its own answer, a worker that dies, no orphans.
 
-use frontdesk_tests::{Frontdesk, Options, PATIENCE};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use frontdesk_tests::{Frontdesk, Options, PATIENCE, Process, frontdesk::binary};
 use serde_json::{Value, json};
 
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../services/gateway/demo/model")
+}
+
 fn options() -> Options {
-    let model = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../services/gateway/demo/model");
     Options::new().config(&format!(
         "providers:\n  inference:\n    - {{ id: local, type: mistralrs, config: {{ models: [ {{ id: demo, path: \"{}\" }} ] }} }}\n",
-        model.display()
+        model().display()
     ))
 }
 
@@ -96,8 +102,47 @@ async fn no_worker_outlives_a_killed_gateway() {
     }
 }
 
+#[tokio::test]
+async fn two_gateways_share_one_engine_that_knows_its_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let key_file = folder.path().join("engine_key");
+    std::fs::write(&key_file, "an-engine-key\n").expect("the key's file");
+    let mut command = Command::new(binary());
+    command.args(["engine", "--listen", "127.0.0.1:0", "--watch-stdin"]);
+    command.arg("--key-file").arg(&key_file).arg("--model").arg(format!("demo={}", model().display()));
+    let engine = Process::start("engine", command);
+    let ready = engine.line_after("{", PATIENCE).expect("the line that says where it listens");
+    let ready: Value = serde_json::from_str(&format!("{{{ready}")).expect("JSON");
+    let url = format!("http://{}", ready["address"].as_str().expect("an address"));
+
+    let sharing = |key: &str| {
+        Options::new().config(&format!(
+            "providers:\n  inference:\n    - {{ id: local, type: mistralrs, config: {{ url: \"{url}/v1\", api_key: \"{key}\" }} }}\n"
+        ))
+    };
+    let own_key = format!("${{file.{}}}", key_file.display());
+    let (one, other) = (Frontdesk::start(sharing(&own_key)), Frontdesk::start(sharing(&own_key)));
+    let (a, b) = (say("red green"), say("blue river"));
+    let (a, b) =
+        futures::join!(one.post("/v1/chat/completions", &a), other.post("/v1/chat/completions", &b));
+    assert_eq!((a.0, text(&a.1)), (200, "red green"), "{}", a.1);
+    assert_eq!((b.0, text(&b.1)), (200, "blue river"), "{}", b.1);
+
+    let stranger = Frontdesk::start(sharing("a-wrong-key"));
+    let (status, refused) = stranger.post("/v1/chat/completions", &say("red green")).await;
+    assert_eq!(status, 502, "{refused}");
+    assert!(refused["error"]["message"].as_str().is_some_and(|said| said.contains("'local'")), "{refused}");
+
+    // The check of the engine's container in docker/compose.yaml.
+    let health = || Command::new(binary()).args(["health", "--url", &url]).output().expect("frontdesk health");
+    assert!(health().status.success(), "{:?}", health());
+    drop(engine);
+    assert!(!health().status.success());
+    assert_eq!(one.get("/v1/health").await.0, 200);
+}
+
 /// SIGKILL for a process that this test's Frontdesk started.
 fn kill(pid: u64) {
-    let done = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill");
+    let done = Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill");
     assert!(done.success());
 }

@@ -52,6 +52,8 @@ pub(crate) fn router(worker: Arc<Worker>) -> Router {
     Router::new()
         .merge(guarded)
         .route("/health", get(health))
+        // Where `frontdesk health` asks, so that a container of the engine is checked like one of the gateway.
+        .route("/v1/health/ready", get(health))
         .fallback(nowhere)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(worker)

@@ -46,9 +46,8 @@ enum Command {
     Health(health::Health),
     /// Write a configuration file with every key commented
     Init(init::Init),
-    /// Run the local engine as a worker; the server starts this itself
+    /// Run the local engine as a worker; the server starts its own, `--listen` makes one that several servers share
     #[cfg(feature = "mistralrs")]
-    #[command(disable_help_flag = true)]
     Engine(engine::Engine),
     /// Print the version and what this build can do
     Version,

@@ -2,15 +2,11 @@
 //!
 //! The file is written here from the demo model's own files (llama architecture, gpt2 tokenizer, f32), so that no second copy of
 //! the weights has to be kept. Layout: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
-#![cfg(feature = "engine")]
-#![allow(clippy::unwrap_used)] // Also in helpers of tests.
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{Worker, demo_model, tool};
+use crate::common::{Worker, demo_model, tool};
 use serde_json::{Value, json};
 
 /// Writes the pieces of a GGUF head.

@@ -1,11 +1,8 @@
 //! The worker as a process: start, end, queue, and clients that leave, dawdle or crowd.
-#![cfg(feature = "engine")]
-
-mod common;
 
 use std::os::unix::fs::PermissionsExt;
 
-use common::{Worker, body, demo_model, long, told, write_request};
+use crate::common::{Worker, body, demo_model, long, told, write_request};
 use serde_json::json;
 
 #[test]
@@ -105,8 +102,8 @@ fn a_model_that_is_missing_or_broken_is_named_and_nothing_starts() {
     let copy = |name: &str| std::fs::copy(demo_model().join(name), folder.path().join(name)).unwrap();
     let refused = |path: &std::path::Path| {
         let mut worker = Worker::run(&["--model", &format!("m={}", path.display())]);
+        assert_eq!(worker.line["ready"], false, "{}", worker.line);
         assert_eq!(worker.ended().code(), Some(2));
-        assert_eq!(worker.line["ready"], false);
         assert!(!worker.socket().exists());
         worker.line["error"].as_str().unwrap().to_owned()
     };
@@ -126,10 +123,14 @@ fn a_model_that_is_missing_or_broken_is_named_and_nothing_starts() {
     // Whole, but not what config.json says: the loader's own refusal is told, not a panic.
     std::fs::write(&weights, &bytes).unwrap();
     let config = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
-    std::fs::write(folder.path().join("config.json"), config.replace("192", "256")).unwrap();
+    let changed = |from: &str, to: &str| {
+        assert!(config.contains(from), "{config}");
+        std::fs::write(folder.path().join("config.json"), config.replace(from, to)).unwrap();
+    };
+    changed(r#""vocab_size": 1536"#, r#""vocab_size": 1024"#);
     let message = refused(folder.path());
     assert!(message.starts_with("model 'm': "), "{message}");
-    std::fs::write(folder.path().join("config.json"), config.replace("LlamaFor", "FlamingoFor")).unwrap();
+    changed("LlamaFor", "FlamingoFor");
     let message = refused(folder.path());
     assert!(message.contains("FlamingoForCausalLM"), "{message}");
 }

@@ -1,9 +1,6 @@
 //! The worker as a process: what clients see of answers, tools, limits and errors.
-#![cfg(feature = "engine")]
 
-mod common;
-
-use common::{Worker, body, demo_model, long, told, tool};
+use crate::common::{Worker, body, demo_model, long, told, tool};
 use serde_json::{Value, json};
 
 /// Prompts of one token length whose answers differ in one word.

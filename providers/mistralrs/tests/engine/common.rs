@@ -1,8 +1,6 @@
 //! A worker process under test, and a plain HTTP/1.1 client that can leave in the middle and read as slowly as it likes.
 //!
 //! Invariant: the process is killed by its pid when the test ends, also when the test fails; its log is then printed.
-// Shared by test files that each use a part of it.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -13,12 +11,11 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-/// The program `examples/engine.rs`; `cargo test -p frontdesk-mistralrs` builds it.
+/// The built `frontdesk`, whose command `engine` is the worker.
+// A test program reads its own environment; the rule is for the rooms of the product.
+#[allow(clippy::disallowed_methods)]
 pub fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let program = test.parent().unwrap().parent().unwrap().join("examples/engine");
-    assert!(program.exists(), "{} is missing: build the examples of this package first", program.display());
-    program
+    std::env::var_os("FRONTDESK_BIN").expect("FRONTDESK_BIN: the frontdesk binary to test; tests/run.sh sets it").into()
 }
 
 /// The folder of the demo model.

@@ -1,14 +1,10 @@
 //! The provider with a real worker under it: waiting, dying, coming back, ending.
-#![cfg(feature = "engine")]
-#![allow(clippy::unwrap_used)] // Also in helpers of tests.
-
-mod common;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{demo_model, program};
+use crate::common::{demo_model, program};
 use frontdesk_api::chat::{Chat, ChatEvent, Message, Role};
 use frontdesk_api::clock::SystemClock;
 use frontdesk_api::id::RandomIds;
