@@ -2,12 +2,11 @@
 //!
 //! Built on hyper directly, because it stands in the path of every token. Invariants: TCP_NODELAY on
 //! every socket, a time limit on connecting and on silence, a size limit on what is collected, no proxy
-//! from the environment, no redirects followed. TLS is set up at the first https call, not at start.
+//! from the environment, no redirects followed. TLS is set up at the first https call, not at start. A connection
+//! is used on the runtime that opened it and no other.
 
 mod answer;
 mod connect;
-
-use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
 use frontdesk_api::{Cx, Error, Kind, Result};
@@ -18,6 +17,12 @@ use hyper_util::{
     client::legacy::{Client as Pool, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
+use tokio::runtime;
 
 pub use answer::{Answer, Body};
 use connect::UnixConnector;
@@ -41,24 +46,53 @@ impl Default for Limits {
 
 /// Sends requests; keeps connections open between them. Cheap to clone is not needed: share it in an `Arc`.
 pub struct Client {
+    /// One set a runtime: a connection is driven by the runtime that opened it, and using it from another wakes a
+    /// second thread for every piece that comes or goes.
+    pools: RwLock<Vec<(runtime::Id, Arc<Pools>)>>,
+    /// Where HTTP is spoken over this Unix socket, whatever host the URL names.
+    socket: Option<PathBuf>,
+    limits: Limits,
+}
+
+/// The open connections of one runtime.
+struct Pools {
     plain: Pool<HttpConnector, Full<Bytes>>,
     tls: OnceLock<Pool<HttpsConnector<HttpConnector>, Full<Bytes>>>,
     unix: Option<Pool<UnixConnector, Full<Bytes>>>,
-    limits: Limits,
 }
 
 impl Client {
     /// A client for the addresses an operator wrote into the configuration; those may be private ones.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { plain: pool().build(tcp(limits.connect)), tls: OnceLock::new(), unix: None, limits }
+        Self { pools: RwLock::default(), socket: None, limits }
     }
 
     /// A client that speaks HTTP over one Unix socket, whatever host the URL names.
     #[must_use]
     pub fn over_unix(socket: PathBuf, limits: Limits) -> Self {
-        let unix = pool().build(UnixConnector::new(socket));
-        Self { unix: Some(unix), ..Self::new(limits) }
+        Self { socket: Some(socket), ..Self::new(limits) }
+    }
+
+    /// Those of the runtime this is called on.
+    fn pools(&self) -> Arc<Pools> {
+        let here = runtime::Handle::current().id();
+        let find = |pools: &[(runtime::Id, Arc<Pools>)]| {
+            pools.iter().find(|(id, _)| *id == here).map(|(_, pools)| Arc::clone(pools))
+        };
+        if let Some(pools) = find(&self.pools.read().unwrap_or_else(PoisonError::into_inner)) {
+            return pools;
+        }
+        let mut all = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        find(&all).unwrap_or_else(|| {
+            let pools = Arc::new(Pools {
+                plain: pool().build(tcp(self.limits.connect)),
+                tls: OnceLock::new(),
+                unix: self.socket.clone().map(|socket| pool().build(UnixConnector::new(socket))),
+            });
+            all.push((here, Arc::clone(&pools)));
+            pools
+        })
     }
 
     /// Sends one request and waits for the answer's head.
@@ -71,18 +105,14 @@ impl Client {
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = headers;
-        let sent = async {
-            if let Some(unix) = &self.unix {
-                return unix.request(request).await;
-            }
-            if uri.scheme_str() == Some("https") {
-                return self
-                    .tls
-                    .get_or_init(|| pool().build(connect::tls(tcp(self.limits.connect))))
-                    .request(request)
-                    .await;
-            }
-            self.plain.request(request).await
+        let pools = self.pools();
+        // What is awaited is its own: it does not borrow the pools.
+        let sent = if let Some(unix) = &pools.unix {
+            unix.request(request)
+        } else if uri.scheme_str() == Some("https") {
+            pools.tls.get_or_init(|| pool().build(connect::tls(tcp(self.limits.connect)))).request(request)
+        } else {
+            pools.plain.request(request)
         };
         let limit = cx.deadline.map_or(self.limits.head, |at| {
             at.saturating_duration_since(std::time::Instant::now()).min(self.limits.head)

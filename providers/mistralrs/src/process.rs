@@ -42,6 +42,8 @@ pub(crate) struct Process {
     _stdin: ChildStdin,
     pub(crate) pid: u32,
     pub(crate) socket: Socket,
+    /// Tokens of prompt and answer together that each model takes, by its id.
+    pub(crate) windows: BTreeMap<String, usize>,
 }
 
 /// The path of a socket; the file and what the worker left beside it are removed with it.
@@ -86,6 +88,15 @@ impl Log {
 struct ReadyLine {
     ready: bool,
     error: Option<String>,
+    #[serde(default)]
+    models: Vec<Loaded>,
+}
+
+/// A model in that line.
+#[derive(Deserialize)]
+struct Loaded {
+    id: String,
+    max_model_len: usize,
 }
 
 impl Process {
@@ -116,7 +127,10 @@ impl Process {
         let ready =
             ready.map_err(|_late| format!("the models were not loaded within {} s", launch.load_timeout.as_secs()))?;
         match ready {
-            Some(ReadyLine { ready: true, .. }) => Ok(Self { child, _stdin: stdin, pid, socket }),
+            Some(ReadyLine { ready: true, models, .. }) => {
+                let windows = models.into_iter().map(|model| (model.id, model.max_model_len)).collect();
+                Ok(Self { child, _stdin: stdin, pid, socket, windows })
+            }
             Some(ReadyLine { error, .. }) => Err(error.unwrap_or_else(|| "the worker is not ready".into())),
             None => {
                 let status = child.wait().await.map_err(|cause| cause.to_string())?;

@@ -186,6 +186,13 @@ impl Inference for Local {
         Ok(self.config.models.iter().map(model).collect())
     }
 
+    /// What the worker said; before that the configured bound, which a model may stay below.
+    fn context_window(&self, model: &str) -> Option<usize> {
+        let said = self.supervisor.get().and_then(|supervisor| supervisor.window(model));
+        let bound = || self.config.max_model_len.filter(|_| self.config.models.iter().any(|own| own.id == model));
+        said.or_else(bound)
+    }
+
     async fn health(&self) -> Health {
         let status = self.status();
         let (verdict, message) = match status.state {
@@ -238,6 +245,31 @@ mod tests {
             ["local", "local-2", "local/2", "a-very-long-name-of-a-provider", ""].map(short).into();
         assert_eq!(names.len(), 5);
         assert!(names.iter().all(|name| name.len() <= 8));
+    }
+
+    #[tokio::test]
+    async fn a_models_window_is_what_its_worker_says() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("worker");
+        let line = r#"{"ready":true,"models":[{"id":"tiny","max_model_len":4096}]}"#;
+        std::fs::write(&program, format!("#!/bin/sh\necho '{line}'\nread until_we_are_gone\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let setting = Setting {
+            id: "local".into(),
+            data_dir: folder.path().into(),
+            runtime_dir: folder.path().join("run"),
+            program,
+            clock: Arc::new(frontdesk_api::clock::SystemClock),
+            ids: Arc::new(frontdesk_api::id::RandomIds),
+        };
+        let config = json!({"models": [{"id": "tiny", "path": "/m"}], "max_model_len": 9000, "lazy": true});
+        let local = Local::new(&setting, Config::read(config).unwrap()).unwrap();
+        assert_eq!(local.context_window("tiny"), Some(9000), "nothing was said yet");
+        let mut stages = local.supervisor().follow();
+        stages.wait_for(|stage| matches!(stage, Stage::Ready { .. })).await.unwrap();
+        assert_eq!((local.context_window("tiny"), local.context_window("huge")), (Some(4096), None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Restarts wait longer each time a worker ends soon, up to half a minute; one that ran well is replaced at once. Invariant: at
 //! most one worker at a time, and none after the supervisor is dropped.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -75,6 +76,8 @@ struct Facts {
     pid: Option<u32>,
     restarts: u64,
     last_error: Option<String>,
+    /// What the last worker that was ready said of its models.
+    windows: BTreeMap<String, usize>,
 }
 
 impl Drop for Supervisor {
@@ -88,7 +91,7 @@ impl Supervisor {
     /// Begins to keep a worker running. Needs a tokio runtime.
     pub(crate) fn start(provider: String, launch: Launch) -> Self {
         let (publish, stage) = watch::channel(Stage::Loading);
-        let facts = Facts { state: State::Loading, pid: None, restarts: 0, last_error: None };
+        let facts = Facts { state: State::Loading, pid: None, restarts: 0, last_error: None, windows: BTreeMap::new() };
         let facts = Arc::new(Mutex::new(facts));
         let log = Log::default();
         let keeper = Keeper { provider, launch, publish, facts: Arc::clone(&facts), log: log.clone() };
@@ -98,6 +101,11 @@ impl Supervisor {
     /// Follows the stages of the worker.
     pub(crate) fn follow(&self) -> watch::Receiver<Stage> {
         self.stage.clone()
+    }
+
+    /// Tokens that a model takes; None before a worker was ready.
+    pub(crate) fn window(&self, model: &str) -> Option<usize> {
+        self.facts.lock().ok()?.windows.get(model).copied()
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -131,7 +139,10 @@ impl Keeper {
                 Ok(mut process) => {
                     let began = Instant::now();
                     tracing::info!(provider = %self.provider, pid = process.pid, "the local engine is ready");
-                    self.note(|facts| (facts.state, facts.pid) = (State::Ready, Some(process.pid)));
+                    self.note(|facts| {
+                        (facts.state, facts.pid) = (State::Ready, Some(process.pid));
+                        facts.windows.clone_from(&process.windows);
+                    });
                     self.publish.send_replace(Stage::Ready { number, socket: process.socket.0.clone() });
                     let how = process.end().await;
                     tracing::error!(provider = %self.provider, pid = process.pid, "the local engine ended: {how}");

@@ -7,7 +7,10 @@
 mod config;
 mod frames;
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -48,6 +51,8 @@ pub struct OpenAi {
     chat: Uri,
     models: Uri,
     headers: HeaderMap,
+    /// By the server's own names, from its last list.
+    windows: RwLock<HashMap<String, usize>>,
 }
 
 impl OpenAi {
@@ -69,6 +74,7 @@ impl OpenAi {
             chat: config.uri("chat/completions")?,
             models: config.uri("models")?,
             headers: config.headers()?,
+            windows: RwLock::default(),
             config,
         })
     }
@@ -150,7 +156,14 @@ impl Inference for OpenAi {
             let created = entry.get("created").and_then(Value::as_i64).unwrap_or(0);
             Some(self.model(entry.get("id")?.as_str()?, created))
         };
+        let sized = |entry: &Value| Some((entry.get("id")?.as_str()?.to_owned(), window(entry)?));
+        let windows = entries.iter().filter_map(sized).collect();
+        *self.windows.write().unwrap_or_else(PoisonError::into_inner) = windows;
         Ok(entries.iter().filter_map(model).collect())
+    }
+
+    fn context_window(&self, model: &str) -> Option<usize> {
+        self.windows.read().unwrap_or_else(PoisonError::into_inner).get(model).copied()
     }
 
     async fn health(&self) -> Health {
@@ -172,4 +185,11 @@ impl OpenAi {
             description: None,
         }
     }
+}
+
+/// Tokens that a model of a server's list takes, where the list says it: `max_model_len` (vLLM, our own engine),
+/// `context_length` (OpenRouter, Together), `context_window` (Groq). OpenAI's own list does not.
+fn window(entry: &Value) -> Option<usize> {
+    let said = ["max_model_len", "context_length", "context_window"].iter().find_map(|key| entry.get(key)?.as_u64());
+    said.and_then(|tokens| usize::try_from(tokens).ok()).filter(|tokens| *tokens > 0)
 }

@@ -196,3 +196,16 @@ async fn a_whole_answer_is_one_frame_of_its_bytes() {
     assert_eq!(frames[0].raw, json);
     assert!(frames[0].events.iter().any(|e| matches!(e, ChatEvent::Usage(u) if u.output_tokens == 1)));
 }
+
+#[tokio::test]
+async fn a_window_is_known_once_the_servers_own_list_told_it() {
+    let list = r#"{"data":[{"id":"vllm","max_model_len":8192},{"id":"router","context_length":128000},
+        {"id":"groq","context_window":131072},{"id":"odd","max_model_len":0},{"id":"openai"}]}"#;
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{list}", list.len());
+    let (up, _server) = server(plain(&[head.as_bytes()])).await;
+    assert_eq!(up.context_window("vllm"), None, "nobody was asked");
+    assert_eq!(up.models(&Cx::internal("t", "r")).await.expect("a list").len(), 5);
+    let windows = ["vllm", "router", "groq", "odd", "openai", "none"].map(|model| up.context_window(model));
+    assert_eq!(windows, [Some(8192), Some(128_000), Some(131_072), None, None, None]);
+}

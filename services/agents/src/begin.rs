@@ -282,11 +282,12 @@ impl Room {
 
     fn spawn(self: &Arc<Self>, cx: &Cx, spec: AgentSpec, stored: StoredTurn, start: Start, entered: Entered) {
         let (room, cx, stop) = (Arc::clone(self), cx.clone(), entered.stop.clone());
-        self.tasks.spawn(async move {
+        let work = async move {
             let _entered = entered;
             // On the heap: a task is as large as the largest thing it ever waits for.
             Box::pin(worker::run(room, cx, spec, stored, start, stop)).await;
-        });
+        };
+        self.tasks.spawn_on(work, &self.runtime);
     }
 }
 

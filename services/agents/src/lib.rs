@@ -13,6 +13,7 @@
 //! session has at most one open turn; only SQL is awaited inside a transaction.
 
 mod begin;
+mod budget;
 mod catalogue;
 mod citations;
 mod close;
@@ -98,11 +99,17 @@ pub(crate) struct Room {
     pub(crate) owner: String,
     /// The tasks of running turns.
     pub(crate) tasks: TaskTracker,
+    /// Where they run: a turn is not tied to the thread that served the request it began with.
+    pub(crate) runtime: tokio::runtime::Handle,
     /// Cancelled when nothing new may begin.
     pub(crate) stopping: CancellationToken,
 }
 
 impl Agents {
+    /// Turns run on the runtime this is called on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     #[must_use]
     pub fn new(deps: Deps) -> Self {
         let owner = deps.ids.next("worker");
@@ -112,6 +119,7 @@ impl Agents {
             hub: Arc::default(),
             running: Running::default(),
             tasks: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
             stopping: CancellationToken::new(),
         }))
     }

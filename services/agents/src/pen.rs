@@ -10,17 +10,27 @@ use frontdesk_api::{
     turn::{Citation, EventBody, Item, ItemBody, Step, StepKind, StepOutput, StepState, Turn},
 };
 use frontdesk_store::{
-    Store, transcript,
+    Store, Tx, transcript,
     transcript::StoredStep,
     turns::{self, StoredTurn},
 };
+use futures::future::BoxFuture;
 use serde_json::Value;
 
 use crate::{Room, halt::Halt, hub::Hub};
 
-/// The pauses before a database that cannot serve is asked again: 100 ms, doubled up to this; some 6 s in all.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_millis(3200);
+/// The pauses before a database that cannot serve is asked again; some 6 s in all.
+const PAUSES: [Duration; 6] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+    Duration::from_millis(3200),
+];
+
+/// How a transaction is made true: a value, so that tests can lose the database's answer.
+type Commit = Box<dyn Fn(Tx) -> BoxFuture<'static, frontdesk_api::Result<()>> + Send + Sync>;
 
 /// What waits for the next commit.
 #[derive(Debug, Default)]
@@ -47,6 +57,8 @@ pub(crate) struct Pen {
     page: Page,
     /// The next sequence number, had the last commit been made; set while nobody knows whether it was.
     unsure: Option<i64>,
+    pauses: &'static [Duration],
+    make: Commit,
 }
 
 impl Pen {
@@ -64,6 +76,8 @@ impl Pen {
             next_pos: i64::try_from(items).unwrap_or(i64::MAX),
             page: Page::default(),
             unsure: None,
+            pauses: &PAUSES,
+            make: Box::new(|tx| Box::pin(tx.commit())),
         }
     }
 
@@ -149,16 +163,16 @@ impl Pen {
         if page.events.is_empty() && page.state.is_none() {
             return Ok(());
         }
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = self.pauses.iter();
         let written = loop {
-            match self.write(&page).await {
-                Err(error) if error.kind == Kind::Unavailable && pause <= LAST_PAUSE => {
-                    tracing::warn!(turn = self.turn.id, error = %error, "a turn's rows could not be written; once more");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                written => break written.map_err(Halt::Rows)?,
-            }
+            let error = match self.write(&page).await {
+                Ok(written) => break written,
+                Err(error) => error,
+            };
+            let pause = pauses.next().filter(|_| error.kind == Kind::Unavailable);
+            let Some(pause) = pause else { return Err(Halt::Rows(error)) };
+            tracing::warn!(turn = self.turn.id, error = %error, "a turn's rows could not be written; once more");
+            tokio::time::sleep(*pause).await;
         };
         if !written {
             return Err(Halt::Fenced);
@@ -167,6 +181,7 @@ impl Pen {
         Ok(())
     }
 
+    /// Whether the turn is still ours to write; the page then stands in its rows.
     async fn write(&mut self, page: &Page) -> frontdesk_api::Result<bool> {
         let tenant = self.store.tenant(&self.cx);
         let mut tx = tenant.write().await?;
@@ -188,7 +203,7 @@ impl Pen {
         if let Some(turn) = &page.state {
             turns::set_state(&mut tx, turn).await?;
         }
-        if let Err(error) = tx.commit().await {
+        if let Err(error) = (self.make)(tx).await {
             // Nobody else writes under this epoch: the next fence tells by its numbers whether it was made.
             self.unsure = Some(first + i64::try_from(page.events.len()).unwrap_or(i64::MAX));
             return Err(error);
@@ -210,5 +225,189 @@ fn prefix(body: &ItemBody) -> &'static str {
         ItemBody::FunctionCallOutput { .. } => "fco",
         ItemBody::Retrieval { .. } => "ret",
         ItemBody::HandOff { .. } => "ho",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, sync::Mutex};
+
+    use frontdesk_api::{Error, agent::AgentSpec, chat::Usage, clock::FixedClock, id::RandomIds, turn::TurnState};
+    use frontdesk_store::{
+        testing::{each_database, two_tenants},
+        turns::{Hold, Lease, OnInput, TurnRequest},
+    };
+
+    use super::*;
+
+    /// What becomes of a commit.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum Fate {
+        /// Not made; the database says that it cannot serve.
+        Refused,
+        /// Made, and the connection breaks before the answer.
+        Lost,
+        /// Not made, for a reason that stays.
+        Broken,
+        /// Not made, and another worker takes the turn.
+        Taken,
+        /// Made, the answer lost, and another worker takes the turn.
+        LostAndTaken,
+    }
+
+    /// Commits with these fates, one after another; then as the database does.
+    fn fated(store: &Store, cx: &Cx, turn: &str, fates: &[Fate]) -> Commit {
+        let here = (store.clone(), cx.clone(), turn.to_owned());
+        let fates = Mutex::new(VecDeque::from(fates.to_vec()));
+        Box::new(move |tx| {
+            let fate = fates.lock().expect("the fates").pop_front();
+            let (store, cx, turn) = here.clone();
+            Box::pin(async move {
+                match fate {
+                    None => return tx.commit().await,
+                    Some(Fate::Lost | Fate::LostAndTaken) => tx.commit().await?,
+                    Some(_) => drop(tx),
+                }
+                if matches!(fate, Some(Fate::Taken | Fate::LostAndTaken)) {
+                    let mut tx = store.tenant(&cx).write().await?;
+                    turns::take_lost(&mut tx, &turn, Hold::ByNobody).await?.expect("it runs");
+                    tx.commit().await?;
+                }
+                let kind = if fate == Some(Fate::Broken) { Kind::Internal } else { Kind::Unavailable };
+                Err(Error::new(kind, "as told"))
+            })
+        })
+    }
+
+    /// A pen for a new turn whose commits have these fates, and which does not wait between them.
+    async fn pen(store: &Store, fates: &[Fate]) -> Pen {
+        let (cx, _) = two_tenants(store).await;
+        let tenant = store.tenant(&cx);
+        let agent = tenant.add_agent(&RandomIds.next("agent"), &AgentSpec::new("m"), 0).await.expect("an agent");
+        let turn = Turn {
+            id: RandomIds.next("turn"),
+            session_id: None,
+            agent_id: agent.id,
+            agent_version: agent.version,
+            parent: None,
+            state: TurnState::Running,
+            error: None,
+            hand_off: None,
+            usage: Usage::default(),
+            created_at: 0,
+            completed_at: None,
+        };
+        let (epoch, request) = (1, TurnRequest::default());
+        let stored = StoredTurn { turn: turn.clone(), pos: 0, epoch, next_seq: 0, request, cancel_requested: false };
+        let mut tx = tenant.write().await.expect("a transaction");
+        let lease = Lease { owner: "worker", micros: 60_000_000 };
+        turns::add(&mut tx, &stored, OnInput::Suspend, lease, 60_000_000).await.expect("a turn");
+        tx.commit().await.expect("written");
+        Pen {
+            store: store.clone(),
+            make: fated(store, &cx, &turn.id, fates),
+            cx,
+            hub: Arc::default(),
+            clock: Arc::new(FixedClock::at(0)),
+            ids: Arc::new(RandomIds),
+            turn,
+            epoch,
+            next_step: 0,
+            next_pos: 0,
+            page: Page::default(),
+            unsure: None,
+            pauses: &[Duration::ZERO; PAUSES.len()],
+        }
+    }
+
+    /// Writes a step with an item: three events.
+    async fn write(pen: &mut Pen, text: &str) -> Result<(), Halt> {
+        let step = pen.begin(StepKind::Inference, text, None);
+        let item = pen.item(ItemBody::Message { role: Role::Assistant, text: text.into(), citations: vec![] });
+        pen.done(&step.step.id, item);
+        pen.end(step, StepState::Done, None);
+        pen.commit().await
+    }
+
+    /// The texts that stand in the rows. Events, steps and items agree, and no sequence number is missing.
+    async fn rows(pen: &Pen) -> Vec<String> {
+        let tenant = pen.store.tenant(&pen.cx);
+        let id = &pen.turn.id;
+        let events = tenant.events_after(id, None, 100).await.expect("events");
+        assert_eq!(events.iter().map(|e| e.seq).collect::<Vec<_>>(), (0..).take(events.len()).collect::<Vec<_>>());
+        let mut tx = tenant.read().await.expect("a transaction");
+        let items = transcript::items(&mut tx, id).await.expect("items");
+        let steps = transcript::steps(&mut tx, id).await.expect("steps");
+        assert_eq!((events.len(), steps.len()), (3 * items.len(), items.len()));
+        let shown = events.into_iter().filter_map(|e| match e.body {
+            EventBody::ItemDone { item, .. } => Some(item),
+            _ => None,
+        });
+        assert_eq!(shown.collect::<Vec<_>>(), items);
+        let text = |item: Item| match item.body {
+            ItemBody::Message { text, .. } => text,
+            other => panic!("unexpected {other:?}"),
+        };
+        items.into_iter().map(text).collect()
+    }
+
+    #[tokio::test]
+    async fn whatever_becomes_of_its_commits_a_page_stands_once_in_the_rows() {
+        each_database(|store| async move {
+            // All of up to three.
+            let mut all: Vec<Vec<Fate>> = vec![vec![]];
+            for length in 0..3 {
+                let shorter: Vec<_> = all.iter().filter(|fates| fates.len() == length).cloned().collect();
+                all.extend(
+                    shorter.iter().flat_map(|f| [Fate::Refused, Fate::Lost].map(|fate| [&f[..], &[fate]].concat())),
+                );
+            }
+            assert_eq!(all.len(), 15);
+            for fates in all {
+                let mut pen = pen(&store, &fates).await;
+                for text in ["one", "two", "three"] {
+                    write(&mut pen, text).await.unwrap_or_else(|halt| panic!("{fates:?}: {halt:?}"));
+                }
+                assert_eq!(rows(&pen).await, ["one", "two", "three"], "{fates:?}");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_database_that_stays_away_is_asked_so_many_times_and_then_the_work_ends() {
+        each_database(|store| async move {
+            let mut patient = pen(&store, &[Fate::Refused; PAUSES.len()]).await;
+            write(&mut patient, "one").await.expect("written at the last attempt");
+            let mut given_up = pen(&store, &[Fate::Refused; PAUSES.len() + 1]).await;
+            let halt = write(&mut given_up, "one").await.expect_err("given up");
+            assert!(matches!(&halt, Halt::Rows(error) if error.kind == Kind::Unavailable), "{halt:?}");
+            assert_eq!(rows(&given_up).await, [""; 0]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn an_error_that_stays_is_not_tried_again() {
+        each_database(|store| async move {
+            let mut pen = pen(&store, &[Fate::Broken]).await;
+            let halt = write(&mut pen, "one").await.expect_err("broken");
+            assert!(matches!(&halt, Halt::Rows(error) if error.kind == Kind::Internal), "{halt:?}");
+            assert_eq!(rows(&pen).await, [""; 0]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_was_taken_between_two_attempts_is_written_no_more() {
+        each_database(|store| async move {
+            for (fate, written) in [(Fate::Taken, vec![]), (Fate::LostAndTaken, vec!["one"])] {
+                let mut pen = pen(&store, &[fate]).await;
+                let halt = write(&mut pen, "one").await.expect_err("another worker has it");
+                assert!(matches!(halt, Halt::Fenced), "{halt:?}");
+                assert_eq!(rows(&pen).await, written);
+            }
+        })
+        .await;
     }
 }

@@ -1,7 +1,8 @@
 //! From rows to what the model reads. Pure: the same rows give the same messages.
 //!
-//! Invariant: a conversation only grows at its end, so that providers' prompt caches hit; what was shown of
-//! an earlier turn (its sources too) is shown the same way later.
+//! Invariant: a conversation only grows at its end, so that providers' prompt caches hit up to the last turn. Sources
+//! stand in the running turn alone: their numbers begin at 1 in every turn, so two blocks would make [1] mean two
+//! things. A conversation that has outgrown its model loses turns at its beginning, whole ones, several at a time.
 
 use std::collections::HashMap;
 
@@ -13,8 +14,12 @@ use frontdesk_api::{
 use frontdesk_store::transcript::PastItem;
 use serde_json::{Map, Value};
 
-/// The messages of a model call: instructions, earlier turns, then the items of the running turn.
-pub(crate) fn messages(instructions: &str, past: &[PastItem], now: &[Item]) -> Vec<Message> {
+use crate::budget;
+
+/// The messages of a model call: instructions, earlier turns, then the items of the running turn. And how many of
+/// the oldest turns were left out so that the rest fits into `room`, in tokens as [`budget`] estimates them.
+/// Instructions and the running turn always go in; a call never goes without its output.
+pub(crate) fn messages(instructions: &str, past: &[PastItem], now: &[Item], room: usize) -> (Vec<Message>, usize) {
     let mut messages = vec![];
     if !instructions.is_empty() {
         messages.push(Message::text(Role::System, instructions));
@@ -29,11 +34,40 @@ pub(crate) fn messages(instructions: &str, past: &[PastItem], now: &[Item]) -> V
             break outputs;
         }
     };
-    for turn in told {
-        tell(&turn.iter().map(|p| &p.item).collect::<Vec<_>>(), &outputs, &mut messages);
+    let mut turns: Vec<Vec<&Item>> = told.iter().map(|turn| turn.iter().map(|p| &p.item).collect()).collect();
+    turns.push(now.iter().collect());
+    let may_begin = beginnings(&turns);
+    let last = turns.len() - 1;
+    let said: Vec<Vec<Message>> = turns.iter().enumerate().map(|(n, turn)| tell(turn, &outputs, n == last)).collect();
+    let size = |messages: &[Message]| messages.iter().map(budget::message).sum::<usize>();
+    let sizes: Vec<usize> = said.iter().map(|turn| size(turn)).collect();
+    let (running, earlier) = sizes.split_last().map_or((0, &[][..]), |(last, rest)| (*last, rest));
+    let out = budget::left_out(earlier, size(&messages) + running, room, |n| may_begin[n]);
+    messages.extend(said.into_iter().skip(out).flatten());
+    (messages, out)
+}
+
+/// Whether a prompt may begin with each turn: not where it, or a later one, brings the output of a call made
+/// before it.
+fn beginnings(turns: &[Vec<&Item>]) -> Vec<bool> {
+    let mut may_begin = vec![true; turns.len()];
+    let mut made: HashMap<&str, usize> = HashMap::new();
+    for (n, turn) in turns.iter().enumerate() {
+        for item in turn {
+            match &item.body {
+                ItemBody::FunctionCall { call } => {
+                    made.insert(&call.id, n);
+                }
+                ItemBody::FunctionCallOutput { call_id, .. } => {
+                    if let Some(&made) = made.get(call_id.as_str()) {
+                        may_begin[made + 1..=n].fill(false);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
-    tell(&now.iter().collect::<Vec<_>>(), &outputs, &mut messages);
-    messages
+    may_begin
 }
 
 /// What each call came to, by its id.
@@ -55,11 +89,12 @@ fn outputs<'i>(items: impl Iterator<Item = &'i Item>) -> Outputs<'i> {
     outputs.collect()
 }
 
-/// Puts one turn's items behind `messages`. An output stands directly behind its call, wherever it came in:
-/// no model API takes it elsewhere, nor a call without one.
-fn tell(items: &[&Item], outputs: &Outputs<'_>, messages: &mut Vec<Message>) {
+/// One turn's items as messages, with its sources where it is `running`. An output stands directly behind its call,
+/// wherever it came in: no model API takes it elsewhere, nor a call without one.
+fn tell(items: &[&Item], outputs: &Outputs<'_>, running: bool) -> Vec<Message> {
+    let mut messages: Vec<Message> = vec![];
     let sources = items.iter().find_map(|item| match &item.body {
-        ItemBody::Retrieval { passages, .. } if !passages.is_empty() => Some(sources(passages)),
+        ItemBody::Retrieval { passages, .. } if running && !passages.is_empty() => Some(sources(passages)),
         _ => None,
     });
     let asked = items.iter().rposition(|item| matches!(&item.body, ItemBody::Message { role: Role::User, .. }));
@@ -78,7 +113,7 @@ fn tell(items: &[&Item], outputs: &Outputs<'_>, messages: &mut Vec<Message>) {
             }
             continue;
         }
-        answer(&mut open, outputs, messages);
+        answer(&mut open, outputs, &mut messages);
         if let ItemBody::Message { role, text, .. } = &item.body {
             let text = match &sources {
                 Some(sources) if Some(i) == asked => format!("{sources}\n\n{text}"),
@@ -87,7 +122,8 @@ fn tell(items: &[&Item], outputs: &Outputs<'_>, messages: &mut Vec<Message>) {
             messages.push(Message::text(*role, text));
         }
     }
-    answer(&mut open, outputs, messages);
+    answer(&mut open, outputs, &mut messages);
+    messages
 }
 
 /// The outputs of the `open` calls, in the calls' order.
@@ -182,6 +218,13 @@ mod tests {
         items.into_iter().map(|item| PastItem { state, item }).collect()
     }
 
+    /// With room for everything.
+    fn messages(instructions: &str, past: &[PastItem], now: &[Item]) -> Vec<Message> {
+        let (messages, left_out) = super::messages(instructions, past, now, usize::MAX);
+        assert_eq!(left_out, 0);
+        messages
+    }
+
     fn told(messages: &[Message]) -> Vec<(Role, String, usize)> {
         messages.iter().map(|m| (m.role, m.joined(), m.tool_calls.len())).collect()
     }
@@ -208,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_turns_are_replayed_as_they_were_shown() {
+    fn earlier_turns_are_replayed_as_they_were_shown_but_for_their_sources() {
         let earlier = vec![
             says("t1", Role::User, "where is 7?"),
             item("t1", ItemBody::Retrieval { query: "q".into(), passages: vec![passage("p")] }),
@@ -220,10 +263,12 @@ mod tests {
             says("t1", Role::Assistant, "It is on its way."),
         ];
         let first = messages("", &[], &earlier);
+        assert_eq!(first[0].joined(), "<sources>\n[1] \"p\"\n</sources>\n\nwhere is 7?");
         let mut then = first.clone();
+        then[0] = Message::text(Role::User, "where is 7?");
         then.push(Message::text(Role::User, "thanks"));
         let now = [says("t2", Role::User, "thanks")];
-        assert_eq!(messages("", &past(TurnState::Completed, earlier), &now), then, "the prompt only grows");
+        assert_eq!(messages("", &past(TurnState::Completed, earlier), &now), then, "[1] means one thing");
         assert_eq!(first[1].tool_calls[1].arguments, "{}", "what is no object is not replayed");
         assert_eq!(told(&first)[1..3], [(Role::Assistant, "I look.".into(), 2), (Role::Tool, "found".into(), 0)]);
         assert_eq!(first[2].tool_call_id.as_deref(), Some("c1"));
@@ -268,5 +313,60 @@ mod tests {
         earlier.extend(past(TurnState::Failed, vec![output("t2", "c1"), says("t2", Role::User, "hm")]));
         let told = told(&messages("", &earlier, &[says("t3", Role::User, "hello?")]));
         assert_eq!(told, [(Role::User, "hello?".to_owned(), 0)]);
+    }
+
+    /// Three turns of about 60 tokens each, then a short one.
+    fn long() -> (Vec<PastItem>, [Item; 1]) {
+        let mut earlier = vec![];
+        for turn in ["t1", "t2", "t3"] {
+            earlier.push(says(turn, Role::User, &format!("{turn} {}", "x".repeat(77))));
+            earlier.push(says(turn, Role::Assistant, "ok"));
+        }
+        (past(TurnState::Completed, earlier), [says("t4", Role::User, "and now?")])
+    }
+
+    #[test]
+    fn a_conversation_that_has_outgrown_its_room_loses_its_oldest_turns() {
+        let (past, now) = long();
+        let all = messages("Be kind.", &past, &now);
+        let needed: usize = all.iter().map(budget::message).sum();
+        assert_eq!(super::messages("Be kind.", &past, &now, needed), (all.clone(), 0));
+        let (shorter, out) = super::messages("Be kind.", &past, &now, needed - 1);
+        assert_eq!(out, 1);
+        assert_eq!(shorter, [&all[..1], &all[3..]].concat(), "the instructions and what came later stay as they were");
+        let (shortest, out) = super::messages("Be kind.", &past, &now, 1);
+        assert_eq!(out, 3);
+        assert_eq!(shortest, [&all[..1], &all[7..]].concat(), "the instructions and the running turn always go in");
+    }
+
+    #[test]
+    fn a_call_and_its_output_stay_together_or_go_together() {
+        let called = past(TurnState::Completed, vec![says("t1", Role::User, "add"), calls("t1", "c1", "{}")]);
+        let between =
+            past(TurnState::Completed, vec![says("t2", Role::User, "hm"), says("t2", Role::Assistant, "yes?")]);
+        let answered = past(TurnState::Completed, vec![output("t3", "c1"), says("t3", Role::Assistant, "Added.")]);
+        let now = [says("t4", Role::User, "thanks")];
+        let history = [called.clone(), between.clone(), answered].concat();
+        let roles = |messages: &[Message]| messages.iter().map(|m| m.role).collect::<Vec<_>>();
+        let needed: usize = messages("", &history, &now).iter().map(budget::message).sum();
+        let (told, out) = super::messages("", &history, &now, needed - 1);
+        assert_eq!((roles(&told), out), (vec![Role::User], 3), "one output binds three turns");
+
+        // The running turn brings the output: the call stays, whatever the room.
+        let now = [output("t4", "c1"), says("t4", Role::User, "here it is")];
+        let older =
+            past(TurnState::Completed, vec![says("t0", Role::User, "hello"), says("t0", Role::Assistant, "hi")]);
+        let (told, out) = super::messages("", &[older, called, between].concat(), &now, 1);
+        let kept = [Role::User, Role::Assistant, Role::Tool, Role::User, Role::Assistant, Role::User];
+        assert_eq!((roles(&told).as_slice(), out), (kept.as_slice(), 1));
+    }
+
+    #[test]
+    fn what_is_not_told_takes_no_room() {
+        let (earlier, now) = long();
+        let failed = past(TurnState::Failed, vec![says("t0", Role::User, &"x".repeat(10_000))]);
+        let needed: usize = messages("", &earlier, &now).iter().map(budget::message).sum();
+        let (told, out) = super::messages("", &[failed, earlier].concat(), &now, needed);
+        assert_eq!((told.len(), out), (7, 0));
     }
 }

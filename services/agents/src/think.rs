@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::{
-    HAND_OFF,
+    HAND_OFF, budget,
     citations::cite,
     close::Closing,
     guard::Judged,
@@ -43,7 +43,11 @@ impl Worker {
         self.model_calls += 1;
         let step = self.pen.begin(StepKind::Inference, "model", None);
         self.open = Some(step.clone());
-        let request = ChatRequest::typed(&self.spec.model, self.chat());
+        let (chat, dropped) = self.chat();
+        if dropped > 0 {
+            tracing::debug!(turns = dropped, "the conversation is too long for its model: its oldest turns stay out");
+        }
+        let request = ChatRequest::typed(&self.spec.model, chat);
         let (inference, cx) = (Arc::clone(&self.room.deps.inference), self.cx.clone());
         let span = tracing::info_span!(
             "chat",
@@ -52,6 +56,7 @@ impl Worker {
             gen_ai.provider.name = tracing::field::Empty,
             gen_ai.usage.input_tokens = tracing::field::Empty,
             gen_ai.usage.output_tokens = tracing::field::Empty,
+            turns_dropped = dropped,
             step = step.step.id,
         );
         let answer = self.call_out(async { inference.chat(&cx, request).await }.instrument(span.clone())).await?;
@@ -93,15 +98,19 @@ impl Worker {
         Ok(all)
     }
 
-    fn chat(&self) -> Chat {
+    /// What the model is asked, and how many of the oldest turns had to stay out of it.
+    fn chat(&self) -> (Chat, usize) {
         let spec = &self.spec;
         // A forced call is made once; forced again after its result, the model would call forever.
         let forced = matches!(spec.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
         let tools = self.tools();
         let tool_choice =
             if tools.is_empty() || (forced && self.tool_calls > 0) { None } else { spec.tool_choice.clone() };
-        Chat {
-            messages: prompt::messages(&spec.instructions, &self.past, &self.items),
+        let window = self.room.deps.inference.context_window(&spec.model);
+        let room = budget::prompt(window, spec.sampling.max_tokens).saturating_sub(budget::tools(&tools));
+        let (messages, dropped) = prompt::messages(&spec.instructions, &self.past, &self.items, room);
+        let chat = Chat {
+            messages,
             tools,
             tool_choice,
             parallel_tool_calls: None,
@@ -112,7 +121,8 @@ impl Worker {
             stop: spec.sampling.stop.clone(),
             response_format: spec.response_format.clone(),
             extra: Map::new(),
-        }
+        };
+        (chat, dropped)
     }
 
     /// What the model may call, in an order that stays.

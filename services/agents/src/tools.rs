@@ -9,7 +9,7 @@ use frontdesk_api::{
     agent::HandOffSpec,
     chat::ToolCall,
     safety::Stage,
-    tools::{Outcome, Risk, ToolResult},
+    tools::{Outcome, ToolResult},
     turn::{HandOff, HandOffReason, ItemBody, StepKind, StepOutput, StepState, TurnError},
 };
 use frontdesk_store::transcript::StoredStep;
@@ -73,26 +73,23 @@ impl Worker {
     async fn do_here(&mut self, call: ToolCall) -> Result<Option<Closing>, Halt> {
         let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
         self.open = Some(step.clone());
-        let result = match self.refusal(&call) {
-            Some(message) => ToolResult::error(&message),
-            None => self.call_tool(&call, &step).await?,
+        let result = if self.offered.iter().any(|def| def.name == call.name) {
+            self.call_tool(&call, &step).await?
+        } else {
+            ToolResult::error(&self.no_tool(&call.name))
         };
         self.conclude(step, call, result).await
     }
 
-    /// Why the call is not made at all, in words for the model.
-    fn refusal(&self, call: &ToolCall) -> Option<String> {
-        let Some(def) = self.offered.iter().find(|def| def.name == call.name) else {
-            let mut known: Vec<&str> = self.offered.iter().map(|def| def.name.as_str()).collect();
-            known.extend(self.spec.client_tools.iter().map(|tool| tool.name.as_str()));
-            known.extend(self.spec.hand_off.is_some().then_some(HAND_OFF));
-            let known =
-                if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
-            return Some(format!("no tool is called '{}'; {known}", call.name));
-        };
-        // Nobody can be asked yet; without a yes it is a no.
-        (def.risk == Risk::ApprovalRequired)
-            .then(|| format!("'{}' needs the approval of a person and was not run", call.name))
+    /// That nothing the model may call has this name, with what there is: the registry knows neither client
+    /// tools nor the hand-off. Whether a call is allowed is the registry's to say.
+    fn no_tool(&self, name: &str) -> String {
+        let mut known: Vec<&str> = self.offered.iter().map(|def| def.name.as_str()).collect();
+        known.extend(self.spec.client_tools.iter().map(|tool| tool.name.as_str()));
+        known.extend(self.spec.hand_off.is_some().then_some(HAND_OFF));
+        let known =
+            if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
+        format!("no tool is called '{name}'; {known}")
     }
 
     async fn call_tool(&mut self, call: &ToolCall, step: &StoredStep) -> Result<ToolResult, Halt> {

@@ -18,6 +18,12 @@ pub trait Inference: Send + Sync {
     /// The models that can be asked for now.
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>>;
 
+    /// Tokens of prompt and answer together that the model takes, where that is known by now: from the
+    /// configuration or from what the upstream said before. Asks nobody; None: not known.
+    fn context_window(&self, _model: &str) -> Option<usize> {
+        None
+    }
+
     /// Whether the provider can do its work; quick and without cost.
     async fn health(&self) -> Health {
         Health::default()

@@ -79,16 +79,20 @@ impl Router {
         Ok(Self { providers, routes: table, catalog: Catalog::new(Duration::from_secs(30)) })
     }
 
-    async fn resolve(&self, cx: &Cx, name: &str) -> Result<Vec<Target>> {
+    /// Where a name leads that says so itself: a route, or `provider/rest`.
+    fn written(&self, name: &str) -> Option<Vec<Target>> {
         if let Some(way) = self.routes.get(name) {
             let copy = |t: &Target| Target { provider: t.provider.clone(), upstream_id: t.upstream_id.clone() };
-            return Ok(way.targets.iter().map(copy).collect());
+            return Some(way.targets.iter().map(copy).collect());
         }
-        if let Some((provider, rest)) = name.split_once('/')
-            && self.providers.contains_key(provider)
-            && !rest.is_empty()
-        {
-            return Ok(vec![Target { provider: provider.to_owned(), upstream_id: rest.to_owned() }]);
+        let (provider, rest) = name.split_once('/')?;
+        let known = self.providers.contains_key(provider) && !rest.is_empty();
+        known.then(|| vec![Target { provider: provider.to_owned(), upstream_id: rest.to_owned() }])
+    }
+
+    async fn resolve(&self, cx: &Cx, name: &str) -> Result<Vec<Target>> {
+        if let Some(targets) = self.written(name) {
+            return Ok(targets);
         }
         let models = self.catalog.models(cx, &self.providers).await;
         let same: Vec<&Model> = models.iter().filter(|m| m.upstream_id == name).collect();
@@ -171,6 +175,15 @@ impl Inference for Router {
         });
         let models = self.catalog.models(cx, &self.providers).await;
         Ok(routes.chain(models.iter().cloned()).collect())
+    }
+
+    /// Any target of a route may be the one that answers: the smallest window that is known holds.
+    fn context_window(&self, model: &str) -> Option<usize> {
+        let Some(targets) = self.written(model) else {
+            return self.providers.values().find_map(|provider| provider.context_window(model));
+        };
+        let of = |target: &Target| self.providers.get(&target.provider)?.context_window(&target.upstream_id);
+        targets.iter().filter_map(of).min()
     }
 }
 

@@ -50,6 +50,14 @@ impl Inference for Echo {
         };
         Ok(self.models.iter().map(model).collect())
     }
+    fn context_window(&self, model: &str) -> Option<usize> {
+        let window = match self.id {
+            "small" => 4_096,
+            "large" => 128_000,
+            _ => return None,
+        };
+        self.models.contains(&model).then_some(window)
+    }
 }
 
 fn echo(id: &'static str, models: &[&'static str], fails: Option<Kind>) -> Arc<Echo> {
@@ -118,6 +126,19 @@ async fn a_provider_that_is_down_hides_only_its_own_models() {
     let (down, up) = (echo("down", &["n"], Some(Kind::Upstream)), echo("up", &["m"], None));
     let models = router(&[&down, &up], &[]).models(&Cx::internal("t", "r")).await.expect("a list");
     assert_eq!(models.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["up/m"]);
+}
+
+#[test]
+fn a_window_is_found_by_every_name_and_a_route_has_its_smallest() {
+    // Providers that fail every request: nobody is asked.
+    let down = |id, models: &[&'static str]| echo(id, models, Some(Kind::Unavailable));
+    let (silent, small, large) = (down("a", &["x"]), down("small", &["s"]), down("large", &["org/l"]));
+    let table: &[(&str, &[&str])] = &[("default", &["a/x", "large/org/l", "small/s"]), ("silent", &["a/x"])];
+    let router = router(&[&silent, &small, &large], table);
+    let names = ["default", "large/org/l", "org/l", "s", "silent", "a/x", "large/unknown", "unknown"];
+    let windows = names.map(|name| router.context_window(name));
+    let known = [Some(4_096), Some(128_000), Some(128_000), Some(4_096), None, None, None, None];
+    assert_eq!(windows, known);
 }
 
 #[test]

@@ -94,6 +94,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn keys_whose_time_is_over_are_forgotten_for_every_tenant_and_no_others() {
+        each_database(|store| async move {
+            let (a, b) = two_tenants(&store).await;
+            for (cx, key, keep) in
+                [(&a, "old", -1), (&a, "new", 1_000_000_000), (&b, "old", -1), (&b, "new", 1_000_000_000)]
+            {
+                let mut tx = store.tenant(cx).write().await.expect("a transaction");
+                claim(&mut tx, "turn", key, b"one", keep).await.expect("claimed");
+                answer(&mut tx, "turn", key, 200, "turn_1").await.expect("kept");
+                tx.commit().await.expect("committed");
+            }
+            assert_eq!(store.system().forget_expired_keys().await.expect("forgotten"), 2);
+            assert_eq!(store.system().forget_expired_keys().await.expect("nothing to forget"), 0);
+            for cx in [&a, &b] {
+                let mut tx = store.tenant(cx).write().await.expect("a transaction");
+                let kept = claim(&mut tx, "turn", "new", b"one", 1).await.expect("seen");
+                assert_eq!(kept, Claim::Same("turn_1".into()));
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn a_claim_that_was_rolled_back_or_has_expired_is_new_again() {
         each_database(|store| async move {
             let (a, _) = two_tenants(&store).await;

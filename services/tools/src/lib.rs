@@ -18,3 +18,6 @@ pub use group::{Group, Trust};
 pub use host::KvLimits;
 pub use registration::{Bound, Override, Registration};
 pub use registry::{ComponentBytes, Registry, Setting};
+
+#[cfg(test)]
+mod tests;

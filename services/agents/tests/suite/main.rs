@@ -1,8 +1,10 @@
 //! The turn without a gateway: models, tools, knowledge and shields are a few lines of code each, the rows
 //! are real, on SQLite and on Postgres.
 
+mod cancel;
 mod ends;
 mod input;
+mod long;
 mod shields;
 mod stage;
 mod tools;

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use frontdesk_agents::{Agents, Deps, NewTurn, Pace, TurnView};
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Memory, Result, Safety, Tools,
+    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Memory, Result, Safety, Tools,
     agent::AgentSpec,
     chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, Usage},
     clock::FixedClock,
@@ -54,6 +54,8 @@ pub struct Stage {
 pub struct Script {
     lines: Mutex<VecDeque<Line>>,
     asked: Mutex<Vec<Vec<Message>>>,
+    /// Tokens it takes; 0: it does not say.
+    pub window: AtomicUsize,
     begun: tokio::sync::Notify,
 }
 
@@ -116,6 +118,10 @@ impl Inference for Script {
     async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
         Ok(vec![])
     }
+
+    fn context_window(&self, _: &str) -> Option<usize> {
+        Some(self.window.load(Ordering::SeqCst)).filter(|tokens| *tokens > 0)
+    }
 }
 
 fn reply(frames: stream::BoxStream<'static, Result<Frame>>) -> ChatReply {
@@ -129,9 +135,11 @@ fn reply(frames: stream::BoxStream<'static, Result<Frame>>) -> ChatReply {
     ChatReply { head, frames }
 }
 
-/// A group `shop` with `look` (answers what it was given), `refund` (needs a person), `slow` (never ends).
+/// A group `shop` with `look` (answers what it was given), `refund` (refused, as the registry refuses what needs
+/// a person), `slow` (never ends).
 #[derive(Default)]
 pub struct Toolbox {
+    /// Calls that came here, refused ones too.
     pub calls: AtomicUsize,
 }
 
@@ -161,8 +169,10 @@ impl Tools for Toolbox {
 
     async fn call(&self, _: &Cx, _: &[String], call: &ToolCall, _: &str) -> Result<Outcome> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        if call.name == "slow" {
-            std::future::pending::<()>().await;
+        match call.name.as_str() {
+            "slow" => std::future::pending::<()>().await,
+            "refund" => return Ok(Outcome::Done(ToolResult::error("this needs the approval of a person"))),
+            _ => {}
         }
         if serde_json::from_str::<serde_json::Value>(&call.arguments).is_err() {
             return Ok(Outcome::Done(ToolResult::error("the arguments are no JSON")));
@@ -229,6 +239,10 @@ impl Safety for Guard {
 
 impl Stage {
     pub async fn set(store: Store) -> Self {
+        Self::with_ids(store, Arc::new(RandomIds)).await
+    }
+
+    pub async fn with_ids(store: Store, ids: Arc<dyn Ids>) -> Self {
         let (cx, _) = frontdesk_store::testing::two_tenants(&store).await;
         let (model, tools) = (Arc::new(Script::default()), Arc::new(Toolbox::default()));
         let agents = Agents::new(Deps {
@@ -238,7 +252,7 @@ impl Stage {
             memory: Arc::new(Pages),
             safety: Arc::new(Guard),
             clock: Arc::new(FixedClock::at(1_000_000)),
-            ids: Arc::new(RandomIds),
+            ids,
             pace: Pace { flush: Duration::ZERO, ..Pace::default() },
         });
         Self { agents, store, cx, model, tools }

@@ -1,0 +1,116 @@
+//! The registry, seen through a provider that remembers what it was called for.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use frontdesk_api::{
+    Cx, Error, Result, Tools,
+    chat::ToolCall,
+    clock::FixedClock,
+    id::RandomIds,
+    tools::{Effect, Inspected, Outcome, Risk, Runs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource},
+};
+use frontdesk_store::{
+    Store,
+    testing::{each_database, two_tenants},
+};
+use serde_json::{Map, json};
+
+use super::*;
+
+/// Offers `look` and `refund`.
+#[derive(Default)]
+struct Shop {
+    called: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl ToolProvider for Shop {
+    async fn inspect(&self, _: &Cx, _: &ToolSource) -> Result<Inspected> {
+        let tool = |name: &str| ToolDef {
+            name: name.into(),
+            wire_name: name.into(),
+            toolgroup: String::new(),
+            description: String::new(),
+            schema: json!({ "type": "object" }),
+            runs: Runs::Server,
+            effect: Effect::Unsafe,
+            risk: Risk::LowImpactWrite,
+            bound_args: BTreeMap::new(),
+            hash: String::new(),
+        };
+        Ok(Inspected { tools: vec![tool("look"), tool("refund")], requests: vec![], hash: "h".into() })
+    }
+
+    async fn call(&self, _: &Cx, _: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
+        self.called.lock().expect("the calls").push(call.name.clone());
+        Ok(Outcome::Done(ToolResult { content: "done".into(), is_error: false, details: None }))
+    }
+}
+
+/// No group here has code of its own.
+struct NoFiles;
+
+#[async_trait]
+impl ComponentBytes for NoFiles {
+    async fn load(&self, _: &Cx, file_id: &str) -> Result<Bytes> {
+        Err(Error::not_found(format!("no file has the id '{file_id}'")))
+    }
+}
+
+/// A registry with the group `shop`, in which `refund` needs the approval of a person.
+async fn with_shop(store: Store) -> (Registry, Arc<Shop>, Cx) {
+    let (cx, _) = two_tenants(&store).await;
+    let shop = Arc::new(Shop::default());
+    let provider: Arc<dyn ToolProvider> = shop.clone();
+    let registry = Registry::new(Setting {
+        store,
+        providers: BTreeMap::from([("shop".to_owned(), provider)]),
+        bodies: Arc::new(NoFiles),
+        clock: Arc::new(FixedClock::at(0)),
+        ids: Arc::new(RandomIds),
+        limits: KvLimits::default(),
+    });
+    let approval = Override { risk: Some(Risk::ApprovalRequired), ..Override::default() };
+    let registration = Registration {
+        toolgroup_id: "shop".into(),
+        provider_id: "shop".into(),
+        tools: BTreeMap::from([("refund".to_owned(), approval)]),
+        ..Registration::default()
+    };
+    registry.register(&cx, registration).await.expect("registered");
+    (registry, shop, cx)
+}
+
+fn done(outcome: Result<Outcome>) -> ToolResult {
+    match outcome.expect("an outcome") {
+        Outcome::Done(result) => result,
+        Outcome::NeedsInput(request) => panic!("unexpected {request:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_needs_approval_is_refused_in_a_turn_and_outside_and_never_reaches_its_provider() {
+    each_database(|store| async move {
+        let (registry, shop, cx) = with_shop(store).await;
+        let groups = ["shop".to_owned()];
+        let call = |name: &str| ToolCall { id: "call_1".into(), name: name.into(), arguments: "{}".into() };
+        let in_a_turn = done(registry.call(&cx, &groups, &call("refund"), "key_1").await);
+        let outside = done(registry.invoke(&cx, "refund", &Map::new(), "key_2").await);
+        for refused in [in_a_turn, outside] {
+            assert!(refused.is_error && refused.content.contains("'refund' needs the approval"), "{refused:?}");
+        }
+        assert!(shop.called.lock().expect("the calls").is_empty());
+        // The model is offered it all the same, and the tool beside it runs.
+        let offered = registry.list(&cx, &groups).await.expect("a list");
+        assert_eq!(offered.iter().map(|def| def.name.as_str()).collect::<Vec<_>>(), ["look", "refund"]);
+        assert_eq!(done(registry.call(&cx, &groups, &call("look"), "key_3").await).content, "done");
+        assert_eq!(done(registry.invoke(&cx, "look", &Map::new(), "key_4").await).content, "done");
+        assert_eq!(*shop.called.lock().expect("the calls"), ["look", "look"]);
+    })
+    .await;
+}
