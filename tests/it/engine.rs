@@ -123,8 +123,7 @@ async fn two_gateways_share_one_engine_that_knows_its_key() {
     let own_key = format!("${{file.{}}}", key_file.display());
     let (one, other) = (Frontdesk::start(sharing(&own_key)), Frontdesk::start(sharing(&own_key)));
     let (a, b) = (say("red green"), say("blue river"));
-    let (a, b) =
-        futures::join!(one.post("/v1/chat/completions", &a), other.post("/v1/chat/completions", &b));
+    let (a, b) = futures::join!(one.post("/v1/chat/completions", &a), other.post("/v1/chat/completions", &b));
     assert_eq!((a.0, text(&a.1)), (200, "red green"), "{}", a.1);
     assert_eq!((b.0, text(&b.1)), (200, "blue river"), "{}", b.1);
 

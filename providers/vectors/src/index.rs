@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    Cx, Result,
+    Cx, Error, Result,
     memory::{Chunk, Hit, Index},
 };
 use frontdesk_store::{
@@ -51,7 +51,10 @@ impl FullText {
 #[async_trait]
 impl Index for FullText {
     async fn put(&self, cx: &Cx, store_id: &str, file_id: &str, chunks: &[Chunk]) -> Result<()> {
-        let file = index(file_id, chunks);
+        let (id, chunks) = (file_id.to_owned(), chunks.to_vec());
+        // Reading words is work for a thread that may be busy.
+        let file = tokio::task::spawn_blocking(move || index(&id, &chunks)).await;
+        let file = file.map_err(|e| Error::internal(format!("could not read the words of the file '{file_id}'"), e))?;
         self.store.tenant(cx).index_file(store_id, &file).await
     }
 

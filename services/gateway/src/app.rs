@@ -17,9 +17,14 @@ use frontdesk_store::Store;
 use frontdesk_tools::Registry;
 use tokio::net::TcpListener;
 
-use crate::{config::Config, http::docs::Document, server};
+use crate::{
+    config::Config,
+    http::{docs::Document, files::room::Room},
+    lanes::Lanes,
+    server,
+};
 
-/// How long before the end of the drain turns are stopped.
+/// How long before the end of the drain turns, and files on their way into knowledge stores, are stopped.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Shared by all requests; clones are cheap.
@@ -40,6 +45,8 @@ pub struct Inner {
     pub agents: Agents,
     /// Every configured provider, for `/v1/providers` and `doctor`.
     pub providers: Vec<Provider>,
+    /// Memory that uploads may take.
+    pub uploads: Room,
     pub document: OnceLock<Document>,
 }
 
@@ -70,7 +77,7 @@ impl App {
     }
 
     /// Serves until `stop` resolves; then requests and turns in flight may end within `limits.drain_s`.
-    pub async fn serve(&self, listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+    pub async fn serve(&self, listener: TcpListener, router: Router, lanes: &Lanes, stop: impl Future<Output = ()>) {
         let (limits, told) = (&self.config.limits, CancellationToken::new());
         // Turns are stopped a little before their streams are, so that a stream can still say so.
         let grace = Duration::from_secs(limits.drain_s).saturating_sub(LAST_WORDS);
@@ -82,7 +89,11 @@ impl App {
             told.cancelled().await;
             self.agents.shutdown(grace).await;
         };
-        tokio::join!(server::serve(listener, router, limits, stopped), turns);
+        let files = async {
+            told.cancelled().await;
+            self.knowledge.shutdown(grace).await;
+        };
+        tokio::join!(server::serve(listener, router, limits, lanes, stopped), turns, files);
     }
 
     /// The OpenAPI document, built on first use.

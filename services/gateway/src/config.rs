@@ -155,6 +155,10 @@ pub struct Limits {
     pub max_body_mb: usize,
     /// Largest uploaded file, in MiB.
     pub max_upload_mb: usize,
+    /// Memory for all uploads under way, in MiB; each takes about three times its size, further ones wait.
+    pub upload_memory_mb: usize,
+    /// How long an upload may wait for that memory before it is answered with 503, in seconds.
+    pub upload_wait_s: u64,
     /// Connections served at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// How long a client may take to send its request head, in seconds.
@@ -170,6 +174,8 @@ impl Default for Limits {
         Self {
             max_body_mb: 8,
             max_upload_mb: 64,
+            upload_memory_mb: 512,
+            upload_wait_s: 10,
             max_connections: 10_000,
             header_timeout_s: 30,
             body_timeout_s: 120,

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod lanes;
 pub mod problem;
 pub mod server;
 pub mod telemetry;

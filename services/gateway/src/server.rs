@@ -14,9 +14,12 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
 
-use crate::config::Limits;
+use crate::{config::Limits, lanes::Lanes};
 
 /// The most a connection buffers of a request head or of an answer that its client does not read, in bytes.
 const BUFFER: usize = 64 * 1024;
@@ -45,8 +48,14 @@ pub fn address(listener: &TcpListener) -> Result<SocketAddr> {
     listener.local_addr().map_err(|e| Error::internal("asking the listening socket for its address", e))
 }
 
-/// Serves until `stop` resolves, then drains.
-pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, stop: impl Future<Output = ()>) {
+/// Serves on `lanes` until `stop` resolves, then drains.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: &Limits,
+    lanes: &Lanes,
+    stop: impl Future<Output = ()>,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(limits.header_timeout_s))
@@ -72,14 +81,22 @@ pub async fn serve(listener: TcpListener, router: Router, limits: &Limits, stop:
                 continue;
             }
         };
-        if let Err(e) = stream.set_nodelay(true) {
-            tracing::debug!("a connection closed at once: {e}");
-            continue;
-        }
+        let stream = match stream.set_nodelay(true).and_then(|()| stream.into_std()) {
+            Ok(stream) => stream,
+            Err(e) => {
+                tracing::debug!("a connection closed at once: {e}");
+                continue;
+            }
+        };
+        let Some(lane) = lanes.freest() else { continue };
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        tokio::spawn(async move {
-            if let Err(e) = connection.await {
+        let (http, watcher) = (http.clone(), graceful.watcher());
+        lane.take(async move {
+            let served = match TcpStream::from_std(stream) {
+                Ok(stream) => watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await,
+                Err(e) => return tracing::warn!("cannot serve a connection: {e}"),
+            };
+            if let Err(e) = served {
                 tracing::debug!("a connection ended early: {e}");
             }
             drop(place);

@@ -31,6 +31,7 @@ use frontdesk_vectors::FullText;
 use crate::{
     app::{App, Inner, Provider},
     config::{Config, nearest},
+    http::files::room::Room,
 };
 
 /// Every provider type of this build: one line a crate.
@@ -264,6 +265,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         pace: pace(&config),
     });
     Ok(App::new(Inner {
+        uploads: Room::new(&config.limits),
         config,
         clock: clock.clone(),
         ids: ids.clone(),

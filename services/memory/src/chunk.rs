@@ -4,6 +4,8 @@
 //! words that introduce them. Invariants: no passage is longer than the limit, none crosses a heading, a
 //! sentence is broken only when it alone is longer than the limit, and nothing of the document is lost.
 
+use std::sync::Arc;
+
 use crate::{
     document::{Block, Document, Section},
     sentence::{break_long, sentences, words},
@@ -25,8 +27,8 @@ impl Default for Chunking {
 /// A passage before it has an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// Page title and headings: `Shipping › Express delivery`.
-    pub title: String,
+    /// Page title and headings: `Shipping › Express delivery`. Shared by the passages of a section.
+    pub title: Arc<str>,
     pub text: String,
 }
 
@@ -36,9 +38,9 @@ pub fn cut(document: &Document, chunking: Chunking) -> Vec<Piece> {
     let limit = chunking.max_words.max(1);
     let mut pieces = Vec::new();
     for section in &document.sections {
-        let title = title(&document.title, &section.path);
+        let title: Arc<str> = title(&document.title, &section.path).into();
         let texts = passages(section, limit);
-        pieces.extend(texts.into_iter().map(|text| Piece { title: title.clone(), text }));
+        pieces.extend(texts.into_iter().map(|text| Piece { title: Arc::clone(&title), text }));
     }
     pieces
 }

@@ -2,15 +2,17 @@
 //!
 //! Invariants: the same content under the same name is read once; a new version takes the place of the
 //! old one only when it is findable; a file that cannot be read ends as `failed` with a reason for people,
-//! and its older version stays.
+//! and its older version stays; from its row on, a file is read by a task that no request holds.
 
-use frontdesk_api::{Cx, Error, Result, memory::Chunk};
-use frontdesk_store::knowledge::{Ingested, StoreFile};
+use frontdesk_api::{Cx, Error, Kind, Result, cx::CancellationToken, memory::Chunk};
+use frontdesk_store::{files::StoredFile, knowledge::StoreFile, readings::Ingested};
 
 use crate::{
     Knowledge,
     chunk::{Piece, cut},
     document::{Reject, read},
+    reading::reader,
+    work::stopping,
 };
 
 /// Purpose of the files that a knowledge store made itself; they go when the last store lets go of them.
@@ -56,12 +58,18 @@ pub struct Progress<'a> {
 
 impl Knowledge {
     /// Adds a file to a store, or its new version. A file that cannot be read is `Ok` with
-    /// [`Change::Failed`]: it is in the store, with its reason.
+    /// [`Change::Failed`]: it is in the store, with its reason. Dropped, it goes on all the same.
     ///
     /// # Errors
-    /// `NotFound` naming the store, `Invalid` for a bad file name, `TooLarge` naming the limit, the
-    /// database's; nothing was added then.
+    /// `NotFound` naming the store, `Invalid` for a bad file name, `TooLarge` naming the limit: nothing was
+    /// added. `Unavailable` and the database's: if the file is in the store, it is `in_progress` and will be
+    /// read on.
     pub async fn add_file(&self, cx: &Cx, store_id: &str, upload: Upload) -> Result<Added> {
+        let (knowledge, cx, store_id) = (self.clone(), alone(cx), store_id.to_owned());
+        self.work.detached(async move { knowledge.add(&cx, &store_id, upload).await }).await
+    }
+
+    async fn add(&self, cx: &Cx, store_id: &str, upload: Upload) -> Result<Added> {
         let tenant = self.store.tenant(cx);
         tenant.load_vector_store(store_id).await?;
         let Upload { filename, media_type, url, content } = upload;
@@ -72,23 +80,18 @@ impl Knowledge {
         {
             return Ok(Added { file: same.clone(), change: Change::Unchanged });
         }
-        tenant.add_store_file(store_id, &file, &content, url.as_deref()).await?;
-        let failed = self.ingest(cx, store_id, &file.id, &filename, media_type, content).await?;
-        // The newest version wins, also over one that another caller added meanwhile; a failed one wins
-        // over other failed ones only.
-        for old in tenant.store_files_named(store_id, &filename).await? {
-            if old.file_id < file.id && (!failed || old.status == "failed") {
-                self.take_out(cx, store_id, &old.file_id).await?;
-                self.drop_own(cx, &old.file_id).await?;
-            }
-        }
+        let id = self.ids.next("reader");
+        tenant.add_store_file(store_id, &file, &content, url.as_deref(), reader(&id)).await?;
+        drop(content);
+        self.hold(cx, store_id, std::slice::from_ref(&file.id), &id, &self.work.cut).await?;
         let stored = tenant.find_store_file(store_id, &file.id).await?;
         let file = stored
             .ok_or_else(|| Error::conflict(format!("'{filename}' was replaced or removed while it was being read")))?;
-        let change = match (failed, earlier.is_empty()) {
-            (true, _) => Change::Failed,
-            (false, true) => Change::New,
-            (false, false) => Change::Replaced,
+        let change = match (file.status.as_str(), earlier.is_empty()) {
+            ("failed", _) => Change::Failed,
+            ("completed", true) => Change::New,
+            ("completed", false) => Change::Replaced,
+            _ => return Err(stopping()),
         };
         Ok(Added { file, change })
     }
@@ -123,52 +126,78 @@ impl Knowledge {
         first_error.map_or(Ok(all), Err)
     }
 
-    /// Puts an uploaded file into a store and reads it; again, if it is in already.
+    /// Puts an uploaded file into a store and reads it; again, if it is in already. Dropped, it goes on all
+    /// the same. The file is `in_progress` still when the server is stopping: it is read after the next start.
     ///
     /// # Errors
     /// `NotFound` naming the store or the file.
     pub async fn attach_file(&self, cx: &Cx, store_id: &str, file_id: &str, url: Option<&str>) -> Result<StoreFile> {
-        let tenant = self.store.tenant(cx);
-        tenant.load_vector_store(store_id).await?;
-        let file = tenant.load_file(file_id).await?;
-        tenant.attach_file(store_id, file_id, url, self.clock.now()).await?;
-        let content = tenant.load_content(file_id).await?;
-        self.ingest(cx, store_id, file_id, &file.filename, file.media_type, content).await?;
+        self.attach(cx, store_id, vec![file_id.to_owned()], url.map(str::to_owned)).await?;
         self.load_store_file(cx, store_id, file_id).await
     }
 
-    /// Reads the files of a store that a stopped process left half-way; how many there were.
+    /// Puts uploaded files into a store, all of them before the first is read, as [`Knowledge::attach_file`].
     ///
     /// # Errors
-    /// `NotFound` naming the store.
-    pub async fn resume(&self, cx: &Cx, store_id: &str) -> Result<usize> {
-        let mut count = 0;
-        loop {
-            let page = self
-                .list_store_files(cx, store_id, Some("in_progress"), &frontdesk_api::PageRequest::default())
-                .await?;
-            if page.items.is_empty() {
-                return Ok(count);
-            }
-            for file in page.items {
-                self.attach_file(cx, store_id, &file.file_id, None).await?;
-                count += 1;
-            }
-        }
+    /// `NotFound` naming the store or the file; nothing was put in then.
+    pub async fn attach_files(&self, cx: &Cx, store_id: &str, file_ids: &[String]) -> Result<()> {
+        self.attach(cx, store_id, file_ids.to_vec(), None).await
     }
 
-    /// Reads a file that is in the store as `in_progress`; true when it could not be read.
-    async fn ingest(
-        &self,
-        cx: &Cx,
-        store_id: &str,
-        file_id: &str,
-        filename: &str,
-        media_type: Option<String>,
-        content: Vec<u8>,
-    ) -> Result<bool> {
-        let pieces = self.pieces(filename, media_type, content).await?;
-        let outcome = match pieces {
+    async fn attach(&self, cx: &Cx, store_id: &str, files: Vec<String>, url: Option<String>) -> Result<()> {
+        let (knowledge, cx, store_id) = (self.clone(), alone(cx), store_id.to_owned());
+        let attached = async move {
+            let tenant = knowledge.store.tenant(&cx);
+            tenant.load_vector_store(&store_id).await?;
+            for file_id in &files {
+                tenant.load_file(file_id).await?;
+            }
+            let id = knowledge.ids.next("reader");
+            for file_id in &files {
+                let now = knowledge.clock.now();
+                tenant.attach_file(&store_id, file_id, url.as_deref(), now, reader(&id)).await?;
+            }
+            knowledge.hold(&cx, &store_id, &files, &id, &knowledge.work.cut).await
+        };
+        self.work.detached(attached).await.map(|_| ())
+    }
+
+    /// Reads a file and notes how it ended, if `reader_id` is still its reader. What cannot be read is noted
+    /// as failed.
+    ///
+    /// # Errors
+    /// Those that pass: nothing was noted, and it is worth trying again.
+    pub(crate) async fn ingest(&self, cx: &Cx, store_id: &str, file_id: &str, reader_id: &str) -> Result<()> {
+        let outcome = match self.bring_in(cx, store_id, file_id).await {
+            Ok(outcome) => outcome,
+            Err(error) if passes(error.kind) => return Err(error),
+            Err(error) => {
+                tracing::error!(store_id, file_id, error = %error, cause = ?error.source, "a file could not be indexed");
+                let code = error.code.unwrap_or_else(|| "server_error".into());
+                Ingested::Failed { code, message: error.message }
+            }
+        };
+        let tenant = self.store.tenant(cx);
+        if tenant.note_ingested(store_id, file_id, reader_id, &outcome).await?
+            || tenant.find_store_file(store_id, file_id).await?.is_some()
+        {
+            // Noted, or another's to note.
+            return Ok(());
+        }
+        // Taken out while it was being read.
+        self.index.remove(cx, store_id, file_id).await?;
+        if tenant.find_store_file(store_id, file_id).await?.is_some() {
+            // And put in again meanwhile: what its new reader indexed may have gone with ours.
+            self.bring_in(cx, store_id, file_id).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a file, makes its passages findable, and lets it take the place of its older versions. Done
+    /// twice it comes to the same.
+    async fn bring_in(&self, cx: &Cx, store_id: &str, file_id: &str) -> Result<Ingested> {
+        let file = self.load_file(cx, file_id).await?;
+        let outcome = match self.pieces(cx, &file).await? {
             Ok(pieces) => {
                 let chunks: Vec<Chunk> = (0..).zip(pieces).map(|(pos, p)| self.chunk(pos, p)).collect();
                 self.index.put(cx, store_id, file_id, &chunks).await?;
@@ -181,28 +210,36 @@ impl Knowledge {
                 Ingested::Failed { code: reject.code.to_owned(), message: reject.message }
             }
         };
-        let failed = matches!(outcome, Ingested::Failed { .. });
-        if !self.store.tenant(cx).note_ingested(store_id, file_id, &outcome).await? {
-            // Taken out while it was being read.
-            self.index.remove(cx, store_id, file_id).await?;
+        if file.purpose == OWN {
+            let failed = matches!(outcome, Ingested::Failed { .. });
+            self.replace_older(cx, store_id, &file, failed).await?;
         }
-        Ok(failed)
+        Ok(outcome)
+    }
+
+    /// The newest version wins, also over one that another caller added meanwhile; a failed one wins over
+    /// other failed ones only.
+    async fn replace_older(&self, cx: &Cx, store_id: &str, file: &StoredFile, failed: bool) -> Result<()> {
+        for old in self.store.tenant(cx).store_files_named(store_id, &file.filename).await? {
+            if old.file_id < file.id && (!failed || old.status == "failed") {
+                self.take_out(cx, store_id, &old.file_id).await?;
+                self.drop_own(cx, &old.file_id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Parsing is work for a thread that may be busy.
-    async fn pieces(
-        &self,
-        filename: &str,
-        media_type: Option<String>,
-        content: Vec<u8>,
-    ) -> Result<Result<Vec<Piece>, Reject>> {
-        let (name, chunking, limits) = (filename.to_owned(), self.chunking, self.limits);
+    async fn pieces(&self, cx: &Cx, file: &StoredFile) -> Result<Result<Vec<Piece>, Reject>> {
+        let (name, media_type) = (file.filename.clone(), file.media_type.clone());
+        let (chunking, limits) = (self.chunking, self.limits);
+        if usize::try_from(file.bytes).is_ok_and(|bytes| bytes > limits.max_page_bytes) {
+            let message =
+                format!("'{name}' has {} bytes, the limit for a page is {}", file.bytes, limits.max_page_bytes);
+            return Ok(Err(Reject::new("file_too_large", message)));
+        }
+        let content = self.load_content(cx, &file.id).await?;
         let work = move || {
-            if content.len() > limits.max_page_bytes {
-                let message =
-                    format!("'{name}' has {} bytes, the limit for a page is {}", content.len(), limits.max_page_bytes);
-                return Err(Reject::new("file_too_large", message));
-            }
             let pieces = cut(&read(&name, media_type.as_deref(), &content)?, chunking);
             if pieces.len() > limits.max_passages {
                 let message = format!(
@@ -214,19 +251,45 @@ impl Knowledge {
             }
             Ok(pieces)
         };
-        tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(format!("could not read '{filename}'"), e))
+        match tokio::task::spawn_blocking(work).await {
+            Ok(pieces) => Ok(pieces),
+            Err(e) if e.is_panic() => {
+                tracing::error!(file_id = file.id, "reading a file panicked: {e}");
+                let message = format!("'{}' cannot be read: an internal error, told in the log", file.filename);
+                Ok(Err(Reject::new("server_error", message)))
+            }
+            Err(_) => Err(stopping()),
+        }
     }
 
     fn chunk(&self, pos: i64, piece: Piece) -> Chunk {
-        Chunk { id: self.ids.next("chunk"), pos, title: piece.title, text: piece.text }
+        Chunk { id: self.ids.next("chunk"), pos, title: piece.title.to_string(), text: piece.text }
     }
 
-    /// Deletes a file that a knowledge store made, once no store has it.
+    /// Deletes a file that a knowledge store made, once no store has it; another may have done so already.
     pub(crate) async fn drop_own(&self, cx: &Cx, file_id: &str) -> Result<()> {
         let tenant = self.store.tenant(cx);
-        if tenant.load_file(file_id).await?.purpose != OWN || !tenant.stores_of_file(file_id).await?.is_empty() {
+        let own = match tenant.load_file(file_id).await {
+            Ok(file) => file.purpose == OWN,
+            Err(error) if error.kind == Kind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if !own || !tenant.stores_of_file(file_id).await?.is_empty() {
             return Ok(());
         }
-        tenant.delete_file(file_id).await
+        match tenant.delete_file(file_id).await {
+            Err(error) if error.kind != Kind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
+}
+
+/// The caller without what ends with the request.
+fn alone(cx: &Cx) -> Cx {
+    Cx { cancel: CancellationToken::new(), deadline: None, ..cx.clone() }
+}
+
+/// Whether an error of this kind goes away by itself.
+fn passes(kind: Kind) -> bool {
+    matches!(kind, Kind::Unavailable | Kind::Timeout | Kind::Cancelled | Kind::RateLimited | Kind::Upstream)
 }

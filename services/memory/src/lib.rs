@@ -2,21 +2,26 @@
 //!
 //! Files go in as bytes and come out as passages that can be quoted, with the page they stand on. It
 //! exists so that an agent says what the shop has written, and nothing else. Invariants: a file that
-//! cannot be read harms no other file and says why; a page that changed is found as it is now, never as
-//! it was and is both; a passage names the file it really comes from.
+//! cannot be read harms no other file and says why; a file that was put in is read to its end, whoever
+//! leaves or dies meanwhile; a page that changed is found as it is now, never as it was and is both; a
+//! passage names the file it really comes from.
 
 pub mod chunk;
 pub mod document;
 mod files;
 mod ingest;
+mod reading;
 mod recall;
 mod sentence;
 mod stores;
+mod work;
 
 use std::sync::Arc;
 
 use frontdesk_api::{Clock, Ids, Index};
 use frontdesk_store::Store;
+
+use crate::work::Work;
 
 pub use chunk::Chunking;
 pub use frontdesk_store::{
@@ -35,6 +40,7 @@ pub struct Knowledge {
     ids: Arc<dyn Ids>,
     limits: Limits,
     chunking: Chunking,
+    work: Arc<Work>,
 }
 
 /// What one file may be.
@@ -57,7 +63,15 @@ impl Default for Limits {
 impl Knowledge {
     #[must_use]
     pub fn new(store: Store, index: Arc<dyn Index>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { store, index, clock, ids, limits: Limits::default(), chunking: Chunking::default() }
+        Self {
+            store,
+            index,
+            clock,
+            ids,
+            limits: Limits::default(),
+            chunking: Chunking::default(),
+            work: Arc::default(),
+        }
     }
 
     #[must_use]

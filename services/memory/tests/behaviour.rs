@@ -219,22 +219,6 @@ async fn lists_page_by_id_and_stores_keep_their_metadata() {
 }
 
 #[tokio::test]
-async fn a_file_left_half_way_is_read_on_resume() {
-    each_database(|store| async move {
-        let (knowledge, cx) = (knowledge(&store), cx(&store, Tenant::One).await);
-        let id = filled(&knowledge, &cx, &[]).await;
-        let file = knowledge.create_file(&cx, "a.md", "assistants", None, b"Dogs are welcome.").await.expect("created");
-        // As after a crash between taking the file in and reading it.
-        store.tenant(&cx).attach_file(&id, &file.id, None, 1).await.expect("attached");
-        assert!(texts(&knowledge, &cx, &id, "dogs").await.is_empty());
-        assert_eq!(knowledge.resume(&cx, &id).await.expect("resumed"), 1);
-        assert_eq!(texts(&knowledge, &cx, &id, "dogs").await, ["Dogs are welcome."]);
-        assert_eq!(knowledge.resume(&cx, &id).await.expect("resumed"), 0);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn several_stores_are_searched_as_one() {
     each_database(|store| async move {
         let (knowledge, cx) = (knowledge(&store), cx(&store, Tenant::One).await);

@@ -10,6 +10,7 @@ use crate::{
     Doing as _, Tenant, Tx,
     files::{StoredFile, write_file},
     on, paging,
+    readings::Reader,
 };
 
 /// A knowledge store (`vector_store` on the wire).
@@ -41,13 +42,6 @@ pub struct StoreFile {
     pub hash: Vec<u8>,
     pub bytes: i64,
     pub created_at: Micros,
-}
-
-/// How reading a file ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ingested {
-    Completed { passages: i64 },
-    Failed { code: String, message: String },
 }
 
 impl Tenant<'_> {
@@ -132,17 +126,24 @@ impl Tenant<'_> {
         tx.commit().await
     }
 
-    /// Puts a stored file into a store, to be read (again).
+    /// Puts a stored file into a store, to be read (again) by `reader`.
     ///
     /// # Errors
     /// `Conflict` when the store or the file does not exist.
-    pub async fn attach_file(&self, store_id: &str, file_id: &str, url: Option<&str>, at: Micros) -> Result<()> {
+    pub async fn attach_file(
+        &self,
+        store_id: &str,
+        file_id: &str,
+        url: Option<&str>,
+        at: Micros,
+        reader: Reader<'_>,
+    ) -> Result<()> {
         let mut tx = self.write().await?;
-        attach(&mut tx, store_id, file_id, url, at).await?;
+        attach(&mut tx, store_id, file_id, url, at, reader).await?;
         tx.commit().await
     }
 
-    /// Stores a new file and puts it into a store, in one go.
+    /// Stores a new file and puts it into a store to be read by `reader`, in one go.
     ///
     /// # Errors
     /// `Conflict` when the store does not exist.
@@ -152,30 +153,12 @@ impl Tenant<'_> {
         file: &StoredFile,
         content: &[u8],
         url: Option<&str>,
+        reader: Reader<'_>,
     ) -> Result<()> {
         let mut tx = self.write().await?;
         write_file(&mut tx, file, content).await?;
-        attach(&mut tx, store_id, &file.id, url, file.created_at).await?;
+        attach(&mut tx, store_id, &file.id, url, file.created_at, reader).await?;
         tx.commit().await
-    }
-
-    /// Notes how reading a file ended. A file taken out meanwhile stays out; false then.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn note_ingested(&self, store_id: &str, file_id: &str, outcome: &Ingested) -> Result<bool> {
-        let (status, passages, code, message) = match outcome {
-            Ingested::Completed { passages } => ("completed", *passages, None, None),
-            Ingested::Failed { code, message } => ("failed", 0, Some(code), Some(message)),
-        };
-        let mut tx = self.write().await?;
-        let noted = on!(tx, conn => sqlx::query("UPDATE vector_store_file SET status = $4, passages = $5, error_code = $6, error = $7 \
-             WHERE tenant = $1 AND store_id = $2 AND file_id = $3")
-            .bind(self.id()).bind(store_id).bind(file_id).bind(status).bind(passages).bind(code).bind(message)
-            .execute(conn).await.map(|done| done.rows_affected()))
-        .doing("note how a file was read")?;
-        tx.commit().await?;
-        Ok(noted == 1)
     }
 
     /// # Errors
@@ -267,13 +250,21 @@ impl Tenant<'_> {
     }
 }
 
-async fn attach(tx: &mut Tx, store_id: &str, file_id: &str, url: Option<&str>, at: Micros) -> Result<()> {
-    let tenant = tx.tenant();
-    on!(tx, conn => sqlx::query("INSERT INTO vector_store_file (tenant, store_id, file_id, url, status, passages, created_at) \
-         VALUES ($1, $2, $3, $4, 'in_progress', 0, $5) \
+async fn attach(
+    tx: &mut Tx,
+    store_id: &str,
+    file_id: &str,
+    url: Option<&str>,
+    at: Micros,
+    reader: Reader<'_>,
+) -> Result<()> {
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    on!(tx, conn => sqlx::query("INSERT INTO vector_store_file (tenant, store_id, file_id, url, status, passages, created_at, reader, lease_until, readings) \
+         VALUES ($1, $2, $3, $4, 'in_progress', 0, $5, $6, $7, 1) \
          ON CONFLICT (tenant, store_id, file_id) DO UPDATE SET url = coalesce(excluded.url, vector_store_file.url), \
-         status = 'in_progress', error_code = NULL, error = NULL")
-        .bind(&*tenant).bind(store_id).bind(file_id).bind(url).bind(at).execute(conn).await.map(|_| ()))
+         status = 'in_progress', error_code = NULL, error = NULL, reader = excluded.reader, lease_until = excluded.lease_until, readings = 1")
+        .bind(&*tenant).bind(store_id).bind(file_id).bind(url).bind(at).bind(reader.id).bind(now.saturating_add(reader.micros))
+        .execute(conn).await.map(|_| ()))
     .doing(&format!("put the file '{file_id}' into the knowledge store '{store_id}'"))
 }
 

@@ -34,6 +34,7 @@ mod options;
 pub mod paging;
 pub mod passages;
 mod postgres;
+pub mod readings;
 pub mod sessions;
 mod sqlite;
 pub mod testing;

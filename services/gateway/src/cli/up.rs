@@ -6,7 +6,7 @@ use clap::Args;
 use frontdesk_api::{Result, cx::CancellationToken};
 
 use super::{Place, remote::Beacon, say};
-use crate::{http, server, telemetry, wiring};
+use crate::{http, lanes::Lanes, server, telemetry, wiring};
 
 #[derive(Args)]
 pub(super) struct Up {
@@ -37,8 +37,13 @@ impl Up {
         if lost > 0 {
             tracing::warn!(turns = lost, "turns that an earlier process left unfinished were ended as failed");
         }
+        let unread = app.knowledge.recover().await?;
+        if unread > 0 {
+            tracing::warn!(files = unread, "files that an earlier process left unread are read now");
+        }
         let beacon = Beacon::light(&app.config.data_dir, &url)?;
         let router = http::router(app.clone());
+        let lanes = Lanes::start()?;
         tracing::info!(url, database = app.store.place(), "serving");
         say(format!("ready {url}"))?;
         let stop = CancellationToken::new();
@@ -46,13 +51,14 @@ impl Up {
             let (accounts, stop) = (app.accounts.clone(), stop.clone());
             async move { accounts.keep_fresh(stop).await }
         });
-        app.serve(listener, router, server::stop_signal()).await;
+        app.serve(listener, router, &lanes, server::stop_signal()).await;
         drop(beacon);
         stop.cancel();
         if let Err(e) = fresh.await {
             tracing::error!("keeping the keys fresh ended early: {e}");
         }
         app.store.close().await;
+        drop(lanes);
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     }

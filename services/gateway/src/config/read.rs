@@ -109,6 +109,7 @@ fn check(config: &Config) -> Result<()> {
     for (key, value) in [
         ("max_body_mb", limits.max_body_mb),
         ("max_upload_mb", limits.max_upload_mb),
+        ("upload_memory_mb", limits.upload_memory_mb),
         ("max_connections", limits.max_connections),
     ] {
         if value == 0 {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Query as AxumQuery, Request},
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use bytes::Bytes;
 use frontdesk_api::{Error, Kind};
@@ -98,7 +98,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
 pub async fn read(request: Request, limit: usize, key: &str, timeout_s: u64) -> Result<Bytes, Problem> {
     let max = limit.saturating_mul(MIB);
     let patience = Duration::from_secs(timeout_s);
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let declared = declared(request.headers());
     let body = request.into_body();
     if declared.is_some_and(|length| length > max) {
         swallow(body, patience).await;
@@ -115,14 +115,19 @@ pub async fn read(request: Request, limit: usize, key: &str, timeout_s: u64) -> 
     }
 }
 
+/// The size of a body as its client says, in bytes; None: it does not say.
+pub fn declared(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 fn too_large(declared: Option<usize>, limit: usize, key: &str) -> Error {
     let found = declared.map(|bytes| format!(" of {:.1} MiB", bytes as f64 / MIB as f64)).unwrap_or_default();
     Error::new(Kind::TooLarge, format!("the request body{found} is larger than the limit of {limit} MiB ({key})"))
         .with_code("request_too_large")
 }
 
-/// Reads on without keeping: a client that is cut off while it sends sees a reset connection, not our 413.
-async fn swallow(body: Body, patience: Duration) {
+/// Reads on without keeping: a client that is cut off while it sends sees a reset connection, not our answer.
+pub async fn swallow(body: Body, patience: Duration) {
     /// What is worth reading for the sake of a clear answer, in MiB.
     const WORTH: usize = 64;
     let mut left = WORTH * MIB;

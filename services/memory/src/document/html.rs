@@ -1,16 +1,21 @@
 //! HTML as browsers parse it, less what is not the page's own text.
 //!
 //! Dropped: scripts, styles, forms, hidden parts, navigation, and the site's header, footer and asides.
-//! The walk is a loop over parse events, so that no depth of nesting can exhaust the stack.
+//! The parser sees only what [`tidy`] wrote anew, so no page makes it slow; the walk is a loop over parse
+//! events, so no nesting exhausts the stack.
 
 use ego_tree::iter::Edge;
 use scraper::{Html, Node, Selector, node::Element};
 
-use super::{Block, Outline, markdown::statement};
+use super::{
+    Block, Outline,
+    markdown::statement,
+    tidy::{TooDeep, tidy},
+};
 
 /// A whole page: the `<main>` part where there is one (else a single `<article>`, else the body).
-pub(super) fn read(source: &str, outline: &mut Outline) {
-    let page = Html::parse_document(source);
+pub(super) fn read(source: &str, outline: &mut Outline) -> Result<(), TooDeep> {
+    let page = Html::parse_document(&tidy(source)?);
     let found = |css: &str| -> Vec<scraper::ElementRef<'_>> {
         Selector::parse(css).map(|s| page.select(&s).collect()).unwrap_or_default()
     };
@@ -32,12 +37,14 @@ pub(super) fn read(source: &str, outline: &mut Outline) {
     // A header or footer inside the page's own part belongs to it; those of the site do not.
     let whole_site = root.id() == page.root_element().id();
     walk(root, whole_site, outline);
+    Ok(())
 }
 
 /// A piece of HTML inside another document.
-pub(super) fn read_fragment(source: &str, outline: &mut Outline) {
-    let fragment = Html::parse_fragment(source);
+pub(super) fn read_fragment(source: &str, outline: &mut Outline) -> Result<(), TooDeep> {
+    let fragment = Html::parse_fragment(&tidy(source)?);
     walk(fragment.root_element(), true, outline);
+    Ok(())
 }
 
 fn walk(root: scraper::ElementRef<'_>, whole_site: bool, outline: &mut Outline) {
@@ -183,7 +190,8 @@ impl Reader<'_> {
     }
 }
 
-fn is_block(name: &str) -> bool {
+/// Whether an element's text stands apart from what is around it.
+pub(super) fn is_block(name: &str) -> bool {
     matches!(
         name,
         "p" | "div"
@@ -282,11 +290,41 @@ mod tests {
 
     #[test]
     fn broken_and_hostile_markup_is_read_without_harm() {
-        let deep = format!("<main>{}text<p>end{}", "<div><b>".repeat(50_000), "</div>".repeat(10));
+        let deep = format!("<main>{}text<p>end{}", "<div><b>".repeat(500), "</div>".repeat(10));
         assert_eq!(texts(&page(&deep)), ["text", "end"]);
         assert_eq!(
             texts(&page("<p>a < b & c &lt;script&gt;x</p><p>unclosed <b>bold")),
             ["a < b & c <script>x", "unclosed bold"]
         );
+    }
+
+    #[test]
+    fn a_page_nested_too_deeply_is_refused_with_its_name_and_the_limit() {
+        // 4 MiB of it held a thread for minutes.
+        let reject = read("deep.html", None, "<div>".repeat(800_000).as_bytes()).expect_err("too deep");
+        assert_eq!(reject.code, "invalid_file");
+        assert!(reject.message.contains("deep.html") && reject.message.contains("512"), "{reject}");
+        let reject = read("deep.md", None, "<ul>".repeat(800_000).as_bytes()).expect_err("too deep");
+        assert!(reject.message.contains("deep.md"), "{reject}");
+    }
+
+    #[test]
+    fn pages_built_to_be_slow_are_read_all_the_same() {
+        // Each paragraph would open every style before it again; each attribute would be compared with all others.
+        let styles: String = (0..100_000).map(|i| format!("<p><b a{i}>x</p>")).collect();
+        assert_eq!(texts(&page(&styles)).len(), 100_000);
+        let attributes: String = (0..400_000).map(|i| format!(" a{i}")).collect();
+        assert_eq!(texts(&page(&format!("<p{attributes}>one"))), ["one"]);
+    }
+
+    #[test]
+    fn a_page_written_by_hand_is_read_whole() {
+        let document = page(
+            "<title>Prices</title><h1>Prices<h2>Lamps</h2><font color=red><p>One<br>two<p>three<ul><li>a<li>b <a href=x>c</ul>\
+             <table><tr><th>Name<th>Price<tr><td>Desk<td><b>€ 4</table><script>if (a < b) { '</p>' }</script><!-- no --->end<svg><path/></svg>.",
+        );
+        assert_eq!(document.title, "Prices");
+        assert_eq!(texts(&document), ["One two", "three", "a", "b c", "Desk: Price € 4", "end."]);
+        assert!(document.sections.iter().all(|s| s.path == ["Lamps"]), "{document:?}");
     }
 }

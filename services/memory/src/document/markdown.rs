@@ -4,9 +4,9 @@
 
 use pulldown_cmark::{Event, MetadataBlockKind, Options, Parser, Tag, TagEnd};
 
-use super::{Block, Outline, html};
+use super::{Block, Outline, html, tidy::TooDeep};
 
-pub(super) fn read(text: &str, outline: &mut Outline) {
+pub(super) fn read(text: &str, outline: &mut Outline) -> Result<(), TooDeep> {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_STRIKETHROUGH
         | Options::ENABLE_FOOTNOTES
@@ -16,9 +16,10 @@ pub(super) fn read(text: &str, outline: &mut Outline) {
     let mut reader =
         Reader { outline, text: String::new(), items: 0, front_matter: false, table: Table::default(), html: None };
     for event in Parser::new_ext(text, options) {
-        reader.event(event);
+        reader.event(event)?;
     }
     reader.flush();
+    Ok(())
 }
 
 struct Reader<'a> {
@@ -40,10 +41,10 @@ pub(super) struct Table {
 }
 
 impl Reader<'_> {
-    fn event(&mut self, event: Event<'_>) {
+    fn event(&mut self, event: Event<'_>) -> Result<(), TooDeep> {
         match event {
             Event::Start(tag) => self.start(&tag),
-            Event::End(tag) => self.end(tag),
+            Event::End(tag) => self.end(tag)?,
             Event::Text(text) if self.front_matter => self.front_matter(&text),
             Event::Text(text) | Event::Code(text) | Event::InlineMath(text) | Event::DisplayMath(text) => {
                 self.text.push_str(&text)
@@ -54,6 +55,7 @@ impl Reader<'_> {
             Event::InlineHtml(tag) if tag.starts_with("<br") => self.text.push(' '),
             Event::InlineHtml(_) | Event::FootnoteReference(_) | Event::TaskListMarker(_) => {}
         }
+        Ok(())
     }
 
     fn start(&mut self, tag: &Tag<'_>) {
@@ -79,7 +81,7 @@ impl Reader<'_> {
         }
     }
 
-    fn end(&mut self, tag: TagEnd) {
+    fn end(&mut self, tag: TagEnd) -> Result<(), TooDeep> {
         match tag {
             TagEnd::MetadataBlock(_) => self.front_matter = false,
             TagEnd::Heading(level) => {
@@ -98,12 +100,13 @@ impl Reader<'_> {
             }
             TagEnd::HtmlBlock => {
                 if let Some(source) = self.html.take() {
-                    html::read_fragment(&source, self.outline);
+                    html::read_fragment(&source, self.outline)?;
                 }
             }
             TagEnd::Paragraph | TagEnd::CodeBlock | TagEnd::BlockQuote(_) | TagEnd::FootnoteDefinition => self.flush(),
             _ => {}
         }
+        Ok(())
     }
 
     fn flush(&mut self) {

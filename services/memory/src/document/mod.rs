@@ -9,8 +9,14 @@ mod html;
 mod kind;
 mod markdown;
 mod plain;
+mod tags;
+mod tidy;
 
 pub use kind::Format;
+use tidy::{DEEPEST, TooDeep};
+
+/// Longest title or heading in characters; every passage under it repeats it.
+const LONGEST_HEADING: usize = 300;
 
 /// A page as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +57,7 @@ impl Block {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Reject {
-    /// Stable: `unsupported_file`, `invalid_file`, `empty_file`.
+    /// Stable: `unsupported_file`, `invalid_file`, `empty_file`, `file_too_large`, `server_error`.
     pub code: &'static str,
     pub message: String,
 }
@@ -65,17 +71,26 @@ impl Reject {
 /// Reads a file into text. `media_type` is what the uploader claimed, if anything.
 ///
 /// # Errors
-/// [`Reject`] when the format is not supported (naming the supported ones), the bytes are not text, or
-/// nothing is left to read.
+/// [`Reject`] when the format is not supported (naming the supported ones), the bytes are not text, HTML in
+/// it has elements more than 512 inside one another (browsers go no deeper), or nothing is left to read.
 pub fn read(filename: &str, media_type: Option<&str>, bytes: &[u8]) -> Result<Document, Reject> {
     let format = Format::of(filename, media_type)?;
     let text = encoding::decode(filename, bytes, format)?;
     let mut outline = Outline::default();
-    match format {
+    let read = match format {
         Format::Markdown => markdown::read(&text, &mut outline),
         Format::Html => html::read(&text, &mut outline),
-        Format::Plain => plain::read(&text, &mut outline),
-    }
+        Format::Plain => {
+            plain::read(&text, &mut outline);
+            Ok(())
+        }
+    };
+    read.map_err(|TooDeep| {
+        let message = format!(
+            "'{filename}' has elements more than {DEEPEST} inside one another, the limit for a page: simplify its markup"
+        );
+        Reject::new("invalid_file", message)
+    })?;
     let document = outline.finish(filename);
     if document.sections.is_empty() {
         return Err(Reject::new("empty_file", format!("'{filename}' holds no text to read")));
@@ -97,14 +112,14 @@ struct Outline {
 impl Outline {
     /// The page's title as the file states it (front matter, `<h1>`); the first one stands.
     fn title(&mut self, text: &str) {
-        let text = one_line(text);
+        let text = short(one_line(text));
         if !text.is_empty() && self.title.is_none() {
             self.title = Some(text);
         }
     }
 
     fn heading(&mut self, level: u8, text: &str) {
-        let text = one_line(text);
+        let text = short(one_line(text));
         if text.is_empty() {
             return;
         }
@@ -141,6 +156,15 @@ impl Outline {
     fn finish(self, filename: &str) -> Document {
         Document { title: self.title.unwrap_or_else(|| readable(filename)), sections: self.sections }
     }
+}
+
+/// At most [`LONGEST_HEADING`] characters of it.
+fn short(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_HEADING) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// White space of any kind (and invisible marks) to single spaces.
@@ -192,6 +216,14 @@ mod tests {
             let reject = read(name, None, body.as_bytes()).expect_err(name);
             assert_eq!(reject.code, "empty_file", "{name}");
         }
+    }
+
+    #[test]
+    fn a_heading_that_is_a_whole_page_is_cut() {
+        let body = format!("# {}\n\n## {}\n\nText.\n", "é".repeat(1_000), "b".repeat(300));
+        let document = read("a.md", None, body.as_bytes()).expect("reads");
+        assert_eq!(document.title, "é".repeat(300) + "…");
+        assert_eq!(document.sections[0].path, ["b".repeat(300)]);
     }
 
     #[test]

@@ -2,5 +2,6 @@
 
 mod doors;
 mod opening;
+mod readings;
 mod schema;
 mod walls;

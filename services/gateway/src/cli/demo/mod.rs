@@ -23,7 +23,9 @@ use super::{Place, remote::Remote, say};
 use crate::{
     app::App,
     config::{Config, LogLevel, ModelEntry, ProviderEntry, ShieldEntry, Target},
-    http, server, telemetry,
+    http,
+    lanes::Lanes,
+    server, telemetry,
     wiring::{self, Host},
 };
 
@@ -74,7 +76,8 @@ impl Demo {
         let Some(key) = app.accounts.ensure_admin(None).await? else {
             return Err(Error::conflict("this data folder belongs to a server already; give the demo one of its own"));
         };
-        let serving = app.serve(listener, http::router(app.clone()), server::stop_signal());
+        let lanes = Lanes::start()?;
+        let serving = app.serve(listener, http::router(app.clone()), &lanes, server::stop_signal());
         tokio::pin!(serving);
         let passed = tokio::select! {
             passed = self.tell(&app, &shop, &url, &key) => passed,

@@ -1,5 +1,7 @@
 //! `POST /v1/files`: a form with the parts `file` and `purpose`.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::Body,
@@ -15,6 +17,8 @@ use crate::{app::App, auth::Caller, http::extract, problem::Problem};
 const LONGEST_PURPOSE: usize = 64;
 
 /// Upload a file
+///
+/// Where many are under way it waits for room, and after a while is answered with 503 and `Retry-After`.
 #[utoipa::path(
     post, path = "/v1/files", tag = "memory",
     request_body(content = UploadForm, content_type = "multipart/form-data"),
@@ -22,6 +26,14 @@ const LONGEST_PURPOSE: usize = 64;
 )]
 pub async fn create(State(app): State<App>, Caller(cx): Caller, request: Request) -> Result<Json<FileInfo>, Problem> {
     let limits = &app.config.limits;
+    // Until the file is stored. One that does not say its size may have the largest.
+    let _room = match app.uploads.take(size(&request, limits.max_upload_mb)).await {
+        Ok(room) => room,
+        Err(error) => {
+            extract::swallow(request.into_body(), Duration::from_secs(limits.body_timeout_s)).await;
+            return Err(error.into());
+        }
+    };
     let (parts, body) = request.into_parts();
     let whole = Request::from_parts(parts.clone(), body);
     let bytes = extract::read(whole, limits.max_upload_mb, "limits.max_upload_mb", limits.body_timeout_s).await?;
@@ -33,6 +45,17 @@ pub async fn create(State(app): State<App>, Caller(cx): Caller, request: Request
         .create_file(&cx, &upload.filename, &upload.purpose, upload.media_type.as_deref(), &upload.content)
         .await?;
     Ok(Json(file.into()))
+}
+
+/// How many bytes of a request will be kept at most.
+fn size(request: &Request, max_upload_mb: usize) -> usize {
+    let most = max_upload_mb.saturating_mul(1 << 20);
+    match extract::declared(request.headers()) {
+        // It will be refused without being kept.
+        Some(declared) if declared > most => 0,
+        Some(declared) => declared,
+        None => most,
+    }
 }
 
 /// The form's parts.
@@ -143,5 +166,29 @@ mod tests {
         }
         assert_eq!(upload(&gateway, "--xx\r\nhalf a form".into()).await.status, 400);
         assert_eq!(gateway.post_text("/v1/files", "{}").await.status, 400);
+    }
+
+    #[tokio::test]
+    async fn uploads_wait_for_room_and_are_asked_to_come_again_where_there_is_none() {
+        let file = form(&[("name=\"purpose\"", "assistants"), ("name=\"file\"; filename=\"a.md\"", "x")]);
+        let models = "models: [ { id: default, targets: [ { model: up/echo } ] } ]";
+        let hasty = format!("{models}\nlimits: {{ upload_memory_mb: 1, upload_wait_s: 0 }}");
+        let gateway = TestGateway::configured(&hasty, Frames::whole()).await;
+        let full = gateway.app.uploads.take(usize::MAX).await.expect("all of it");
+        let refused = upload(&gateway, file.clone()).await;
+        assert_eq!((refused.status.as_u16(), &refused.headers["retry-after"]), (503, &"5".parse().expect("a header")));
+        assert_eq!(refused.json()["error"]["code"], "uploads_busy");
+        drop(full);
+        assert_eq!(upload(&gateway, file.clone()).await.status, 200);
+        assert_eq!(upload(&gateway, file.clone()).await.status, 200, "room is given back");
+
+        let patient = format!("{models}\nlimits: {{ upload_memory_mb: 1, upload_wait_s: 3600 }}");
+        let gateway = TestGateway::configured(&patient, Frames::whole()).await;
+        let full = gateway.app.uploads.take(usize::MAX).await.expect("all of it");
+        let mut waiting = Box::pin(upload(&gateway, file));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(gateway.get("/v1/files").await.json()["data"], serde_json::json!([]), "others are served meanwhile");
+        drop(full);
+        assert_eq!(waiting.await.status, 200);
     }
 }

@@ -4,6 +4,7 @@ pub mod content;
 pub mod create;
 pub mod delete;
 pub mod list;
+pub mod room;
 pub mod show;
 
 use frontdesk_api::clock::unix_seconds;

@@ -22,7 +22,8 @@ pub struct AddFile {
 
 /// Put an uploaded file into a vector store
 ///
-/// It is read before this answers; one that cannot be read is in the store as `failed`, with the reason.
+/// It is read before this answers; one that cannot be read is in the store as `failed`, with the reason. A
+/// client that leaves does not stop the reading; a server that stops goes on with it when it starts again.
 #[utoipa::path(
     post, path = "/v1/vector_stores/{vector_store_id}/files", tag = "memory",
     params(("vector_store_id" = String, Path, description = "The store's id")),

@@ -37,8 +37,8 @@ pub async fn create(
     }
     let name = body.name.unwrap_or_default();
     let store = app.knowledge.create_store(&cx, &name, body.metadata.unwrap_or_default()).await?;
-    for file in &files {
-        app.knowledge.attach_file(&cx, &store.id, file, None).await?;
+    if !files.is_empty() {
+        app.knowledge.attach_files(&cx, &store.id, &files).await?;
     }
     Ok(Json(app.knowledge.load_store(&cx, &store.id).await?.into()))
 }
