@@ -27,7 +27,8 @@ pub(crate) fn whole(
     let frame = async move {
         let raw = body.whole(limit).await.map_err(|e| of(&provider, e))?;
         let events = if wants_events || answer::mentions_usage(&raw) {
-            let decoded = answer::decode(&raw, true).map_err(|e| not_an_answer(&provider, e))?;
+            let decoded = if wants_events { answer::decode(&raw, true) } else { answer::decode_usage(&raw) };
+            let decoded = decoded.map_err(|e| not_an_answer(&provider, e))?;
             if let Some(fault) = decoded.error {
                 return Err(error::in_stream(&provider, &fault));
             }
@@ -118,8 +119,8 @@ impl Reader {
             open.add(raw, vec![]);
             return Ok(());
         };
-        let decoded =
-            answer::decode(json, self.first && self.wants_events).map_err(|e| not_an_answer(&self.provider, e))?;
+        let decoded = if self.wants_events { answer::decode(json, self.first) } else { answer::decode_usage(json) };
+        let decoded = decoded.map_err(|e| not_an_answer(&self.provider, e))?;
         self.first = false;
         if let Some(fault) = decoded.error {
             return Err(error::in_stream(&self.provider, &fault));

@@ -126,6 +126,61 @@ pub fn decode(json: &[u8], first: bool) -> serde_json::Result<Decoded> {
     Ok(Decoded { events, usage_only, error: answer.error.filter(|e| !e.is_null()) })
 }
 
+/// What an answer reports beside its words.
+#[derive(Deserialize)]
+struct Report {
+    #[serde(default)]
+    choices: Unread,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+/// A list that is only looked at for whether it holds anything.
+struct Unread {
+    empty: bool,
+}
+
+impl Default for Unread {
+    fn default() -> Self {
+        Self { empty: true }
+    }
+}
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Look;
+        impl<'de> serde::de::Visitor<'de> for Look {
+            type Value = Unread;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of choices")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Unread, A::Error> {
+                let mut empty = true;
+                while list.next_element::<serde::de::IgnoredAny>()?.is_some() {
+                    empty = false;
+                }
+                Ok(Unread { empty })
+            }
+        }
+        deserializer.deserialize_seq(Look)
+    }
+}
+
+/// As [`decode`], but of the events only the usage: for answers that are passed on and not read.
+///
+/// # Errors
+/// The JSON error, when the text is not an answer.
+pub fn decode_usage(json: &[u8]) -> serde_json::Result<Decoded> {
+    let report: Report = serde_json::from_slice(json)?;
+    let usage_only = report.choices.empty && report.usage.is_some();
+    let events = report.usage.map(|u| ChatEvent::Usage(u.into())).into_iter().collect();
+    Ok(Decoded { events, usage_only, error: report.error.filter(|e| !e.is_null()) })
+}
+
 fn choice_events(wire: Choice, events: &mut Vec<ChatEvent>) {
     let choice = wire.index;
     let delta = wire.delta.unwrap_or_default();
@@ -229,6 +284,22 @@ mod tests {
             pieces.iter().enumerate().map(|(i, p)| decode(p, i == 0).expect("a chunk")).collect();
         assert!(decoded[3].usage_only && !decoded[0].usage_only);
         assert_eq!(decoded.into_iter().flat_map(|d| d.events).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn usage_alone_says_the_same_as_the_whole() {
+        for json in [
+            &br#"{"id":"x","choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#[..],
+            br#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}}"#,
+            br#"{"usage":{"prompt_tokens":5}}"#,
+            br#"{"choices":[{"delta":{}}],"usage":null}"#,
+            br#"{"error":{"message":"no"},"usage":{}}"#,
+        ] {
+            let (whole, usage) = (decode(json, false).expect("an answer"), decode_usage(json).expect("an answer"));
+            let told = whole.events.into_iter().filter(|e| matches!(e, ChatEvent::Usage(_))).collect::<Vec<_>>();
+            assert_eq!((told, whole.usage_only, whole.error), (usage.events, usage.usage_only, usage.error));
+        }
+        assert!(decode_usage(br#"{"choices":7,"usage":{}}"#).is_err());
     }
 
     #[test]
