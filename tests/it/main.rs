@@ -6,6 +6,7 @@ mod bad_input;
 mod demo;
 mod drain;
 mod engine;
+mod knowledge;
 mod scripted;
 mod shop;
 mod tenants;
