@@ -109,6 +109,8 @@ def frontdesk(scripted_server, tmp_path_factory):
     config.write_text(
         "providers:\n  inference:\n"
         f'    - {{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key }} }}\n'
+        # The script answers in Anthropic's words where a test of this provider tells it to.
+        f'    - {{ id: claude, type: anthropic, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key, models: [claude-scripted] }} }}\n'
     )
     program = Program(
         [os.environ["FRONTDESK_BIN"], "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(home / "data")],
@@ -124,6 +126,7 @@ def frontdesk(scripted_server, tmp_path_factory):
 
 @pytest.fixture
 def scripted(scripted_server):
-    """The scripted upstream, empty."""
+    """The scripted upstream, empty; what a test leaves answers nobody else."""
     scripted_server.reset()
-    return scripted_server
+    yield scripted_server
+    scripted_server.reset()

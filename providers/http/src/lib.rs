@@ -1,4 +1,5 @@
-//! The one egress client: every byte that leaves the house for another server goes through here.
+//! The one egress client: every byte that leaves the house for another server goes through here. Beside it what
+//! all servers of models have in common: settings, how they are asked, answers as frames.
 //!
 //! Built on hyper directly, because it stands in the path of every token. Invariants: TCP_NODELAY on
 //! every socket, a time limit on connecting and on silence, a size limit on what is collected, no proxy
@@ -7,6 +8,9 @@
 
 mod answer;
 mod connect;
+pub mod frames;
+pub mod setting;
+pub mod upstream;
 
 use bytes::Bytes;
 use frontdesk_api::{Cx, Error, Kind, Result};
@@ -26,6 +30,7 @@ use tokio::runtime;
 
 pub use answer::{Answer, Body};
 use connect::UnixConnector;
+pub use upstream::Upstream;
 
 /// Time limits of one client.
 #[derive(Debug, Clone, Copy)]

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use frontdesk_api::{Error, Result};
-use frontdesk_http::Limits;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use frontdesk_http::{Limits, setting};
+use http::{HeaderMap, Uri, header};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -27,33 +27,21 @@ pub struct Config {
     #[serde(default = "yes")]
     pub stream_usage: bool,
     /// Seconds to wait for the head of an answer.
-    #[serde(default = "ten_minutes")]
+    #[serde(default = "setting::ten_minutes")]
     pub timeout_s: u64,
     /// Longest silence inside an answer, in seconds.
-    #[serde(default = "two_minutes")]
+    #[serde(default = "setting::two_minutes")]
     pub idle_timeout_s: u64,
     /// Largest single event of a stream, in KiB.
-    #[serde(default = "four_mib")]
+    #[serde(default = "setting::four_mib")]
     pub max_event_kb: usize,
     /// Largest whole answer, in KiB.
-    #[serde(default = "sixty_four_mib")]
+    #[serde(default = "setting::sixty_four_mib")]
     pub max_answer_kb: usize,
 }
 
 fn yes() -> bool {
     true
-}
-fn ten_minutes() -> u64 {
-    600
-}
-fn two_minutes() -> u64 {
-    120
-}
-fn four_mib() -> usize {
-    4 * 1024
-}
-fn sixty_four_mib() -> usize {
-    64 * 1024
 }
 
 impl Config {
@@ -72,10 +60,10 @@ impl Config {
             headers: BTreeMap::new(),
             models: None,
             stream_usage: true,
-            timeout_s: ten_minutes(),
-            idle_timeout_s: two_minutes(),
-            max_event_kb: four_mib(),
-            max_answer_kb: sixty_four_mib(),
+            timeout_s: setting::ten_minutes(),
+            idle_timeout_s: setting::two_minutes(),
+            max_event_kb: setting::four_mib(),
+            max_answer_kb: setting::sixty_four_mib(),
         }
     }
 
@@ -96,30 +84,15 @@ impl Config {
     }
 
     pub(crate) fn uri(&self, path: &str) -> Result<Uri> {
-        let base = self.base_url.trim_end_matches('/');
-        let bad = |why: &str| Error::invalid("base_url", format!("base_url '{base}' {why}"));
-        let uri: Uri = format!("{base}/{path}").parse().map_err(|_| bad("is not a URL"))?;
-        match (uri.scheme_str(), uri.authority()) {
-            (Some("http" | "https"), Some(_)) => Ok(uri),
-            _ => Err(bad("must begin with http:// or https:// and name a host")),
-        }
+        setting::uri(&self.base_url, path)
     }
 
     pub(crate) fn headers(&self) -> Result<HeaderMap> {
         let mut out = HeaderMap::new();
         if let Some(key) = self.api_key.as_deref().filter(|k| !k.is_empty()) {
-            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
-                .map_err(|_| Error::invalid("api_key", "api_key holds characters that a header cannot carry"))?;
-            value.set_sensitive(true);
-            out.insert(header::AUTHORIZATION, value);
+            out.insert(header::AUTHORIZATION, setting::secret("api_key", &format!("Bearer {key}"))?);
         }
-        for (name, value) in &self.headers {
-            let bad = |_| Error::invalid(format!("headers.{name}"), format!("'{name}' is not a valid header"));
-            let name: HeaderName = name.parse().map_err(|e: header::InvalidHeaderName| bad(e.to_string()))?;
-            let mut value = HeaderValue::from_str(value).map_err(|e| bad(e.to_string()))?;
-            value.set_sensitive(true);
-            out.insert(name, value);
-        }
+        setting::add_headers(&mut out, &self.headers)?;
         Ok(out)
     }
 }
@@ -134,14 +107,5 @@ mod tests {
     fn an_unknown_key_is_named() {
         let error = Config::read(json!({"base_url": "http://x/v1", "api_kee": "s"})).err().expect("refused");
         assert!(error.message.contains("api_kee") && error.message.contains("api_key"), "{}", error.message);
-    }
-
-    #[test]
-    fn a_base_url_needs_scheme_and_host() {
-        for bad in ["localhost:1/v1", "ftp://x/v1", "", "/v1"] {
-            let error = Config::at(bad).uri("models").expect_err(bad);
-            assert_eq!(error.param.as_deref(), Some("base_url"));
-        }
-        assert_eq!(Config::at("http://h:1/v1/").uri("models").expect("good").to_string(), "http://h:1/v1/models");
     }
 }

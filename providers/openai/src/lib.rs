@@ -2,7 +2,7 @@
 //!
 //! A request that came in this dialect goes on as the bytes the client sent, with the model's name (and
 //! the wish for usage) spliced in; the answer's bytes come back untouched with events decoded beside them.
-//! Invariant: nothing is buffered beyond one event.
+//! Invariant: only the members named in `wire::openai::splice` are ever changed in a client's bytes.
 
 mod config;
 mod frames;
@@ -16,16 +16,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Error, Inference, Result,
-    chat::{Dialect, ReplyHead},
-    inference::{Model, ModelKind},
+    chat::Dialect,
+    inference::Model,
     provider::{Build, Health, ProviderDef, Setting, Status},
 };
-use frontdesk_http::{Answer, Client};
+use frontdesk_http::{Client, Upstream};
 use frontdesk_wire::openai::{chat, error, splice};
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{Method, Uri};
 use serde_json::Value;
 
 pub use config::Config;
+use frames::Reader;
 
 /// The provider types of this crate.
 pub const PROVIDERS: &[ProviderDef] = &[ProviderDef {
@@ -35,9 +36,6 @@ pub const PROVIDERS: &[ProviderDef] = &[ProviderDef {
     build: Build::Inference(build),
 }];
 
-/// The most of an error body that is read, in bytes.
-const ERROR_BODY: usize = 64 * 1024;
-
 fn build(setting: &Setting, config: Value) -> Result<Arc<dyn Inference>> {
     let config = Config::read(config)?;
     Ok(Arc::new(OpenAi::new(&setting.id, config)?))
@@ -45,12 +43,10 @@ fn build(setting: &Setting, config: Value) -> Result<Arc<dyn Inference>> {
 
 /// One server that speaks OpenAI's API.
 pub struct OpenAi {
-    id: String,
-    client: Client,
+    upstream: Upstream,
     config: Config,
     chat: Uri,
     models: Uri,
-    headers: HeaderMap,
     /// By the server's own names, from its last list.
     windows: RwLock<HashMap<String, usize>>,
 }
@@ -68,40 +64,18 @@ impl OpenAi {
     /// # Errors
     /// `Invalid` naming the configuration key.
     pub fn with_client(id: &str, config: Config, client: Client) -> Result<Self> {
-        Ok(Self {
+        let upstream = Upstream {
             id: id.to_owned(),
             client,
-            chat: config.uri("chat/completions")?,
-            models: config.uri("models")?,
             headers: config.headers()?,
-            windows: RwLock::default(),
-            config,
-        })
-    }
-
-    async fn send(&self, cx: &Cx, method: Method, uri: &Uri, body: Bytes) -> Result<Answer> {
-        let mut headers = self.headers.clone();
-        if !body.is_empty() {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        if let Some(Ok(trace)) = cx.traceparent.as_deref().map(HeaderValue::from_str) {
-            headers.insert("traceparent", trace);
-        }
-        let mut answer = self.client.send(cx, method, uri, headers, body).await.map_err(|e| self.named(e))?;
-        if answer.status.is_success() {
-            return Ok(answer);
-        }
-        let retry_after = answer.header("retry-after").and_then(|v| v.trim().parse().ok());
-        let body = answer.body.whole(ERROR_BODY).await.unwrap_or_default();
-        Err(error::from_response(&self.id, answer.status.as_u16(), &body, retry_after))
-    }
-
-    /// Puts the provider's id before a transport error.
-    fn named(&self, mut e: Error) -> Error {
-        if e.kind != frontdesk_api::Kind::Cancelled {
-            e.message = format!("provider '{}': {}", self.id, e.message);
-        }
-        e
+            dialect: Dialect::OpenaiChat,
+            error: error::from_response,
+            request_id: "x-request-id",
+            max_event: config.max_event_bytes(),
+            max_answer: config.max_answer_bytes(),
+        };
+        let (chat, models) = (config.uri("chat/completions")?, config.uri("models")?);
+        Ok(Self { upstream, chat, models, windows: RwLock::default(), config })
     }
 }
 
@@ -115,46 +89,24 @@ impl Inference for OpenAi {
             }
             _ => Bytes::from(chat::encode(&request.model, stream, request.chat()?)),
         };
-        let answer = self.send(cx, Method::POST, &self.chat, body).await?;
-        let kind = answer.header("content-type").unwrap_or_default().to_ascii_lowercase();
-        let streaming = kind.starts_with("text/event-stream");
-        if streaming != stream || (!stream && !kind.contains("json")) {
-            let want = if stream { "an event stream" } else { "JSON" };
-            let got = if kind.is_empty() { "no content type" } else { &kind };
-            return Err(Error::upstream(format!(
-                "provider '{}' answered with {got} where {want} was asked for",
-                self.id
-            )));
-        }
-        let head = ReplyHead {
-            provider: self.id.clone(),
-            model: request.model.clone(),
-            dialect: Dialect::OpenaiChat,
-            streaming,
-            upstream_request: answer.header("x-request-id").map(str::to_owned),
-        };
-        let limit = self.config.max_answer_bytes();
-        let frames = if streaming {
-            frames::stream(self.id.clone(), answer.body, request.wants_events, self.config.max_event_bytes())
-        } else {
-            frames::whole(self.id.clone(), answer.body, request.wants_events, limit)
-        };
-        Ok(ChatReply { head, frames })
+        let answer = self.upstream.send(cx, Method::POST, &self.chat, body).await?;
+        let reader = Reader::new(&self.upstream.id, request.needs_events(Dialect::OpenaiChat));
+        self.upstream.reply(answer, request.model, stream, reader)
     }
 
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
         if let Some(fixed) = &self.config.models {
-            return Ok(fixed.iter().map(|id| self.model(id, 0)).collect());
+            return Ok(fixed.iter().map(|id| self.upstream.model(id, 0)).collect());
         }
-        let mut answer = self.send(cx, Method::GET, &self.models, Bytes::new()).await?;
-        let body = answer.body.whole(self.config.max_answer_bytes()).await?;
+        let body = self.upstream.fetch(cx, Method::GET, &self.models, Bytes::new()).await?;
         let list: Value = serde_json::from_slice(&body).map_err(|e| {
-            Error::upstream(format!("provider '{}' sent a model list that is not JSON", self.id)).with_source(e)
+            Error::upstream(format!("provider '{}' sent a model list that is not JSON", self.upstream.id))
+                .with_source(e)
         })?;
         let entries = list.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let model = |entry: &Value| {
             let created = entry.get("created").and_then(Value::as_i64).unwrap_or(0);
-            Some(self.model(entry.get("id")?.as_str()?, created))
+            Some(self.upstream.model(entry.get("id")?.as_str()?, created))
         };
         let sized = |entry: &Value| Some((entry.get("id")?.as_str()?.to_owned(), window(entry)?));
         let windows = entries.iter().filter_map(sized).collect();
@@ -170,19 +122,6 @@ impl Inference for OpenAi {
         match self.models(&Cx::internal("default", "health")).await {
             Ok(models) => Health { status: Status::Ok, message: Some(format!("{} models", models.len())), facts: None },
             Err(e) => Health { status: Status::Error, message: Some(e.message), facts: None },
-        }
-    }
-}
-
-impl OpenAi {
-    fn model(&self, upstream_id: &str, created: i64) -> Model {
-        Model {
-            id: format!("{}/{upstream_id}", self.id),
-            provider: self.id.clone(),
-            upstream_id: upstream_id.to_owned(),
-            kind: ModelKind::Llm,
-            created,
-            description: None,
         }
     }
 }

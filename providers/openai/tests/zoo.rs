@@ -6,7 +6,7 @@ use frontdesk_api::{
     chat::{Chat, Message, Role},
 };
 use frontdesk_openai::{Config, OpenAi};
-use frontdesk_wire::openai::peek;
+use frontdesk_wire::{anthropic, openai::peek};
 use futures::StreamExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -136,6 +136,21 @@ async fn a_passthrough_keeps_every_byte_and_marks_the_usage() {
     let asked = server.await.expect("the request");
     let want = r#"{"stream_options":{"include_usage":true},"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"future":{"a":[1]}}"#;
     assert!(asked.ends_with(want), "{asked}");
+}
+
+#[tokio::test]
+async fn a_request_of_another_dialect_is_translated_and_its_answer_decoded() {
+    let body = [SSE.as_bytes(), &chunk(&format!("{HI}{USAGE}{DONE}")), &chunk("")].concat();
+    let (up, server) = server(plain(&[&body])).await;
+    let sent = r#"{"model":"up/m","max_tokens":9,"system":"be kind","messages":[{"role":"user","content":"hi"}],"stream":true}"#;
+    let mut request = anthropic::peek::request(Bytes::from_static(sent.as_bytes())).expect("a good request");
+    request.model = "m".into();
+    let (frames, error) = all(ask(&up, request).await.expect("an answer")).await;
+    assert_eq!((text(&frames).as_str(), error.is_none()), ("Gr\u{fc}\u{df}e", true));
+    let asked = server.await.expect("the request");
+    let asked: serde_json::Value = serde_json::from_str(asked.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    assert_eq!(asked["messages"][0], serde_json::json!({ "role": "system", "content": "be kind" }));
+    assert_eq!((asked["model"].as_str(), asked["max_tokens"].as_u64()), (Some("m"), Some(9)));
 }
 
 #[tokio::test]

@@ -44,7 +44,8 @@ pub struct ChatRequest {
     /// Whether the caller asked for the usage frame of a stream (`stream_options.include_usage`).
     /// Providers ask upstream for usage in any case and mark the frame (`Frame::usage_only`).
     pub wants_usage: bool,
-    /// Whether every event must be decoded. False on a passthrough: usage and finish are enough there.
+    /// Whether the caller reads events; `needs_events` is what a provider asks. False on a passthrough: usage
+    /// and finish are enough there.
     pub wants_events: bool,
     source: Option<Source>,
     chat: OnceLock<Chat>,
@@ -75,6 +76,13 @@ impl ChatRequest {
     #[must_use]
     pub fn source(&self) -> Option<&Source> {
         self.source.as_ref()
+    }
+
+    /// Whether a provider that answers in `dialect` must decode every event: the caller asked for them, or sent
+    /// its request in another dialect and cannot read the answer's bytes.
+    #[must_use]
+    pub fn needs_events(&self, dialect: Dialect) -> bool {
+        self.wants_events || self.source.as_ref().is_some_and(|source| source.dialect != dialect)
     }
 
     /// The typed request; decodes the source on first use.

@@ -18,6 +18,15 @@ pub trait Inference: Send + Sync {
     /// The models that can be asked for now.
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>>;
 
+    /// Tokens that the model would read for this request, counted by the model's own server and not estimated.
+    /// None: the provider cannot count.
+    ///
+    /// # Errors
+    /// As `chat`.
+    async fn count_tokens(&self, _cx: &Cx, _request: ChatRequest) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Tokens of prompt and answer together that the model takes, where that is known by now: from the
     /// configuration or from what the upstream said before. Asks nobody; None: not known.
     fn context_window(&self, _model: &str) -> Option<usize> {

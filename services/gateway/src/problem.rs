@@ -12,8 +12,8 @@ use axum::{
     response::IntoResponse,
 };
 use bytes::Bytes;
-use frontdesk_api::{Error, Kind};
-use frontdesk_wire::status;
+use frontdesk_api::{Error, Kind, chat::Dialect};
+use frontdesk_wire::{anthropic, sse, status};
 
 /// An `api::Error` as a handler's answer.
 #[derive(Debug)]
@@ -38,13 +38,23 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Gives a failed response its body; leaves any other as it is.
+/// Gives a failed response its body, in the dialect of its route; leaves any other as it is.
 #[must_use]
-pub fn render(mut response: Response<Body>, request_id: &str) -> Response<Body> {
+pub fn render(mut response: Response<Body>, request_id: &str, dialect: Dialect) -> Response<Body> {
     let Some(Unrendered(error)) = response.extensions_mut().remove::<Unrendered>() else { return response };
     log(&error);
-    let body = status::openai_body(&error, request_id).to_string();
-    *response.body_mut() = Body::from(body);
+    let body = match dialect {
+        Dialect::AnthropicMessages => {
+            // A status that no kind stands for (405) was chosen on purpose and stays.
+            if response.status() == status_of(error.kind) {
+                let own = StatusCode::from_u16(anthropic::error::status(error.kind));
+                *response.status_mut() = own.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            }
+            anthropic::error::body(&error, request_id)
+        }
+        _ => status::openai_body(&error, request_id),
+    };
+    *response.body_mut() = Body::from(body.to_string());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Some(after) = error.retry_after {
@@ -63,6 +73,13 @@ pub fn render(mut response: Response<Body>, request_id: &str) -> Response<Body> 
 pub fn sse_frame(error: &Error, request_id: &str) -> Bytes {
     log(error);
     Bytes::from(format!("data: {}\n\n", status::openai_body(error, request_id)))
+}
+
+/// The same in Anthropic's event stream.
+#[must_use]
+pub fn messages_sse_frame(error: &Error, request_id: &str) -> Bytes {
+    log(error);
+    sse::encode(None, Some("error"), &anthropic::error::body(error, request_id).to_string())
 }
 
 #[must_use]
@@ -99,7 +116,7 @@ mod tests {
     use axum::http::HeaderMap;
 
     async fn shown(error: Error) -> (StatusCode, HeaderMap, String) {
-        let response = render(Problem(error).into_response(), "req_1");
+        let response = render(Problem(error).into_response(), "req_1", Dialect::OpenaiChat);
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 10_000).await.expect("a small body");
         (parts.status, parts.headers, String::from_utf8(bytes.to_vec()).expect("text"))

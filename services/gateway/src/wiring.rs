@@ -39,6 +39,7 @@ use crate::{
 pub fn known() -> Vec<&'static ProviderDef> {
     let crates: &[&[ProviderDef]] = &[
         frontdesk_openai::PROVIDERS,
+        frontdesk_anthropic::PROVIDERS,
         frontdesk_shields::PROVIDERS,
         #[cfg(feature = "mistralrs")]
         frontdesk_mistralrs::PROVIDERS,

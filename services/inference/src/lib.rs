@@ -164,6 +164,18 @@ impl Inference for Router {
         Err(Error::new(Kind::Internal, format!("route '{asked}' has no target")))
     }
 
+    /// The first target of a route counts: it is the one that answers while all is well, and models count differently.
+    async fn count_tokens(&self, cx: &Cx, mut request: ChatRequest) -> Result<Option<u64>> {
+        let asked = request.model.clone();
+        let Some(target) = self.resolve(cx, &asked).await?.into_iter().next() else { return Ok(None) };
+        let Some(provider) = self.providers.get(&target.provider) else { return Ok(None) };
+        request.model = target.upstream_id;
+        match provider.count_tokens(cx, request).await {
+            Err(e) if e.kind == Kind::NotFound => Err(self.explained(cx, &asked, e).await),
+            counted => counted,
+        }
+    }
+
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
         let routes = self.routes.iter().map(|(id, way)| Model {
             id: id.clone(),

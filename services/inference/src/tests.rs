@@ -50,6 +50,13 @@ impl Inference for Echo {
         };
         Ok(self.models.iter().map(model).collect())
     }
+    async fn count_tokens(&self, _: &Cx, request: ChatRequest) -> Result<Option<u64>> {
+        self.asked.lock().expect("unpoisoned").push(request.model);
+        match self.fails {
+            Some(kind) => Err(Error::new(kind, "as told")),
+            None => Ok((self.id != "mute").then_some(7)),
+        }
+    }
     fn context_window(&self, model: &str) -> Option<usize> {
         let window = match self.id {
             "small" => 4_096,
@@ -126,6 +133,24 @@ async fn a_provider_that_is_down_hides_only_its_own_models() {
     let (down, up) = (echo("down", &["n"], Some(Kind::Upstream)), echo("up", &["m"], None));
     let models = router(&[&down, &up], &[]).models(&Cx::internal("t", "r")).await.expect("a list");
     assert_eq!(models.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["up/m"]);
+}
+
+#[tokio::test]
+async fn tokens_are_counted_by_who_would_answer_and_by_nobody_else() {
+    let (a, mute, down) =
+        (echo("a", &["x"], None), echo("mute", &["m"], None), echo("down", &[], Some(Kind::Upstream)));
+    let table: &[(&str, &[&str])] =
+        &[("default", &["a/x", "mute/m"]), ("silent", &["mute/m", "a/x"]), ("off", &["down/y", "a/x"])];
+    let router = router(&[&a, &mute, &down], table);
+    let count = async |model: &str| {
+        router.count_tokens(&Cx::internal("t", "r"), ChatRequest::typed(model, Chat::default())).await
+    };
+    assert_eq!(count("default").await.expect("a count"), Some(7));
+    assert_eq!(count("x").await.expect("a count"), Some(7));
+    assert_eq!(count("silent").await.expect("no fault"), None);
+    assert_eq!(count("off").await.expect_err("no other target is asked").kind, Kind::Upstream);
+    assert_eq!(count("none").await.expect_err("unknown").code.as_deref(), Some("model_not_found"));
+    assert_eq!(*a.asked.lock().expect("unpoisoned"), ["x", "x"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// A list of steps; the first that matches a request and is not used up answers it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
     #[serde(default)]
@@ -15,6 +15,13 @@ pub struct Script {
     /// What `GET /v1/models` lists.
     #[serde(default = "default_models")]
     pub models: Vec<String>,
+}
+
+/// Nothing to say yet, but a model to offer: whoever lists models between two scripts keeps what it saw.
+impl Default for Script {
+    fn default() -> Self {
+        Self { steps: Vec::new(), models: default_models() }
+    }
 }
 
 /// One answer and the requests it is for.

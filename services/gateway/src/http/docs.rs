@@ -54,7 +54,7 @@ fn describe(api: &mut OpenApi) {
     api.info.title = "Frontdesk".into();
     api.info.version = env!("CARGO_PKG_VERSION").into();
     api.info.description =
-        Some("The agent platform's HTTP interface: OpenAI's, Llama Stack's and its own routes.".into());
+        Some("The agent platform's HTTP interface: OpenAI's, Anthropic's, Llama Stack's and its own routes.".into());
     api.info.license =
         Some(utoipa::openapi::LicenseBuilder::new().name("Apache-2.0").identifier(Some("Apache-2.0")).build());
     let components = api.components.get_or_insert_default();

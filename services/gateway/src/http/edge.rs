@@ -1,6 +1,6 @@
 //! What happens around every request: id, span, panic net, rendering of problems.
 //!
-//! Invariant: every response carries `x-request-id`, and a handler that panics costs its own request only.
+//! Invariant: every response carries `x-request-id` (and `request-id` where Anthropic's clients look for it), and a handler that panics costs its own request only.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -10,13 +10,16 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use frontdesk_api::{Error, Kind};
+use frontdesk_api::{Error, Kind, chat::Dialect};
 use futures::FutureExt;
 use tracing::Instrument;
 
 use crate::{app::App, problem, problem::Problem};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Anthropic's name for the same; the official SDK shows it as `request_id`.
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
 /// What the edge knows of a request; an extension of it.
 #[derive(Clone)]
@@ -29,6 +32,7 @@ pub struct Arrival {
 /// The outermost layer.
 pub async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let arrival = Arrival { id: request_id(&app, request.headers()), at: Instant::now() };
+    let dialect = super::dialect(request.uri().path());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!(
         "request",
@@ -44,8 +48,11 @@ pub async fn edge(State(app): State<App>, mut request: Request, next: Next) -> R
         tracing::error!(panic = said, "a handler panicked");
         Problem(Error::new(Kind::Internal, "an internal error; the request id names it in the log")).into_response()
     });
-    let mut response = problem::render(response, &arrival.id);
+    let mut response = problem::render(response, &arrival.id, dialect);
     if let Ok(id) = HeaderValue::from_str(&arrival.id) {
+        if dialect == Dialect::AnthropicMessages {
+            response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id.clone());
+        }
         response.headers_mut().insert(REQUEST_ID, id);
     }
     tracing::info!(status = response.status().as_u16(), us = micros(arrival.at), "answered");

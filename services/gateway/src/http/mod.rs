@@ -13,6 +13,7 @@ pub mod files;
 pub mod health;
 pub mod inspect;
 pub mod keys;
+pub mod messages;
 pub mod models;
 pub mod paging;
 pub mod providers;
@@ -31,7 +32,7 @@ pub mod version;
 mod tests;
 
 use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
-use frontdesk_api::{Error, Kind, Scope};
+use frontdesk_api::{Error, Kind, Scope, chat::Dialect};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{app::App, auth::authenticate, problem::Problem};
@@ -82,6 +83,8 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(models::list::list))
         .routes(routes!(models::show::show))
         .routes(routes!(chat_completions::create::create))
+        .routes(routes!(messages::create::create))
+        .routes(routes!(messages::count_tokens::count_tokens))
         .routes(routes!(agents::list::list))
         .routes(routes!(agents::show::show))
         .routes(routes!(sessions::create::create))
@@ -132,6 +135,15 @@ fn admin_scope() -> OpenApiRouter<App> {
         .routes(routes!(keys::list::list, keys::create::create))
         .routes(routes!(keys::revoke::revoke))
         .routes(routes!(tenants::list::list, tenants::create::create))
+}
+
+/// The dialect in which a path's errors are told: a property of the path, so that it holds before a handler is reached
+/// (no key, a body too large) and after one has panicked.
+fn dialect(path: &str) -> Dialect {
+    match path.strip_prefix("/v1/messages") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => Dialect::AnthropicMessages,
+        _ => Dialect::OpenaiChat,
+    }
 }
 
 async fn unknown_route(method: http::Method, uri: http::Uri) -> Problem {

@@ -7,6 +7,9 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::Value;
 
+/// The member of `ChatEvent::Extra` that holds the stop string which ended the answer, where the server names it.
+pub const STOP_SEQUENCE: &str = "stop_sequence";
+
 /// A `chat.completion` or a `chat.completion.chunk`: the two differ only in where the words are.
 #[derive(Deserialize)]
 struct Answer {
@@ -34,6 +37,12 @@ struct Choice {
     finish_reason: Option<FinishReason>,
     #[serde(default)]
     logprobs: Option<Value>,
+    /// vLLM: the stop string that ended the answer, or the number of a token.
+    #[serde(default)]
+    stop_reason: Option<Value>,
+    /// SGLang's name for the same.
+    #[serde(default)]
+    matched_stop: Option<Value>,
 }
 
 #[derive(Deserialize, Default)]
@@ -213,6 +222,9 @@ fn choice_events(wire: Choice, events: &mut Vec<ChatEvent>) {
     if let Some(value) = wire.logprobs.filter(|v| !v.is_null()) {
         events.push(ChatEvent::Logprobs { choice, value });
     }
+    if let Some(Value::String(stop)) = wire.stop_reason.or(wire.matched_stop) {
+        events.push(ChatEvent::Extra([(STOP_SEQUENCE.to_owned(), stop.into())].into_iter().collect()));
+    }
     if let Some(reason) = wire.finish_reason {
         events.push(ChatEvent::Finish { choice, reason });
     }
@@ -307,6 +319,17 @@ mod tests {
         assert!(mentions_usage(br#"{"choices":[],"usage": {"prompt_tokens":1}}"#));
         assert!(!mentions_usage(br#"{"usage":null}"#));
         assert!(!mentions_usage(br#"{"choices":[{"delta":{"content":"\"usage\":{}"}}]}"#));
+    }
+
+    #[test]
+    fn the_stop_string_that_ended_an_answer_is_told() {
+        for name in ["stop_reason", "matched_stop"] {
+            let json = format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"stop","{name}":"END"}}]}}"#);
+            let events = decode(json.as_bytes(), false).expect("a chunk").events;
+            assert!(matches!(&events[0], ChatEvent::Extra(more) if more[STOP_SEQUENCE] == "END"), "{events:?}");
+            let events = decode(json.replace("\"END\"", "128009").as_bytes(), false).expect("a chunk").events;
+            assert!(matches!(&events[..], [ChatEvent::Finish { .. }]), "{events:?}");
+        }
     }
 
     #[test]

@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use frontdesk_api::{Error, Kind};
+use frontdesk_api::Error;
 use serde_json::Value;
 
-use crate::status::kind_of_upstream;
-
-/// The most of an unreadable upstream body that is quoted, in characters.
-const QUOTE: usize = 200;
+use crate::{fault, status::kind_of_upstream};
 
 /// The error that an upstream's answer means to our caller.
 ///
@@ -23,21 +20,10 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
         .flatten()
         .find_map(Value::as_str)
         .map(str::to_owned)
-        .unwrap_or_else(|| quote(body));
+        .unwrap_or_else(|| fault::quote(body, "OpenAI"));
     let mut out = match status {
-        401 | 403 => {
-            Error::new(Kind::Upstream, format!("provider '{provider}' refused its credentials ({status}): {said}"))
-                .with_code("provider_credentials")
-        }
-        _ => {
-            let kind = kind_of_upstream(status);
-            // The client's own mistake is told in the upstream's words; a fault of the upstream names the provider.
-            let message = match kind {
-                Kind::Invalid | Kind::NotFound | Kind::TooLarge => said,
-                _ => format!("provider '{provider}' answered {status}: {said}"),
-            };
-            Error::new(kind, message)
-        }
+        401 | 403 => fault::credentials(provider, status, &said),
+        _ => fault::answered(provider, status, kind_of_upstream(status), said),
     };
     let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
     out.param = text("param");
@@ -55,18 +41,10 @@ pub fn in_stream(provider: &str, error: &Value) -> Error {
     out
 }
 
-fn quote(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(4 * QUOTE)]);
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if words.is_empty() {
-        return "an empty body".into();
-    }
-    let short: String = words.chars().take(QUOTE).collect();
-    format!("not an OpenAI error body: '{short}'")
-}
-
 #[cfg(test)]
 mod tests {
+    use frontdesk_api::Kind;
+
     use super::*;
 
     #[test]

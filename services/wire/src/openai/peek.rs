@@ -35,19 +35,8 @@ struct StreamOptions {
 /// `Invalid` naming the member at fault, or line and column where the body is not JSON.
 pub fn request(bytes: Bytes) -> Result<ChatRequest> {
     let peek: Peek<'_> = serde_json::from_slice(&bytes).map_err(not_json)?;
-    let model = member::<Cow<'_, str>>(peek.model, "model", "a string, the model to use")?
-        .filter(|m| !m.is_empty())
-        .ok_or_else(|| Error::invalid("model", "missing member 'model': name the model to use"))?
-        .into_owned();
-    let messages = peek.messages.map(RawValue::get).unwrap_or_default();
-    match messages.trim_start().as_bytes() {
-        [] => return Err(Error::invalid("messages", "missing member 'messages': send at least one message")),
-        [b'[', rest @ ..] if rest.trim_ascii_start() == b"]" => {
-            return Err(Error::invalid("messages", "'messages' is empty: send at least one message"));
-        }
-        [b'[', ..] => {}
-        _ => return Err(Error::invalid("messages", "'messages' must be a list of messages")),
-    }
+    let model = model(peek.model)?;
+    some_messages(peek.messages)?;
     let stream = member::<bool>(peek.stream, "stream", "true or false")?.unwrap_or(false);
     let options = member::<StreamOptions>(peek.stream_options, "stream_options", "an object")?;
     let wants_usage = options.and_then(|o| o.include_usage).unwrap_or(false);
@@ -55,7 +44,27 @@ pub fn request(bytes: Bytes) -> Result<ChatRequest> {
     Ok(ChatRequest::from_source(model, stream, wants_usage, source))
 }
 
-fn member<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, name: &str, want: &str) -> Result<Option<T>> {
+/// The name of the model, which is required.
+pub(crate) fn model(raw: Option<&RawValue>) -> Result<String> {
+    member::<Cow<'_, str>>(raw, "model", "a string, the model to use")?
+        .filter(|m| !m.is_empty())
+        .map(Cow::into_owned)
+        .ok_or_else(|| Error::invalid("model", "missing member 'model': name the model to use"))
+}
+
+/// That there is a list of messages with something in it.
+pub(crate) fn some_messages(raw: Option<&RawValue>) -> Result<()> {
+    match raw.map(RawValue::get).unwrap_or_default().trim_start().as_bytes() {
+        [] => Err(Error::invalid("messages", "missing member 'messages': send at least one message")),
+        [b'[', rest @ ..] if rest.trim_ascii_start() == b"]" => {
+            Err(Error::invalid("messages", "'messages' is empty: send at least one message"))
+        }
+        [b'[', ..] => Ok(()),
+        _ => Err(Error::invalid("messages", "'messages' must be a list of messages")),
+    }
+}
+
+pub(crate) fn member<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, name: &str, want: &str) -> Result<Option<T>> {
     let Some(raw) = raw else { return Ok(None) };
     serde_json::from_str(raw.get()).map_err(|e| Error::invalid(name, format!("'{name}' must be {want}")).with_source(e))
 }

@@ -1,6 +1,7 @@
 //! `POST /v1/chat/completions`, streamed and not.
 //!
-//! The body is looked at just enough to route it; the provider's bytes go to the client as they came.
+//! The body is looked at just enough to route it; the provider's bytes go to the client as they came, unless
+//! the provider speaks another dialect: then the answer is written out of its events.
 //! Dropping the answer (the client left) drops the reply, which stops the work upstream.
 
 use std::time::{Duration, Instant};
@@ -13,9 +14,9 @@ use axum::{
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
-use frontdesk_api::{ChatReply, Error, Kind, chat::Dialect};
-use frontdesk_wire::openai;
-use futures::StreamExt;
+use frontdesk_api::{ChatReply, Error, chat::Dialect, clock::unix_seconds};
+use frontdesk_wire::openai::{self, encode};
+use futures::{StreamExt, stream};
 
 use crate::{
     app::App,
@@ -47,14 +48,17 @@ pub async fn create(
     let wants_usage = request.wants_usage;
     let asked = Instant::now();
     let reply = app.inference.chat(&cx, request).await?;
-    if reply.head.dialect != Dialect::OpenaiChat {
-        let message = format!("the provider '{}' does not answer in OpenAI's chat dialect", reply.head.provider);
-        return Err(Error::new(Kind::Internal, message).into());
-    }
-    if reply.head.streaming {
-        return Ok(streamed(reply, wants_usage, arrival));
-    }
-    let body = whole(reply).await?;
+    let translated = (reply.head.dialect != Dialect::OpenaiChat).then(|| encode::Head {
+        id: format!("chatcmpl-{}", arrival.id),
+        model: reply.head.model.clone(),
+        created: unix_seconds(app.clock.now()),
+    });
+    let body = match translated {
+        Some(head) if reply.head.streaming => return Ok(streamed_anew(reply, head, wants_usage, arrival)),
+        None if reply.head.streaming => return Ok(streamed(reply, wants_usage, arrival)),
+        Some(head) => whole_anew(reply, head).await?,
+        None => whole(reply).await?,
+    };
     let upstream = asked.elapsed();
     Ok(answered(body, arrival.at.elapsed().saturating_sub(upstream)))
 }
@@ -71,10 +75,12 @@ pub struct ChatCompletionRequest {
     stream: Option<bool>,
 }
 
-async fn whole(mut reply: ChatReply) -> frontdesk_api::Result<Bytes> {
-    let Some(first) = reply.frames.next().await else {
-        return Err(Error::upstream(format!("the provider '{}' answered with an empty body", reply.head.provider)));
-    };
+/// The bytes of a whole answer, as the provider sent them.
+///
+/// # Errors
+/// The answer's own; `Upstream` for an empty one.
+pub(crate) async fn whole(mut reply: ChatReply) -> frontdesk_api::Result<Bytes> {
+    let Some(first) = reply.frames.next().await else { return Err(empty(&reply)) };
     let first = first?.raw;
     let Some(second) = reply.frames.next().await else { return Ok(first) };
     let mut body = BytesMut::from(first);
@@ -85,7 +91,23 @@ async fn whole(mut reply: ChatReply) -> frontdesk_api::Result<Bytes> {
     Ok(body.freeze())
 }
 
-fn answered(body: Bytes, overhead: Duration) -> Response {
+async fn whole_anew(mut reply: ChatReply, head: encode::Head) -> frontdesk_api::Result<Bytes> {
+    let mut events = vec![];
+    while let Some(frame) = reply.frames.next().await {
+        events.extend(frame?.events);
+    }
+    if events.is_empty() {
+        return Err(empty(&reply));
+    }
+    Ok(encode::whole(head, events).into())
+}
+
+fn empty(reply: &ChatReply) -> Error {
+    Error::upstream(format!("the provider '{}' answered with an empty body", reply.head.provider))
+}
+
+/// A whole answer. `overhead`: what was spent here and not upstream.
+pub(crate) fn answered(body: Bytes, overhead: Duration) -> Response {
     let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -101,6 +123,25 @@ fn streamed(reply: ChatReply, wants_usage: bool, arrival: Arrival) -> Response {
             Err(error) => Some(problem::sse_frame(&error, &arrival.id)),
         };
         std::future::ready(shown.map(Ok::<Bytes, std::convert::Infallible>))
+    });
+    event_stream(Body::from_stream(frames))
+}
+
+/// As [`streamed`], in another dialect than the provider's.
+fn streamed_anew(reply: ChatReply, head: encode::Head, wants_usage: bool, arrival: Arrival) -> Response {
+    let mut chunks = Some(encode::Chunks::new(head, wants_usage));
+    let frames = reply.frames.map(Some).chain(stream::once(std::future::ready(None)));
+    let frames = frames.filter_map(move |frame| {
+        let shown = match (frame, &mut chunks) {
+            (Some(Ok(frame)), Some(chunks)) => chunks.push(frame.events),
+            // An answer that broke off has no end.
+            (Some(Err(error)), chunks) => {
+                *chunks = None;
+                problem::sse_frame(&error, &arrival.id)
+            }
+            (_, chunks) => chunks.take().map(encode::Chunks::end).unwrap_or_default(),
+        };
+        std::future::ready((!shown.is_empty()).then_some(Ok::<Bytes, std::convert::Infallible>(shown)))
     });
     event_stream(Body::from_stream(frames))
 }
@@ -123,7 +164,40 @@ mod tests {
 
     use super::*;
     use crate::testing::{Frames, TestGateway, frame};
-    use frontdesk_api::Frame;
+    use async_trait::async_trait;
+    use frontdesk_api::{
+        ChatEvent, ChatRequest, Cx, Frame, Inference,
+        chat::{FinishReason, Usage},
+        inference::Model,
+    };
+
+    /// Says what [`Frames`] says in a dialect that no client here reads.
+    struct Foreign(Frames);
+
+    #[async_trait]
+    impl Inference for Foreign {
+        async fn chat(&self, cx: &Cx, request: ChatRequest) -> frontdesk_api::Result<ChatReply> {
+            assert!(request.needs_events(Dialect::AnthropicMessages));
+            let mut reply = self.0.chat(cx, request).await?;
+            reply.head.dialect = Dialect::AnthropicMessages;
+            Ok(reply)
+        }
+
+        async fn models(&self, cx: &Cx) -> frontdesk_api::Result<Vec<Model>> {
+            self.0.models(cx).await
+        }
+    }
+
+    /// What an answer of one word means, in two frames.
+    fn one_word() -> Vec<frontdesk_api::Result<Frame>> {
+        let usage = Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() };
+        let text = ChatEvent::Text { choice: 0, text: "hi".into() };
+        let finish = ChatEvent::Finish { choice: 0, reason: FinishReason::Stop };
+        vec![
+            Ok(Frame { events: vec![text], ..frame("foreign bytes") }),
+            Ok(Frame { events: vec![finish, ChatEvent::Usage(usage)], ..frame("more of them") }),
+        ]
+    }
 
     fn question(stream: bool) -> serde_json::Value {
         json!({ "model": "up/echo", "stream": stream, "messages": [{ "role": "user", "content": "hi" }] })
@@ -177,6 +251,61 @@ mod tests {
         let error: serde_json::Value = serde_json::from_str(last.trim_end()).expect("JSON");
         assert_eq!(error["error"]["type"], "upstream_error");
         assert_eq!(error["request_id"], answer.headers["x-request-id"].to_str().expect("text"));
+    }
+
+    #[tokio::test]
+    async fn a_foreign_answer_is_written_in_the_clients_dialect() {
+        let gateway = TestGateway::start(Foreign(Frames { streaming: false, frames: one_word })).await;
+        insta::assert_snapshot!(gateway.post("/v1/chat/completions", &question(false)).await.shown(), @r#"
+        200
+        {
+          "choices": [
+            {
+              "finish_reason": "stop",
+              "index": 0,
+              "logprobs": null,
+              "message": {
+                "content": "hi",
+                "refusal": null,
+                "role": "assistant"
+              }
+            }
+          ],
+          "created": 1795492101,
+          "id": "chatcmpl-req_00000000000000000000000002",
+          "model": "echo",
+          "object": "chat.completion",
+          "usage": {
+            "completion_tokens": 1,
+            "completion_tokens_details": {
+              "reasoning_tokens": 0
+            },
+            "prompt_tokens": 3,
+            "prompt_tokens_details": {
+              "cached_tokens": 0
+            },
+            "total_tokens": 4
+          }
+        }
+        "#);
+        let none = Foreign(Frames { streaming: false, frames: Vec::new });
+        assert_eq!(TestGateway::start(none).await.post("/v1/chat/completions", &question(false)).await.status, 502);
+    }
+
+    #[tokio::test]
+    async fn a_foreign_stream_ends_with_done_or_with_an_error_alone() {
+        let gateway = TestGateway::start(Foreign(Frames { streaming: true, frames: one_word })).await;
+        let answer = gateway.post("/v1/chat/completions", &question(true)).await;
+        assert_eq!(answer.headers["content-type"], "text/event-stream; charset=utf-8");
+        let data: Vec<&str> = answer.text().split_terminator("\n\n").collect();
+        assert_eq!((data.len(), data[2]), (3, "data: [DONE]"));
+        assert!(data[0].contains(r#""content":"hi""#) && !answer.text().contains("foreign"), "{}", answer.text());
+
+        let broken = || vec![one_word().remove(0), Err(Error::upstream("provider 'up' broke off"))];
+        let gateway = TestGateway::start(Foreign(Frames { streaming: true, frames: broken })).await;
+        let answer = gateway.post("/v1/chat/completions", &question(true)).await;
+        let data: Vec<&str> = answer.text().split_terminator("\n\n").collect();
+        assert!(data.len() == 2 && data[1].contains("upstream_error"), "{}", answer.text());
     }
 
     #[tokio::test]

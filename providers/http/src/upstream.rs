@@ -1,0 +1,113 @@
+//! One server that answers chats: how it is asked, how its refusals and its answers are taken.
+//!
+//! What is the same for every dialect. Invariant: an error names the provider unless it is the client's own.
+
+use bytes::Bytes;
+use frontdesk_api::{
+    ChatReply, Cx, Error, Result,
+    chat::{Dialect, ReplyHead},
+    inference::{Model, ModelKind},
+};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+
+use crate::{
+    Answer, Client,
+    frames::{self, Reads, named},
+};
+
+/// The most of an error body that is read, in bytes.
+const ERROR_BODY: usize = 64 * 1024;
+
+/// Reads an error's body: the provider's id, the status, the body, `retry-after` in seconds.
+pub type ReadsError = fn(&str, u16, &[u8], Option<u64>) -> Error;
+
+/// A server and its ways.
+pub struct Upstream {
+    /// Id of the provider.
+    pub id: String,
+    pub client: Client,
+    /// Sent with every request.
+    pub headers: HeaderMap,
+    pub dialect: Dialect,
+    pub error: ReadsError,
+    /// The header in which the server names a request of ours.
+    pub request_id: &'static str,
+    /// Largest single event of a stream, in bytes.
+    pub max_event: usize,
+    /// Largest whole answer, in bytes.
+    pub max_answer: usize,
+}
+
+impl Upstream {
+    /// Sends a request, JSON where `body` is not empty, and waits for the head of a good answer.
+    ///
+    /// # Errors
+    /// As [`Client::send`]; what [`Upstream::error`] makes of an answer that is not a success.
+    pub async fn send(&self, cx: &Cx, method: Method, uri: &Uri, body: Bytes) -> Result<Answer> {
+        let mut headers = self.headers.clone();
+        if !body.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(Ok(trace)) = cx.traceparent.as_deref().map(HeaderValue::from_str) {
+            headers.insert("traceparent", trace);
+        }
+        let sent = self.client.send(cx, method, uri, headers, body).await;
+        let mut answer = sent.map_err(|e| named(&self.id, e))?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let retry_after = answer.header("retry-after").and_then(|v| v.trim().parse().ok());
+        let body = answer.body.whole(ERROR_BODY).await.unwrap_or_default();
+        Err((self.error)(&self.id, answer.status.as_u16(), &body, retry_after))
+    }
+
+    /// A good answer's body, whole.
+    ///
+    /// # Errors
+    /// As `send`, and `Upstream` when the body is longer than `max_answer`.
+    pub async fn fetch(&self, cx: &Cx, method: Method, uri: &Uri, body: Bytes) -> Result<Bytes> {
+        let mut answer = self.send(cx, method, uri, body).await?;
+        answer.body.whole(self.max_answer).await.map_err(|e| named(&self.id, e))
+    }
+
+    /// The frames of a good answer to a chat. `stream`: whether one in pieces was asked for.
+    ///
+    /// # Errors
+    /// `Upstream` when the answer has another form than asked for (a page of HTML, say).
+    pub fn reply(&self, answer: Answer, model: String, stream: bool, reads: impl Reads) -> Result<ChatReply> {
+        let kind = answer.header("content-type").unwrap_or_default().to_ascii_lowercase();
+        let streaming = kind.starts_with("text/event-stream");
+        if streaming != stream || (!stream && !kind.contains("json")) {
+            let want = if stream { "an event stream" } else { "JSON" };
+            let got = if kind.is_empty() { "no content type" } else { &kind };
+            let message = format!("provider '{}' answered with {got} where {want} was asked for", self.id);
+            return Err(Error::upstream(message));
+        }
+        let head = ReplyHead {
+            provider: self.id.clone(),
+            model,
+            dialect: self.dialect,
+            streaming,
+            upstream_request: answer.header(self.request_id).map(str::to_owned),
+        };
+        let frames = if streaming {
+            frames::stream(self.id.clone(), answer.body, reads, self.max_event)
+        } else {
+            frames::whole(self.id.clone(), answer.body, reads, self.max_answer)
+        };
+        Ok(ChatReply { head, frames })
+    }
+
+    /// A model that the server offers. `created`: Unix seconds, 0 where it does not say.
+    #[must_use]
+    pub fn model(&self, upstream_id: &str, created: i64) -> Model {
+        Model {
+            id: format!("{}/{upstream_id}", self.id),
+            provider: self.id.clone(),
+            upstream_id: upstream_id.to_owned(),
+            kind: ModelKind::Llm,
+            created,
+            description: None,
+        }
+    }
+}

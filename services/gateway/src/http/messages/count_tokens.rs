@@ -1,0 +1,87 @@
+//! `POST /v1/messages/count_tokens`. Invariant: a count is the model's own server's, or there is none.
+
+use axum::{Json, extract::State};
+use frontdesk_api::Error;
+use frontdesk_wire::anthropic;
+
+use crate::{
+    app::App,
+    auth::Caller,
+    http::{extract::Raw, messages::create::Message},
+    problem::Problem,
+};
+
+/// Count the tokens of a message
+///
+/// Anthropic's request and answer. The provider of the model is asked; where it cannot count, the answer is an error
+/// with the code `tokens_not_counted`, never an estimate.
+#[utoipa::path(
+    post, path = "/v1/messages/count_tokens", tag = "inference",
+    request_body(content = CountTokensRequest, description = "Anthropic's request to create a message, without `max_tokens`"),
+    responses((status = 200, body = TokenCount))
+)]
+pub async fn count_tokens(
+    State(app): State<App>,
+    Caller(cx): Caller,
+    Raw(body): Raw,
+) -> Result<Json<TokenCount>, Problem> {
+    let request = anthropic::peek::count(body)?;
+    let model = request.model.clone();
+    let Some(input_tokens) = app.inference.count_tokens(&cx, request).await? else {
+        let message =
+            format!("the provider of model '{model}' cannot count tokens: usage is known from its answers only");
+        return Err(Error::invalid("model", message).with_code("tokens_not_counted").into());
+    };
+    Ok(Json(TokenCount { input_tokens }))
+}
+
+/// The request's members that Frontdesk itself reads; all others travel on as they are.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code)] // describes the wire; the codec reads it
+pub struct CountTokensRequest {
+    /// `provider/model` or an alias.
+    #[schema(example = "anthropic/claude-haiku-4-5")]
+    model: String,
+    messages: Vec<Message>,
+}
+
+#[derive(serde::Serialize, utoipa::ToSchema)]
+pub struct TokenCount {
+    /// Tokens of messages, instructions and tools together.
+    input_tokens: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{
+        http::messages::create::native::Native,
+        testing::{Frames, TestGateway},
+    };
+
+    #[tokio::test]
+    async fn a_provider_that_counts_is_asked_and_one_that_cannot_is_named() {
+        let question = json!({ "model": "default", "messages": [{ "role": "user", "content": "hi" }] });
+        let gateway = TestGateway::start(Native(Frames::whole())).await;
+        let answer = gateway.post("/v1/messages/count_tokens", &question).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({ "input_tokens": 7 })));
+
+        let gateway = TestGateway::start(Frames::whole()).await;
+        insta::assert_snapshot!(gateway.post("/v1/messages/count_tokens", &question).await.shown(), @r#"
+        400
+        {
+          "error": {
+            "details": {
+              "error_code": "tokens_not_counted",
+              "param": "model"
+            },
+            "message": "the provider of model 'default' cannot count tokens: usage is known from its answers only",
+            "type": "invalid_request_error"
+          },
+          "request_id": "req_00000000000000000000000002",
+          "type": "error"
+        }
+        "#);
+    }
+}

@@ -1,0 +1,4 @@
+//! Anthropic's Messages.
+
+pub mod count_tokens;
+pub mod create;

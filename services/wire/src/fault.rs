@@ -1,0 +1,35 @@
+//! What an upstream's error answer means to our caller, whatever its dialect.
+//!
+//! Invariant: the client's own mistake is told in the upstream's words; a fault of the upstream names the
+//! provider, and an upstream that refuses *our* credentials is at fault.
+
+use frontdesk_api::{Error, Kind};
+
+/// The most of an unreadable upstream body that is quoted, in characters.
+const QUOTE: usize = 200;
+
+/// An answer with an error status. `said`: the upstream's message.
+pub(crate) fn answered(provider: &str, status: u16, kind: Kind, said: String) -> Error {
+    let message = match kind {
+        Kind::Invalid | Kind::NotFound | Kind::TooLarge => said,
+        _ => format!("provider '{provider}' answered {status}: {said}"),
+    };
+    Error::new(kind, message)
+}
+
+/// The upstream does not take the operator's key, or the key may not do this.
+pub(crate) fn credentials(provider: &str, status: u16, said: &str) -> Error {
+    Error::new(Kind::Upstream, format!("provider '{provider}' refused its credentials ({status}): {said}"))
+        .with_code("provider_credentials")
+}
+
+/// The beginning of a body that is no error body of `whose` API.
+pub(crate) fn quote(body: &[u8], whose: &str) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * QUOTE)]);
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if words.is_empty() {
+        return "an empty body".into();
+    }
+    let short: String = words.chars().take(QUOTE).collect();
+    format!("not an {whose} error body: '{short}'")
+}
