@@ -1,8 +1,8 @@
 //! The threads that serve: each a runtime of its own, on which a connection lives from its first byte to its last.
 //!
 //! Work stealing suits turns, which are long; a request is two reads and two writes, and every event of it woke a
-//! second thread that found nothing to do: on two cores, one request at a time, 2 futex calls, 0.7 wake-ups of the
-//! poller and 0.75 further polls a request (BENCHMARKS.md), all gone on a thread of one's own.
+//! second thread that found nothing to do: on two cores, one request at a time, 2 futex calls and 0.75 further polls
+//! a request (BENCHMARKS.md), both gone on a thread of one's own.
 //! Invariants: a lane's runtime outlives whatever was opened on it, so lanes are dropped last; nothing that computes
 //! for long runs on a lane (turns belong to the main runtime, blocking work to `spawn_blocking`).
 

@@ -1,6 +1,7 @@
 //! What happens around every request: id, span, panic net, rendering of problems.
 //!
-//! Invariant: every response carries `x-request-id` (and `request-id` where Anthropic's clients look for it), and a handler that panics costs its own request only.
+//! Invariant: every response carries `x-request-id` (and `request-id` where Anthropic's clients look for it), and a
+//! handler that panics costs its own request only.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
