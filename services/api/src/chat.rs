@@ -19,8 +19,14 @@ use crate::{Error, Result};
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
     OpenaiChat,
+    /// Text completions, from before chats.
+    OpenaiCompletions,
     OpenaiResponses,
     AnthropicMessages,
+    /// Google's `generateContent`.
+    Gemini,
+    /// Amazon Bedrock's `Converse`.
+    BedrockConverse,
     LlamaStack,
 }
 
