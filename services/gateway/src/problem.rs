@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use frontdesk_api::{Error, Kind, chat::Dialect};
-use frontdesk_wire::{anthropic, sse, status};
+use frontdesk_wire::{Writes, anthropic, openai::encode::Chunks, status};
 
 /// An `api::Error` as a handler's answer.
 #[derive(Debug)]
@@ -71,15 +71,14 @@ pub fn render(mut response: Response<Body>, request_id: &str, dialect: Dialect) 
 /// An error in the middle of an event stream, where the status has long been sent.
 #[must_use]
 pub fn sse_frame(error: &Error, request_id: &str) -> Bytes {
-    log(error);
-    Bytes::from(format!("data: {}\n\n", status::openai_body(error, request_id)))
+    sse_frame_in::<Chunks>(error, request_id)
 }
 
-/// The same in Anthropic's event stream.
+/// The same in the dialect of `W`.
 #[must_use]
-pub fn messages_sse_frame(error: &Error, request_id: &str) -> Bytes {
+pub fn sse_frame_in<W: Writes>(error: &Error, request_id: &str) -> Bytes {
     log(error);
-    sse::encode(None, Some("error"), &anthropic::error::body(error, request_id).to_string())
+    W::broken(error, request_id)
 }
 
 #[must_use]

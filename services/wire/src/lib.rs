@@ -8,3 +8,6 @@ pub mod llama_stack;
 pub mod openai;
 pub mod sse;
 pub mod status;
+mod writes;
+
+pub use writes::Writes;

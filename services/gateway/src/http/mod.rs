@@ -17,6 +17,7 @@ pub mod messages;
 pub mod models;
 pub mod paging;
 pub mod providers;
+pub mod reply;
 pub mod safety;
 pub mod sessions;
 pub mod shields;

@@ -5,13 +5,16 @@
 //! was begun. Invariant: after `end` every block that was started is stopped, and `message_stop` is last.
 
 use bytes::{Bytes, BytesMut};
-use frontdesk_api::ChatEvent;
+use frontdesk_api::{ChatEvent, Error, chat::Dialect};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Kind, usage};
-use crate::sse;
+use super::{
+    answer::{Answer, Kind, usage},
+    error,
+};
+use crate::{Writes, sse};
 
-/// Writes one answer's stream.
+/// Writes one message.
 #[derive(Debug)]
 pub struct Writer {
     answer: Answer,
@@ -27,29 +30,6 @@ impl Writer {
     #[must_use]
     pub fn new(answer: Answer) -> Self {
         Self { answer, out: BytesMut::new(), begun: false, index: 0, shown: None }
-    }
-
-    /// What the client may see after these events: whole server-sent events, possibly none.
-    pub fn push(&mut self, events: Vec<ChatEvent>) -> Bytes {
-        if events.is_empty() {
-            return Bytes::new();
-        }
-        events.into_iter().for_each(|event| self.answer.push(event));
-        self.begin();
-        self.blocks(false);
-        self.out.split().freeze()
-    }
-
-    /// What is left when the provider has ended well.
-    #[must_use]
-    pub fn end(mut self) -> Bytes {
-        self.begin();
-        self.blocks(true);
-        let delta = json!({ "stop_reason": self.answer.stop_reason(), "stop_sequence": self.answer.stop_sequence() });
-        let usage = usage(&self.answer.usage);
-        self.event(&json!({ "type": "message_delta", "delta": delta, "usage": usage }));
-        self.event(&json!({ "type": "message_stop" }));
-        self.out.freeze()
     }
 
     /// Other APIs count at the end, so the counts here are zero; those of `message_delta` are the totals.
@@ -106,6 +86,39 @@ impl Writer {
     /// The event's name is its data's `type`.
     fn event(&mut self, data: &Value) {
         self.out.extend_from_slice(&sse::encode(None, data["type"].as_str(), &data.to_string()));
+    }
+}
+
+impl Writes for Writer {
+    const DIALECT: Dialect = Dialect::AnthropicMessages;
+
+    fn push(&mut self, events: Vec<ChatEvent>) -> Bytes {
+        if events.is_empty() {
+            return Bytes::new();
+        }
+        events.into_iter().for_each(|event| self.answer.push(event));
+        self.begin();
+        self.blocks(false);
+        self.out.split().freeze()
+    }
+
+    fn end(mut self) -> Bytes {
+        self.begin();
+        self.blocks(true);
+        let delta = json!({ "stop_reason": self.answer.stop_reason(), "stop_sequence": self.answer.stop_sequence() });
+        let usage = usage(&self.answer.usage);
+        self.event(&json!({ "type": "message_delta", "delta": delta, "usage": usage }));
+        self.event(&json!({ "type": "message_stop" }));
+        self.out.freeze()
+    }
+
+    fn whole(mut self, events: Vec<ChatEvent>) -> Bytes {
+        events.into_iter().for_each(|event| self.answer.push(event));
+        self.answer.whole().into()
+    }
+
+    fn broken(fault: &Error, request_id: &str) -> Bytes {
+        sse::encode(None, Some("error"), &error::body(fault, request_id).to_string())
     }
 }
 

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use frontdesk_api::{
-    ChatEvent,
-    chat::{FinishReason, Usage},
+    ChatEvent, Error,
+    chat::{Dialect, FinishReason, Usage},
 };
 use serde_json::{Map, Value, json};
 
-use crate::sse;
+use crate::{Writes, sse, status};
 
 /// What an answer says of itself where its provider does not.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ impl Head {
     }
 }
 
-/// Writes the chunks of one streamed answer.
+/// Writes one chat completion.
 #[derive(Debug)]
 pub struct Chunks {
     head: Head,
@@ -68,9 +68,40 @@ impl Chunks {
         Self { head, wants_usage, begun: vec![], usage: None, extra: Map::new() }
     }
 
-    /// The chunks that these events make, as server-sent events; empty when there is nothing to say yet.
-    #[must_use]
-    pub fn push(&mut self, events: Vec<ChatEvent>) -> Bytes {
+    fn chunk(&mut self, choice: u32, delta: Value, out: &mut String) {
+        self.write(choice, delta, Value::Null, None, out);
+    }
+
+    fn write(
+        &mut self,
+        choice: u32,
+        mut delta: Value,
+        logprobs: Value,
+        finish: Option<&FinishReason>,
+        out: &mut String,
+    ) {
+        if !self.begun.contains(&choice) {
+            self.begun.push(choice);
+            delta["role"] = "assistant".into();
+        }
+        let choice = json!({ "index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish });
+        let mut chunk = self.head.object(CHUNK, vec![choice]);
+        if self.wants_usage {
+            chunk.insert("usage".into(), Value::Null);
+        }
+        for (name, value) in std::mem::take(&mut self.extra) {
+            chunk.entry(name).or_insert(value);
+        }
+        out.push_str("data: ");
+        out.push_str(&Value::Object(chunk).to_string());
+        out.push_str("\n\n");
+    }
+}
+
+impl Writes for Chunks {
+    const DIALECT: Dialect = Dialect::OpenaiChat;
+
+    fn push(&mut self, events: Vec<ChatEvent>) -> Bytes {
         let mut out = String::new();
         for event in events {
             match event {
@@ -110,9 +141,8 @@ impl Chunks {
         Bytes::from(out)
     }
 
-    /// The end of a whole stream: the usage, where it was asked for and is known, and `[DONE]`.
-    #[must_use]
-    pub fn end(self) -> Bytes {
+    /// The usage, where it was asked for and is known, and `[DONE]`.
+    fn end(self) -> Bytes {
         let Some(usage) = self.usage.filter(|_| self.wants_usage) else { return sse::DONE };
         let mut chunk = self.head.object(CHUNK, vec![]);
         chunk.insert("usage".into(), shown(usage));
@@ -121,41 +151,18 @@ impl Chunks {
         Bytes::from(out)
     }
 
-    fn chunk(&mut self, choice: u32, delta: Value, out: &mut String) {
-        self.write(choice, delta, Value::Null, None, out);
+    fn whole(self, events: Vec<ChatEvent>) -> Bytes {
+        whole(self.head, events).into()
     }
 
-    fn write(
-        &mut self,
-        choice: u32,
-        mut delta: Value,
-        logprobs: Value,
-        finish: Option<&FinishReason>,
-        out: &mut String,
-    ) {
-        if !self.begun.contains(&choice) {
-            self.begun.push(choice);
-            delta["role"] = "assistant".into();
-        }
-        let choice = json!({ "index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish });
-        let mut chunk = self.head.object(CHUNK, vec![choice]);
-        if self.wants_usage {
-            chunk.insert("usage".into(), Value::Null);
-        }
-        for (name, value) in std::mem::take(&mut self.extra) {
-            chunk.entry(name).or_insert(value);
-        }
-        out.push_str("data: ");
-        out.push_str(&Value::Object(chunk).to_string());
-        out.push_str("\n\n");
+    fn broken(error: &Error, request_id: &str) -> Bytes {
+        sse::encode(None, None, &status::openai_body(error, request_id).to_string())
     }
 }
 
 const CHUNK: &str = "chat.completion.chunk";
 
-/// Writes one whole answer.
-#[must_use]
-pub fn whole(mut head: Head, events: impl IntoIterator<Item = ChatEvent>) -> Vec<u8> {
+fn whole(mut head: Head, events: impl IntoIterator<Item = ChatEvent>) -> Vec<u8> {
     let mut choices = BTreeMap::<u32, Choice>::from([(0, Choice::default())]);
     let (mut usage, mut extra) = (None, Map::new());
     for event in events {

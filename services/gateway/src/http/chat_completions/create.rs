@@ -1,32 +1,17 @@
 //! `POST /v1/chat/completions`, streamed and not.
 //!
-//! The body is looked at just enough to route it; the provider's bytes go to the client as they came, unless
-//! the provider speaks another dialect: then the answer is written out of its events.
-//! Dropping the answer (the client left) drops the reply, which stops the work upstream.
+//! The body is looked at just enough to route it; how it is answered is `http::reply`.
 
-use std::time::{Duration, Instant};
-
-use axum::{
-    Extension,
-    body::Body,
-    extract::State,
-    http::{HeaderName, HeaderValue, header},
-    response::Response,
-};
-use bytes::{Bytes, BytesMut};
-use frontdesk_api::{ChatReply, Error, chat::Dialect, clock::unix_seconds};
+use axum::{Extension, extract::State, response::Response};
+use frontdesk_api::clock::unix_seconds;
 use frontdesk_wire::openai::{self, encode};
-use futures::{StreamExt, stream};
 
 use crate::{
     app::App,
     auth::Caller,
-    http::{edge::Arrival, extract::Raw},
-    problem::{self, Problem},
+    http::{edge::Arrival, extract::Raw, reply},
+    problem::Problem,
 };
-
-/// Microseconds of the request that were spent here and not upstream.
-pub const OVERHEAD: HeaderName = HeaderName::from_static("x-frontdesk-overhead-us");
 
 /// Answer a chat
 ///
@@ -46,21 +31,9 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     let request = openai::peek::request(body)?;
     let wants_usage = request.wants_usage;
-    let asked = Instant::now();
-    let reply = app.inference.chat(&cx, request).await?;
-    let translated = (reply.head.dialect != Dialect::OpenaiChat).then(|| encode::Head {
-        id: format!("chatcmpl-{}", arrival.id),
-        model: reply.head.model.clone(),
-        created: unix_seconds(app.clock.now()),
-    });
-    let body = match translated {
-        Some(head) if reply.head.streaming => return Ok(streamed_anew(reply, head, wants_usage, arrival)),
-        None if reply.head.streaming => return Ok(streamed(reply, wants_usage, arrival)),
-        Some(head) => whole_anew(reply, head).await?,
-        None => whole(reply).await?,
-    };
-    let upstream = asked.elapsed();
-    Ok(answered(body, arrival.at.elapsed().saturating_sub(upstream)))
+    let (created, id) = (unix_seconds(app.clock.now()), format!("chatcmpl-{}", arrival.id));
+    let writer = |model| encode::Chunks::new(encode::Head { id, model, created }, wants_usage);
+    reply::answer(&app, &cx, request, arrival, writer).await
 }
 
 /// The request's members that Frontdesk itself reads; all others travel on as they are.
@@ -75,100 +48,19 @@ pub struct ChatCompletionRequest {
     stream: Option<bool>,
 }
 
-/// The bytes of a whole answer, as the provider sent them.
-///
-/// # Errors
-/// The answer's own; `Upstream` for an empty one.
-pub(crate) async fn whole(mut reply: ChatReply) -> frontdesk_api::Result<Bytes> {
-    let Some(first) = reply.frames.next().await else { return Err(empty(&reply)) };
-    let first = first?.raw;
-    let Some(second) = reply.frames.next().await else { return Ok(first) };
-    let mut body = BytesMut::from(first);
-    body.extend_from_slice(&second?.raw);
-    while let Some(frame) = reply.frames.next().await {
-        body.extend_from_slice(&frame?.raw);
-    }
-    Ok(body.freeze())
-}
-
-async fn whole_anew(mut reply: ChatReply, head: encode::Head) -> frontdesk_api::Result<Bytes> {
-    let mut events = vec![];
-    while let Some(frame) = reply.frames.next().await {
-        events.extend(frame?.events);
-    }
-    if events.is_empty() {
-        return Err(empty(&reply));
-    }
-    Ok(encode::whole(head, events).into())
-}
-
-fn empty(reply: &ChatReply) -> Error {
-    Error::upstream(format!("the provider '{}' answered with an empty body", reply.head.provider))
-}
-
-/// A whole answer. `overhead`: what was spent here and not upstream.
-pub(crate) fn answered(body: Bytes, overhead: Duration) -> Response {
-    let mut response = Response::new(Body::from(body));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(OVERHEAD, HeaderValue::from(u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX)));
-    response
-}
-
-fn streamed(reply: ChatReply, wants_usage: bool, arrival: Arrival) -> Response {
-    let frames = reply.frames.filter_map(move |frame| {
-        let shown = match frame {
-            Ok(frame) if frame.raw.is_empty() || (frame.usage_only && !wants_usage) => None,
-            Ok(frame) => Some(frame.raw),
-            Err(error) => Some(problem::sse_frame(&error, &arrival.id)),
-        };
-        std::future::ready(shown.map(Ok::<Bytes, std::convert::Infallible>))
-    });
-    event_stream(Body::from_stream(frames))
-}
-
-/// As [`streamed`], in another dialect than the provider's.
-fn streamed_anew(reply: ChatReply, head: encode::Head, wants_usage: bool, arrival: Arrival) -> Response {
-    let mut chunks = Some(encode::Chunks::new(head, wants_usage));
-    let frames = reply.frames.map(Some).chain(stream::once(std::future::ready(None)));
-    let frames = frames.filter_map(move |frame| {
-        let shown = match (frame, &mut chunks) {
-            (Some(Ok(frame)), Some(chunks)) => chunks.push(frame.events),
-            // An answer that broke off has no end.
-            (Some(Err(error)), chunks) => {
-                *chunks = None;
-                problem::sse_frame(&error, &arrival.id)
-            }
-            (_, chunks) => chunks.take().map(encode::Chunks::end).unwrap_or_default(),
-        };
-        std::future::ready((!shown.is_empty()).then_some(Ok::<Bytes, std::convert::Infallible>(shown)))
-    });
-    event_stream(Body::from_stream(frames))
-}
-
-/// A response of server-sent events that no proxy should hold back.
-#[must_use]
-pub fn event_stream(body: Body) -> Response {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // nginx: do not buffer this answer.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    response
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::testing::{Frames, TestGateway, frame};
     use async_trait::async_trait;
     use frontdesk_api::{
-        ChatEvent, ChatRequest, Cx, Frame, Inference,
-        chat::{FinishReason, Usage},
+        ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference,
+        chat::{Dialect, FinishReason, Usage},
         inference::Model,
+    };
+    use serde_json::json;
+
+    use crate::{
+        http::reply::OVERHEAD,
+        testing::{Frames, TestGateway, frame},
     };
 
     /// Says what [`Frames`] says in a dialect that no client here reads.

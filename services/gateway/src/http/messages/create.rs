@@ -1,25 +1,15 @@
 //! `POST /v1/messages`, streamed and not: Anthropic's way to ask any model here.
 //!
-//! A provider that speaks this dialect itself gets the client's bytes and its answer goes out as it came; of any
-//! other the answer is written out of its events. Dropping the answer (the client left) stops the work upstream.
+//! The body is looked at just enough to route it; how it is answered is `http::reply`.
 
-use std::{convert::Infallible, time::Instant};
-
-use axum::{Extension, body::Body, extract::State, response::Response};
-use bytes::Bytes;
-use frontdesk_api::{ChatReply, chat::Dialect};
+use axum::{Extension, extract::State, response::Response};
 use frontdesk_wire::anthropic::{self, answer::Answer, stream::Writer};
-use futures::{StreamExt, stream};
 
 use crate::{
     app::App,
     auth::Caller,
-    http::{
-        chat_completions::create::{answered, event_stream, whole},
-        edge::Arrival,
-        extract::Raw,
-    },
-    problem::{self, Problem},
+    http::{edge::Arrival, extract::Raw, reply},
+    problem::Problem,
 };
 
 /// Create a message
@@ -45,18 +35,8 @@ pub async fn create(
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
     let request = anthropic::peek::request(body)?;
-    let asked = Instant::now();
-    let reply = app.inference.chat(&cx, request).await?;
-    let translated = (reply.head.dialect != Dialect::AnthropicMessages)
-        .then(|| Answer::new(format!("msg_{}", arrival.id), reply.head.model.clone()));
-    let body = match translated {
-        Some(answer) if reply.head.streaming => return Ok(streamed_anew(reply, answer, arrival)),
-        None if reply.head.streaming => return Ok(streamed(reply, arrival)),
-        Some(answer) => whole_anew(reply, answer).await?,
-        None => whole(reply).await?,
-    };
-    let upstream = asked.elapsed();
-    Ok(answered(body, arrival.at.elapsed().saturating_sub(upstream)))
+    let id = format!("msg_{}", arrival.id);
+    reply::answer(&app, &cx, request, arrival, |model| Writer::new(Answer::new(id, model))).await
 }
 
 /// The request's members that Frontdesk itself reads; all others are for the provider.
@@ -82,43 +62,6 @@ pub struct Message {
     role: String,
     /// Text, or a list of content blocks.
     content: serde_json::Value,
-}
-
-async fn whole_anew(mut reply: ChatReply, mut answer: Answer) -> frontdesk_api::Result<Bytes> {
-    while let Some(frame) = reply.frames.next().await {
-        frame?.events.into_iter().for_each(|event| answer.push(event));
-    }
-    Ok(answer.whole().into())
-}
-
-fn streamed(reply: ChatReply, arrival: Arrival) -> Response {
-    let frames = reply.frames.filter_map(move |frame| {
-        let shown = match frame {
-            Ok(frame) => frame.raw,
-            Err(error) => problem::messages_sse_frame(&error, &arrival.id),
-        };
-        std::future::ready((!shown.is_empty()).then_some(Ok::<Bytes, Infallible>(shown)))
-    });
-    event_stream(Body::from_stream(frames))
-}
-
-/// As [`streamed`], in another dialect than the provider's.
-fn streamed_anew(reply: ChatReply, answer: Answer, arrival: Arrival) -> Response {
-    let mut writer = Some(Writer::new(answer));
-    let frames = reply.frames.map(Some).chain(stream::once(std::future::ready(None)));
-    let frames = frames.filter_map(move |frame| {
-        let shown = match (frame, &mut writer) {
-            (Some(Ok(frame)), Some(writer)) => writer.push(frame.events),
-            // An answer that broke off has no end.
-            (Some(Err(error)), writer) => {
-                *writer = None;
-                problem::messages_sse_frame(&error, &arrival.id)
-            }
-            (_, writer) => writer.take().map(Writer::end).unwrap_or_default(),
-        };
-        std::future::ready((!shown.is_empty()).then_some(Ok::<Bytes, Infallible>(shown)))
-    });
-    event_stream(Body::from_stream(frames))
 }
 
 /// A provider whose own dialect this is.
@@ -153,13 +96,14 @@ pub(crate) mod native {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use frontdesk_api::{
         ChatEvent, Error, Frame,
         chat::{FinishReason, Usage},
     };
     use serde_json::json;
 
-    use super::{native::Native, *};
+    use super::native::Native;
     use crate::testing::{Frames, TestGateway, frame};
 
     fn question(stream: bool) -> serde_json::Value {

@@ -30,7 +30,7 @@ use frontdesk_wire::llama_stack::{
 };
 use futures::{Stream, StreamExt, stream};
 
-use crate::{app::App, http::chat_completions::create::event_stream, problem, problem::Problem};
+use crate::{app::App, http::reply::event_stream, problem, problem::Problem};
 
 /// A comment goes out after this much silence, so that proxies keep the stream open.
 const HEARTBEAT: Duration = Duration::from_secs(15);
