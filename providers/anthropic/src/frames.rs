@@ -1,10 +1,10 @@
 //! What Anthropic's answer means, event by event.
 
-use frontdesk_api::{ChatEvent, Result};
+use frontdesk_api::{ChatEvent, ChatRequest, Result, chat::Dialect};
 use frontdesk_http::frames::{Piece, Reads, not_an_answer};
 use frontdesk_wire::{
     anthropic::{
-        outbound_answer::{Answer, Decoded},
+        outbound_answer::{Answer, Decoded, is_preamble},
         outbound_error,
     },
     openai::answer::mentions_usage,
@@ -14,13 +14,20 @@ use frontdesk_wire::{
 pub(crate) struct Reader {
     provider: String,
     wants_events: bool,
+    /// The answer itself has not begun, and the caller wants to know where it does.
+    preamble: bool,
     answer: Answer,
 }
 
 impl Reader {
-    /// Without `wants_events` only usage is looked for.
-    pub(crate) fn new(provider: &str, wants_events: bool) -> Self {
-        Self { provider: provider.to_owned(), wants_events, answer: Answer::default() }
+    /// Of an answer whose request needs no events, only usage is looked for, and where it begins if that was asked.
+    pub(crate) fn new(provider: &str, request: &ChatRequest) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            wants_events: request.needs_events(Dialect::AnthropicMessages),
+            preamble: request.wants_preamble,
+            answer: Answer::default(),
+        }
     }
 
     fn events(&self, decoded: serde_json::Result<Decoded>) -> Result<Vec<ChatEvent>> {
@@ -30,28 +37,27 @@ impl Reader {
             None => Ok(decoded.events),
         }
     }
-
-    /// Whether nobody needs what is in these bytes. Both dialects call the member `usage`.
-    fn is_passed_on(&self, json: &[u8]) -> bool {
-        !self.wants_events && !mentions_usage(json)
-    }
 }
 
 impl Reads for Reader {
+    /// An answer that nobody decodes is still read for its usage, and so found to be one.
     fn whole(&mut self, body: &[u8]) -> Result<Vec<ChatEvent>> {
-        if self.is_passed_on(body) {
-            return Ok(vec![]);
-        }
         let decoded = self.answer.whole(body, self.wants_events);
         self.events(decoded)
     }
 
     fn event(&mut self, data: &[u8]) -> Result<Piece> {
-        if self.is_passed_on(data) {
+        // Both dialects call the member `usage`.
+        if !self.wants_events && !self.preamble && !mentions_usage(data) {
             return Ok(Piece::default());
         }
         let decoded = self.answer.event(data, self.wants_events);
+        self.preamble = self.preamble && is_preamble(data);
         // Usage never comes alone here: it rides on the events that begin and end a message.
-        Ok(Piece { events: self.events(decoded)?, usage_only: false })
+        Ok(Piece { events: self.events(decoded)?, usage_only: false, preamble: self.preamble })
+    }
+
+    fn wants_preamble(&self) -> bool {
+        self.preamble
     }
 }

@@ -110,7 +110,7 @@ impl Inference for Anthropic {
             None => self.written(&request)?,
         };
         let answer = self.upstream.send(cx, Method::POST, &self.messages, body).await?;
-        let reader = Reader::new(&self.upstream.id, request.needs_events(Dialect::AnthropicMessages));
+        let reader = Reader::new(&self.upstream.id, &request);
         self.upstream.reply(answer, request.model, request.stream, reader)
     }
 

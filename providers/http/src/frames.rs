@@ -29,6 +29,11 @@ pub trait Reads: Send + 'static {
     /// # Errors
     /// As `whole`.
     fn event(&mut self, data: &[u8]) -> Result<Piece>;
+
+    /// Whether frames before the answer's first content must be marked (`ChatRequest::wants_preamble`).
+    fn wants_preamble(&self) -> bool {
+        false
+    }
 }
 
 /// What one event means.
@@ -37,6 +42,8 @@ pub struct Piece {
     pub events: Vec<ChatEvent>,
     /// The event carries nothing but usage and travels as a frame of its own.
     pub usage_only: bool,
+    /// The event holds nothing of the answer itself. Need not be right once one was not.
+    pub preamble: bool,
 }
 
 /// A whole JSON answer of at most `limit` bytes: one frame.
@@ -49,7 +56,7 @@ pub(crate) fn whole(
     let frame = async move {
         let raw = body.whole(limit).await.map_err(|e| named(&provider, e))?;
         let events = reads.whole(&raw)?;
-        Ok(Frame { raw, events, usage_only: false })
+        Ok(Frame { raw, events, ..Frame::default() })
     };
     stream::once(frame).boxed()
 }
@@ -61,8 +68,8 @@ pub(crate) fn stream(
     reads: impl Reads,
     max_event: usize,
 ) -> BoxStream<'static, Result<Frame>> {
-    let reader =
-        Reader { provider, body, decoder: Decoder::new(max_event), reads, ready: VecDeque::new(), ended: false };
+    let (preamble, decoder) = (reads.wants_preamble(), Decoder::new(max_event));
+    let reader = Reader { provider, body, decoder, reads, preamble, ready: VecDeque::new(), ended: false };
     stream::unfold(reader, |mut reader| async move {
         let frame = reader.next().await?;
         Some((frame, reader))
@@ -75,6 +82,8 @@ struct Reader<R> {
     body: Body,
     decoder: Decoder,
     reads: R,
+    /// The answer itself has not begun, as far as that was asked.
+    preamble: bool,
     ready: VecDeque<Result<Frame>>,
     ended: bool,
 }
@@ -120,13 +129,15 @@ impl<R: Reads> Reader<R> {
     fn block(&mut self, raw: Bytes, open: &mut Open) -> Result<()> {
         let piece = match data(&raw).as_deref().filter(|data| !data.trim_ascii().is_empty()) {
             Some(data) => self.reads.event(data)?,
-            None => Piece::default(),
+            None => Piece { preamble: true, ..Piece::default() },
         };
-        if piece.usage_only {
+        self.preamble &= piece.preamble;
+        let frame = Frame { raw, events: piece.events, usage_only: piece.usage_only, preamble: self.preamble };
+        if frame.usage_only {
             open.close(&mut self.ready);
-            self.ready.push_back(Ok(Frame { raw, events: piece.events, usage_only: true }));
+            self.ready.push_back(Ok(frame));
         } else {
-            open.add(raw, piece.events);
+            open.add(frame);
         }
         Ok(())
     }
@@ -140,16 +151,17 @@ struct Open {
 }
 
 impl Open {
-    fn add(&mut self, raw: Bytes, events: Vec<ChatEvent>) {
+    fn add(&mut self, next: Frame) {
         let Some(frame) = &mut self.frame else {
-            self.frame = Some(Frame { raw, events, usage_only: false });
+            self.frame = Some(next);
             return;
         };
         if self.more.is_empty() {
             self.more.extend_from_slice(&frame.raw);
         }
-        self.more.extend_from_slice(&raw);
-        frame.events.extend(events);
+        self.more.extend_from_slice(&next.raw);
+        frame.events.extend(next.events);
+        frame.preamble = next.preamble;
     }
 
     fn close(&mut self, ready: &mut VecDeque<Result<Frame>>) {

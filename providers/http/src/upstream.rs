@@ -89,6 +89,7 @@ impl Upstream {
             dialect: self.dialect,
             streaming,
             upstream_request: answer.header(self.request_id).map(str::to_owned),
+            other_attempts: vec![],
         };
         let frames = if streaming {
             frames::stream(self.id.clone(), answer.body, reads, self.max_event)

@@ -1,50 +1,80 @@
 //! What an OpenAI-compatible server's answer means, event by event.
 
-use frontdesk_api::{ChatEvent, Result};
+use frontdesk_api::{ChatEvent, ChatRequest, Result, chat::Dialect};
 use frontdesk_http::frames::{Piece, Reads, not_an_answer};
 use frontdesk_wire::openai::{
     DONE,
     answer::{self, Decoded},
     error,
 };
+use serde::de::IgnoredAny;
 
 /// Reads one answer.
 pub(crate) struct Reader {
     provider: String,
     wants_events: bool,
+    /// The answer itself has not begun, and the caller wants to know where it does.
+    preamble: bool,
     first: bool,
 }
 
 impl Reader {
-    /// Without `wants_events` only usage is looked for.
-    pub(crate) fn new(provider: &str, wants_events: bool) -> Self {
-        Self { provider: provider.to_owned(), wants_events, first: true }
+    /// Of an answer whose request needs no events, only usage is looked for, and where it begins if that was asked.
+    pub(crate) fn new(provider: &str, request: &ChatRequest) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            wants_events: request.needs_events(Dialect::OpenaiChat),
+            preamble: request.wants_preamble,
+            first: true,
+        }
     }
 
-    fn decode(&self, json: &[u8]) -> Result<Decoded> {
-        if !self.wants_events && !answer::mentions_usage(json) {
-            return Ok(Decoded::default());
-        }
-        let decoded = if self.wants_events { answer::decode(json, self.first) } else { answer::decode_usage(json) };
+    fn decoded(&self, decoded: serde_json::Result<Decoded>) -> Result<Decoded> {
         let decoded = decoded.map_err(|e| not_an_answer(&self.provider, e))?;
         match decoded.error {
             Some(fault) => Err(error::in_stream(&self.provider, &fault)),
             None => Ok(decoded),
         }
     }
+
+    /// A look at an event that goes on unread: a client can do nothing with what is no JSON object.
+    fn glance(&self, data: &[u8]) -> Result<()> {
+        if let ([b'{', ..], [.., b'}']) = (data, data) {
+            return Ok(());
+        }
+        match serde_json::from_slice::<IgnoredAny>(data) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(not_an_answer(&self.provider, e)),
+        }
+    }
 }
 
 impl Reads for Reader {
+    /// An answer that nobody decodes is still read for its usage, and so found to be one.
     fn whole(&mut self, body: &[u8]) -> Result<Vec<ChatEvent>> {
-        Ok(self.decode(body)?.events)
+        let decoded = if self.wants_events { answer::decode(body, self.first) } else { answer::decode_usage(body) };
+        Ok(self.decoded(decoded)?.events)
     }
 
     fn event(&mut self, data: &[u8]) -> Result<Piece> {
-        if data.trim_ascii() == DONE {
+        let data = data.trim_ascii();
+        if data == DONE {
             return Ok(Piece::default());
         }
-        let decoded = self.decode(data)?;
+        let decoded = if self.wants_events || self.preamble {
+            answer::decode(data, self.first)
+        } else if answer::mentions_usage(data) {
+            answer::decode_usage(data)
+        } else {
+            return self.glance(data).map(|()| Piece::default());
+        };
+        let decoded = self.decoded(decoded)?;
         self.first = false;
-        Ok(Piece { events: decoded.events, usage_only: decoded.usage_only })
+        self.preamble &= !decoded.events.iter().any(ChatEvent::is_content);
+        Ok(Piece { events: decoded.events, usage_only: decoded.usage_only, preamble: self.preamble })
+    }
+
+    fn wants_preamble(&self) -> bool {
+        self.preamble
     }
 }

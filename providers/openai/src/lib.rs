@@ -90,7 +90,7 @@ impl Inference for OpenAi {
             _ => Bytes::from(chat::encode(&request.model, stream, request.chat()?)),
         };
         let answer = self.upstream.send(cx, Method::POST, &self.chat, body).await?;
-        let reader = Reader::new(&self.upstream.id, request.needs_events(Dialect::OpenaiChat));
+        let reader = Reader::new(&self.upstream.id, &request);
         self.upstream.reply(answer, request.model, stream, reader)
     }
 

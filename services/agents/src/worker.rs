@@ -115,6 +115,7 @@ impl Worker {
         let cx = Cx {
             agent: Some(stored.turn.agent_id.clone()),
             turn: Some(id.clone()),
+            session: stored.turn.session_id.clone(),
             deadline: Some(deadline.into_std()),
             cancel: stop.token().clone(),
             ..cx

@@ -5,14 +5,17 @@
 //! events. The edge forwards bytes when the dialects match; agents read events only.
 //! A whole JSON answer is simply a stream of one frame, so no loop is written twice.
 
-use std::sync::OnceLock;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Error, Result};
+use crate::{Attempt, Error, Result};
 
 /// Whose JSON some bytes are. The codecs live in the wire crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,7 +43,7 @@ pub struct Source {
     pub decode: fn(&[u8]) -> Result<Chat>,
 }
 
-/// A chat request on its way to a provider. Clones share the client's bytes.
+/// A chat request on its way to a provider. Clones share the client's bytes and what was decoded of them.
 #[derive(Clone)]
 pub struct ChatRequest {
     /// The model to call: what the client asked for at the edge, the provider's own name behind routing.
@@ -53,17 +56,38 @@ pub struct ChatRequest {
     /// Whether the caller reads events; `needs_events` is what a provider asks. False on a passthrough: usage
     /// and finish are enough there.
     pub wants_events: bool,
+    /// Whether the caller may yet turn to another provider and so must know where the answer itself begins
+    /// (`Frame::preamble`), and that a whole answer is one.
+    pub wants_preamble: bool,
+    /// Requests with the same number have a prefix in common that their provider may have kept: see [`affinity`].
+    pub affinity: Option<u64>,
     source: Option<Source>,
-    chat: OnceLock<Chat>,
+    chat: OnceLock<Arc<Chat>>,
+}
+
+/// The number of a conversation's name (`prompt_cache_key`, `user`, a session's id), the same in every process of one
+/// build.
+#[must_use]
+pub fn affinity(name: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl ChatRequest {
     /// A request made in the house (agents): typed, streamed, all events wanted.
     #[must_use]
     pub fn typed(model: impl Into<String>, chat: Chat) -> Self {
-        let cell = OnceLock::new();
-        let _ = cell.set(chat);
-        Self { model: model.into(), stream: true, wants_usage: true, wants_events: true, source: None, chat: cell }
+        Self {
+            model: model.into(),
+            stream: true,
+            wants_usage: true,
+            wants_events: true,
+            wants_preamble: false,
+            affinity: None,
+            source: None,
+            chat: OnceLock::from(Arc::new(chat)),
+        }
     }
 
     /// A client's request, kept as its bytes.
@@ -74,8 +98,25 @@ impl ChatRequest {
             stream,
             wants_usage,
             wants_events: false,
+            wants_preamble: false,
+            affinity: None,
             source: Some(source),
             chat: OnceLock::new(),
+        }
+    }
+
+    /// The same request for another model.
+    #[must_use]
+    pub fn to(&self, model: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            stream: self.stream,
+            wants_usage: self.wants_usage,
+            wants_events: self.wants_events,
+            wants_preamble: self.wants_preamble,
+            affinity: self.affinity,
+            source: self.source.clone(),
+            chat: self.chat.clone(),
         }
     }
 
@@ -102,7 +143,7 @@ impl ChatRequest {
         let source =
             self.source.as_ref().ok_or_else(|| Error::new(crate::Kind::Internal, "a chat request without a body"))?;
         let decoded = (source.decode)(&source.bytes)?;
-        Ok(self.chat.get_or_init(|| decoded))
+        Ok(self.chat.get_or_init(|| Arc::new(decoded)))
     }
 }
 
@@ -214,6 +255,9 @@ pub struct ReplyHead {
     pub streaming: bool,
     /// The upstream's own request id, for support tickets.
     pub upstream_request: Option<String>,
+    /// Attempts beside the one that answers here: those that failed before it, and those it outran. Empty from a
+    /// provider itself.
+    pub other_attempts: Vec<Attempt>,
 }
 
 pub struct ChatReply {
@@ -230,6 +274,9 @@ pub struct Frame {
     pub events: Vec<ChatEvent>,
     /// The frame carries nothing but usage: hidden from a client that did not ask for usage.
     pub usage_only: bool,
+    /// The frame holds nothing of the answer itself yet (a role, an id, a ping), so its reader may still turn to another
+    /// provider. Marked where `ChatRequest::wants_preamble` asks for it, and never after the answer has begun.
+    pub preamble: bool,
 }
 
 /// What happened in an answer, in any dialect. A small closed set; `choice` is the index of the candidate.
@@ -297,6 +344,18 @@ pub struct Usage {
     pub cached_input_tokens: u64,
     #[serde(default)]
     pub reasoning_tokens: u64,
+}
+
+impl ChatEvent {
+    /// Whether the event is part of the answer itself: words, calls, its end. The others tell of it.
+    #[must_use]
+    pub fn is_content(&self) -> bool {
+        match self {
+            Self::Text { text, .. } | Self::Reasoning { text, .. } | Self::Refusal { text, .. } => !text.is_empty(),
+            Self::Start { .. } | Self::Usage(_) | Self::Extra(_) => false,
+            _ => true,
+        }
+    }
 }
 
 impl Usage {

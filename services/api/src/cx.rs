@@ -44,6 +44,8 @@ pub struct Cx {
     pub request: String,
     pub agent: Option<String>,
     pub turn: Option<String>,
+    /// The conversation this is part of: an agent's session, or what a client named in `x-frontdesk-session`.
+    pub session: Option<String>,
     pub customer: Option<Customer>,
     /// Work past this moment is wasted: stop with `Kind::Timeout`.
     pub deadline: Option<Instant>,
@@ -62,6 +64,7 @@ impl Cx {
             request: request.into(),
             agent: None,
             turn: None,
+            session: None,
             customer: None,
             deadline: None,
             cancel: CancellationToken::new(),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attempt::{Attempt, Tried};
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, seen from the caller.
@@ -57,11 +59,13 @@ pub struct Error {
     /// Private cause: logged, never sent.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// Who was asked before this was said; None where no provider was.
+    pub tried: Option<Box<Tried>>,
 }
 
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), param: None, code: None, retry_after: None, source: None }
+        Self { kind, message: message.into(), param: None, code: None, retry_after: None, source: None, tried: None }
     }
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self { param: Some(param.into()), ..Self::new(Kind::Invalid, message) }
@@ -104,5 +108,15 @@ impl Error {
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+    #[must_use]
+    pub fn with_tried(mut self, attempts: Vec<Attempt>) -> Self {
+        self.tried = Some(Box::new(Tried(attempts)));
+        self
+    }
+    /// The attempts behind the error, in the order they were made.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        self.tried.as_ref().map_or(&[], |tried| &tried.0)
     }
 }

@@ -5,6 +5,7 @@
 //! no SQL), so that any room can be tested against a few lines of code.
 
 pub mod agent;
+pub mod attempt;
 pub mod chat;
 pub mod clock;
 pub mod cx;
@@ -18,6 +19,7 @@ pub mod safety;
 pub mod tools;
 pub mod turn;
 
+pub use attempt::Attempt;
 pub use chat::{ChatEvent, ChatReply, ChatRequest, Frame};
 pub use clock::{Clock, Micros};
 pub use cx::{Cx, Principal, Scope};

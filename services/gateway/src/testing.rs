@@ -153,6 +153,7 @@ impl Inference for Frames {
             dialect: Dialect::OpenaiChat,
             streaming: self.streaming,
             upstream_request: None,
+            other_attempts: vec![],
         };
         Ok(ChatReply { head, frames: futures::stream::iter((self.frames)()).boxed() })
     }

@@ -32,6 +32,7 @@ impl Inference for Echo {
             dialect: Dialect::OpenaiChat,
             streaming: true,
             upstream_request: None,
+            other_attempts: vec![],
         };
         let frame = Frame { events: vec![ChatEvent::Text { choice: 0, text }], ..Frame::default() };
         Ok(ChatReply { head, frames: stream::iter([Ok(frame)]).boxed() })

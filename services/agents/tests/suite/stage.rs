@@ -131,6 +131,7 @@ fn reply(frames: stream::BoxStream<'static, Result<Frame>>) -> ChatReply {
         dialect: Dialect::OpenaiChat,
         streaming: true,
         upstream_request: None,
+        other_attempts: vec![],
     };
     ChatReply { head, frames }
 }

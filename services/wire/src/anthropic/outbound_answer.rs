@@ -273,6 +273,22 @@ impl Counts {
     }
 }
 
+/// Whether an event holds nothing of the answer itself: its begin, a ping, a block of text or thought that opens empty.
+/// A block of any other kind is content at once: a call, or work of the server's own tools.
+#[must_use]
+pub fn is_preamble(json: &[u8]) -> bool {
+    let Ok(event) = serde_json::from_slice::<Event<'_>>(json) else { return false };
+    match event.kind.as_str() {
+        "message_start" | "ping" => true,
+        "content_block_start" => event.content_block.is_some_and(|block| match block.kind.as_str() {
+            "text" => block.text.is_none_or(|text| text.is_empty()),
+            "thinking" => block.thinking.is_none_or(|text| text.is_empty()),
+            _ => false,
+        }),
+        _ => false,
+    }
+}
+
 /// Anthropic does not say when a message was made.
 fn start(id: String, model: String) -> ChatEvent {
     ChatEvent::Start { id, model, created: 0 }
@@ -320,6 +336,21 @@ mod tests {
 
     const START: &str = r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"claude","content":[],
         "stop_reason":null,"usage":{"input_tokens":5,"cache_creation_input_tokens":2,"cache_read_input_tokens":30,"output_tokens":1}}}"#;
+
+    #[test]
+    fn an_answer_begins_with_its_first_words_or_block() {
+        for (event, preamble) in [
+            (START, true),
+            (r#"{"type":"ping"}"#, true),
+            (r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#, true),
+            (r#"{"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","id":"t"}}"#, false),
+            (r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#, false),
+            (r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#, false),
+            ("<html>", false),
+        ] {
+            assert_eq!(is_preamble(event.as_bytes()), preamble, "{event}");
+        }
+    }
 
     // Oracle: the streams of Anthropic's page "Streaming messages".
     #[test]

@@ -1,10 +1,10 @@
-//! Looks at a Messages request just enough to route it: the whole text is checked to be JSON, four members
-//! are read, nothing is copied. The bytes stay the request.
+//! Looks at a Messages request just enough to route it: the whole text is checked to be JSON, the few
+//! members that matter are read, nothing is copied. The bytes stay the request.
 
 use bytes::Bytes;
 use frontdesk_api::{
     ChatRequest, Error, Result,
-    chat::{Dialect, Source},
+    chat::{Dialect, Source, affinity},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,6 +21,14 @@ struct Peek<'a> {
     messages: Option<&'a RawValue>,
     #[serde(borrow)]
     stream: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
 }
 
 /// Reads the body of `POST /v1/messages`.
@@ -49,9 +57,14 @@ fn read(bytes: Bytes, bounded: bool) -> Result<ChatRequest> {
         return Err(Error::invalid("max_tokens", message));
     }
     let stream = member::<bool>(peek.stream, "stream", "true or false")?.unwrap_or(false);
+    // What is wrong with it is for its reader to say.
+    let metadata = peek.metadata.and_then(|raw| serde_json::from_str::<Metadata<'_>>(raw.get()).ok());
+    let affinity = metadata.and_then(|of| of.user_id).map(|key| affinity(key.get()));
     let source = Source { dialect: Dialect::AnthropicMessages, bytes, decode: super::request::decode };
     // Usage is part of every answer in this dialect.
-    Ok(ChatRequest::from_source(model, stream, true, source))
+    let mut request = ChatRequest::from_source(model, stream, true, source);
+    request.affinity = affinity;
+    Ok(request)
 }
 
 #[cfg(test)]
@@ -67,6 +80,17 @@ mod tests {
         let source = seen.source().expect("source");
         assert_eq!((source.dialect, &source.bytes), (Dialect::AnthropicMessages, &body));
         assert!(seen.needs_events(Dialect::OpenaiChat) && !seen.needs_events(Dialect::AnthropicMessages));
+    }
+
+    #[test]
+    fn a_conversation_is_known_by_its_user() {
+        let number = |metadata: &str| {
+            let body = format!(r#"{{"model":"m","max_tokens":1,"messages":[{{}}],"metadata":{metadata}}}"#);
+            request(Bytes::from(body)).expect("a good request").affinity
+        };
+        assert_eq!((number("null"), number("{}"), number("7")), (None, None, None));
+        assert_ne!(number(r#"{"user_id":"a"}"#), number(r#"{"user_id":"b"}"#));
+        assert_eq!(number(r#"{"user_id":"a","x":1}"#), number(r#"{"x":2,"user_id":"a"}"#));
     }
 
     #[test]

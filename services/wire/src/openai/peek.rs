@@ -1,12 +1,12 @@
-//! Looks at a chat request just enough to route it: the whole text is checked to be JSON, three members
-//! are read, nothing is copied. The bytes stay the request.
+//! Looks at a chat request just enough to route it: the whole text is checked to be JSON, the few
+//! members that matter are read, nothing is copied. The bytes stay the request.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use frontdesk_api::{
     ChatRequest, Error, Result,
-    chat::{Dialect, Source},
+    chat::{Dialect, Source, affinity},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,6 +21,10 @@ struct Peek<'a> {
     stream: Option<&'a RawValue>,
     #[serde(borrow)]
     stream_options: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_cache_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -40,8 +44,11 @@ pub fn request(bytes: Bytes) -> Result<ChatRequest> {
     let stream = member::<bool>(peek.stream, "stream", "true or false")?.unwrap_or(false);
     let options = member::<StreamOptions>(peek.stream_options, "stream_options", "an object")?;
     let wants_usage = options.and_then(|o| o.include_usage).unwrap_or(false);
+    let affinity = peek.prompt_cache_key.or(peek.user).map(|key| affinity(key.get()));
     let source = Source { dialect: Dialect::OpenaiChat, bytes, decode: super::chat::decode };
-    Ok(ChatRequest::from_source(model, stream, wants_usage, source))
+    let mut request = ChatRequest::from_source(model, stream, wants_usage, source);
+    request.affinity = affinity;
+    Ok(request)
 }
 
 /// The name of the model, which is required.
@@ -97,6 +104,18 @@ mod tests {
         let seen = request(body.clone()).expect("a good request");
         assert_eq!((seen.model.as_str(), seen.stream, seen.wants_usage), ("a/bA", true, true));
         assert_eq!(seen.source().expect("source").bytes, body);
+    }
+
+    #[test]
+    fn a_conversation_is_known_by_its_cache_key_else_by_its_user() {
+        let number = |members: &str| {
+            let body = format!(r#"{{"model":"m","messages":[{{}}]{members}}}"#);
+            request(Bytes::from(body)).expect("a good request").affinity
+        };
+        assert_eq!(number(""), None);
+        assert_eq!(number(r#","user":null"#), None);
+        assert_ne!(number(r#","user":"a""#), number(r#","user":"b""#));
+        assert_eq!(number(r#","prompt_cache_key":"k","user":"a""#), number(r#","user":"b","prompt_cache_key":"k""#));
     }
 
     #[test]
