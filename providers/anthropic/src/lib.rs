@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Error, Inference, Result,
-    chat::Dialect,
+    chat::{Dialect, Source},
     inference::Model,
     provider::{Build, Health, ProviderDef, Setting, Status},
 };
@@ -97,16 +97,16 @@ impl Anthropic {
     }
 }
 
-/// The client's own bytes, where they are a Messages request.
-fn own_bytes(request: &ChatRequest) -> Option<&Bytes> {
-    request.source().filter(|source| source.dialect == Dialect::AnthropicMessages).map(|source| &source.bytes)
+/// What the client sent, where that is a Messages request.
+fn own(request: &ChatRequest) -> Option<&Source> {
+    request.source().filter(|source| source.dialect == Dialect::AnthropicMessages)
 }
 
 #[async_trait]
 impl Inference for Anthropic {
     async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply> {
-        let body = match own_bytes(&request) {
-            Some(bytes) => splice::for_upstream(bytes, &request.model, false)?,
+        let body = match own(&request) {
+            Some(source) => splice::for_upstream(source, &request.model, false),
             None => self.written(&request)?,
         };
         let answer = self.upstream.send(cx, Method::POST, &self.messages, body).await?;
@@ -133,8 +133,8 @@ impl Inference for Anthropic {
     }
 
     async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<u64>> {
-        let body = match own_bytes(&request) {
-            Some(bytes) => splice::for_upstream(bytes, &request.model, false)?,
+        let body = match own(&request) {
+            Some(source) => splice::for_upstream(source, &request.model, false),
             None => {
                 let mut body: Map<String, Value> = serde_json::from_slice(&self.written(&request)?)
                     .map_err(|e| Error::internal("reading a request of our own", e))?;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use frontdesk_anthropic::{Anthropic, Config};
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind,
-    chat::{Chat, Dialect, FinishReason, Message, Role, Source, Usage},
+    chat::{Chat, Dialect, FinishReason, Marks, Message, Role, Source, Usage},
 };
 use frontdesk_wire::openai::peek;
 use futures::StreamExt;
@@ -63,10 +63,14 @@ fn typed() -> ChatRequest {
 
 /// A client's Messages request, which nobody may look into.
 fn own(body: &'static str, stream: bool) -> ChatRequest {
+    let member = body.find(r#""model""#).expect("a model") + r#""model""#.len();
+    let name = member + body[member..].find('"').expect("a name");
+    let length = body[name..].find([',', '}']).map(|end| body[name..name + end].trim_end().len()).expect("an end");
     let source = Source {
         dialect: Dialect::AnthropicMessages,
         bytes: Bytes::from_static(body.as_bytes()),
         decode: |_| panic!("a passthrough is not decoded"),
+        marks: Marks { model: name..name + length, stream_options: None },
     };
     ChatRequest::from_source("m", stream, true, source)
 }

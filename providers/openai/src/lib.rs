@@ -85,7 +85,7 @@ impl Inference for OpenAi {
         let stream = request.stream;
         let body = match request.source() {
             Some(source) if source.dialect == Dialect::OpenaiChat => {
-                splice::for_upstream(&source.bytes, &request.model, stream && self.config.stream_usage)?
+                splice::for_upstream(source, &request.model, stream && self.config.stream_usage)
             }
             _ => Bytes::from(chat::encode(&request.model, stream, request.chat()?)),
         };

@@ -7,6 +7,7 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    ops::Range,
     sync::{Arc, OnceLock},
 };
 
@@ -41,6 +42,17 @@ pub struct Source {
     pub bytes: Bytes,
     /// The codec of `dialect`; runs at most once a request.
     pub decode: fn(&[u8]) -> Result<Chat>,
+    pub marks: Marks,
+}
+
+/// Where in a request's bytes the values stand that a passthrough may replace, as whoever looked at it first found
+/// them: nobody parses it again for that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The value of `model`, its quotation marks included.
+    pub model: Range<usize>,
+    /// The value of OpenAI's `stream_options`, where there is one.
+    pub stream_options: Option<Range<usize>>,
 }
 
 /// A chat request on its way to a provider. Clones share the client's bytes and what was decoded of them.

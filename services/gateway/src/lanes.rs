@@ -12,10 +12,19 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use frontdesk_api::{Error, Result, cx::CancellationToken};
-use tokio::runtime::{Builder, Handle};
+use tokio::{
+    runtime::{Builder, Handle},
+    time::{MissedTickBehavior, interval},
+};
+
+/// How often a lane wakes by itself. A timer that ends before the next wake-up of its runtime is known costs a system
+/// call to bring that forward, and a request sets one at its end (hyper's limit on the next head, 30 s, after the one
+/// on an answer, 600 s). With a beat shorter than those no timer of a request is ever the earliest.
+const BEAT: Duration = Duration::from_secs(5);
 
 /// All of them.
 pub struct Lanes(Vec<Lane>);
@@ -61,7 +70,7 @@ impl Lane {
         let (handle, stop) = (runtime.handle().clone(), CancellationToken::new());
         let told = stop.clone();
         let serve = move || {
-            runtime.block_on(told.cancelled());
+            runtime.block_on(told.run_until_cancelled(beat()));
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(serve).map_err(failed)?;
@@ -76,6 +85,15 @@ impl Lane {
             connection.await;
             drop(place);
         });
+    }
+}
+
+/// Wakes the runtime it is polled on, for ever.
+async fn beat() {
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
     }
 }
 

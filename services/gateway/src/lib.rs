@@ -4,12 +4,15 @@
 //! (`config.rs`, `main.rs`); providers are named only in `wiring.rs`; responses to failed requests are
 //! rendered only in `problem.rs`; handlers decide nothing a service should decide.
 
+mod access;
 pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod config;
+mod fields;
 pub mod http;
 pub mod lanes;
+pub mod lines;
 pub mod problem;
 pub mod server;
 pub mod telemetry;

@@ -5,6 +5,7 @@
 pub mod anthropic;
 mod fault;
 pub mod llama_stack;
+pub mod members;
 pub mod openai;
 pub mod sse;
 pub mod status;

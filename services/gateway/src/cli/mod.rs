@@ -20,7 +20,10 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 use frontdesk_api::{Error, Result};
 
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    lines,
+};
 
 /// Support agents for shops: models, tools, knowledge and safety behind one HTTP interface.
 #[derive(Parser)]
@@ -91,6 +94,7 @@ pub fn run() -> ExitCode {
         Command::Engine(engine) => return engine.run(),
         Command::Version => version::run(),
     };
+    lines::flush();
     match outcome {
         Ok(code) => code,
         Err(error) => {

@@ -15,7 +15,7 @@ use frontdesk_api::{Error, Kind, chat::Dialect};
 use futures::FutureExt;
 use tracing::Instrument;
 
-use crate::{app::App, problem, problem::Problem};
+use crate::{access::Answered, app::App, problem, problem::Problem};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -35,10 +35,11 @@ pub async fn edge(State(app): State<App>, mut request: Request, next: Next) -> R
     let arrival = Arrival { id: request_id(&app, request.headers()), at: Instant::now() };
     let dialect = super::dialect(request.uri().path());
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
     let span = tracing::info_span!(
         "request",
         id = &*arrival.id,
-        method = request.method().as_str(),
+        method = method.as_str(),
         route = route.as_ref().map(MatchedPath::as_str),
     );
     request.extensions_mut().insert(arrival.clone());
@@ -56,7 +57,14 @@ pub async fn edge(State(app): State<App>, mut request: Request, next: Next) -> R
         }
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    tracing::info!(status = response.status().as_u16(), us = micros(arrival.at), "answered");
+    let answered = Answered {
+        id: &arrival.id,
+        method: method.as_str(),
+        route: route.as_ref().map(MatchedPath::as_str),
+        status: response.status().as_u16(),
+        us: micros(arrival.at),
+    };
+    answered.log(&app.config.log, &*app.clock);
     response
 }
 

@@ -7,6 +7,8 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::members::members;
+
 /// The member of `ChatEvent::Extra` that holds the stop string which ended the answer, where the server names it.
 pub const STOP_SEQUENCE: &str = "stop_sequence";
 
@@ -135,59 +137,28 @@ pub fn decode(json: &[u8], first: bool) -> serde_json::Result<Decoded> {
     Ok(Decoded { events, usage_only, error: answer.error.filter(|e| !e.is_null()) })
 }
 
-/// What an answer reports beside its words.
-#[derive(Deserialize)]
-struct Report {
-    #[serde(default)]
-    choices: Unread,
-    #[serde(default)]
-    usage: Option<WireUsage>,
-    #[serde(default)]
-    error: Option<Value>,
-}
-
-/// A list that is only looked at for whether it holds anything.
-struct Unread {
-    empty: bool,
-}
-
-impl Default for Unread {
-    fn default() -> Self {
-        Self { empty: true }
-    }
-}
-
-impl<'de> Deserialize<'de> for Unread {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Look;
-        impl<'de> serde::de::Visitor<'de> for Look {
-            type Value = Unread;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a list of choices")
-            }
-
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Unread, A::Error> {
-                let mut empty = true;
-                while list.next_element::<serde::de::IgnoredAny>()?.is_some() {
-                    empty = false;
-                }
-                Ok(Unread { empty })
-            }
-        }
-        deserializer.deserialize_seq(Look)
-    }
-}
-
-/// As [`decode`], but of the events only the usage: for answers that are passed on and not read.
+/// As [`decode`], but of the events only the usage, found without reading the rest: for answers that are passed on.
 ///
 /// # Errors
 /// The JSON error, when the text is not an answer.
 pub fn decode_usage(json: &[u8]) -> serde_json::Result<Decoded> {
-    let report: Report = serde_json::from_slice(json)?;
-    let usage_only = report.choices.empty && report.usage.is_some();
-    let events = report.usage.map(|u| ChatEvent::Usage(u.into())).into_iter().collect();
-    Ok(Decoded { events, usage_only, error: report.error.filter(|e| !e.is_null()) })
+    let (mut usage, mut error, mut choices) = (None, None, None);
+    let whole = members(json, |name, at| match name {
+        b"usage" => usage = Some(at),
+        b"error" => error = Some(at),
+        b"choices" => choices = Some(at),
+        _ => {}
+    });
+    if whole.is_none() {
+        // The parser says what is wrong.
+        return decode(json, false);
+    }
+    let usage: Option<WireUsage> = usage.map(|at| serde_json::from_slice(&json[at])).transpose()?.flatten();
+    let error: Option<Value> = error.map(|at| serde_json::from_slice(&json[at])).transpose()?;
+    let no_choices = choices.is_none_or(|at| json[at].iter().all(|b| matches!(b, b'[' | b']') || b.is_ascii_whitespace()));
+    let usage_only = no_choices && usage.is_some();
+    let events = usage.map(|u| ChatEvent::Usage(u.into())).into_iter().collect();
+    Ok(Decoded { events, usage_only, error: error.filter(|e| !e.is_null()) })
 }
 
 fn choice_events(wire: Choice, events: &mut Vec<ChatEvent>) {

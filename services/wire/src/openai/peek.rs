@@ -1,12 +1,12 @@
 //! Looks at a chat request just enough to route it: the whole text is checked to be JSON, the few
 //! members that matter are read, nothing is copied. The bytes stay the request.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
 use frontdesk_api::{
     ChatRequest, Error, Result,
-    chat::{Dialect, Source, affinity},
+    chat::{Dialect, Marks, Source, affinity},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -45,10 +45,18 @@ pub fn request(bytes: Bytes) -> Result<ChatRequest> {
     let options = member::<StreamOptions>(peek.stream_options, "stream_options", "an object")?;
     let wants_usage = options.and_then(|o| o.include_usage).unwrap_or(false);
     let affinity = peek.prompt_cache_key.or(peek.user).map(|key| affinity(key.get()));
-    let source = Source { dialect: Dialect::OpenaiChat, bytes, decode: super::chat::decode };
+    let place = |raw: Option<&RawValue>| raw.map(|raw| place(&bytes, raw));
+    let marks = Marks { model: place(peek.model).unwrap_or_default(), stream_options: place(peek.stream_options) };
+    let source = Source { dialect: Dialect::OpenaiChat, bytes, decode: super::chat::decode, marks };
     let mut request = ChatRequest::from_source(model, stream, wants_usage, source);
     request.affinity = affinity;
     Ok(request)
+}
+
+/// Where `raw`, borrowed from `body`, stands in it.
+pub(crate) fn place(body: &Bytes, raw: &RawValue) -> Range<usize> {
+    let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
+    start..start + raw.get().len()
 }
 
 /// The name of the model, which is required.

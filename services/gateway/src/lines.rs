@@ -1,0 +1,104 @@
+//! Log lines on their way to standard error, gathered so that a request does not pay a system call for its own line.
+//!
+//! Invariants: lines leave in the order they were written; one of warn or worse is out, with all before it, when the
+//! call that logs it returns; any other within [`WAIT`], or at [`flush`]. A terminal gets every line at once.
+
+use std::{
+    io::{IsTerminal, Write},
+    sync::{Mutex, OnceLock, PoisonError},
+    thread::Thread,
+    time::Duration,
+};
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The longest that a line waits for others.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Gathered bytes beyond this are written by whoever adds to them: a reader that is slow slows the writer.
+const FULL: usize = 64 * 1024;
+
+static GATHERED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+static WRITER: OnceLock<Option<Thread>> = OnceLock::new();
+
+/// Makes the writers of single lines.
+pub struct Lines(());
+
+impl Lines {
+    /// Starts the thread that writes, unless standard error is a terminal or the system gives none: then every line
+    /// is written at once.
+    #[must_use]
+    pub fn start() -> Self {
+        WRITER.get_or_init(|| {
+            if std::io::stderr().is_terminal() {
+                return None;
+            }
+            let thread = std::thread::Builder::new().name("log".into()).spawn(|| {
+                loop {
+                    std::thread::park();
+                    std::thread::sleep(WAIT);
+                    flush();
+                }
+            });
+            thread.ok().map(|thread| thread.thread().clone())
+        });
+        Self(())
+    }
+}
+
+/// Takes a line in. `now`: it must not wait.
+pub fn put(line: &[u8], now: bool) {
+    let writer = WRITER.get().and_then(Option::as_ref);
+    let mut gathered = GATHERED.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = gathered.is_empty();
+    gathered.extend_from_slice(line);
+    match writer {
+        Some(writer) if !now && gathered.len() < FULL => {
+            if first {
+                writer.unpark();
+            }
+        }
+        _ => write(&mut gathered),
+    }
+}
+
+/// Writes what is gathered.
+pub fn flush() {
+    write(&mut GATHERED.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// There is nobody to tell that standard error is gone, and nothing is served worse without it.
+fn write(gathered: &mut Vec<u8>) {
+    let _ = std::io::stderr().write_all(gathered);
+    gathered.clear();
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { now: true }
+    }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line {
+        Line { now: *meta.level() <= Level::WARN }
+    }
+}
+
+/// One line.
+pub struct Line {
+    /// Must not wait.
+    now: bool,
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        put(bytes, self.now);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
