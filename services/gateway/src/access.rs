@@ -76,7 +76,10 @@ impl Line {
             LogFormat::Json => {
                 text.push_str("{\"timestamp\":\"");
                 text.push_str(date);
-                let _ = write!(text, "{micros:06}Z\",\"level\":\"INFO\",\"message\":\"answered\",\"status\":{status},\"us\":{us},\"span\":{{\"id\":");
+                let _ = write!(
+                    text,
+                    "{micros:06}Z\",\"level\":\"INFO\",\"message\":\"answered\",\"status\":{status},\"us\":{us},\"span\":{{\"id\":"
+                );
                 quoted(text, id);
                 text.push_str(",\"method\":");
                 quoted(text, method);
@@ -128,6 +131,8 @@ mod tests {
         });
         assert_eq!(json, want);
         let elsewhere = Answered { route: None, ..answered };
-        assert!(!line(&elsewhere, LogFormat::Human).contains("route") && line(&elsewhere, LogFormat::Json).ends_with("}\n"));
+        assert!(
+            !line(&elsewhere, LogFormat::Human).contains("route") && line(&elsewhere, LogFormat::Json).ends_with("}\n")
+        );
     }
 }

@@ -61,7 +61,8 @@ fn value(json: &[u8], at: usize) -> Option<usize> {
         b'{' | b'[' => nested(json, at),
         _ => {
             let rest = &json[at..];
-            let length = rest.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')).count();
+            let length =
+                rest.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')).count();
             (length > 0).then_some(at + length)
         }
     }
@@ -106,7 +107,8 @@ mod tests {
     #[test]
     fn members_are_found_whatever_their_values_hold() {
         let text = " {\n\"a\" : \"x\\\"}\\\\\" ,\"b\":[{\"usage\":{}},\"]\"],\"c\":-1.5e+3,\"d\":null , \"e\":{}} \n";
-        let want = [("a", "\"x\\\"}\\\\\""), ("b", "[{\"usage\":{}},\"]\"]"), ("c", "-1.5e+3"), ("d", "null"), ("e", "{}")];
+        let want =
+            [("a", "\"x\\\"}\\\\\""), ("b", "[{\"usage\":{}},\"]\"]"), ("c", "-1.5e+3"), ("d", "null"), ("e", "{}")];
         let found = found(text).expect("an object");
         assert_eq!(found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), want);
         assert_eq!(super::members(b"{ }", |_, _| panic!("none")), Some(()));
@@ -114,7 +116,21 @@ mod tests {
 
     #[test]
     fn what_does_not_hold_together_is_none() {
-        for bad in ["", "<html>", "[]", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,}", "{\"a\":\"x}", "{\"a\":[1}", "{} x", "{\"a\" 1}", "{a:1}"] {
+        for bad in [
+            "",
+            "<html>",
+            "[]",
+            "{",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":1",
+            "{\"a\":1,}",
+            "{\"a\":\"x}",
+            "{\"a\":[1}",
+            "{} x",
+            "{\"a\" 1}",
+            "{a:1}",
+        ] {
             assert_eq!(found(bad), None, "{bad}");
         }
         assert_eq!(found("{\"a\":\"\\"), None);
@@ -123,7 +139,12 @@ mod tests {
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(json!(null)), any::<bool>().prop_map(Value::from), any::<f64>().prop_map(Value::from), ".*".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".*".prop_map(Value::from)
+        ];
         leaf.prop_recursive(4, 32, 5, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),

@@ -1,5 +1,7 @@
 //! Decodes chat answers, whole or in pieces, into events; finds usage without decoding the rest.
 
+use std::ops::Range;
+
 use frontdesk_api::{
     ChatEvent,
     chat::{FinishReason, Usage},
@@ -149,13 +151,15 @@ pub fn decode_usage(json: &[u8]) -> serde_json::Result<Decoded> {
         b"choices" => choices = Some(at),
         _ => {}
     });
-    if whole.is_none() {
+    let listed = |at: &Range<usize>| json[at.start] == b'[';
+    if whole.is_none() || choices.as_ref().is_some_and(|at| !listed(at)) {
         // The parser says what is wrong.
         return decode(json, false);
     }
     let usage: Option<WireUsage> = usage.map(|at| serde_json::from_slice(&json[at])).transpose()?.flatten();
     let error: Option<Value> = error.map(|at| serde_json::from_slice(&json[at])).transpose()?;
-    let no_choices = choices.is_none_or(|at| json[at].iter().all(|b| matches!(b, b'[' | b']') || b.is_ascii_whitespace()));
+    let no_choices =
+        choices.is_none_or(|at| json[at].iter().all(|b| matches!(b, b'[' | b']') || b.is_ascii_whitespace()));
     let usage_only = no_choices && usage.is_some();
     let events = usage.map(|u| ChatEvent::Usage(u.into())).into_iter().collect();
     Ok(Decoded { events, usage_only, error: error.filter(|e| !e.is_null()) })
