@@ -111,7 +111,7 @@ mod tests {
             [("a", "\"x\\\"}\\\\\""), ("b", "[{\"usage\":{}},\"]\"]"), ("c", "-1.5e+3"), ("d", "null"), ("e", "{}")];
         let found = found(text).expect("an object");
         assert_eq!(found.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), want);
-        assert_eq!(super::members(b"{ }", |_, _| panic!("none")), Some(()));
+        assert_eq!(members(b"{ }", |_, _| panic!("none")), Some(()));
     }
 
     #[test]
