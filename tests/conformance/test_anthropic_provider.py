@@ -261,7 +261,8 @@ def test_every_cassette_reaches_an_openai_client(name, words, reason, openai_cli
     assert [c.finish_reason for c in choices if c.finish_reason] == [reason] and choices[-1].finish_reason == reason
     # Anthropic counts cached tokens beside the others, OpenAI among them.
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (125, 89, 214)
-    assert usage.prompt_tokens_details.cached_tokens == 100
+    details = usage.prompt_tokens_details
+    assert (details.cached_tokens, details.cache_write_tokens) == (100, 5)
 
 
 def test_thoughts_and_refusals_have_their_members(openai_client, scripted):

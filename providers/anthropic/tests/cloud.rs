@@ -102,7 +102,7 @@ const OVERLOADED: &str =
     "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
 
 fn counted(output_tokens: u64) -> ChatEvent {
-    ChatEvent::Usage(Usage { input_tokens: 7, output_tokens, cached_input_tokens: 4, reasoning_tokens: 0 })
+    ChatEvent::Usage(Usage { input_tokens: 7, output_tokens, cached_input_tokens: 4, ..Usage::default() })
 }
 
 #[tokio::test]

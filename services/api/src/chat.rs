@@ -347,13 +347,21 @@ pub enum FinishReason {
     Other(String),
 }
 
-/// Token counts of one call. Cached and reasoning tokens are parts of input and output, not additions.
+/// Token counts of one call. Cached, written and reasoning tokens are parts of input and output, not additions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Usage {
     pub input_tokens: u64,
     pub output_tokens: u64,
+    /// Input that was read from the provider's prompt cache.
     #[serde(default)]
     pub cached_input_tokens: u64,
+    /// Input that was written into that cache, where the provider charges for it.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
+    /// Those of the written tokens that are kept for longer than is usual, at a price of their own.
+    #[serde(default)]
+    pub long_cache_write_tokens: u64,
+    /// Output that the model thought and did not say.
     #[serde(default)]
     pub reasoning_tokens: u64,
 }
@@ -375,6 +383,8 @@ impl Usage {
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
         self.cached_input_tokens += other.cached_input_tokens;
+        self.cache_write_tokens += other.cache_write_tokens;
+        self.long_cache_write_tokens += other.long_cache_write_tokens;
         self.reasoning_tokens += other.reasoning_tokens;
     }
 }

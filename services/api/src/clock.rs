@@ -33,6 +33,27 @@ pub fn rfc3339(t: Micros) -> String {
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{micros:06}Z")
 }
 
+/// A day written `2026-11-24`, as a count of days since 1970-01-01; None: it is no such day.
+#[must_use]
+pub fn day(text: &str) -> Option<i64> {
+    let mut parts = text.split('-');
+    let mut next = |long: usize| {
+        let part = parts.next().filter(|part| part.len() == long && part.bytes().all(|b| b.is_ascii_digit()))?;
+        part.parse::<i64>().ok()
+    };
+    let (year, month, of_month) = (next(4)?, next(2)?, next(2)?);
+    if parts.next().is_some() || !(1..=12).contains(&month) {
+        return None;
+    }
+    // The inverse of the walk above, from the same paper.
+    let y = year - i64::from(month <= 2);
+    let (era, yoe) = (y.div_euclid(400), y.rem_euclid(400));
+    let doy = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + of_month - 1;
+    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
+    // The thirtieth of February is another day's name.
+    (rfc3339(days * 86_400_000_000).get(..10) == Some(text)).then_some(days)
+}
+
 pub trait Clock: Send + Sync {
     fn now(&self) -> Micros;
 }
@@ -77,5 +98,16 @@ mod tests {
         assert_eq!(rfc3339(951_782_400_000_001), "2000-02-29T00:00:00.000001Z");
         assert_eq!(rfc3339(1_795_492_101_000_000), "2026-11-24T03:48:21.000000Z");
         assert_eq!(rfc3339(-1), "1969-12-31T23:59:59.999999Z");
+    }
+
+    // Oracle: `date -u -d DAY +%s` divided by 86400.
+    #[test]
+    fn a_day_is_read_as_the_calendar_counts_it() {
+        for (text, days) in [("1970-01-01", 0), ("2000-02-29", 11_016), ("2026-11-27", 20_784), ("1969-12-31", -1)] {
+            assert_eq!(day(text), Some(days), "{text}");
+        }
+        for wrong in ["", "2026-02-29", "2026-13-01", "2026-1-1", "2026-01-00", "2026-01-01-01", "20260101", "2026-04-31"] {
+            assert_eq!(day(wrong), None, "{wrong}");
+        }
     }
 }

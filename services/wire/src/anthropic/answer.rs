@@ -215,12 +215,12 @@ fn input(arguments: &str) -> Value {
     }
 }
 
-/// Anthropic counts input beside what was read from the cache, the house counts it with it. Zeros where the provider
+/// Anthropic counts input beside what was read from the cache or written into it, the house counts it with it. Zeros where the provider
 /// reports nothing: the members are required.
 pub(super) fn usage(usage: &Usage) -> Value {
     let mut out = json!({
-        "input_tokens": usage.input_tokens.saturating_sub(usage.cached_input_tokens),
-        "cache_creation_input_tokens": 0,
+        "input_tokens": usage.input_tokens.saturating_sub(usage.cached_input_tokens + usage.cache_write_tokens),
+        "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cached_input_tokens,
         "output_tokens": usage.output_tokens,
     });
@@ -260,7 +260,14 @@ mod tests {
             call(0, Some("a"), Some("f"), r#"{"x":1}"#),
             call(1, None, Some("g"), ""),
             finish(FinishReason::ToolCalls),
-            ChatEvent::Usage(Usage { input_tokens: 9, output_tokens: 5, cached_input_tokens: 4, reasoning_tokens: 2 }),
+            ChatEvent::Usage(Usage {
+                input_tokens: 9,
+                output_tokens: 5,
+                cached_input_tokens: 4,
+                cache_write_tokens: 3,
+                reasoning_tokens: 2,
+                ..Usage::default()
+            }),
         ];
         let want = json!({
             "id": "c-1", "type": "message", "role": "assistant", "model": "m",
@@ -272,7 +279,7 @@ mod tests {
             ],
             "stop_reason": "tool_use", "stop_sequence": null,
             "usage": {
-                "input_tokens": 5, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 4, "output_tokens": 5,
+                "input_tokens": 2, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 4, "output_tokens": 5,
                 "output_tokens_details": { "thinking_tokens": 2 },
             },
         });

@@ -242,6 +242,7 @@ struct Report {
 struct Counts {
     input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
+    cache_creation: Option<Creation>,
     cache_read_input_tokens: Option<u64>,
     output_tokens: Option<u64>,
     output_tokens_details: Option<Details>,
@@ -253,21 +254,32 @@ struct Details {
     thinking_tokens: Option<u64>,
 }
 
+/// The written tokens by how long they are kept.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(default)]
+struct Creation {
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
 impl Counts {
     fn take(&mut self, new: Self) {
         self.input_tokens = new.input_tokens.or(self.input_tokens);
         self.cache_creation_input_tokens = new.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.cache_creation = new.cache_creation.or(self.cache_creation);
         self.cache_read_input_tokens = new.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.output_tokens = new.output_tokens.or(self.output_tokens);
         self.output_tokens_details = new.output_tokens_details.or(self.output_tokens_details);
     }
 
     fn shown(&self) -> Usage {
-        let cached = self.cache_read_input_tokens.unwrap_or(0);
+        let (cached, written) =
+            (self.cache_read_input_tokens.unwrap_or(0), self.cache_creation_input_tokens.unwrap_or(0));
         Usage {
-            input_tokens: self.input_tokens.unwrap_or(0) + self.cache_creation_input_tokens.unwrap_or(0) + cached,
+            input_tokens: self.input_tokens.unwrap_or(0) + written + cached,
             output_tokens: self.output_tokens.unwrap_or(0),
             cached_input_tokens: cached,
+            cache_write_tokens: written,
+            long_cache_write_tokens: self.cache_creation.and_then(|c| c.ephemeral_1h_input_tokens).unwrap_or(0),
             reasoning_tokens: self.output_tokens_details.and_then(|d| d.thinking_tokens).unwrap_or(0),
         }
     }
@@ -325,6 +337,8 @@ mod tests {
             input_tokens: input,
             output_tokens: output,
             cached_input_tokens: 30,
+            cache_write_tokens: 2,
+            long_cache_write_tokens: 1,
             reasoning_tokens: 0,
         })
     }
@@ -335,7 +349,7 @@ mod tests {
     }
 
     const START: &str = r#"{"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","model":"claude","content":[],
-        "stop_reason":null,"usage":{"input_tokens":5,"cache_creation_input_tokens":2,"cache_read_input_tokens":30,"output_tokens":1}}}"#;
+        "stop_reason":null,"usage":{"input_tokens":5,"cache_creation_input_tokens":2,"cache_creation":{"ephemeral_5m_input_tokens":1,"ephemeral_1h_input_tokens":1},"cache_read_input_tokens":30,"output_tokens":1}}}"#;
 
     #[test]
     fn an_answer_begins_with_its_first_words_or_block() {
@@ -401,7 +415,7 @@ mod tests {
         let body = br#"{"id":"msg_1","type":"message","role":"assistant","model":"claude","content":[
             {"type":"redacted_thinking","data":"x"},{"type":"thinking","thinking":"hm","signature":"Eq"},{"type":"text","text":"Hello","citations":null},
             {"type":"tool_use","id":"t1","name":"f","input":{"a": 1.50}},{"type":"tool_use","id":"t2","name":"f","input":{}}],
-            "stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":5,"cache_creation_input_tokens":2,"cache_read_input_tokens":30,"output_tokens":9}}"#;
+            "stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":5,"cache_creation_input_tokens":2,"cache_creation":{"ephemeral_5m_input_tokens":1,"ephemeral_1h_input_tokens":1},"cache_read_input_tokens":30,"output_tokens":9}}"#;
         let want = [
             ChatEvent::Start { id: "msg_1".into(), model: "claude".into(), created: 0 },
             ChatEvent::Reasoning { choice: 0, text: "hm".into() },

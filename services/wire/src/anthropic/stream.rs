@@ -167,7 +167,7 @@ mod tests {
     // Oracle: the streams shown in Anthropic's documentation, "Streaming messages".
     #[test]
     fn words_and_calls_become_blocks_as_they_come() {
-        let usage = Usage { input_tokens: 9, output_tokens: 5, cached_input_tokens: 4, reasoning_tokens: 0 };
+        let usage = Usage { input_tokens: 9, output_tokens: 5, cached_input_tokens: 4, ..Usage::default() };
         let got = streamed(vec![
             vec![start()],
             vec![ChatEvent::Reasoning { choice: 0, text: "hm".into() }],

@@ -95,10 +95,13 @@ struct WireUsage {
     completion_tokens_details: Option<CompletionDetails>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct PromptDetails {
     #[serde(default)]
     cached_tokens: Option<u64>,
+    /// OpenAI for models whose writes cost more than reading, and OpenRouter.
+    #[serde(default)]
+    cache_write_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -217,10 +220,13 @@ fn text(content: Option<Value>) -> Option<String> {
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
+        let prompt = wire.prompt_tokens_details.unwrap_or_default();
         Self {
             input_tokens: wire.prompt_tokens,
             output_tokens: wire.completion_tokens,
-            cached_input_tokens: wire.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
+            cached_input_tokens: prompt.cached_tokens.unwrap_or(0),
+            cache_write_tokens: prompt.cache_write_tokens.unwrap_or(0),
+            long_cache_write_tokens: 0,
             reasoning_tokens: wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
         }
     }
@@ -244,8 +250,14 @@ mod tests {
         let whole = br#"{"id":"x","object":"chat.completion","created":3,"model":"m","choices":[{"index":0,"message":{"role":"assistant",
             "content":"hi","refusal":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},
             "finish_reason":"tool_calls"}],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7,
-            "prompt_tokens_details":{"cached_tokens":4}}}"#;
-        let usage = Usage { input_tokens: 5, output_tokens: 2, cached_input_tokens: 4, reasoning_tokens: 0 };
+            "prompt_tokens_details":{"cached_tokens":3,"cache_write_tokens":1}}}"#;
+        let usage = Usage {
+            input_tokens: 5,
+            output_tokens: 2,
+            cached_input_tokens: 3,
+            cache_write_tokens: 1,
+            ..Usage::default()
+        };
         let want = vec![
             ChatEvent::Start { id: "x".into(), model: "m".into(), created: 3 },
             ChatEvent::Text { choice: 0, text: "hi".into() },
@@ -265,7 +277,7 @@ mod tests {
             br#"{"id":"x","created":3,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"hi"},"finish_reason":null}],"usage":null}"#,
             br#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"{}"}}]}}]}"#,
             br#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#,
-            br#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":4}}}"#,
+            br#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3,"cache_write_tokens":1}}}"#,
         ];
         let decoded: Vec<Decoded> =
             pieces.iter().enumerate().map(|(i, p)| decode(p, i == 0).expect("a chunk")).collect();

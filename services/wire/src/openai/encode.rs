@@ -241,13 +241,17 @@ fn add(words: &mut Option<String>, more: &str) {
 }
 
 fn shown(usage: Usage) -> Value {
-    json!({
+    let mut shown = json!({
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.input_tokens + usage.output_tokens,
         "prompt_tokens_details": { "cached_tokens": usage.cached_input_tokens },
         "completion_tokens_details": { "reasoning_tokens": usage.reasoning_tokens },
-    })
+    });
+    if usage.cache_write_tokens > 0 {
+        shown["prompt_tokens_details"]["cache_write_tokens"] = usage.cache_write_tokens.into();
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -269,10 +273,12 @@ mod tests {
         };
         let usage = |output| {
             ChatEvent::Usage(Usage {
-                input_tokens: 5,
+                input_tokens: 6,
                 output_tokens: output,
                 cached_input_tokens: 4,
+                cache_write_tokens: 1,
                 reasoning_tokens: 1,
+                ..Usage::default()
             })
         };
         vec![
@@ -355,8 +361,8 @@ mod tests {
                 }
             }],
             "usage": {
-                "prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7,
-                "prompt_tokens_details": { "cached_tokens": 4 }, "completion_tokens_details": { "reasoning_tokens": 1 }
+                "prompt_tokens": 6, "completion_tokens": 2, "total_tokens": 8,
+                "prompt_tokens_details": { "cached_tokens": 4, "cache_write_tokens": 1 }, "completion_tokens_details": { "reasoning_tokens": 1 }
             }
         });
         assert_eq!(written, want);

@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn bye() -> Vec<ChatEvent> {
-        let usage = Usage { input_tokens: 3, output_tokens: 1, cached_input_tokens: 2, reasoning_tokens: 0 };
+        let usage = Usage { input_tokens: 3, output_tokens: 1, cached_input_tokens: 2, ..Usage::default() };
         vec![ChatEvent::Finish { choice: 0, reason: FinishReason::Stop }, ChatEvent::Usage(usage)]
     }
 
