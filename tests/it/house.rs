@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("inference", &["api", "store"]),
     ("tools", &["api", "store"]),
     ("agents", &["api", "store"]),
+    ("ledger", &["api", "store"]),
     ("memory", &["api", "store"]),
     ("safety", &["api", "store"]),
     ("accounts", &["api", "store"]),
@@ -40,7 +41,7 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[("memory", &["vectors"])];
 const WITHOUT: &[(&[&str], &[&str], &str)] = &[
     (&["api", "wire"], &["tokio", "axum", "hyper", "reqwest", "sqlx"], "foundations do no I/O"),
     (
-        &["inference", "tools", "agents", "memory", "safety", "accounts"],
+        &["inference", "tools", "agents", "memory", "safety", "accounts", "ledger"],
         &["axum", "hyper", "reqwest", "sqlx"],
         "a service knows no HTTP and no SQL",
     ),

@@ -7,6 +7,7 @@ mod demo;
 mod drain;
 mod engine;
 mod knowledge;
+mod money;
 mod scripted;
 mod shop;
 mod tenants;

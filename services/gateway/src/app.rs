@@ -11,6 +11,7 @@ use axum::Router;
 use frontdesk_accounts::Accounts;
 use frontdesk_agents::Agents;
 use frontdesk_api::{Clock, Ids, Inference, cx::CancellationToken, provider::Health};
+use frontdesk_ledger::Ledger;
 use frontdesk_memory::Knowledge;
 use frontdesk_safety::Shields;
 use frontdesk_store::Store;
@@ -38,7 +39,9 @@ pub struct Inner {
     pub ids: Arc<dyn Ids>,
     pub store: Store,
     pub accounts: Accounts,
+    /// Every model behind one address, and metered.
     pub inference: Arc<dyn Inference>,
+    pub ledger: Ledger,
     pub safety: Arc<Shields>,
     pub tools: Arc<Registry>,
     pub knowledge: Knowledge,

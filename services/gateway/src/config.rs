@@ -12,6 +12,7 @@ mod suggest;
 use std::path::PathBuf;
 
 use frontdesk_api::safety::Stage;
+use frontdesk_ledger::Override;
 use frontdesk_safety::OnError;
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,6 +37,8 @@ pub struct Config {
     pub providers: Providers,
     /// Aliases, routes and fallbacks.
     pub models: Vec<ModelEntry>,
+    /// What models cost, before the vendors' list prices.
+    pub prices: Vec<Override>,
     pub turns: Turns,
     pub limits: Limits,
     pub log: Log,
@@ -49,6 +52,7 @@ impl Default for Config {
             database_url: None,
             providers: Providers::default(),
             models: vec![],
+            prices: vec![],
             turns: Turns::default(),
             limits: Limits::default(),
             log: Log::default(),

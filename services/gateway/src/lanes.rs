@@ -3,7 +3,8 @@
 //! Work stealing suits turns, which are long; a request is two reads and two writes, and every event of it woke a
 //! second thread that found nothing to do: on two cores, one request at a time, 2 futex calls and 0.75 further polls
 //! a request (BENCHMARKS.md), both gone on a thread of one's own.
-//! Invariants: a lane's runtime outlives whatever was opened on it, so lanes are dropped last; nothing that computes
+//! Invariants: a lane's runtime outlives whatever was opened on it, so lanes are dropped when nobody serves any more,
+//! and after them only the books and the store are closed (whose connections are tried anew); nothing that computes
 //! for long runs on a lane (turns belong to the main runtime, blocking work to `spawn_blocking`).
 
 use std::{

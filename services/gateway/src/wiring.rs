@@ -22,6 +22,7 @@ use frontdesk_api::{
     tools::ToolProvider,
 };
 use frontdesk_inference::{Route, Router};
+use frontdesk_ledger::{Ledger, Metered, Prices};
 use frontdesk_memory::{Knowledge, Limits};
 use frontdesk_safety::{Entry, Shields};
 use frontdesk_store::{Options, Store};
@@ -112,6 +113,7 @@ pub async fn open(config: &Config) -> Result<Store> {
 pub async fn accounts(config: &Config, host: &Host) -> Result<(Accounts, Store)> {
     let store = open(config).await?;
     let pepper = Pepper::at(&config.data_dir)?;
+    let ledger = Ledger::open(store.clone(), prices(&config)?, clock.clone(), ids.as_ref()).await?;
     let accounts = Accounts::new(store.clone(), pepper, host.clock.clone(), host.ids.clone()).await?;
     Ok((accounts, store))
 }
@@ -254,7 +256,9 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         ids: ids.clone(),
         limits: KvLimits::default(),
     }));
-    let (inference, safety) = (Arc::new(inference), Arc::new(safety));
+    // The edge and the agents ask through the meter, so no call goes by it.
+    let inference = Arc::new(Metered::new(Arc::new(inference), ledger.clone()));
+    let safety = Arc::new(safety);
     let agents = Agents::new(Deps {
         store: store.clone(),
         inference: inference.clone(),
@@ -273,6 +277,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         store,
         accounts,
         inference,
+        ledger,
         safety,
         tools,
         knowledge,
@@ -280,6 +285,23 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         providers: built.providers,
         document: OnceLock::new(),
     }))
+}
+
+/// What the configured models charge.
+fn prices(config: &Config) -> Result<Prices> {
+    let providers: Vec<frontdesk_ledger::Provider<'_>> = config
+        .providers
+        .inference
+        .iter()
+        .map(|entry| frontdesk_ledger::Provider {
+            id: &entry.id,
+            kind: &entry.kind,
+            base_url: entry.config.get("base_url").and_then(serde_json::Value::as_str),
+        })
+        .collect();
+    let first = |model: &crate::config::ModelEntry| Some((model.id.clone(), model.targets.first()?.model.clone()));
+    let routes: Vec<(String, String)> = config.models.iter().filter_map(first).collect();
+    Prices::new(&providers, &routes, &config.prices)
 }
 
 /// How often the agents' room renews and looks, from the operator's lease.

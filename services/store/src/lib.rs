@@ -42,6 +42,7 @@ pub mod tools;
 pub mod transcript;
 pub mod turns;
 mod tx;
+pub mod usage;
 
 use std::sync::Arc;
 

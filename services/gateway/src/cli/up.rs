@@ -57,8 +57,10 @@ impl Up {
         if let Err(e) = fresh.await {
             tracing::error!("keeping the keys fresh ended early: {e}");
         }
-        app.store.close().await;
+        // Answers that were cut off end with their lanes, and are settled as they end.
         drop(lanes);
+        app.ledger.close().await;
+        app.store.close().await;
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)
     }

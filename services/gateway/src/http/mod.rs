@@ -26,6 +26,7 @@ pub mod tool_runtime;
 pub mod toolgroups;
 pub mod tools;
 pub mod turns;
+pub mod usage;
 pub mod vector_stores;
 pub mod version;
 
@@ -130,12 +131,13 @@ fn write_scope() -> OpenApiRouter<App> {
         .routes(routes!(vector_stores::remove_file::remove_file))
 }
 
-/// Tenants and keys.
+/// Tenants and keys, and what they cost.
 fn admin_scope() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(keys::list::list, keys::create::create))
         .routes(routes!(keys::revoke::revoke))
         .routes(routes!(tenants::list::list, tenants::create::create))
+        .routes(routes!(usage::list::list))
 }
 
 /// The dialect in which a path's errors are told: a property of the path, so that it holds before a handler is reached

@@ -86,6 +86,7 @@ impl Demo {
         if passed.is_ok() && !self.once {
             serving.await;
         }
+        app.ledger.close().await;
         app.store.close().await;
         Ok(if passed? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

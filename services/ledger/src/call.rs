@@ -1,0 +1,325 @@
+//! One call, from its reservation to its settlement.
+//!
+//! Tokens are what the provider counted. Where it never did, or an answer broke off after the last count, what passed
+//! is estimated, four bytes of words or one event of a stream to a token, and the row says so. Invariant: whoever
+//! holds a `Call` and drops it has settled it: its place in the channel was taken before anyone was asked.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use frontdesk_api::{
+    ChatEvent, Cx, Error, Frame, Kind, Result,
+    chat::{ReplyHead, Usage},
+    cx::CancellationToken,
+};
+use frontdesk_store::usage::UsageRow;
+use memchr::memmem;
+use tokio::sync::mpsc::{OwnedPermit, error::TrySendError};
+
+use crate::{Inner, price::Nano, purse::Purse, writer::Ask};
+
+/// How long a call waits for its place while the database does not keep up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of words that make a token, by rule of thumb.
+const BYTES: u64 = 4;
+
+/// What an answer is taken to need while it is reserved, in tokens.
+const ANSWER: u64 = 1_000;
+
+/// The longest name of a model that is kept, in characters; a client can send any text as one.
+const NAME: usize = 200;
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Ok,
+    Error,
+    /// Somebody asked for it to stop.
+    Cancelled,
+    /// Nobody waited for the answer any more.
+    Disconnected,
+}
+
+impl Status {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+            Self::Disconnected => "disconnected",
+        }
+    }
+}
+
+/// A call that has ended, on its way into the books.
+pub(crate) struct Settled {
+    /// Makes the row's id, together with the writer's.
+    pub(crate) number: u64,
+    pub(crate) row: UsageRow,
+    /// Where its cost was taken from; None: it cost nothing, or nobody knows what.
+    pub(crate) purse: Option<Arc<Purse>>,
+}
+
+/// A call under way.
+pub(crate) struct Call {
+    ledger: Arc<Inner>,
+    /// None once settled.
+    permit: Option<OwnedPermit<Settled>>,
+    row: UsageRow,
+    began: Instant,
+    cancel: CancellationToken,
+    reserved: Option<(Arc<Purse>, Nano)>,
+    /// Tokens of the prompt, by its length.
+    prompt: u64,
+    /// The provider's model, once somebody answered.
+    model: Option<String>,
+    /// The provider's last count, which is the whole count so far.
+    counted: Option<Usage>,
+    /// What passed since then, in bytes of words.
+    since: u64,
+    /// Nothing more is to come.
+    whole: bool,
+}
+
+impl Inner {
+    /// Begins a call of the model `asked`, with a prompt of about `bytes`.
+    ///
+    /// # Errors
+    /// `Unavailable` when the books cannot take another call.
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        cx: &Cx,
+        operation: &'static str,
+        asked: &str,
+        bytes: usize,
+    ) -> Result<Call> {
+        let permit = self.place().await?;
+        let now = self.clock.now();
+        let prompt = u64::try_from(bytes).unwrap_or(u64::MAX) / BYTES;
+        let guess = self.prices.guess(asked);
+        let answer = if operation == "chat" { ANSWER } else { 0 };
+        let likely = Usage { input_tokens: prompt, output_tokens: answer, ..Usage::default() };
+        let cost = guess.and_then(|(provider, model)| self.prices.cost(provider, model, &likely, now));
+        let reserved = cost.filter(|cost| *cost > 0).map(|cost| (self.purse(&cx.tenant), cost));
+        if let Some((purse, cost)) = &reserved {
+            self.take(purse, *cost);
+        }
+        let asked = printable(asked);
+        let row = UsageRow {
+            tenant: cx.tenant.clone(),
+            id: String::new(),
+            created_at: now,
+            operation,
+            request_id: cx.request.clone(),
+            key_id: cx.principal.key_id.clone(),
+            agent_id: cx.agent.clone(),
+            turn_id: cx.turn.clone(),
+            provider: guess.map(|(provider, _)| provider.to_owned()),
+            model: guess.map_or_else(|| asked.clone(), |(provider, model)| format!("{provider}/{}", printable(model))),
+            asked,
+            status: Status::Ok.as_str(),
+            estimated: false,
+            input_tokens: 0,
+            cached_input_tokens: 0,
+            cache_write_tokens: 0,
+            long_cache_write_tokens: 0,
+            output_tokens: 0,
+            reasoning_tokens: 0,
+            cost: None,
+            latency_us: 0,
+            first_us: None,
+        };
+        Ok(Call {
+            ledger: Arc::clone(self),
+            permit: Some(permit),
+            row,
+            began: Instant::now(),
+            cancel: cx.cancel.clone(),
+            reserved,
+            prompt,
+            model: None,
+            counted: None,
+            since: 0,
+            whole: false,
+        })
+    }
+
+    /// A place in the channel for a settlement that is still to come.
+    async fn place(&self) -> Result<OwnedPermit<Settled>> {
+        let sender = match self.settled.clone().try_reserve_owned() {
+            Ok(place) => return Ok(place),
+            Err(TrySendError::Full(sender)) => sender,
+            Err(TrySendError::Closed(_)) => return Err(unavailable("the server is stopping: ask again")),
+        };
+        match tokio::time::timeout(PATIENCE, sender.reserve_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) => Err(unavailable("the server is stopping: ask again")),
+            Err(_) => Err(unavailable("too many calls wait to be booked, the database does not keep up: ask again")),
+        }
+    }
+
+    fn take(&self, purse: &Arc<Purse>, cost: Nano) {
+        if purse.take(cost) {
+            // Nobody listens once the books are closed, and then no lease is needed.
+            let _ = self.asks.send(Ask::Lease(Arc::clone(purse)));
+        }
+    }
+}
+
+impl Call {
+    /// Somebody answers.
+    pub(crate) fn answered(&mut self, head: &ReplyHead) {
+        self.row.provider = Some(head.provider.clone());
+        self.row.model = format!("{}/{}", head.provider, printable(&head.model));
+        self.model = Some(head.model.clone());
+    }
+
+    /// Looks at a piece of the answer. `whole`: the answer is one JSON text, not a stream.
+    pub(crate) fn see(&mut self, frame: &Frame, whole: bool) {
+        if self.row.first_us.is_none() {
+            self.row.first_us = Some(micros(self.began));
+        }
+        self.whole = whole;
+        let mut read = false;
+        for event in &frame.events {
+            let words = match event {
+                ChatEvent::Usage(usage) => {
+                    (self.counted, self.since, read) = (Some(*usage), 0, true);
+                    continue;
+                }
+                ChatEvent::Text { text, .. } | ChatEvent::Reasoning { text, .. } | ChatEvent::Refusal { text, .. } => text,
+                ChatEvent::ToolCall { arguments, .. } => arguments,
+                _ => continue,
+            };
+            (self.since, read) = (self.since + length(words.len()), true);
+        }
+        if !read {
+            self.since += passed(&frame.raw, whole);
+        }
+    }
+
+    /// The provider counted tokens of a call that has no frames.
+    pub(crate) fn count(&mut self, usage: Usage) {
+        (self.counted, self.whole) = (Some(usage), true);
+    }
+
+    /// Settles a call that went wrong.
+    pub(crate) fn failed(mut self, error: &Error) {
+        self.fail(error);
+    }
+
+    /// As [`Call::failed`], of one that is still held.
+    pub(crate) fn fail(&mut self, error: &Error) {
+        let status = match error.kind {
+            Kind::Cancelled => Status::Cancelled,
+            _ => Status::Error,
+        };
+        // A refusal costs nothing. Where nobody knows how far the provider got, it has read the prompt.
+        let unknown = matches!(error.kind, Kind::Cancelled | Kind::Timeout);
+        if self.model.is_none() && !unknown {
+            (self.counted, self.since) = (Some(Usage::default()), 0);
+        }
+        self.settle(status);
+    }
+
+    /// Settles it, once.
+    pub(crate) fn settle(&mut self, status: Status) {
+        let Some(permit) = self.permit.take() else { return };
+        let (usage, estimated) = self.usage(status == Status::Ok);
+        let mut row = std::mem::replace(&mut self.row, UsageRow::default());
+        let spent = usage != Usage::default();
+        let model = self.model.as_deref().or_else(|| Some(row.model.split_once('/')?.1));
+        row.cost = match (&row.provider, model) {
+            _ if !spent => Some(0),
+            (Some(provider), Some(model)) => self.ledger.prices.cost(provider, model, &usage, row.created_at),
+            _ => None,
+        };
+        row.status = status.as_str();
+        row.estimated = estimated;
+        row.input_tokens = number(usage.input_tokens);
+        row.cached_input_tokens = number(usage.cached_input_tokens);
+        row.cache_write_tokens = number(usage.cache_write_tokens);
+        row.long_cache_write_tokens = number(usage.long_cache_write_tokens);
+        row.output_tokens = number(usage.output_tokens);
+        row.reasoning_tokens = number(usage.reasoning_tokens);
+        row.latency_us = micros(self.began);
+        let purse = self.pay(&row);
+        let number = self.ledger.next.fetch_add(1, Ordering::Relaxed);
+        permit.send(Settled { number, row, purse });
+    }
+
+    /// Exchanges the reservation for the cost.
+    fn pay(&mut self, row: &UsageRow) -> Option<Arc<Purse>> {
+        let cost = row.cost.unwrap_or(0);
+        match self.reserved.take() {
+            Some((purse, reserved)) => {
+                purse.put(reserved);
+                if cost > 0 {
+                    self.ledger.take(&purse, cost);
+                }
+                (cost > 0).then_some(purse)
+            }
+            None if cost > 0 => {
+                let purse = self.ledger.purse(&row.tenant);
+                self.ledger.take(&purse, cost);
+                Some(purse)
+            }
+            None => None,
+        }
+    }
+
+    /// The tokens, and whether some are estimated. `ended`: the answer came to its end.
+    fn usage(&self, ended: bool) -> (Usage, bool) {
+        let since = self.since.div_ceil(BYTES);
+        match self.counted {
+            Some(usage) if ended || since == 0 => (usage, false),
+            Some(usage) => (Usage { output_tokens: usage.output_tokens.saturating_add(since), ..usage }, true),
+            None => (Usage { input_tokens: self.prompt, output_tokens: since, ..Usage::default() }, true),
+        }
+    }
+}
+
+/// Nobody waits for the answer any more.
+impl Drop for Call {
+    fn drop(&mut self) {
+        let status = match (self.whole, self.cancel.is_cancelled()) {
+            (true, _) => Status::Ok,
+            (false, true) => Status::Cancelled,
+            (false, false) => Status::Disconnected,
+        };
+        self.settle(status);
+    }
+}
+
+/// What went past unread, in bytes of words: an event of a stream carries one token or so.
+fn passed(raw: &[u8], whole: bool) -> u64 {
+    if whole {
+        return length(raw.len());
+    }
+    let ends = raw.trim_ascii_end().ends_with(b"[DONE]");
+    length(memmem::find_iter(raw, b"data:").count().saturating_sub(usize::from(ends))) * BYTES
+}
+
+fn unavailable(message: &str) -> Error {
+    Error::unavailable(message).with_retry_after(Duration::from_secs(1))
+}
+
+/// A name as both databases can keep it.
+fn printable(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(NAME).collect()
+}
+
+fn micros(from: Instant) -> i64 {
+    i64::try_from(from.elapsed().as_micros()).unwrap_or(i64::MAX)
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+fn number(tokens: u64) -> i64 {
+    i64::try_from(tokens).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,307 @@
+//! The one task that writes the books.
+//!
+//! The first settlement after a quiet moment wakes it; then it sleeps for [`WINDOW`] while more gather, so that a
+//! busy server wakes it some twenty times a second and not at every call, and books them many to a commit. A commit
+//! that fails is repeated until it holds: ids and totals make that harmless. Invariants: a cost counts against a
+//! slice in the very transaction that books its row; a lease is in the database before it is spent from memory.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use frontdesk_api::{Clock, Kind, Micros};
+use frontdesk_store::{
+    Store,
+    usage::{SliceRow, UsageRow},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout_at},
+};
+
+use crate::{call::Settled, price::Nano, purse::Purse};
+
+/// How long a settlement may wait for others to be booked with it: what a killed process may lose of the detail.
+pub const WINDOW: Duration = Duration::from_millis(50);
+
+/// Rows in one commit.
+const BATCH: usize = 1_000;
+
+/// How long a slice is good for without a word of its process.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// How often slices are looked at: renewed, or returned when nobody spends.
+const BEAT: Duration = Duration::from_secs(20);
+
+/// A slice that lasted less than this was too small.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// Between attempts to write, at first and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long calls under way, and a database in trouble, are waited for at the end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What others want of the writer.
+pub(crate) enum Ask {
+    Lease(Arc<Purse>),
+    Flush(oneshot::Sender<()>),
+    Close(oneshot::Sender<()>),
+}
+
+/// See the module.
+pub(crate) struct Writer {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    /// Begins the ids of this process's rows and slices.
+    id: String,
+    settled: mpsc::Receiver<Settled>,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    /// Taken out of the channel and not booked yet.
+    ready: Vec<Settled>,
+    /// By tenant.
+    slices: HashMap<String, Slice>,
+    /// How many slices were opened.
+    opened: u64,
+    /// When writing is given up; None: never.
+    give_up: Option<Instant>,
+}
+
+/// A slice that is open.
+struct Slice {
+    purse: Arc<Purse>,
+    id: String,
+    leased: Nano,
+    used: Nano,
+    opened_at: Micros,
+    leased_at: Instant,
+    /// The last booking that cost something.
+    spent_at: Instant,
+    /// When its row was last written.
+    written_at: Instant,
+}
+
+impl Writer {
+    pub(crate) fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        id: String,
+        settled: mpsc::Receiver<Settled>,
+        asks: mpsc::UnboundedReceiver<Ask>,
+    ) -> Self {
+        let (ready, slices) = (Vec::new(), HashMap::new());
+        Self { store, clock, id, settled, asks, ready, slices, opened: 0, give_up: None }
+    }
+
+    /// Works until the books are closed, or nobody holds them any more.
+    pub(crate) async fn run(mut self) {
+        let mut beat = interval_at(Instant::now() + BEAT, BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut due: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                biased;
+                ask = self.asks.recv() => match ask {
+                    Some(Ask::Lease(purse)) => self.lease(purse).await,
+                    Some(Ask::Flush(tell)) => {
+                        while self.book().await {}
+                        due = None;
+                        let _ = tell.send(());
+                    }
+                    Some(Ask::Close(tell)) => {
+                        self.finish().await;
+                        let _ = tell.send(());
+                        return;
+                    }
+                    None => return,
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    due = self.book().await.then(Instant::now);
+                }
+                first = self.settled.recv(), if due.is_none() => {
+                    let Some(first) = first else { return };
+                    self.ready.push(first);
+                    due = Some(Instant::now() + WINDOW);
+                }
+                _ = beat.tick() => self.look_after().await,
+            }
+        }
+    }
+
+    /// Books a batch of what has ended; true when there may be more.
+    async fn book(&mut self) -> bool {
+        while self.ready.len() < BATCH
+            && let Ok(settled) = self.settled.try_recv()
+        {
+            self.ready.push(settled);
+        }
+        let more = self.ready.len() == BATCH;
+        let mut touched = Vec::new();
+        let mut rows = Vec::with_capacity(self.ready.len());
+        for Settled { number, mut row, purse } in std::mem::take(&mut self.ready) {
+            row.id = format!("{}_{number:012}", self.id);
+            if let (Some(purse), Some(cost)) = (purse, row.cost) {
+                let slice = self.slice(&purse);
+                slice.used = slice.used.saturating_add(cost);
+                slice.spent_at = Instant::now();
+                // Spent before it was leased: it is leased now, and so never was more used than leased.
+                let short = (slice.used - slice.leased).max(0);
+                slice.leased += short;
+                purse.put(short);
+                if !touched.contains(&row.tenant) {
+                    touched.push(row.tenant.clone());
+                }
+            }
+            rows.push(row);
+        }
+        self.write(rows, &touched).await;
+        more
+    }
+
+    /// Leases what a purse needs.
+    async fn lease(&mut self, purse: Arc<Purse>) {
+        let soon = self.slices.get(&purse.tenant).is_some_and(|slice| slice.leased_at.elapsed() < SHORT);
+        let amount = purse.wanted(soon);
+        let slice = self.slice(&purse);
+        slice.leased = slice.leased.saturating_add(amount);
+        (slice.leased_at, slice.spent_at) = (Instant::now(), Instant::now());
+        self.write(vec![], std::slice::from_ref(&purse.tenant)).await;
+        purse.leased(amount);
+    }
+
+    /// The tenant's open slice; a new one is not written yet.
+    fn slice(&mut self, purse: &Arc<Purse>) -> &mut Slice {
+        let (opened, id, clock) = (&mut self.opened, &self.id, &self.clock);
+        self.slices.entry(purse.tenant.clone()).or_insert_with(|| {
+            *opened += 1;
+            let now = Instant::now();
+            Slice {
+                purse: Arc::clone(purse),
+                id: format!("{id}_slice_{opened}"),
+                leased: 0,
+                used: 0,
+                opened_at: clock.now(),
+                leased_at: now,
+                spent_at: now,
+                written_at: now,
+            }
+        })
+    }
+
+    /// Renews the slices that are spent from and returns the others.
+    async fn look_after(&mut self) {
+        let (mut idle, mut quiet) = (Vec::new(), Vec::new());
+        for (tenant, slice) in &self.slices {
+            if slice.spent_at.elapsed() >= LEASE && slice.purse.empty(slice.leased - slice.used) {
+                idle.push(tenant.clone());
+            } else if slice.written_at.elapsed() >= BEAT {
+                quiet.push(tenant.clone());
+            }
+        }
+        self.give_back(&idle).await;
+        self.write(vec![], &quiet).await;
+    }
+
+    /// Returns slices whose purses are empty.
+    async fn give_back(&mut self, tenants: &[String]) {
+        let rows: Vec<SliceRow> =
+            tenants.iter().filter_map(|t| self.slices.remove(t).map(|slice| slice.row(t, true))).collect();
+        self.persist(&[], &rows).await;
+    }
+
+    /// Books rows and the slices of these tenants as they stand.
+    async fn write(&mut self, rows: Vec<UsageRow>, tenants: &[String]) {
+        let mut slices = Vec::with_capacity(tenants.len());
+        for tenant in tenants {
+            if let Some(slice) = self.slices.get_mut(tenant) {
+                slice.written_at = Instant::now();
+                slices.push(slice.row(tenant, false));
+            }
+        }
+        self.persist(&rows, &slices).await;
+    }
+
+    /// Writes until it holds.
+    async fn persist(&mut self, rows: &[UsageRow], slices: &[SliceRow]) {
+        if rows.is_empty() && slices.is_empty() {
+            return;
+        }
+        let lease = Micros::try_from(LEASE.as_micros()).unwrap_or(Micros::MAX);
+        let mut wait = AGAIN.0;
+        loop {
+            let Err(error) = self.store.system().book(rows, slices, lease).await else { return };
+            if !passes(error.kind) {
+                return self.piece_by_piece(rows, slices, lease).await;
+            }
+            if self.give_up.is_some_and(|end| Instant::now() >= end) {
+                for row in rows {
+                    unbooked(row, &error);
+                }
+                return;
+            }
+            tracing::warn!(rows = rows.len(), %error, "usage cannot be booked for now; it is kept and tried again");
+            sleep(wait).await;
+            wait = (wait * 2).min(AGAIN.1);
+        }
+    }
+
+    /// One row that the database refuses must not hold up all others.
+    async fn piece_by_piece(&self, rows: &[UsageRow], slices: &[SliceRow], lease: Micros) {
+        for row in rows {
+            if let Err(error) = self.store.system().book(std::slice::from_ref(row), &[], lease).await {
+                unbooked(row, &error);
+            }
+        }
+        if let Err(error) = self.store.system().book(&[], slices, lease).await {
+            tracing::error!(%error, cause = ?error.source, "slices could not be booked");
+        }
+    }
+
+    /// Books everything, waits a little for calls under way, and returns what was set aside.
+    async fn finish(&mut self) {
+        let end = Instant::now() + GRACE;
+        self.give_up = Some(end + GRACE);
+        // No new call begins; those that have begun can still settle.
+        self.settled.close();
+        while let Ok(Some(settled)) = timeout_at(end, self.settled.recv()).await {
+            self.ready.push(settled);
+            if self.ready.len() >= BATCH {
+                self.book().await;
+            }
+        }
+        self.book().await;
+        let mut rest = Vec::new();
+        for (tenant, slice) in &self.slices {
+            // A call that is not over by now keeps its slice open, as if the process had died with it.
+            if slice.purse.empty(slice.leased - slice.used) {
+                rest.push(tenant.clone());
+            }
+        }
+        self.give_back(&rest).await;
+    }
+}
+
+impl Slice {
+    fn row(&self, tenant: &str, returned: bool) -> SliceRow {
+        SliceRow {
+            tenant: tenant.to_owned(),
+            id: self.id.clone(),
+            leased: self.leased,
+            used: self.used,
+            opened_at: self.opened_at,
+            returned,
+        }
+    }
+}
+
+/// Whether an error of this kind goes away by itself.
+fn passes(kind: Kind) -> bool {
+    matches!(kind, Kind::Unavailable | Kind::Timeout | Kind::Cancelled | Kind::RateLimited)
+}
+
+/// The log is the last place for a row that no database takes.
+fn unbooked(row: &UsageRow, error: &frontdesk_api::Error) {
+    tracing::error!(?row, %error, cause = ?error.source, "a call could not be booked");
+}

@@ -1,0 +1,153 @@
+//! However a call ends, it is one row with what is known.
+
+use frontdesk_api::{Error, Inference as _, Kind};
+use frontdesk_store::{
+    Store,
+    testing::{each_database, two_tenants},
+};
+use futures::StreamExt as _;
+
+use crate::{Up, counted, ledger, metered, passed_on, read, row, rows, said, total, typed, unread};
+
+#[tokio::test]
+async fn an_answer_that_ends_well_is_booked_as_the_provider_counted_it() {
+    each_database(async |store: Store| {
+        let (a, b) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let up = || Up { streaming: true, frames: || vec![Ok(said("hi")), Ok(counted(100, 10))], ends: true };
+        let models = metered(&books, up());
+        for model in ["up/priced", "up/unpriced"] {
+            assert_eq!(read(models.chat(&a, passed_on(model)).await.expect("an answer")).await.len(), 2);
+        }
+        let want = [
+            // 100 × 2 + 10 × 8 millionths of a dollar
+            row("ok", false, "up/priced", 100, 10, Some(280_000)),
+            row("ok", false, "up/unpriced", 100, 10, None),
+        ];
+        assert_eq!(rows(&books, &store, &a).await, want);
+        assert_eq!(rows(&books, &store, &b).await, [], "not theirs");
+        let sum = total(&books, &a).await;
+        assert_eq!((sum.requests, sum.unpriced, sum.cost, sum.failed), (2, 1, Some(280_000), 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_without_a_count_is_estimated_and_says_so() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let frames = || vec![Ok(unread("data: 1\n\ndata: 2\n\n")), Ok(unread("data: 3\n\ndata: [DONE]\n\n"))];
+        let models = metered(&books, Up { streaming: true, frames, ends: true });
+        read(models.chat(&a, passed_on("up/priced")).await.expect("an answer")).await;
+        let words = Up { streaming: true, frames: || vec![Ok(said("twelve bytes"))], ends: true };
+        read(metered(&books, words).chat(&a, typed("up/priced")).await.expect("an answer")).await;
+        let want = [
+            row("ok", true, "up/priced", 100, 3, Some(224_000)),
+            row("ok", true, "up/priced", 10, 3, Some(44_000)),
+        ];
+        assert_eq!(rows(&books, &store, &a).await, want);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_costs_nothing_and_a_timeout_what_it_may_have() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let models = metered(&books, Up { streaming: true, frames: Vec::new, ends: true });
+        for (model, kind) in [("up/refuses", Kind::RateLimited), ("up/late", Kind::Timeout)] {
+            assert_eq!(models.chat(&a, passed_on(model)).await.err().map(|e| e.kind), Some(kind));
+        }
+        let broken = Up {
+            streaming: true,
+            frames: || vec![Ok(said("four")), Err(Error::upstream("broke off"))],
+            ends: true,
+        };
+        let seen = read(metered(&books, broken).chat(&a, typed("up/priced")).await.expect("an answer")).await;
+        assert!(seen.last().is_some_and(Result::is_err), "the client is told");
+        let want = [
+            row("error", false, "up/refuses", 0, 0, Some(0)),
+            row("error", true, "up/late", 100, 0, Some(200_000)),
+            row("error", true, "up/priced", 10, 1, Some(28_000)),
+        ];
+        assert_eq!(rows(&books, &store, &a).await, want);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_booked_with_what_has_passed() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        // In the middle, after the first count; then after the last.
+        for frames in [
+            (|| vec![Ok(counted(30, 1)), Ok(unread("data: 1\n\n")), Ok(unread("data: 2\n\n"))]) as fn() -> Vec<_>,
+            || vec![Ok(unread("data: 1\n\n")), Ok(counted(30, 9))],
+        ] {
+            let models = metered(&books, Up { streaming: true, frames, ends: false });
+            let mut reply = models.chat(&a, passed_on("up/priced")).await.expect("an answer");
+            for _ in frames() {
+                reply.frames.next().await.expect("a frame").expect("no error");
+            }
+            drop(reply);
+        }
+        // Before anyone answered.
+        let models = metered(&books, Up { streaming: true, frames: Vec::new, ends: false });
+        let mut asking = Box::pin(models.chat(&a, passed_on("up/silent")));
+        assert!(futures::poll!(&mut asking).is_pending());
+        drop(asking);
+        let want = [
+            row("disconnected", true, "up/priced", 30, 3, Some(84_000)),
+            row("disconnected", false, "up/priced", 30, 9, Some(132_000)),
+            row("disconnected", true, "up/silent", 100, 0, Some(200_000)),
+        ];
+        assert_eq!(rows(&books, &store, &a).await, want);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_stopped_is_told_from_one_that_is_left() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let models = metered(&books, Up { streaming: true, frames: || vec![Ok(said("four"))], ends: false });
+        let mut reply = models.chat(&a, typed("up/priced")).await.expect("an answer");
+        reply.frames.next().await.expect("a frame").expect("no error");
+        a.cancel.cancel();
+        drop(reply);
+        assert_eq!(rows(&books, &store, &a).await, [row("cancelled", true, "up/priced", 10, 1, Some(28_000))]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_over_with_its_one_frame() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let models = metered(&books, Up { streaming: false, frames: || vec![Ok(counted(5, 1))], ends: true });
+        let mut reply = models.chat(&a, passed_on("alias")).await.expect("an answer");
+        reply.frames.next().await.expect("a frame").expect("no error");
+        drop(reply);
+        assert_eq!(rows(&books, &store, &a).await, [row("ok", false, "up/alias", 5, 1, None)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whatever_a_client_calls_a_model_can_be_kept() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let models = metered(&books, Up { streaming: true, frames: || vec![Err(Error::not_found("no"))], ends: true });
+        let long = format!("zero\0byte{}", "x".repeat(10_000));
+        read(models.chat(&a, passed_on(&long)).await.expect("a reply")).await;
+        let kept = rows(&books, &store, &a).await;
+        assert_eq!((kept.len(), kept[0].status.as_str()), (1, "error"));
+    })
+    .await;
+}
