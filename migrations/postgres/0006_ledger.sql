@@ -3,7 +3,8 @@
 -- Costs are nano-USD (a billionth of a dollar). Rows name keys, agents and turns but do not refer to them: the books
 -- outlive what they are about.
 
--- One row for each call of a model, written once, when the call has ended.
+-- One row for each call of a model, written once, when the call has ended. A request of a route that asked several
+-- providers has one for each that may have cost something.
 CREATE TABLE usage (
     tenant                  TEXT COLLATE "C" NOT NULL,
     day                     BIGINT NOT NULL, -- of created_at, UTC, counted from 1970-01-01
@@ -13,11 +14,12 @@ CREATE TABLE usage (
     request_id              TEXT COLLATE "C" NOT NULL,
     key_id                  TEXT COLLATE "C" NOT NULL,
     agent_id                TEXT COLLATE "C",
+    session_id              TEXT COLLATE "C",
     turn_id                 TEXT COLLATE "C",
     asked                   TEXT COLLATE "C" NOT NULL,    -- the model as the caller named it
     provider                TEXT COLLATE "C",             -- null: nobody was asked, or nobody can say who
     model                   TEXT COLLATE "C" NOT NULL,    -- provider/model that answered; else as asked
-    status                  TEXT COLLATE "C" NOT NULL,    -- ok | error | cancelled | disconnected
+    status                  TEXT COLLATE "C" NOT NULL,    -- ok | error | cancelled | disconnected | outrun
     estimated               BOOLEAN NOT NULL, -- the tokens were not all counted by the provider
     input_tokens            BIGINT NOT NULL, -- all of the prompt
     cached_input_tokens     BIGINT NOT NULL, -- of the input

@@ -73,19 +73,24 @@ async fn a_client_that_leaves_and_an_upstream_that_breaks_off_are_in_the_books()
         { "reply": { "text": "one two three", "cut_after": 2 } },
         { "reply": { "status": 429, "json": { "error": { "message": "slow down" } } } }
     ]));
-    let left = frontdesk.request("POST", "/v1/chat/completions").json(&question("a", true)).send().await.expect("a stream");
+    let left =
+        frontdesk.request("POST", "/v1/chat/completions").json(&question("a", true)).send().await.expect("a stream");
     let mut left = left.bytes_stream();
     left.next().await.expect("a piece").expect("no error");
     scripted.waiting("g").await;
     drop(left);
     assert_eq!(scripted.ended(0).await, Ended::Abandoned);
-    let cut = frontdesk.request("POST", "/v1/chat/completions").json(&question("b", true)).send().await.expect("a stream");
+    let cut =
+        frontdesk.request("POST", "/v1/chat/completions").json(&question("b", true)).send().await.expect("a stream");
     assert!(cut.text().await.expect("its end").contains("error"));
     let (status, _) = frontdesk.post("/v1/chat/completions", &question("c", false)).await;
     assert_eq!(status, 429);
     let page = usage(&frontdesk, "").await;
     let total = &page["total"];
-    assert_eq!((&total["num_model_requests"], &total["num_failed"], &total["num_estimated"]), (&json!(3), &json!(3), &json!(2)));
+    assert_eq!(
+        (&total["num_model_requests"], &total["num_failed"], &total["num_estimated"]),
+        (&json!(3), &json!(3), &json!(2))
+    );
     let statuses = frontdesk.texts("SELECT status FROM usage ORDER BY created_at, id").await;
     assert_eq!(statuses, ["disconnected", "error", "error"]);
     let refused = frontdesk.texts("SELECT CAST(cost AS TEXT) FROM usage WHERE NOT estimated").await;
@@ -103,7 +108,8 @@ async fn a_process_that_is_killed_doubles_nothing_and_leaves_what_it_had_set_asi
         { "when": { "last_user_contains": "wait" }, "reply": { "text": "one two", "gates": { "never": 2 } } },
         { "times": 1000, "reply": { "text": "one", "usage": { "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110 } } }
     ]));
-    let waiting = frontdesk.request("POST", "/v1/chat/completions").json(&question("wait", true)).send().await.expect("a stream");
+    let waiting =
+        frontdesk.request("POST", "/v1/chat/completions").json(&question("wait", true)).send().await.expect("a stream");
     scripted.waiting("never").await;
     let ask = async |n: usize| frontdesk.post("/v1/chat/completions", &question(&format!("go {n}"), false)).await.0;
     assert_eq!(join_all((0..40).map(ask)).await, vec![200; 40]);
@@ -123,7 +129,8 @@ async fn a_process_that_is_killed_doubles_nothing_and_leaves_what_it_had_set_asi
     assert!((40..=40 + asked).contains(&rows.len()), "{} rows", rows.len());
     let ids = frontdesk.texts("SELECT DISTINCT request_id FROM usage").await;
     assert_eq!(ids.len(), rows.len(), "no call is booked twice");
-    let slices = frontdesk.texts("SELECT CAST(leased - used AS TEXT) FROM budget_slice WHERE returned_at IS NULL").await;
+    let slices =
+        frontdesk.texts("SELECT CAST(leased - used AS TEXT) FROM budget_slice WHERE returned_at IS NULL").await;
     let unreturned: i64 = slices.iter().map(|text| text.parse::<i64>().expect("a number")).sum();
     assert!(unreturned > 0, "the call under way, and whatever was not booked, is covered");
     let outstanding = usage(&frontdesk, "").await["outstanding"].clone();

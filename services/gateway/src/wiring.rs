@@ -113,7 +113,6 @@ pub async fn open(config: &Config) -> Result<Store> {
 pub async fn accounts(config: &Config, host: &Host) -> Result<(Accounts, Store)> {
     let store = open(config).await?;
     let pepper = Pepper::at(&config.data_dir)?;
-    let ledger = Ledger::open(store.clone(), prices(&config)?, clock.clone(), ids.as_ref()).await?;
     let accounts = Accounts::new(store.clone(), pepper, host.clock.clone(), host.ids.clone()).await?;
     Ok((accounts, store))
 }
@@ -243,6 +242,8 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         let key = e.param.clone().unwrap_or_default();
         Error { message: format!("{key}: {}", e.message), ..e }
     })?;
+    // Drawn at random even where ids are counted: a row of the books is never another's.
+    let ledger = Ledger::open(store.clone(), prices(&config)?, clock.clone(), &RandomIds).await?;
     let accounts = Accounts::new(store.clone(), pepper, clock.clone(), ids.clone()).await?;
     let safety = Shields::new(built.shields)?;
     let limits = Limits { max_bytes: config.limits.max_upload_mb.saturating_mul(1 << 20), ..Limits::default() };

@@ -10,7 +10,8 @@ use std::{
 };
 
 use frontdesk_api::{
-    ChatEvent, Cx, Error, Frame, Kind, Result,
+    Attempt, ChatEvent, Cx, Error, Frame, Kind, Result,
+    attempt::Outcome,
     chat::{ReplyHead, Usage},
     cx::CancellationToken,
 };
@@ -41,6 +42,8 @@ pub(crate) enum Status {
     Cancelled,
     /// Nobody waited for the answer any more.
     Disconnected,
+    /// Another provider was asked at the same time and was quicker.
+    Outrun,
 }
 
 impl Status {
@@ -50,6 +53,7 @@ impl Status {
             Self::Error => "error",
             Self::Cancelled => "cancelled",
             Self::Disconnected => "disconnected",
+            Self::Outrun => "outrun",
         }
     }
 }
@@ -59,8 +63,17 @@ pub(crate) struct Settled {
     /// Makes the row's id, together with the writer's.
     pub(crate) number: u64,
     pub(crate) row: UsageRow,
-    /// Where its cost was taken from; None: it cost nothing, or nobody knows what.
+    /// Other attempts of the same request that may have cost something.
+    pub(crate) others: Vec<UsageRow>,
+    /// Where the cost of all was taken from; None: there is none, or nobody knows it.
     pub(crate) purse: Option<Arc<Purse>>,
+}
+
+impl Settled {
+    /// What all of it costs, as far as that is known.
+    pub(crate) fn cost(&self) -> Nano {
+        self.others.iter().filter_map(|row| row.cost).fold(self.row.cost.unwrap_or(0), Nano::saturating_add)
+    }
 }
 
 /// A call under way.
@@ -69,6 +82,7 @@ pub(crate) struct Call {
     /// None once settled.
     permit: Option<OwnedPermit<Settled>>,
     row: UsageRow,
+    others: Vec<UsageRow>,
     began: Instant,
     cancel: CancellationToken,
     reserved: Option<(Arc<Purse>, Nano)>,
@@ -116,6 +130,7 @@ impl Inner {
             request_id: cx.request.clone(),
             key_id: cx.principal.key_id.clone(),
             agent_id: cx.agent.clone(),
+            session_id: cx.session.clone(),
             turn_id: cx.turn.clone(),
             provider: guess.map(|(provider, _)| provider.to_owned()),
             model: guess.map_or_else(|| asked.clone(), |(provider, model)| format!("{provider}/{}", printable(model))),
@@ -136,6 +151,7 @@ impl Inner {
             ledger: Arc::clone(self),
             permit: Some(permit),
             row,
+            others: Vec::new(),
             began: Instant::now(),
             cancel: cx.cancel.clone(),
             reserved,
@@ -172,9 +188,37 @@ impl Inner {
 impl Call {
     /// Somebody answers.
     pub(crate) fn answered(&mut self, head: &ReplyHead) {
-        self.row.provider = Some(head.provider.clone());
-        self.row.model = format!("{}/{}", head.provider, printable(&head.model));
+        self.others = head.other_attempts.iter().filter_map(|attempt| self.other(attempt)).collect();
+        self.asked(&head.provider, &head.model);
         self.model = Some(head.model.clone());
+    }
+
+    /// Who was asked last.
+    fn asked(&mut self, provider: &str, model: &str) {
+        self.row.provider = Some(provider.to_owned());
+        self.row.model = format!("{provider}/{}", printable(model));
+    }
+
+    /// The row of another attempt of this request; None: it cost nothing.
+    fn other(&self, attempt: &Attempt) -> Option<UsageRow> {
+        let status = match attempt.outcome {
+            Outcome::Outrun => Status::Outrun,
+            Outcome::Failed(kind) if attempt.usage.is_none() && !may_cost(kind) => return None,
+            Outcome::Failed(_) => Status::Error,
+        };
+        let estimate = Usage { input_tokens: self.prompt, ..Usage::default() };
+        let mut row = UsageRow {
+            provider: Some(attempt.provider.clone()),
+            model: format!("{}/{}", attempt.provider, printable(&attempt.model)),
+            status: status.as_str(),
+            estimated: attempt.usage.is_none(),
+            latency_us: i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX),
+            ..self.row.clone()
+        };
+        let usage = attempt.usage.unwrap_or(estimate);
+        row.cost = self.ledger.prices.cost(&attempt.provider, &attempt.model, &usage, row.created_at);
+        count(&mut row, &usage);
+        Some(row)
     }
 
     /// Looks at a piece of the answer. `whole`: the answer is one JSON text, not a stream.
@@ -190,7 +234,9 @@ impl Call {
                     (self.counted, self.since, read) = (Some(*usage), 0, true);
                     continue;
                 }
-                ChatEvent::Text { text, .. } | ChatEvent::Reasoning { text, .. } | ChatEvent::Refusal { text, .. } => text,
+                ChatEvent::Text { text, .. } | ChatEvent::Reasoning { text, .. } | ChatEvent::Refusal { text, .. } => {
+                    text
+                }
                 ChatEvent::ToolCall { arguments, .. } => arguments,
                 _ => continue,
             };
@@ -199,11 +245,6 @@ impl Call {
         if !read {
             self.since += passed(&frame.raw, whole);
         }
-    }
-
-    /// The provider counted tokens of a call that has no frames.
-    pub(crate) fn count(&mut self, usage: Usage) {
-        (self.counted, self.whole) = (Some(usage), true);
     }
 
     /// Settles a call that went wrong.
@@ -217,10 +258,19 @@ impl Call {
             Kind::Cancelled => Status::Cancelled,
             _ => Status::Error,
         };
-        // A refusal costs nothing. Where nobody knows how far the provider got, it has read the prompt.
-        let unknown = matches!(error.kind, Kind::Cancelled | Kind::Timeout);
-        if self.model.is_none() && !unknown {
-            (self.counted, self.since) = (Some(Usage::default()), 0);
+        if self.model.is_none() {
+            let counted = match error.attempts().split_last() {
+                // The last one's failure is this error.
+                Some((last, before)) => {
+                    self.others = before.iter().filter_map(|attempt| self.other(attempt)).collect();
+                    self.asked(&last.provider, &last.model);
+                    self.model = Some(last.model.clone());
+                    last.usage
+                }
+                None => None,
+            };
+            let nothing = || (!may_cost(error.kind)).then(Usage::default);
+            self.counted = counted.or_else(nothing);
         }
         self.settle(status);
     }
@@ -229,7 +279,7 @@ impl Call {
     pub(crate) fn settle(&mut self, status: Status) {
         let Some(permit) = self.permit.take() else { return };
         let (usage, estimated) = self.usage(status == Status::Ok);
-        let mut row = std::mem::replace(&mut self.row, UsageRow::default());
+        let mut row = std::mem::take(&mut self.row);
         let spent = usage != Usage::default();
         let model = self.model.as_deref().or_else(|| Some(row.model.split_once('/')?.1));
         row.cost = match (&row.provider, model) {
@@ -239,35 +289,24 @@ impl Call {
         };
         row.status = status.as_str();
         row.estimated = estimated;
-        row.input_tokens = number(usage.input_tokens);
-        row.cached_input_tokens = number(usage.cached_input_tokens);
-        row.cache_write_tokens = number(usage.cache_write_tokens);
-        row.long_cache_write_tokens = number(usage.long_cache_write_tokens);
-        row.output_tokens = number(usage.output_tokens);
-        row.reasoning_tokens = number(usage.reasoning_tokens);
+        count(&mut row, &usage);
         row.latency_us = micros(self.began);
-        let purse = self.pay(&row);
         let number = self.ledger.next.fetch_add(1, Ordering::Relaxed);
-        permit.send(Settled { number, row, purse });
+        let mut settled = Settled { number, row, others: std::mem::take(&mut self.others), purse: None };
+        self.pay(&mut settled);
+        permit.send(settled);
     }
 
     /// Exchanges the reservation for the cost.
-    fn pay(&mut self, row: &UsageRow) -> Option<Arc<Purse>> {
-        let cost = row.cost.unwrap_or(0);
-        match self.reserved.take() {
-            Some((purse, reserved)) => {
-                purse.put(reserved);
-                if cost > 0 {
-                    self.ledger.take(&purse, cost);
-                }
-                (cost > 0).then_some(purse)
-            }
-            None if cost > 0 => {
-                let purse = self.ledger.purse(&row.tenant);
-                self.ledger.take(&purse, cost);
-                Some(purse)
-            }
-            None => None,
+    fn pay(&mut self, settled: &mut Settled) {
+        let (cost, reserved) = (settled.cost(), self.reserved.take());
+        if let Some((purse, reserved)) = &reserved {
+            purse.put(*reserved);
+        }
+        if cost > 0 {
+            let purse = reserved.map_or_else(|| self.ledger.purse(&settled.row.tenant), |(purse, _)| purse);
+            self.ledger.take(&purse, cost);
+            settled.purse = Some(purse);
         }
     }
 
@@ -292,6 +331,21 @@ impl Drop for Call {
         };
         self.settle(status);
     }
+}
+
+/// Whether a failure of this kind may still have cost something: nobody knows how far the provider got, so it has read
+/// the prompt. Other failures are refusals, which cost nothing.
+fn may_cost(kind: Kind) -> bool {
+    matches!(kind, Kind::Cancelled | Kind::Timeout)
+}
+
+fn count(row: &mut UsageRow, usage: &Usage) {
+    row.input_tokens = number(usage.input_tokens);
+    row.cached_input_tokens = number(usage.cached_input_tokens);
+    row.cache_write_tokens = number(usage.cache_write_tokens);
+    row.long_cache_write_tokens = number(usage.long_cache_write_tokens);
+    row.output_tokens = number(usage.output_tokens);
+    row.reasoning_tokens = number(usage.reasoning_tokens);
 }
 
 /// What went past unread, in bytes of words: an event of a stream carries one token or so.

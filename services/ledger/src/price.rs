@@ -76,9 +76,9 @@ impl Price {
             (thought, self.reasoning.unwrap_or(self.output)),
         ];
         // Six products of two 64-bit numbers fit in 128 bits unless all are near the top of their range.
-        let pico = parts.iter().fold(0u128, |sum, (tokens, price)| {
-            sum.saturating_add(u128::from(*tokens) * u128::from(*price))
-        });
+        let pico = parts
+            .iter()
+            .fold(0u128, |sum, (tokens, price)| sum.saturating_add(u128::from(*tokens) * u128::from(*price)));
         Nano::try_from(pico.saturating_add(PICO / 2) / PICO).unwrap_or(Nano::MAX)
     }
 }

@@ -190,7 +190,13 @@ impl Prices {
     }
 
     /// A cost at list price; None: the model has none.
-    pub(crate) fn cost(&self, provider: &str, model: &str, usage: &frontdesk_api::chat::Usage, now: Micros) -> Option<Nano> {
+    pub(crate) fn cost(
+        &self,
+        provider: &str,
+        model: &str,
+        usage: &frontdesk_api::chat::Usage,
+        now: Micros,
+    ) -> Option<Nano> {
         self.find(provider, model, now).map(|price| price.cost(usage))
     }
 }
@@ -263,13 +269,21 @@ mod tests {
             assert!(price.cached_input.is_none_or(|cached| cached < price.input), "{id}");
             assert!(price.cache_write.is_none_or(|write| write > price.input), "{id}");
             assert!(price.output == 0 || price.output > price.input, "{id}");
-            assert!(price.over.as_ref().is_none_or(|o| o.above > 0 && o.input > price.input && o.output > price.output), "{id}");
+            assert!(
+                price.over.as_ref().is_none_or(|o| o.above > 0 && o.input > price.input && o.output > price.output),
+                "{id}"
+            );
         }
     }
 
     #[test]
     fn a_name_finds_its_own_price_or_that_of_what_it_is_a_dated_variant_of() {
-        let prices = Prices::new(&[provider("o", "openai", Some("https://api.openai.com/v1")), provider("c", "anthropic", None)], &[], &[]).expect("prices");
+        let prices = Prices::new(
+            &[provider("o", "openai", Some("https://api.openai.com/v1")), provider("c", "anthropic", None)],
+            &[],
+            &[],
+        )
+        .expect("prices");
         assert_eq!(input(&prices, "o", "gpt-4o-mini", NOW), Some(150_000));
         assert_eq!(input(&prices, "o", "gpt-4o-mini-2024-07-18", NOW), Some(150_000));
         assert_eq!(input(&prices, "o", "gpt-4-0613", NOW), Some(30_000_000));

@@ -5,11 +5,7 @@
 //! that fails is repeated until it holds: ids and totals make that harmless. Invariants: a cost counts against a
 //! slice in the very transaction that books its row; a lease is in the database before it is spent from memory.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use frontdesk_api::{Clock, Kind, Micros};
 use frontdesk_store::{
@@ -140,9 +136,9 @@ impl Writer {
         let more = self.ready.len() == BATCH;
         let mut touched = Vec::new();
         let mut rows = Vec::with_capacity(self.ready.len());
-        for Settled { number, mut row, purse } in std::mem::take(&mut self.ready) {
-            row.id = format!("{}_{number:012}", self.id);
-            if let (Some(purse), Some(cost)) = (purse, row.cost) {
+        for mut settled in std::mem::take(&mut self.ready) {
+            let cost = settled.cost();
+            if let Some(purse) = settled.purse.take() {
                 let slice = self.slice(&purse);
                 slice.used = slice.used.saturating_add(cost);
                 slice.spent_at = Instant::now();
@@ -150,9 +146,14 @@ impl Writer {
                 let short = (slice.used - slice.leased).max(0);
                 slice.leased += short;
                 purse.put(short);
-                if !touched.contains(&row.tenant) {
-                    touched.push(row.tenant.clone());
+                if !touched.contains(&purse.tenant) {
+                    touched.push(purse.tenant.clone());
                 }
+            }
+            let Settled { number, mut row, others, .. } = settled;
+            row.id = format!("{}_{number:012}", self.id);
+            for (i, other) in others.into_iter().enumerate() {
+                rows.push(UsageRow { id: format!("{}_{i}", row.id), ..other });
             }
             rows.push(row);
         }

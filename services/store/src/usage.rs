@@ -21,6 +21,7 @@ pub struct UsageRow {
     pub request_id: String,
     pub key_id: String,
     pub agent_id: Option<String>,
+    pub session_id: Option<String>,
     pub turn_id: Option<String>,
     /// The model as the caller named it.
     pub asked: String,
@@ -28,7 +29,7 @@ pub struct UsageRow {
     pub provider: Option<String>,
     /// `provider/model` that answered; else as asked.
     pub model: String,
-    /// `ok`, `error`, `cancelled` or `disconnected`.
+    /// `ok`, `error`, `cancelled`, `disconnected` or `outrun`.
     pub status: &'static str,
     pub estimated: bool,
     pub input_tokens: i64,
@@ -136,10 +137,7 @@ impl System<'_> {
             write_rows(&mut tx, rows).await?;
         }
         if !slices.is_empty() {
-            let now = tx.now().await?;
-            for slice in slices {
-                write_slice(&mut tx, slice, now, lease).await?;
-            }
+            write_slices(&mut tx, slices, lease).await?;
         }
         tx.commit().await
     }
@@ -216,13 +214,10 @@ async fn write_rows(tx: &mut Tx, rows: &[UsageRow]) -> Result<()> {
             let maybe = |of: fn(&UsageRow) -> Option<&String>| rows.iter().map(|r| of(r).cloned()).collect::<Vec<_>>();
             let numbers = |of: fn(&UsageRow) -> i64| rows.iter().map(of).collect::<Vec<_>>();
             sqlx::query(
-                "INSERT INTO usage (tenant, day, id, created_at, operation, request_id, key_id, agent_id, turn_id, asked, \
+                "INSERT INTO usage (tenant, day, id, created_at, operation, request_id, key_id, agent_id, session_id, turn_id, asked, \
                  provider, model, status, estimated, input_tokens, cached_input_tokens, cache_write_tokens, \
                  long_cache_write_tokens, output_tokens, reasoning_tokens, cost, latency_us, first_us) \
-                 SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], \
-                 $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::boolean[], $15::bigint[], \
-                 $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], \
-                 $23::bigint[]) ON CONFLICT DO NOTHING",
+                 SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::boolean[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[]) ON CONFLICT DO NOTHING",
             )
             .bind(texts(|r| &r.tenant))
             .bind(numbers(UsageRow::day))
@@ -232,6 +227,7 @@ async fn write_rows(tx: &mut Tx, rows: &[UsageRow]) -> Result<()> {
             .bind(texts(|r| &r.request_id))
             .bind(texts(|r| &r.key_id))
             .bind(maybe(|r| r.agent_id.as_ref()))
+            .bind(maybe(|r| r.session_id.as_ref()))
             .bind(maybe(|r| r.turn_id.as_ref()))
             .bind(texts(|r| &r.asked))
             .bind(maybe(|r| r.provider.as_ref()))
@@ -255,14 +251,10 @@ async fn write_rows(tx: &mut Tx, rows: &[UsageRow]) -> Result<()> {
             let lists: Vec<_> = rows.iter().map(as_lists).collect();
             // "WHERE true" keeps SQLite from reading ON as the beginning of a join.
             sqlx::query(
-                "INSERT INTO usage (tenant, day, id, created_at, operation, request_id, key_id, agent_id, turn_id, asked, \
+                "INSERT INTO usage (tenant, day, id, created_at, operation, request_id, key_id, agent_id, session_id, turn_id, asked, \
                  provider, model, status, estimated, input_tokens, cached_input_tokens, cache_write_tokens, \
                  long_cache_write_tokens, output_tokens, reasoning_tokens, cost, latency_us, first_us) \
-                 SELECT value->>'$[0][0]', value->>'$[0][1]', value->>'$[0][2]', value->>'$[0][3]', value->>'$[0][4]', \
-                 value->>'$[0][5]', value->>'$[0][6]', value->>'$[0][7]', value->>'$[0][8]', value->>'$[0][9]', \
-                 value->>'$[0][10]', value->>'$[0][11]', value->>'$[1][0]', value->>'$[1][1]', value->>'$[1][2]', \
-                 value->>'$[1][3]', value->>'$[1][4]', value->>'$[1][5]', value->>'$[1][6]', value->>'$[1][7]', \
-                 value->>'$[1][8]', value->>'$[1][9]', value->>'$[1][10]' \
+                 SELECT value->>'$[0][0]', value->>'$[0][1]', value->>'$[0][2]', value->>'$[0][3]', value->>'$[0][4]', value->>'$[0][5]', value->>'$[0][6]', value->>'$[0][7]', value->>'$[0][8]', value->>'$[0][9]', value->>'$[0][10]', value->>'$[0][11]', value->>'$[0][12]', value->>'$[1][0]', value->>'$[1][1]', value->>'$[1][2]', value->>'$[1][3]', value->>'$[1][4]', value->>'$[1][5]', value->>'$[1][6]', value->>'$[1][7]', value->>'$[1][8]', value->>'$[1][9]', value->>'$[1][10]' \
                  FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
             )
             .bind(json::write(&lists)?)
@@ -277,22 +269,74 @@ async fn write_rows(tx: &mut Tx, rows: &[UsageRow]) -> Result<()> {
 /// A row as two JSON lists, in the order of its columns.
 fn as_lists(r: &UsageRow) -> impl Serialize + '_ {
     let who = (
-        &r.tenant, r.day(), &r.id, r.created_at, r.operation, &r.request_id, &r.key_id, &r.agent_id, &r.turn_id,
-        &r.asked, &r.provider, &r.model,
+        &r.tenant,
+        r.day(),
+        &r.id,
+        r.created_at,
+        r.operation,
+        &r.request_id,
+        &r.key_id,
+        &r.agent_id,
+        &r.session_id,
+        &r.turn_id,
+        &r.asked,
+        &r.provider,
+        &r.model,
     );
     let what = (
-        r.status, r.estimated, r.input_tokens, r.cached_input_tokens, r.cache_write_tokens, r.long_cache_write_tokens,
-        r.output_tokens, r.reasoning_tokens, r.cost, r.latency_us, r.first_us,
+        r.status,
+        r.estimated,
+        r.input_tokens,
+        r.cached_input_tokens,
+        r.cache_write_tokens,
+        r.long_cache_write_tokens,
+        r.output_tokens,
+        r.reasoning_tokens,
+        r.cost,
+        r.latency_us,
+        r.first_us,
     );
     (who, what)
 }
 
-/// The slice as it stands; what a dead process left is not touched, since nobody else knows its id.
-async fn write_slice(tx: &mut Tx, slice: &SliceRow, now: Micros, lease: Micros) -> Result<()> {
-    on!(tx, conn => sqlx::query("INSERT INTO budget_slice (tenant, id, leased, used, opened_at, lease_until, returned_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant, id) DO UPDATE SET leased = excluded.leased, \
-         used = excluded.used, lease_until = excluded.lease_until, returned_at = excluded.returned_at")
-        .bind(&slice.tenant).bind(&slice.id).bind(slice.leased).bind(slice.used).bind(slice.opened_at)
-        .bind(now.saturating_add(lease)).bind(slice.returned.then_some(now)).execute(conn).await.map(|_| ()))
-    .doing("book a slice")
+/// The slices as they stand, in one statement; what a dead process left is not touched, since nobody else has its id.
+async fn write_slices(tx: &mut Tx, slices: &[SliceRow], lease: Micros) -> Result<()> {
+    let now = tx.now().await?;
+    let until = now.saturating_add(lease);
+    match tx.conn() {
+        Conn::Postgres(conn) => sqlx::query(
+            "INSERT INTO budget_slice (tenant, id, leased, used, opened_at, returned_at, lease_until) \
+             SELECT *, $7 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) \
+             ON CONFLICT (tenant, id) DO UPDATE SET leased = excluded.leased, used = excluded.used, \
+             lease_until = excluded.lease_until, returned_at = excluded.returned_at",
+        )
+        .bind(slices.iter().map(|s| s.tenant.clone()).collect::<Vec<_>>())
+        .bind(slices.iter().map(|s| s.id.clone()).collect::<Vec<_>>())
+        .bind(slices.iter().map(|s| s.leased).collect::<Vec<_>>())
+        .bind(slices.iter().map(|s| s.used).collect::<Vec<_>>())
+        .bind(slices.iter().map(|s| s.opened_at).collect::<Vec<_>>())
+        .bind(slices.iter().map(|s| s.returned.then_some(now)).collect::<Vec<_>>())
+        .bind(until)
+        .execute(conn)
+        .await
+        .map(|_| ()),
+        Conn::Sqlite(conn) => {
+            let list = |s: &SliceRow| {
+                (s.tenant.clone(), s.id.clone(), s.leased, s.used, s.opened_at, s.returned.then_some(now))
+            };
+            let lists: Vec<_> = slices.iter().map(list).collect();
+            sqlx::query(
+                "INSERT INTO budget_slice (tenant, id, leased, used, opened_at, returned_at, lease_until) \
+                 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, $2 \
+                 FROM json_each($1) WHERE true ON CONFLICT (tenant, id) DO UPDATE SET leased = excluded.leased, \
+                 used = excluded.used, lease_until = excluded.lease_until, returned_at = excluded.returned_at",
+            )
+            .bind(json::write(&lists)?)
+            .bind(until)
+            .execute(conn)
+            .await
+            .map(|_| ())
+        }
+    }
+    .doing("book slices")
 }

@@ -13,6 +13,7 @@ mod init;
 mod keys;
 mod remote;
 mod up;
+mod usage;
 mod version;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -43,6 +44,8 @@ enum Command {
     Chat(chat::Chat),
     /// Create, list and revoke API keys
     Keys(keys::Keys),
+    /// Show what models were used and what they cost
+    Usage(usage::Usage),
     /// Say what is configured, reachable or missing, and how to mend it
     Doctor(doctor::Doctor),
     /// Ask the server here whether it is ready; for health checks of containers
@@ -88,6 +91,7 @@ pub fn run() -> ExitCode {
         Command::Health(health) => in_runtime(health.run()),
         Command::Chat(chat) => in_runtime(chat.run()),
         Command::Keys(keys) => in_runtime(keys.run()),
+        Command::Usage(usage) => in_runtime(usage.run()),
         Command::Doctor(doctor) => in_runtime(doctor.run()),
         Command::Init(init) => init.run(),
         #[cfg(feature = "mistralrs")]

@@ -9,7 +9,7 @@ use std::{pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids as _, Inference, Kind, Result,
+    Attempt, ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids as _, Inference, Kind, Result,
     chat::{Chat, Dialect, Message, ReplyHead, Role, Source, Usage},
     clock::SystemClock,
     id::RandomIds,
@@ -23,6 +23,8 @@ use futures::{Stream, StreamExt as _};
 struct Up {
     streaming: bool,
     frames: fn() -> Vec<Result<Frame>>,
+    /// Who was asked besides.
+    others: fn() -> Vec<Attempt>,
     /// Whether the answer ends after its frames; else nothing more comes.
     ends: bool,
 }
@@ -33,12 +35,15 @@ impl Inference for Up {
         match request.model.as_str() {
             "up/silent" => std::future::pending::<()>().await,
             "up/refuses" => return Err(Error::new(Kind::RateLimited, "slow down")),
+            "up/tried" => return Err(Error::new(Kind::Upstream, "nobody can").with_tried((self.others)())),
             "up/late" => return Err(Error::new(Kind::Timeout, "no answer in time")),
             _ => {}
         }
         let model = request.model.trim_start_matches("up/").to_owned();
         let (dialect, streaming) = (Dialect::OpenaiChat, self.streaming);
-        let head = ReplyHead { provider: "up".into(), model, dialect, streaming, upstream_request: None };
+        let provider = "up".to_owned();
+        let head =
+            ReplyHead { provider, model, dialect, streaming, upstream_request: None, other_attempts: (self.others)() };
         let frames = futures::stream::iter((self.frames)());
         let more: Pin<Box<dyn Stream<Item = Result<Frame>> + Send>> =
             if self.ends { Box::pin(futures::stream::empty()) } else { Box::pin(futures::stream::pending()) };
@@ -57,7 +62,8 @@ fn prices() -> Prices {
         Provider { id: "up", kind: "openai", base_url: Some("http://127.0.0.1:9/v1") },
         Provider { id: "free", kind: "mistralrs", base_url: None },
     ];
-    let own = ["up/priced", "up/silent", "up/late"].map(|model| Override { model: model.into(), price: price.clone() });
+    let own = ["up/priced", "up/silent", "up/late", "up/slow"]
+        .map(|model| Override { model: model.into(), price: price.clone() });
     Prices::new(&providers, &[("alias".into(), "up/priced".into())], &own).expect("prices")
 }
 
@@ -84,7 +90,7 @@ fn typed(model: &str) -> ChatRequest {
 
 fn counted(input: u64, output: u64) -> Frame {
     let usage = Usage { input_tokens: input, output_tokens: output, ..Usage::default() };
-    Frame { events: vec![ChatEvent::Usage(usage)], raw: "data: {}\n\n".into(), usage_only: true }
+    Frame { events: vec![ChatEvent::Usage(usage)], raw: "data: {}\n\n".into(), usage_only: true, ..Frame::default() }
 }
 
 fn unread(raw: &'static str) -> Frame {
@@ -92,7 +98,11 @@ fn unread(raw: &'static str) -> Frame {
 }
 
 fn said(text: &str) -> Frame {
-    Frame { events: vec![ChatEvent::Text { choice: 0, text: text.into() }], raw: "data: {}\n\n".into(), ..Frame::default() }
+    Frame {
+        events: vec![ChatEvent::Text { choice: 0, text: text.into() }],
+        raw: "data: {}\n\n".into(),
+        ..Frame::default()
+    }
 }
 
 /// Reads an answer to its end.
@@ -101,7 +111,7 @@ async fn read(reply: ChatReply) -> Vec<Result<Frame>> {
 }
 
 /// A row, as far as tests look at it.
-#[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, PartialEq, Eq)]
 struct Row {
     status: String,
     estimated: bool,
@@ -121,9 +131,14 @@ async fn rows(ledger: &Ledger, store: &Store, cx: &Cx) -> Vec<Row> {
     ledger.flush().await;
     let mut tx = store.tenant(cx).read().await.expect("a door");
     let tenant = tx.tenant();
-    on!(tx, conn => sqlx::query_as("SELECT status, estimated, model, input_tokens, output_tokens, cost FROM usage WHERE tenant = $1 ORDER BY id")
+    let found: Vec<(String, bool, String, i64, i64, Option<i64>)> = on!(tx, conn => sqlx::query_as(
+        "SELECT status, estimated, model, input_tokens, output_tokens, cost FROM usage WHERE tenant = $1 ORDER BY id")
         .bind(&*tenant).fetch_all(conn).await)
-    .expect("rows")
+    .expect("rows");
+    found
+        .into_iter()
+        .map(|(status, estimated, model, i, o, cost)| row(&status, estimated, &model, i, o, cost))
+        .collect()
 }
 
 /// All of a tenant's calls in one.
@@ -132,7 +147,8 @@ async fn total(ledger: &Ledger, cx: &Cx) -> UsageGroup {
 }
 
 async fn report(ledger: &Ledger, cx: &Cx) -> frontdesk_ledger::Report {
-    let query = UsageQuery { to: i64::MAX / 2, by: By { model: true, ..By::default() }, limit: 100, ..UsageQuery::default() };
+    let query =
+        UsageQuery { to: i64::MAX / 2, by: By { model: true, ..By::default() }, limit: 100, ..UsageQuery::default() };
     ledger.report(&cx.tenant, &query).await.expect("a report")
 }
 

@@ -17,7 +17,7 @@ async fn a_thousand_calls_at_once_add_up() {
     each_database(async |store: Store| {
         let (a, b) = two_tenants(&store).await;
         let books = ledger(&store).await;
-        let up = Up { streaming: true, frames: || vec![Ok(counted(101, 7))], ends: true };
+        let up = Up { streaming: true, frames: || vec![Ok(counted(101, 7))], others: Vec::new, ends: true };
         let models = Arc::new(metered(&books, up));
         let calls = (0..1_000).map(|i| {
             let (models, cx) = (Arc::clone(&models), if i % 4 == 0 { b.clone() } else { a.clone() });
@@ -62,7 +62,8 @@ async fn a_commit_that_is_repeated_books_nothing_twice() {
     each_database(async |store: Store| {
         let (a, _) = two_tenants(&store).await;
         let rows = [booked(&a, "1", 1, "k"), booked(&a, "2", 1, "k")];
-        let slice = SliceRow { tenant: a.tenant.clone(), id: "s".into(), leased: 10, used: 4, opened_at: 0, returned: false };
+        let slice =
+            SliceRow { tenant: a.tenant.clone(), id: "s".into(), leased: 10, used: 4, opened_at: 0, returned: false };
         for _ in 0..3 {
             store.system().book(&rows, std::slice::from_ref(&slice), 60_000_000).await.expect("booked");
         }
@@ -91,13 +92,15 @@ async fn a_report_groups_and_filters_within_its_days() {
         let query = UsageQuery { from: 10 * day, to: 12 * day, limit: 100, ..UsageQuery::default() };
         let by = By { day: true, key: true, ..By::default() };
         let groups = door.usage(&UsageQuery { by, ..query.clone() }).await.expect("read");
-        let seen: Vec<_> = groups.iter().map(|g| (g.day, g.key_id.as_deref(), g.requests, g.unpriced, g.failed)).collect();
+        let seen: Vec<_> =
+            groups.iter().map(|g| (g.day, g.key_id.as_deref(), g.requests, g.unpriced, g.failed)).collect();
         let mut keys = [one.as_str(), two.as_str()];
         keys.sort_unstable();
         assert_eq!(seen.len(), 4);
         assert!(seen.contains(&(Some(11), Some(&one), 2, 0, 0)) && seen.contains(&(Some(11), Some(&two), 1, 1, 1)));
         assert_eq!(seen.iter().map(|g| g.0).collect::<Vec<_>>(), [Some(10), Some(10), Some(11), Some(11)]);
-        let count = async |query: UsageQuery<'_>| door.usage(&query).await.expect("read").pop().map_or(0, |g| g.requests);
+        let count =
+            async |query: UsageQuery<'_>| door.usage(&query).await.expect("read").pop().map_or(0, |g| g.requests);
         assert_eq!(count(query.clone()).await, 5);
         assert_eq!(count(UsageQuery { from: 10 * day + 6, ..query.clone() }).await, 3, "to the microsecond");
         assert_eq!(count(UsageQuery { key_id: Some(&one), ..query.clone() }).await, 3);

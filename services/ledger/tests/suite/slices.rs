@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use crate::{Up, counted, ledger, metered, passed_on, read, report, said, typed};
 
 fn endless() -> Up {
-    Up { streaming: true, frames: || vec![Ok(said("four"))], ends: false }
+    Up { streaming: true, frames: || vec![Ok(said("four"))], others: Vec::new, ends: false }
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn models_that_cost_nothing_set_nothing_aside_and_closed_books_take_no_cal
     each_database(async |store: Store| {
         let (a, _) = two_tenants(&store).await;
         let books = ledger(&store).await;
-        let up = || Up { streaming: true, frames: || vec![Ok(counted(5, 5))], ends: true };
+        let up = || Up { streaming: true, frames: || vec![Ok(counted(5, 5))], others: Vec::new, ends: true };
         read(metered(&books, up()).chat(&a, passed_on("free/tiny")).await.expect("an answer")).await;
         read(metered(&books, up()).chat(&a, passed_on("up/unpriced")).await.expect("an answer")).await;
         assert_eq!(report(&books, &a).await.outstanding.reserved, 0);

@@ -204,10 +204,8 @@ impl UsagePage {
                 None => data.push(UsageBucket { object: "bucket", start_time, end_time, results: vec![group.into()] }),
             }
         }
-        let outstanding = UsageOutstanding {
-            reserved_nano_usd: report.outstanding.reserved,
-            lost_nano_usd: report.outstanding.lost,
-        };
+        let outstanding =
+            UsageOutstanding { reserved_nano_usd: report.outstanding.reserved, lost_nano_usd: report.outstanding.lost };
         Self { object: "page", data, total: report.total.into(), outstanding, has_more: false, next_page: None }
     }
 }
@@ -261,8 +259,21 @@ mod tests {
     impl Inference for Counts {
         async fn chat(&self, _: &Cx, request: ChatRequest) -> Result<ChatReply> {
             let (provider, streaming) = ("up".into(), request.stream);
-            let head = ReplyHead { provider, model: request.model, dialect: Dialect::OpenaiChat, streaming, upstream_request: None };
-            let usage = Usage { input_tokens: 1_000, cached_input_tokens: 600, output_tokens: 50, reasoning_tokens: 20, ..Usage::default() };
+            let head = ReplyHead {
+                provider,
+                model: request.model,
+                dialect: Dialect::OpenaiChat,
+                streaming,
+                upstream_request: None,
+                other_attempts: vec![],
+            };
+            let usage = Usage {
+                input_tokens: 1_000,
+                cached_input_tokens: 600,
+                output_tokens: 50,
+                reasoning_tokens: 20,
+                ..Usage::default()
+            };
             let said = Frame { events: vec![ChatEvent::Usage(usage)], ..frame("{}") };
             Ok(ChatReply { head, frames: futures::stream::iter([Ok(said)]).boxed() })
         }
@@ -290,19 +301,69 @@ prices: [ { model: up/priced, price: { input: 2000000, output: 8000000, cached_i
         ask(&gateway, "up/priced").await;
         ask(&gateway, "up/other").await;
         // 400 × 2 + 600 × 0.5 + 50 × 8 = 1500 millionths of a dollar a call.
-        insta::assert_snapshot!(gateway.get("/v1/usage?group_by=day,model&to=2026-11-24").await.shown(), @"");
+        let page = gateway.get("/v1/usage?group_by=day,model&to=2026-11-24").await.json();
+        insta::assert_snapshot!(serde_json::to_string_pretty(&page["data"]).expect("JSON"), @r#"
+        [
+          {
+            "end_time": 1795564800,
+            "object": "bucket",
+            "results": [
+              {
+                "agent_id": null,
+                "api_key_id": null,
+                "cost_nano_usd": null,
+                "cost_usd": null,
+                "input_cache_write_tokens": 0,
+                "input_cached_tokens": 600,
+                "input_tokens": 1000,
+                "model": "up/other",
+                "num_estimated": 0,
+                "num_failed": 0,
+                "num_model_requests": 1,
+                "num_unpriced": 1,
+                "object": "usage.result",
+                "output_reasoning_tokens": 20,
+                "output_tokens": 50,
+                "provider": null
+              },
+              {
+                "agent_id": null,
+                "api_key_id": null,
+                "cost_nano_usd": 3000000,
+                "cost_usd": "0.003000000",
+                "input_cache_write_tokens": 0,
+                "input_cached_tokens": 1200,
+                "input_tokens": 2000,
+                "model": "up/priced",
+                "num_estimated": 0,
+                "num_failed": 0,
+                "num_model_requests": 2,
+                "num_unpriced": 0,
+                "object": "usage.result",
+                "output_reasoning_tokens": 40,
+                "output_tokens": 100,
+                "provider": null
+              }
+            ],
+            "start_time": 1795478400
+          }
+        ]
+        "#);
+        let total = &page["total"];
+        assert_eq!((&total["num_model_requests"], &total["num_unpriced"]), (&json!(3), &json!(1)));
+        assert_eq!((&total["cost_nano_usd"], &total["cost_usd"]), (&json!(3_000_000), &json!("0.003000000")));
     }
 
     #[tokio::test]
     async fn an_admin_sees_its_own_tenant_and_the_operator_every_one() {
         let gateway = TestGateway::start(Frames::whole()).await;
         gateway.post("/v1/tenants", &json!({ "id": "shop", "name": "Shop" })).await;
-        let key = json!({ "name": "k", "scopes": ["admin"] });
-        let made = gateway.post("/v1/keys?tenant=shop", &key).await.json();
+        let key = json!({ "name": "k", "scopes": ["admin"], "tenant": "shop" });
+        let made = gateway.post("/v1/keys", &key).await.json();
         let made = made["key"].as_str().expect("a key");
         ask(&gateway, "up/echo").await;
         let as_shop = async |path: &str| {
-            let request = axum::http::Request::get(path).header("x-api-key", made);
+            let request = http::Request::get(path).header("x-api-key", made);
             gateway.send(request.body(axum::body::Body::empty()).expect("a request")).await
         };
         assert_eq!(as_shop("/v1/usage").await.json()["total"]["num_model_requests"], 0);
@@ -315,7 +376,13 @@ prices: [ { model: up/priced, price: { input: 2000000, output: 8000000, cached_i
     #[tokio::test]
     async fn a_query_that_makes_no_sense_names_its_parameter() {
         let gateway = TestGateway::start(Frames::whole()).await;
-        for (query, param) in [("from=yesterday", "from"), ("to=2026-02-30", "to"), ("group_by=colour", "group_by"), ("from=2026-11-25", "from"), ("from=99999999999999999", "from")] {
+        for (query, param) in [
+            ("from=yesterday", "from"),
+            ("to=2026-02-30", "to"),
+            ("group_by=colour", "group_by"),
+            ("from=2026-11-25", "from"),
+            ("from=99999999999999999", "from"),
+        ] {
             let answer = gateway.get(&format!("/v1/usage?{query}")).await;
             assert_eq!((answer.status.as_u16(), &answer.json()["error"]["param"]), (400, &json!(param)), "{query}");
         }
