@@ -13,7 +13,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Frame, Inference, Result,
-    chat::{Chat, Dialect, ReplyHead, Source, Usage},
+    chat::{Chat, Dialect, Marks, ReplyHead, Source, Usage},
     clock::SystemClock,
     id::RandomIds,
     inference::Model,
@@ -117,7 +117,8 @@ fn lane(models: &Arc<dyn Inference>) -> f64 {
 fn request() -> ChatRequest {
     static BODY: [u8; 400] = [b'x'; 400];
     let bytes = BODY.as_slice().into();
-    let source = Source { dialect: Dialect::OpenaiChat, bytes, decode: |_| Ok(Chat::default()) };
+    let source =
+        Source { dialect: Dialect::OpenaiChat, bytes, decode: |_| Ok(Chat::default()), marks: Marks::default() };
     ChatRequest::from_source("up/m", true, false, source)
 }
 

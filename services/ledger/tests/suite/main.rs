@@ -10,7 +10,7 @@ use std::{pin::Pin, sync::Arc};
 use async_trait::async_trait;
 use frontdesk_api::{
     Attempt, ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids as _, Inference, Kind, Result,
-    chat::{Chat, Dialect, Message, ReplyHead, Role, Source, Usage},
+    chat::{Chat, Dialect, Marks, Message, ReplyHead, Role, Source, Usage},
     clock::SystemClock,
     id::RandomIds,
     inference::Model,
@@ -78,7 +78,8 @@ fn metered(ledger: &Ledger, up: Up) -> Metered {
 /// A client's request of 400 bytes: about 100 tokens.
 fn passed_on(model: &str) -> ChatRequest {
     let decode = |_: &[u8]| Ok(Chat::default());
-    let source = Source { dialect: Dialect::OpenaiChat, bytes: vec![b'x'; 400].into(), decode };
+    let source =
+        Source { dialect: Dialect::OpenaiChat, bytes: vec![b'x'; 400].into(), decode, marks: Marks::default() };
     ChatRequest::from_source(model, true, false, source)
 }
 
