@@ -101,6 +101,20 @@ async fn a_client_that_leaves_and_an_upstream_that_breaks_off_are_in_the_books()
 }
 
 #[tokio::test]
+async fn an_answer_that_a_stopping_server_cuts_off_is_in_the_books() {
+    let scripted = Scripted::start();
+    let mut frontdesk = Frontdesk::start(options(&scripted).config("limits: { drain_s: 0 }"));
+    scripted.script(json!([{ "reply": { "text": "one two three", "gates": { "never": 3 } } }]));
+    let asked = frontdesk.request("POST", "/v1/chat/completions").json(&question("a", true)).send().await;
+    scripted.waiting("never").await;
+    assert!(frontdesk.stop().expect("it ends by itself").success());
+    drop(asked);
+    assert_eq!(frontdesk.texts("SELECT status FROM usage").await, ["disconnected"]);
+    let open = frontdesk.texts("SELECT id FROM budget_slice WHERE returned_at IS NULL").await;
+    assert!(open.is_empty(), "what was set aside came back: {open:?}");
+}
+
+#[tokio::test]
 async fn a_process_that_is_killed_doubles_nothing_and_leaves_what_it_had_set_aside_in_sight() {
     let scripted = Scripted::start();
     let mut frontdesk = Frontdesk::start(options(&scripted));

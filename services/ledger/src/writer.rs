@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use frontdesk_api::{Clock, Kind, Micros};
+use frontdesk_api::{Clock, Error, Kind, Micros, Result};
 use frontdesk_store::{
     Store,
     usage::{SliceRow, UsageRow},
@@ -224,39 +224,44 @@ impl Writer {
         self.persist(&rows, &slices).await;
     }
 
-    /// Writes until it holds.
-    async fn persist(&mut self, rows: &[UsageRow], slices: &[SliceRow]) {
+    /// Writes until it holds. One row that the database refuses must not hold up all others, so then each is written
+    /// alone; every other trouble is somebody's to mend, and what is to be written is kept until then.
+    async fn persist(&self, rows: &[UsageRow], slices: &[SliceRow]) {
         if rows.is_empty() && slices.is_empty() {
             return;
         }
-        let lease = Micros::try_from(LEASE.as_micros()).unwrap_or(Micros::MAX);
-        let mut wait = AGAIN.0;
-        loop {
-            let Err(error) = self.store.system().book(rows, slices, lease).await else { return };
-            if !passes(error.kind) {
-                return self.piece_by_piece(rows, slices, lease).await;
+        let Err(error) = self.insist(rows, slices).await else { return };
+        if rows.len() + slices.len() == 1 {
+            return unbooked(rows, slices, &error);
+        }
+        for row in rows {
+            if let Err(error) = self.insist(std::slice::from_ref(row), &[]).await {
+                unbooked(std::slice::from_ref(row), &[], &error);
             }
-            if self.give_up.is_some_and(|end| Instant::now() >= end) {
-                for row in rows {
-                    unbooked(row, &error);
-                }
-                return;
+        }
+        for slice in slices {
+            if let Err(error) = self.insist(&[], std::slice::from_ref(slice)).await {
+                unbooked(&[], std::slice::from_ref(slice), &error);
             }
-            tracing::warn!(rows = rows.len(), %error, "usage cannot be booked for now; it is kept and tried again");
-            sleep(wait).await;
-            wait = (wait * 2).min(AGAIN.1);
         }
     }
 
-    /// One row that the database refuses must not hold up all others.
-    async fn piece_by_piece(&self, rows: &[UsageRow], slices: &[SliceRow], lease: Micros) {
-        for row in rows {
-            if let Err(error) = self.store.system().book(std::slice::from_ref(row), &[], lease).await {
-                unbooked(row, &error);
+    /// Tries until the database takes it.
+    ///
+    /// # Errors
+    /// Its refusal; any other error once it is time to give up.
+    async fn insist(&self, rows: &[UsageRow], slices: &[SliceRow]) -> Result<()> {
+        let lease = Micros::try_from(LEASE.as_micros()).unwrap_or(Micros::MAX);
+        let mut wait = AGAIN.0;
+        loop {
+            let Err(error) = self.store.system().book(rows, slices, lease).await else { return Ok(()) };
+            if is_refusal(error.kind) || self.give_up.is_some_and(|end| Instant::now() >= end) {
+                return Err(error);
             }
-        }
-        if let Err(error) = self.store.system().book(&[], slices, lease).await {
-            tracing::error!(%error, cause = ?error.source, "slices could not be booked");
+            let cause = error.source.as_ref().map(ToString::to_string);
+            tracing::warn!(rows = rows.len(), %error, cause, "usage cannot be booked for now; it is kept and tried again");
+            sleep(wait).await;
+            wait = (wait * 2).min(AGAIN.1);
         }
     }
 
@@ -297,12 +302,12 @@ impl Slice {
     }
 }
 
-/// Whether an error of this kind goes away by itself.
-fn passes(kind: Kind) -> bool {
-    matches!(kind, Kind::Unavailable | Kind::Timeout | Kind::Cancelled | Kind::RateLimited)
+/// Whether the database will not take this, however often it is asked.
+fn is_refusal(kind: Kind) -> bool {
+    matches!(kind, Kind::Invalid | Kind::Conflict | Kind::TooLarge)
 }
 
-/// The log is the last place for a row that no database takes.
-fn unbooked(row: &UsageRow, error: &frontdesk_api::Error) {
-    tracing::error!(?row, %error, cause = ?error.source, "a call could not be booked");
+/// The log is the last place for what no database takes.
+fn unbooked(rows: &[UsageRow], slices: &[SliceRow], error: &Error) {
+    tracing::error!(?rows, ?slices, %error, cause = ?error.source, "this could not be booked");
 }

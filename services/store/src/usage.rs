@@ -4,7 +4,7 @@
 //! slice's numbers are totals, so the last statement about it stands and repeating one changes nothing.
 
 use frontdesk_api::{Micros, Result};
-use serde::Serialize;
+use sqlx::SqliteConnection;
 
 use crate::{Conn, Doing as _, System, Tenant, Tx, json, on};
 
@@ -247,57 +247,67 @@ async fn write_rows(tx: &mut Tx, rows: &[UsageRow]) -> Result<()> {
             .await
             .map(|_| ())
         }
-        Conn::Sqlite(conn) => {
-            let lists: Vec<_> = rows.iter().map(as_lists).collect();
-            // "WHERE true" keeps SQLite from reading ON as the beginning of a join.
-            sqlx::query(
-                "INSERT INTO usage (tenant, day, id, created_at, operation, request_id, key_id, agent_id, session_id, turn_id, asked, \
-                 provider, model, status, estimated, input_tokens, cached_input_tokens, cache_write_tokens, \
-                 long_cache_write_tokens, output_tokens, reasoning_tokens, cost, latency_us, first_us) \
-                 SELECT value->>'$[0][0]', value->>'$[0][1]', value->>'$[0][2]', value->>'$[0][3]', value->>'$[0][4]', value->>'$[0][5]', value->>'$[0][6]', value->>'$[0][7]', value->>'$[0][8]', value->>'$[0][9]', value->>'$[0][10]', value->>'$[0][11]', value->>'$[0][12]', value->>'$[1][0]', value->>'$[1][1]', value->>'$[1][2]', value->>'$[1][3]', value->>'$[1][4]', value->>'$[1][5]', value->>'$[1][6]', value->>'$[1][7]', value->>'$[1][8]', value->>'$[1][9]', value->>'$[1][10]' \
-                 FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
-            )
-            .bind(json::write(&lists)?)
-            .execute(conn)
-            .await
-            .map(|_| ())
-        }
+        Conn::Sqlite(conn) => write_to_sqlite(conn, rows).await,
     }
     .doing("book usage")
 }
 
-/// A row as two JSON lists, in the order of its columns.
-fn as_lists(r: &UsageRow) -> impl Serialize + '_ {
-    let who = (
-        &r.tenant,
-        r.day(),
-        &r.id,
-        r.created_at,
-        r.operation,
-        &r.request_id,
-        &r.key_id,
-        &r.agent_id,
-        &r.session_id,
-        &r.turn_id,
-        &r.asked,
-        &r.provider,
-        &r.model,
-    );
-    let what = (
-        r.status,
-        r.estimated,
-        r.input_tokens,
-        r.cached_input_tokens,
-        r.cache_write_tokens,
-        r.long_cache_write_tokens,
-        r.output_tokens,
-        r.reasoning_tokens,
-        r.cost,
-        r.latency_us,
-        r.first_us,
-    );
-    (who, what)
+/// Sixteen rows a statement, the rest one by one: with values in place SQLite takes a third of the time that it needs
+/// to take rows out of one JSON text.
+async fn write_to_sqlite(conn: &mut SqliteConnection, rows: &[UsageRow]) -> sqlx::Result<()> {
+    let sixteens = rows.chunks_exact(16);
+    let rest = sixteens.remainder();
+    let statements = sixteens.map(|some| (INSERT_SIXTEEN, some)).chain(rest.chunks(1).map(|one| (INSERT_ONE, one)));
+    for (statement, some) in statements {
+        let mut query = sqlx::query(statement);
+        for r in some {
+            query = query
+                .bind(&r.tenant)
+                .bind(r.day())
+                .bind(&r.id)
+                .bind(r.created_at)
+                .bind(r.operation)
+                .bind(&r.request_id)
+                .bind(&r.key_id)
+                .bind(&r.agent_id)
+                .bind(&r.session_id)
+                .bind(&r.turn_id)
+                .bind(&r.asked)
+                .bind(&r.provider)
+                .bind(&r.model)
+                .bind(r.status)
+                .bind(r.estimated)
+                .bind(r.input_tokens)
+                .bind(r.cached_input_tokens)
+                .bind(r.cache_write_tokens)
+                .bind(r.long_cache_write_tokens)
+                .bind(r.output_tokens)
+                .bind(r.reasoning_tokens)
+                .bind(r.cost)
+                .bind(r.latency_us)
+                .bind(r.first_us);
+        }
+        query.execute(&mut *conn).await?;
+    }
+    Ok(())
 }
+
+/// The columns of a row, in the order they are bound.
+macro_rules! insert {
+    ($($row:literal),+) => {
+        concat!(
+            "INSERT INTO usage (tenant, day, id, created_at, operation, request_id, key_id, agent_id, session_id, turn_id, asked, \
+             provider, model, status, estimated, input_tokens, cached_input_tokens, cache_write_tokens, \
+             long_cache_write_tokens, output_tokens, reasoning_tokens, cost, latency_us, first_us) VALUES ",
+            $($row, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",)+
+            " ON CONFLICT DO NOTHING"
+        )
+    };
+}
+
+const INSERT_ONE: &str = insert!("");
+const INSERT_SIXTEEN: &str =
+    insert!("", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ", ");
 
 /// The slices as they stand, in one statement; what a dead process left is not touched, since nobody else has its id.
 async fn write_slices(tx: &mut Tx, slices: &[SliceRow], lease: Micros) -> Result<()> {

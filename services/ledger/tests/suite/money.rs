@@ -5,7 +5,7 @@ use std::sync::Arc;
 use frontdesk_api::{Cx, Inference as _};
 use frontdesk_ledger::{By, UsageQuery};
 use frontdesk_store::{
-    Store,
+    Store, on, sqlx,
     testing::{each_database, two_tenants},
     usage::{SliceRow, UsageRow},
 };
@@ -71,6 +71,34 @@ async fn a_commit_that_is_repeated_books_nothing_twice() {
         let seen = report(&books, &a).await;
         assert_eq!((seen.total.requests, seen.total.cost), (2, Some(2 * i64::from(u32::MAX))));
         assert_eq!(seen.outstanding.reserved + seen.outstanding.lost, 6);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_database_in_trouble_loses_nothing() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let change = async |sql: &'static str| {
+            let mut tx = store.system().write().await.expect("a door");
+            on!(tx, conn => sqlx::query(sql).execute(conn).await.map(|_| ())).expect("changed");
+            tx.commit().await.expect("committed");
+        };
+        change("ALTER TABLE usage RENAME TO usage_elsewhere").await;
+        let up = Up { streaming: true, frames: || vec![Ok(counted(101, 7))], others: Vec::new, ends: true };
+        let models = metered(&books, up);
+        for _ in 0..20 {
+            read(models.chat(&a, passed_on("up/priced")).await.expect("an answer")).await;
+        }
+        let mut flushed = Box::pin(books.flush());
+        assert!(futures::poll!(&mut flushed).is_pending());
+        // The writer takes its turn at the database, and fails, before the change below gets one.
+        tokio::task::yield_now().await;
+        change("ALTER TABLE usage_elsewhere RENAME TO usage").await;
+        flushed.await;
+        let sum = total(&books, &a).await;
+        assert_eq!((sum.requests, sum.cost), (20, Some(20 * 258_000)));
     })
     .await;
 }
