@@ -44,7 +44,16 @@ impl Upstream {
     /// # Errors
     /// As [`Client::send`]; what [`Upstream::error`] makes of an answer that is not a success.
     pub async fn send(&self, cx: &Cx, method: Method, uri: &Uri, body: Bytes) -> Result<Answer> {
-        let mut headers = self.headers.clone();
+        self.send_with(cx, method, uri, &HeaderMap::new(), body).await
+    }
+
+    /// As `send`. `more`: headers of this request alone, unless the configured ones say otherwise.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub async fn send_with(&self, cx: &Cx, method: Method, uri: &Uri, more: &HeaderMap, body: Bytes) -> Result<Answer> {
+        let mut headers = more.clone();
+        headers.extend(self.headers.clone());
         if !body.is_empty() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
@@ -66,7 +75,15 @@ impl Upstream {
     /// # Errors
     /// As `send`, and `Upstream` when the body is longer than `max_answer`.
     pub async fn fetch(&self, cx: &Cx, method: Method, uri: &Uri, body: Bytes) -> Result<Bytes> {
-        let mut answer = self.send(cx, method, uri, body).await?;
+        let answer = self.send(cx, method, uri, body).await?;
+        self.whole(answer).await
+    }
+
+    /// The body of a good answer.
+    ///
+    /// # Errors
+    /// As [`crate::Body::whole`], at most `max_answer`.
+    pub async fn whole(&self, mut answer: Answer) -> Result<Bytes> {
         answer.body.whole(self.max_answer).await.map_err(|e| named(&self.id, e))
     }
 

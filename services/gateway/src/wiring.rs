@@ -41,6 +41,7 @@ pub fn known() -> Vec<&'static ProviderDef> {
     let crates: &[&[ProviderDef]] = &[
         frontdesk_openai::PROVIDERS,
         frontdesk_anthropic::PROVIDERS,
+        frontdesk_gemini::PROVIDERS,
         frontdesk_shields::PROVIDERS,
         #[cfg(feature = "mistralrs")]
         frontdesk_mistralrs::PROVIDERS,
