@@ -5,12 +5,15 @@ runs is used instead where `FRONTDESK_URL`, `FRONTDESK_KEY` and `SCRIPTED_URL` a
 for a span of time: gates of the scripted upstream put things in order.
 """
 
+import json
 import os
 import subprocess
 import threading
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 KEY = "frontdesk-conformance-admin-key"
 # A net under a hung process, never a measurement.
@@ -99,8 +102,28 @@ def scripted_server():
     program.stop()
 
 
+class ServiceAccount:
+    """An account of Google Cloud that the scripted upstream stands for; its key is made here and opens nothing."""
+
+    email = "shop@shop-1.iam.gserviceaccount.example"
+
+    def __init__(self, token_uri, file):
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        pem = serialization.Encoding.PEM
+        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+        self.public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+        self.file = file
+        content = {"type": "service_account", "client_email": self.email, "private_key_id": "k1", "private_key": private, "token_uri": token_uri}
+        file.write_text(json.dumps(content, indent=2))
+
+
 @pytest.fixture(scope="session")
-def frontdesk(scripted_server, tmp_path_factory):
+def service_account(scripted_server, tmp_path_factory):
+    return ServiceAccount(f"{scripted_server.url}/token", tmp_path_factory.mktemp("account") / "account.json")
+
+
+@pytest.fixture(scope="session")
+def frontdesk(scripted_server, service_account, tmp_path_factory):
     if url := os.environ.get("FRONTDESK_URL"):
         yield Frontdesk(url, os.environ["FRONTDESK_KEY"])
         return
@@ -111,6 +134,10 @@ def frontdesk(scripted_server, tmp_path_factory):
         f'    - {{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key }} }}\n'
         # The script answers in Anthropic's words where a test of this provider tells it to.
         f'    - {{ id: claude, type: anthropic, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key, models: [claude-scripted] }} }}\n'
+        # And in Gemini's, by both ways there.
+        f'    - {{ id: gem, type: gemini, config: {{ base_url: "{scripted_server.url}/v1beta", api_key: upstream-key, models: [gemini-2.5-scripted, gemini-3-scripted] }} }}\n'
+        f'    - {{ id: vertex, type: gemini, config: {{ base_url: "{scripted_server.url}/v1beta1", models: [gemini-2.5-scripted], '
+        f'vertex: {{ project: shop-1, location: europe-west4, service_account: "${{file.{service_account.file}}}" }} }} }}\n'
     )
     program = Program(
         [os.environ["FRONTDESK_BIN"], "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(home / "data")],
