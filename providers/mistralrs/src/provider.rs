@@ -145,6 +145,7 @@ impl Local {
         }
         let mut config = frontdesk_openai::Config::at("http://engine/v1");
         config.timeout_s = self.config.timeout_s;
+        config.completions = false;
         let limits = Limits {
             head: Duration::from_secs(self.config.timeout_s),
             // The worker ends itself when it is silent for longer than its watchdog.

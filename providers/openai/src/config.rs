@@ -26,6 +26,9 @@ pub struct Config {
     /// Whether streams may be asked to end with usage (`stream_options`); some old servers refuse the member.
     #[serde(default = "yes")]
     pub stream_usage: bool,
+    /// Whether the server has text completions (`/completions`); without them they are asked for as chats.
+    #[serde(default = "yes")]
+    pub completions: bool,
     /// Seconds to wait for the head of an answer.
     #[serde(default = "setting::ten_minutes")]
     pub timeout_s: u64,
@@ -60,6 +63,7 @@ impl Config {
             headers: BTreeMap::new(),
             models: None,
             stream_usage: true,
+            completions: true,
             timeout_s: setting::ten_minutes(),
             idle_timeout_s: setting::two_minutes(),
             max_event_kb: setting::four_mib(),

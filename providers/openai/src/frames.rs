@@ -19,11 +19,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Of an answer whose request needs no events, only usage is looked for, and where it begins if that was asked.
-    pub(crate) fn new(provider: &str, request: &ChatRequest) -> Self {
+    /// `dialect` is the answer's. Of one whose request needs no events, only usage is looked for, and where it begins if that was asked.
+    pub(crate) fn new(provider: &str, dialect: Dialect, request: &ChatRequest) -> Self {
         Self {
             provider: provider.to_owned(),
-            wants_events: request.needs_events(Dialect::OpenaiChat),
+            wants_events: request.needs_events(dialect),
             preamble: request.wants_preamble,
             first: true,
         }

@@ -46,6 +46,7 @@ pub struct OpenAi {
     upstream: Upstream,
     config: Config,
     chat: Uri,
+    completions: Uri,
     models: Uri,
     /// By the server's own names, from its last list.
     windows: RwLock<HashMap<String, usize>>,
@@ -74,8 +75,18 @@ impl OpenAi {
             max_event: config.max_event_bytes(),
             max_answer: config.max_answer_bytes(),
         };
-        let (chat, models) = (config.uri("chat/completions")?, config.uri("models")?);
-        Ok(Self { upstream, chat, models, windows: RwLock::default(), config })
+        let (chat, completions) = (config.uri("chat/completions")?, config.uri("completions")?);
+        let models = config.uri("models")?;
+        Ok(Self { upstream, chat, completions, models, windows: RwLock::default(), config })
+    }
+
+    /// Where a request goes whose bytes this server reads itself.
+    fn native(&self, dialect: Dialect) -> Option<&Uri> {
+        match dialect {
+            Dialect::OpenaiChat => Some(&self.chat),
+            Dialect::OpenaiCompletions => Some(&self.completions).filter(|_| self.config.completions),
+            _ => None,
+        }
     }
 }
 
@@ -83,15 +94,22 @@ impl OpenAi {
 impl Inference for OpenAi {
     async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply> {
         let stream = request.stream;
-        let body = match request.source() {
-            Some(source) if source.dialect == Dialect::OpenaiChat => {
-                splice::for_upstream(source, &request.model, stream && self.config.stream_usage)
+        let native = request.source().and_then(|source| Some((source, self.native(source.dialect)?)));
+        let (dialect, uri, body) = match native {
+            Some((source, uri)) => {
+                let usage = stream && self.config.stream_usage;
+                (source.dialect, uri, splice::for_upstream(source, &request.model, usage))
             }
-            _ => Bytes::from(chat::encode(&request.model, stream, request.chat()?)),
+            None => {
+                let body = Bytes::from(chat::encode(&request.model, stream, request.chat()?));
+                (Dialect::OpenaiChat, &self.chat, body)
+            }
         };
-        let answer = self.upstream.send(cx, Method::POST, &self.chat, body).await?;
-        let reader = Reader::new(&self.upstream.id, &request);
-        self.upstream.reply(answer, request.model, stream, reader)
+        let answer = self.upstream.send(cx, Method::POST, uri, body).await?;
+        let reader = Reader::new(&self.upstream.id, dialect, &request);
+        let mut reply = self.upstream.reply(answer, request.model, stream, reader)?;
+        reply.head.dialect = dialect;
+        Ok(reply)
     }
 
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {

@@ -3,25 +3,38 @@
 use bytes::Bytes;
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind,
-    chat::{Chat, Message, Role},
+    chat::{Chat, Dialect, Message, Role},
 };
 use frontdesk_openai::{Config, OpenAi};
-use frontdesk_wire::{anthropic, openai::peek};
+use frontdesk_wire::{
+    anthropic,
+    openai::{completions, peek},
+};
 use futures::StreamExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     sync::oneshot,
+    task::JoinHandle,
 };
 
 const SSE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
+/// What is sent, each behind the gate that holds it.
+type Pieces = Vec<(Option<oneshot::Receiver<()>>, Vec<u8>)>;
+
 /// Accepts one connection, reads one request, sends `pieces`, holding each until the one before was let go,
 /// then closes. Gives back what was asked.
-async fn server(pieces: Vec<(Option<oneshot::Receiver<()>>, Vec<u8>)>) -> (OpenAi, tokio::task::JoinHandle<String>) {
+async fn server(pieces: Pieces) -> (OpenAi, JoinHandle<String>) {
+    configured(pieces, |_| {}).await
+}
+
+/// As [`server`], with settings of its own.
+async fn configured(pieces: Pieces, settings: impl FnOnce(&mut Config)) -> (OpenAi, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mut config = Config::at(format!("http://{}/v1", listener.local_addr().expect("address")));
     config.max_event_kb = 16;
+    settings(&mut config);
     let task = tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.expect("a caller");
         let mut seen = vec![];
@@ -55,7 +68,7 @@ fn chunk(text: &str) -> Vec<u8> {
     format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-fn plain(pieces: &[&[u8]]) -> Vec<(Option<oneshot::Receiver<()>>, Vec<u8>)> {
+fn plain(pieces: &[&[u8]]) -> Pieces {
     pieces.iter().map(|p| (None, p.to_vec())).collect()
 }
 
@@ -151,6 +164,39 @@ async fn a_request_of_another_dialect_is_translated_and_its_answer_decoded() {
     let asked: serde_json::Value = serde_json::from_str(asked.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
     assert_eq!(asked["messages"][0], serde_json::json!({ "role": "system", "content": "be kind" }));
     assert_eq!((asked["model"].as_str(), asked["max_tokens"].as_u64()), (Some("m"), Some(9)));
+}
+
+#[tokio::test]
+async fn a_text_completion_goes_to_its_own_path_as_it_was_sent() {
+    let said = "data: {\"choices\":[{\"index\":0,\"text\":\"x\",\"finish_reason\":null}],\"usage\":null}\n\n";
+    let body = [SSE.as_bytes(), &chunk(&format!("{said}{USAGE}{DONE}")), &chunk("")].concat();
+    let (up, server) = server(plain(&[&body])).await;
+    let sent = r#"{"model":"up/m","prompt":[1,2],"echo":true,"stream":true}"#;
+    let mut request = completions::request::request(Bytes::from_static(sent.as_bytes())).expect("a good request");
+    request.model = "m".into();
+    let reply = ask(&up, request).await.expect("an answer");
+    assert_eq!(reply.head.dialect, Dialect::OpenaiCompletions);
+    let (frames, error) = all(reply).await;
+    assert!(error.is_none());
+    assert_eq!(frames.iter().map(|f| &f.raw[..]).collect::<Vec<_>>(), [said.as_bytes(), USAGE.as_bytes(), DONE.as_bytes()]);
+    let asked = server.await.expect("the request");
+    assert!(asked.starts_with("POST /v1/completions HTTP"), "{asked}");
+    let want = r#"{"stream_options":{"include_usage":true},"model":"m","prompt":[1,2],"echo":true,"stream":true}"#;
+    assert!(asked.ends_with(want), "{asked}");
+}
+
+#[tokio::test]
+async fn a_server_without_text_completions_is_asked_for_a_chat() {
+    let body = [SSE.as_bytes(), &chunk(&format!("{HI}{USAGE}{DONE}")), &chunk("")].concat();
+    let (up, server) = configured(plain(&[&body]), |config| config.completions = false).await;
+    let sent = r#"{"model":"up/m","prompt":"hi","stream":true}"#;
+    let mut request = completions::request::request(Bytes::from_static(sent.as_bytes())).expect("a good request");
+    request.model = "m".into();
+    let reply = ask(&up, request).await.expect("an answer");
+    assert_eq!(reply.head.dialect, Dialect::OpenaiChat);
+    assert_eq!(text(&all(reply).await.0), "Gr\u{fc}\u{df}e");
+    let asked = server.await.expect("the request");
+    assert!(asked.starts_with("POST /v1/chat/completions HTTP") && asked.contains(r#""content":"hi""#), "{asked}");
 }
 
 #[tokio::test]

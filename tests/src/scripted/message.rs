@@ -41,9 +41,16 @@ impl Asked<'_> {
         self.json["model"].as_str().unwrap_or("scripted")
     }
 
-    /// Words of all messages: the token count of a request here.
+    /// Whether a text completion is asked for and not a chat.
+    pub(super) fn wants_text(&self) -> bool {
+        self.path.ends_with("/completions") && !self.path.ends_with("/chat/completions")
+    }
+
+    /// Words of all messages or of the prompt: the token count of a request here.
     pub(super) fn words(&self) -> usize {
-        self.messages().iter().map(|m| content(m).split_whitespace().count()).sum()
+        let count = |text: &str| text.split_whitespace().count();
+        self.messages().iter().map(|m| count(&content(m))).sum::<usize>()
+            + self.json["prompt"].as_str().map_or(0, count)
     }
 
     /// Replaces the placeholders of a script's text by what the request says.
@@ -107,8 +114,9 @@ impl Asked<'_> {
         self.messages().iter().rev().find(|m| m["role"] == role).map(content).unwrap_or_default()
     }
 
+    /// A text completion's user says the prompt.
     fn last_user(&self) -> String {
-        self.last_of("user")
+        self.json["prompt"].as_str().map_or_else(|| self.last_of("user"), str::to_owned)
     }
 
     fn tool_content(&self) -> String {

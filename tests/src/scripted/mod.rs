@@ -5,11 +5,13 @@
 //! It never guesses: a request no step of the script matches is answered 500 and kept for the test to see.
 //! `tests/src/scripted/README.md` shows the script's language and the control routes.
 
+mod completion;
 mod message;
 mod reply;
 mod script;
 mod serve;
 mod state;
+mod vectors;
 
 pub use script::{Reply, Script, Step, When};
 pub use serve::serve;

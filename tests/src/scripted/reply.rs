@@ -3,8 +3,10 @@
 //! Both forms of a message come from one description, so a test of the streamed form and one of the
 //! whole form ask for the same answer. Shapes: OpenAI's chat completion object and chunk object.
 
+use super::completion;
 use super::message::Asked;
 use super::script::{Chunk, Reply, ToolCall};
+use super::vectors;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -45,18 +47,34 @@ pub(super) fn render(reply: &Reply, asked: &Asked<'_>, number: usize) -> Rendere
     if let Some(json) = &reply.json {
         return whole("application/json", json.to_string());
     }
+    if let Some(size) = reply.embed {
+        return whole("application/json", vectors::embeddings(size, asked).to_string());
+    }
+    if let Some(scores) = &reply.rank {
+        return whole("application/json", vectors::ranking(scores, asked).to_string());
+    }
     if let Some(body) = &reply.body {
         return whole("text/plain; charset=utf-8", body.clone());
     }
     let frames = match &reply.sse {
         Some(chunks) => chunks.iter().map(frame).collect(),
-        None if asked.wants_stream() => Message::of(reply, asked).stream(reply, asked, number),
-        None => return whole("application/json", Message::of(reply, asked).whole(reply, asked, number).to_string()),
+        None => {
+            let message = Message::of(reply, asked);
+            match (asked.wants_stream(), asked.wants_text()) {
+                (true, false) => message.stream(reply, asked, number),
+                (true, true) => completion::stream(&message, reply, asked, number),
+                (false, false) => return whole("application/json", message.whole(reply, asked, number).to_string()),
+                (false, true) => {
+                    let completion = completion::whole(&message, reply, asked, number);
+                    return whole("application/json", completion.to_string());
+                }
+            }
+        }
     };
     Rendered { status, content_type: "text/event-stream", parts: arrange(reply, frames), streamed: true }
 }
 
-enum Frame {
+pub(super) enum Frame {
     Bytes(String),
     Gate(String),
 }
@@ -110,11 +128,16 @@ fn arrange(reply: &Reply, frames: Vec<Frame>) -> Vec<Part> {
 }
 
 /// A message with its placeholders filled.
-struct Message {
-    text: Option<String>,
+pub(super) struct Message {
+    pub(super) text: Option<String>,
     calls: Vec<Call>,
-    finish_reason: String,
-    usage: Value,
+    pub(super) finish_reason: String,
+    pub(super) usage: Value,
+}
+
+/// An event of this JSON.
+pub(super) fn data(json: &Value) -> Frame {
+    Frame::Bytes(format!("data: {json}\n\n"))
 }
 
 struct Call {
@@ -174,7 +197,7 @@ impl Message {
             if let Some(usage) = usage {
                 chunk.insert("usage".into(), usage.clone());
             }
-            Frame::Bytes(format!("data: {}\n\n", Value::from(chunk)))
+            data(&Value::from(chunk))
         };
         let delta = |delta: Value, finish: Value| {
             chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]), None)
@@ -234,7 +257,7 @@ fn fill_strings(value: &Value, asked: &Asked<'_>) -> Value {
     }
 }
 
-fn envelope(object: &str, reply: &Reply, asked: &Asked<'_>, number: usize) -> Map<String, Value> {
+pub(super) fn envelope(object: &str, reply: &Reply, asked: &Asked<'_>, number: usize) -> Map<String, Value> {
     let mut members = Map::new();
     members.insert("id".into(), format!("chatcmpl-scripted-{number}").into());
     members.insert("object".into(), object.into());
@@ -246,7 +269,7 @@ fn envelope(object: &str, reply: &Reply, asked: &Asked<'_>, number: usize) -> Ma
 }
 
 /// Cuts `text` into pieces of `size` characters, or into words with the blank before them.
-fn pieces(text: &str, size: Option<usize>) -> Vec<String> {
+pub(super) fn pieces(text: &str, size: Option<usize>) -> Vec<String> {
     let Some(size) = size else {
         return text.split_inclusive(' ').map(str::to_owned).collect();
     };

@@ -55,7 +55,7 @@ pub struct When {
     pub body_contains: Option<String>,
 }
 
-/// What is answered. Exactly one kind of content: `json`, `body`, `sse`, `hangup`, or a message
+/// What is answered. Exactly one kind of content: `json`, `body`, `sse`, `embed`, `rank`, `hangup`, or a message
 /// (`text`, `reasoning`, `refusal`, `tool_call`, `tool_calls`, `quote_source`), which is rendered as
 /// one JSON answer or as a stream, as the request asks.
 #[derive(Debug, Default, Deserialize)]
@@ -74,6 +74,10 @@ pub struct Reply {
     pub body: Option<String>,
     /// An event stream, frame by frame.
     pub sse: Option<Vec<Chunk>>,
+    /// A vector of this many numbers for each input.
+    pub embed: Option<usize>,
+    /// An order of the request's documents by these scores, one for each.
+    pub rank: Option<Vec<f64>>,
     /// The connection is closed without an answer.
     #[serde(default)]
     pub hangup: bool,
@@ -217,11 +221,16 @@ impl Reply {
     }
 
     fn check(&self) -> Result<(), String> {
-        let kinds = [self.json.is_some(), self.body.is_some(), self.sse.is_some(), self.hangup, self.is_message()];
-        match kinds.iter().filter(|present| **present).count() {
+        let made = [self.embed.is_some(), self.rank.is_some(), self.hangup, self.is_message()];
+        let given = [self.json.is_some(), self.body.is_some(), self.sse.is_some()];
+        let kinds = given.iter().chain(&made);
+        match kinds.filter(|present| **present).count() {
             1 => Ok(()),
-            0 => Err("the reply has no content (json, body, sse, hangup or a message)".into()),
-            _ => Err("the reply has more than one kind of content (json, body, sse, hangup, message)".into()),
+            0 => Err("the reply has no content (json, body, sse, embed, rank, hangup or a message)".into()),
+            _ => {
+                Err("the reply has more than one kind of content (json, body, sse, embed, rank, hangup, message)"
+                    .into())
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod agents;
 pub mod chat_completions;
+pub mod completions;
 pub mod console;
 pub mod docs;
 pub mod edge;
@@ -85,6 +86,7 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(models::list::list))
         .routes(routes!(models::show::show))
         .routes(routes!(chat_completions::create::create))
+        .routes(routes!(completions::create::create))
         .routes(routes!(messages::create::create))
         .routes(routes!(messages::count_tokens::count_tokens))
         .routes(routes!(agents::list::list))

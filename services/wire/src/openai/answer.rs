@@ -14,7 +14,7 @@ use crate::members::members;
 /// The member of `ChatEvent::Extra` that holds the stop string which ended the answer, where the server names it.
 pub const STOP_SEQUENCE: &str = "stop_sequence";
 
-/// A `chat.completion` or a `chat.completion.chunk`: the two differ only in where the words are.
+/// A `chat.completion`, a `chat.completion.chunk` or a `text_completion`: they differ only in where the words are.
 #[derive(Deserialize)]
 struct Answer {
     #[serde(default)]
@@ -37,6 +37,9 @@ struct Choice {
     index: u32,
     #[serde(default, alias = "message")]
     delta: Option<Delta>,
+    /// The words of a text completion.
+    #[serde(default)]
+    text: Option<String>,
     #[serde(default)]
     finish_reason: Option<FinishReason>,
     #[serde(default)]
@@ -174,7 +177,7 @@ fn choice_events(wire: Choice, events: &mut Vec<ChatEvent>) {
     if let Some(text) = text(delta.reasoning_content) {
         events.push(ChatEvent::Reasoning { choice, text });
     }
-    if let Some(text) = text(delta.content) {
+    if let Some(text) = text(delta.content).or(wire.text.filter(|text| !text.is_empty())) {
         events.push(ChatEvent::Text { choice, text });
     }
     if let Some(text) = delta.refusal.filter(|t| !t.is_empty()) {
@@ -283,6 +286,14 @@ mod tests {
             pieces.iter().enumerate().map(|(i, p)| decode(p, i == 0).expect("a chunk")).collect();
         assert!(decoded[3].usage_only && !decoded[0].usage_only);
         assert_eq!(decoded.into_iter().flat_map(|d| d.events).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn a_text_completion_says_its_words() {
+        let json = br#"{"object":"text_completion","choices":[{"index":1,"text":"hi","logprobs":null,"finish_reason":"length"}]}"#;
+        let finish = ChatEvent::Finish { choice: 1, reason: FinishReason::Length };
+        let want = [ChatEvent::Text { choice: 1, text: "hi".into() }, finish];
+        assert_eq!(decode(json, false).expect("an answer").events, want);
     }
 
     #[test]

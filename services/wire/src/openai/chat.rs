@@ -29,7 +29,11 @@ const KNOWN: [&str; 15] = [
 /// # Errors
 /// `Invalid` naming the member (`messages[2].role`).
 pub fn decode(body: &[u8]) -> Result<Chat> {
-    let body: Map<String, Value> = serde_json::from_slice(body).map_err(super::peek::not_json)?;
+    decode_members(serde_json::from_slice(body).map_err(super::peek::not_json)?)
+}
+
+/// As [`decode`], from the members of the body.
+pub(super) fn decode_members(body: Map<String, Value>) -> Result<Chat> {
     let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let tools = body.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let number = |name: &str| body.get(name).and_then(Value::as_f64);

@@ -26,7 +26,7 @@ pub struct Head {
 
 impl Head {
     /// The provider's own words win.
-    fn learn(&mut self, id: &str, model: &str, created: i64) {
+    pub(super) fn learn(&mut self, id: &str, model: &str, created: i64) {
         if !id.is_empty() {
             id.clone_into(&mut self.id);
         }
@@ -38,7 +38,7 @@ impl Head {
         }
     }
 
-    fn object(&self, kind: &str, choices: Vec<Value>) -> Map<String, Value> {
+    pub(super) fn object(&self, kind: &str, choices: Vec<Value>) -> Map<String, Value> {
         Map::from_iter([
             ("id".to_owned(), json!(self.id)),
             ("object".to_owned(), json!(kind)),
@@ -145,7 +145,7 @@ impl Writes for Chunks {
     fn end(self) -> Bytes {
         let Some(usage) = self.usage.filter(|_| self.wants_usage) else { return sse::DONE };
         let mut chunk = self.head.object(CHUNK, vec![]);
-        chunk.insert("usage".into(), shown(usage));
+        chunk.insert("usage".into(), self::usage(usage));
         let mut out = sse::encode(None, None, &Value::Object(chunk).to_string()).to_vec();
         out.extend_from_slice(&sse::DONE);
         Bytes::from(out)
@@ -187,7 +187,7 @@ fn whole(mut head: Head, events: impl IntoIterator<Item = ChatEvent>) -> Vec<u8>
     let choices = choices.into_iter().map(|(index, choice)| choice.shown(index)).collect();
     let mut out = head.object("chat.completion", choices);
     if let Some(usage) = usage {
-        out.insert("usage".into(), shown(usage));
+        out.insert("usage".into(), self::usage(usage));
     }
     for (name, value) in extra {
         out.entry(name).or_insert(value);
@@ -240,7 +240,8 @@ fn add(words: &mut Option<String>, more: &str) {
     words.get_or_insert_default().push_str(more);
 }
 
-fn shown(usage: Usage) -> Value {
+/// The counts, as every OpenAI answer shows them.
+pub(super) fn usage(usage: Usage) -> Value {
     let mut shown = json!({
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,

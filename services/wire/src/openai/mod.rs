@@ -1,10 +1,11 @@
-//! OpenAI's chat completions wire: reading requests without touching them, splicing the few members a
+//! OpenAI's wire, chats first: reading requests without touching them, splicing the few members a
 //! gateway must change, decoding answers, and writing requests and answers of our own.
 //!
 //! Source of the shapes: OpenAI's API reference, "Chat", and what the official SDK sends.
 
 pub mod answer;
 pub mod chat;
+pub mod completions;
 pub mod encode;
 pub mod error;
 pub mod peek;

@@ -41,22 +41,32 @@ pub fn request(bytes: Bytes) -> Result<ChatRequest> {
     let peek: Peek<'_> = serde_json::from_slice(&bytes).map_err(not_json)?;
     let model = model(peek.model)?;
     some_messages(peek.messages)?;
-    let stream = member::<bool>(peek.stream, "stream", "true or false")?.unwrap_or(false);
-    let options = member::<StreamOptions>(peek.stream_options, "stream_options", "an object")?;
-    let wants_usage = options.and_then(|o| o.include_usage).unwrap_or(false);
+    let (stream, wants_usage) = streaming(peek.stream, peek.stream_options)?;
     let affinity = peek.prompt_cache_key.or(peek.user).map(|key| affinity(key.get()));
-    let place = |raw: Option<&RawValue>| raw.map(|raw| place(&bytes, raw));
-    let marks = Marks { model: place(peek.model).unwrap_or_default(), stream_options: place(peek.stream_options) };
+    let marks = marks(&bytes, peek.model, peek.stream_options);
     let source = Source { dialect: Dialect::OpenaiChat, bytes, decode: super::chat::decode, marks };
     let mut request = ChatRequest::from_source(model, stream, wants_usage, source);
     request.affinity = affinity;
     Ok(request)
 }
 
+/// Where the members stand that a passthrough may change.
+pub(crate) fn marks(body: &Bytes, model: Option<&RawValue>, stream_options: Option<&RawValue>) -> Marks {
+    let place = |raw: Option<&RawValue>| raw.map(|raw| place(body, raw));
+    Marks { model: place(model).unwrap_or_default(), stream_options: place(stream_options) }
+}
+
 /// Where `raw`, borrowed from `body`, stands in it.
 pub(crate) fn place(body: &Bytes, raw: &RawValue) -> Range<usize> {
     let start = raw.get().as_ptr() as usize - body.as_ptr() as usize;
     start..start + raw.get().len()
+}
+
+/// Whether the answer is wanted in pieces, and usage as the last of them.
+pub(super) fn streaming(stream: Option<&RawValue>, options: Option<&RawValue>) -> Result<(bool, bool)> {
+    let stream = member::<bool>(stream, "stream", "true or false")?.unwrap_or(false);
+    let options = member::<StreamOptions>(options, "stream_options", "an object")?;
+    Ok((stream, options.and_then(|o| o.include_usage).unwrap_or(false)))
 }
 
 /// The name of the model, which is required.
@@ -91,7 +101,7 @@ pub(crate) fn not_json(e: serde_json::Error) -> Error {
     let said = e.to_string();
     let said = said.split(" at line ").next().unwrap_or_default();
     let what = match e.classify() {
-        serde_json::error::Category::Data => "does not read as a chat request",
+        serde_json::error::Category::Data => "does not fit this route",
         _ => "is not valid JSON",
     };
     let message = format!("the body {what} (line {line}, column {column}): {said}");

@@ -1,0 +1,3 @@
+//! Text completions.
+
+pub mod create;
