@@ -134,6 +134,8 @@ def frontdesk(scripted_server, service_account, tmp_path_factory):
         f'    - {{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key }} }}\n'
         # The same server, as one that has no text completions.
         f'    - {{ id: chats, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted], completions: false }} }}\n'
+        # And as text-embeddings-inference.
+        f'    - {{ id: tei, type: openai, config: {{ base_url: "{scripted_server.url}/v1", rerank: {{ shape: tei }}, models: [{{ id: embedder, kind: embedding }}, {{ id: ranker, kind: rerank }}] }} }}\n'
         # The script answers in Anthropic's words where a test of this provider tells it to.
         f'    - {{ id: claude, type: anthropic, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key, models: [claude-scripted] }} }}\n'
         # And in Gemini's, by both ways there.

@@ -1,11 +1,14 @@
 //! Every OpenAI-compatible server: OpenAI itself, vLLM, Ollama, llama.cpp, Together, Groq, and our own engine.
 //!
-//! A request that came in this dialect goes on as the bytes the client sent, with the model's name (and
-//! the wish for usage) spliced in; the answer's bytes come back untouched with events decoded beside them.
+//! A request that came in one of its dialects (chats, text completions, embeddings, reranking) goes on as the bytes
+//! the client sent, with the model's name (and the wish for usage) spliced in; the answer's bytes come back untouched
+//! with their meaning decoded beside them.
 //! Invariant: only the members named in `wire::openai::splice` are ever changed in a client's bytes.
 
 mod config;
 mod frames;
+mod listed;
+mod vectors;
 
 use std::{
     collections::HashMap,
@@ -17,15 +20,17 @@ use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Error, Inference, Result,
     chat::Dialect,
+    embed::{EmbedRequest, Embeddings},
     inference::Model,
     provider::{Build, Health, ProviderDef, Setting, Status},
+    rerank::{Ranking, RerankRequest},
 };
 use frontdesk_http::{Client, Upstream};
 use frontdesk_wire::openai::{chat, error, splice};
 use http::{Method, Uri};
 use serde_json::Value;
 
-pub use config::Config;
+pub use config::{Config, Offer, Rerank, Shape};
 use frames::Reader;
 
 /// The provider types of this crate.
@@ -47,6 +52,8 @@ pub struct OpenAi {
     config: Config,
     chat: Uri,
     completions: Uri,
+    embeddings: Uri,
+    rerank: Uri,
     models: Uri,
     /// By the server's own names, from its last list.
     windows: RwLock<HashMap<String, usize>>,
@@ -76,8 +83,9 @@ impl OpenAi {
             max_answer: config.max_answer_bytes(),
         };
         let (chat, completions) = (config.uri("chat/completions")?, config.uri("completions")?);
-        let models = config.uri("models")?;
-        Ok(Self { upstream, chat, completions, models, windows: RwLock::default(), config })
+        let (embeddings, rerank, models) = (config.uri("embeddings")?, config.rerank_uri()?, config.uri("models")?);
+        let windows = RwLock::default();
+        Ok(Self { upstream, chat, completions, embeddings, rerank, models, windows, config })
     }
 
     /// Where a request goes whose bytes this server reads itself.
@@ -112,9 +120,17 @@ impl Inference for OpenAi {
         Ok(reply)
     }
 
+    async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
+        self.embeddings_of(cx, request).await
+    }
+
+    async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
+        self.order_of(cx, request).await
+    }
+
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
         if let Some(fixed) = &self.config.models {
-            return Ok(fixed.iter().map(|id| self.upstream.model(id, 0)).collect());
+            return Ok(fixed.iter().map(|own| Model { kind: own.kind, ..self.upstream.model(&own.id, 0) }).collect());
         }
         let body = self.upstream.fetch(cx, Method::GET, &self.models, Bytes::new()).await?;
         let list: Value = serde_json::from_slice(&body).map_err(|e| {
@@ -124,9 +140,9 @@ impl Inference for OpenAi {
         let entries = list.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let model = |entry: &Value| {
             let created = entry.get("created").and_then(Value::as_i64).unwrap_or(0);
-            Some(self.upstream.model(entry.get("id")?.as_str()?, created))
+            Some(Model { kind: listed::kind(entry), ..self.upstream.model(entry.get("id")?.as_str()?, created) })
         };
-        let sized = |entry: &Value| Some((entry.get("id")?.as_str()?.to_owned(), window(entry)?));
+        let sized = |entry: &Value| Some((entry.get("id")?.as_str()?.to_owned(), listed::window(entry)?));
         let windows = entries.iter().filter_map(sized).collect();
         *self.windows.write().unwrap_or_else(PoisonError::into_inner) = windows;
         Ok(entries.iter().filter_map(model).collect())
@@ -142,11 +158,4 @@ impl Inference for OpenAi {
             Err(e) => Health { status: Status::Error, message: Some(e.message), facts: None },
         }
     }
-}
-
-/// Tokens that a model of a server's list takes, where the list says it: `max_model_len` (vLLM, our own engine),
-/// `context_length` (OpenRouter, Together), `context_window` (Groq). OpenAI's own list does not.
-fn window(entry: &Value) -> Option<usize> {
-    let said = ["max_model_len", "context_length", "context_window"].iter().find_map(|key| entry.get(key)?.as_u64());
-    said.and_then(|tokens| usize::try_from(tokens).ok()).filter(|tokens| *tokens > 0)
 }

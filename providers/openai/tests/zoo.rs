@@ -178,7 +178,10 @@ async fn a_text_completion_goes_to_its_own_path_as_it_was_sent() {
     assert_eq!(reply.head.dialect, Dialect::OpenaiCompletions);
     let (frames, error) = all(reply).await;
     assert!(error.is_none());
-    assert_eq!(frames.iter().map(|f| &f.raw[..]).collect::<Vec<_>>(), [said.as_bytes(), USAGE.as_bytes(), DONE.as_bytes()]);
+    assert_eq!(
+        frames.iter().map(|f| &f.raw[..]).collect::<Vec<_>>(),
+        [said.as_bytes(), USAGE.as_bytes(), DONE.as_bytes()]
+    );
     let asked = server.await.expect("the request");
     assert!(asked.starts_with("POST /v1/completions HTTP"), "{asked}");
     let want = r#"{"stream_options":{"include_usage":true},"model":"m","prompt":[1,2],"echo":true,"stream":true}"#;

@@ -5,18 +5,15 @@
 //! events. The edge forwards bytes when the dialects match; agents read events only.
 //! A whole JSON answer is simply a stream of one frame, so no loop is written twice.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Attempt, Error, Result};
+pub use crate::asked::{Marks, Source};
+use crate::{Attempt, Result, asked::Asked};
 
 /// Whose JSON some bytes are. The codecs live in the wire crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,33 +23,15 @@ pub enum Dialect {
     /// Text completions, from before chats.
     OpenaiCompletions,
     OpenaiResponses,
+    OpenaiEmbeddings,
+    /// What Cohere, Jina and vLLM share.
+    Rerank,
     AnthropicMessages,
     /// Google's `generateContent`.
     Gemini,
     /// Amazon Bedrock's `Converse`.
     BedrockConverse,
     LlamaStack,
-}
-
-/// What a client sent, and how to read it.
-#[derive(Clone)]
-pub struct Source {
-    pub dialect: Dialect,
-    /// The request body, byte for byte.
-    pub bytes: Bytes,
-    /// The codec of `dialect`; runs at most once a request.
-    pub decode: fn(&[u8]) -> Result<Chat>,
-    pub marks: Marks,
-}
-
-/// Where in a request's bytes the values stand that a passthrough may replace, as whoever looked at it first found
-/// them: nobody parses it again for that.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// The value of `model`, its quotation marks included.
-    pub model: Range<usize>,
-    /// The value of OpenAI's `stream_options`, where there is one.
-    pub stream_options: Option<Range<usize>>,
 }
 
 /// A chat request on its way to a provider. Clones share the client's bytes and what was decoded of them.
@@ -73,8 +52,7 @@ pub struct ChatRequest {
     pub wants_preamble: bool,
     /// Requests with the same number have a prefix in common that their provider may have kept: see [`affinity`].
     pub affinity: Option<u64>,
-    source: Option<Source>,
-    chat: OnceLock<Arc<Chat>>,
+    asked: Asked<Chat>,
 }
 
 /// The number of a conversation's name (`prompt_cache_key`, `user`, a session's id), the same in every process of one
@@ -97,14 +75,13 @@ impl ChatRequest {
             wants_events: true,
             wants_preamble: false,
             affinity: None,
-            source: None,
-            chat: OnceLock::from(Arc::new(chat)),
+            asked: Asked::typed(chat),
         }
     }
 
     /// A client's request, kept as its bytes.
     #[must_use]
-    pub fn from_source(model: impl Into<String>, stream: bool, wants_usage: bool, source: Source) -> Self {
+    pub fn from_source(model: impl Into<String>, stream: bool, wants_usage: bool, source: Source<Chat>) -> Self {
         Self {
             model: model.into(),
             stream,
@@ -112,8 +89,7 @@ impl ChatRequest {
             wants_events: false,
             wants_preamble: false,
             affinity: None,
-            source: Some(source),
-            chat: OnceLock::new(),
+            asked: Asked::sent(source),
         }
     }
 
@@ -127,21 +103,20 @@ impl ChatRequest {
             wants_events: self.wants_events,
             wants_preamble: self.wants_preamble,
             affinity: self.affinity,
-            source: self.source.clone(),
-            chat: self.chat.clone(),
+            asked: self.asked.clone(),
         }
     }
 
     #[must_use]
-    pub fn source(&self) -> Option<&Source> {
-        self.source.as_ref()
+    pub fn source(&self) -> Option<&Source<Chat>> {
+        self.asked.source()
     }
 
     /// Whether a provider that answers in `dialect` must decode every event: the caller asked for them, or sent
     /// its request in another dialect and cannot read the answer's bytes.
     #[must_use]
     pub fn needs_events(&self, dialect: Dialect) -> bool {
-        self.wants_events || self.source.as_ref().is_some_and(|source| source.dialect != dialect)
+        self.wants_events || self.source().is_some_and(|source| source.dialect != dialect)
     }
 
     /// The typed request; decodes the source on first use.
@@ -149,13 +124,7 @@ impl ChatRequest {
     /// # Errors
     /// `Invalid` naming the field when the source does not read as a chat request.
     pub fn chat(&self) -> Result<&Chat> {
-        if let Some(chat) = self.chat.get() {
-            return Ok(chat);
-        }
-        let source =
-            self.source.as_ref().ok_or_else(|| Error::new(crate::Kind::Internal, "a chat request without a body"))?;
-        let decoded = (source.decode)(&source.bytes)?;
-        Ok(self.chat.get_or_init(|| Arc::new(decoded)))
+        self.asked.read()
     }
 }
 

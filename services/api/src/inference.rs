@@ -1,9 +1,17 @@
-//! Inference: models that answer chats. Implemented by every model provider and by the router over them.
+//! Inference: models that answer chats, embed texts and put documents in order. Implemented by every model provider and by the router over them.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{ChatReply, ChatRequest, Cx, Result, provider::Health};
+use crate::{
+    ChatReply, ChatRequest, Cx, Error, Result,
+    embed::{EmbedRequest, Embeddings},
+    provider::Health,
+    rerank::{Ranking, RerankRequest},
+};
+
+/// The code of an error that says a provider does not do this at all.
+pub const NOT_OFFERED: &str = "not_offered";
 
 #[async_trait]
 pub trait Inference: Send + Sync {
@@ -27,6 +35,22 @@ pub trait Inference: Send + Sync {
         Ok(None)
     }
 
+    /// Turns texts into vectors.
+    ///
+    /// # Errors
+    /// As `chat`; `Invalid` with the code [`NOT_OFFERED`] where the provider has no embeddings.
+    async fn embed(&self, _cx: &Cx, _request: EmbedRequest) -> Result<Embeddings> {
+        Err(not_offered("embeddings", ModelKind::Embedding))
+    }
+
+    /// Puts documents in order by how well they answer a query.
+    ///
+    /// # Errors
+    /// As `embed`.
+    async fn rerank(&self, _cx: &Cx, _request: RerankRequest) -> Result<Ranking> {
+        Err(not_offered("reranking", ModelKind::Rerank))
+    }
+
     /// Tokens of prompt and answer together that the model takes, where that is known by now: from the
     /// configuration or from what the upstream said before. Asks nobody; None: not known.
     fn context_window(&self, _model: &str) -> Option<usize> {
@@ -37,6 +61,13 @@ pub trait Inference: Send + Sync {
     async fn health(&self) -> Health {
         Health::default()
     }
+}
+
+/// What a provider says that does not do `what`; who asked it puts its name before.
+#[must_use]
+pub fn not_offered(what: &str, kind: ModelKind) -> Error {
+    let message = format!("has no {what}: name a model of type {}, GET /v1/models lists them", kind.as_str());
+    Error::invalid("model", message).with_code(NOT_OFFERED)
 }
 
 /// A model as offered.
@@ -64,4 +95,15 @@ pub enum ModelKind {
     Llm,
     Embedding,
     Rerank,
+}
+
+impl ModelKind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Llm => "llm",
+            Self::Embedding => "embedding",
+            Self::Rerank => "rerank",
+        }
+    }
 }

@@ -5,16 +5,19 @@
 //! no SQL), so that any room can be tested against a few lines of code.
 
 pub mod agent;
+mod asked;
 pub mod attempt;
 pub mod chat;
 pub mod clock;
 pub mod cx;
+pub mod embed;
 pub mod error;
 pub mod id;
 pub mod inference;
 pub mod memory;
 pub mod page;
 pub mod provider;
+pub mod rerank;
 pub mod safety;
 pub mod tools;
 pub mod turn;

@@ -12,7 +12,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Error, Inference, Kind, Result,
-    inference::{Model, ModelKind},
+    embed::{EmbedRequest, Embeddings},
+    inference::{Model, ModelKind, NOT_OFFERED},
+    rerank::{Ranking, RerankRequest},
 };
 
 use catalog::Catalog;
@@ -109,6 +111,31 @@ impl Router {
         }
     }
 
+    /// Asks the targets of a name in order, each for its own name of the model, until one answers.
+    async fn ask<T, F: Future<Output = Result<T>> + Send>(
+        &self,
+        cx: &Cx,
+        asked: &str,
+        ask: impl Fn(Arc<dyn Inference>, String) -> F + Sync,
+    ) -> Result<T> {
+        let mut targets = self.resolve(cx, asked).await?.into_iter().peekable();
+        while let Some(Target { provider: id, upstream_id }) = targets.next() {
+            let Some(provider) = self.providers.get(&id) else { continue };
+            match ask(Arc::clone(provider), upstream_id).await {
+                Err(e) if targets.peek().is_some() && worth_another(e.kind) && !cx.cancel.is_cancelled() => {
+                    tracing::warn!(model = asked, provider = id, error = %e, "falling back to the next target");
+                }
+                Err(e) if e.code.as_deref() == Some(NOT_OFFERED) => {
+                    let message = format!("provider '{id}' of model '{asked}' {}", e.message);
+                    return Err(Error { message, ..e });
+                }
+                Err(e) if e.kind == Kind::NotFound => return Err(self.explained(cx, asked, e).await),
+                answer => return answer,
+            }
+        }
+        Err(Error::new(Kind::Internal, format!("route '{asked}' has no target")))
+    }
+
     /// A provider's "not found" with the nearest names, where the provider lists models and not this one.
     async fn explained(&self, cx: &Cx, asked: &str, error: Error) -> Error {
         let models = self.catalog.models(cx, &self.providers).await;
@@ -164,6 +191,22 @@ impl Inference for Router {
         Err(Error::new(Kind::Internal, format!("route '{asked}' has no target")))
     }
 
+    async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
+        let ask = |provider: Arc<dyn Inference>, model| {
+            let request = request.to(model);
+            async move { provider.embed(cx, request).await }
+        };
+        self.ask(cx, &request.model, ask).await
+    }
+
+    async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
+        let ask = |provider: Arc<dyn Inference>, model| {
+            let request = request.to(model);
+            async move { provider.rerank(cx, request).await }
+        };
+        self.ask(cx, &request.model, ask).await
+    }
+
     /// The first target of a route counts: it is the one that answers while all is well, and models count differently.
     async fn count_tokens(&self, cx: &Cx, mut request: ChatRequest) -> Result<Option<u64>> {
         let asked = request.model.clone();
@@ -177,15 +220,14 @@ impl Inference for Router {
     }
 
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
-        let routes = self.routes.iter().map(|(id, way)| Model {
-            id: id.clone(),
-            provider: String::new(),
-            upstream_id: way.targets.first().map(|t| format!("{}/{}", t.provider, t.upstream_id)).unwrap_or_default(),
-            kind: ModelKind::Llm,
-            created: 0,
-            description: way.description.clone(),
-        });
         let models = self.catalog.models(cx, &self.providers).await;
+        let routes = self.routes.iter().map(|(id, way)| {
+            let first = way.targets.first().map(|t| format!("{}/{}", t.provider, t.upstream_id)).unwrap_or_default();
+            // A route does what its models do.
+            let kind = models.iter().find(|model| model.id == first).map_or(ModelKind::Llm, |model| model.kind);
+            let description = way.description.clone();
+            Model { id: id.clone(), provider: String::new(), upstream_id: first, kind, created: 0, description }
+        });
         Ok(routes.chain(models.iter().cloned()).collect())
     }
 

@@ -247,6 +247,14 @@ impl Call {
         }
     }
 
+    /// Settles an answer that came at once. `counted`: the provider's own count.
+    pub(crate) fn done(mut self, provider: &str, model: &str, counted: Option<Usage>) {
+        self.asked(provider, model);
+        self.model = Some(model.to_owned());
+        self.counted = counted;
+        self.settle(Status::Ok);
+    }
+
     /// Settles a call that went wrong.
     pub(crate) fn failed(mut self, error: &Error) {
         self.fail(error);

@@ -12,8 +12,10 @@ use async_trait::async_trait;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Frame, Inference, Result,
     chat::{Message, Part},
+    embed::{EmbedRequest, Embeddings},
     inference::Model,
     provider::Health,
+    rerank::{Ranking, RerankRequest},
 };
 use futures::{Stream, StreamExt as _, stream::BoxStream};
 
@@ -54,6 +56,34 @@ impl Inference for Metered {
 
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
         self.inner.models(cx).await
+    }
+
+    async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
+        let call = self.ledger.0.begin(cx, "embeddings", &request.model, request.size()).await?;
+        match self.inner.embed(cx, request).await {
+            Ok(reply) => {
+                call.done(&reply.provider, &reply.model, reply.usage);
+                Ok(reply)
+            }
+            Err(error) => {
+                call.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
+        let call = self.ledger.0.begin(cx, "rerank", &request.model, request.size()).await?;
+        match self.inner.rerank(cx, request).await {
+            Ok(reply) => {
+                call.done(&reply.provider, &reply.model, reply.usage);
+                Ok(reply)
+            }
+            Err(error) => {
+                call.failed(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Counting is free with every vendor that offers it.

@@ -8,6 +8,7 @@ pub mod gemini;
 pub mod llama_stack;
 pub mod members;
 pub mod openai;
+pub mod rerank;
 pub mod sse;
 pub mod status;
 mod writes;

@@ -9,6 +9,7 @@ pub mod completions;
 pub mod console;
 pub mod docs;
 pub mod edge;
+pub mod embeddings;
 pub mod extract;
 pub mod files;
 pub mod health;
@@ -19,6 +20,7 @@ pub mod models;
 pub mod paging;
 pub mod providers;
 pub mod reply;
+pub mod rerank;
 pub mod safety;
 pub mod sessions;
 pub mod shields;
@@ -87,6 +89,10 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(models::show::show))
         .routes(routes!(chat_completions::create::create))
         .routes(routes!(completions::create::create))
+        .routes(routes!(embeddings::create::create))
+        .routes(routes!(rerank::create::create))
+        .routes(routes!(rerank::create::create_v2))
+        .routes(routes!(rerank::ogx::rerank))
         .routes(routes!(messages::create::create))
         .routes(routes!(messages::count_tokens::count_tokens))
         .routes(routes!(agents::list::list))

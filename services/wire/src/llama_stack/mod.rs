@@ -11,6 +11,7 @@
 pub mod agent;
 pub mod content;
 pub mod message;
+pub mod rerank;
 pub mod safety;
 pub mod sampling;
 pub mod step;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 /// The body to send upstream: `model` renamed, and with `ask_usage` a stream that ends with usage.
 #[must_use]
-pub fn for_upstream(source: &Source, model: &str, ask_usage: bool) -> Bytes {
+pub fn for_upstream<T>(source: &Source<T>, model: &str, ask_usage: bool) -> Bytes {
     let (body, marks) = (&source.bytes, &source.marks);
     let name = quoted(model);
     let mut edits: [Option<(Range<usize>, String)>; 2] = [None, None];

@@ -166,9 +166,7 @@ mod tests {
             answer.text().split_terminator("\n\n").filter_map(|event| event.strip_prefix("data: ")).collect();
         let [text, end, usage, "[DONE]"] = data[..] else { panic!("{}", answer.text()) };
         let read = |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON");
-        let choice = |text: &str, finish: Option<&str>| {
-            json!([{ "index": 0, "text": text, "logprobs": null, "finish_reason": finish }])
-        };
+        let choice = |text: &str, finish: Option<&str>| json!([{ "index": 0, "text": text, "logprobs": null, "finish_reason": finish }]);
         assert_eq!(read(text)["choices"], choice(" upon a time", None));
         assert_eq!(read(end)["choices"], choice("", Some("stop")));
         assert_eq!((&read(usage)["choices"], &read(usage)["usage"]["total_tokens"]), (&json!([]), &json!(4)));

@@ -1,0 +1,4 @@
+//! Reranking.
+
+pub mod create;
+pub mod ogx;

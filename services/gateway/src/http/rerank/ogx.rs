@@ -1,0 +1,39 @@
+//! `POST /v1alpha/inference/rerank`: the same as `/v1/rerank`, in the shape of OGX's clients.
+
+use axum::{Json, extract::State};
+use frontdesk_api::rerank::RerankRequest;
+use frontdesk_wire::llama_stack::rerank::{RankedItems, RerankItems};
+
+use crate::{app::App, auth::Caller, http::extract::Json as Body, problem::Problem};
+
+/// Put items in order
+#[utoipa::path(
+    post, path = "/v1alpha/inference/rerank", tag = "inference",
+    request_body = RerankItems,
+    responses((status = 200, body = RankedItems))
+)]
+pub async fn rerank(
+    State(app): State<App>,
+    Caller(cx): Caller,
+    Body(body): Body<RerankItems>,
+) -> Result<Json<RankedItems>, Problem> {
+    let request = RerankRequest::typed(body.model.clone(), body.to_domain()?);
+    let ranking = app.inference.rerank(&cx, request).await?;
+    Ok(Json(RankedItems::of(&ranking.results)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{http::rerank::create::longest::Longest, testing::TestGateway};
+
+    #[tokio::test]
+    async fn items_come_back_by_their_place_best_first() {
+        let gateway = TestGateway::start(Longest { native: false }).await;
+        let body = json!({ "model": "up/echo", "query": "q", "items": ["a", "ccc", "bb"], "max_num_results": 2 });
+        let answer = gateway.post("/v1alpha/inference/rerank", &body).await;
+        let want = json!({ "data": [{ "index": 1, "relevance_score": 5.0 }, { "index": 2, "relevance_score": 4.0 }] });
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, want));
+    }
+}
