@@ -9,11 +9,14 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{Error, Kind, Result, chat::Dialect};
+use crate::{
+    Error, Kind, Result,
+    chat::{Chat, Dialect},
+};
 
 /// What a client sent, and how to read it.
 #[derive(Clone)]
-pub struct Source<T> {
+pub struct Source<T = Chat> {
     pub dialect: Dialect,
     /// The request body, byte for byte.
     pub bytes: Bytes,

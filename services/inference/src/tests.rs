@@ -5,6 +5,9 @@ use std::sync::Mutex;
 use frontdesk_api::{
     ChatEvent,
     chat::{Chat, Dialect, Frame, ReplyHead},
+    embed::{Embed, Input},
+    inference::not_offered,
+    rerank::Rerank,
 };
 use futures::{StreamExt, stream};
 
@@ -56,6 +59,17 @@ impl Inference for Echo {
         match self.fails {
             Some(kind) => Err(Error::new(kind, "as told")),
             None => Ok((self.id != "mute").then_some(7)),
+        }
+    }
+    /// Only the model `v` has vectors.
+    async fn embed(&self, _: &Cx, request: EmbedRequest) -> Result<Embeddings> {
+        match self.fails {
+            Some(kind) => Err(Error::new(kind, "as told")),
+            None if request.model != "v" => Err(not_offered("embeddings", ModelKind::Embedding)),
+            None => {
+                let (provider, vectors) = (self.id.to_owned(), vec![vec![0.5]]);
+                Ok(Embeddings { provider, model: request.model, raw: None, vectors, usage: None })
+            }
         }
     }
     fn context_window(&self, model: &str) -> Option<usize> {
@@ -127,6 +141,25 @@ async fn a_route_falls_back_on_trouble_but_not_on_a_bad_request() {
     let error = ask(&router(&[&picky, &up], table), "default").await.expect_err("the caller's own fault");
     assert_eq!(error.kind, Kind::Invalid);
     assert_eq!(up.asked.lock().expect("unpoisoned").len(), 1);
+}
+
+#[tokio::test]
+async fn vectors_are_asked_of_the_targets_in_order_and_a_provider_without_them_is_named() {
+    let (down, up) = (echo("down", &[], Some(Kind::Unavailable)), echo("up", &["m"], None));
+    let table: &[(&str, &[&str])] = &[("default", &["down/v", "up/v"]), ("chats", &["up/m", "up/v"])];
+    let router = router(&[&down, &up], table);
+    let input = vec![Input::Text("hi".into())];
+    let embed = async |model: &str| {
+        let asked = EmbedRequest::typed(model, Embed { input: input.clone(), ..Embed::default() });
+        router.embed(&Cx::internal("t", "r"), asked).await
+    };
+    let answer = embed("default").await.expect("the second target");
+    assert_eq!((answer.provider.as_str(), answer.model.as_str()), ("up", "v"));
+    let refused = embed("chats").await.expect_err("a model that chats");
+    assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Invalid, Some(NOT_OFFERED)));
+    assert!(refused.message.starts_with("provider 'up' of model 'chats' has no embeddings"), "{}", refused.message);
+    let refused = router.rerank(&Cx::internal("t", "r"), RerankRequest::typed("up/v", Rerank::default())).await;
+    assert!(refused.expect_err("no provider ranks").message.contains("has no reranking"));
 }
 
 #[tokio::test]

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use frontdesk_api::{Attempt, Error, Inference as _, Kind, attempt::Outcome, chat::Usage};
+use frontdesk_api::{
+    Attempt, Error, Inference as _, Kind,
+    attempt::Outcome,
+    chat::Usage,
+    embed::{Embed, EmbedRequest, Input},
+    rerank::{Rerank, RerankRequest},
+};
 use frontdesk_ledger::Outstanding;
 use frontdesk_store::{
     Store,
@@ -36,6 +42,35 @@ async fn an_answer_that_ends_well_is_booked_as_the_provider_counted_it() {
         assert_eq!(rows(&books, &store, &b).await, [], "not theirs");
         let sum = total(&books, &a).await;
         assert_eq!((sum.requests, sum.unpriced, sum.cost, sum.failed), (2, 1, Some(280_000), 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn vectors_and_orders_are_booked_too_and_estimated_where_nobody_counts() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let models = metered(&books, Up { streaming: false, frames: Vec::new, others: Vec::new, ends: true });
+        let embed = |model: &str| {
+            let input = vec![Input::Text("x".repeat(40)), Input::Tokens(vec![1; 10])];
+            models.embed(&a, EmbedRequest::typed(model, Embed { input, ..Embed::default() }))
+        };
+        embed("up/priced").await.expect("vectors");
+        embed("up/late").await.expect("vectors");
+        let rerank = |model: &str| {
+            let asked = Rerank { query: "x".repeat(20), documents: vec!["x".repeat(20).into()], ..Rerank::default() };
+            models.rerank(&a, RerankRequest::typed(model, asked))
+        };
+        rerank("up/late").await.expect("an order");
+        rerank("up/refuses").await.expect_err("too many");
+        let want = [
+            row("ok", false, "up/priced", 5, 0, Some(10_000)),
+            row("ok", true, "up/late", 20, 0, Some(40_000)),
+            row("ok", true, "up/late", 10, 0, Some(20_000)),
+            row("error", false, "up/refuses", 0, 0, Some(0)),
+        ];
+        assert_eq!(rows(&books, &store, &a).await, want);
     })
     .await;
 }

@@ -12,8 +12,10 @@ use frontdesk_api::{
     Attempt, ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids as _, Inference, Kind, Result,
     chat::{Chat, Dialect, Marks, Message, ReplyHead, Role, Source, Usage},
     clock::SystemClock,
+    embed::{Embed, EmbedRequest, Embeddings},
     id::RandomIds,
     inference::Model,
+    rerank::{Ranking, RerankRequest},
 };
 use frontdesk_ledger::{By, Ledger, Metered, Override, Price, Prices, Provider, UsageGroup, UsageQuery};
 use frontdesk_store::{Store, on, sqlx};
@@ -52,6 +54,22 @@ impl Inference for Up {
 
     async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
         Ok(vec![])
+    }
+
+    /// Counts 5 tokens, or none for the model `late`.
+    async fn embed(&self, _: &Cx, request: EmbedRequest) -> Result<Embeddings> {
+        let model = request.model.trim_start_matches("up/").to_owned();
+        let usage = (model != "late").then(|| Usage { input_tokens: 5, ..Usage::default() });
+        Ok(Embeddings { provider: "up".into(), model, raw: None, vectors: vec![], usage })
+    }
+
+    async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
+        if request.model == "up/refuses" {
+            return Err(Error::new(Kind::RateLimited, "slow down"));
+        }
+        let Embeddings { provider, model, raw, usage, .. } =
+            self.embed(cx, EmbedRequest::typed(request.model, Embed::default())).await?;
+        Ok(Ranking { provider, model, raw, results: vec![], usage })
     }
 }
 
