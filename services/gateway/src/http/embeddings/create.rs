@@ -89,7 +89,7 @@ mod tests {
         async fn embed(&self, _: &Cx, request: EmbedRequest) -> Result<Embeddings> {
             assert_eq!(request.model, "echo");
             let raw = self.native.then(|| (Dialect::OpenaiEmbeddings, Bytes::from_static(b"{\"vendor\":1}")));
-            assert_ne!(request.needs_vectors(Dialect::OpenaiEmbeddings), true);
+            assert!(!request.needs_vectors(Dialect::OpenaiEmbeddings));
             Ok(Embeddings {
                 provider: "up".into(),
                 model: request.model.clone(),
