@@ -13,11 +13,13 @@ pub mod embeddings;
 pub mod extract;
 pub mod files;
 pub mod health;
+pub mod inference;
 pub mod inspect;
 pub mod keys;
 pub mod messages;
 pub mod models;
 pub mod paging;
+pub mod prefix;
 pub mod providers;
 pub mod reply;
 pub mod rerank;
@@ -45,13 +47,13 @@ use crate::{app::App, auth::authenticate, problem::Problem};
 /// The service: routes, what is said of routes that do not exist, and the edge around all of it.
 pub fn router(app: App) -> Router {
     let (router, _) = documented(&app).split_for_parts();
-    router
+    let routes = router
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         // Bodies are limited where they are read (`extract`), by the operator's limits.
-        .layer(DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(app.clone(), edge::edge))
-        .with_state(app)
+        .layer(DefaultBodyLimit::disable());
+    let prefixed = prefix::router(routes.clone().with_state(app.clone()));
+    routes.merge(prefixed).layer(from_fn_with_state(app.clone(), edge::edge)).with_state(app)
 }
 
 /// The routes with their documentation.
@@ -93,6 +95,9 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(rerank::create::create))
         .routes(routes!(rerank::create::create_v2))
         .routes(routes!(rerank::ogx::rerank))
+        .routes(routes!(inference::chat_completion::chat_completion))
+        .routes(routes!(inference::completion::completion))
+        .routes(routes!(inference::embeddings::embeddings))
         .routes(routes!(messages::create::create))
         .routes(routes!(messages::count_tokens::count_tokens))
         .routes(routes!(agents::list::list))

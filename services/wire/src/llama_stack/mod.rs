@@ -10,6 +10,8 @@
 
 pub mod agent;
 pub mod content;
+pub mod inference_answer;
+pub mod inference_request;
 pub mod message;
 pub mod rerank;
 pub mod safety;

@@ -233,7 +233,8 @@ pub fn from_client_tool(spec: &ToolSpec) -> ToolDef {
     }
 }
 
-fn schema(parameters: &[Parameter]) -> Value {
+/// The flat list as JSON Schema.
+pub(super) fn schema(parameters: &[Parameter]) -> Value {
     let mut properties = Map::new();
     for p in parameters {
         let mut property = Map::from_iter([("type".to_owned(), json!(schema_word(&p.parameter_type)))]);

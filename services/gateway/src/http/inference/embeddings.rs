@@ -1,0 +1,30 @@
+//! `POST /v1/inference/embeddings`.
+
+use axum::{Json, extract::State};
+use frontdesk_api::embed::EmbedRequest;
+use frontdesk_wire::llama_stack::inference_request::EmbedContents;
+use serde::Serialize;
+
+use crate::{app::App, auth::Caller, http::extract::Json as Body, problem::Problem};
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct EmbeddedContents {
+    /// A vector for each of the contents.
+    pub embeddings: Vec<Vec<f32>>,
+}
+
+/// Embed texts, in Llama Stack's shape
+#[utoipa::path(
+    post, path = "/v1/inference/embeddings", tag = "inference",
+    request_body = EmbedContents,
+    responses((status = 200, body = EmbeddedContents))
+)]
+pub async fn embeddings(
+    State(app): State<App>,
+    Caller(cx): Caller,
+    Body(body): Body<EmbedContents>,
+) -> Result<Json<EmbeddedContents>, Problem> {
+    let request = EmbedRequest::typed(body.model_id.clone(), body.to_domain()?);
+    let answer = app.inference.embed(&cx, request).await?;
+    Ok(Json(EmbeddedContents { embeddings: answer.vectors }))
+}

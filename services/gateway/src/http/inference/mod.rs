@@ -1,0 +1,5 @@
+//! Llama Stack's own inference routes: the same models in its shapes.
+
+pub mod chat_completion;
+pub mod completion;
+pub mod embeddings;
