@@ -19,9 +19,19 @@ pub struct Config {
     /// The models to load, each under its own name.
     #[serde(default)]
     pub models: Vec<ModelConfig>,
-    /// Where they run: `cpu`, `cuda`, `cuda:N`, `metal`.
+    /// Where they run: `cpu`, `cuda`, `cuda:N` (the GPU with this number), `metal`.
     #[serde(default)]
     pub device: Option<String>,
+    /// Keep keys and values in pages taken from one pool; on a GPU on unless given, on the CPU never.
+    #[serde(default)]
+    pub paged_attention: Option<bool>,
+    /// Share of a GPU's memory for weights and pages together (0.85 unless given). Without it and with `max_model_len`
+    /// there are pages for exactly as many full contexts as run at once.
+    #[serde(default)]
+    pub memory_share: Option<f32>,
+    /// Number format of the pages: `auto` (that of the weights) or `f8e4m3` (half the memory, less exact).
+    #[serde(default)]
+    pub kv_cache_dtype: Option<String>,
     /// Requests a model works on at once; always 1 on the CPU, 8 elsewhere unless given.
     #[serde(default)]
     pub max_running: Option<u32>,
@@ -85,6 +95,13 @@ pub struct ModelConfig {
     pub description: Option<String>,
 }
 
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+
+/// What stands behind `cuda:`.
+fn gpu(device: &str) -> Option<&str> {
+    device.strip_prefix("cuda:")
+}
+
 fn one_minute() -> u64 {
     60
 }
@@ -145,7 +162,10 @@ impl Config {
                 out.extend([name.to_owned(), value]);
             }
         };
-        option("--device", self.device.clone());
+        option("--device", self.device.as_deref().map(|device| gpu(device).map_or(device, |_| "cuda").to_owned()));
+        option("--paged-attention", self.paged_attention.map(|on| on.to_string()));
+        option("--memory-share", self.memory_share.map(|share| share.to_string()));
+        option("--kv-cache-dtype", self.kv_cache_dtype.clone());
         option("--max-running", self.max_running.map(|n| n.to_string()));
         option("--max-queue", self.max_queue.map(|n| n.to_string()));
         option("--max-model-len", self.max_model_len.map(|n| n.to_string()));
@@ -154,11 +174,26 @@ impl Config {
         Ok(out)
     }
 
+    /// The environment of the worker: what was written, and the GPU that `device` names.
+    ///
+    /// The engine takes the first GPU it sees, so the others are hidden; they are counted as nvidia-smi counts them.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        let mut out = self.environment.clone();
+        if let Some(number) = self.device.as_deref().and_then(gpu) {
+            out.insert(VISIBLE.into(), number.into());
+            out.entry("CUDA_DEVICE_ORDER".into()).or_insert_with(|| "PCI_BUS_ID".into());
+        }
+        out
+    }
+
     fn check(&self) -> Result<()> {
         if self.url.is_some() {
             let beside = [
                 ("models", !self.models.is_empty()),
                 ("device", self.device.is_some()),
+                ("paged_attention", self.paged_attention.is_some()),
+                ("memory_share", self.memory_share.is_some()),
+                ("kv_cache_dtype", self.kv_cache_dtype.is_some()),
                 ("max_running", self.max_running.is_some()),
                 ("max_queue", self.max_queue.is_some()),
                 ("max_model_len", self.max_model_len.is_some()),
@@ -188,6 +223,15 @@ impl Config {
             }
             if self.models[..index].iter().any(|earlier| earlier.id == model.id) {
                 return Err(Error::invalid(key("id"), format!("model '{}' is given twice", model.id)));
+            }
+        }
+        if let Some(device) = &self.device {
+            if gpu(device).is_some_and(|number| number.parse::<u16>().is_err()) {
+                return Err(Error::invalid("device", format!("device '{device}': expected cuda:0, cuda:1, …")));
+            }
+            if gpu(device).is_some() && self.environment.contains_key(VISIBLE) {
+                let message = format!("'environment' sets {VISIBLE} and device '{device}' would too; keep one of them");
+                return Err(Error::invalid("environment", message));
             }
         }
         for (key, seconds) in
@@ -221,6 +265,9 @@ mod tests {
             (json!({"models": [{"id": "a", "path": "/m"}, {"id": "a", "path": "/n"}]}), "models[1].id"),
             (json!({"models": [{"id": "a", "path": ""}]}), "models[0].path"),
             (json!({"models": one, "load_timeout_s": 0}), "load_timeout_s"),
+            (json!({"url": "http://h/v1", "memory_share": 0.5}), "memory_share"),
+            (json!({"models": one, "device": "cuda:first"}), "device"),
+            (json!({"models": one, "device": "cuda:1", "environment": {"CUDA_VISIBLE_DEVICES": "1"}}), "environment"),
         ] {
             assert_eq!(refusal(config.clone()).param.as_deref(), Some(key), "{config}");
         }
@@ -236,6 +283,19 @@ mod tests {
         let arguments = Config::read(config).unwrap().arguments().unwrap();
         let expected = ["--model", r#"{"id":"a","path":"/m","max_tokens":9}"#, "--max-queue", "3", "--watchdog-s", "7"];
         assert_eq!(arguments, expected);
+    }
+
+    #[test]
+    fn a_numbered_gpu_is_the_only_one_the_worker_sees() {
+        let config = json!({"models": [{"id": "a", "path": "/m"}], "device": "cuda:1", "memory_share": 0.5});
+        let config = Config::read(config).unwrap();
+        let arguments = config.arguments().unwrap();
+        assert_eq!(arguments[2..6], ["--device", "cuda", "--memory-share", "0.5"]);
+        let environment: Vec<_> = config.environment().into_iter().collect();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(environment, [pair("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), pair("CUDA_VISIBLE_DEVICES", "1")]);
+        let any = Config::read(json!({"models": [{"id": "a", "path": "/m"}], "device": "cuda"})).unwrap();
+        assert!(any.environment().is_empty());
     }
 
     #[test]

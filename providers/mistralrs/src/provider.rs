@@ -56,7 +56,7 @@ impl Local {
         let launch = Launch {
             program: setting.program.clone(),
             arguments: config.arguments()?,
-            environment: config.environment.clone(),
+            environment: config.environment(),
             // Two providers must not meet in one folder, and its path must stay short.
             folder: setting.runtime_dir.join(short(&setting.id)),
             load_timeout: config.load_timeout(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use mistralrs::PagedCacheType;
 use serde::Deserialize;
 
 /// Options of `frontdesk engine`.
@@ -32,9 +33,22 @@ pub struct EngineArgs {
     #[arg(long, value_name = "PATH", conflicts_with = "key")]
     pub key_file: Option<PathBuf>,
 
-    /// Where the models run: `cpu`, `cuda`, `cuda:N`, `metal`.
+    /// Where the models run: `cpu`, `cuda` (the first GPU that CUDA shows this process), `metal`.
     #[arg(long, default_value = "cpu")]
     pub device: String,
+
+    /// Keep keys and values in pages taken from one pool; on a GPU on unless given.
+    #[arg(long, value_name = "BOOL")]
+    pub paged_attention: Option<bool>,
+
+    /// Share of a GPU's memory for weights and pages together (0.85 unless given). Without it and with
+    /// --max-model-len there are pages for exactly as many full contexts as run at once.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub memory_share: Option<f32>,
+
+    /// Number format of the pages: `auto` (that of the weights) or `f8e4m3` (half the memory, less exact).
+    #[arg(long, value_name = "FORMAT")]
+    pub kv_cache_dtype: Option<PagedCacheType>,
 
     /// Requests a model works on at once; 1 on the CPU, 8 elsewhere unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -109,7 +123,7 @@ impl ModelSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Cpu,
-    Cuda(usize),
+    Cuda,
     Metal,
 }
 
@@ -119,14 +133,33 @@ impl EngineArgs {
     /// # Errors
     /// Names the word that is no device.
     pub(crate) fn place(&self) -> Result<Place, String> {
-        match self.device.split_once(':') {
-            None if self.device == "cpu" => Ok(Place::Cpu),
-            None if self.device == "cuda" => Ok(Place::Cuda(0)),
-            None if self.device == "metal" => Ok(Place::Metal),
-            Some(("cuda", number)) => {
-                number.parse().map(Place::Cuda).map_err(|_| format!("'{number}' is no device number"))
+        match self.device.as_str() {
+            "cpu" => Ok(Place::Cpu),
+            "cuda" => Ok(Place::Cuda),
+            "metal" => Ok(Place::Metal),
+            // The engine's loaders take the first GPU they see, whichever they are given.
+            numbered if numbered.starts_with("cuda:") => {
+                Err(format!("--device {numbered}: give --device cuda and choose the GPU with CUDA_VISIBLE_DEVICES"))
             }
-            _ => Err(format!("unknown device '{}'; known are cpu, cuda, cuda:N, metal", self.device)),
+            other => Err(format!("unknown device '{other}'; known are cpu, cuda, metal")),
+        }
+    }
+
+    /// # Errors
+    /// Names an option that has no effect beside the others.
+    pub(crate) fn check_pages(&self) -> Result<(), String> {
+        let of_pages = [
+            ("--memory-share", self.memory_share.is_some()),
+            ("--kv-cache-dtype", self.kv_cache_dtype.is_some()),
+            ("--paged-attention", self.paged_attention == Some(true)),
+        ];
+        let given = of_pages.iter().find(|(_, given)| *given).map(|(option, _)| option);
+        match given {
+            Some(option) if self.place()? == Place::Cpu => Err(format!("{option} is for GPUs; the device is the CPU")),
+            Some(option) if self.paged_attention == Some(false) => {
+                Err(format!("{option} is for pages, and --paged-attention is false"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -177,6 +210,13 @@ impl EngineArgs {
     }
 }
 
+fn share(written: &str) -> Result<f32, String> {
+    match written.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("expected a number above 0, at most 1".into()),
+    }
+}
+
 fn seconds(written: &str) -> Result<Duration, String> {
     let seconds: f64 = written.parse().map_err(|_| "expected seconds".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
@@ -214,9 +254,24 @@ mod tests {
     fn more_than_one_at_a_time_is_refused_on_the_cpu_only() {
         let cpu = parse("--model a=/m --socket /s --max-running 2").unwrap();
         assert!(cpu.running().unwrap_err().contains("mix"));
-        let gpu = parse("--model a=/m --socket /s --device cuda:1 --max-running 2").unwrap();
-        assert_eq!((gpu.place(), gpu.running()), (Ok(Place::Cuda(1)), Ok(2)));
+        let gpu = parse("--model a=/m --socket /s --device cuda --max-running 2").unwrap();
+        assert_eq!((gpu.place(), gpu.running()), (Ok(Place::Cuda), Ok(2)));
         assert!(parse("--model a=/m --socket /s --device tpu").unwrap().place().is_err());
+        let second = parse("--model a=/m --socket /s --device cuda:1").unwrap();
+        assert!(second.place().unwrap_err().contains("CUDA_VISIBLE_DEVICES"));
+    }
+
+    #[test]
+    fn an_option_of_pages_without_pages_is_refused() {
+        let refusal = |line: &str| parse(&format!("--model a=/m --socket /s {line}")).unwrap().check_pages();
+        for option in ["--memory-share 0.5", "--kv-cache-dtype f8e4m3", "--paged-attention true"] {
+            assert!(refusal(option).unwrap_err().contains("for GPUs"), "{option}");
+            assert_eq!(refusal(&format!("--device cuda {option}")), Ok(()));
+        }
+        assert!(refusal("--device cuda --paged-attention false --memory-share 0.5").unwrap_err().contains("false"));
+        assert_eq!(refusal("--paged-attention false"), Ok(()));
+        assert!(parse("--model a=/m --socket /s --memory-share 1.1").is_err());
+        assert!(parse("--model a=/m --socket /s --kv-cache-dtype f4").is_err());
     }
 
     #[test]

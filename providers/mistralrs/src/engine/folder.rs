@@ -18,6 +18,8 @@ pub(crate) struct Folder {
     pub(crate) template: String,
     /// Positions the model was made for, where config.json says so.
     pub(crate) positions: Option<usize>,
+    /// Elements of an attention head, where config.json says so.
+    pub(crate) head_size: Option<usize>,
     /// A plain language model; false for models that also read images or sound.
     pub(crate) text_only: bool,
 }
@@ -44,12 +46,25 @@ impl Folder {
             None => template_in(path, &tokenizer_config)?,
         };
         check_template(&template)?;
-        let positions =
-            config.get("max_position_embeddings").or_else(|| config["text_config"].get("max_position_embeddings"));
-        let positions = positions.and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
         let text_only = architecture.ends_with("ForCausalLM");
-        Ok(Self { path: path.to_owned(), template, positions, text_only })
+        let (positions, head_size) = (number(&config, "max_position_embeddings"), head_size(&config));
+        Ok(Self { path: path.to_owned(), template, positions, head_size, text_only })
     }
+}
+
+/// A number of the language model, which some models describe in a part of its own.
+fn number(config: &Value, key: &str) -> Option<usize> {
+    let found = config.get(key).or_else(|| config["text_config"].get(key))?;
+    found.as_u64().and_then(|n| usize::try_from(n).ok())
+}
+
+/// None where keys and values are stored compressed, without heads (multi-head latent attention).
+fn head_size(config: &Value) -> Option<usize> {
+    if number(config, "kv_lora_rank").is_some() {
+        return None;
+    }
+    number(config, "head_dim")
+        .or_else(|| number(config, "hidden_size")?.checked_div(number(config, "num_attention_heads")?))
 }
 
 /// Refuses templates whose format makes the engine fetch files.
@@ -183,6 +198,15 @@ mod tests {
         let folder = whole();
         let open = Folder::open(folder.path(), None).unwrap();
         assert_eq!((open.positions, open.template.as_str()), (Some(64), "{{ messages }}"));
+    }
+
+    #[test]
+    fn the_size_of_a_head_is_read_or_computed() {
+        assert_eq!(head_size(&json!({"head_dim": 256, "hidden_size": 3072, "num_attention_heads": 16})), Some(256));
+        assert_eq!(head_size(&json!({"hidden_size": 4096, "num_attention_heads": 32})), Some(128));
+        assert_eq!(head_size(&json!({"text_config": {"head_dim": 64}})), Some(64));
+        assert_eq!(head_size(&json!({"hidden_size": 4096, "num_attention_heads": 0})), None);
+        assert_eq!(head_size(&json!({"kv_lora_rank": 512, "hidden_size": 4096, "num_attention_heads": 32})), None);
     }
 
     #[test]

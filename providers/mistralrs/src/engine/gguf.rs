@@ -23,6 +23,8 @@ pub(crate) struct Gguf {
     pub(crate) template: String,
     /// Positions the model was made for, where the file says so.
     pub(crate) positions: Option<usize>,
+    /// Elements of an attention head, where the file says so.
+    pub(crate) head_size: Option<usize>,
 }
 
 #[derive(Default)]
@@ -31,7 +33,17 @@ struct Head {
     template: Option<String>,
     alignment: Option<u64>,
     positions: Option<u64>,
+    key_length: Option<u64>,
+    width: Option<u64>,
+    heads: Option<u64>,
     has_tokens: bool,
+}
+
+impl Head {
+    fn head_size(&self) -> Option<usize> {
+        let size = self.key_length.or_else(|| self.width?.checked_div(self.heads?));
+        size.and_then(|n| usize::try_from(n).ok())
+    }
 }
 
 impl Gguf {
@@ -48,6 +60,7 @@ impl Gguf {
         if length < promised {
             return Err(format!("{} is incomplete: {length} of at least {promised} bytes", path.display()));
         }
+        let head_size = head.head_size();
         let architecture = head.architecture.unwrap_or_default();
         if !ARCHITECTURES.contains(&architecture.as_str()) {
             return Err(format!(
@@ -67,7 +80,7 @@ impl Gguf {
         };
         check_template(&template)?;
         let positions = head.positions.and_then(|n| usize::try_from(n).ok());
-        Ok(Self { path: path.to_owned(), template, positions })
+        Ok(Self { path: path.to_owned(), template, positions, head_size })
     }
 }
 
@@ -96,6 +109,9 @@ impl<R: Read + Seek> Reader<R> {
                 ("general.alignment", 4) => head.alignment = Some(self.u32()?.into()),
                 ("tokenizer.chat_template", 8) => head.template = Some(self.text()?),
                 (key, 4) if key.ends_with(".context_length") => head.positions = Some(self.u32()?.into()),
+                (key, 4) if key.ends_with(".attention.key_length") => head.key_length = Some(self.u32()?.into()),
+                (key, 4) if key.ends_with(".embedding_length") => head.width = Some(self.u32()?.into()),
+                (key, 4) if key.ends_with(".attention.head_count") => head.heads = Some(self.u32()?.into()),
                 (key, kind) => {
                     head.has_tokens |= key == "tokenizer.ggml.tokens";
                     self.skip(kind)?;
@@ -206,17 +222,23 @@ mod tests {
         text(out, value);
     }
 
+    fn number_entry(out: &mut Vec<u8>, key: &str, value: u32) {
+        text(out, key);
+        out.extend_from_slice(&4_u32.to_le_bytes());
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+
     /// A file with one tensor of eight f32.
     fn file(architecture: &str) -> Vec<u8> {
         let mut out = b"GGUF".to_vec();
         out.extend_from_slice(&3_u32.to_le_bytes());
         out.extend_from_slice(&1_u64.to_le_bytes());
-        out.extend_from_slice(&4_u64.to_le_bytes());
+        out.extend_from_slice(&6_u64.to_le_bytes());
         text_entry(&mut out, "general.architecture", architecture);
         text_entry(&mut out, "tokenizer.chat_template", "{{ messages }}");
-        text(&mut out, "llama.context_length");
-        out.extend_from_slice(&4_u32.to_le_bytes());
-        out.extend_from_slice(&128_u32.to_le_bytes());
+        number_entry(&mut out, "llama.context_length", 128);
+        number_entry(&mut out, "llama.embedding_length", 256);
+        number_entry(&mut out, "llama.attention.head_count", 4);
         text(&mut out, "tokenizer.ggml.tokens");
         out.extend_from_slice(&9_u32.to_le_bytes());
         out.extend_from_slice(&8_u32.to_le_bytes());
@@ -241,9 +263,10 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_file_tells_template_and_positions() {
+    fn a_whole_file_tells_template_positions_and_the_size_of_a_head() {
         let gguf = open(&file("llama")).unwrap();
         assert_eq!((gguf.template.as_str(), gguf.positions), ("{{ messages }}", Some(128)));
+        assert_eq!(gguf.head_size, Some(64));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use mistralrs::{
-    Device, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder, ModelDType, PagedAttentionConfig,
-    PagedAttentionMetaBuilder, TextModelBuilder, TokenSource,
+    Device, DeviceMapSetting, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder, ModelDType,
+    PagedAttentionConfig, PagedAttentionMetaBuilder, TextModelBuilder, TokenSource,
 };
 
 use super::admission::Admission;
@@ -22,6 +22,14 @@ pub(crate) enum Files {
     Folder(Folder),
     Gguf(Gguf),
 }
+
+/// Sizes of an attention head that the engine's paged kernels are compiled for. Another size is computed without a word of
+/// complaint, and wrongly (mistralrs-paged-attn 0.8.1, `pagedattention.cuh`).
+const PAGED_HEADS: &[usize] = &[64, 80, 96, 112, 128, 192, 256, 512];
+/// Share of a GPU's memory for weights and pages.
+const MEMORY_SHARE: f32 = 0.85;
+/// Tokens in a page.
+const PAGE: usize = 32;
 
 impl Files {
     /// Finds out what is at the path of `spec` and whether it is whole.
@@ -41,6 +49,14 @@ impl Files {
             return Err(format!("{} is neither a folder nor a .gguf file", path.display()));
         }
         Err(format!("{} is missing", path.display()))
+    }
+
+    /// Elements of an attention head, where the files say so.
+    fn head_size(&self) -> Option<usize> {
+        match self {
+            Files::Folder(folder) => folder.head_size,
+            Files::Gguf(gguf) => gguf.head_size,
+        }
     }
 
     /// `safetensors` or `gguf`.
@@ -91,7 +107,7 @@ async fn build(spec: ModelSpec, files: Files, args: EngineArgs, running: usize) 
     let dtype = dtype(spec.dtype.as_deref(), place)?;
     let isq = spec.isq.as_deref().map(|written| mistralrs::parse_isq_value(written, None)).transpose()?;
     let device = device(place)?;
-    let paged = paged_attention(place, args.max_model_len, running)?;
+    let paged = pages(&args, place, files.head_size(), running)?;
     // What all builders have in common; they share no trait.
     macro_rules! common {
         ($builder:expr) => {{
@@ -102,6 +118,10 @@ async fn build(spec: ModelSpec, files: Files, args: EngineArgs, running: usize) 
                 .with_prefix_cache_n((args.prefix_cache > 0).then_some(args.prefix_cache));
             if place == Place::Cpu {
                 builder = builder.with_force_cpu();
+            } else {
+                // All layers on the GPU, or a refusal: the automatic map would put what does not fit on the CPU, where
+                // sequences that run together mix.
+                builder = builder.with_device_mapping(DeviceMapSetting::dummy());
             }
             if let Some(paged) = paged {
                 builder = builder.with_paged_attn(paged);
@@ -145,7 +165,17 @@ async fn build(spec: ModelSpec, files: Files, args: EngineArgs, running: usize) 
             builder.build().await
         }
     };
-    built.map_err(|cause| format!("{cause:#}"))
+    built.map_err(|cause| explained(&format!("{cause:#}")))
+}
+
+/// Adds what to do where the engine only says what happened.
+fn explained(cause: &str) -> String {
+    if cause.to_lowercase().contains("out_of_memory") || cause.to_lowercase().contains("out of memory") {
+        return format!(
+            "{cause}: the GPU's memory is too small; lower max_model_len, max_running or memory_share, or set isq"
+        );
+    }
+    cause.to_owned()
 }
 
 fn refuse_for_gguf(spec: &ModelSpec, isq: Option<IsqType>) -> Result<(), String> {
@@ -184,7 +214,7 @@ fn dtype(written: Option<&str>, place: Place) -> Result<ModelDType, String> {
 fn device(place: Place) -> Result<Device, String> {
     match place {
         Place::Cpu => Ok(Device::Cpu),
-        Place::Cuda(number) => Device::new_cuda(number).map_err(|cause| cannot(place, &cause)),
+        Place::Cuda => Device::new_cuda(0).map_err(|cause| cannot(place, &cause)),
         Place::Metal => Device::new_metal(0).map_err(|cause| cannot(place, &cause)),
     }
 }
@@ -193,19 +223,66 @@ fn cannot(place: Place, cause: &dyn std::fmt::Display) -> String {
     format!("this program cannot use the device {place:?}: {cause}")
 }
 
-/// Paged attention needs a GPU. Without a given context it takes most of the card's free memory.
-fn paged_attention(
+/// The pool of pages for keys and values; none on the CPU, where told so, and for models the kernels do not fit.
+fn pages(
+    args: &EngineArgs,
     place: Place,
-    max_model_len: Option<usize>,
+    head_size: Option<usize>,
     running: usize,
 ) -> Result<Option<PagedAttentionConfig>, String> {
-    if place == Place::Cpu {
+    if place == Place::Cpu || args.paged_attention == Some(false) {
         return Ok(None);
     }
-    let memory = match max_model_len {
-        Some(tokens) => MemoryGpuConfig::ContextSize(tokens * running),
-        None => MemoryGpuConfig::Utilization(0.85),
+    if let Some(size) = head_size.filter(|size| !PAGED_HEADS.contains(size)) {
+        let message = format!("heads of {size} elements do not fit paged attention ({PAGED_HEADS:?} do)");
+        if args.paged_attention == Some(true) {
+            return Err(message);
+        }
+        tracing::warn!("{message}; running without it");
+        return Ok(None);
+    }
+    let memory = match (args.memory_share, args.max_model_len) {
+        (None, Some(tokens)) => MemoryGpuConfig::ContextSize((tokens.next_multiple_of(PAGE) + PAGE) * running),
+        (share, _) => MemoryGpuConfig::Utilization(share.unwrap_or(MEMORY_SHARE)),
     };
-    let config = PagedAttentionMetaBuilder::default().with_gpu_memory(memory).build();
+    let config = PagedAttentionMetaBuilder::default()
+        .with_block_size(PAGE)
+        .with_gpu_memory(memory)
+        .with_paged_cache_type(args.kv_cache_dtype.unwrap_or_default())
+        .build();
     config.map(Some).map_err(|cause| cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        engine: EngineArgs,
+    }
+
+    fn paged(line: &str, head_size: Option<usize>) -> Result<bool, String> {
+        let line = format!("engine --model a=/m --socket /s {line}");
+        let args = Line::parse_from(line.split(' ')).engine;
+        pages(&args, args.place()?, head_size, 8).map(|config| config.is_some())
+    }
+
+    #[test]
+    fn pages_are_for_gpus_and_for_heads_the_kernels_know() {
+        assert_eq!(paged("--device cpu", Some(128)), Ok(false));
+        assert_eq!(paged("--device cuda", Some(128)), Ok(true));
+        assert_eq!(paged("--device cuda", None), Ok(true));
+        assert_eq!(paged("--device cuda --paged-attention false", Some(128)), Ok(false));
+        assert_eq!(paged("--device cuda", Some(32)), Ok(false));
+        assert!(paged("--device cuda --paged-attention true", Some(32)).unwrap_err().contains("32"));
+    }
+
+    #[test]
+    fn a_full_gpu_is_answered_with_what_to_do() {
+        assert!(explained("DriverError(CUDA_ERROR_OUT_OF_MEMORY)").contains("max_model_len"));
+        assert_eq!(explained("no such tensor"), "no such tensor");
+    }
 }

@@ -86,6 +86,7 @@ pub fn run(args: EngineArgs) -> ExitCode {
 async fn start(args: &EngineArgs) -> Result<(Bound, Arc<Worker>), String> {
     args.check_ids()?;
     args.running()?;
+    args.check_pages()?;
     let key = args.required_key()?;
     // All files are looked through before the first model takes minutes to load.
     let mut opened = Vec::new();
