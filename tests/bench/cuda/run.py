@@ -237,7 +237,7 @@ def stages(given):
 
 def log_tail(path, start):
     """The end of what engines have logged since the log had this length."""
-    return path.read_text(errors="replace")[start:][-3000:] if path.exists() else ""
+    return path.read_bytes()[start:][-3000:].decode(errors="replace") if path.exists() else ""
 
 
 def main():
