@@ -25,10 +25,10 @@ pub struct Config {
     /// Keep keys and values in pages taken from one pool; on a GPU on unless given, on the CPU never.
     #[serde(default)]
     pub paged_attention: Option<bool>,
-    /// Share of a GPU's memory for weights and pages together (0.85 unless given). Without it and with `max_model_len`
-    /// there are pages for exactly as many full contexts as run at once.
+    /// Tokens that the pages of all running requests hold together; enough for one full context, and for as many as run
+    /// at once up to 65536, unless given.
     #[serde(default)]
-    pub memory_share: Option<f32>,
+    pub pool_tokens: Option<u32>,
     /// Number format of the pages: `auto` (that of the weights) or `f8e4m3` (half the memory, less exact).
     #[serde(default)]
     pub kv_cache_dtype: Option<String>,
@@ -164,7 +164,7 @@ impl Config {
         };
         option("--device", self.device.as_deref().map(|device| gpu(device).map_or(device, |_| "cuda").to_owned()));
         option("--paged-attention", self.paged_attention.map(|on| on.to_string()));
-        option("--memory-share", self.memory_share.map(|share| share.to_string()));
+        option("--pool-tokens", self.pool_tokens.map(|n| n.to_string()));
         option("--kv-cache-dtype", self.kv_cache_dtype.clone());
         option("--max-running", self.max_running.map(|n| n.to_string()));
         option("--max-queue", self.max_queue.map(|n| n.to_string()));
@@ -192,7 +192,7 @@ impl Config {
                 ("models", !self.models.is_empty()),
                 ("device", self.device.is_some()),
                 ("paged_attention", self.paged_attention.is_some()),
-                ("memory_share", self.memory_share.is_some()),
+                ("pool_tokens", self.pool_tokens.is_some()),
                 ("kv_cache_dtype", self.kv_cache_dtype.is_some()),
                 ("max_running", self.max_running.is_some()),
                 ("max_queue", self.max_queue.is_some()),
@@ -265,7 +265,7 @@ mod tests {
             (json!({"models": [{"id": "a", "path": "/m"}, {"id": "a", "path": "/n"}]}), "models[1].id"),
             (json!({"models": [{"id": "a", "path": ""}]}), "models[0].path"),
             (json!({"models": one, "load_timeout_s": 0}), "load_timeout_s"),
-            (json!({"url": "http://h/v1", "memory_share": 0.5}), "memory_share"),
+            (json!({"url": "http://h/v1", "pool_tokens": 4096}), "pool_tokens"),
             (json!({"models": one, "device": "cuda:first"}), "device"),
             (json!({"models": one, "device": "cuda:1", "environment": {"CUDA_VISIBLE_DEVICES": "1"}}), "environment"),
         ] {
@@ -287,10 +287,10 @@ mod tests {
 
     #[test]
     fn a_numbered_gpu_is_the_only_one_the_worker_sees() {
-        let config = json!({"models": [{"id": "a", "path": "/m"}], "device": "cuda:1", "memory_share": 0.5});
+        let config = json!({"models": [{"id": "a", "path": "/m"}], "device": "cuda:1", "pool_tokens": 4096});
         let config = Config::read(config).unwrap();
         let arguments = config.arguments().unwrap();
-        assert_eq!(arguments[2..6], ["--device", "cuda", "--memory-share", "0.5"]);
+        assert_eq!(arguments[2..6], ["--device", "cuda", "--pool-tokens", "4096"]);
         let environment: Vec<_> = config.environment().into_iter().collect();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(environment, [pair("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), pair("CUDA_VISIBLE_DEVICES", "1")]);

@@ -162,7 +162,9 @@ def sized(label, paged, batches, lengths, extra=(), model=None):
 
     def stage(run, results, until):
         run.wait_for_model(until)
-        options = ["--max-running", str(run.running(max(batches, default=16))), *run.pages(paged), *extra]
+        most = max(16, *batches)
+        options = ["--max-running", str(run.running(most)), *extra]
+        options += run.pages(paged, most * (max(lengths) + run.answer))
         with Engine(run, label, run.model, options, {**run.model_options, **(model or {})}, until) as engine:
             loaded(run, results, label, engine)
             grid(run, results, label, engine, batches, lengths)
@@ -195,9 +197,11 @@ class Run:
         """Requests at once; the CPU takes one."""
         return 1 if self.device == "cpu" else wanted
 
-    def pages(self, paged):
+    def pages(self, paged, tokens=32768):
         """Options of paged attention; the CPU has none."""
-        return [] if self.device == "cpu" else ["--paged-attention", str(paged).lower()]
+        if self.device == "cpu":
+            return []
+        return ["--paged-attention", str(paged).lower(), *(["--pool-tokens", str(tokens)] if paged else [])]
 
     def make_model(self):
         """Writes the large model beside everything else, in memory where there is room."""

@@ -41,10 +41,10 @@ pub struct EngineArgs {
     #[arg(long, value_name = "BOOL")]
     pub paged_attention: Option<bool>,
 
-    /// Share of a GPU's memory for weights and pages together (0.85 unless given). Without it and with
-    /// --max-model-len there are pages for exactly as many full contexts as run at once.
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    pub memory_share: Option<f32>,
+    /// Tokens that the pages of all running requests hold together; enough for one full context, and for as many as run
+    /// at once up to 65536, unless given.
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1024..))]
+    pub pool_tokens: Option<u32>,
 
     /// Number format of the pages: `auto` (that of the weights) or `f8e4m3` (half the memory, less exact).
     #[arg(long, value_name = "FORMAT")]
@@ -149,7 +149,7 @@ impl EngineArgs {
     /// Names an option that has no effect beside the others.
     pub(crate) fn check_pages(&self) -> Result<(), String> {
         let of_pages = [
-            ("--memory-share", self.memory_share.is_some()),
+            ("--pool-tokens", self.pool_tokens.is_some()),
             ("--kv-cache-dtype", self.kv_cache_dtype.is_some()),
             ("--paged-attention", self.paged_attention == Some(true)),
         ];
@@ -210,13 +210,6 @@ impl EngineArgs {
     }
 }
 
-fn share(written: &str) -> Result<f32, String> {
-    match written.parse() {
-        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
-        _ => Err("expected a number above 0, at most 1".into()),
-    }
-}
-
 fn seconds(written: &str) -> Result<Duration, String> {
     let seconds: f64 = written.parse().map_err(|_| "expected seconds".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
@@ -264,13 +257,13 @@ mod tests {
     #[test]
     fn an_option_of_pages_without_pages_is_refused() {
         let refusal = |line: &str| parse(&format!("--model a=/m --socket /s {line}")).unwrap().check_pages();
-        for option in ["--memory-share 0.5", "--kv-cache-dtype f8e4m3", "--paged-attention true"] {
+        for option in ["--pool-tokens 4096", "--kv-cache-dtype f8e4m3", "--paged-attention true"] {
             assert!(refusal(option).unwrap_err().contains("for GPUs"), "{option}");
             assert_eq!(refusal(&format!("--device cuda {option}")), Ok(()));
         }
-        assert!(refusal("--device cuda --paged-attention false --memory-share 0.5").unwrap_err().contains("false"));
+        assert!(refusal("--device cuda --paged-attention false --pool-tokens 4096").unwrap_err().contains("false"));
         assert_eq!(refusal("--paged-attention false"), Ok(()));
-        assert!(parse("--model a=/m --socket /s --memory-share 1.1").is_err());
+        assert!(parse("--model a=/m --socket /s --pool-tokens 9").is_err());
         assert!(parse("--model a=/m --socket /s --kv-cache-dtype f4").is_err());
     }
 

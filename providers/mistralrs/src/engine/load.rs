@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use mistralrs::{
     Device, DeviceMapSetting, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder, ModelDType,
-    PagedAttentionConfig, PagedAttentionMetaBuilder, TextModelBuilder, TokenSource,
+    PagedAttentionConfig, PagedAttentionMetaBuilder, PagedCacheType, TextModelBuilder, TokenSource,
 };
 
 use super::admission::Admission;
@@ -26,10 +26,14 @@ pub(crate) enum Files {
 /// Sizes of an attention head that the engine's paged kernels are compiled for. Another size is computed without a word of
 /// complaint, and wrongly (mistralrs-paged-attn 0.8.1, `pagedattention.cuh`).
 const PAGED_HEADS: &[usize] = &[64, 80, 96, 112, 128, 192, 256, 512];
-/// Share of a GPU's memory for weights and pages.
-const MEMORY_SHARE: f32 = 0.85;
 /// Tokens in a page.
 const PAGE: usize = 32;
+/// Tokens that a pool holds for requests that run together, unless told otherwise.
+const POOL: usize = 65_536;
+/// Tokens added to a pool: the engine rounds it down to whole megabytes.
+const ROUNDING: usize = 512;
+/// Tokens of prompt and answer where nothing says how many.
+const CONTEXT: usize = 4096;
 
 impl Files {
     /// Finds out what is at the path of `spec` and whether it is whole.
@@ -59,6 +63,21 @@ impl Files {
         }
     }
 
+    fn template(&self) -> &str {
+        match self {
+            Files::Folder(folder) => &folder.template,
+            Files::Gguf(gguf) => &gguf.template,
+        }
+    }
+
+    /// Positions the model was made for, where the files say so.
+    fn positions(&self) -> Option<usize> {
+        match self {
+            Files::Folder(folder) => folder.positions,
+            Files::Gguf(gguf) => gguf.positions,
+        }
+    }
+
     /// `safetensors` or `gguf`.
     pub(crate) fn format(&self) -> &'static str {
         match self {
@@ -75,24 +94,24 @@ impl Files {
 pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> Result<LoadedModel, String> {
     let named = |cause: String| format!("model '{}': {cause}", spec.id);
     let running = args.running()?;
-    let (template, positions) = match &files {
-        Files::Folder(folder) => (folder.template.clone(), folder.positions),
-        Files::Gguf(gguf) => (gguf.template.clone(), gguf.positions),
-    };
-    let building = build(spec.clone(), files, args.clone(), running);
+    let style = Style::of(files.template());
+    let wanted = [files.positions(), args.max_model_len].into_iter().flatten().min();
+    let pool = pool(args, files.head_size(), wanted.unwrap_or(CONTEXT)).map_err(named)?;
+    let building = build(spec.clone(), files, args.clone(), pool);
     let engine = match tokio::spawn(building).await {
         Ok(engine) => engine.map_err(named)?,
         Err(_panic) => return Err(named("the loader panicked; its last words are above".into())),
     };
     let config = engine.config().map_err(|cause| named(cause.to_string()))?;
-    let context = [config.max_seq_len, positions, args.max_model_len].into_iter().flatten().min();
+    // A request longer than the pool would never be answered.
+    let context = [config.max_seq_len, wanted, pool].into_iter().flatten().min();
     let defaults = config.generation_defaults.unwrap_or_default();
     Ok(LoadedModel {
         id: spec.id.clone(),
-        context: context.unwrap_or(4096),
+        context: context.unwrap_or(CONTEXT),
         max_tokens: spec.max_tokens.or(defaults.max_new_tokens),
         defaults,
-        style: Style::of(&template),
+        style,
         admission: Admission::new(running, args.max_queue),
         counters: super::metrics::Counters::default(),
         watchdog: args.watchdog_s,
@@ -102,12 +121,17 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
     })
 }
 
-async fn build(spec: ModelSpec, files: Files, args: EngineArgs, running: usize) -> Result<mistralrs::Model, String> {
-    let place = args.place()?;
+async fn build(
+    spec: ModelSpec,
+    files: Files,
+    args: EngineArgs,
+    pool: Option<usize>,
+) -> Result<mistralrs::Model, String> {
+    let (place, running) = (args.place()?, args.running()?);
     let dtype = dtype(spec.dtype.as_deref(), place)?;
     let isq = spec.isq.as_deref().map(|written| mistralrs::parse_isq_value(written, None)).transpose()?;
     let device = device(place)?;
-    let paged = pages(&args, place, files.head_size(), running)?;
+    let paged = pool.map(|tokens| pages(tokens, running, args.kv_cache_dtype.unwrap_or_default())).transpose()?;
     // What all builders have in common; they share no trait.
     macro_rules! common {
         ($builder:expr) => {{
@@ -172,7 +196,7 @@ async fn build(spec: ModelSpec, files: Files, args: EngineArgs, running: usize) 
 fn explained(cause: &str) -> String {
     if cause.to_lowercase().contains("out_of_memory") || cause.to_lowercase().contains("out of memory") {
         return format!(
-            "{cause}: the GPU's memory is too small; lower max_model_len, max_running or memory_share, or set isq"
+            "{cause}: the GPU's memory is too small; lower pool_tokens, max_model_len or max_running, or set isq"
         );
     }
     cause.to_owned()
@@ -223,14 +247,10 @@ fn cannot(place: Place, cause: &dyn std::fmt::Display) -> String {
     format!("this program cannot use the device {place:?}: {cause}")
 }
 
-/// The pool of pages for keys and values; none on the CPU, where told so, and for models the kernels do not fit.
-fn pages(
-    args: &EngineArgs,
-    place: Place,
-    head_size: Option<usize>,
-    running: usize,
-) -> Result<Option<PagedAttentionConfig>, String> {
-    if place == Place::Cpu || args.paged_attention == Some(false) {
+/// How many tokens of keys and values the pages hold; none where there are no pages: on the CPU, where told so, and for
+/// models the kernels do not fit.
+fn pool(args: &EngineArgs, head_size: Option<usize>, context: usize) -> Result<Option<usize>, String> {
+    if args.place()? == Place::Cpu || args.paged_attention == Some(false) {
         return Ok(None);
     }
     if let Some(size) = head_size.filter(|size| !PAGED_HEADS.contains(size)) {
@@ -241,16 +261,20 @@ fn pages(
         tracing::warn!("{message}; running without it");
         return Ok(None);
     }
-    let memory = match (args.memory_share, args.max_model_len) {
-        (None, Some(tokens)) => MemoryGpuConfig::ContextSize((tokens.next_multiple_of(PAGE) + PAGE) * running),
-        (share, _) => MemoryGpuConfig::Utilization(share.unwrap_or(MEMORY_SHARE)),
-    };
-    let config = PagedAttentionMetaBuilder::default()
+    let together = context.saturating_mul(args.running()?);
+    Ok(Some(args.pool_tokens.map_or(together.min(POOL).max(context), |tokens| tokens as usize)))
+}
+
+/// Pages for this many tokens, those that end before their page does added.
+fn pages(tokens: usize, running: usize, dtype: PagedCacheType) -> Result<PagedAttentionConfig, String> {
+    // The engine keeps one page for itself.
+    let room = tokens.next_multiple_of(PAGE) + PAGE * (running + 1) + ROUNDING;
+    PagedAttentionMetaBuilder::default()
         .with_block_size(PAGE)
-        .with_gpu_memory(memory)
-        .with_paged_cache_type(args.kv_cache_dtype.unwrap_or_default())
-        .build();
-    config.map(Some).map_err(|cause| cause.to_string())
+        .with_gpu_memory(MemoryGpuConfig::ContextSize(room))
+        .with_paged_cache_type(dtype)
+        .build()
+        .map_err(|cause| cause.to_string())
 }
 
 #[cfg(test)]
@@ -264,25 +288,31 @@ mod tests {
         engine: EngineArgs,
     }
 
-    fn paged(line: &str, head_size: Option<usize>) -> Result<bool, String> {
+    fn tokens(line: &str, head_size: Option<usize>, context: usize) -> Result<Option<usize>, String> {
         let line = format!("engine --model a=/m --socket /s {line}");
-        let args = Line::parse_from(line.split(' ')).engine;
-        pages(&args, args.place()?, head_size, 8).map(|config| config.is_some())
+        pool(&Line::parse_from(line.split(' ')).engine, head_size, context)
     }
 
     #[test]
     fn pages_are_for_gpus_and_for_heads_the_kernels_know() {
-        assert_eq!(paged("--device cpu", Some(128)), Ok(false));
-        assert_eq!(paged("--device cuda", Some(128)), Ok(true));
-        assert_eq!(paged("--device cuda", None), Ok(true));
-        assert_eq!(paged("--device cuda --paged-attention false", Some(128)), Ok(false));
-        assert_eq!(paged("--device cuda", Some(32)), Ok(false));
-        assert!(paged("--device cuda --paged-attention true", Some(32)).unwrap_err().contains("32"));
+        assert_eq!(tokens("--device cpu", Some(128), 4096), Ok(None));
+        assert_eq!(tokens("--device cuda --paged-attention false", Some(128), 4096), Ok(None));
+        assert_eq!(tokens("--device cuda", Some(32), 4096), Ok(None));
+        assert!(tokens("--device cuda --paged-attention true", Some(32), 4096).unwrap_err().contains("32"));
+        assert!(tokens("--device cuda", None, 4096).unwrap().is_some());
+    }
+
+    #[test]
+    fn the_pool_holds_one_full_context_and_several_within_reason() {
+        assert_eq!(tokens("--device cuda", Some(128), 4096), Ok(Some(8 * 4096)));
+        assert_eq!(tokens("--device cuda --max-running 64", Some(128), 4096), Ok(Some(POOL)));
+        assert_eq!(tokens("--device cuda", Some(128), 131_072), Ok(Some(131_072)));
+        assert_eq!(tokens("--device cuda --pool-tokens 100000", Some(128), 4096), Ok(Some(100_000)));
     }
 
     #[test]
     fn a_full_gpu_is_answered_with_what_to_do() {
-        assert!(explained("DriverError(CUDA_ERROR_OUT_OF_MEMORY)").contains("max_model_len"));
+        assert!(explained("DriverError(CUDA_ERROR_OUT_OF_MEMORY)").contains("pool_tokens"));
         assert_eq!(explained("no such tensor"), "no such tensor");
     }
 }
