@@ -117,13 +117,17 @@ def prompt(length):
     return "".join(random.choices("abcdefghijklmnopqrstuvwxyz ", k=length - 1))
 
 
-def against_limit(run, figures, batch):
-    """Steady decoding as a share of what the card's bandwidth allows: each step reads all weights and the caches."""
+def against_limit(run, figures, batch, bits):
+    """Steady decoding as a share of what the card's bandwidth allows: each step reads all weights and the caches.
+
+    `bits` of a weight and of a number in the cache.
+    """
     if not run.bandwidth or not figures["all_tok_s"]:
         return None
     weights, cache = model_folder.costs(run.shape)
     context = figures["prompt_tokens"] + figures["answer_tokens"] / 2
-    limit = batch * run.bandwidth / (weights + batch * context * cache)
+    read = weights * bits[0] / 16 + batch * context * cache * bits[1] / 16
+    limit = batch * run.bandwidth / read
     return f"{100 * figures['all_tok_s'] / limit:.0f} %"
 
 
@@ -135,7 +139,7 @@ def loaded(run, results, label, engine):
                 second_ttft_s=round(warm["times"][0] - warm["sent"], 3))  # fmt: skip
 
 
-def grid(run, results, label, engine, batches, lengths):
+def grid(run, results, label, engine, batches, lengths, bits):
     """Batches of equal prompts."""
     for length in lengths:
         for batch in batches:
@@ -147,7 +151,8 @@ def grid(run, results, label, engine, batches, lengths):
                     raise
                 continue
             figures = rates(answers)
-            results.add(f"decode {label}", batch=batch, **figures, of_bandwidth=against_limit(run, figures, batch))
+            results.add(f"decode {label}", batch=batch, **figures,
+                        of_bandwidth=against_limit(run, figures, batch, bits))  # fmt: skip
 
 
 def mixed(run, results, label, engine, batch=16):
@@ -157,7 +162,7 @@ def mixed(run, results, label, engine, batch=16):
     results.add(f"mixed {label}", batch=batch, **rates(answers))
 
 
-def sized(label, paged, batches, lengths, extra=(), model=None):
+def sized(label, paged, batches, lengths, extra=(), model=None, bits=(16, 16)):
     """A stage: the large model under one setting."""
 
     def stage(run, results, until):
@@ -167,7 +172,7 @@ def sized(label, paged, batches, lengths, extra=(), model=None):
         options += run.pages(paged, most * (max(lengths) + run.answer))
         with Engine(run, label, run.model, options, {**run.model_options, **(model or {})}, until) as engine:
             loaded(run, results, label, engine)
-            grid(run, results, label, engine, batches, lengths)
+            grid(run, results, label, engine, batches, lengths, bits)
             mixed(run, results, label, engine)
 
     return stage
@@ -190,7 +195,8 @@ class Run:
         on_gpu = given.device != "cpu"
         self.paged, self.dtypes = ([True, False], ["f32", "bf16"]) if on_gpu else ([False], ["f32"])
         self.model_options = {} if on_gpu else {"dtype": "f32"}
-        self.bandwidth = bandwidth() if on_gpu else None
+        known = given.copy_gb_s and given.copy_gb_s * 1e9
+        self.bandwidth = (known or bandwidth()) if on_gpu else None
         self.model, self.maker = Path(given.model) if given.model else None, None
 
     def running(self, wanted):
@@ -228,10 +234,10 @@ def stages(given):
         ("apart", 90, contamination),
         ("paged", 120, sized("paged", True, batches, lengths)),
         ("plain", 100, sized("plain", False, batches, lengths)),
-        ("q8_0", 90, sized("q8_0", True, few, lengths[:1], model={"isq": "Q8_0"})),
-        ("q4k", 90, sized("q4k", True, few, lengths[:1], model={"isq": "Q4K"})),
-        ("fp8-pages", 60, sized("fp8-pages", True, few, lengths[-1:], ["--kv-cache-dtype", "f8e4m3"])),
-        ("fp8", 90, sized("fp8", True, few, lengths[:1], model={"isq": "FP8"})),
+        ("q8_0", 90, sized("q8_0", True, few, lengths[:1], model={"isq": "Q8_0"}, bits=(8.5, 16))),
+        ("q4k", 90, sized("q4k", True, few, lengths[:1], model={"isq": "Q4K"}, bits=(4.5, 16))),
+        ("fp8-pages", 60, sized("fp8-pages", True, few, lengths[-1:], ["--kv-cache-dtype", "f8e4m3"], bits=(16, 8))),
+        ("fp8", 90, sized("fp8", True, few, lengths[:1], model={"isq": "FP8"}, bits=(8, 16))),
     ]
     wanted = given.stages.split(",") if given.stages else [name for name, *_ in every]
     if given.device == "cpu":
@@ -257,6 +263,7 @@ def main():
     arguments.add_argument("--prompts", default="100,2000", help="prompt lengths in tokens")
     arguments.add_argument("--answer", type=int, default=128, help="tokens of an answer")
     arguments.add_argument("--rounds", type=int, default=8, help="rounds of sixteen in the test of keeping apart")
+    arguments.add_argument("--copy-gb-s", type=float, help="the card's bandwidth, where it is known already")
     arguments.add_argument("--stages", help="of: apart, paged, plain, q8_0, q4k, fp8-pages, fp8")
     arguments.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for the engine")
     given = arguments.parse_args()
