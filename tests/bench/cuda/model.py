@@ -22,6 +22,7 @@ SHAPES = {
 }
 SPECIALS = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 BYTES = 256
+NAME = "model-{:05}-of-{:05}.safetensors"
 CONTEXT = 8192
 POOL = 96 * 1024 * 1024 + 2  # not a multiple of a row, so that repeated rows are shifted
 
@@ -148,12 +149,14 @@ def make(folder, shape):
             files, filled = [*files, []], 0
         files[-1].append((name, dimensions))
         filled += size(dimensions)
-        index[name] = f"model-{len(files):05}.safetensors"
+        index[name] = len(files)
     with ThreadPoolExecutor(shards) as threads:
-        paths = [folder / f"model-{number + 1:05}.safetensors" for number in range(len(files))]
+        paths = [folder / NAME.format(number + 1, len(files)) for number in range(len(files))]
         list(threads.map(lambda pair: write_shard(*pair, numbers), zip(paths, files)))
     write = lambda name, document: (folder / name).write_text(json.dumps(document))  # noqa: E731
-    write("model.safetensors.index.json", {"metadata": {}, "weight_map": index})
+    write("model.safetensors.index.json", {
+        "metadata": {}, "weight_map": {name: NAME.format(number, len(files)) for name, number in index.items()},
+    })  # fmt: skip
     write("config.json", config(shape))
     write("generation_config.json", {"bos_token_id": 0, "eos_token_id": 1, "do_sample": False})
     write("tokenizer.json", tokenizer(shape["vocab"]))

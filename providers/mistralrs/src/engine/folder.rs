@@ -109,18 +109,46 @@ fn check_weights(path: &Path) -> Result<(), String> {
             return Err(format!("{} has no 'weight_map'", index.display()));
         };
         let shards: BTreeSet<&str> = weights.values().filter_map(Value::as_str).collect();
-        return shards.iter().try_for_each(|shard| check_safetensors(&path.join(shard)));
+        for shard in shards {
+            check_safetensors(&path.join(shard))?;
+            if !is_read(shard) {
+                return Err(format!(
+                    "{}: the engine does not read a file of this name; {READ}",
+                    path.join(shard).display()
+                ));
+            }
+        }
+        return Ok(());
     }
-    let mut found = false;
+    let (mut found, mut read) = (false, false);
     let entries = std::fs::read_dir(path).map_err(|cause| says(path, &cause))?;
     for entry in entries {
         let file = entry.map_err(|cause| says(path, &cause))?.path();
         if file.extension().is_some_and(|extension| extension == "safetensors") {
             check_safetensors(&file)?;
             found = true;
+            read |= file.file_name().and_then(|name| name.to_str()).is_some_and(is_read);
         }
     }
-    if found { Ok(()) } else { Err(format!("{} has no *.safetensors file", path.display())) }
+    match (found, read) {
+        (true, true) => Ok(()),
+        (true, false) => Err(format!("{} has no weights under a name that the engine reads; {READ}", path.display())),
+        (false, _) => Err(format!("{} has no *.safetensors file", path.display())),
+    }
+}
+
+const READ: &str = "it reads model.safetensors, consolidated.safetensors and model-N-of-M.safetensors";
+
+/// Whether the engine takes a file of this name for weights (mistralrs-core 0.8.1, pipeline/paths.rs).
+fn is_read(name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(".safetensors") else { return false };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let part = || {
+        let (before, all) = stem.rsplit_once("-of-")?;
+        let (before, number) = before.rsplit_once('-')?;
+        Some(before.ends_with("model") && is_number(number) && is_number(all))
+    };
+    stem.ends_with("model") || stem.ends_with("consolidated") || part() == Some(true)
 }
 
 /// Compares the length that a safetensors header promises with the length of the file.
@@ -241,6 +269,23 @@ mod tests {
         let path = folder.path().join("model.safetensors.index.json");
         std::fs::write(path, index.to_string()).unwrap();
         assert!(refusal(&folder).ends_with("model-2.safetensors is missing"));
+    }
+
+    #[test]
+    fn weights_under_a_name_that_the_engine_passes_over_are_refused() {
+        let folder = whole();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::rename(at("model.safetensors"), at("model-00001.safetensors")).unwrap();
+        assert!(refusal(&folder).contains("model-N-of-M"), "{}", refusal(&folder));
+        let index = json!({"weight_map": {"w": "model-00001.safetensors"}});
+        std::fs::write(at("model.safetensors.index.json"), index.to_string()).unwrap();
+        assert!(refusal(&folder).contains("model-00001.safetensors: the engine does not read"));
+        for read in ["model-00001-of-00002.safetensors", "consolidated.safetensors", "pytorch_model.safetensors"] {
+            assert!(is_read(read), "{read}");
+        }
+        for passed_over in ["model-1.safetensors", "model-a-of-b.safetensors", "weights.safetensors", "model.bin"] {
+            assert!(!is_read(passed_over), "{passed_over}");
+        }
     }
 
     #[test]
