@@ -16,6 +16,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 KEY = "frontdesk-conformance-admin-key"
+# The example credentials of AWS's documentation; they open nothing.
+AWS_KEYS = {
+    "access_key_id": "AKIDEXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+    "session_token": "tok+en/==",
+}  # fmt: skip
+AWS = "region: eu-central-1, " + ", ".join(f'{name}: "{value}"' for name, value in AWS_KEYS.items())
 # A net under a hung process, never a measurement.
 PATIENCE_S = 60
 
@@ -117,6 +123,17 @@ class ServiceAccount:
         file.write_text(json.dumps(content, indent=2))
 
 
+def configured(home, inference):
+    """A Frontdesk with these entries under `providers.inference`."""
+    config = home / "frontdesk.yaml"
+    config.write_text("providers:\n  inference:\n" + "".join(f"    - {entry}\n" for entry in inference))
+    return Program(
+        [os.environ["FRONTDESK_BIN"], "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(home / "data")],
+        env={"FRONTDESK_ADMIN_KEY": KEY},
+        cwd=home,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def service_account(scripted_server, tmp_path_factory):
     return ServiceAccount(f"{scripted_server.url}/token", tmp_path_factory.mktemp("account") / "account.json")
@@ -127,32 +144,48 @@ def frontdesk(scripted_server, service_account, tmp_path_factory):
     if url := os.environ.get("FRONTDESK_URL"):
         yield Frontdesk(url, os.environ["FRONTDESK_KEY"])
         return
-    home = tmp_path_factory.mktemp("frontdesk")
-    config = home / "frontdesk.yaml"
-    config.write_text(
-        "providers:\n  inference:\n"
-        f'    - {{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key }} }}\n'
+    up = scripted_server.url
+    program = configured(tmp_path_factory.mktemp("frontdesk"), [
+        f'{{ id: up, type: openai, config: {{ base_url: "{up}/v1", api_key: upstream-key }} }}',
         # The same server, as one that has no text completions.
-        f'    - {{ id: chats, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted], completions: false }} }}\n'
+        f'{{ id: chats, type: openai, config: {{ base_url: "{up}/v1", models: [scripted], completions: false }} }}',
         # And as text-embeddings-inference.
-        f'    - {{ id: tei, type: openai, config: {{ base_url: "{scripted_server.url}/v1", rerank: {{ shape: tei }}, models: [{{ id: embedder, kind: embedding }}, {{ id: ranker, kind: rerank }}] }} }}\n'
+        f'{{ id: tei, type: openai, config: {{ base_url: "{up}/v1", rerank: {{ shape: tei }}, models: [{{ id: embedder, kind: embedding }}, {{ id: ranker, kind: rerank }}] }} }}',
         # The script answers in Anthropic's words where a test of this provider tells it to.
-        f'    - {{ id: claude, type: anthropic, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key, models: [claude-scripted] }} }}\n'
-        # And in Gemini's, by both ways there.
-        f'    - {{ id: gem, type: gemini, config: {{ base_url: "{scripted_server.url}/v1beta", api_key: upstream-key, models: [gemini-2.5-scripted, gemini-3-scripted] }} }}\n'
-        f'    - {{ id: vertex, type: gemini, config: {{ base_url: "{scripted_server.url}/v1beta1", models: [gemini-2.5-scripted], '
-        f'vertex: {{ project: shop-1, location: europe-west4, service_account: "${{file.{service_account.file}}}" }} }} }}\n'
-    )
-    program = Program(
-        [os.environ["FRONTDESK_BIN"], "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(home / "data")],
-        env={"FRONTDESK_ADMIN_KEY": KEY},
-        cwd=home,
-    )  # fmt: skip
+        f'{{ id: claude, type: anthropic, config: {{ base_url: "{up}/v1", api_key: upstream-key, models: [claude-scripted] }} }}',
+        # In Gemini's, by both ways there.
+        f'{{ id: gem, type: gemini, config: {{ base_url: "{up}/v1beta", api_key: upstream-key, models: [gemini-2.5-scripted, gemini-3-scripted] }} }}',
+        f'{{ id: vertex, type: gemini, config: {{ base_url: "{up}/v1beta1", models: [gemini-2.5-scripted], '
+        f'vertex: {{ project: shop-1, location: europe-west4, service_account: "${{file.{service_account.file}}}" }} }} }}',
+        # And in Amazon's: one entry signs its requests, one has a key.
+        f'{{ id: aws, type: bedrock, config: {{ base_url: "{up}", models: [claude-scripted], {AWS} }} }}',
+        f'{{ id: awskey, type: bedrock, config: {{ base_url: "{up}", region: eu-central-1, api_key: upstream-key }} }}',
+    ])  # fmt: skip
     yield Frontdesk(program.url, KEY)
     died = program.process.poll()
     program.stop()
     if died is not None:
         pytest.fail(f"frontdesk ended by itself with {died}:\n" + "".join(program.lines[-100:]))
+
+
+@pytest.fixture(scope="module")
+def another_frontdesk(tmp_path_factory):
+    """Starts a Frontdesk of a module's own, from its entries under `providers.inference`."""
+    started = []
+
+    def start(*inference):
+        started.append(configured(tmp_path_factory.mktemp("another"), inference))
+        return Frontdesk(started[-1].url, KEY)
+
+    yield start
+    for program in started:
+        program.stop()
+
+
+@pytest.fixture(scope="session")
+def aws_keys():
+    """With what the entry `aws` signs."""
+    return AWS_KEYS
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 """Official clients, set up as their documentation says, pointed at the Frontdesk of this suite."""
 
 import anthropic
+import botocore.session
 import httpx
 import pytest
+from botocore.config import Config
 from openai import OpenAI
 
 TIMEOUT_S = 60
@@ -24,3 +26,17 @@ def anthropic_client(frontdesk):
             # What the SDK gets is checked against its own types, and not only read.
             _strict_response_validation=True,
         )  # fmt: skip
+
+
+@pytest.fixture
+def amazon(scripted_server, aws_keys):
+    """Makes botocore's own client of a service, at the upstream itself."""
+
+    def client(service="bedrock-runtime"):
+        keys = {f"aws_{name}": value for name, value in aws_keys.items()}
+        return botocore.session.Session().create_client(
+            service, region_name="eu-central-1", endpoint_url=scripted_server.url, **keys,
+            config=Config(retries={"total_max_attempts": 1}, proxies={}, parameter_validation=True),
+        )  # fmt: skip
+
+    return client

@@ -76,7 +76,7 @@ impl Anthropic {
             client: Client::new(config.limits()),
             headers: config.headers()?,
             dialect: Dialect::AnthropicMessages,
-            error: outbound_error::from_response,
+            error: |id, said| outbound_error::from_response(id, said.status, said.body, said.retry_after),
             request_id: "request-id",
             max_event: config.max_event_kb * 1024,
             max_answer: config.max_answer_kb * 1024,

@@ -74,7 +74,7 @@ impl Gemini {
             client: Client::new(config.limits()),
             headers: config.headers()?,
             dialect: Dialect::Gemini,
-            error: error::from_response,
+            error: |id, said| error::from_response(id, said.status, said.body, said.retry_after),
             request_id: "x-request-id",
             max_event: config.max_event_kb * 1024,
             max_answer: config.max_answer_kb * 1024,

@@ -1,14 +1,14 @@
-//! Answers as frames, in any dialect: the bytes as they came, and beside them what they mean.
+//! Answers as frames, in any dialect and either framing: the bytes as they came, and beside them what they mean.
 //!
-//! Whole events only: a frame ends at an event's blank line, so a frame can be forwarded, withheld or
+//! Whole events only: a frame ends where an event ends, so a frame can be forwarded, withheld or
 //! decoded alone. Events that arrived together travel as one frame; a usage report travels alone.
 //! Invariant: nothing is buffered beyond one event, and bytes are never changed.
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque, fmt::Display};
 
 use bytes::{Bytes, BytesMut};
 use frontdesk_api::{ChatEvent, Error, Frame, Kind, Result};
-use frontdesk_wire::sse::{Decoder, TooLong, data};
+use frontdesk_wire::{eventstream, sse};
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
@@ -16,15 +16,36 @@ use futures::{
 
 use crate::Body;
 
+/// How the events of a stream lie in its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    ServerSentEvents,
+    AwsEventStream,
+}
+
+impl Framing {
+    /// Begins the content type of such a stream.
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::ServerSentEvents => "text/event-stream",
+            Self::AwsEventStream => eventstream::CONTENT_TYPE,
+        }
+    }
+}
+
 /// Knows what a dialect's answer means; one value reads one answer.
 pub trait Reads: Send + 'static {
+    /// How the dialect streams.
+    const FRAMING: Framing = Framing::ServerSentEvents;
+
     /// A whole JSON body.
     ///
     /// # Errors
     /// `Upstream` when it is no answer, or what it says where it reports a fault.
     fn whole(&mut self, body: &[u8]) -> Result<Vec<ChatEvent>>;
 
-    /// The data of one server-sent event, never blank.
+    /// One event of a stream: the data of a server-sent event, never blank, or a whole message of an AWS event
+    /// stream.
     ///
     /// # Errors
     /// As `whole`.
@@ -46,6 +67,64 @@ pub struct Piece {
     pub preamble: bool,
 }
 
+/// Cuts a stream's bytes into its events.
+pub(crate) trait Cuts: Send + 'static {
+    /// Why bytes are no such stream; completes the sentence "the provider sent …".
+    type Fault: Display;
+
+    fn push(&mut self, bytes: &[u8]);
+
+    /// The next whole event's bytes; None until more come.
+    fn block(&mut self) -> Result<Option<Bytes>, Self::Fault>;
+
+    /// What is left at the end of the stream, where that is an event.
+    fn rest(&mut self) -> Result<Option<Bytes>, Self::Fault>;
+
+    /// What a reader gets of an event; None: nothing.
+    fn data(block: &[u8]) -> Option<Cow<'_, [u8]>>;
+}
+
+impl Cuts for sse::Decoder {
+    type Fault = sse::TooLong;
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.push(bytes);
+    }
+
+    fn block(&mut self) -> Result<Option<Bytes>, sse::TooLong> {
+        self.block()
+    }
+
+    /// The blank line of the last event may be missing.
+    fn rest(&mut self) -> Result<Option<Bytes>, sse::TooLong> {
+        Ok(self.rest())
+    }
+
+    fn data(block: &[u8]) -> Option<Cow<'_, [u8]>> {
+        sse::data(block).filter(|data| !data.trim_ascii().is_empty())
+    }
+}
+
+impl Cuts for eventstream::Decoder {
+    type Fault = eventstream::Fault;
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.push(bytes);
+    }
+
+    fn block(&mut self) -> Result<Option<Bytes>, eventstream::Fault> {
+        self.message()
+    }
+
+    fn rest(&mut self) -> Result<Option<Bytes>, eventstream::Fault> {
+        self.end().map(|()| None)
+    }
+
+    fn data(block: &[u8]) -> Option<Cow<'_, [u8]>> {
+        Some(Cow::Borrowed(block))
+    }
+}
+
 /// A whole JSON answer of at most `limit` bytes: one frame.
 pub(crate) fn whole(
     provider: String,
@@ -61,14 +140,14 @@ pub(crate) fn whole(
     stream::once(frame).boxed()
 }
 
-/// A stream of events of at most `max_event` bytes each. Dropping it closes the connection to the server.
+/// A stream of events. Dropping it closes the connection to the server.
 pub(crate) fn stream(
     provider: String,
     body: Body,
+    decoder: impl Cuts,
     reads: impl Reads,
-    max_event: usize,
 ) -> BoxStream<'static, Result<Frame>> {
-    let (preamble, decoder) = (reads.wants_preamble(), Decoder::new(max_event));
+    let preamble = reads.wants_preamble();
     let reader = Reader { provider, body, decoder, reads, preamble, ready: VecDeque::new(), ended: false };
     stream::unfold(reader, |mut reader| async move {
         let frame = reader.next().await?;
@@ -77,10 +156,10 @@ pub(crate) fn stream(
     .boxed()
 }
 
-struct Reader<R> {
+struct Reader<D, R> {
     provider: String,
     body: Body,
-    decoder: Decoder,
+    decoder: D,
     reads: R,
     /// The answer itself has not begun, as far as that was asked.
     preamble: bool,
@@ -88,7 +167,7 @@ struct Reader<R> {
     ended: bool,
 }
 
-impl<R: Reads> Reader<R> {
+impl<D: Cuts, R: Reads> Reader<D, R> {
     async fn next(&mut self) -> Option<Result<Frame>> {
         while self.ready.is_empty() && !self.ended {
             let mut open = Open::default();
@@ -108,27 +187,25 @@ impl<R: Reads> Reader<R> {
         let piece = self.body.piece().await.map_err(|e| named(&self.provider, e))?;
         let Some(piece) = piece else {
             self.ended = true;
-            return match self.decoder.rest() {
+            return match self.decoder.rest().map_err(|fault| self.sent(fault))? {
                 Some(rest) => self.block(rest, open),
                 None => Ok(()),
             };
         };
         self.decoder.push(&piece);
-        loop {
-            match self.decoder.block() {
-                Ok(Some(block)) => self.block(block, open)?,
-                Ok(None) => return Ok(()),
-                Err(TooLong(limit)) => {
-                    let message = format!("provider '{}' sent an event of more than {limit} bytes", self.provider);
-                    return Err(Error::upstream(message));
-                }
-            }
+        while let Some(block) = self.decoder.block().map_err(|fault| self.sent(fault))? {
+            self.block(block, open)?;
         }
+        Ok(())
+    }
+
+    fn sent(&self, fault: D::Fault) -> Error {
+        Error::upstream(format!("provider '{}' sent {fault}", self.provider))
     }
 
     fn block(&mut self, raw: Bytes, open: &mut Open) -> Result<()> {
-        let piece = match data(&raw).as_deref().filter(|data| !data.trim_ascii().is_empty()) {
-            Some(data) => self.reads.event(data)?,
+        let piece = match D::data(&raw) {
+            Some(data) => self.reads.event(&data)?,
             None => Piece { preamble: true, ..Piece::default() },
         };
         self.preamble &= piece.preamble;

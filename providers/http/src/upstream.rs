@@ -8,18 +8,28 @@ use frontdesk_api::{
     chat::{Dialect, ReplyHead},
     inference::{Model, ModelKind},
 };
+use frontdesk_wire::{eventstream, sse};
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use crate::{
     Answer, Client,
-    frames::{self, Reads, named},
+    frames::{self, Framing, Reads, named},
 };
 
 /// The most of an error body that is read, in bytes.
 const ERROR_BODY: usize = 64 * 1024;
 
-/// Reads an error's body: the provider's id, the status, the body, `retry-after` in seconds.
-pub type ReadsError = fn(&str, u16, &[u8], Option<u64>) -> Error;
+/// An answer that is not a success.
+pub struct Refusal<'a> {
+    pub status: u16,
+    pub headers: &'a HeaderMap,
+    pub body: &'a [u8],
+    /// From the header of that name, in seconds.
+    pub retry_after: Option<u64>,
+}
+
+/// What a refusal means; beside it the provider's id.
+pub type ReadsError = fn(&str, &Refusal<'_>) -> Error;
 
 /// A server and its ways.
 pub struct Upstream {
@@ -67,7 +77,8 @@ impl Upstream {
         }
         let retry_after = answer.header("retry-after").and_then(|v| v.trim().parse().ok());
         let body = answer.body.whole(ERROR_BODY).await.unwrap_or_default();
-        Err((self.error)(&self.id, answer.status.as_u16(), &body, retry_after))
+        let status = answer.status.as_u16();
+        Err((self.error)(&self.id, &Refusal { status, headers: &answer.headers, body: &body, retry_after }))
     }
 
     /// A good answer's body, whole.
@@ -91,9 +102,9 @@ impl Upstream {
     ///
     /// # Errors
     /// `Upstream` when the answer has another form than asked for (a page of HTML, say).
-    pub fn reply(&self, answer: Answer, model: String, stream: bool, reads: impl Reads) -> Result<ChatReply> {
+    pub fn reply<R: Reads>(&self, answer: Answer, model: String, stream: bool, reads: R) -> Result<ChatReply> {
         let kind = answer.header("content-type").unwrap_or_default().to_ascii_lowercase();
-        let streaming = kind.starts_with("text/event-stream");
+        let streaming = kind.starts_with(R::FRAMING.content_type());
         if streaming != stream || (!stream && !kind.contains("json")) {
             let want = if stream { "an event stream" } else { "JSON" };
             let got = if kind.is_empty() { "no content type" } else { &kind };
@@ -108,10 +119,11 @@ impl Upstream {
             upstream_request: answer.header(self.request_id).map(str::to_owned),
             other_attempts: vec![],
         };
-        let frames = if streaming {
-            frames::stream(self.id.clone(), answer.body, reads, self.max_event)
-        } else {
-            frames::whole(self.id.clone(), answer.body, reads, self.max_answer)
+        let (id, body) = (self.id.clone(), answer.body);
+        let frames = match R::FRAMING {
+            _ if !streaming => frames::whole(id, body, reads, self.max_answer),
+            Framing::ServerSentEvents => frames::stream(id, body, sse::Decoder::new(self.max_event), reads),
+            Framing::AwsEventStream => frames::stream(id, body, eventstream::Decoder::new(self.max_event), reads),
         };
         Ok(ChatReply { head, frames })
     }

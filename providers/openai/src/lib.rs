@@ -77,7 +77,7 @@ impl OpenAi {
             client,
             headers: config.headers()?,
             dialect: Dialect::OpenaiChat,
-            error: error::from_response,
+            error: |id, said| error::from_response(id, said.status, said.body, said.retry_after),
             request_id: "x-request-id",
             max_event: config.max_event_bytes(),
             max_answer: config.max_answer_bytes(),

@@ -42,6 +42,7 @@ pub fn known() -> Vec<&'static ProviderDef> {
         frontdesk_openai::PROVIDERS,
         frontdesk_anthropic::PROVIDERS,
         frontdesk_gemini::PROVIDERS,
+        frontdesk_bedrock::PROVIDERS,
         frontdesk_shields::PROVIDERS,
         #[cfg(feature = "mistralrs")]
         frontdesk_mistralrs::PROVIDERS,

@@ -1,8 +1,10 @@
-//! The JSON of others: OpenAI's, Anthropic's, Google's, Llama Stack's. Wire to domain and back, bytes in and frames out.
+//! The JSON of others: OpenAI's, Anthropic's, Google's, Bedrock's, Llama Stack's. Wire to domain and back, bytes in and frames out.
 //!
 //! Invariant: no I/O, and nothing a client sent is lost: what we do not know rides along as it came.
 
 pub mod anthropic;
+pub mod bedrock;
+pub mod eventstream;
 mod fault;
 pub mod gemini;
 pub mod llama_stack;

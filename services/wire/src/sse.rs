@@ -4,13 +4,19 @@
 //! proxy can forward what it has looked at. Lines may end in LF, CRLF or CR (WHATWG HTML § 9.2.5).
 //! Invariant: it never holds more than `limit` bytes of an unfinished block.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use bytes::{Bytes, BytesMut};
 
 /// An unfinished block grew past the decoder's limit (in bytes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLong(pub usize);
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an event of more than {} bytes", self.0)
+    }
+}
 
 /// Cuts a byte stream into event blocks.
 #[derive(Debug)]

@@ -32,7 +32,7 @@ pub(super) fn stream(message: &Message, reply: &Reply, asked: &Asked<'_>, number
         frames.push(piece(json!([]), Some(&message.usage)));
     }
     if reply.done.unwrap_or(true) {
-        frames.push(Frame::Bytes("data: [DONE]\n\n".into()));
+        frames.push(Frame::text("data: [DONE]\n\n"));
     }
     frames
 }

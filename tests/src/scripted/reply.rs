@@ -7,6 +7,7 @@ use super::completion;
 use super::message::Asked;
 use super::script::{Chunk, Reply, ToolCall};
 use super::vectors;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -41,7 +42,7 @@ pub(super) fn render(reply: &Reply, asked: &Asked<'_>, number: usize) -> Rendere
     let whole = |content_type, body: String| Rendered {
         status,
         content_type,
-        parts: arrange(reply, vec![Frame::Bytes(body)]),
+        parts: arrange(reply, vec![Frame::text(body)]),
         streamed: reply.cut_after.is_some() || reply.split.is_some(),
     };
     if let Some(json) = &reply.json {
@@ -55,6 +56,11 @@ pub(super) fn render(reply: &Reply, asked: &Asked<'_>, number: usize) -> Rendere
     }
     if let Some(body) = &reply.body {
         return whole("text/plain; charset=utf-8", body.clone());
+    }
+    if let Some(chunks) = &reply.binary {
+        let frames = chunks.iter().map(binary).collect();
+        let content_type = "application/octet-stream";
+        return Rendered { status, content_type, parts: arrange(reply, frames), streamed: true };
     }
     let frames = match &reply.sse {
         Some(chunks) => chunks.iter().map(frame).collect(),
@@ -75,16 +81,30 @@ pub(super) fn render(reply: &Reply, asked: &Asked<'_>, number: usize) -> Rendere
 }
 
 pub(super) enum Frame {
-    Bytes(String),
+    Bytes(Bytes),
     Gate(String),
+}
+
+impl Frame {
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self::Bytes(Bytes::from(text.into()))
+    }
 }
 
 fn frame(chunk: &Chunk) -> Frame {
     match chunk {
-        Chunk::Raw(raw) => Frame::Bytes(raw.clone()),
+        Chunk::Raw(raw) => Frame::text(raw.as_str()),
         Chunk::Gate(name) => Frame::Gate(name.clone()),
-        Chunk::Event { name: None, data } => Frame::Bytes(format!("data: {data}\n\n")),
-        Chunk::Event { name: Some(name), data } => Frame::Bytes(format!("event: {name}\ndata: {data}\n\n")),
+        Chunk::Event { name: None, data } => Frame::text(format!("data: {data}\n\n")),
+        Chunk::Event { name: Some(name), data } => Frame::text(format!("event: {name}\ndata: {data}\n\n")),
+    }
+}
+
+/// Of a stream that is no text: the script's check has seen that there are only Base64 and gates.
+fn binary(chunk: &Chunk) -> Frame {
+    match chunk {
+        Chunk::Raw(raw) => Frame::Bytes(BASE64_STANDARD.decode(raw).unwrap_or_default().into()),
+        other => frame(other),
     }
 }
 
@@ -93,12 +113,12 @@ fn arrange(reply: &Reply, frames: Vec<Frame>) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut written = 0;
     for frame in frames {
-        let text = match frame {
+        let bytes = match frame {
             Frame::Gate(name) => {
                 parts.push(Part::Gate(name));
                 continue;
             }
-            Frame::Bytes(text) => text,
+            Frame::Bytes(bytes) => bytes,
         };
         for (name, _) in reply.gates.iter().filter(|(_, at)| **at == written) {
             parts.push(Part::Gate(name.clone()));
@@ -106,8 +126,8 @@ fn arrange(reply: &Reply, frames: Vec<Frame>) -> Vec<Part> {
         if reply.cut_after == Some(written) {
             break;
         }
-        let text = if reply.crlf { text.replace('\n', "\r\n") } else { text };
-        let bytes = Bytes::from(text);
+        let crlf = || Bytes::from(String::from_utf8_lossy(&bytes).replace('\n', "\r\n"));
+        let bytes = if reply.crlf { crlf() } else { bytes };
         let size = reply.split.unwrap_or(bytes.len()).max(1);
         let mut at = 0;
         while at < bytes.len() {
@@ -137,7 +157,7 @@ pub(super) struct Message {
 
 /// An event of this JSON.
 pub(super) fn data(json: &Value) -> Frame {
-    Frame::Bytes(format!("data: {json}\n\n"))
+    Frame::text(format!("data: {json}\n\n"))
 }
 
 struct Call {
@@ -226,7 +246,7 @@ impl Message {
             frames.push(chunk(json!([]), Some(&self.usage)));
         }
         if reply.done.unwrap_or(true) {
-            frames.push(Frame::Bytes("data: [DONE]\n\n".into()));
+            frames.push(Frame::text("data: [DONE]\n\n"));
         }
         frames
     }
@@ -349,6 +369,17 @@ mod tests {
                 Part::Cut
             ]
         );
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_leave_as_they_are() {
+        let reply = reply(json!({"binary": ["AP8K", {"gate": "g"}, "DQ=="], "split": 2}));
+        let rendered = render(&reply, &asked(true), 0);
+        let write = |bytes: &'static [u8]| Part::Write(Bytes::from_static(bytes));
+        assert_eq!(rendered.parts, [write(b"\0\xff"), write(b"\n"), Part::Gate("g".into()), write(b"\r")]);
+        let bad = Script::parse(json!([{"reply": {"binary": ["no Base64!"]}}])).unwrap_err();
+        assert!(bad.contains("step 0") && bad.contains("Base64"), "{bad}");
+        assert!(Script::parse(json!([{"reply": {"binary": [{"data": 1}]}}])).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Parsed strictly, so that a misspelt member fails the test that wrote it instead of meaning nothing.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -55,7 +56,7 @@ pub struct When {
     pub body_contains: Option<String>,
 }
 
-/// What is answered. Exactly one kind of content: `json`, `body`, `sse`, `embed`, `rank`, `hangup`, or a message
+/// What is answered. Exactly one kind of content: `json`, `body`, `sse`, `binary`, `embed`, `rank`, `hangup`, or a message
 /// (`text`, `reasoning`, `refusal`, `tool_call`, `tool_calls`, `quote_source`), which is rendered as
 /// one JSON answer or as a stream, as the request asks.
 #[derive(Debug, Default, Deserialize)]
@@ -78,6 +79,8 @@ pub struct Reply {
     pub embed: Option<usize>,
     /// An order of the request's documents by these scores, one for each.
     pub rank: Option<Vec<f64>>,
+    /// A stream of bytes that are no text, each piece in Base64, with gates; set the content type in `headers`.
+    pub binary: Option<Vec<Chunk>>,
     /// The connection is closed without an answer.
     #[serde(default)]
     pub hangup: bool,
@@ -222,15 +225,21 @@ impl Reply {
 
     fn check(&self) -> Result<(), String> {
         let made = [self.embed.is_some(), self.rank.is_some(), self.hangup, self.is_message()];
-        let given = [self.json.is_some(), self.body.is_some(), self.sse.is_some()];
+        let given = [self.json.is_some(), self.body.is_some(), self.sse.is_some(), self.binary.is_some()];
+        let binary = self.binary.iter().flatten().all(|chunk| match chunk {
+            Chunk::Raw(raw) => BASE64_STANDARD.decode(raw).is_ok(),
+            Chunk::Gate(_) => true,
+            Chunk::Event { .. } => false,
+        });
         let kinds = given.iter().chain(&made);
         match kinds.filter(|present| **present).count() {
+            1 if !binary => Err("binary holds something that is neither Base64 nor a gate".into()),
             1 => Ok(()),
-            0 => Err("the reply has no content (json, body, sse, embed, rank, hangup or a message)".into()),
-            _ => {
-                Err("the reply has more than one kind of content (json, body, sse, embed, rank, hangup, message)"
-                    .into())
-            }
+            0 => Err("the reply has no content (json, body, sse, binary, embed, rank, hangup or a message)".into()),
+            _ => Err(
+                "the reply has more than one kind of content (json, body, sse, binary, embed, rank, hangup, message)"
+                    .into(),
+            ),
         }
     }
 }

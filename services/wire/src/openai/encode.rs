@@ -57,7 +57,7 @@ pub struct Chunks {
     /// Choices that have had their first chunk, which names the role.
     begun: Vec<u32>,
     usage: Option<Usage>,
-    /// Members for the next chunk: one without a choice would surprise clients.
+    /// Members for the next chunk or the usage: a chunk of their own, without a choice, would surprise clients.
     extra: Map<String, Value>,
 }
 
@@ -146,6 +146,10 @@ impl Writes for Chunks {
         let Some(usage) = self.usage.filter(|_| self.wants_usage) else { return sse::DONE };
         let mut chunk = self.head.object(CHUNK, vec![]);
         chunk.insert("usage".into(), self::usage(usage));
+        // What a provider says only at the very end.
+        for (name, value) in self.extra {
+            chunk.entry(name).or_insert(value);
+        }
         let mut out = sse::encode(None, None, &Value::Object(chunk).to_string()).to_vec();
         out.extend_from_slice(&sse::DONE);
         Bytes::from(out)
