@@ -12,6 +12,7 @@ use frontdesk_accounts::Accounts;
 use frontdesk_agents::Agents;
 use frontdesk_api::{Clock, Ids, Inference, cx::CancellationToken, provider::Health};
 use frontdesk_ledger::Ledger;
+use frontdesk_inference::Registered;
 use frontdesk_memory::Knowledge;
 use frontdesk_safety::Shields;
 use frontdesk_store::Store;
@@ -41,6 +42,8 @@ pub struct Inner {
     pub accounts: Accounts,
     /// Every model behind one address, and metered.
     pub inference: Arc<dyn Inference>,
+    /// The models that tenants registered; they answer through `inference`.
+    pub models: Registered,
     pub ledger: Ledger,
     pub safety: Arc<Shields>,
     pub tools: Arc<Registry>,

@@ -21,7 +21,7 @@ use frontdesk_api::{
     provider::{Build, Setting},
     tools::ToolProvider,
 };
-use frontdesk_inference::{Route, Router};
+use frontdesk_inference::{Registered, Route, Router};
 use frontdesk_ledger::{Ledger, Metered, Prices};
 use frontdesk_memory::{Knowledge, Limits};
 use frontdesk_safety::{Entry, Shields};
@@ -240,6 +240,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         targets: model.targets.iter().map(|target| target.model.clone()).collect(),
         description: model.description.clone(),
     });
+    let named: Vec<String> = built.inference.keys().cloned().collect();
     let inference = Router::new(built.inference, routes.collect()).map_err(|e| {
         let key = e.param.clone().unwrap_or_default();
         Error { message: format!("{key}: {}", e.message), ..e }
@@ -259,8 +260,10 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         ids: ids.clone(),
         limits: KvLimits::default(),
     }));
+    let routes = config.models.iter().map(|model| model.id.clone());
+    let models = Registered::new(Arc::new(inference), store.clone(), clock.clone(), named, routes);
     // The edge and the agents ask through the meter, so no call goes by it.
-    let inference = Arc::new(Metered::new(Arc::new(inference), ledger.clone()));
+    let inference = Arc::new(Metered::new(Arc::new(models.clone()), ledger.clone()));
     let safety = Arc::new(safety);
     let agents = Agents::new(Deps {
         store: store.clone(),
@@ -280,6 +283,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         store,
         accounts,
         inference,
+        models,
         ledger,
         safety,
         tools,

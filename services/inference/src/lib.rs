@@ -6,6 +6,7 @@
 //! Invariant: knows no provider, only `dyn Inference`.
 
 mod catalog;
+mod registered;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,6 +19,7 @@ use frontdesk_api::{
 };
 
 use catalog::Catalog;
+pub use registered::{Registered, Registration};
 
 /// A name of the operator's that leads to models, tried in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]

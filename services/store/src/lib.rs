@@ -30,6 +30,7 @@ mod json;
 pub mod knowledge;
 mod lent;
 mod migrate;
+pub mod models;
 mod options;
 pub mod paging;
 pub mod passages;

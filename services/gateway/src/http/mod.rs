@@ -134,6 +134,8 @@ fn write_scope() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(agents::create::create))
         .routes(routes!(agents::delete::delete))
+        .routes(routes!(models::register::register))
+        .routes(routes!(models::delete::delete))
         .routes(routes!(toolgroups::register::register))
         .routes(routes!(toolgroups::delete::delete))
         .routes(routes!(files::create::create))

@@ -1,11 +1,15 @@
 //! Models as one object that OpenAI's, Llama Stack's and OGX's clients all read.
 
+pub mod anthropic;
+pub mod delete;
 pub mod list;
+pub mod register;
 pub mod show;
 
 use frontdesk_api::inference::{Model, ModelKind};
+use frontdesk_store::models::StoredModel;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// OpenAI's members first, then Llama Stack's (`identifier` …), then OGX's (`custom_metadata`).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -35,26 +39,49 @@ impl From<Model> for ModelInfo {
     fn from(model: Model) -> Self {
         // An alias belongs to the house.
         let provider = if model.provider.is_empty() { "frontdesk".to_owned() } else { model.provider };
-        let metadata = model.description.map_or_else(|| json!({}), |text| json!({ "description": text }));
+        let metadata = model.description.map(|text| ("description".to_owned(), text.into())).into_iter().collect();
+        Self::new(model.id, provider, model.upstream_id, model.kind, model.created, metadata)
+    }
+}
+
+impl From<StoredModel> for ModelInfo {
+    fn from(model: StoredModel) -> Self {
+        let created = model.created_at / 1_000_000;
+        Self::new(model.id, model.provider_id, model.upstream_id, model.kind, created, model.metadata)
+    }
+}
+
+impl ModelInfo {
+    fn new(
+        id: String,
+        provider: String,
+        upstream_id: String,
+        kind: ModelKind,
+        created: i64,
+        metadata: Map<String, Value>,
+    ) -> Self {
         let mut custom_metadata = json!({
-            "model_type": model.kind,
+            "model_type": kind,
             "provider_id": provider,
-            "provider_resource_id": model.upstream_id,
+            "provider_resource_id": upstream_id,
         });
-        if let (Some(all), Some(more)) = (custom_metadata.as_object_mut(), metadata.as_object()) {
-            all.extend(more.clone());
+        for (name, value) in &metadata {
+            // What the house says of a model stands before what its tenant noted.
+            if custom_metadata.get(name).is_none() {
+                custom_metadata[name] = value.clone();
+            }
         }
         Self {
-            identifier: model.id.clone(),
-            id: model.id,
+            identifier: id.clone(),
+            id,
             object: "model",
-            created: model.created,
+            created,
             owned_by: provider.clone(),
             provider_id: provider,
-            provider_resource_id: model.upstream_id,
-            model_type: model.kind,
+            provider_resource_id: upstream_id,
+            model_type: kind,
             kind: "model",
-            metadata,
+            metadata: Value::Object(metadata),
             custom_metadata,
         }
     }

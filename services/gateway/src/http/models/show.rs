@@ -3,13 +3,20 @@
 use axum::{
     Json,
     extract::{Path, State},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
 };
 use frontdesk_api::Error;
 
-use super::ModelInfo;
+use super::{
+    ModelInfo,
+    anthropic::{self, AnthropicModel},
+};
 use crate::{app::App, auth::Caller, config::nearest, problem::Problem};
 
 /// One model
+///
+/// As in the list; Anthropic's object for a client that sends `anthropic-version`.
 #[utoipa::path(
     get, path = "/v1/models/{*model_id}", tag = "inference",
     params(("model_id" = String, Path, description = "`provider/model` or an alias")),
@@ -18,11 +25,17 @@ use crate::{app::App, auth::Caller, config::nearest, problem::Problem};
 pub async fn show(
     State(app): State<App>,
     Caller(cx): Caller,
+    headers: HeaderMap,
     Path(id): Path<String>,
-) -> Result<Json<ModelInfo>, Problem> {
+) -> Result<Response, Problem> {
     let mut models = app.inference.models(&cx).await?;
     if let Some(at) = models.iter().position(|m| m.id == id) {
-        return Ok(Json(models.swap_remove(at).into()));
+        let model = models.swap_remove(at);
+        if anthropic::is_spoken(&headers) {
+            return Ok(Json(AnthropicModel::from(model)).into_response());
+        }
+        let stored = app.models.list(&cx).await?.into_iter().find(|stored| stored.id == id);
+        return Ok(Json(stored.map_or_else(|| model.into(), ModelInfo::from)).into_response());
     }
     let hint = nearest(&id, models.iter().map(|m| m.id.as_str())).map(|near| format!("; did you mean '{near}'?"));
     let message = format!("there is no model '{id}'{}", hint.unwrap_or_default());
