@@ -67,10 +67,11 @@ impl Tenant<'_> {
     /// As any query.
     pub async fn list_models(&self) -> Result<Vec<StoredModel>> {
         let mut tx = self.read().await?;
-        let rows: Vec<Row> = on!(tx, conn => sqlx::query_as("SELECT id, provider_id, upstream_id, kind, metadata, created_at \
+        let rows: Vec<Row> =
+            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, upstream_id, kind, metadata, created_at \
              FROM model WHERE tenant = $1 ORDER BY id")
             .bind(self.id()).fetch_all(conn).await)
-        .doing("list models")?;
+            .doing("list models")?;
         rows.into_iter().map(Row::read).collect()
     }
 
@@ -78,10 +79,11 @@ impl Tenant<'_> {
     /// As any query.
     pub async fn find_model(&self, id: &str) -> Result<Option<StoredModel>> {
         let mut tx = self.read().await?;
-        let row: Option<Row> = on!(tx, conn => sqlx::query_as("SELECT id, provider_id, upstream_id, kind, metadata, created_at \
+        let row: Option<Row> =
+            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, upstream_id, kind, metadata, created_at \
              FROM model WHERE tenant = $1 AND id = $2")
             .bind(self.id()).bind(id).fetch_optional(conn).await)
-        .doing("load a model")?;
+            .doing("load a model")?;
         row.map(Row::read).transpose()
     }
 

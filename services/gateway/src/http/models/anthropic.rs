@@ -102,7 +102,10 @@ mod tests {
             before_id: before.map(str::to_owned),
         };
         let list = AnthropicModelList::page(["a", "b", "c", "d"].map(model).into(), &query)?;
-        assert_eq!((&list.first_id, &list.last_id), (&list.data.first().map(|m| m.id.clone()), &list.data.last().map(|m| m.id.clone())));
+        assert_eq!(
+            (&list.first_id, &list.last_id),
+            (&list.data.first().map(|m| m.id.clone()), &list.data.last().map(|m| m.id.clone()))
+        );
         Ok((list.data.into_iter().map(|model| model.id).collect(), list.has_more))
     }
 
@@ -116,7 +119,10 @@ mod tests {
             (2, None, Some("d"), vec!["b", "c"], true),
             (9, None, Some("b"), vec!["a"], false),
         ] {
-            assert_eq!(page(limit, after, before).expect("a page"), (want.into_iter().map(str::to_owned).collect(), more));
+            assert_eq!(
+                page(limit, after, before).expect("a page"),
+                (want.into_iter().map(str::to_owned).collect(), more)
+            );
         }
     }
 
