@@ -3,7 +3,10 @@
 //! The body is a ULID (48 bits of milliseconds, 80 random bits, Crockford base 32, lower case), so
 //! primary keys stay local in the index and lists page by id.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    cell::RefCell,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use crate::{Clock, clock::SystemClock};
 
@@ -15,18 +18,45 @@ pub trait Ids: Send + Sync {
     fn next(&self, prefix: &str) -> String;
 }
 
+/// Random bytes of one id.
+const RANDOM: usize = 10;
+
+/// Random bytes for the next ids of a thread, drawn together: one system call serves a hundred ids.
+struct Pool {
+    bytes: [u8; 100 * RANDOM],
+    /// How many are used up.
+    used: usize,
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; 100 * RANDOM], used: 100 * RANDOM }) };
+}
+
+impl Pool {
+    fn draw(&mut self) -> [u8; RANDOM] {
+        let mut drawn = [0; RANDOM];
+        if self.used == self.bytes.len() && getrandom::fill(&mut self.bytes).is_ok() {
+            self.used = 0;
+        }
+        if self.used == self.bytes.len() {
+            // Without entropy the machine cannot make keys or TLS either; a counter keeps ids unique in-process.
+            static FALLBACK: AtomicU64 = AtomicU64::new(1);
+            drawn[2..].copy_from_slice(&FALLBACK.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+            return drawn;
+        }
+        drawn.copy_from_slice(&self.bytes[self.used..self.used + RANDOM]);
+        self.used += RANDOM;
+        drawn
+    }
+}
+
 /// Time-ordered random ids.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RandomIds;
 
 impl Ids for RandomIds {
     fn next(&self, prefix: &str) -> String {
-        let mut random = [0u8; 10];
-        // Without entropy the machine cannot make keys or TLS either; a counter keeps ids unique in-process.
-        if getrandom::fill(&mut random).is_err() {
-            static FALLBACK: AtomicU64 = AtomicU64::new(1);
-            random[2..].copy_from_slice(&FALLBACK.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-        }
+        let random = POOL.with_borrow_mut(Pool::draw);
         let millis = u128::try_from(SystemClock.now() / 1000).unwrap_or(0);
         let mut value = millis << 80;
         for (i, byte) in random.iter().enumerate() {

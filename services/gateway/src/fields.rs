@@ -28,6 +28,9 @@ struct Safe<'p, 'w>(&'p mut Writer<'w>);
 
 impl Write for Safe<'_, '_> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        if text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
         for piece in text.split_inclusive(char::is_control) {
             match piece.char_indices().next_back() {
                 Some((at, control)) if control.is_control() => {

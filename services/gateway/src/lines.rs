@@ -1,7 +1,7 @@
 //! Log lines on their way to standard error, gathered so that a request does not pay a system call for its own line.
 //!
 //! Invariants: lines leave in the order they were written; one of warn or worse is out, with all before it, when the
-//! call that logs it returns; any other within [`WAIT`], or at [`flush`]. A terminal gets every line at once.
+//! call that logs it returns; any other within `WAIT`, or at [`flush`]. A terminal gets every line at once.
 
 use std::{
     io::{IsTerminal, Write},

@@ -166,15 +166,20 @@ impl EngineArgs {
     /// Requests a model works on at once.
     ///
     /// # Errors
-    /// On the CPU more than one is refused: the engine mixes up answers of equal length there.
+    /// More than one is refused on the CPU, where the engine mixes up answers of equal length, and without pages, where
+    /// answers of unequal length spoil each other.
     pub(crate) fn running(&self) -> Result<usize, String> {
-        match (self.place()?, self.max_running) {
-            (Place::Cpu, Some(more)) if more > 1 => Err(format!(
-                "--max-running {more}: on the CPU this engine answers one request at a time, \
+        let alone = match (self.place()?, self.paged_attention) {
+            (Place::Cpu, _) => "on the CPU",
+            (_, Some(false)) => "without paged attention",
+            _ => return Ok(self.max_running.unwrap_or(8) as usize),
+        };
+        match self.max_running {
+            Some(more) if more > 1 => Err(format!(
+                "--max-running {more}: {alone} this engine answers one request at a time, \
                  because answers worked on together would mix"
             )),
-            (Place::Cpu, _) => Ok(1),
-            (_, given) => Ok(given.unwrap_or(8) as usize),
+            _ => Ok(1),
         }
     }
 
@@ -249,6 +254,8 @@ mod tests {
         assert!(cpu.running().unwrap_err().contains("mix"));
         let gpu = parse("--model a=/m --socket /s --device cuda --max-running 2").unwrap();
         assert_eq!((gpu.place(), gpu.running()), (Ok(Place::Cuda), Ok(2)));
+        let unpaged = parse("--model a=/m --socket /s --device cuda --paged-attention false --max-running 2").unwrap();
+        assert!(unpaged.running().unwrap_err().contains("without paged attention"));
         assert!(parse("--model a=/m --socket /s --device tpu").unwrap().place().is_err());
         let second = parse("--model a=/m --socket /s --device cuda:1").unwrap();
         assert!(second.place().unwrap_err().contains("CUDA_VISIBLE_DEVICES"));

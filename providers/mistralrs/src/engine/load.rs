@@ -93,11 +93,12 @@ impl Files {
 /// One sentence naming the model and what is wrong.
 pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> Result<LoadedModel, String> {
     let named = |cause: String| format!("model '{}': {cause}", spec.id);
-    let running = args.running()?;
     let style = Style::of(files.template());
     let wanted = [files.positions(), args.max_model_len].into_iter().flatten().min();
     let pool = pool(args, files.head_size(), wanted.unwrap_or(CONTEXT)).map_err(named)?;
-    let building = build(spec.clone(), files, args.clone(), pool);
+    // Without pages, requests of unequal length that run together end early or astray, on a GPU too (BENCHMARKS.md).
+    let running = if pool.is_some() { args.running()? } else { 1 };
+    let building = build(spec.clone(), files, args.clone(), pool, running);
     let engine = match tokio::spawn(building).await {
         Ok(engine) => engine.map_err(named)?,
         Err(_panic) => return Err(named("the loader panicked; its last words are above".into())),
@@ -126,8 +127,9 @@ async fn build(
     files: Files,
     args: EngineArgs,
     pool: Option<usize>,
+    running: usize,
 ) -> Result<mistralrs::Model, String> {
-    let (place, running) = (args.place()?, args.running()?);
+    let place = args.place()?;
     let dtype = dtype(spec.dtype.as_deref(), place)?;
     let isq = spec.isq.as_deref().map(|written| mistralrs::parse_isq_value(written, None)).transpose()?;
     let device = device(place)?;
@@ -258,7 +260,7 @@ fn pool(args: &EngineArgs, head_size: Option<usize>, context: usize) -> Result<O
         if args.paged_attention == Some(true) {
             return Err(message);
         }
-        tracing::warn!("{message}; running without it");
+        tracing::warn!("{message}; running without it, one request at a time");
         return Ok(None);
     }
     let together = context.saturating_mul(args.running()?);
