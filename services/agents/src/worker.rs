@@ -90,7 +90,8 @@ pub(crate) async fn run(room: Arc<Room>, cx: Cx, spec: AgentSpec, stored: Stored
             }
         }
     };
-    work.instrument(span).await;
+    // On the heap once: with everything a step awaits it is larger than a stack should carry.
+    Box::pin(work.instrument(span)).await;
 }
 
 impl Worker {
