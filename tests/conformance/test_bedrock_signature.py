@@ -10,6 +10,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.utils import ContainerMetadataFetcher, InstanceMetadataFetcher
 
 HELLO = [{"role": "user", "content": "Hello"}]
 ANSWER = {
@@ -74,6 +75,62 @@ def test_a_key_of_bedrock_s_is_a_bearer_token(openai_client, scripted):
     openai_client.chat.completions.create(model="awskey/claude-scripted", messages=HELLO)
     headers = dict(scripted.requests()[-1]["headers"])
     assert headers["authorization"] == "Bearer upstream-key" and "x-amz-date" not in headers
+
+
+# ---------------------------------------------------------------- keys that are lent
+
+LENT = {"access_key_id": "ASIALENT", "secret_access_key": "lent/secret", "session_token": "lent+token=="}
+LOAN = {
+    "Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "ASIALENT", "SecretAccessKey": "lent/secret", "Token": "lent+token==",
+    "LastUpdated": "2026-01-01T00:00:00Z", "Expiration": "2099-01-01T00:00:00Z",
+}  # fmt: skip
+
+
+def asked(requests, *headers):
+    """What of these requests matters to who lends."""
+    return [(r["method"], r["path"], {n: v for n, v in r["headers"] if n in headers}) for r in requests]
+
+
+def test_a_machine_s_keys_are_fetched_as_botocore_fetches_them(another_frontdesk, scripted, monkeypatch):
+    role = "/latest/meta-data/iam/security-credentials/"
+    steps = [
+        {"when": {"path": "/latest/api/token"}, "reply": {"body": "metadata-token"}},
+        {"when": {"path": f"{role}shop"}, "reply": {"json": LOAN}},
+        {"when": {"path": role}, "reply": {"body": "shop"}},
+        {"times": 2, "reply": {"json": ANSWER}},
+    ]
+    scripted.script(steps)
+    http = another_frontdesk(
+        f'{{ id: aws, type: bedrock, config: {{ base_url: "{scripted.url}", region: eu-central-1,'
+        f' credentials: {{ from: instance, url: "{scripted.url}" }} }} }}'
+    ).http
+    for _ in range(2):
+        http.post("/v1/chat/completions", json={"model": "aws/m", "messages": HELLO}).raise_for_status()
+    *ours, first, second = scripted.requests()
+    for request in (first, second):
+        judge(request, scripted.url, LENT, monkeypatch)
+    monkeypatch.undo()
+    theirs = InstanceMetadataFetcher(base_url=f"{scripted.url}/").retrieve_iam_role_credentials()
+    assert (theirs["access_key"], theirs["secret_key"], theirs["token"]) == tuple(LENT.values())
+    names = ("x-aws-ec2-metadata-token", "x-aws-ec2-metadata-token-ttl-seconds")
+    assert asked(ours, *names) == asked(scripted.requests()[5:], *names) and len(ours) == 3
+
+
+def test_a_container_s_keys_are_fetched_as_botocore_fetches_them(another_frontdesk, scripted, tmp_path, monkeypatch):
+    token = tmp_path / "token"
+    token.write_text("pod-token")
+    scripted.script([{"when": {"path": "/v1/credentials"}, "reply": {"json": LOAN}}, {"times": 2, "reply": {"json": ANSWER}}])
+    url = f"{scripted.url}/v1/credentials"
+    http = another_frontdesk(
+        f'{{ id: aws, type: bedrock, config: {{ base_url: "{scripted.url}", region: eu-central-1,'
+        f' credentials: {{ from: container, url: "{url}", token_file: "{token}" }} }} }}'
+    ).http
+    http.post("/v1/chat/completions", json={"model": "aws/m", "messages": HELLO}).raise_for_status()
+    ours, chat = scripted.requests()
+    judge(chat, scripted.url, LENT, monkeypatch)
+    monkeypatch.undo()
+    assert ContainerMetadataFetcher().retrieve_full_uri(url, headers={"Authorization": "pod-token"}) == LOAN
+    assert asked([ours], "authorization") == asked(scripted.requests()[-1:], "authorization")
 
 
 # ---------------------------------------------------------------- models of the account

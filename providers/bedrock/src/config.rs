@@ -8,7 +8,7 @@ use http::{HeaderMap, Uri, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::sign::Keys;
+use crate::{lent::Credentials, sign::Keys};
 
 /// Unknown keys are refused.
 #[derive(Clone, Deserialize)]
@@ -27,6 +27,9 @@ pub struct Config {
     /// Beside keys that are only lent.
     #[serde(default)]
     pub session_token: Option<String>,
+    /// Instead of the keys: where they are fetched, and fetched again before they end.
+    #[serde(default)]
+    pub credentials: Option<Credentials>,
     /// Where Bedrock Runtime is; absent: the region's public endpoint.
     #[serde(default)]
     pub base_url: Option<String>,
@@ -138,21 +141,29 @@ impl Config {
         Ok(out)
     }
 
-    /// With what requests are signed; None where the headers carry the credentials.
+    /// Whether the headers carry the credentials, and nothing is signed.
+    pub(crate) fn is_unsigned(&self) -> bool {
+        let named = |name: &String| name.eq_ignore_ascii_case("authorization");
+        given(self.api_key.as_ref()).is_some() || self.headers.keys().any(named)
+    }
+
+    /// The keys that were written.
     ///
     /// # Errors
-    /// `Invalid` naming the key that is missing.
+    /// `Invalid` naming the key that is missing or one too many.
     pub(crate) fn keys(&self) -> Result<Option<Keys>> {
-        let named = |name: &String| name.eq_ignore_ascii_case("authorization");
-        if given(self.api_key.as_ref()).is_some() || self.headers.keys().any(named) {
-            return Ok(None);
+        let id = given(self.access_key_id.as_ref());
+        if self.credentials.is_some() {
+            let message = "credentials and access_key_id are two ways to the same: leave one out";
+            return if id.is_some() { Err(Error::invalid("credentials", message)) } else { Ok(None) };
         }
         let missing = |key: &str| {
-            let message = format!("{key} is missing: write api_key, or access_key_id and secret_access_key");
+            let message =
+                format!("{key} is missing: write api_key, access_key_id and secret_access_key, or credentials");
             Error::invalid(key, message)
         };
         let keys = Keys {
-            id: given(self.access_key_id.as_ref()).ok_or_else(|| missing("access_key_id"))?.to_owned(),
+            id: id.ok_or_else(|| missing("access_key_id"))?.to_owned(),
             secret: given(self.secret_access_key.as_ref()).ok_or_else(|| missing("secret_access_key"))?.to_owned(),
             token: given(self.session_token.as_ref()).map(str::to_owned),
             region: self.region.clone(),
@@ -185,11 +196,12 @@ mod tests {
         );
         assert_eq!(config.headers().expect("good")["authorization"], "Bearer secret");
         assert!(config.headers().expect("good")["authorization"].is_sensitive());
-        assert!(config.keys().expect("good").is_none(), "a bearer token is not signed");
+        assert!(config.is_unsigned() && read(json!({ "headers": { "Authorization": "x" } })).is_unsigned());
 
         // What unset variables leave.
         let config =
             read(json!({ "api_key": "", "access_key_id": "A", "secret_access_key": "s", "session_token": "" }));
+        assert!(!config.is_unsigned());
         let keys = config.keys().expect("good").expect("keys");
         assert_eq!((keys.id.as_str(), keys.token, keys.region.as_str()), ("A", None, "eu-central-1"));
         assert!(config.headers().expect("good").is_empty());
@@ -200,6 +212,7 @@ mod tests {
         for (config, param) in [
             (json!({}), "access_key_id"),
             (json!({ "access_key_id": "A" }), "secret_access_key"),
+            (json!({ "access_key_id": "A", "credentials": { "from": "instance" } }), "credentials"),
             (json!({ "access_key_id": "A\n", "secret_access_key": "s" }), "access_key_id"),
             (json!({ "access_key_id": "A", "secret_access_key": "s", "session_token": "\n" }), "session_token"),
         ] {

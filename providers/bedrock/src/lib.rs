@@ -6,6 +6,7 @@
 
 mod config;
 mod frames;
+mod lent;
 mod models;
 mod sign;
 
@@ -26,6 +27,8 @@ use serde_json::{Map, Value};
 
 pub use config::{Config, Guardrail};
 use frames::Reader;
+use lent::Lent;
+pub use lent::{Credentials, Lender};
 use models::{FOUNDATION, Foundation, PAGES, Profiles};
 use sign::Keys;
 
@@ -46,9 +49,37 @@ fn build(setting: &Setting, config: Value) -> Result<Arc<dyn Inference>> {
 pub struct Bedrock {
     upstream: Upstream,
     config: Config,
-    /// None: the headers carry the credentials.
-    keys: Option<Keys>,
+    signs: Signs,
     clock: Arc<dyn Clock>,
+}
+
+/// With what requests are signed.
+enum Signs {
+    /// Nothing: the headers carry the credentials.
+    Nothing,
+    Own(Arc<Keys>),
+    Lent(Box<Lent>),
+}
+
+impl Signs {
+    fn of(id: &str, config: &Config, clock: &Arc<dyn Clock>) -> Result<Self> {
+        if config.is_unsigned() {
+            return Ok(Self::Nothing);
+        }
+        match (config.keys()?, &config.credentials) {
+            (Some(keys), _) => Ok(Self::Own(Arc::new(keys))),
+            (None, Some(lender)) => Ok(Self::Lent(Box::new(Lent::new(id, &config.region, lender, clock.clone())?))),
+            (None, None) => Ok(Self::Nothing),
+        }
+    }
+
+    async fn keys(&self, cx: &Cx) -> Result<Option<Arc<Keys>>> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::Own(keys) => Ok(Some(keys.clone())),
+            Self::Lent(lent) => lent.keys(cx).await.map(Some),
+        }
+    }
 }
 
 impl Bedrock {
@@ -73,7 +104,7 @@ impl Bedrock {
         // A bad address is told at the start.
         config.runtime("")?;
         config.control("")?;
-        Ok(Self { upstream, keys: config.keys()?, clock, config })
+        Ok(Self { upstream, signs: Signs::of(id, &config, &clock)?, clock, config })
     }
 
     /// An operation on a model.
@@ -87,7 +118,7 @@ impl Bedrock {
     }
 
     async fn send(&self, cx: &Cx, method: Method, uri: &Uri, body: Bytes) -> Result<Answer> {
-        let signature = match &self.keys {
+        let signature = match self.signs.keys(cx).await? {
             Some(keys) => keys.sign(self.clock.now(), &method, uri, &self.upstream.headers, &body)?,
             None => HeaderMap::new(),
         };

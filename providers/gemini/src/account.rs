@@ -1,18 +1,17 @@
 //! A service account of Google Cloud: signs an assertion with its key and gets a token for it.
 //!
-//! Source: Google's page "Using OAuth 2.0 for Server to Server Applications", RFC 7523. Invariants: one token is
-//! fetched at a time, whoever else needs it waits for that one; a token is renewed before it ends, and while it is good
-//! nobody waits for its successor; neither key nor token is ever shown.
+//! Source: Google's page "Using OAuth 2.0 for Server to Server Applications", RFC 7523. Invariant: neither
+//! key nor token is ever shown.
 
-use std::{
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use frontdesk_api::{Clock, Cx, Error, Kind, Micros, Result, clock::unix_seconds};
-use frontdesk_http::{Client, Limits};
+use frontdesk_http::{
+    Client, Limits,
+    kept::{Kept, Loan},
+};
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use ring::{
     rand::SystemRandom,
@@ -21,7 +20,6 @@ use ring::{
 use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
 /// What the token opens; roles decide what the account may do with it.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -49,16 +47,8 @@ pub(crate) struct Account {
     audience: String,
     client: Client,
     clock: Arc<dyn Clock>,
-    token: RwLock<Option<Token>>,
-    /// Held by who fetches.
-    turn: Mutex<()>,
-}
-
-#[derive(Clone)]
-struct Token {
     /// The whole header.
-    bearer: HeaderValue,
-    ends: Micros,
+    kept: Kept<HeaderValue>,
 }
 
 /// The members of a key file that are used.
@@ -107,8 +97,7 @@ impl Account {
             audience: file.token_uri,
             client: Client::new(LIMITS),
             clock,
-            token: RwLock::default(),
-            turn: Mutex::new(()),
+            kept: Kept::new(EARLY),
         })
     }
 
@@ -117,41 +106,10 @@ impl Account {
     /// # Errors
     /// `Upstream` when the token's server refuses the account; as [`Client::send`].
     pub(crate) async fn bearer(&self, cx: &Cx) -> Result<HeaderValue> {
-        let now = self.clock.now();
-        let held = self.held().filter(|token| token.ends > now);
-        if let Some(token) = held.as_ref().filter(|token| token.ends.saturating_sub(EARLY) > now) {
-            return Ok(token.bearer.clone());
-        }
-        let _turn = match &held {
-            None => self.turn.lock().await,
-            Some(good) => match self.turn.try_lock() {
-                Ok(turn) => turn,
-                Err(_) => return Ok(good.bearer.clone()),
-            },
-        };
-        // Who waited may find it done.
-        if let Some(token) = self.held().filter(|token| token.ends.saturating_sub(EARLY) > now) {
-            return Ok(token.bearer);
-        }
-        match (self.fetch(cx).await, held) {
-            (Ok(token), _) => {
-                let bearer = token.bearer.clone();
-                *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token);
-                Ok(bearer)
-            }
-            (Err(error), Some(good)) => {
-                tracing::warn!(provider = self.provider, %error, "a token could not be renewed, the old one is still good");
-                Ok(good.bearer)
-            }
-            (Err(error), None) => Err(error),
-        }
+        self.kept.get(&*self.clock, self.fetch(cx)).await
     }
 
-    fn held(&self) -> Option<Token> {
-        self.token.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    async fn fetch(&self, cx: &Cx) -> Result<Token> {
+    async fn fetch(&self, cx: &Cx) -> Result<Loan<HeaderValue>> {
         let asked = self.clock.now();
         let assertion = self.assertion(unix_seconds(asked))?;
         let body = format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
@@ -172,7 +130,7 @@ impl Account {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", granted.access_token))
             .map_err(|_| named(Error::upstream("the token is one that a header cannot carry")))?;
         bearer.set_sensitive(true);
-        Ok(Token { bearer, ends: asked.saturating_add(granted.expires_in.saturating_mul(1_000_000)) })
+        Ok(Loan { value: bearer, ends: asked.saturating_add(granted.expires_in.saturating_mul(1_000_000)) })
     }
 
     /// A JSON Web Token, signed with RS256 (RFC 7515, RFC 7518).

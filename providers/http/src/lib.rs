@@ -9,6 +9,7 @@
 mod answer;
 mod connect;
 pub mod frames;
+pub mod kept;
 pub mod setting;
 pub mod upstream;
 
