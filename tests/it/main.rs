@@ -3,6 +3,7 @@
 //! One module per subject; each test starts its own Frontdesk and its own scripted upstream.
 
 mod bad_input;
+mod collector;
 mod demo;
 mod drain;
 mod engine;
@@ -10,5 +11,6 @@ mod knowledge;
 mod money;
 mod scripted;
 mod shop;
+mod telemetry;
 mod tenants;
 mod turn;

@@ -247,7 +247,9 @@ impl Room {
     async fn give_up(&self, tx: &mut Tx, turn: Turn, code: &str, message: &str) -> Result<Turn> {
         let claimed = turns::claim(tx, &turn.id, TurnState::AwaitingInput, self.lease()).await?;
         let stored = claimed.ok_or_else(turns::busy)?;
-        close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, failed(code, message)).await
+        let turn = close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, failed(code, message)).await?;
+        self.tally.ended(TurnState::Cancelled);
+        Ok(turn)
     }
 
     /// Notes that the turn is to be cancelled; one that waits ends at once.
@@ -287,7 +289,7 @@ impl Room {
             // On the heap: a task is as large as the largest thing it ever waits for.
             Box::pin(worker::run(room, cx, spec, stored, start, stop)).await;
         };
-        self.tasks.spawn_on(work, &self.runtime);
+        self.tasks.spawn_on(work.in_current_span(), &self.runtime);
     }
 }
 

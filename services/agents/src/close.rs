@@ -95,7 +95,12 @@ impl Worker {
         let last = last_event(&self.pen.turn, waiting);
         self.pen.event(last);
         self.pen.stand();
-        match self.pen.commit().await {
+        tell(&self.pen.turn);
+        let written = self.pen.commit().await;
+        if written.is_ok() {
+            self.room.tally.ended(self.pen.turn.state);
+        }
+        match written {
             Ok(()) if self.pen.turn.state == TurnState::AwaitingInput => {
                 // Somebody may have asked it to stop while it let go.
                 if let Err(error) = self.room.end_if_waiting(&self.cx, &self.pen.turn.id).await {
@@ -109,6 +114,17 @@ impl Worker {
                 "the turn's end cannot be written; it will count as lost"
             ),
         }
+    }
+}
+
+/// What the turn came to, on the span it was worked on in.
+fn tell(turn: &Turn) {
+    let span = tracing::Span::current();
+    span.record("state", turn.state.as_str());
+    span.record("gen_ai.usage.input_tokens", turn.usage.input_tokens);
+    span.record("gen_ai.usage.output_tokens", turn.usage.output_tokens);
+    if let (TurnState::Failed, Some(error)) = (turn.state, &turn.error) {
+        span.record("error.type", error.code.as_str());
     }
 }
 

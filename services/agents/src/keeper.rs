@@ -109,6 +109,7 @@ impl Room {
             failed("worker_lost", "the worker of this turn was lost before the turn ended; send the message again");
         close_rows(&mut tx, self, stored, StepState::Unknown, TurnState::Failed, error).await?;
         tx.commit().await?;
+        self.tally.ended(TurnState::Failed);
         self.hub.wake(tenant, turn);
         tracing::warn!(tenant, turn, "a turn lost its worker and was ended");
         Ok(true)

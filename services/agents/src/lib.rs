@@ -29,6 +29,7 @@ mod read;
 mod reply;
 mod running;
 mod speech;
+mod tally;
 mod think;
 mod tools;
 mod worker;
@@ -42,8 +43,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use begin::{NewTurn, Resumed};
 pub use follow::Events;
 pub use read::TurnView;
+pub use tally::Turns;
 
-use crate::{hub::Hub, running::Running};
+use crate::{hub::Hub, running::Running, tally::Tally};
 
 /// Name of the built-in action by which a model hands over to a person.
 pub const HAND_OFF: &str = "hand_off";
@@ -95,6 +97,7 @@ pub(crate) struct Room {
     pub(crate) deps: Deps,
     pub(crate) hub: Arc<Hub>,
     pub(crate) running: Running,
+    pub(crate) tally: Tally,
     /// This process, as the owner of leases.
     pub(crate) owner: String,
     /// The tasks of running turns.
@@ -118,10 +121,17 @@ impl Agents {
             owner,
             hub: Arc::default(),
             running: Running::default(),
+            tally: Tally::default(),
             tasks: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
             stopping: CancellationToken::new(),
         }))
+    }
+
+    /// How many turns this process works on now, and how many it brought to an end.
+    #[must_use]
+    pub fn tally(&self) -> Turns {
+        Turns { running: self.0.running.count(), ended: self.0.tally.counts() }
     }
 }
 

@@ -66,6 +66,10 @@ impl Running {
         self.lock().contains_key(&(tenant.to_owned(), turn.to_owned()))
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.lock().len() as u64
+    }
+
     pub(crate) fn stop(&self, tenant: &str, turn: &str, why: Why) {
         if let Some(stop) = self.lock().get(&(tenant.to_owned(), turn.to_owned())) {
             stop.now(why);

@@ -49,24 +49,13 @@ impl Worker {
         }
         let request = ChatRequest::typed(&self.spec.model, chat);
         let (inference, cx) = (Arc::clone(&self.room.deps.inference), self.cx.clone());
-        let span = tracing::info_span!(
-            "chat",
-            gen_ai.operation.name = "chat",
-            gen_ai.request.model = self.spec.model,
-            gen_ai.provider.name = tracing::field::Empty,
-            gen_ai.usage.input_tokens = tracing::field::Empty,
-            gen_ai.usage.output_tokens = tracing::field::Empty,
-            turns_dropped = dropped,
-            step = step.step.id,
-        );
+        // For the log; the call itself is a span of whoever stands before the models.
+        let span = tracing::info_span!("think", turns_dropped = dropped, step = step.step.id);
         let answer = self.call_out(async { inference.chat(&cx, request).await }.instrument(span.clone())).await?;
-        span.record("gen_ai.provider.name", &answer.head.provider);
         let shields = self.shields(Stage::Output);
         let mut speech = Speech::new(self.room.deps.safety.hold(&shields, Stage::Output));
         let mut reply = Reply::default();
-        let stopped = self.listen(answer.frames, &mut reply, &mut speech, &step).instrument(span.clone()).await?;
-        span.record("gen_ai.usage.input_tokens", reply.usage.input_tokens);
-        span.record("gen_ai.usage.output_tokens", reply.usage.output_tokens);
+        let stopped = self.listen(answer.frames, &mut reply, &mut speech, &step).instrument(span).await?;
         self.pen.turn.usage.add(reply.usage);
         let judged = match stopped {
             Some(judged) => judged,

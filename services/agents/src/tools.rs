@@ -99,12 +99,19 @@ impl Worker {
             gen_ai.operation.name = "execute_tool",
             gen_ai.tool.name = call.name,
             gen_ai.tool.call.id = call.id,
+            error.type = tracing::field::Empty,
             step = step.step.id,
         );
-        let outcome =
-            self.call_out(async { tools.call(&cx, &groups, call, &step.idem_key).await }.instrument(span)).await?;
+        let outcome = self
+            .call_out(async { tools.call(&cx, &groups, call, &step.idem_key).await }.instrument(span.clone()))
+            .await?;
         Ok(match outcome {
-            Outcome::Done(result) => result,
+            Outcome::Done(result) => {
+                if result.is_error {
+                    span.record("error.type", "tool_error");
+                }
+                result
+            }
             Outcome::NeedsInput(request) => ToolResult::error(&format!(
                 "'{}' needs the word of a person and was not run: {}",
                 call.name, request.prompt

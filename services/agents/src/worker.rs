@@ -72,10 +72,15 @@ pub(crate) async fn run(room: Arc<Room>, cx: Cx, spec: AgentSpec, stored: Stored
         "invoke_agent",
         gen_ai.operation.name = "invoke_agent",
         gen_ai.agent.id = stored.turn.agent_id,
+        gen_ai.agent.name = spec.name,
         gen_ai.agent.version = stored.turn.agent_version,
         gen_ai.conversation.id = stored.turn.session_id,
         gen_ai.request.model = spec.model,
+        gen_ai.usage.input_tokens = tracing::field::Empty,
+        gen_ai.usage.output_tokens = tracing::field::Empty,
+        error.type = tracing::field::Empty,
         turn = stored.turn.id,
+        state = tracing::field::Empty,
         request = cx.request,
     );
     let work = async {

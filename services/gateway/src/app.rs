@@ -24,6 +24,7 @@ use crate::{
     http::{docs::Document, files::room::Room},
     lanes::Lanes,
     server,
+    telemetry::Telemetry,
 };
 
 /// How long before the end of the drain turns, and files on their way into knowledge stores, are stopped.
@@ -53,6 +54,7 @@ pub struct Inner {
     pub providers: Vec<Provider>,
     /// Memory that uploads may take.
     pub uploads: Room,
+    pub telemetry: Telemetry,
     pub document: OnceLock<Document>,
 }
 
@@ -99,7 +101,11 @@ impl App {
             told.cancelled().await;
             self.knowledge.shutdown(grace).await;
         };
-        tokio::join!(server::serve(listener, router, limits, lanes, stopped), turns, files);
+        tokio::join!(
+            server::serve(listener, router, limits, lanes, &self.telemetry.connections, stopped),
+            turns,
+            files
+        );
     }
 
     /// The OpenAPI document, built on first use.

@@ -8,6 +8,7 @@ mod plain;
 mod read;
 mod substitute;
 mod suggest;
+mod telemetry;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ use serde_json::Value;
 pub use plain::plain;
 pub use read::{Environment, environment, load, parse, yaml};
 pub use suggest::nearest;
+pub use telemetry::{MetricsAccess, Telemetry};
 
 /// The commented default configuration, as `frontdesk init` writes it.
 pub const DEFAULT_FILE: &str = include_str!("../../../docker/frontdesk.yaml");
@@ -42,6 +44,7 @@ pub struct Config {
     pub turns: Turns,
     pub limits: Limits,
     pub log: Log,
+    pub telemetry: Telemetry,
 }
 
 impl Default for Config {
@@ -56,6 +59,7 @@ impl Default for Config {
             turns: Turns::default(),
             limits: Limits::default(),
             log: Log::default(),
+            telemetry: Telemetry::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
+use prometheus::IntGauge;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -48,12 +49,13 @@ pub fn address(listener: &TcpListener) -> Result<SocketAddr> {
     listener.local_addr().map_err(|e| Error::internal("asking the listening socket for its address", e))
 }
 
-/// Serves on `lanes` until `stop` resolves, then drains.
+/// Serves on `lanes`, counting connections in `open`, until `stop` resolves, then drains.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: &Limits,
     lanes: &Lanes,
+    open: &IntGauge,
     stop: impl Future<Output = ()>,
 ) {
     let mut http = http1::Builder::new();
@@ -90,7 +92,7 @@ pub async fn serve(
         };
         let Some(lane) = lanes.freest() else { continue };
         let service = TowerToHyperService::new(router.clone());
-        let (http, watcher) = (http.clone(), graceful.watcher());
+        let (http, watcher, counted) = (http.clone(), graceful.watcher(), Counted::new(open));
         lane.take(async move {
             let served = match TcpStream::from_std(stream) {
                 Ok(stream) => watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await,
@@ -99,15 +101,30 @@ pub async fn serve(
             if let Err(e) = served {
                 tracing::debug!("a connection ended early: {e}");
             }
-            drop(place);
+            drop((place, counted));
         });
     }
     drop(listener);
-    let open = graceful.count();
-    tracing::info!(open, "draining");
+    tracing::info!(open = graceful.count(), "draining");
     let patience = Duration::from_secs(limits.drain_s);
     if tokio::time::timeout(patience, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests still in flight after {} s were cut off (limits.drain_s)", limits.drain_s);
+    }
+}
+
+/// A connection in the count of those that are open, for as long as this lives.
+struct Counted(IntGauge);
+
+impl Counted {
+    fn new(open: &IntGauge) -> Self {
+        open.inc();
+        Self(open.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -99,6 +99,11 @@ impl TestGateway {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
+    /// The answer with its body unread.
+    pub(crate) async fn begin(&self, request: Request<Body>) -> axum::response::Response {
+        self.router.clone().oneshot(request).await.expect("the router never fails")
+    }
+
     /// With the admin key.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request("GET", path).body(Body::empty()).expect("a request")).await

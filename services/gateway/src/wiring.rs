@@ -28,11 +28,13 @@ use frontdesk_safety::{Entry, Shields};
 use frontdesk_store::{Options, Store};
 use frontdesk_tools::{ComponentBytes, KvLimits, Registry};
 use frontdesk_vectors::FullText;
+use http::{HeaderMap, Method, Uri};
 
 use crate::{
     app::{App, Inner, Provider},
     config::{Config, nearest},
     http::files::room::Room,
+    telemetry::{Collector, Posted, Telemetry},
 };
 
 /// Every provider type of this build: one line a crate.
@@ -263,7 +265,8 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     let routes = config.models.iter().map(|model| model.id.clone());
     let models = Registered::new(Arc::new(inference), store.clone(), clock.clone(), named, routes);
     // The edge and the agents ask through the meter, so no call goes by it.
-    let inference = Arc::new(Metered::new(Arc::new(models.clone()), ledger.clone()));
+    let telemetry = Telemetry::new(&config.telemetry, clock.now())?;
+    let inference = telemetry.observed(Arc::new(Metered::new(Arc::new(models.clone()), ledger.clone())));
     let safety = Arc::new(safety);
     let agents = Agents::new(Deps {
         store: store.clone(),
@@ -277,6 +280,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     });
     Ok(App::new(Inner {
         uploads: Room::new(&config.limits),
+        telemetry,
         config,
         clock: clock.clone(),
         ids: ids.clone(),
@@ -315,6 +319,35 @@ fn prices(config: &Config) -> Result<Prices> {
 fn pace(config: &Config) -> Pace {
     let lease = Duration::from_secs(config.turns.lease_s);
     Pace { lease, renew: lease / 3, ..Pace::default() }
+}
+
+/// The way to the operator's collector, which may be anywhere: through the egress client.
+#[must_use]
+pub fn collector() -> Arc<dyn Collector> {
+    let limits = frontdesk_http::Limits {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(10),
+        ..frontdesk_http::Limits::default()
+    };
+    Arc::new(ToCollector(frontdesk_http::Client::new(limits)))
+}
+
+struct ToCollector(frontdesk_http::Client);
+
+/// The most of a collector's answer that is read, in bytes; nothing in it is needed.
+const COLLECTORS_ANSWER: usize = 64 << 10;
+
+#[async_trait]
+impl Collector for ToCollector {
+    async fn post(&self, to: &Uri, headers: &HeaderMap, body: Bytes) -> Result<Posted> {
+        let cx = Cx::internal("", "telemetry");
+        let mut answer = self.0.send(&cx, Method::POST, to, headers.clone(), body).await?;
+        let retry_after = answer.header("retry-after").and_then(|v| v.trim().parse().ok()).map(Duration::from_secs);
+        let status = answer.status.as_u16();
+        // Read to its end, so that the connection serves the next one.
+        answer.body.whole(COLLECTORS_ANSWER).await?;
+        Ok(Posted { status, retry_after })
+    }
 }
 
 /// Components are files: the registry reads them from the knowledge room.

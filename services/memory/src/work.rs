@@ -82,6 +82,10 @@ impl Work {
         self.readers.acquire().await.ok()
     }
 
+    fn count(&self) -> u64 {
+        u64::from(TASKS).saturating_sub(self.tasks.available_permits() as u64)
+    }
+
     async fn idle(&self) {
         let _all = self.tasks.acquire_many(TASKS).await;
     }
@@ -93,6 +97,12 @@ pub(crate) fn stopping() -> Error {
 }
 
 impl Knowledge {
+    /// Tasks that read files in now, those that wait for their turn included.
+    #[must_use]
+    pub fn working(&self) -> u64 {
+        self.work.count()
+    }
+
     /// Lets nothing new begin, waits up to `grace` for files that are being read for someone, then stops
     /// them. What is not read to its end stays `in_progress` and is read after the next start.
     pub async fn shutdown(&self, grace: Duration) {

@@ -85,6 +85,23 @@ pub enum Dialect {
     Sqlite,
 }
 
+/// Connections to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    pub open: u64,
+    /// Of these, not in use.
+    pub idle: u64,
+    /// The most that may be open.
+    pub most: u64,
+}
+
+impl Connections {
+    pub(crate) fn of<DB: sqlx::Database>(pool: &sqlx::Pool<DB>) -> Self {
+        let most = pool.options().get_max_connections();
+        Self { open: pool.size().into(), idle: pool.num_idle() as u64, most: most.into() }
+    }
+}
+
 impl Store {
     /// Opens the database, brings its schema up to date and takes the folder for this process.
     /// Without `database_url` that is SQLite in `data_dir/frontdesk.db`, made if missing.
@@ -154,6 +171,15 @@ impl Store {
         match &self.0.db {
             Db::Postgres(server) => server.place(),
             Db::Sqlite(file) => file.place(),
+        }
+    }
+
+    /// The pool's connections now; on SQLite those that read.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        match &self.0.db {
+            Db::Postgres(server) => server.connections(),
+            Db::Sqlite(file) => file.connections(),
         }
     }
 

@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use crate::{
-    Options,
+    Connections, Options,
     error::Doing,
     lent::Lent,
     migrate,
@@ -112,6 +112,10 @@ async fn make_role(conn: &mut PgConnection) -> sqlx::Result<()> {
 impl Server {
     pub(crate) fn place(&self) -> &str {
         &self.place
+    }
+
+    pub(crate) fn connections(&self) -> Connections {
+        Connections::of(&self.pool)
     }
 
     pub(crate) async fn close(&self) {

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    Options,
+    Connections, Options,
     error::Doing,
     lent::Lent,
     migrate,
@@ -82,6 +82,10 @@ fn unusable(path: &Path, cause: sqlx::Error) -> Error {
 impl File {
     pub(crate) fn place(&self) -> &str {
         &self.place
+    }
+
+    pub(crate) fn connections(&self) -> Connections {
+        Connections::of(&self.readers)
     }
 
     pub(crate) async fn read(&self, tenant: &str) -> Result<Tx> {

@@ -6,7 +6,13 @@ use clap::Args;
 use frontdesk_api::{Result, cx::CancellationToken};
 
 use super::{Place, remote::Beacon, say};
-use crate::{http, lanes::Lanes, server, telemetry, wiring};
+use crate::{
+    http,
+    lanes::Lanes,
+    server,
+    telemetry::{self, Export},
+    wiring,
+};
 
 #[derive(Args)]
 pub(super) struct Up {
@@ -26,7 +32,7 @@ impl Up {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
-        telemetry::start(&config.log);
+        let traces = telemetry::start(&config.log, &config.telemetry)?;
         let listener = server::bind(&config.listen).await?;
         let url = format!("http://{}", server::address(&listener)?);
         let app = wiring::wire(config, &wiring::Host::real()).await?;
@@ -41,6 +47,10 @@ impl Up {
         if unread > 0 {
             tracing::warn!(files = unread, "files that an earlier process left unread are read now");
         }
+        let export = match traces {
+            Some(traces) => Some(Export::start(&app, traces, wiring::collector())?),
+            None => None,
+        };
         let beacon = Beacon::light(&app.config.data_dir, &url)?;
         let router = http::router(app.clone());
         let lanes = Lanes::start()?;
@@ -59,6 +69,9 @@ impl Up {
         }
         // Answers that were cut off end with their lanes, and are settled as they end.
         drop(lanes);
+        if let Some(export) = export {
+            export.finish().await;
+        }
         app.ledger.close().await;
         app.store.close().await;
         tracing::info!("stopped");

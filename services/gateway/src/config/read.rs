@@ -105,6 +105,7 @@ fn check(config: &Config) -> Result<()> {
     if !(1..=3600).contains(&config.turns.lease_s) {
         return Err(Error::invalid("turns.lease_s", format!("must be 1 to 3600, found {}", config.turns.lease_s)));
     }
+    config.telemetry.check()?;
     let limits = &config.limits;
     for (key, value) in [
         ("max_body_mb", limits.max_body_mb),
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_path_and_the_nearest() {
-        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, providers, models, prices, turns, limits, log)");
+        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, providers, models, prices, turns, limits, log, telemetry)");
         insta::assert_snapshot!(refused("providers: { inference: [ { id: a, tpye: openai } ] }"), @"f.yaml: providers.inference[0].tpye: unknown key 'tpye', did you mean 'type'? (allowed: id, type, config)");
         insta::assert_snapshot!(refused("log: { format: jsn }"), @"f.yaml: log.format: unknown value 'jsn', did you mean 'json'? (allowed: human, json)");
     }

@@ -42,6 +42,7 @@ pub async fn edge(State(app): State<App>, mut request: Request, next: Next) -> R
         method = method.as_str(),
         route = route.as_ref().map(MatchedPath::as_str),
     );
+    let passing = app.telemetry.begin(&request, &arrival.id, arrival.at, &span);
     request.extensions_mut().insert(arrival.clone());
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
     let _entered = span.enter();
@@ -65,7 +66,7 @@ pub async fn edge(State(app): State<App>, mut request: Request, next: Next) -> R
         us: micros(arrival.at),
     };
     answered.log(&app.config.log, &*app.clock);
-    response
+    passing.answered(response, &span)
 }
 
 /// Microseconds since `from`.

@@ -17,6 +17,7 @@ pub mod inference;
 pub mod inspect;
 pub mod keys;
 pub mod messages;
+pub mod metrics;
 pub mod models;
 pub mod paging;
 pub mod prefix;
@@ -46,7 +47,8 @@ use crate::{app::App, auth::authenticate, problem::Problem};
 
 /// The service: routes, what is said of routes that do not exist, and the edge around all of it.
 pub fn router(app: App) -> Router {
-    let (router, _) = documented(&app).split_for_parts();
+    let (router, document) = documented(&app).split_for_parts();
+    app.telemetry.know_routes(document.paths.paths.keys().map(String::as_str).chain([prefix::TEMPLATE]));
     let routes = router
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
@@ -78,6 +80,7 @@ fn open() -> OpenApiRouter<App> {
         .routes(routes!(docs::openapi))
         .routes(routes!(health::show::show))
         .routes(routes!(health::ready::ready))
+        .routes(routes!(metrics::show::show)) // asks for its own key
 }
 
 /// Calling models and talking to agents; reading what there is.

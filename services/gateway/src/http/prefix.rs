@@ -12,13 +12,16 @@ use crate::http::edge::Arrival;
 /// What stands before the path that is meant.
 const PREFIX: &str = "/v1/openai";
 
+/// All of its paths.
+pub const TEMPLATE: &str = "/v1/openai/v1/{*rest}";
+
 /// A router for the prefix over `routes`, which know nothing of it.
 pub fn router<S: Clone + Send + Sync + 'static>(routes: Router) -> Router<S> {
     let serve = |Extension(arrival): Extension<Arrival>, request: Request| async move {
         let Ok(response) = routes.oneshot(meant(request, arrival)).await;
         response
     };
-    Router::new().route("/v1/openai/v1/{*rest}", any(serve))
+    Router::new().route(TEMPLATE, any(serve))
 }
 
 /// The request as it would have come without the prefix. What routing noted of it (the rest of the path as a

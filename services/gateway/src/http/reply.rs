@@ -25,7 +25,7 @@ use crate::{
     problem::{self, Problem},
 };
 
-/// Microseconds of the request that were spent here and not upstream.
+/// Microseconds of the request that were spent here and not upstream; of a stream, until upstream was asked.
 pub const OVERHEAD: HeaderName = HeaderName::from_static("x-frontdesk-overhead-us");
 
 /// Asks for a chat and answers it. `writer` is made, with the name of the model upstream, where the provider speaks
@@ -42,11 +42,16 @@ pub async fn answer<W: Writes>(
 ) -> Result<Response, Problem> {
     let wants_usage = request.wants_usage;
     let asked = Instant::now();
+    let before = asked.saturating_duration_since(arrival.at);
     let reply = app.inference.chat(cx, request).await?;
     let writer = (reply.head.dialect != W::DIALECT).then(|| writer(reply.head.model.clone()));
     let body = match writer {
-        Some(writer) if reply.head.streaming => return Ok(streamed_anew(reply, writer, arrival)),
-        None if reply.head.streaming => return Ok(streamed::<W>(reply, wants_usage, arrival)),
+        Some(writer) if reply.head.streaming => {
+            return Ok(told(streamed_anew(reply, writer, arrival), before));
+        }
+        None if reply.head.streaming => {
+            return Ok(told(streamed::<W>(reply, wants_usage, arrival), before));
+        }
         Some(writer) => whole_anew(reply, writer).await?,
         None => whole(reply).await?,
     };
@@ -85,9 +90,14 @@ fn empty(reply: &ChatReply) -> Error {
 /// A whole answer. `overhead`: what was spent here and not upstream.
 pub fn answered(body: Bytes, overhead: Duration) -> Response {
     let mut response = Response::new(Body::from(body));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(OVERHEAD, HeaderValue::from(u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    told(response, overhead)
+}
+
+/// Says the overhead, to the client and to the metrics, which read this header (`telemetry/requests.rs`).
+fn told(mut response: Response, overhead: Duration) -> Response {
+    let micros = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
+    response.headers_mut().insert(OVERHEAD, HeaderValue::from(micros));
     response
 }
 

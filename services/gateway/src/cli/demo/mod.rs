@@ -22,7 +22,7 @@ use self::{print::Spinner, shop::Shop};
 use super::{Place, remote::Remote, say};
 use crate::{
     app::App,
-    config::{Config, LogLevel, ModelEntry, ProviderEntry, ShieldEntry, Target},
+    config::{Config, LogLevel, ModelEntry, ProviderEntry, ShieldEntry, Target, Telemetry},
     http,
     lanes::Lanes,
     server, telemetry,
@@ -69,7 +69,9 @@ impl Demo {
             config.data_dir = scratch.path().to_path_buf();
         }
         prepare(&mut config, &shop)?;
-        telemetry::start(&config.log);
+        // What a demo does is nobody's to collect.
+        config.telemetry = Telemetry::default();
+        telemetry::start(&config.log, &config.telemetry)?;
         let listener = self.bind(&config).await?;
         let url = format!("http://{}", server::address(&listener)?);
         let app = wiring::wire(config, &Host::real()).await?;

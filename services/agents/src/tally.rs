@@ -1,0 +1,50 @@
+//! How many turns came to which end, for the people who run the installation.
+//!
+//! Invariant: counts are of this process and begin at zero with it; they decide nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use frontdesk_api::turn::TurnState;
+
+/// The states a turn ends in.
+const ENDS: [TurnState; 4] = [TurnState::Completed, TurnState::Failed, TurnState::Cancelled, TurnState::Incomplete];
+
+#[derive(Debug, Default)]
+pub(crate) struct Tally([AtomicU64; ENDS.len()]);
+
+/// How many turns there are in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turns {
+    /// Worked on now.
+    pub running: u64,
+    /// Brought to an end since the process began, by how they ended.
+    pub ended: [(TurnState, u64); ENDS.len()],
+}
+
+impl Tally {
+    /// A turn came to this state; one that is no end counts nothing.
+    pub(crate) fn ended(&self, state: TurnState) {
+        if let Some(place) = ENDS.iter().position(|end| *end == state) {
+            self.0[place].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn counts(&self) -> [(TurnState, u64); ENDS.len()] {
+        std::array::from_fn(|place| (ENDS[place], self.0[place].load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ends_are_counted() {
+        let tally = Tally::default();
+        for state in [TurnState::Completed, TurnState::Completed, TurnState::AwaitingInput, TurnState::Running] {
+            tally.ended(state);
+        }
+        assert_eq!(tally.counts().map(|(_, count)| count), [2, 0, 0, 0]);
+        assert!(ENDS.iter().all(|end| end.is_terminal()));
+    }
+}

@@ -1,0 +1,3 @@
+//! `/metrics`: the numbers of this process, for Prometheus.
+
+pub mod show;

@@ -1,0 +1,240 @@
+//! Traces and metrics as a collector gets them: one trace from the client's to the provider's, in OpenTelemetry's
+//! names, and nobody's words in it.
+
+use frontdesk_tests::{Frontdesk, Options, Scripted};
+use opentelemetry_proto::tonic::{metrics::v1::metric::Data, trace::v1::span::SpanKind};
+use serde_json::{Value, json};
+
+use crate::{
+    collector::{Collector, hex, shown},
+    shop,
+};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+fn options(scripted: &Scripted, collector: &str, more: &str) -> Options {
+    Options::upstream(scripted).config(&format!(
+        "telemetry: {{ otlp_endpoint: \"{collector}\", headers: {{ x-collector-key: the-collectors-key }}, \
+         resource: {{ deployment.environment.name: test }}, service_name: desk {more} }}"
+    ))
+}
+
+fn question(stream: bool) -> Value {
+    json!({ "model": "up/m1", "stream": stream, "messages": [{ "role": "user", "content": "PROMPTWORD please" }] })
+}
+
+fn answered() -> Value {
+    let usage = json!({ "prompt_tokens": 11, "completion_tokens": 4, "total_tokens": 15,
+        "prompt_tokens_details": { "cached_tokens": 8 }, "completion_tokens_details": { "reasoning_tokens": 1 } });
+    json!([{ "when": { "last_role": "user" }, "reply": { "text": "ANSWERWORD it is", "usage": usage } }])
+}
+
+async fn ask(frontdesk: &Frontdesk, stream: bool, traceparent: Option<&str>) {
+    let mut request = frontdesk.request("POST", "/v1/chat/completions").json(&question(stream));
+    if let Some(traceparent) = traceparent {
+        request = request.header("traceparent", traceparent);
+    }
+    let response = request.send().await.expect("an answer");
+    assert_eq!(response.status(), 200);
+    assert!(response.text().await.expect("a body").contains("ANSWERWORD"));
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn a_chat_is_one_trace_from_the_client_to_the_provider() {
+    let (scripted, collector) = (Scripted::start(), Collector::start().await);
+    scripted.script(answered());
+    let mut frontdesk = Frontdesk::start(options(&scripted, collector.url(), ""));
+    ask(&frontdesk, true, Some(&format!("00-{TRACE}-{PARENT}-01"))).await;
+    // Nothing waits for a tick: what is left goes out at the end.
+    assert!(frontdesk.stop().expect("it ends").success());
+
+    let (request, call) = (collector.span("POST /v1/chat/completions"), collector.span("chat up/m1"));
+    assert_eq!((hex(&request.trace_id), hex(&request.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
+    assert_eq!((hex(&call.trace_id), &call.parent_span_id), (TRACE.to_owned(), &request.span_id));
+    assert_eq!((request.kind, call.kind), (SpanKind::Server as i32, SpanKind::Client as i32));
+    assert!(request.end_time_unix_nano >= call.end_time_unix_nano, "a request lasts as long as its stream");
+    let of_request = shown(&request.attributes);
+    assert_eq!(of_request["http.request.method"], "POST");
+    assert_eq!(of_request["http.route"], "/v1/chat/completions");
+    assert_eq!(of_request["http.response.status_code"], "200");
+    let mut of_call = shown(&call.attributes);
+    assert!(of_call.remove("gen_ai.response.time_to_first_chunk").is_some());
+    assert!(of_call.remove("frontdesk.tenant.id").is_some());
+    let want = [
+        ("gen_ai.operation.name", "chat"),
+        ("gen_ai.provider.name", "up"),
+        ("gen_ai.request.model", "up/m1"),
+        ("gen_ai.response.model", "m1"),
+        ("gen_ai.usage.cache_creation.input_tokens", "0"),
+        ("gen_ai.usage.cache_read.input_tokens", "8"),
+        ("gen_ai.usage.input_tokens", "11"),
+        ("gen_ai.usage.output_tokens", "4"),
+        ("gen_ai.usage.reasoning.output_tokens", "1"),
+    ];
+    assert_eq!(of_call.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect::<Vec<_>>(), want);
+    // The provider is called under the span of the call.
+    let sent = scripted.requests().into_iter().find(|seen| seen.method == "POST").expect("a request");
+    assert_eq!(sent.header("traceparent"), Some(&*format!("00-{TRACE}-{}-01", hex(&call.span_id))));
+
+    let resource = &collector.resources()[0];
+    assert_eq!((resource["service.name"].as_str(), resource["deployment.environment.name"].as_str()), ("desk", "test"));
+    assert!(collector.all_had("x-collector-key", "the-collectors-key"));
+    assert!(collector.all_had("content-type", "application/x-protobuf"));
+
+    let metrics = collector.metrics();
+    for (name, unit) in [
+        ("gen_ai.client.operation.duration", "s"),
+        ("gen_ai.client.token.usage", "{token}"),
+        ("gen_ai.client.operation.time_to_first_chunk", "s"),
+        ("gen_ai.server.time_to_first_token", "s"),
+        ("http.server.request.duration", "s"),
+        ("frontdesk.overhead", "s"),
+    ] {
+        let metric = metrics.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", metrics.keys()));
+        let Some(Data::Histogram(histogram)) = &metric.data else { panic!("{metric:?}") };
+        assert_eq!((metric.unit.as_str(), histogram.data_points[0].count), (unit, 1), "{metric:?}");
+    }
+    let Some(Data::Histogram(tokens)) = &metrics["gen_ai.client.token.usage"].data else { panic!() };
+    let mut sums: Vec<_> =
+        tokens.data_points.iter().map(|p| (shown(&p.attributes)["gen_ai.token.type"].clone(), p.sum)).collect();
+    sums.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(sums, [("input".to_owned(), Some(11.0)), ("output".to_owned(), Some(4.0))]);
+
+    let bytes = String::from_utf8_lossy(&collector.bytes()).into_owned();
+    for word in ["PROMPTWORD", "ANSWERWORD", "upstream-key", "frontdesk-tests-admin-key", "the-collectors-key"] {
+        assert!(!bytes.contains(word), "{word} left the house");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn words_are_sent_only_where_the_operator_asks_for_them() {
+    let (scripted, collector) = (Scripted::start(), Collector::start().await);
+    scripted.script(answered());
+    let mut frontdesk = Frontdesk::start(options(&scripted, collector.url(), ", content: true"));
+    ask(&frontdesk, true, None).await;
+    frontdesk.stop();
+    let attributes = shown(&collector.span("chat up/m1").attributes);
+    let read = |name: &str| serde_json::from_str::<Value>(&attributes[name]).expect("JSON");
+    let part = |text: &str| json!([{ "type": "text", "content": text }]);
+    assert_eq!(read("gen_ai.input.messages"), json!([{ "role": "user", "parts": part("PROMPTWORD please") }]));
+    let want = json!([{ "role": "assistant", "parts": part("ANSWERWORD it is"), "finish_reason": "stop" }]);
+    assert_eq!(read("gen_ai.output.messages"), want);
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn a_caller_decides_whether_its_trace_is_kept() {
+    let (scripted, collector) = (Scripted::start(), Collector::start().await);
+    scripted.script(answered());
+    let mut frontdesk = Frontdesk::start(options(&scripted, collector.url(), ", sample_ratio: 0"));
+    ask(&frontdesk, false, Some(&format!("00-{TRACE}-{PARENT}-00"))).await;
+    ask(&frontdesk, false, None).await;
+    ask(&frontdesk, false, Some(&format!("00-{TRACE}-{PARENT}-01"))).await;
+    frontdesk.stop();
+    assert_eq!(hex(&collector.span("chat up/m1").trace_id), TRACE, "one span: of the request that was to be kept");
+    let sent: Vec<String> =
+        scripted.requests().iter().filter_map(|r| r.header("traceparent").map(str::to_owned)).collect();
+    assert_eq!(sent.len(), 3, "{sent:?}");
+    assert!(sent[0].starts_with(&format!("00-{TRACE}-")) && sent[0].ends_with("-00"), "{sent:?}");
+    assert!(sent[1].ends_with("-00") && sent[2].ends_with("-01"), "{sent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn without_a_collector_a_traceparent_goes_on_as_it_came() {
+    let scripted = Scripted::start();
+    scripted.script(answered());
+    let frontdesk = Frontdesk::start(Options::upstream(&scripted));
+    let given = format!("00-{TRACE}-{PARENT}-01");
+    ask(&frontdesk, false, Some(&given)).await;
+    let sent = scripted.requests().into_iter().find(|seen| seen.method == "POST").expect("a request");
+    assert_eq!(sent.header("traceparent"), Some(given.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
+    let (scripted, collector) = (Scripted::start(), Collector::start().await);
+    scripted.script(json!([
+        { "when": { "last_role": "user" }, "reply": { "tool_call": { "name": "lookup_order", "arguments": { "order_id": "4711" } } } },
+        { "when": { "last_role": "tool" }, "reply": { "text": "It is on its way." } },
+    ]));
+    let mut frontdesk = Frontdesk::start(options(&scripted, collector.url(), ""));
+    shop::register_tools(&frontdesk, "shop").await;
+    let agent = shop::agent(&frontdesk, json!({ "name": "Clerk", "toolgroups": ["shop"] })).await;
+    let turns = shop::session(&frontdesk, &agent).await;
+    let session = turns.split('/').nth_back(1).expect("a session id").to_owned();
+    shop::ask(&frontdesk, &turns, "where is order 4711?").await;
+    frontdesk.stop();
+
+    let spans = collector.spans();
+    let request = spans.iter().find(|s| s.name.starts_with("POST") && s.name.ends_with("/turn")).expect("the request");
+    let turn = collector.span("invoke_agent Clerk");
+    assert_eq!((&turn.trace_id, &turn.parent_span_id), (&request.trace_id, &request.span_id));
+    assert_eq!(shown(&turn.attributes)["gen_ai.conversation.id"], session);
+    assert_eq!(shown(&turn.attributes)["gen_ai.agent.id"], agent);
+    let tool = collector.span("execute_tool lookup_order");
+    assert_eq!((&tool.parent_span_id, tool.kind), (&turn.span_id, SpanKind::Internal as i32));
+    let calls: Vec<_> = spans.iter().filter(|span| span.name == "chat up/scripted").collect();
+    let reasons: Vec<_> =
+        calls.iter().map(|call| shown(&call.attributes)["gen_ai.response.finish_reasons"].clone()).collect();
+    assert_eq!(reasons, ["[tool_call]", "[stop]"]);
+    for call in calls {
+        let attributes = shown(&call.attributes);
+        assert_eq!((&call.trace_id, &call.parent_span_id), (&turn.trace_id, &turn.span_id));
+        assert!(attributes["gen_ai.response.id"].starts_with("chatcmpl"), "{attributes:?}");
+        assert_eq!((&attributes["gen_ai.conversation.id"], &attributes["gen_ai.agent.id"]), (&session, &agent));
+    }
+    let Some(Data::Sum(ended)) = &collector.metrics()["frontdesk.turns.ended"].data else { panic!() };
+    let completed = ended.data_points.iter().find(|p| shown(&p.attributes)["frontdesk.turn.state"] == "completed");
+    let one = opentelemetry_proto::tonic::metrics::v1::number_data_point::Value::AsDouble(1.0);
+    assert_eq!(completed.and_then(|point| point.value), Some(one));
+    let bytes = String::from_utf8_lossy(&collector.bytes()).into_owned();
+    for word in ["4711", "on its way", "Be brief"] {
+        assert!(!bytes.contains(word), "{word} left the house");
+    }
+}
+
+/// The value of a series as `/metrics` writes it.
+async fn value(frontdesk: &Frontdesk, series: &str) -> f64 {
+    let shown = frontdesk.request("GET", "/metrics").send().await.expect("an answer").text().await.expect("text");
+    let line = shown.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+    line.unwrap_or_else(|| panic!("no {series} in {shown}"))
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn a_collector_that_says_nothing_costs_spans_and_no_request() {
+    let scripted = Scripted::start();
+    scripted.script(answered());
+    // It takes connections and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("address"));
+    let mut frontdesk = Frontdesk::start(options(&scripted, &url, ""));
+    // More than the queue and a batch hold.
+    let lanes = (0..4).map(async |_| {
+        for _ in 0..1500 {
+            assert_eq!(frontdesk.open("GET", "/v1/health").send().await.expect("an answer").status(), 200);
+        }
+    });
+    futures::future::join_all(lanes).await;
+    ask(&frontdesk, true, None).await;
+    let dropped = value(&frontdesk, "frontdesk_telemetry_spans_total{frontdesk_telemetry_outcome=\"dropped\"}").await;
+    assert!((500.0..6002.0).contains(&dropped), "{dropped}");
+    assert_eq!(value(&frontdesk, "frontdesk_telemetry_spans_total{frontdesk_telemetry_outcome=\"sent\"}").await, 0.0);
+    assert!(frontdesk.stop().expect("it ends all the same").success());
+    let log = frontdesk.process().log();
+    assert!(!log.contains("PROMPTWORD"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn a_collector_that_is_not_there_is_said_once() {
+    let scripted = Scripted::start();
+    scripted.script(answered());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address");
+    let mut frontdesk = Frontdesk::start(options(&scripted, &format!("http://{free}"), ""));
+    for _ in 0..3 {
+        ask(&frontdesk, false, None).await;
+    }
+    assert!(frontdesk.stop().expect("it ends").success());
+    let log = frontdesk.process().log();
+    // Once for traces, once for metrics.
+    assert_eq!(log.matches("the collector does not take what is sent").count(), 2, "{log}");
+}
