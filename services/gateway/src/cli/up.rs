@@ -55,13 +55,15 @@ impl Up {
         let router = http::router(app.clone());
         let lanes = Lanes::start()?;
         tracing::info!(url, database = app.store.place(), "serving");
+        // Whoever reads that it is ready may stop it at once.
+        let stopped = server::stop_signal();
         say(format!("ready {url}"))?;
         let stop = CancellationToken::new();
         let fresh = tokio::spawn({
             let (accounts, stop) = (app.accounts.clone(), stop.clone());
             async move { accounts.keep_fresh(stop).await }
         });
-        app.serve(listener, router, &lanes, server::stop_signal()).await;
+        app.serve(listener, router, &lanes, stopped).await;
         drop(beacon);
         stop.cancel();
         if let Err(e) = fresh.await {
