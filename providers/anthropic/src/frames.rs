@@ -1,7 +1,7 @@
 //! What Anthropic's answer means, event by event.
 
 use frontdesk_api::{ChatEvent, ChatRequest, Result, chat::Dialect};
-use frontdesk_http::frames::{Piece, Reads, not_an_answer};
+use frontdesk_http::frames::{Piece, Reads, glance, no_answer, not_an_answer};
 use frontdesk_wire::{
     anthropic::{
         outbound_answer::{Answer, Decoded, is_preamble},
@@ -43,13 +43,15 @@ impl Reads for Reader {
     /// An answer that nobody decodes is still read for its usage, and so found to be one.
     fn whole(&mut self, body: &[u8]) -> Result<Vec<ChatEvent>> {
         let decoded = self.answer.whole(body, self.wants_events);
-        self.events(decoded)
+        let events = self.events(decoded)?;
+        let answers = !self.wants_events || events.iter().any(ChatEvent::is_content);
+        if answers { Ok(events) } else { Err(no_answer(&self.provider)) }
     }
 
     fn event(&mut self, data: &[u8]) -> Result<Piece> {
         // Both dialects call the member `usage`.
         if !self.wants_events && !self.preamble && !mentions_usage(data) {
-            return Ok(Piece::default());
+            return glance(&self.provider, data).map(|()| Piece::default());
         }
         let decoded = self.answer.event(data, self.wants_events);
         self.preamble = self.preamble && is_preamble(data);

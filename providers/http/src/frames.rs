@@ -258,6 +258,28 @@ pub(crate) fn named(provider: &str, mut e: Error) -> Error {
     e
 }
 
+/// A look at an event that goes on unread: a client can do nothing with what is no JSON object. A few bytes are looked
+/// at, unless they are wrong.
+///
+/// # Errors
+/// `Upstream`, as [`not_an_answer`].
+pub fn glance(provider: &str, data: &[u8]) -> Result<()> {
+    let data = data.trim_ascii();
+    if data.first() == Some(&b'{') && data.last() == Some(&b'}') {
+        return Ok(());
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(data) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(not_an_answer(provider, e)),
+    }
+}
+
+/// The error of a server whose answer holds none.
+#[must_use]
+pub fn no_answer(provider: &str) -> Error {
+    Error::upstream(format!("provider '{provider}' sent an answer that holds none"))
+}
+
 /// The error of a server whose answer does not read as one.
 pub fn not_an_answer(provider: &str, e: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::upstream(format!("provider '{provider}' sent something that is not a chat answer")).with_source(e)

@@ -1,13 +1,12 @@
 //! What an OpenAI-compatible server's answer means, event by event.
 
 use frontdesk_api::{ChatEvent, ChatRequest, Result, chat::Dialect};
-use frontdesk_http::frames::{Piece, Reads, not_an_answer};
+use frontdesk_http::frames::{Piece, Reads, glance, no_answer, not_an_answer};
 use frontdesk_wire::openai::{
     DONE,
     answer::{self, Decoded},
     error,
 };
-use serde::de::IgnoredAny;
 
 /// Reads one answer.
 pub(crate) struct Reader {
@@ -36,24 +35,16 @@ impl Reader {
             None => Ok(decoded),
         }
     }
-
-    /// A look at an event that goes on unread: a client can do nothing with what is no JSON object.
-    fn glance(&self, data: &[u8]) -> Result<()> {
-        if let ([b'{', ..], [.., b'}']) = (data, data) {
-            return Ok(());
-        }
-        match serde_json::from_slice::<IgnoredAny>(data) {
-            Ok(_) => Ok(()),
-            Err(e) => Err(not_an_answer(&self.provider, e)),
-        }
-    }
 }
 
 impl Reads for Reader {
     /// An answer that nobody decodes is still read for its usage, and so found to be one.
     fn whole(&mut self, body: &[u8]) -> Result<Vec<ChatEvent>> {
-        let decoded = if self.wants_events { answer::decode(body, self.first) } else { answer::decode_usage(body) };
-        Ok(self.decoded(decoded)?.events)
+        if !self.wants_events {
+            return Ok(self.decoded(answer::decode_usage(body))?.events);
+        }
+        let events = self.decoded(answer::decode(body, self.first))?.events;
+        if events.iter().any(ChatEvent::is_content) { Ok(events) } else { Err(no_answer(&self.provider)) }
     }
 
     fn event(&mut self, data: &[u8]) -> Result<Piece> {
@@ -66,7 +57,7 @@ impl Reads for Reader {
         } else if answer::mentions_usage(data) {
             answer::decode_usage(data)
         } else {
-            return self.glance(data).map(|()| Piece::default());
+            return glance(&self.provider, data).map(|()| Piece::default());
         };
         let decoded = self.decoded(decoded)?;
         self.first = false;

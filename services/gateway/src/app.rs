@@ -45,6 +45,8 @@ pub struct Inner {
     pub inference: Arc<dyn Inference>,
     /// The models that tenants registered; they answer through `inference`.
     pub models: Registered,
+    /// How the targets of its routes are.
+    pub router: Arc<frontdesk_inference::Router>,
     pub ledger: Ledger,
     pub safety: Arc<Shields>,
     pub tools: Arc<Registry>,

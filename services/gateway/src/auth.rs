@@ -17,6 +17,12 @@ use crate::{app::App, http::edge::Arrival, problem::Problem};
 /// The longest `traceparent` that is passed on; the W3C form has 55 characters.
 const MAX_TRACEPARENT: usize = 128;
 
+/// Names the conversation a request is part of: a route may keep it on one target.
+const SESSION: &str = "x-frontdesk-session";
+
+/// The longest name of a conversation that is looked at, in bytes.
+const MAX_SESSION: usize = 256;
+
 /// Verifies the key, checks the scope, and hands the request on with its `Cx`.
 pub async fn authenticate(State((app, scope)): State<(App, Scope)>, mut request: Request, next: Next) -> Response {
     let id = request.extensions().get::<Arrival>().map(|arrival| arrival.id.to_string()).unwrap_or_default();
@@ -34,6 +40,7 @@ fn caller(app: &App, scope: Scope, headers: &HeaderMap, request_id: String) -> f
     let caller = app.accounts.authenticate(key)?;
     let mut cx = Cx::new(caller.tenant.clone(), caller.principal.clone(), request_id);
     cx.traceparent = traceparent(headers);
+    cx.session = session(headers);
     cx.require(scope)?;
     Ok(cx)
 }
@@ -68,6 +75,12 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("traceparent")?.to_str().ok()?;
     let good = value.len() <= MAX_TRACEPARENT && value.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     good.then(|| value.to_owned())
+}
+
+/// The conversation that a client names: 1 to 256 visible ASCII characters, else it is as good as absent.
+fn session(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(SESSION)?.to_str().ok()?;
+    (1..=MAX_SESSION).contains(&value.len()).then(|| value.to_owned())
 }
 
 /// The verified caller, as handlers take it.
@@ -106,6 +119,14 @@ mod tests {
         for none in [&[][..], &[("authorization", "Basic abc")], &[("x-api-key", "")]] {
             assert_eq!(key(&headers(none)).expect_err("no key").kind, Kind::Unauthenticated);
         }
+    }
+
+    #[test]
+    fn a_conversation_has_a_name_of_bounded_length() {
+        assert_eq!(session(&headers(&[(SESSION, "order 7")])).as_deref(), Some("order 7"));
+        assert_eq!(session(&headers(&[(SESSION, "")])), None);
+        let long: &'static str = "x".repeat(MAX_SESSION + 1).leak();
+        assert_eq!(session(&headers(&[(SESSION, long)])), None);
     }
 
     #[test]

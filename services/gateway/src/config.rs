@@ -13,6 +13,7 @@ mod telemetry;
 use std::path::PathBuf;
 
 use frontdesk_api::safety::Stage;
+use frontdesk_inference::Route;
 use frontdesk_ledger::Override;
 use frontdesk_safety::OnError;
 use serde::Deserialize;
@@ -38,7 +39,7 @@ pub struct Config {
     pub database_url: Option<String>,
     pub providers: Providers,
     /// Aliases, routes and fallbacks.
-    pub models: Vec<ModelEntry>,
+    pub models: Vec<Route>,
     /// What models cost, before the vendors' list prices.
     pub prices: Vec<Override>,
     pub turns: Turns,
@@ -121,24 +122,6 @@ pub struct ShieldEntry {
     /// What it means when the shield cannot answer.
     #[serde(default)]
     pub on_error: OnError,
-}
-
-/// A name that leads to other models, tried in order.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelEntry {
-    /// Without a slash, so that it never looks like `provider/model`.
-    pub id: String,
-    pub targets: Vec<Target>,
-    #[serde(default)]
-    pub description: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// `provider/model`.
-    pub model: String,
 }
 
 /// How agents' turns are kept.

@@ -15,6 +15,8 @@ use bytes::Bytes;
 use frontdesk_api::{Error, Kind, chat::Dialect};
 use frontdesk_wire::{Writes, anthropic, openai::encode::Chunks, status};
 
+use crate::http::attempts;
+
 /// An `api::Error` as a handler's answer.
 #[derive(Debug)]
 pub struct Problem(pub Error);
@@ -62,6 +64,7 @@ pub fn render(mut response: Response<Body>, request_id: &str, dialect: Dialect) 
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
+    attempts::write_failed(headers, &error);
     if error.kind == Kind::Unauthenticated {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

@@ -237,13 +237,8 @@ impl At<'_> {
 /// The services over an open store and built providers.
 pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: Pepper, built: Built) -> Result<App> {
     let (clock, ids) = (&host.clock, &host.ids);
-    let routes = config.models.iter().map(|model| Route {
-        id: model.id.clone(),
-        targets: model.targets.iter().map(|target| target.model.clone()).collect(),
-        description: model.description.clone(),
-    });
     let named: Vec<String> = built.inference.keys().cloned().collect();
-    let inference = Router::new(built.inference, routes.collect()).map_err(|e| {
+    let router = Router::new(built.inference, config.models.clone()).map_err(|e| {
         let key = e.param.clone().unwrap_or_default();
         Error { message: format!("{key}: {}", e.message), ..e }
     })?;
@@ -262,12 +257,12 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         ids: ids.clone(),
         limits: KvLimits::default(),
     }));
+    let (router, safety) = (Arc::new(router), Arc::new(safety));
     let routes = config.models.iter().map(|model| model.id.clone());
-    let models = Registered::new(Arc::new(inference), store.clone(), clock.clone(), named, routes);
+    let models = Registered::new(router.clone(), store.clone(), clock.clone(), named, routes);
     // The edge and the agents ask through the meter, so no call goes by it.
     let telemetry = Telemetry::new(&config.telemetry, clock.now())?;
     let inference = telemetry.observed(Arc::new(Metered::new(Arc::new(models.clone()), ledger.clone())));
-    let safety = Arc::new(safety);
     let agents = Agents::new(Deps {
         store: store.clone(),
         inference: inference.clone(),
@@ -288,6 +283,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         accounts,
         inference,
         models,
+        router,
         ledger,
         safety,
         tools,
@@ -310,7 +306,7 @@ fn prices(config: &Config) -> Result<Prices> {
             base_url: entry.config.get("base_url").and_then(serde_json::Value::as_str),
         })
         .collect();
-    let first = |model: &crate::config::ModelEntry| Some((model.id.clone(), model.targets.first()?.model.clone()));
+    let first = |model: &Route| Some((model.id.clone(), model.targets.first()?.model.clone()));
     let routes: Vec<(String, String)> = config.models.iter().filter_map(first).collect();
     Prices::new(&providers, &routes, &config.prices)
 }

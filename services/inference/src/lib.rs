@@ -1,245 +1,256 @@
-//! Inference over many providers: resolves a model's name, asks the provider, falls back before the
-//! first byte.
+//! Inference over many providers: resolves a model's name and asks whoever it leads to, again and elsewhere where an
+//! operator's route says so, until the first content of an answer has come.
 //!
-//! Look-up order: alias or route (no slash) → `provider/rest`, split at the first slash → a bare upstream
-//! id if exactly one provider has it → not found, with the nearest names.
-//! Invariant: knows no provider, only `dyn Inference`.
+//! `table.rs` knows names, `policy.rs` what an operator may say, `way.rs` a route in use, `ask.rs` the path of a request
+//! through it. Invariants: knows no provider, only `dyn Inference`; after the first content of an answer nobody else is
+//! asked; a plain `provider/model` costs no more than asking the provider.
 
+mod ask;
+mod begin;
+mod breaker;
+mod budget;
 mod catalog;
+mod flow;
+mod gate;
+mod line;
+mod order;
+pub mod policy;
 mod registered;
+mod table;
+mod ticket;
+mod time;
+mod verdict;
+mod way;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    ChatReply, ChatRequest, Cx, Error, Inference, Kind, Result,
+    Attempt, ChatReply, ChatRequest, Cx, Error, Inference, Kind, Result,
+    attempt::Outcome,
+    chat::affinity,
     embed::{EmbedRequest, Embeddings},
-    inference::{Model, ModelKind, NOT_OFFERED},
+    inference::{Model, NOT_OFFERED},
     rerank::{Ranking, RerankRequest},
 };
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 
-use catalog::Catalog;
+use ask::{Ask, Fault};
+use begin::{Begun, begun};
+use flow::Flow;
+pub use policy::Route;
+use policy::{Affinity, millis};
 pub use registered::{Registered, Registration};
-
-/// A name of the operator's that leads to models, tried in this order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// Without a slash.
-    pub id: String,
-    /// `provider/upstream-id`, at least one.
-    pub targets: Vec<String>,
-    /// For people: a note such as "demo model".
-    pub description: Option<String>,
-}
-
-/// A route as it is used.
-struct Way {
-    targets: Vec<Target>,
-    description: Option<String>,
-}
-
-/// Where a name leads.
-#[derive(Debug, PartialEq, Eq)]
-struct Target {
-    provider: String,
-    upstream_id: String,
-}
+use table::{Found, Name, Table};
+use time::{Dice, Machine, Time, mix};
+pub use way::TargetInfo;
+use way::{Target, Way};
 
 /// All models of the house behind one address.
 pub struct Router {
-    providers: BTreeMap<String, Arc<dyn Inference>>,
-    routes: BTreeMap<String, Way>,
-    catalog: Catalog,
+    table: Table,
+    time: Arc<dyn Time>,
+    dice: Dice,
 }
 
 impl Router {
     /// # Errors
-    /// `Invalid` with the configuration path (`models[1].targets[0]`) when a route leads nowhere.
+    /// `Invalid` with the configuration path (`models[1].targets[0].model`) when a route leads nowhere or a value is out
+    /// of range.
     pub fn new(providers: BTreeMap<String, Arc<dyn Inference>>, routes: Vec<Route>) -> Result<Self> {
-        let mut table = BTreeMap::new();
-        for (i, route) in routes.into_iter().enumerate() {
-            if route.id.contains('/') {
-                return Err(Error::invalid(format!("models[{i}].id"), format!("'{}' must not contain '/'", route.id)));
-            }
-            let mut targets = vec![];
-            for (k, name) in route.targets.iter().enumerate() {
-                let param = format!("models[{i}].targets[{k}].model");
-                let split = name.split_once('/').filter(|(provider, _)| providers.contains_key(*provider));
-                let Some((provider, rest)) = split else {
-                    let known = providers.keys().cloned().collect::<Vec<_>>().join(", ");
-                    let message = format!("'{name}' must be provider/model; the inference providers are: {known}");
-                    return Err(Error::invalid(param, message));
-                };
-                targets.push(Target { provider: provider.to_owned(), upstream_id: rest.to_owned() });
-            }
-            if targets.is_empty() {
-                return Err(Error::invalid(
-                    format!("models[{i}].targets"),
-                    format!("route '{}' has no targets", route.id),
-                ));
-            }
-            table.insert(route.id, Way { targets, description: route.description });
-        }
-        Ok(Self { providers, routes: table, catalog: Catalog::new(Duration::from_secs(30)) })
+        Self::with(providers, routes, Arc::new(Machine), Dice::random())
     }
 
-    /// Where a name leads that says so itself: a route, or `provider/rest`.
-    fn written(&self, name: &str) -> Option<Vec<Target>> {
-        if let Some(way) = self.routes.get(name) {
-            let copy = |t: &Target| Target { provider: t.provider.clone(), upstream_id: t.upstream_id.clone() };
-            return Some(way.targets.iter().map(copy).collect());
-        }
-        let (provider, rest) = name.split_once('/')?;
-        let known = self.providers.contains_key(provider) && !rest.is_empty();
-        known.then(|| vec![Target { provider: provider.to_owned(), upstream_id: rest.to_owned() }])
+    fn with(
+        providers: BTreeMap<String, Arc<dyn Inference>>,
+        routes: Vec<Route>,
+        time: Arc<dyn Time>,
+        dice: Dice,
+    ) -> Result<Self> {
+        Ok(Self { table: Table::new(providers, routes, time.now())?, time, dice })
     }
 
-    async fn resolve(&self, cx: &Cx, name: &str) -> Result<Vec<Target>> {
-        if let Some(targets) = self.written(name) {
-            return Ok(targets);
-        }
-        let models = self.catalog.models(cx, &self.providers).await;
-        let same: Vec<&Model> = models.iter().filter(|m| m.upstream_id == name).collect();
-        match same.as_slice() {
-            [one] => Ok(vec![Target { provider: one.provider.clone(), upstream_id: one.upstream_id.clone() }]),
-            [] => Err(self.unknown(name, &models)),
-            many => {
-                let ids = many.iter().map(|m| m.id.as_str()).collect::<Vec<_>>().join(", ");
-                Err(Error::invalid(
-                    "model",
-                    format!("model '{name}' is offered by several providers: use one of {ids}"),
-                ))
+    /// The targets of all routes and how they are.
+    #[must_use]
+    pub fn targets(&self) -> Vec<TargetInfo> {
+        self.table.targets()
+    }
+
+    /// Asks one model of which nothing is configured, once.
+    async fn plain<T>(&self, cx: &Cx, name: Name, answer: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let began = self.time.now();
+        let error = match answer.await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let took = self.time.now().saturating_duration_since(began);
+        let Name { provider, upstream_id: model } = name;
+        let asked = format!("{provider}/{model}");
+        let attempt = Attempt { provider, model, outcome: Outcome::Failed(error.kind), took, usage: None };
+        Err(self.explained(cx, &asked, error.with_tried(vec![attempt])).await)
+    }
+
+    /// Asks the targets of a route for a chat.
+    async fn along(&self, cx: &Cx, mut request: ChatRequest, way: &Way) -> Result<ChatReply> {
+        request.wants_preamble = way.may_move_on;
+        let limited = self.limited(cx, way);
+        let cx = limited.as_ref().unwrap_or(cx);
+        let streamed = |ms: Option<u64>| ms.filter(|_| request.stream).map(millis);
+        let ask = Ask {
+            patience: streamed(way.timeouts.first_token_ms),
+            hedge_after: streamed(way.hedge.as_ref().map(|hedge| hedge.after_ms)),
+            ..self.ask(cx, way)
+        };
+        let (seed, wait) = (self.seed(cx, request.affinity, way), way.may_move_on);
+        let request = &request;
+        let call = move |target: Arc<Target>| {
+            async move {
+                let reply = target.inference.chat(cx, request.to(&target.upstream_id)).await?;
+                if wait { begun(reply).await } else { Ok::<_, Box<Fault>>(Begun::at_once(reply)) }
             }
-        }
+            .boxed()
+        };
+        let answered = match ask.ask(seed, &call).await {
+            Ok(answered) => answered,
+            Err(error) => return Err(self.explained(cx, &way.id, error).await),
+        };
+        let Begun { mut head, held, rest } = answered.value;
+        head.other_attempts = answered.others;
+        let limits = (way.timeouts.idle_ms.map(millis), cx.deadline, &self.time);
+        let flow = Flow::new(&head.provider, held, rest, Some(answered.ticket), limits);
+        Ok(ChatReply { head, frames: flow.boxed() })
     }
 
-    /// Asks the targets of a name in order, each for its own name of the model, until one answers.
-    async fn ask<T, F: Future<Output = Result<T>> + Send>(
-        &self,
-        cx: &Cx,
-        asked: &str,
-        ask: impl Fn(Arc<dyn Inference>, String) -> F + Sync,
+    /// Asks whoever a name leads to for something that comes whole.
+    async fn whole<'a, T: Send>(
+        &'a self,
+        cx: &'a Cx,
+        asked: &'a str,
+        call: impl Fn(Arc<dyn Inference>, String) -> BoxFuture<'a, Result<T>> + Send + Sync + 'a,
     ) -> Result<T> {
-        let mut targets = self.resolve(cx, asked).await?.into_iter().peekable();
-        while let Some(Target { provider: id, upstream_id }) = targets.next() {
-            let Some(provider) = self.providers.get(&id) else { continue };
-            match ask(Arc::clone(provider), upstream_id).await {
-                Err(e) if targets.peek().is_some() && worth_another(e.kind) && !cx.cancel.is_cancelled() => {
-                    tracing::warn!(model = asked, provider = id, error = %e, "falling back to the next target");
-                }
-                Err(e) if e.code.as_deref() == Some(NOT_OFFERED) => {
-                    let message = format!("provider '{id}' of model '{asked}' {}", e.message);
-                    return Err(Error { message, ..e });
-                }
-                Err(e) if e.kind == Kind::NotFound => return Err(self.explained(cx, asked, e).await),
-                answer => return answer,
+        let way = match self.table.find(cx, asked).await? {
+            Found::Way(way) => way,
+            Found::Plain(inference, name) => {
+                let answer = call(Arc::clone(inference), name.upstream_id.clone());
+                return self.plain(cx, name, answer).await;
             }
+        };
+        // The call took its own copy of what it needs; the limit of time holds around all attempts.
+        let limited = self.limited(cx, way);
+        let ask = self.ask(limited.as_ref().unwrap_or(cx), way);
+        let call = |target: Arc<Target>| {
+            let answer = call(Arc::clone(&target.inference), target.upstream_id.clone());
+            answer.map(|answer| answer.map_err(Box::<Fault>::from)).boxed()
+        };
+        match ask.ask(self.seed(cx, None, way), &call).await {
+            Ok(answered) => Ok(answered.value),
+            Err(error) => Err(self.explained(cx, &way.id, error).await),
         }
-        Err(Error::new(Kind::Internal, format!("route '{asked}' has no target")))
     }
 
-    /// A provider's "not found" with the nearest names, where the provider lists models and not this one.
+    /// A request's way through a route, in no hurry.
+    fn ask<'a>(&'a self, cx: &'a Cx, way: &'a Way) -> Ask<'a> {
+        Ask { way, cx, time: &self.time, dice: &self.dice, patience: None, hedge_after: None, log: Mutex::default() }
+    }
+
+    /// The caller with the route's deadline; None: the route sets none.
+    fn limited(&self, cx: &Cx, way: &Way) -> Option<Cx> {
+        let at = self.time.now() + millis(way.timeouts.total_ms?);
+        Some(Cx { deadline: Some(cx.deadline.map_or(at, |own| own.min(at))), ..cx.clone() })
+    }
+
+    /// What the order of equal targets is drawn from: the conversation where it is known, else chance.
+    fn seed(&self, cx: &Cx, of_request: Option<u64>, way: &Way) -> u64 {
+        let session = || cx.session.as_deref().map(affinity).or(of_request);
+        match way.affinity {
+            Affinity::Session => session().map(|of| mix(of ^ affinity(&cx.tenant))),
+            Affinity::None => None,
+        }
+        .unwrap_or_else(|| self.dice.roll())
+    }
+
+    /// The error of a provider with what only the house knows: the nearest names, or which provider it is.
     async fn explained(&self, cx: &Cx, asked: &str, error: Error) -> Error {
-        let models = self.catalog.models(cx, &self.providers).await;
-        let provider = asked.split_once('/').map_or("", |(provider, _)| provider);
-        let mut listed = models.iter().filter(|m| m.provider == provider).peekable();
-        if listed.peek().is_none() || listed.any(|m| m.id == asked) {
-            return error;
+        if error.code.as_deref() == Some(NOT_OFFERED) {
+            let provider = error.attempts().last().map_or("", |last| &last.provider);
+            let message = format!("provider '{provider}' of model '{asked}' {}", error.message);
+            return Error { message, ..error };
         }
-        let unknown = self.unknown(asked, &models);
-        Error { source: Some(error.into()), ..unknown }
+        match error.kind {
+            Kind::NotFound => self.table.explained(cx, asked, error).await,
+            _ => error,
+        }
     }
-
-    fn unknown(&self, name: &str, models: &[Model]) -> Error {
-        let names = self.routes.keys().map(String::as_str).chain(models.iter().map(|m| m.id.as_str()));
-        let likeness = |known: &str| {
-            let tail = known.split_once('/').map_or(known, |(_, rest)| rest);
-            strsim::jaro_winkler(known, name).max(strsim::jaro_winkler(tail, name))
-        };
-        let mut near: Vec<(f64, &str)> = names.map(|known| (likeness(known), known)).collect();
-        near.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let near: Vec<&str> = near.into_iter().take(3).map(|(_, known)| known).collect();
-        let hint = match near.as_slice() {
-            [] => "no model is available: configure a provider, see 'frontdesk doctor'".to_owned(),
-            some => format!("the nearest are: {}", some.join(", ")),
-        };
-        let message = format!("model '{name}' does not exist; {hint}");
-        Error::not_found(message).with_param("model").with_code("model_not_found")
-    }
-}
-
-/// Whether another target may do better.
-fn worth_another(kind: Kind) -> bool {
-    matches!(kind, Kind::Upstream | Kind::Timeout | Kind::Unavailable | Kind::RateLimited)
 }
 
 #[async_trait]
 impl Inference for Router {
-    async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply> {
-        let asked = request.model.clone();
-        let mut targets = self.resolve(cx, &asked).await?.into_iter().peekable();
-        while let Some(target) = targets.next() {
-            let Some(provider) = self.providers.get(&target.provider) else { continue };
-            let mut attempt = request.clone();
-            attempt.model = target.upstream_id;
-            match provider.chat(cx, attempt).await {
-                Err(e) if targets.peek().is_some() && worth_another(e.kind) && !cx.cancel.is_cancelled() => {
-                    tracing::warn!(model = asked, provider = target.provider, error = %e, "falling back to the next target");
-                }
-                Err(e) if e.kind == Kind::NotFound => return Err(self.explained(cx, &asked, e).await),
-                answer => return answer,
-            }
+    async fn chat(&self, cx: &Cx, mut request: ChatRequest) -> Result<ChatReply> {
+        let (inference, name) = match self.table.find(cx, &request.model).await? {
+            Found::Way(way) => return self.along(cx, request, way).await,
+            Found::Plain(inference, name) => (inference, name),
+        };
+        request.model.clone_from(&name.upstream_id);
+        let reply = self.plain(cx, name, inference.chat(cx, request)).await?;
+        if cx.deadline.is_none() {
+            return Ok(reply);
         }
-        Err(Error::new(Kind::Internal, format!("route '{asked}' has no target")))
+        let ChatReply { head, frames } = reply;
+        let flow = Flow::new(&head.provider, vec![], frames, None, (None, cx.deadline, &self.time));
+        Ok(ChatReply { head, frames: flow.boxed() })
     }
 
     async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
-        let ask = |provider: Arc<dyn Inference>, model| {
+        let call = |provider: Arc<dyn Inference>, model: String| {
             let request = request.to(model);
-            async move { provider.embed(cx, request).await }
+            async move { provider.embed(cx, request).await }.boxed()
         };
-        self.ask(cx, &request.model, ask).await
+        self.whole(cx, &request.model, call).await
     }
 
     async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
-        let ask = |provider: Arc<dyn Inference>, model| {
+        let call = |provider: Arc<dyn Inference>, model: String| {
             let request = request.to(model);
-            async move { provider.rerank(cx, request).await }
+            async move { provider.rerank(cx, request).await }.boxed()
         };
-        self.ask(cx, &request.model, ask).await
+        self.whole(cx, &request.model, call).await
     }
 
-    /// The first target of a route counts: it is the one that answers while all is well, and models count differently.
+    /// One target of a route counts: the one that would answer while all is well, and models count differently.
     async fn count_tokens(&self, cx: &Cx, mut request: ChatRequest) -> Result<Option<u64>> {
         let asked = request.model.clone();
-        let Some(target) = self.resolve(cx, &asked).await?.into_iter().next() else { return Ok(None) };
-        let Some(provider) = self.providers.get(&target.provider) else { return Ok(None) };
-        request.model = target.upstream_id;
-        match provider.count_tokens(cx, request).await {
-            Err(e) if e.kind == Kind::NotFound => Err(self.explained(cx, &asked, e).await),
+        let (inference, upstream_id) = match self.table.find(cx, &asked).await? {
+            Found::Way(way) => {
+                let seed = self.seed(cx, request.affinity, way);
+                let order = order::order(way.targets.iter().map(|target| target.rank), seed);
+                let Some(target) = order.first().map(|i| &way.targets[*i]) else { return Ok(None) };
+                (&target.inference, target.upstream_id.clone())
+            }
+            Found::Plain(inference, name) => (inference, name.upstream_id),
+        };
+        request.model = upstream_id;
+        match inference.count_tokens(cx, request).await {
+            Err(e) => Err(self.explained(cx, &asked, e).await),
             counted => counted,
         }
     }
 
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
-        let models = self.catalog.models(cx, &self.providers).await;
-        let routes = self.routes.iter().map(|(id, way)| {
-            let first = way.targets.first().map(|t| format!("{}/{}", t.provider, t.upstream_id)).unwrap_or_default();
-            // A route does what its models do.
-            let kind = models.iter().find(|model| model.id == first).map_or(ModelKind::Llm, |model| model.kind);
-            let description = way.description.clone();
-            Model { id: id.clone(), provider: String::new(), upstream_id: first, kind, created: 0, description }
-        });
-        Ok(routes.chain(models.iter().cloned()).collect())
+        Ok(self.table.models(cx).await)
     }
 
     /// Any target of a route may be the one that answers: the smallest window that is known holds.
     fn context_window(&self, model: &str) -> Option<usize> {
-        let Some(targets) = self.written(model) else {
-            return self.providers.values().find_map(|provider| provider.context_window(model));
-        };
-        let of = |target: &Target| self.providers.get(&target.provider)?.context_window(&target.upstream_id);
-        targets.iter().filter_map(of).min()
+        match self.table.written(model) {
+            Some(Found::Way(way)) => {
+                way.targets.iter().filter_map(|target| target.inference.context_window(&target.upstream_id)).min()
+            }
+            Some(Found::Plain(inference, name)) => inference.context_window(&name.upstream_id),
+            None => self.table.providers.values().find_map(|provider| provider.context_window(model)),
+        }
     }
 }
 

@@ -1,4 +1,8 @@
-//! Routing, seen through a provider that answers with what it was asked.
+//! Names and where they lead, seen through a provider that answers with what it was asked.
+
+mod failover;
+mod limits;
+mod stage;
 
 use std::sync::Mutex;
 
@@ -6,10 +10,10 @@ use frontdesk_api::{
     ChatEvent,
     chat::{Chat, Dialect, Frame, ReplyHead},
     embed::{Embed, Input},
-    inference::not_offered,
+    inference::{ModelKind, not_offered},
     rerank::Rerank,
 };
-use futures::{StreamExt, stream};
+use futures::stream;
 
 use super::*;
 
@@ -88,11 +92,7 @@ fn echo(id: &'static str, models: &[&'static str], fails: Option<Kind>) -> Arc<E
 
 fn router(echoes: &[&Arc<Echo>], routes: &[(&str, &[&str])]) -> Router {
     let providers = echoes.iter().map(|e| (e.id.to_owned(), Arc::clone(e) as Arc<dyn Inference>)).collect();
-    let routes = routes.iter().map(|(id, targets)| Route {
-        id: (*id).into(),
-        targets: targets.iter().map(|t| (*t).into()).collect(),
-        description: None,
-    });
+    let routes = routes.iter().map(|(id, targets)| Route::to(*id, targets));
     Router::new(providers, routes.collect()).expect("a good table")
 }
 
@@ -203,8 +203,7 @@ fn a_window_is_found_by_every_name_and_a_route_has_its_smallest() {
 #[test]
 fn a_route_to_nowhere_names_its_place() {
     let refused = |targets: &[&str]| {
-        let routes =
-            vec![Route { id: "r".into(), targets: targets.iter().map(|t| (*t).into()).collect(), description: None }];
+        let routes = vec![Route::to("r", targets)];
         let providers = [("a".to_owned(), echo("a", &[], None) as Arc<dyn Inference>)].into();
         Router::new(providers, routes).err().expect("refused").param.expect("a place")
     };
@@ -228,8 +227,7 @@ impl Inference for Strict {
 #[tokio::test]
 async fn a_name_that_the_provider_does_not_know_gets_the_nearest_it_lists() {
     let providers = BTreeMap::from([("up".to_owned(), Arc::new(Strict) as Arc<dyn Inference>)]);
-    let route = Route { id: "r".into(), targets: vec!["up/gone".into()], description: None };
-    let router = Router::new(providers, vec![route]).expect("a good table");
+    let router = Router::new(providers, vec![Route::to("r", &["up/gone"])]).expect("a good table");
     let refused = ask(&router, "up/gpt-smal").await.expect_err("unknown");
     assert_eq!((refused.kind, refused.code.as_deref()), (Kind::NotFound, Some("model_not_found")));
     assert!(refused.message.contains("up/gpt-small"), "{}", refused.message);

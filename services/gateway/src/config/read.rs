@@ -88,19 +88,7 @@ fn check(config: &Config) -> Result<()> {
         }
     }
     for (i, model) in config.models.iter().enumerate() {
-        if model.id.is_empty() || model.id.contains('/') {
-            let message = format!(
-                "'{}' cannot be an alias: it must not be empty and have no '/' (that is provider/model)",
-                model.id
-            );
-            return Err(Error::invalid(format!("models[{i}].id"), message));
-        }
-        if model.targets.is_empty() {
-            return Err(Error::invalid(
-                format!("models[{i}].targets"),
-                format!("the alias '{}' needs at least one target", model.id),
-            ));
-        }
+        model.check(&format!("models[{i}]"))?;
     }
     if !(1..=3600).contains(&config.turns.lease_s) {
         return Err(Error::invalid("turns.lease_s", format!("must be 1 to 3600, found {}", config.turns.lease_s)));
@@ -197,6 +185,25 @@ mod tests {
             let explained = line.contains(" #") || i > 0 && lines[i - 1].trim_start().starts_with('#');
             assert!(!is_key || explained, "line {}: {line}", i + 1);
         }
+    }
+
+    #[test]
+    fn the_commented_file_shows_a_route_that_works() {
+        let shown = DEFAULT_FILE.lines().skip_while(|line| !line.starts_with("#   - id: default"));
+        let shown = shown.take_while(|line| line.starts_with('#')).map(|line| &line[1..]);
+        let yaml = format!("models:\n{}", shown.collect::<Vec<_>>().join("\n"));
+        let config = parse(&yaml, &nothing).expect("the example");
+        let route = &config.models[0];
+        assert_eq!((route.targets.len(), route.targets[0].max_in_flight), (2, Some(8)));
+        let example = frontdesk_inference::Route::to("default", &["a/b"]);
+        assert_eq!(
+            (&route.retries, &route.breaker, route.affinity),
+            (&example.retries, &example.breaker, example.affinity)
+        );
+        assert_eq!(route.timeouts.queue_ms, example.timeouts.queue_ms);
+        insta::assert_snapshot!(refused(&yaml.replace("backoff_ms: 250", "back_off: 250")), @"f.yaml: models[0].retries.back_off: unknown key 'back_off' (allowed: max, backoff_ms, max_backoff_ms, budget_percent, budget_min_per_s)");
+        insta::assert_snapshot!(refused(&yaml.replace("affinity: session", "affinity: sticky")), @"f.yaml: models[0].affinity: unknown value 'sticky' (allowed: session, none)");
+        insta::assert_snapshot!(refused(&yaml.replace("weight: 1 #", "weight: -1 #")), @"f.yaml: models[0].targets[0].weight: invalid value: integer `-1`, expected a whole number from 0 to 4294967295");
     }
 
     #[test]

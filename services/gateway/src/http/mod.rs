@@ -4,6 +4,7 @@
 //! Invariant: what is not in a list does not exist, and only `open` is reachable without a key.
 
 pub mod agents;
+pub mod attempts;
 pub mod chat_completions;
 pub mod completions;
 pub mod console;

@@ -15,13 +15,16 @@ use axum::{
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
-use frontdesk_api::{ChatReply, ChatRequest, Cx, Error};
+use frontdesk_api::{ChatReply, ChatRequest, Cx, Error, Frame};
 use frontdesk_wire::Writes;
-use futures::{StreamExt, stream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 
 use crate::{
     app::App,
-    http::edge::Arrival,
+    http::{attempts, edge::Arrival},
     problem::{self, Problem},
 };
 
@@ -43,48 +46,57 @@ pub async fn answer<W: Writes>(
     let wants_usage = request.wants_usage;
     let asked = Instant::now();
     let before = asked.saturating_duration_since(arrival.at);
-    let reply = app.inference.chat(cx, request).await?;
-    let writer = (reply.head.dialect != W::DIALECT).then(|| writer(reply.head.model.clone()));
+    let ChatReply { head, frames } = app.inference.chat(cx, request).await?;
+    let writer = (head.dialect != W::DIALECT).then(|| writer(head.model.clone()));
+    if head.streaming {
+        let mut response = match writer {
+            Some(writer) => streamed_anew(frames, writer, arrival),
+            None => streamed::<W>(frames, wants_usage, arrival),
+        };
+        attempts::write_answered(response.headers_mut(), &head);
+        return Ok(told(response, before));
+    }
     let body = match writer {
-        Some(writer) if reply.head.streaming => {
-            return Ok(told(streamed_anew(reply, writer, arrival), before));
-        }
-        None if reply.head.streaming => {
-            return Ok(told(streamed::<W>(reply, wants_usage, arrival), before));
-        }
-        Some(writer) => whole_anew(reply, writer).await?,
-        None => whole(reply).await?,
+        Some(writer) => whole_anew(frames, writer).await,
+        None => whole(frames).await,
     };
     let upstream = asked.elapsed();
-    Ok(answered(body, arrival.at.elapsed().saturating_sub(upstream)))
+    let body = match body {
+        Ok(Some(body)) => body,
+        Ok(None) => {
+            let error = Error::upstream(format!("the provider '{}' answered with an empty body", head.provider));
+            return Err(attempts::failed(head, error, upstream).into());
+        }
+        Err(error) => return Err(attempts::failed(head, error, upstream).into()),
+    };
+    let mut response = answered(body, arrival.at.elapsed().saturating_sub(upstream));
+    attempts::write_answered(response.headers_mut(), &head);
+    Ok(response)
 }
 
-/// The bytes as the provider sent them.
-async fn whole(mut reply: ChatReply) -> frontdesk_api::Result<Bytes> {
-    let Some(first) = reply.frames.next().await else { return Err(empty(&reply)) };
+/// What an answer comes as.
+type Frames = BoxStream<'static, frontdesk_api::Result<Frame>>;
+
+/// The bytes as the provider sent them; None: not one frame.
+async fn whole(mut frames: Frames) -> frontdesk_api::Result<Option<Bytes>> {
+    let Some(first) = frames.next().await else { return Ok(None) };
     let first = first?.raw;
-    let Some(second) = reply.frames.next().await else { return Ok(first) };
+    let Some(second) = frames.next().await else { return Ok(Some(first)) };
     let mut body = BytesMut::from(first);
     body.extend_from_slice(&second?.raw);
-    while let Some(frame) = reply.frames.next().await {
+    while let Some(frame) = frames.next().await {
         body.extend_from_slice(&frame?.raw);
     }
-    Ok(body.freeze())
+    Ok(Some(body.freeze()))
 }
 
-async fn whole_anew(mut reply: ChatReply, writer: impl Writes) -> frontdesk_api::Result<Bytes> {
+/// None: nothing that means anything.
+async fn whole_anew(mut frames: Frames, writer: impl Writes) -> frontdesk_api::Result<Option<Bytes>> {
     let mut events = vec![];
-    while let Some(frame) = reply.frames.next().await {
+    while let Some(frame) = frames.next().await {
         events.extend(frame?.events);
     }
-    if events.is_empty() {
-        return Err(empty(&reply));
-    }
-    Ok(writer.whole(events))
-}
-
-fn empty(reply: &ChatReply) -> Error {
-    Error::upstream(format!("the provider '{}' answered with an empty body", reply.head.provider))
+    Ok((!events.is_empty()).then(|| writer.whole(events)))
 }
 
 /// A whole answer. `overhead`: what was spent here and not upstream.
@@ -102,8 +114,8 @@ fn told(mut response: Response, overhead: Duration) -> Response {
 }
 
 /// `wants_usage`: whether the client asked for the frame that holds nothing but usage.
-fn streamed<W: Writes>(reply: ChatReply, wants_usage: bool, arrival: Arrival) -> Response {
-    let frames = reply.frames.filter_map(move |frame| {
+fn streamed<W: Writes>(frames: Frames, wants_usage: bool, arrival: Arrival) -> Response {
+    let frames = frames.filter_map(move |frame| {
         let shown = match frame {
             Ok(frame) if frame.raw.is_empty() || (frame.usage_only && !wants_usage) => None,
             Ok(frame) => Some(frame.raw),
@@ -115,9 +127,9 @@ fn streamed<W: Writes>(reply: ChatReply, wants_usage: bool, arrival: Arrival) ->
 }
 
 /// As [`streamed`], in another dialect than the provider's.
-fn streamed_anew<W: Writes>(reply: ChatReply, writer: W, arrival: Arrival) -> Response {
+fn streamed_anew<W: Writes>(frames: Frames, writer: W, arrival: Arrival) -> Response {
     let mut writer = Some(writer);
-    let frames = reply.frames.map(Some).chain(stream::once(std::future::ready(None)));
+    let frames = frames.map(Some).chain(stream::once(std::future::ready(None)));
     let frames = frames.filter_map(move |frame| {
         let shown = match (frame, &mut writer) {
             (Some(Ok(frame)), Some(writer)) => writer.push(frame.events),

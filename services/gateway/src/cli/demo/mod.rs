@@ -15,6 +15,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use frontdesk_api::{Cx, Error, Result};
+use frontdesk_inference::Route;
 use frontdesk_safety::OnError;
 use serde_json::json;
 
@@ -22,7 +23,7 @@ use self::{print::Spinner, shop::Shop};
 use super::{Place, remote::Remote, say};
 use crate::{
     app::App,
-    config::{Config, LogLevel, ModelEntry, ProviderEntry, ShieldEntry, Target, Telemetry},
+    config::{Config, LogLevel, ProviderEntry, ShieldEntry, Telemetry},
     http,
     lanes::Lanes,
     server, telemetry,
@@ -155,8 +156,7 @@ fn prepare(config: &mut Config, shop: &Shop) -> Result<()> {
         });
         if !config.models.iter().any(|m| m.id == "default") {
             let description = Some("the tiny demo model: for this demo and tests only".into());
-            let targets = vec![Target { model: "local/demo".into() }];
-            config.models.push(ModelEntry { id: "default".into(), targets, description });
+            config.models.push(Route { description, ..Route::to("default", &["local/demo"]) });
         }
     }
     config.providers.safety.push(ShieldEntry {

@@ -13,7 +13,10 @@ pub struct ProviderList {
 }
 
 /// The configured providers and how they are
+///
+/// `health.facts.targets` says of each target that routes have there: the breaker's state (`closed`, `open`,
+/// `half_open`), answers under way, recent failures.
 #[utoipa::path(get, path = "/v1/providers", tag = "platform", responses((status = 200, body = ProviderList)))]
 pub async fn list(State(app): State<App>) -> Json<ProviderList> {
-    Json(ProviderList { data: join_all(app.providers.iter().map(ProviderInfo::of)).await })
+    Json(ProviderList { data: join_all(app.providers.iter().map(|provider| ProviderInfo::of(&app, provider))).await })
 }

@@ -22,5 +22,5 @@ pub async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Json
             Error::not_found(format!("no provider '{id}' is configured; there are: {}", known.join(", "))).into()
         );
     };
-    Ok(Json(ProviderInfo::of(provider).await))
+    Ok(Json(ProviderInfo::of(&app, provider).await))
 }

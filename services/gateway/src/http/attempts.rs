@@ -1,0 +1,43 @@
+//! Response headers that say who was asked: the provider and model that answered, or failed last, and how many attempts
+//! it took. Without them nobody can tell from outside what a route did.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use frontdesk_api::{Attempt, Error, attempt::Outcome, chat::ReplyHead};
+
+pub const PROVIDER: HeaderName = HeaderName::from_static("x-frontdesk-provider");
+pub const MODEL: HeaderName = HeaderName::from_static("x-frontdesk-model");
+/// Times that a provider was asked.
+pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-frontdesk-attempts");
+
+/// Of an answer.
+pub fn write_answered(headers: &mut HeaderMap, head: &ReplyHead) {
+    write(headers, &head.provider, &head.model, head.other_attempts.len() + 1);
+}
+
+/// The error of an answer that came to nothing `took` after it was asked for.
+#[must_use]
+pub fn failed(head: ReplyHead, error: Error, took: Duration) -> Error {
+    let ReplyHead { provider, model, other_attempts: mut attempts, .. } = head;
+    attempts.push(Attempt { provider, model, outcome: Outcome::Failed(error.kind), took, usage: None });
+    error.with_tried(attempts)
+}
+
+/// Of a request that failed; nothing where nobody was asked.
+pub fn write_failed(headers: &mut HeaderMap, error: &Error) {
+    let attempts = error.attempts();
+    if let Some(last) = attempts.last() {
+        write(headers, &last.provider, &last.model, attempts.len());
+    }
+}
+
+/// A name that a header cannot carry is left out.
+fn write(headers: &mut HeaderMap, provider: &str, model: &str, attempts: usize) {
+    for (name, value) in [(PROVIDER, provider), (MODEL, model)] {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    headers.insert(ATTEMPTS, HeaderValue::from(attempts));
+}
