@@ -14,3 +14,4 @@ mod shop;
 mod telemetry;
 mod tenants;
 mod turn;
+mod zoo;

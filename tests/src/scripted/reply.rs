@@ -94,6 +94,8 @@ impl Frame {
 fn frame(chunk: &Chunk) -> Frame {
     match chunk {
         Chunk::Raw(raw) => Frame::text(raw.as_str()),
+        Chunk::Bytes(bytes) => Frame::Bytes(bytes.clone().into()),
+        Chunk::Fill(size) => Frame::Bytes(vec![b'x'; *size].into()),
         Chunk::Gate(name) => Frame::Gate(name.clone()),
         Chunk::Event { name: None, data } => Frame::text(format!("data: {data}\n\n")),
         Chunk::Event { name: Some(name), data } => Frame::text(format!("event: {name}\ndata: {data}\n\n")),

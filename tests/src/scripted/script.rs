@@ -140,6 +140,10 @@ pub struct ToolCall {
 pub enum Chunk {
     /// These bytes, nothing added.
     Raw(String),
+    /// These very bytes, which need not be text.
+    Bytes(Vec<u8>),
+    /// So many letters x without a line's end.
+    Fill(usize),
     /// Holds the stream until released.
     Gate(String),
     /// `event:` if named, then one `data:` line.
@@ -155,6 +159,17 @@ impl From<Value> for Chunk {
                     && let Some(Value::String(gate)) = object.get("gate")
                 {
                     return Self::Gate(gate.clone());
+                }
+                if object.len() == 1
+                    && let Some(Value::Array(bytes)) = object.get("bytes")
+                {
+                    let byte = |value: &Value| value.as_u64().and_then(|byte| u8::try_from(byte).ok());
+                    return Self::Bytes(bytes.iter().filter_map(byte).collect());
+                }
+                if object.len() == 1
+                    && let Some(size) = object.get("fill").and_then(Value::as_u64)
+                {
+                    return Self::Fill(usize::try_from(size).unwrap_or(usize::MAX));
                 }
                 let named = object.keys().all(|k| k == "event" || k == "data");
                 match object.remove("data") {
@@ -229,7 +244,7 @@ impl Reply {
         let binary = self.binary.iter().flatten().all(|chunk| match chunk {
             Chunk::Raw(raw) => BASE64_STANDARD.decode(raw).is_ok(),
             Chunk::Gate(_) => true,
-            Chunk::Event { .. } => false,
+            Chunk::Bytes(_) | Chunk::Fill(_) | Chunk::Event { .. } => false,
         });
         let kinds = given.iter().chain(&made);
         match kinds.filter(|present| **present).count() {

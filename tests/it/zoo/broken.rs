@@ -1,0 +1,199 @@
+//! Servers that fail: before the first content, after it, with calls.
+
+use serde_json::{Value, json};
+
+use super::{
+    CLIENTS, Client, Zoo,
+    wire::{ANTHROPIC, GEMINI, OPENAI, Wire},
+};
+
+/// A piece of 100 MB on one line.
+const ENDLESS: usize = 100 << 20;
+
+/// What a server does before its first content that another must make good, streamed or not.
+fn refusals(stream: bool) -> Vec<(&'static str, Value)> {
+    let error = |status: u16, headers: Value| json!({ "status": status, "headers": headers, "json": { "error": { "message": "no", "type": "x" } } });
+    let kind = if stream { "text/event-stream" } else { "application/json" };
+    vec![
+        ("hangs up", json!({ "hangup": true })),
+        ("429 with Retry-After", error(429, json!({ "retry-after": "7" }))),
+        ("429 without", error(429, json!({}))),
+        ("500", error(500, json!({}))),
+        (
+            "502",
+            json!({ "status": 502, "body": "<html>bad gateway</html>", "headers": { "content-type": "text/html" } }),
+        ),
+        ("503", error(503, json!({ "retry-after": "1" }))),
+        ("401", error(401, json!({}))),
+        ("403", error(403, json!({}))),
+        ("a page", json!({ "body": "<html>welcome</html>", "headers": { "content-type": "text/html" } })),
+        ("garbage", json!({ "body": "data: {\"id\": oops\n\n", "headers": { "content-type": kind } })),
+        ("an empty body", json!({ "body": "", "headers": { "content-type": kind } })),
+        ("a cut body", json!({ "body": "{\"id\":\"x\",", "headers": { "content-type": kind }, "cut_after": 1 })),
+    ]
+}
+
+/// What only a stream can do before its first content.
+fn bad_beginnings(wire: &Wire) -> Vec<(&'static str, Value)> {
+    let cut = (wire.begin)().len();
+    vec![
+        ("is cut", json!({ "sse": wire.begun(vec![(wire.word)("never")]), "cut_after": cut })),
+        ("says it failed", wire.stream(vec![(wire.fault)()])),
+        ("ends with half a letter", wire.stream(vec![half_a_letter(wire)])),
+        ("ends before it began", wire.stream(vec![])),
+        ("never ends a line", wire.stream(vec![json!("data: "), json!({ "fill": ENDLESS })])),
+    ]
+}
+
+/// A word whose last letter lacks its second byte, and nothing after it.
+fn half_a_letter(wire: &Wire) -> Value {
+    let text = match (wire.word)("gr\u{fc}") {
+        Value::Object(mut event) if event.contains_key("event") => event.remove("data").unwrap_or_default(),
+        data => data,
+    };
+    let text = format!("data: {text}");
+    let at = text.find('\u{fc}').expect("the letter") + 1;
+    json!({ "bytes": text.as_bytes()[..at] })
+}
+
+async fn another_makes_good(zoo: &Zoo, client: Client, stream: bool, model: &str, what: &str, from_a: usize) {
+    zoo.b_says("all is well", stream);
+    let before = zoo.asked();
+    let got = zoo.ask(client, model, stream).await;
+    let what = format!("{} {client:?} stream={stream}: {what}: {}", zoo.wire.kind, got.body);
+    assert_eq!((got.status, got.words().as_str()), (200, "all is well"), "{what}");
+    assert_eq!((got.attempts.as_deref(), got.provider.as_deref()), (Some("2"), Some("b")), "{what}");
+    let after = zoo.asked();
+    assert_eq!((after.0 - before.0, after.1 - before.1), (from_a, 1), "{what}");
+}
+
+/// Asked by its plain name, a server's fault is an error that says whose it is.
+async fn an_error_says_so(zoo: &Zoo, client: Client, stream: bool, what: &str) {
+    let got = zoo.ask(client, "a/m", stream).await;
+    let what = format!("{} {client:?} stream={stream}: {what}: {} {}", zoo.wire.kind, got.status, got.body);
+    let late = got.streamed && got.status == 200;
+    assert!(late || [429, 502, 503, 504, 529].contains(&got.status), "{what}");
+    assert!(got.error().is_some() && got.words().is_empty(), "{what}");
+    assert_eq!(got.attempts.as_deref(), Some("1"), "{what}");
+}
+
+async fn before_the_first_content(wire: Wire) {
+    let zoo = Zoo::start(wire);
+    for client in CLIENTS {
+        for stream in [true, false] {
+            for (route, what) in [("route-closed", "nobody listens"), ("route-tls", "no TLS there")] {
+                another_makes_good(&zoo, client, stream, route, what, 0).await;
+            }
+            let bad = if stream { bad_beginnings(&wire) } else { vec![] };
+            for (what, reply) in refusals(stream).into_iter().chain(bad) {
+                zoo.a.script(json!([{ "reply": reply }]));
+                another_makes_good(&zoo, client, stream, "route", what, 1).await;
+                // An empty stream is an answer where nobody could do better.
+                if !(stream && ["an empty body", "ends before it began"].contains(&what)) {
+                    zoo.a.script(json!([{ "reply": reply }]));
+                    an_error_says_so(&zoo, client, stream, what).await;
+                }
+            }
+        }
+    }
+}
+
+async fn a_silence_before_the_first_content(wire: Wire) {
+    let zoo = Zoo::start(wire);
+    for client in CLIENTS {
+        for (what, reply) in [
+            ("says nothing", json!({ "hold": "never", "json": {} })),
+            ("begins and stalls", wire.stream(vec![json!({ "gate": "never" })])),
+        ] {
+            zoo.a.script(json!([{ "reply": reply }]));
+            another_makes_good(&zoo, client, true, "impatient", what, 1).await;
+        }
+    }
+}
+
+async fn after_the_first_content(wire: Wire) {
+    let zoo = Zoo::start(wire);
+    let said = |more: Vec<Value>| wire.stream([vec![(wire.word)("one ")], more].concat());
+    let cut = (wire.begin)().len() + 1;
+    for client in CLIENTS {
+        for (what, model, reply) in [
+            ("is cut", "route", json!({ "sse": wire.begun(vec![(wire.word)("one ")]), "cut_after": cut })),
+            ("talks nonsense", "route", said(vec![json!("data: {oops\n\n"), (wire.word)("two")])),
+            ("ends with half a letter", "route", said(vec![half_a_letter(&wire)])),
+            ("never ends a line", "route", said(vec![json!("data: "), json!({ "fill": ENDLESS })])),
+            ("stalls", "impatient", said(vec![json!({ "gate": "never" })])),
+        ] {
+            zoo.a.script(json!([{ "reply": reply }]));
+            let before = zoo.asked();
+            let got = zoo.ask(client, model, true).await;
+            let what = format!("{} {client:?}: {what}: {}", wire.kind, got.body);
+            assert_eq!((got.status, got.words().as_str()), (200, "one "), "{what}");
+            assert!(got.error().is_some(), "{what}");
+            assert_eq!((got.attempts.as_deref(), got.provider.as_deref()), (Some("1"), Some("a")), "{what}");
+            assert_eq!((zoo.asked().0 - before.0, zoo.asked().1 - before.1), (1, 0), "{what}");
+        }
+    }
+}
+
+async fn calls_come_once(wire: Wire) {
+    let zoo = Zoo::start(wire);
+    let one = |id: &str| (id.to_owned(), "look".to_owned(), "{\"n\":7}".to_owned());
+    for client in CLIENTS {
+        // Two calls of one answer, with a failure before it.
+        zoo.a.script(json!([{ "reply": { "hangup": true } }]));
+        let calls = [(wire.call)("c1", 0), (wire.call)("c2", 1), (wire.end)(true)].concat();
+        zoo.b.script(json!([{ "reply": wire.stream(calls) }]));
+        let got = zoo.ask(client, "route", true).await;
+        assert_eq!(got.attempts.as_deref(), Some("2"), "{}", got.body);
+        assert_eq!(shape(got.calls()), shape(vec![one("c1"), one("c2")]), "{} {client:?}: {}", wire.kind, got.body);
+        // A call that breaks off is not begun again by another.
+        let begun = (wire.call)("c1", 0).remove(0);
+        let frames = (wire.begin)().len() + 1;
+        zoo.a.script(json!([{ "reply": { "sse": wire.begun(vec![begun]), "cut_after": frames } }]));
+        let before = zoo.asked();
+        let got = zoo.ask(client, "route", true).await;
+        assert_eq!((got.calls().len(), got.error().is_some()), (1, true), "{} {client:?}: {}", wire.kind, got.body);
+        assert_eq!((zoo.asked().0 - before.0, zoo.asked().1 - before.1), (1, 0));
+    }
+}
+
+/// Without the ids, which may carry more than the server's own.
+fn shape(calls: Vec<(String, String, String)>) -> Vec<(String, String)> {
+    calls.into_iter().map(|(_, name, arguments)| (name, arguments)).collect()
+}
+
+/// Some servers number every call 0; what tells them apart is their ids.
+#[tokio::test]
+async fn two_calls_under_one_number_stay_two() {
+    let zoo = Zoo::start(OPENAI);
+    for client in CLIENTS {
+        let calls = [(OPENAI.call)("c1", 0), (OPENAI.call)("c2", 0), (OPENAI.end)(true)].concat();
+        zoo.a.script(json!([{ "reply": OPENAI.stream(calls) }]));
+        let got = zoo.ask(client, "route", true).await;
+        let want = ["c1", "c2"].map(|id| (id.to_owned(), "look".to_owned(), "{\"n\":7}".to_owned()));
+        assert_eq!(got.calls(), want, "{client:?}: {}", got.body);
+    }
+}
+
+macro_rules! each_kind {
+    ($($case:ident),*) => { $(
+        mod $case {
+            use super::{ANTHROPIC, GEMINI, OPENAI};
+
+            #[tokio::test]
+            async fn openai() {
+                super::$case(OPENAI).await;
+            }
+            #[tokio::test]
+            async fn anthropic() {
+                super::$case(ANTHROPIC).await;
+            }
+            #[tokio::test]
+            async fn gemini() {
+                super::$case(GEMINI).await;
+            }
+        }
+    )* };
+}
+
+each_kind!(before_the_first_content, a_silence_before_the_first_content, after_the_first_content, calls_come_once);

@@ -1,0 +1,168 @@
+//! The upstream zoo: what servers of models do when they are broken, for every dialect a provider speaks, towards the
+//! clients of both dialects.
+//!
+//! A provider joins with a [`wire::Wire`]: what its server says in its own words. Everything else is the same for all:
+//! before the first content exactly one failover, after it a typed error; no word and no call twice, none lost.
+
+mod broken;
+mod order;
+mod wire;
+
+use frontdesk_tests::{Frontdesk, Options, Scripted};
+use serde_json::{Value, json};
+
+use wire::Wire;
+
+/// Two servers of one kind behind a Frontdesk, and routes over them.
+struct Zoo {
+    wire: Wire,
+    a: Scripted,
+    b: Scripted,
+    frontdesk: Frontdesk,
+}
+
+/// A client's dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    Chat,
+    Messages,
+}
+
+const CLIENTS: [Client; 2] = [Client::Chat, Client::Messages];
+
+/// What a client got.
+struct Got {
+    status: u16,
+    attempts: Option<String>,
+    provider: Option<String>,
+    body: String,
+    streamed: bool,
+    client: Client,
+}
+
+impl Zoo {
+    fn start(wire: Wire) -> Self {
+        let (a, b) = (Scripted::start(), Scripted::start());
+        // A port that is free is one where nobody listens.
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+        let provider = |id: &str, url: &str| {
+            let url = format!("{url}/{}", wire.version);
+            format!("    - {{ id: {id}, type: {}, config: {{ base_url: \"{url}\", api_key: k }} }}\n", wire.kind)
+        };
+        let tls = a.url().replace("http://", "https://");
+        let providers: String =
+            [("a", a.url()), ("b", b.url()), ("closed", &format!("http://{closed}")), ("tls", &tls)]
+                .iter()
+                .map(|(id, url)| provider(id, url))
+                .collect();
+        let route = |id: &str, first: &str, more: &str| {
+            let breaker = "{ failures: 0, failure_percent: 0 }";
+            format!(
+                "  - {{ id: {id}, targets: [ {{ model: {first}/m }}, {{ model: b/m }} ], breaker: {breaker}{more} }}\n"
+            )
+        };
+        let models = [
+            route("route", "a", ""),
+            route("route-closed", "closed", ""),
+            route("route-tls", "tls", ""),
+            route("impatient", "a", ", timeouts: { first_token_ms: 1500, idle_ms: 1500 }"),
+        ]
+        .concat();
+        let yaml = format!("providers:\n  inference:\n{providers}models:\n{models}");
+        let frontdesk = Frontdesk::start(Options::new().config(&yaml));
+        Self { wire, a, b, frontdesk }
+    }
+
+    /// Sends a request and waits for all of the answer.
+    async fn ask(&self, client: Client, model: &str, stream: bool) -> Got {
+        let response = self.send(client, model, stream).await;
+        let header = |name: &str| response.headers().get(name).map(|v| v.to_str().expect("text").to_owned());
+        let (attempts, provider) = (header("x-frontdesk-attempts"), header("x-frontdesk-provider"));
+        let streamed = header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+        let status = response.status().as_u16();
+        let body = response.text().await.expect("an answer that ends properly");
+        Got { status, attempts, provider, body, streamed, client }
+    }
+
+    async fn send(&self, client: Client, model: &str, stream: bool) -> reqwest::Response {
+        let mut body = json!({ "model": model, "stream": stream, "messages": [{ "role": "user", "content": "hi" }] });
+        let path = match client {
+            Client::Chat => "/v1/chat/completions",
+            Client::Messages => {
+                body["max_tokens"] = json!(64);
+                "/v1/messages"
+            }
+        };
+        self.frontdesk.request("POST", path).json(&body).send().await.expect("an answer")
+    }
+
+    /// Questions that a and b have had so far; lists of models are none.
+    fn asked(&self) -> (usize, usize) {
+        let count = |server: &Scripted| server.requests().iter().filter(|seen| seen.method == "POST").count();
+        (count(&self.a), count(&self.b))
+    }
+
+    /// What b says when it is well: a rule of one use, so that a second question would be seen.
+    fn b_says(&self, words: &str, stream: bool) {
+        self.b.script(json!([{ "reply": self.wire.good(words, stream) }]));
+    }
+}
+
+impl Got {
+    /// The words of the answer, put together.
+    fn words(&self) -> String {
+        let pick = |value: &Value| -> String {
+            let of = |at: &str| value.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
+            match (self.client, self.streamed) {
+                (Client::Chat, true) => of("/choices/0/delta/content"),
+                (Client::Chat, false) => of("/choices/0/message/content"),
+                (Client::Messages, true) => of("/delta/text"),
+                (Client::Messages, false) => of("/content/0/text"),
+            }
+        };
+        self.values().iter().map(pick).collect()
+    }
+
+    /// The kind of the error that the answer is or ends with.
+    fn error(&self) -> Option<String> {
+        let last = self.values().pop()?;
+        last.pointer("/error/type").and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// The calls of the answer: id, name, arguments.
+    fn calls(&self) -> Vec<(String, String, String)> {
+        let mut calls: Vec<(String, String, String)> = vec![];
+        let text = |value: &Value, at: &str| value.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        for value in self.values() {
+            let (id, name, arguments) = match self.client {
+                Client::Chat => (
+                    text(&value, "/choices/0/delta/tool_calls/0/id"),
+                    text(&value, "/choices/0/delta/tool_calls/0/function/name"),
+                    text(&value, "/choices/0/delta/tool_calls/0/function/arguments"),
+                ),
+                Client::Messages => (
+                    text(&value, "/content_block/id"),
+                    text(&value, "/content_block/name"),
+                    text(&value, "/delta/partial_json"),
+                ),
+            };
+            if let Some(id) = id {
+                calls.push((id, name.unwrap_or_default(), String::new()));
+            }
+            if let (Some(arguments), Some(call)) = (arguments, calls.last_mut()) {
+                call.2.push_str(&arguments);
+            }
+        }
+        calls
+    }
+
+    /// The JSON of the answer: one value, or one an event.
+    fn values(&self) -> Vec<Value> {
+        let read = |text: &str| serde_json::from_str(text).unwrap_or_else(|e| panic!("no JSON ({e}): {text}"));
+        if !self.streamed {
+            return vec![read(&self.body)];
+        }
+        let data = self.body.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.filter(|data| *data != "[DONE]").map(read).collect()
+    }
+}
