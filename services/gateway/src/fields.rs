@@ -1,8 +1,8 @@
 //! How the fields of spans and events are written for people: `name="text" number=3`.
 //!
-//! `tracing_subscriber`'s own way sends every piece through styles and the formatting machinery, which a span of every
-//! request feels (a tenth of all instructions). Invariant: a line stays one line, and nothing in it steers a terminal, whatever
-//! a stranger put into a value.
+//! `tracing_subscriber`'s own way sends every piece through styles and the formatting machinery, which took a
+//! twentieth of a request's instructions for its span alone. Invariant: a line stays one line, and nothing in it steers
+//! a terminal, whatever a stranger put into a value.
 
 use std::fmt::{Debug, Write};
 

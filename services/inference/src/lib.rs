@@ -89,15 +89,8 @@ impl Router {
         let took = self.time.now().saturating_duration_since(began);
         let Name { provider, upstream_id: model } = name;
         let asked = format!("{provider}/{model}");
-        // Who tells of attempts of its own knows better.
-        let error = match error.attempts() {
-            [] => {
-                let attempt = Attempt { provider, model, outcome: Outcome::Failed(error.kind), took, usage: None };
-                error.with_tried(vec![attempt])
-            }
-            _ => error,
-        };
-        Err(self.explained(cx, &asked, error).await)
+        let attempt = Attempt { provider, model, outcome: Outcome::Failed(error.kind), took, usage: None };
+        Err(self.explained(cx, &asked, error.with_tried(vec![attempt])).await)
     }
 
     /// Asks the targets of a route for a chat.

@@ -1,8 +1,8 @@
 //! The members of a JSON object, found without reading their values: strings are skipped, brackets are counted.
 //!
 //! For answers that pass through: one look tells the few members that matter, and whether the text holds together at
-//! all (a page of HTML, an answer cut in two). It is some five times quicker than a parse and checks less: what it
-//! accepts may still be no JSON. Invariant: it finds exactly the members that a parser finds in valid JSON.
+//! all (a page of HTML, an answer cut in two). It takes less than half the instructions of a parse and checks less:
+//! what it accepts may still be no JSON. Invariant: it finds exactly the members that a parser finds in valid JSON.
 
 use std::ops::Range;
 

@@ -1,14 +1,18 @@
 //! The numbers of a gateway in this process: counted exactly, bounded, and nobody's words among them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Result,
-    chat::{FinishReason, Usage},
+    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind, Result,
+    attempt::{Attempt, Outcome},
+    chat::{Chat, FinishReason, Usage},
     embed::{EmbedRequest, Embeddings},
     inference::Model,
 };
 use serde_json::{Value, json};
 
+use super::observed::Observed;
 use crate::testing::{Answer, Frames, TestGateway, frame};
 
 /// The value of a line of `/metrics`, by its name and labels as they are written there; 0 where there is none.
@@ -158,13 +162,21 @@ async fn embeddings_are_an_operation_of_their_own_and_put_no_tokens_out() {
     assert!(!all(&gateway).await.contains(r#"gen_ai_token_type="output""#));
 }
 
-/// Never answers.
+/// Fails as a route does that has tried everything.
 struct Exhausted;
 
 #[async_trait]
 impl Inference for Exhausted {
     async fn chat(&self, _: &Cx, _: ChatRequest) -> Result<ChatReply> {
-        Err(Error::upstream("nobody answers"))
+        let attempt = |outcome| Attempt {
+            provider: "up".into(),
+            model: "echo".into(),
+            outcome,
+            took: std::time::Duration::ZERO,
+            usage: None,
+        };
+        let attempts = vec![attempt(Outcome::Failed(Kind::Timeout)), attempt(Outcome::Outrun)];
+        Err(Error::upstream("nobody answers").with_tried(attempts))
     }
 
     async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
@@ -174,8 +186,13 @@ impl Inference for Exhausted {
 
 #[tokio::test]
 async fn attempts_that_came_to_nothing_are_counted_by_provider() {
-    let gateway = TestGateway::start(Exhausted).await;
-    assert_eq!(ask(&gateway, "up/echo", false).await.status, 502);
-    let series = "frontdesk_attempts_lost_total{error_type=\"upstream\",gen_ai_provider_name=\"up\"}";
-    assert_eq!(value(&gateway, series).await, 1.0, "{}", all(&gateway).await);
+    let gateway = TestGateway::start(Frames::whole()).await;
+    // In the router's place, which alone tells of attempts.
+    let observed = Observed::new(Arc::new(Exhausted), &gateway.app.telemetry);
+    let asked = observed.chat(&Cx::internal("t", "r"), ChatRequest::typed("up/echo", Chat::default())).await;
+    assert_eq!(asked.err().expect("nobody").kind, Kind::Upstream);
+    for word in ["timeout", "outrun"] {
+        let series = format!("frontdesk_attempts_lost_total{{error_type=\"{word}\",gen_ai_provider_name=\"up\"}}");
+        assert_eq!(value(&gateway, &series).await, 1.0, "{}", all(&gateway).await);
+    }
 }
