@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use frontdesk_api::{Error, Result};
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
@@ -15,15 +16,24 @@ use tokio::net::UnixStream;
 
 /// TLS with the machine's certificate store; a machine without one (a bare container) uses Mozilla's roots
 /// as compiled in.
-pub(crate) fn tls(http: HttpConnector) -> HttpsConnector<HttpConnector> {
-    let builder = match HttpsConnectorBuilder::new().with_native_roots() {
+///
+/// The cryptography is named here: asked for rustls' default, a program into which another crate has brought a
+/// second one panics at its first connection.
+///
+/// # Errors
+/// `Internal` where the cryptography speaks none of rustls' default versions of TLS.
+pub(crate) fn tls(http: HttpConnector) -> Result<HttpsConnector<HttpConnector>> {
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = match HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&crypto)) {
         Ok(builder) => builder,
         Err(e) => {
             tracing::info!(error = %e, "no certificate store on this machine, using the built-in roots");
-            HttpsConnectorBuilder::new().with_webpki_roots()
+            HttpsConnectorBuilder::new()
+                .with_provider_and_webpki_roots(crypto)
+                .map_err(|e| Error::internal("setting up TLS", e))?
         }
     };
-    builder.https_or_http().enable_http1().wrap_connector(http)
+    Ok(builder.https_or_http().enable_http1().wrap_connector(http))
 }
 
 /// Connects to one socket, whatever the URL says.

@@ -105,7 +105,7 @@ impl Client {
     ///
     /// # Errors
     /// `Upstream` when the server cannot be reached or does not speak HTTP, `Timeout` after `Limits::head`
-    /// (or the deadline of `cx`), `Cancelled` when `cx` is.
+    /// (or the deadline of `cx`), `Cancelled` when `cx` is, `Internal` where TLS cannot be set up.
     pub async fn send(&self, cx: &Cx, method: Method, uri: &Uri, headers: HeaderMap, body: Bytes) -> Result<Answer> {
         let mut request = http::Request::new(Full::new(body));
         *request.method_mut() = method;
@@ -116,7 +116,14 @@ impl Client {
         let sent = if let Some(unix) = &pools.unix {
             unix.request(request)
         } else if uri.scheme_str() == Some("https") {
-            pools.tls.get_or_init(|| pool().build(connect::tls(tcp(self.limits.connect)))).request(request)
+            let tls = match pools.tls.get() {
+                Some(tls) => tls,
+                None => {
+                    let made = pool().build(connect::tls(tcp(self.limits.connect))?);
+                    pools.tls.get_or_init(|| made)
+                }
+            };
+            tls.request(request)
         } else {
             pools.plain.request(request)
         };

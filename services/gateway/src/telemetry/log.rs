@@ -6,11 +6,9 @@
 use std::io::IsTerminal;
 
 use frontdesk_api::Result;
-use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use super::{Traces, spans::is_exported};
+use super::{Traces, spans::exported};
 use crate::{
     config::{Log, LogFormat, Telemetry},
     fields::Plain,
@@ -63,9 +61,8 @@ fn beside(log: &Log, traces: &Traces) -> Started {
         .with_tracked_inactivity(false)
         .with_target(false)
         .with_level(false);
-    let subscriber = tracing_subscriber::registry()
-        .with(lines.with_filter(filter(log)))
-        .with(spans.with_filter(filter_fn(is_exported)));
+    let subscriber =
+        tracing_subscriber::registry().with(lines.with_filter(filter(log))).with(spans.with_filter(exported()));
     Ok(subscriber.try_init()?)
 }
 

@@ -12,8 +12,9 @@ use opentelemetry::{
     trace::{SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState},
 };
 use opentelemetry_sdk::trace::SpanData;
-use tracing::{Metadata, Span};
+use tracing::{Metadata, Span, Subscriber, subscriber::Interest};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{filter::dynamic_filter_fn, layer::Filter, registry::LookupSpan};
 
 use super::calls::Operation;
 
@@ -23,8 +24,20 @@ const OPERATION: &str = "gen_ai.operation.name";
 /// The edge's span, named so in `http/edge.rs`.
 const REQUEST: &str = "request";
 
-/// Whether a span goes to the collector.
-pub(super) fn is_exported(metadata: &Metadata<'_>) -> bool {
+/// Lets through what goes to the collector.
+///
+/// It answers anew for every span. A filter of one layer leaves its answer with the thread, for the layer to read; were
+/// it sure of a span once and for all it would not be asked again, and the layer would read the answer to whatever
+/// was asked last (`log_enabled!` of a database driver, say) and lose the span: tokio-rs/tracing#2519.
+pub(super) fn exported<S>() -> impl Filter<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    dynamic_filter_fn(|metadata, _| is_exported(metadata))
+        .with_callsite_filter(|metadata| if is_exported(metadata) { Interest::sometimes() } else { Interest::never() })
+}
+
+fn is_exported(metadata: &Metadata<'_>) -> bool {
     let ours = metadata.target().starts_with("frontdesk_");
     metadata.is_span() && ours && (metadata.name() == REQUEST || metadata.fields().field(OPERATION).is_some())
 }
@@ -168,7 +181,41 @@ pub(super) fn finished(mut span: SpanData) -> SpanData {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use super::*;
+
+    #[test]
+    fn a_question_that_nothing_followed_costs_no_span() {
+        use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt as _};
+
+        struct Counts(Arc<AtomicUsize>);
+        impl<S: Subscriber> Layer<S> for Counts {
+            fn on_new_span(
+                &self,
+                _: &tracing::span::Attributes<'_>,
+                _: &tracing::Id,
+                _: tracing_subscriber::layer::Context<'_, S>,
+            ) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        let seen = Arc::new(AtomicUsize::new(0));
+        let log = tracing_subscriber::fmt::layer().with_writer(std::io::sink).with_filter(EnvFilter::new("info"));
+        let layers = tracing_subscriber::registry().with(log).with(Counts(Arc::clone(&seen)).with_filter(exported()));
+        tracing::subscriber::with_default(layers, || {
+            for _ in 0..3 {
+                assert!(tracing::enabled!(tracing::Level::INFO), "the log wants it, the other layer does not");
+                drop(tracing::info_span!("call", gen_ai.operation.name = "chat"));
+                drop(tracing::info_span!("another"));
+            }
+        });
+        assert_eq!(seen.load(Ordering::Relaxed), 3);
+    }
 
     #[test]
     fn a_traceparent_is_read_as_w3c_writes_it() {
