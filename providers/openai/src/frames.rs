@@ -14,18 +14,26 @@ pub(crate) struct Reader {
     wants_events: bool,
     /// The answer itself has not begun, and the caller wants to know where it does.
     preamble: bool,
+    /// An error may stand inside a piece of the answer.
+    errors_inside: bool,
     first: bool,
 }
 
 impl Reader {
     /// `dialect` is the answer's. Of one whose request needs no events, only usage is looked for, and where it begins if that was asked.
-    pub(crate) fn new(provider: &str, dialect: Dialect, request: &ChatRequest) -> Self {
+    pub(crate) fn new(provider: &str, dialect: Dialect, request: &ChatRequest, errors_inside: bool) -> Self {
         Self {
             provider: provider.to_owned(),
             wants_events: request.needs_events(dialect),
             preamble: request.wants_preamble,
+            errors_inside,
             first: true,
         }
+    }
+
+    /// Whether a piece that nobody decodes may hold an error instead of words, or, where servers do that, beside them.
+    fn may_fail(&self, data: &[u8]) -> bool {
+        data.starts_with(b"{\"error\"") || (self.errors_inside && answer::mentions_error(data))
     }
 
     fn decoded(&self, decoded: serde_json::Result<Decoded>) -> Result<Decoded> {
@@ -54,7 +62,7 @@ impl Reads for Reader {
         }
         let decoded = if self.wants_events || self.preamble {
             answer::decode(data, self.first)
-        } else if answer::mentions_usage(data) {
+        } else if answer::mentions_usage(data) || self.may_fail(data) {
             answer::decode_usage(data)
         } else {
             return glance(&self.provider, data).map(|()| Piece::default());

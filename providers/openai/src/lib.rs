@@ -1,13 +1,16 @@
-//! Every OpenAI-compatible server: OpenAI itself, vLLM, Ollama, llama.cpp, Together, Groq, and our own engine.
+//! Every OpenAI-compatible server: OpenAI itself, Azure, vLLM, Ollama, llama.cpp, Together, Groq, and our own engine.
 //!
 //! A request that came in one of its dialects (chats, text completions, embeddings, reranking) goes on as the bytes
 //! the client sent, with the model's name (and the wish for usage) spliced in; the answer's bytes come back untouched
 //! with their meaning decoded beside them.
-//! Invariant: only the members named in `wire::openai::splice` are ever changed in a client's bytes.
+//! Invariant: only the members named in `wire::openai::splice` and in a row of `preset` are ever changed in a client's
+//! bytes.
 
 mod config;
 mod frames;
 mod listed;
+mod place;
+pub mod preset;
 mod vectors;
 
 use std::{
@@ -30,14 +33,15 @@ use frontdesk_wire::openai::{chat, error, splice};
 use http::{Method, Uri};
 use serde_json::Value;
 
-pub use config::{Config, Offer, Rerank, Shape};
+pub use config::{Config, Offer, Rerank, Shape, base_url};
 use frames::Reader;
+use place::Place;
 
 /// The provider types of this crate.
 pub const PROVIDERS: &[ProviderDef] = &[ProviderDef {
     kind: "openai",
     ogx_type: "remote::openai",
-    about: "any server that speaks OpenAI's API: OpenAI, vLLM, Ollama, llama.cpp, Together, Groq, …",
+    about: "any server that speaks OpenAI's API: OpenAI, Azure, vLLM, Ollama, llama.cpp, Together, Groq, …",
     build: Build::Inference(build),
 }];
 
@@ -50,9 +54,9 @@ fn build(setting: &Setting, config: Value) -> Result<Arc<dyn Inference>> {
 pub struct OpenAi {
     upstream: Upstream,
     config: Config,
-    chat: Uri,
-    completions: Uri,
-    embeddings: Uri,
+    chat: Place,
+    completions: Place,
+    embeddings: Place,
     rerank: Uri,
     models: Uri,
     /// By the server's own names, from its last list.
@@ -82,19 +86,41 @@ impl OpenAi {
             max_event: config.max_event_bytes(),
             max_answer: config.max_answer_bytes(),
         };
-        let (chat, completions) = (config.uri("chat/completions")?, config.uri("completions")?);
-        let (embeddings, rerank, models) = (config.uri("embeddings")?, config.rerank_uri()?, config.uri("models")?);
+        let (chat, completions) = (Place::of(&config, "chat/completions")?, Place::of(&config, "completions")?);
+        let embeddings = Place::of(&config, "embeddings")?;
+        let (rerank, models) = (config.rerank_uri()?, config.models_uri()?);
         let windows = RwLock::default();
         Ok(Self { upstream, chat, completions, embeddings, rerank, models, windows, config })
     }
 
     /// Where a request goes whose bytes this server reads itself.
-    fn native(&self, dialect: Dialect) -> Option<&Uri> {
+    fn native(&self, dialect: Dialect) -> Option<&Place> {
         match dialect {
             Dialect::OpenaiChat => Some(&self.chat),
             Dialect::OpenaiCompletions => Some(&self.completions).filter(|_| self.config.completions),
             _ => None,
         }
+    }
+
+    /// The dialect in which a chat is asked for, where, and in which words.
+    fn outgoing(&self, request: &ChatRequest) -> Result<(Dialect, &Place, Bytes)> {
+        let native = request.source().and_then(|source| Some((source, self.native(source.dialect)?)));
+        let (dialect, place, body) = match native {
+            Some((source, place)) => {
+                let usage = request.stream && self.config.stream_usage;
+                (source.dialect, place, splice::for_upstream(source, &request.model, usage))
+            }
+            None => (Dialect::OpenaiChat, &self.chat, self.written(request)?),
+        };
+        let preset = self.config.preset;
+        Ok((dialect, place, splice::reshaped(&body, preset.renamed, preset.dropped)))
+    }
+
+    /// A chat that was not sent in a dialect of this server's, written anew.
+    fn written(&self, request: &ChatRequest) -> Result<Bytes> {
+        let body = Bytes::from(chat::encode(&request.model, request.stream, request.chat()?));
+        let dropped: &[&str] = if self.config.stream_usage { &[] } else { &["stream_options"] };
+        Ok(splice::reshaped(&body, self.config.preset.written, dropped))
     }
 }
 
@@ -102,19 +128,9 @@ impl OpenAi {
 impl Inference for OpenAi {
     async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply> {
         let stream = request.stream;
-        let native = request.source().and_then(|source| Some((source, self.native(source.dialect)?)));
-        let (dialect, uri, body) = match native {
-            Some((source, uri)) => {
-                let usage = stream && self.config.stream_usage;
-                (source.dialect, uri, splice::for_upstream(source, &request.model, usage))
-            }
-            None => {
-                let body = Bytes::from(chat::encode(&request.model, stream, request.chat()?));
-                (Dialect::OpenaiChat, &self.chat, body)
-            }
-        };
-        let answer = self.upstream.send(cx, Method::POST, uri, body).await?;
-        let reader = Reader::new(&self.upstream.id, dialect, &request);
+        let (dialect, place, body) = self.outgoing(&request)?;
+        let answer = self.upstream.send(cx, Method::POST, &*place.uri(&request.model)?, body).await?;
+        let reader = Reader::new(&self.upstream.id, dialect, &request, self.config.preset.errors_inside);
         let mut reply = self.upstream.reply(answer, request.model, stream, reader)?;
         reply.head.dialect = dialect;
         Ok(reply)
@@ -137,7 +153,8 @@ impl Inference for OpenAi {
             Error::upstream(format!("provider '{}' sent a model list that is not JSON", self.upstream.id))
                 .with_source(e)
         })?;
-        let entries = list.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        // Together's list is not in an object.
+        let entries = list.get("data").unwrap_or(&list).as_array().map(Vec::as_slice).unwrap_or_default();
         let model = |entry: &Value| {
             let created = entry.get("created").and_then(Value::as_i64).unwrap_or(0);
             Some(Model { kind: listed::kind(entry), ..self.upstream.model(entry.get("id")?.as_str()?, created) })
@@ -156,6 +173,83 @@ impl Inference for OpenAi {
         match self.models(&Cx::internal("default", "health")).await {
             Ok(models) => Health { status: Status::Ok, message: Some(format!("{} models", models.len())), facts: None },
             Err(e) => Health { status: Status::Error, message: Some(e.message), facts: None },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use frontdesk_api::chat::{Chat, Message, Role};
+    use frontdesk_wire::openai::peek;
+    use serde_json::json;
+
+    use super::*;
+
+    /// What vendors' own SDKs sent (tests/presets/record.py); each row names its SDK and version.
+    const RECORDED: &str = include_str!("../tests/presets/sdk.json");
+
+    fn provider(mut config: Value, preset: &str) -> OpenAi {
+        config["preset"] = preset.into();
+        config["api_key"] = "recorded-key".into();
+        OpenAi::new("up", Config::read(config).expect("a good configuration")).expect("a provider")
+    }
+
+    fn read(body: &Bytes) -> Value {
+        serde_json::from_slice(body).expect("JSON")
+    }
+
+    #[test]
+    fn a_client_of_openais_reaches_a_vendor_as_the_vendors_own_sdk_does() {
+        let rows: Vec<Value> = serde_json::from_str(RECORDED).expect("JSON");
+        assert_eq!(rows.len(), 7);
+        for row in rows {
+            let name = row["preset"].as_str().expect("a name");
+            let up = provider(row["config"].clone(), name);
+            let mut asked = json!({ "model": "up/m", "messages": [{ "role": "user", "content": "hi" }],
+                "temperature": 0.5, "seed": 7, "max_completion_tokens": 5 });
+            if let Some(stream) = row["body"].get("stream") {
+                asked["stream"] = stream.clone();
+                asked["stream_options"] = json!({ "include_usage": true });
+            }
+            let mut request = peek::request(Bytes::from(asked.to_string())).expect("a good request");
+            request.model = "m".into();
+            let (_, place, body) = up.outgoing(&request).expect("a request");
+            assert_eq!(read(&body), row["body"], "{name}");
+            let url = row["url"].as_str().and_then(|url| url.split('#').next()).expect("an address");
+            assert_eq!(place.uri("m").expect("an address").to_string(), url, "{name}");
+            let header = |name: &str| up.upstream.headers.get(name).map(|value| value.to_str().expect("text"));
+            if name == "azure" {
+                // Microsoft's curl examples send it so for both kinds of addresses.
+                assert_eq!((header("api-key"), header("authorization")), (Some("recorded-key"), None));
+            } else {
+                assert_eq!(header("authorization"), row["key"]["authorization"].as_str(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_anew_bounds_the_answer_in_the_servers_words() {
+        let chat = || Chat {
+            messages: vec![Message::text(Role::User, "hi")],
+            max_tokens: Some(5),
+            seed: Some(7),
+            ..Chat::default()
+        };
+        for (preset, config, bound, seed, usage) in [
+            ("openai", json!({}), "max_completion_tokens", "seed", true),
+            ("azure", json!({ "base_url": "https://r" }), "max_completion_tokens", "seed", true),
+            ("mistral", json!({}), "max_tokens", "random_seed", false),
+            ("deepseek", json!({}), "max_tokens", "seed", true),
+            ("vllm", json!({ "stream_usage": false }), "max_tokens", "seed", false),
+        ] {
+            let up = provider(config, preset);
+            let (_, _, body) = up.outgoing(&ChatRequest::typed("m", chat())).expect("a request");
+            let mut want = json!({ "model": "m", "stream": true, "messages": [{ "role": "user", "content": "hi" }] });
+            (want[bound], want[seed]) = (json!(5), json!(7));
+            if usage {
+                want["stream_options"] = json!({ "include_usage": true });
+            }
+            assert_eq!(read(&body), want, "{preset}");
         }
     }
 }

@@ -26,7 +26,7 @@ impl OpenAi {
             Some(source) => splice::for_upstream(source, &request.model, false),
             None => embeddings::encode(&request.model, request.embed()?),
         };
-        let raw = self.upstream.fetch(cx, Method::POST, &self.embeddings, body).await?;
+        let raw = self.upstream.fetch(cx, Method::POST, &*self.embeddings.uri(&request.model)?, body).await?;
         let (vectors, usage) = if request.needs_vectors(OWN) {
             let (vectors, usage) = embeddings::decode_answer(&raw).map_err(|e| self.no_answer("embeddings", e))?;
             let asked = request.embed()?.input.len();
@@ -48,7 +48,7 @@ impl OpenAi {
     }
 
     pub(crate) async fn order_of(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
-        match self.config.rerank.shape {
+        match self.config.rerank_shape() {
             Shape::Cohere => self.order_of_cohere(cx, request).await,
             Shape::Tei => self.order_of_tei(cx, request).await,
         }

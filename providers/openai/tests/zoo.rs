@@ -230,6 +230,72 @@ async fn nonsense_in_a_stream_ends_it_with_a_reason() {
     }
 }
 
+// Oracle: openrouter.ai/docs, "Streaming", "Handling errors during streaming".
+#[tokio::test]
+async fn an_error_inside_a_piece_ends_a_passthrough_where_servers_do_that() {
+    let sent = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}"#;
+    let broken = "data: {\"id\":\"x\",\"error\":{\"code\":502,\"message\":\"disconnected\"},\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"error\"}]}\n\n";
+    let waiting = ": OPENROUTER PROCESSING\n\n";
+    let router = || frontdesk_openai::preset::Preset::named("openrouter").expect("a row");
+    for (known, piece) in [(true, broken), (false, "data: {\"error\":{\"code\":502,\"message\":\"disconnected\"}}\n\n")]
+    {
+        let body = [SSE.as_bytes(), &chunk(waiting), &chunk(HI), &chunk(piece), &chunk("")].concat();
+        let settings = |config: &mut Config| {
+            if known {
+                config.preset = router();
+            }
+        };
+        let (up, _server) = configured(plain(&[&body]), settings).await;
+        let (frames, error) = all(ask(&up, passthrough(sent)).await.expect("an answer")).await;
+        let raw: Vec<u8> = frames.iter().flat_map(|frame| frame.raw.to_vec()).collect();
+        assert_eq!(String::from_utf8_lossy(&raw), format!("{waiting}{HI}"));
+        let error = error.expect("a fault");
+        assert!(error.message.contains("broke off its answer: disconnected"), "{}", error.message);
+        assert_eq!(error.code.as_deref(), Some("502"));
+    }
+}
+
+// Oracle: the pieces Azure sends with its asynchronous filter, as reported in openai/openai-python#1677.
+#[tokio::test]
+async fn azures_notes_of_its_filter_are_no_words_and_no_end() {
+    let before = "data: {\"id\":\"\",\"object\":\"\",\"created\":0,\"model\":\"\",\"prompt_filter_results\":[{\"prompt_index\":0}],\"choices\":[],\"usage\":null}\n\n";
+    let after = "data: {\"id\":\"\",\"object\":\"\",\"created\":0,\"model\":\"\",\"choices\":[{\"index\":0,\"finish_reason\":null,\"content_filter_results\":{},\"content_filter_offsets\":{\"check_offset\":44}}],\"usage\":null}\n\n";
+    let body = [SSE.as_bytes(), &chunk(&format!("{before}{HI}{after}{USAGE}{DONE}")), &chunk("")].concat();
+    for request in [typed(), passthrough(r#"{"model":"m","messages":[{}],"stream":true}"#)] {
+        let (events, (up, _server)) = (request.wants_events, server(plain(&[&body])).await);
+        let (frames, error) = all(ask(&up, request).await.expect("an answer")).await;
+        assert!(error.is_none());
+        let raw: Vec<u8> = frames.iter().flat_map(|frame| frame.raw.to_vec()).collect();
+        assert_eq!(String::from_utf8_lossy(&raw), format!("{before}{HI}{after}{USAGE}{DONE}"));
+        assert_eq!(text(&frames), if events { "Gr\u{fc}\u{df}e" } else { "" });
+        assert!(!frames.iter().flat_map(|f| &f.events).any(|e| matches!(e, ChatEvent::Finish { .. })));
+    }
+}
+
+// Oracle: api.together.xyz's list as reported in lidge-jun/opencodex#617.
+#[tokio::test]
+async fn a_list_without_an_object_around_it_is_one() {
+    let list = r#"[{"id":"a/b","object":"model","created":7,"type":"chat","context_length":4096},{"id":"c","type":"embedding"}]"#;
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{list}", list.len());
+    let (up, _server) = server(plain(&[head.as_bytes()])).await;
+    let models = up.models(&Cx::internal("t", "r")).await.expect("a list");
+    assert_eq!(models.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["up/a/b", "up/c"]);
+    assert_eq!(up.context_window("a/b"), Some(4096));
+}
+
+// DeepSeek keeps a whole answer's connection alive with blank lines (api-docs.deepseek.com, "Rate limit").
+#[tokio::test]
+async fn blank_lines_before_a_whole_answer_do_not_matter() {
+    let json = "\n\n\n{\"choices\":[{\"index\":0,\"message\":{\"content\":\"hi\"}}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}";
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{json}", json.len());
+    let (up, _server) = server(plain(&[head.as_bytes()])).await;
+    let (frames, error) =
+        all(ask(&up, passthrough(r#"{"model":"m","messages":[{}]}"#)).await.expect("an answer")).await;
+    assert!(error.is_none() && frames.len() == 1 && frames[0].raw == json);
+}
+
 #[tokio::test]
 async fn a_page_instead_of_an_answer_is_named() {
     let page = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";

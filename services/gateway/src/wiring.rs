@@ -296,14 +296,22 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
 
 /// What the configured models charge.
 fn prices(config: &Config) -> Result<Prices> {
-    let providers: Vec<frontdesk_ledger::Provider<'_>> = config
-        .providers
-        .inference
+    let entries = &config.providers.inference;
+    let addresses: Vec<Option<String>> = entries
         .iter()
-        .map(|entry| frontdesk_ledger::Provider {
+        .map(|entry| match entry.kind.as_str() {
+            // Its address may be known by the name of a preset alone.
+            "openai" => frontdesk_openai::base_url(&entry.config),
+            _ => entry.config.get("base_url").and_then(serde_json::Value::as_str).map(str::to_owned),
+        })
+        .collect();
+    let providers: Vec<frontdesk_ledger::Provider<'_>> = entries
+        .iter()
+        .zip(&addresses)
+        .map(|(entry, base_url)| frontdesk_ledger::Provider {
             id: &entry.id,
             kind: &entry.kind,
-            base_url: entry.config.get("base_url").and_then(serde_json::Value::as_str),
+            base_url: base_url.as_deref(),
         })
         .collect();
     let first = |model: &Route| Some((model.id.clone(), model.targets.first()?.model.clone()));
@@ -353,5 +361,20 @@ struct Components(Knowledge);
 impl ComponentBytes for Components {
     async fn load(&self, cx: &Cx, file_id: &str) -> Result<Bytes> {
         Ok(self.0.load_content(cx, file_id).await?.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preset_has_the_prices_of_its_own_vendor() {
+        let yaml = "providers: { inference: [ { id: o, type: openai, config: { preset: openai, api_key: k } }, \
+            { id: g, type: openai, config: { preset: groq, api_key: k } } ] }";
+        let config = crate::config::parse(yaml, &|_| None).expect("a good configuration");
+        let prices = prices(&config).expect("prices");
+        let priced = |provider| prices.find(provider, "gpt-4o-mini", 0).is_some();
+        assert!(priced("o") && !priced("g"));
     }
 }

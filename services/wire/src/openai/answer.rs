@@ -28,7 +28,17 @@ struct Answer {
     #[serde(default)]
     usage: Option<WireUsage>,
     #[serde(default)]
+    x_groq: Option<XGroq>,
+    #[serde(default)]
     error: Option<Value>,
+}
+
+/// What Groq says of a streamed answer beside OpenAI's members: its last piece has the usage in here, whether or not
+/// it was asked for (Groq's API reference, "chat completion chunk").
+#[derive(Deserialize)]
+struct XGroq {
+    #[serde(default)]
+    usage: Option<WireUsage>,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +104,9 @@ struct WireUsage {
     completion_tokens: u64,
     #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
+    /// DeepSeek's name for the cached tokens (its API reference, "usage").
+    #[serde(default)]
+    prompt_cache_hit_tokens: Option<u64>,
     #[serde(default)]
     completion_tokens_details: Option<CompletionDetails>,
 }
@@ -141,7 +154,8 @@ pub fn decode(json: &[u8], first: bool) -> serde_json::Result<Decoded> {
     for choice in answer.choices {
         choice_events(choice, &mut events);
     }
-    events.extend(answer.usage.map(|u| ChatEvent::Usage(u.into())));
+    let usage = answer.usage.or_else(|| answer.x_groq?.usage);
+    events.extend(usage.map(|u| ChatEvent::Usage(u.into())));
     Ok(Decoded { events, usage_only, error: answer.error.filter(|e| !e.is_null()) })
 }
 
@@ -150,9 +164,10 @@ pub fn decode(json: &[u8], first: bool) -> serde_json::Result<Decoded> {
 /// # Errors
 /// The JSON error, when the text is not an answer.
 pub fn decode_usage(json: &[u8]) -> serde_json::Result<Decoded> {
-    let (mut usage, mut error, mut choices) = (None, None, None);
+    let (mut usage, mut groq, mut error, mut choices) = (None, None, None, None);
     let whole = members(json, |name, at| match name {
         b"usage" => usage = Some(at),
+        b"x_groq" => groq = Some(at),
         b"error" => error = Some(at),
         b"choices" => choices = Some(at),
         _ => {}
@@ -163,10 +178,15 @@ pub fn decode_usage(json: &[u8]) -> serde_json::Result<Decoded> {
         return decode(json, false);
     }
     let usage: Option<WireUsage> = usage.map(|at| serde_json::from_slice(&json[at])).transpose()?.flatten();
+    let usage_only = usage.is_some();
+    let usage = match (usage, groq) {
+        (None, Some(at)) => serde_json::from_slice::<Option<XGroq>>(&json[at])?.and_then(|groq| groq.usage),
+        (usage, _) => usage,
+    };
     let error: Option<Value> = error.map(|at| serde_json::from_slice(&json[at])).transpose()?;
     let no_choices =
         choices.is_none_or(|at| json[at].iter().all(|b| matches!(b, b'[' | b']') || b.is_ascii_whitespace()));
-    let usage_only = no_choices && usage.is_some();
+    let usage_only = no_choices && usage_only;
     let events = usage.map(|u| ChatEvent::Usage(u.into())).into_iter().collect();
     Ok(Decoded { events, usage_only, error: error.filter(|e| !e.is_null()) })
 }
@@ -227,7 +247,7 @@ impl From<WireUsage> for Usage {
         Self {
             input_tokens: wire.prompt_tokens,
             output_tokens: wire.completion_tokens,
-            cached_input_tokens: prompt.cached_tokens.unwrap_or(0),
+            cached_input_tokens: prompt.cached_tokens.or(wire.prompt_cache_hit_tokens).unwrap_or(0),
             cache_write_tokens: prompt.cache_write_tokens.unwrap_or(0),
             long_cache_write_tokens: 0,
             reasoning_tokens: wire.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
@@ -244,9 +264,43 @@ pub fn mentions_usage(json: &[u8]) -> bool {
         .any(|at| json[at + MEMBER.len()..].trim_ascii_start().first() == Some(&b'{'))
 }
 
+/// Whether the text may carry an error, in a server's answer that has begun well. Cheap, as [`mentions_usage`] is.
+#[must_use]
+pub fn mentions_error(json: &[u8]) -> bool {
+    memchr::memmem::find(json, b"\"error\":").is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Oracle: the last piece of a stream in Groq's API reference, shortened.
+    #[test]
+    fn groqs_own_usage_counts_where_there_is_no_other() {
+        let piece = br#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"x_groq":{"id":"r","usage":{"prompt_tokens":5,"completion_tokens":2}}}"#;
+        let both = br#"{"choices":[],"usage":{"prompt_tokens":6},"x_groq":{"usage":{"prompt_tokens":5}}}"#;
+        for decode in [|json: &[u8]| decode(json, false), decode_usage] {
+            let count = |json: &[u8]| {
+                let decoded = decode(json).expect("a piece");
+                let count = decoded.events.iter().find_map(|e| match e {
+                    ChatEvent::Usage(usage) => Some(usage.input_tokens),
+                    _ => None,
+                });
+                (count, decoded.usage_only)
+            };
+            assert_eq!(count(piece), (Some(5), false));
+            assert_eq!(count(both), (Some(6), true));
+            assert_eq!(count(br#"{"choices":[{"delta":{}}],"x_groq":{"id":"r"}}"#), (None, false));
+        }
+    }
+
+    // Oracle: "usage" in DeepSeek's API reference.
+    #[test]
+    fn deepseeks_hits_are_cached_tokens() {
+        let json = br#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"prompt_cache_hit_tokens":8,"prompt_cache_miss_tokens":1}}"#;
+        let events = decode_usage(json).expect("a piece").events;
+        assert!(matches!(events[..], [ChatEvent::Usage(usage)] if usage.cached_input_tokens == 8), "{events:?}");
+    }
 
     #[test]
     fn a_whole_answer_and_its_pieces_say_the_same() {

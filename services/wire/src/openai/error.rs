@@ -37,7 +37,12 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
 pub fn in_stream(provider: &str, error: &Value) -> Error {
     let said = error.get("message").and_then(Value::as_str).or(error.as_str()).unwrap_or("no message");
     let mut out = Error::upstream(format!("provider '{provider}' broke off its answer: {said}"));
-    out.code = error.get("code").or(error.get("type")).and_then(Value::as_str).map(str::to_owned);
+    // OpenRouter's codes are statuses, or words.
+    out.code = error.get("code").filter(|code| !code.is_null()).or(error.get("type")).and_then(|code| match code {
+        Value::String(code) => Some(code.clone()),
+        Value::Number(code) => Some(code.to_string()),
+        _ => None,
+    });
     out
 }
 

@@ -1,13 +1,16 @@
 //! Changes single top-level members of a JSON object without touching any other byte.
 //!
 //! The closed list of what a passthrough may change is here: the model's name, and `stream_options`
-//! so that upstream reports usage. Everything else goes on as the client wrote it.
+//! so that upstream reports usage; and for a server that is known to refuse a member, or to call it otherwise, that
+//! member. Everything else goes on as the client wrote it.
 
-use std::ops::Range;
+use std::{ops::Range, str};
 
 use bytes::Bytes;
 use frontdesk_api::chat::Source;
 use serde_json::{Map, Value};
+
+use crate::members::members;
 
 /// The body to send upstream: `model` renamed, and with `ask_usage` a stream that ends with usage.
 #[must_use]
@@ -43,6 +46,40 @@ pub fn for_upstream<T>(source: &Source<T>, model: &str, ask_usage: bool) -> Byte
         from = at.end;
     }
     out.extend_from_slice(&body[from..]);
+    Bytes::from(out)
+}
+
+/// The same object with some of its members under other names, and without others. Every value stays as it was
+/// written; an object that has none of them is given back as it is.
+///
+/// A member whose new name is there already is left out: two values for one name could mean different things to
+/// different readers.
+#[must_use]
+pub fn reshaped(body: &Bytes, renamed: &[(&str, &str)], dropped: &[&str]) -> Bytes {
+    if renamed.is_empty() && dropped.is_empty() {
+        return body.clone();
+    }
+    let mut found: Vec<(&str, Range<usize>)> = vec![];
+    let whole = members(body, |name, at| found.extend(str::from_utf8(name).map(|name| (name, at))));
+    let renames = |name: &str| renamed.iter().find(|(from, _)| *from == name).map(|(_, to)| *to);
+    let concerned = |name: &str| dropped.contains(&name) || renames(name).is_some();
+    if whole.is_none() || !found.iter().any(|(name, _)| concerned(name)) {
+        return body.clone();
+    }
+    let mut out = Vec::with_capacity(body.len());
+    for (name, at) in &found {
+        let new = renames(name);
+        let taken = new.is_some_and(|new| found.iter().any(|(other, _)| *other == new));
+        if taken || dropped.contains(name) {
+            continue;
+        }
+        // A name is written as it was found, with whatever is escaped in it.
+        for piece in [if out.is_empty() { "{\"" } else { ",\"" }, new.unwrap_or(name), "\":"] {
+            out.extend_from_slice(piece.as_bytes());
+        }
+        out.extend_from_slice(&body[at.clone()]);
+    }
+    out.extend_from_slice(if out.is_empty() { b"{}" } else { b"}" });
     Bytes::from(out)
 }
 
@@ -84,6 +121,25 @@ mod tests {
             spliced(r#"{"model":"m","messages":[1]}"#, "m", true),
             r#"{"stream_options":{"include_usage":true},"model":"m","messages":[1]}"#
         );
+    }
+
+    #[test]
+    fn members_get_other_names_or_go_and_their_values_stay_as_they_were_written() {
+        let again = |body: &'static str| {
+            let bytes =
+                reshaped(&Bytes::from_static(body.as_bytes()), &[("new", "old"), ("seed", "random_seed")], &["store"]);
+            String::from_utf8(bytes.to_vec()).expect("text")
+        };
+        for (body, want) in [
+            (r#"{ "a" : 1.50e3 , "new":[ 7 ],"store":true}"#, r#"{"a":1.50e3,"old":[ 7 ]}"#),
+            (r#"{"new":1,"old":2,"seed":-0}"#, r#"{"old":2,"random_seed":-0}"#),
+            (r#"{"store":{"new":"}"}}"#, "{}"),
+            // Nothing of the kind at the top: not a byte changes.
+            (r#" { "messages" : [{"store":1,"new":2}] } "#, r#" { "messages" : [{"store":1,"new":2}] } "#),
+            ("[1", "[1"),
+        ] {
+            assert_eq!(again(body), want);
+        }
     }
 
     fn json() -> impl Strategy<Value = Value> {
