@@ -19,6 +19,10 @@ use crate::{
 /// The most of an error body that is read, in bytes.
 const ERROR_BODY: usize = 64 * 1024;
 
+/// Headers that are added to a request here and by the client below (content type, trace, host, length), for which there
+/// is room at once: a map that is full is hashed anew.
+const OURS: usize = 4;
+
 /// An answer that is not a success.
 pub struct Refusal<'a> {
     pub status: u16,
@@ -62,8 +66,13 @@ impl Upstream {
     /// # Errors
     /// As `send`.
     pub async fn send_with(&self, cx: &Cx, method: Method, uri: &Uri, more: &HeaderMap, body: Bytes) -> Result<Answer> {
-        let mut headers = more.clone();
-        headers.extend(self.headers.clone());
+        let mut headers = self.headers.clone();
+        headers.reserve(more.len() + OURS);
+        for name in more.keys().filter(|name| !self.headers.contains_key(*name)) {
+            for value in more.get_all(name) {
+                headers.append(name, value.clone());
+            }
+        }
         if !body.is_empty() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }

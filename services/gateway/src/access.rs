@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A request that was answered.
-pub(crate) struct Answered<'a> {
+pub(crate) struct Line<'a> {
     pub(crate) id: &'a str,
     pub(crate) method: &'a str,
     /// The path as the route is written; None where there is no such route.
@@ -24,11 +24,11 @@ pub(crate) struct Answered<'a> {
     pub(crate) us: u64,
 }
 
-impl Answered<'_> {
+impl Line<'_> {
     /// Writes the line.
     pub(crate) fn log(&self, log: &Log, clock: &dyn Clock) {
         thread_local! {
-            static LINE: RefCell<Line> = const { RefCell::new(Line { text: String::new(), second: 0, date: String::new() }) };
+            static LINE: RefCell<Text> = const { RefCell::new(Text { text: String::new(), second: 0, date: String::new() }) };
         }
         if matches!(log.level, LogLevel::Error | LogLevel::Warn) {
             return;
@@ -41,7 +41,7 @@ impl Answered<'_> {
 }
 
 /// A line and what the next one can use of it.
-struct Line {
+struct Text {
     text: String,
     /// Unix seconds of `date`.
     second: i64,
@@ -49,15 +49,15 @@ struct Line {
     date: String,
 }
 
-impl Line {
-    fn write(&mut self, answered: &Answered<'_>, format: LogFormat, now: Micros) {
+impl Text {
+    fn write(&mut self, answered: &Line<'_>, format: LogFormat, now: Micros) {
         let (second, micros) = (now.div_euclid(1_000_000), now.rem_euclid(1_000_000));
         if self.date.is_empty() || self.second != second {
             self.second = second;
             self.date = rfc3339(now);
             self.date.truncate("2026-11-24T03:45:00.".len());
         }
-        let Answered { id, method, route, status, us } = answered;
+        let Line { id, method, route, status, us } = answered;
         let (date, text) = (&self.date, &mut self.text);
         text.clear();
         // Writing to a string cannot fail.
@@ -98,6 +98,11 @@ impl Line {
 /// come in, methods and routes are tokens and text of ours.
 fn quoted(text: &mut String, value: &str) {
     text.push('"');
+    if !value.bytes().any(|b| b == b'"' || b == b'\\') {
+        text.push_str(value);
+        text.push('"');
+        return;
+    }
     for piece in value.split_inclusive(['"', '\\']) {
         match piece.strip_suffix(['"', '\\']) {
             Some(plain) => {
@@ -115,15 +120,15 @@ fn quoted(text: &mut String, value: &str) {
 mod tests {
     use super::*;
 
-    fn line(answered: &Answered<'_>, format: LogFormat) -> String {
-        let mut line = Line { text: String::new(), second: 0, date: String::new() };
+    fn line(answered: &Line<'_>, format: LogFormat) -> String {
+        let mut line = Text { text: String::new(), second: 0, date: String::new() };
         line.write(answered, format, 1_795_492_101_000_042);
         line.text
     }
 
     #[test]
     fn a_line_looks_like_the_others_in_both_formats() {
-        let answered = Answered { id: r#"a"\b"#, method: "GET", route: Some("/v1/models/{*id}"), status: 404, us: 17 };
+        let answered = Line { id: r#"a"\b"#, method: "GET", route: Some("/v1/models/{*id}"), status: 404, us: 17 };
         insta::assert_snapshot!(line(&answered, LogFormat::Human), @r#"2026-11-24T03:48:21.000042Z  INFO request{id="a\"\\b" method="GET" route="/v1/models/{*id}"}: answered status=404 us=17"#);
         let json: serde_json::Value = serde_json::from_str(&line(&answered, LogFormat::Json)).expect("JSON");
         let want = serde_json::json!({
@@ -131,7 +136,7 @@ mod tests {
             "span": { "id": r#"a"\b"#, "method": "GET", "route": "/v1/models/{*id}", "name": "request" },
         });
         assert_eq!(json, want);
-        let elsewhere = Answered { route: None, ..answered };
+        let elsewhere = Line { route: None, ..answered };
         assert!(
             !line(&elsewhere, LogFormat::Human).contains("route") && line(&elsewhere, LogFormat::Json).ends_with("}\n")
         );

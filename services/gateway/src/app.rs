@@ -6,8 +6,6 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
-
 use frontdesk_accounts::Accounts;
 use frontdesk_agents::Agents;
 use frontdesk_api::{Clock, Ids, Inference, cx::CancellationToken, provider::Health};
@@ -21,7 +19,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::Config,
-    http::{docs::Document, files::room::Room},
+    http::{docs::Document, files::room::Room, prefix::Prefixed},
     lanes::Lanes,
     server,
     telemetry::Telemetry,
@@ -87,7 +85,7 @@ impl App {
     }
 
     /// Serves until `stop` resolves; then requests and turns in flight may end within `limits.drain_s`.
-    pub async fn serve(&self, listener: TcpListener, router: Router, lanes: &Lanes, stop: impl Future<Output = ()>) {
+    pub async fn serve(&self, listener: TcpListener, router: Prefixed, lanes: &Lanes, stop: impl Future<Output = ()>) {
         let (limits, told) = (&self.config.limits, CancellationToken::new());
         // Turns are stopped a little before their streams are, so that a stream can still say so.
         let grace = Duration::from_secs(limits.drain_s).saturating_sub(LAST_WORDS);
@@ -112,7 +110,7 @@ impl App {
 
     /// The OpenAPI document, built on first use.
     pub fn document(&self) -> &Document {
-        self.0.document.get_or_init(|| Document::of(self))
+        self.0.document.get_or_init(Document::of_routes)
     }
 }
 

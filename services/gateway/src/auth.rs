@@ -1,18 +1,19 @@
 //! From a key to a `Cx`: who asks, for which tenant, with which scopes.
 //!
-//! Routes are listed by the scope they need (`http::routes`); this layer stands before each list.
-//! Invariant: no handler behind it runs without a verified key that holds the scope.
+//! Routes are listed by the scope they need (`http::lists`); the edge asks here before it lets a request through.
+//! Invariant: no handler of a list with a scope runs without a verified key that holds it.
+
+use std::collections::HashMap;
 
 use axum::{
-    extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, header, request::Parts},
-    middleware::Next,
-    response::{IntoResponse, Response},
+    extract::{FromRequestParts, Request},
+    http::{HeaderMap, Method, header, request::Parts},
 };
 use frontdesk_api::{Cx, Error, Kind, Scope};
 use subtle::ConstantTimeEq as _;
+use utoipa::openapi::Paths;
 
-use crate::{app::App, http::edge::Arrival, problem::Problem};
+use crate::{app::App, problem::Problem};
 
 /// The longest `traceparent` that is passed on; the W3C form has 55 characters.
 const MAX_TRACEPARENT: usize = 128;
@@ -23,15 +24,51 @@ const SESSION: &str = "x-frontdesk-session";
 /// The longest name of a conversation that is looked at, in bytes.
 const MAX_SESSION: usize = 256;
 
-/// Verifies the key, checks the scope, and hands the request on with its `Cx`.
-pub async fn authenticate(State((app, scope)): State<(App, Scope)>, mut request: Request, next: Next) -> Response {
-    let id = request.extensions().get::<Arrival>().map(|arrival| arrival.id.to_string()).unwrap_or_default();
-    match caller(&app, scope, request.headers(), id) {
-        Ok(cx) => {
-            request.extensions_mut().insert(cx);
-            next.run(request).await
+/// Which key each route asks for.
+#[derive(Default)]
+pub struct Gates(HashMap<String, Vec<(Method, Option<Scope>)>>);
+
+impl Gates {
+    /// Routes whose keys must hold `scope`; None: they need no key.
+    pub(crate) fn put(&mut self, routes: &Paths, scope: Option<Scope>) {
+        for (path, item) in &routes.paths {
+            let methods = [
+                (Method::GET, &item.get),
+                (Method::POST, &item.post),
+                (Method::PUT, &item.put),
+                (Method::PATCH, &item.patch),
+                (Method::DELETE, &item.delete),
+            ];
+            let had = methods.into_iter().filter(|(_, operation)| operation.is_some());
+            self.0.entry(path.clone()).or_default().extend(had.map(|(method, _)| (method, scope)));
         }
-        Err(error) => Problem(error).into_response(),
+    }
+
+    /// Verifies the key that `route` asks for and puts the caller's `Cx` into the request. `route`: the template that
+    /// answers it, None where nothing does.
+    ///
+    /// # Errors
+    /// `Unauthenticated`, `Forbidden`.
+    pub(crate) fn admit(
+        &self,
+        app: &App,
+        route: Option<&str>,
+        id: &str,
+        request: &mut Request,
+    ) -> frontdesk_api::Result<()> {
+        if let Some(scope) = route.and_then(|route| self.scope(route, request.method())) {
+            let cx = caller(app, scope, request.headers(), id.to_owned())?;
+            request.extensions_mut().insert(cx);
+        }
+        Ok(())
+    }
+
+    /// A route that is in no list is the administrator's. A method that a route has not is answered with 405.
+    fn scope(&self, route: &str, method: &Method) -> Option<Scope> {
+        let Some(methods) = self.0.get(route) else { return Some(Scope::Admin) };
+        // Axum answers HEAD by the handler for GET.
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        methods.iter().find(|(has, _)| has == method).and_then(|(_, scope)| *scope)
     }
 }
 
@@ -104,6 +141,21 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(k, v)| (header::HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn a_route_that_no_list_has_is_the_administrators() {
+        let mut gates = Gates::default();
+        let item = utoipa::openapi::PathItem::new(
+            utoipa::openapi::HttpMethod::Get,
+            utoipa::openapi::path::Operation::default(),
+        );
+        let paths = utoipa::openapi::PathsBuilder::new().path("/v1/things", item).build();
+        gates.put(&paths, Some(Scope::Use));
+        assert_eq!(gates.scope("/v1/things", &Method::GET), Some(Scope::Use));
+        assert_eq!(gates.scope("/v1/things", &Method::HEAD), Some(Scope::Use));
+        assert_eq!(gates.scope("/v1/things", &Method::POST), None, "405, by the router");
+        assert_eq!(gates.scope("/v1/others", &Method::GET), Some(Scope::Admin));
     }
 
     #[test]

@@ -74,9 +74,9 @@ impl Visit for Pen<'_> {
         self.field(field, |w| match (field.name(), plain) {
             ("message", _) => w.write_str(value),
             (_, true) => {
-                w.write_char('"')?;
-                w.write_str(value)?;
-                w.write_char('"')
+                w.0.write_char('"')?;
+                w.0.write_str(value)?;
+                w.0.write_char('"')
             }
             (_, false) => write!(w, "{value:?}"),
         });

@@ -22,6 +22,8 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
+use crate::lines;
+
 /// How often a lane wakes by itself. A timer that ends before the next wake-up of its runtime is known costs a system
 /// call to bring that forward, and a request sets one at its end (hyper's limit on the next head, 30 s, after the one
 /// on an answer, 600 s). With a beat shorter than those no timer of a request is ever the earliest.
@@ -67,10 +69,12 @@ impl Lanes {
 impl Lane {
     fn start(number: usize) -> Result<Self> {
         let failed = |e| Error::internal("starting a thread that serves", e);
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let runtime =
+            Builder::new_current_thread().enable_all().on_thread_park(lines::caught_up).build().map_err(failed)?;
         let (handle, stop) = (runtime.handle().clone(), CancellationToken::new());
         let told = stop.clone();
         let serve = move || {
+            lines::puts_off();
             runtime.block_on(told.run_until_cancelled(beat()));
             runtime.shutdown_background();
         };

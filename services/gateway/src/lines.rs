@@ -1,9 +1,14 @@
 //! Log lines on their way to standard error, gathered so that a request does not pay a system call for its own line.
 //!
+//! Waking the thread that writes is a system call too: a thread that answers requests puts it off until it has nothing
+//! else to do ([`puts_off`], [`caught_up`]).
+//!
 //! Invariants: lines leave in the order they were written; one of warn or worse is out, with all before it, when the
-//! call that logs it returns; any other within `WAIT`, or at [`flush`]. A terminal gets every line at once.
+//! call that logs it returns; any other within `WAIT` of the moment its thread has caught up, or at [`flush`], or when
+//! `FULL` bytes wait. A terminal gets every line at once.
 
 use std::{
+    cell::Cell,
     io::{IsTerminal, Write},
     sync::{Mutex, OnceLock, PoisonError},
     thread::Thread,
@@ -47,6 +52,34 @@ impl Lines {
     }
 }
 
+/// Whether this thread has a wake-up to make up for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PutOff {
+    /// It wakes the writer at once.
+    Never,
+    Nothing,
+    Owed,
+}
+
+thread_local! {
+    static PUT_OFF: Cell<PutOff> = const { Cell::new(PutOff::Never) };
+}
+
+/// From now on this thread wakes the writer in [`caught_up`] only, which it must call before it goes to sleep.
+pub fn puts_off() {
+    PUT_OFF.set(PutOff::Nothing);
+}
+
+/// This thread has nothing else to do.
+pub fn caught_up() {
+    if PUT_OFF.get() == PutOff::Owed {
+        PUT_OFF.set(PutOff::Nothing);
+        if let Some(writer) = WRITER.get().and_then(Option::as_ref) {
+            writer.unpark();
+        }
+    }
+}
+
 /// Takes a line in. `now`: it must not wait.
 pub fn put(line: &[u8], now: bool) {
     let writer = WRITER.get().and_then(Option::as_ref);
@@ -55,8 +88,10 @@ pub fn put(line: &[u8], now: bool) {
     gathered.extend_from_slice(line);
     match writer {
         Some(writer) if !now && gathered.len() < FULL => {
-            if first {
+            if first && PUT_OFF.get() == PutOff::Never {
                 writer.unpark();
+            } else if first {
+                PUT_OFF.set(PutOff::Owed);
             }
         }
         _ => write(&mut gathered),

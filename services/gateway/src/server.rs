@@ -6,7 +6,6 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
 use frontdesk_api::{Error, Result};
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -20,7 +19,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::{config::Limits, lanes::Lanes};
+use crate::{config::Limits, http::prefix::Prefixed, lanes::Lanes};
 
 /// The most a connection buffers of a request head or of an answer that its client does not read, in bytes.
 const BUFFER: usize = 64 * 1024;
@@ -52,7 +51,7 @@ pub fn address(listener: &TcpListener) -> Result<SocketAddr> {
 /// Serves on `lanes`, counting connections in `open`, until `stop` resolves, then drains.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    router: Prefixed,
     limits: &Limits,
     lanes: &Lanes,
     open: &IntGauge,

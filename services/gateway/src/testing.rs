@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use axum::{
-    Router,
     body::Body,
     http::{HeaderMap, Request, StatusCode, request::Builder},
 };
@@ -27,7 +26,7 @@ use tower::ServiceExt;
 use crate::{
     app::App,
     config,
-    http::router,
+    http::{prefix::Prefixed, router},
     wiring::{Built, Host, assemble},
 };
 
@@ -39,7 +38,7 @@ pub(crate) const ADMIN: &str = "frontdesk-tests-admin-key";
 
 pub(crate) struct TestGateway {
     pub(crate) app: App,
-    router: Router,
+    router: Prefixed,
 }
 
 /// What came back.

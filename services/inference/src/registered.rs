@@ -90,7 +90,8 @@ impl Registered {
         if self.configured(name).is_some() {
             return Ok(None);
         }
-        let found = self.store.tenant(cx).find_model(name).await?;
+        // Boxed, since few calls get here and every one would carry room for the query.
+        let found = Box::pin(self.store.tenant(cx).find_model(name)).await?;
         // One whose provider has left the configuration leads nowhere.
         let found = found.filter(|model| self.providers.contains(&model.provider_id));
         Ok(found.map(|model| format!("{}/{}", model.provider_id, model.upstream_id)))

@@ -371,6 +371,10 @@ fn unavailable(message: &str) -> Error {
 
 /// A name as both databases can keep it.
 fn printable(name: &str) -> String {
+    // Most names are.
+    if name.len() <= NAME && name.bytes().all(|b| matches!(b, b' '..=b'~')) {
+        return name.to_owned();
+    }
     name.chars().filter(|c| !c.is_control()).take(NAME).collect()
 }
 

@@ -32,8 +32,8 @@ pub struct Document {
 impl Document {
     /// Builds the document from the routes.
     #[must_use]
-    pub fn of(app: &App) -> Self {
-        let mut api = super::documented(app).into_openapi();
+    pub fn of_routes() -> Self {
+        let mut api = super::documented().into_openapi();
         describe(&mut api);
         let mut document = serde_json::to_value(&api).unwrap_or_default();
         // Axum's catch-all `{*id}` is `{id}` in OpenAPI.

@@ -1,21 +1,22 @@
-//! What happens around every request: id, span, panic net, rendering of problems.
+//! What happens around every request: id, span, key, panic net, rendering of problems.
 //!
-//! Invariant: every response carries `x-request-id` (and `request-id` where Anthropic's clients look for it), and a
-//! handler that panics costs its own request only.
+//! Invariant: every response carries `x-request-id` (and `request-id` where Anthropic's clients look for it), no handler
+//! runs whose route asks for a key that the request has not, and a handler that panics costs its own request only.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue},
-    middleware::Next,
     response::{IntoResponse, Response},
+    routing::Route,
 };
 use frontdesk_api::{Error, Kind, chat::Dialect};
 use futures::FutureExt;
+use tower::{Service, service_fn};
 use tracing::Instrument;
 
-use crate::{access::Answered, app::App, problem, problem::Problem};
+use crate::{access::Line, app::App, auth::Gates, problem, problem::Problem};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -30,43 +31,71 @@ pub struct Arrival {
     pub at: Instant,
 }
 
-/// The outermost layer.
-pub async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Response {
+/// The one layer: `gates` says which key a route asks for.
+pub fn around(
+    app: App,
+    gates: Arc<Gates>,
+    mut route: Route,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future = impl Future<Output = Answered> + Send>
++ Clone
++ Send
++ Sync
++ 'static {
+    service_fn(move |request: Request| serve(app.clone(), &gates, &mut route, request))
+}
+
+type Answered = Result<Response, Infallible>;
+
+fn serve(
+    app: App,
+    gates: &Gates,
+    route: &mut Route,
+    mut request: Request,
+) -> impl Future<Output = Answered> + Send + use<> {
     let arrival = Arrival { id: request_id(&app, request.headers()), at: Instant::now() };
     let dialect = super::dialect(request.uri().path());
-    let route = request.extensions().get::<MatchedPath>().cloned();
+    let path = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let span = tracing::info_span!(
         "request",
         id = &*arrival.id,
         method = method.as_str(),
-        route = route.as_ref().map(MatchedPath::as_str),
+        route = path.as_ref().map(MatchedPath::as_str),
     );
     let passing = app.telemetry.begin(&request, &arrival.id, arrival.at, &span);
+    let admitted =
+        span.in_scope(|| gates.admit(&app, path.as_ref().map(MatchedPath::as_str), &arrival.id, &mut request));
     request.extensions_mut().insert(arrival.clone());
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
-    let _entered = span.enter();
-    let response = answered.unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        tracing::error!(panic = said, "a handler panicked");
-        Problem(Error::new(Kind::Internal, "an internal error; the request id names it in the log")).into_response()
-    });
-    let mut response = problem::render(response, &arrival.id, dialect);
-    if let Ok(id) = HeaderValue::from_str(&arrival.id) {
-        if dialect == Dialect::AnthropicMessages {
-            response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id.clone());
+    let handled = admitted.map(|()| AssertUnwindSafe(route.call(request)).catch_unwind().instrument(span.clone()));
+    async move {
+        let answered = match handled {
+            Ok(handled) => handled.await,
+            Err(error) => Ok(Ok(Problem(error).into_response())),
+        };
+        let _entered = span.enter();
+        let response = answered.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            tracing::error!(panic = said, "a handler panicked");
+            let error = Error::new(Kind::Internal, "an internal error; the request id names it in the log");
+            Ok(Problem(error).into_response())
+        })?;
+        let mut response = problem::render(response, &arrival.id, dialect);
+        if let Ok(id) = HeaderValue::from_str(&arrival.id) {
+            if dialect == Dialect::AnthropicMessages {
+                response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id.clone());
+            }
+            response.headers_mut().insert(REQUEST_ID, id);
         }
-        response.headers_mut().insert(REQUEST_ID, id);
+        let line = Line {
+            id: &arrival.id,
+            method: method.as_str(),
+            route: path.as_ref().map(MatchedPath::as_str),
+            status: response.status().as_u16(),
+            us: micros(arrival.at),
+        };
+        line.log(&app.config.log, &*app.clock);
+        Ok(passing.answered(response, &span))
     }
-    let answered = Answered {
-        id: &arrival.id,
-        method: method.as_str(),
-        route: route.as_ref().map(MatchedPath::as_str),
-        status: response.status().as_u16(),
-        us: micros(arrival.at),
-    };
-    answered.log(&app.config.log, &*app.clock);
-    passing.answered(response, &span)
 }
 
 /// Microseconds since `from`.

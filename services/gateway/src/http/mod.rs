@@ -40,35 +40,51 @@ pub mod version;
 #[cfg(test)]
 mod tests;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state};
+use std::sync::Arc;
+
 use frontdesk_api::{Error, Kind, Scope, chat::Dialect};
+use tower::layer::layer_fn;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::App, auth::authenticate, problem::Problem};
+use self::prefix::Prefixed;
+use crate::{app::App, auth::Gates, problem::Problem};
 
 /// The service: routes, what is said of routes that do not exist, and the edge around all of it.
-pub fn router(app: App) -> Router {
-    let (router, document) = documented(&app).split_for_parts();
-    app.telemetry.know_routes(document.paths.paths.keys().map(String::as_str).chain([prefix::TEMPLATE]));
+pub fn router(app: App) -> Prefixed {
+    let (router, document) = documented().split_for_parts();
+    app.telemetry.know_routes(document.paths.paths.keys().map(String::as_str));
+    let (around, gates) = (app.clone(), Arc::new(gates()));
     let routes = router
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        // Bodies are limited where they are read (`extract`), by the operator's limits.
-        .layer(DefaultBodyLimit::disable());
-    let prefixed = prefix::router(routes.clone().with_state(app.clone()));
-    routes.merge(prefixed).layer(from_fn_with_state(app.clone(), edge::edge)).with_state(app)
+        // One layer for all that happens around a request: axum boxes and clones every further one with each request.
+        .layer(layer_fn(move |route| edge::around(around.clone(), Arc::clone(&gates), route)))
+        .with_state(app);
+    Prefixed::new(routes)
 }
 
 /// The routes with their documentation.
-pub fn documented(app: &App) -> OpenApiRouter<App> {
-    let behind = |scope: Scope, routes: OpenApiRouter<App>| {
-        routes.route_layer(from_fn_with_state((app.clone(), scope), authenticate))
-    };
-    OpenApiRouter::new()
-        .merge(open())
-        .merge(behind(Scope::Use, use_scope()))
-        .merge(behind(Scope::Write, write_scope()))
-        .merge(behind(Scope::Admin, admin_scope()))
+pub fn documented() -> OpenApiRouter<App> {
+    lists().into_iter().fold(OpenApiRouter::new(), |all, (_, routes)| all.merge(routes))
+}
+
+/// Which key each route asks for.
+fn gates() -> Gates {
+    let mut gates = Gates::default();
+    for (scope, routes) in lists() {
+        gates.put(&routes.get_openapi().paths, scope);
+    }
+    gates
+}
+
+/// Every list, with the scope that its keys must hold; None: no key is needed.
+fn lists() -> [(Option<Scope>, OpenApiRouter<App>); 4] {
+    [
+        (None, open()),
+        (Some(Scope::Use), use_scope()),
+        (Some(Scope::Write), write_scope()),
+        (Some(Scope::Admin), admin_scope()),
+    ]
 }
 
 /// Reachable without a key.

@@ -1,48 +1,57 @@
 //! `/v1/openai/v1/…`: where Llama Stack's server keeps OpenAI's routes. A client that was pointed there finds here
 //! whatever `/v1/…` has.
 //!
-//! Invariant: there is one list of routes; this prefix has none of its own.
+//! Invariant: there is one list of routes; this prefix has none of its own. It is taken off before anything looks at
+//! the path, so keys, logs and metrics know the routes themselves only.
 
-use axum::{Extension, Router, extract::Request, routing::any};
-use http::{Uri, uri::PathAndQuery};
-use tower::ServiceExt;
+use std::task::{Context, Poll};
 
-use crate::http::edge::Arrival;
+use axum::Router;
+use http::{Request, Uri, uri::PathAndQuery};
+use tower::Service;
 
 /// What stands before the path that is meant.
 const PREFIX: &str = "/v1/openai";
 
-/// All of its paths.
-pub const TEMPLATE: &str = "/v1/openai/v1/{*rest}";
+/// The routes, with and without the prefix.
+#[derive(Clone)]
+pub struct Prefixed(Router);
 
-/// A router for the prefix over `routes`, which know nothing of it.
-pub fn router<S: Clone + Send + Sync + 'static>(routes: Router) -> Router<S> {
-    let serve = |Extension(arrival): Extension<Arrival>, request: Request| async move {
-        let Ok(response) = routes.oneshot(meant(request, arrival)).await;
-        response
-    };
-    Router::new().route(TEMPLATE, any(serve))
+impl Prefixed {
+    pub(super) fn new(routes: Router) -> Self {
+        Self(routes)
+    }
 }
 
-/// The request as it would have come without the prefix. What routing noted of it (the rest of the path as a
-/// parameter) stays behind.
-fn meant(request: Request, arrival: Arrival) -> Request {
-    let (parts, body) = request.into_parts();
-    let mut meant = Request::new(body);
-    *meant.method_mut() = parts.method;
-    *meant.version_mut() = parts.version;
-    *meant.headers_mut() = parts.headers;
-    *meant.uri_mut() = without_prefix(parts.uri);
-    meant.extensions_mut().insert(arrival);
-    meant
+impl<B> Service<Request<B>> for Prefixed
+where
+    Router: Service<Request<B>>,
+{
+    type Response = <Router as Service<Request<B>>>::Response;
+    type Error = <Router as Service<Request<B>>>::Error;
+    type Future = <Router as Service<Request<B>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        if let Some(meant) = without_prefix(request.uri()) {
+            *request.uri_mut() = meant;
+        }
+        self.0.call(request)
+    }
 }
 
-fn without_prefix(uri: Uri) -> Uri {
-    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let path = path.strip_prefix(PREFIX).and_then(|rest| rest.parse::<PathAndQuery>().ok());
-    let mut parts = uri.into_parts();
-    parts.path_and_query = path.or(parts.path_and_query);
-    Uri::from_parts(parts).unwrap_or_default()
+/// None: it has no prefix.
+fn without_prefix(uri: &Uri) -> Option<Uri> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix(PREFIX)?;
+    if !rest.starts_with("/v1/") {
+        return None;
+    }
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(rest.parse::<PathAndQuery>().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 #[cfg(test)]

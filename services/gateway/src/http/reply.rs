@@ -31,6 +31,9 @@ use crate::{
 /// Microseconds of the request that were spent here and not upstream; of a stream, until upstream was asked.
 pub const OVERHEAD: HeaderName = HeaderName::from_static("x-frontdesk-overhead-us");
 
+/// Headers that an answer gets here and at the edge: room for them at once, since a full map is hashed anew.
+const HEADERS: usize = 10;
+
 /// Asks for a chat and answers it. `writer` is made, with the name of the model upstream, where the provider speaks
 /// another dialect than the client.
 ///
@@ -102,6 +105,7 @@ async fn whole_anew(mut frames: Frames, writer: impl Writes) -> frontdesk_api::R
 /// A whole answer. `overhead`: what was spent here and not upstream.
 pub fn answered(body: Bytes, overhead: Duration) -> Response {
     let mut response = Response::new(Body::from(body));
+    response.headers_mut().reserve(HEADERS);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     told(response, overhead)
 }
@@ -150,6 +154,7 @@ fn streamed_anew<W: Writes>(frames: Frames, writer: W, arrival: Arrival) -> Resp
 pub fn event_stream(body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
+    headers.reserve(HEADERS);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // nginx: do not buffer this answer.

@@ -46,6 +46,15 @@ async fn nothing_but_the_open_routes_answers_without_a_key() {
 }
 
 #[tokio::test]
+async fn head_asks_for_the_key_that_get_asks_for() {
+    let gateway = gateway().await;
+    let keyless = request("HEAD", "/v1/models").body(Body::empty()).expect("a request");
+    assert_eq!(gateway.send(keyless).await.status, 401);
+    let keyed = gateway.request("HEAD", "/v1/models").body(Body::empty()).expect("a request");
+    assert_eq!(gateway.send(keyed).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_wrong_key_is_refused_and_not_repeated() {
     let gateway = gateway().await;
     let wrong = request("GET", "/v1/models").header("authorization", "Bearer fd_wrong_secret");

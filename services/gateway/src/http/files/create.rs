@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{
     Json,
     body::Body,
-    extract::{FromRequest, Multipart, Request, State},
+    extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State},
 };
 use bytes::Bytes;
 use frontdesk_api::{Error, Kind};
@@ -37,7 +37,10 @@ pub async fn create(State(app): State<App>, Caller(cx): Caller, request: Request
     let (parts, body) = request.into_parts();
     let whole = Request::from_parts(parts.clone(), body);
     let bytes = extract::read(whole, limits.max_upload_mb, "limits.max_upload_mb", limits.body_timeout_s).await?;
-    let form = Multipart::from_request(Request::from_parts(parts, Body::from(bytes)), &()).await;
+    let mut read = Request::from_parts(parts, Body::from(bytes));
+    // Its length was held against the operator's limit above; axum has one of its own.
+    DefaultBodyLimit::disable().apply(&mut read);
+    let form = Multipart::from_request(read, &()).await;
     let form = form.map_err(|e| Error::invalid("file", format!("the body is no multipart form: {}", e.body_text())))?;
     let upload = Upload::of(form).await?;
     let file = app
