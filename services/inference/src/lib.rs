@@ -40,6 +40,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture};
 
 use ask::{Ask, Fault};
 use begin::{Begun, begun};
+pub use catalog::ListInfo;
 use flow::Flow;
 pub use policy::Route;
 use policy::{Affinity, millis};
@@ -70,7 +71,7 @@ impl Router {
         time: Arc<dyn Time>,
         dice: Dice,
     ) -> Result<Self> {
-        Ok(Self { table: Table::new(providers, routes, time.now())?, time, dice })
+        Ok(Self { table: Table::new(providers, routes, &time)?, time, dice })
     }
 
     /// The targets of all routes and how they are.
@@ -79,8 +80,14 @@ impl Router {
         self.table.targets()
     }
 
+    /// How the list of models of a provider is; None: there is no such provider.
+    #[must_use]
+    pub fn list(&self, provider: &str) -> Option<ListInfo> {
+        self.table.list(provider)
+    }
+
     /// Asks one model of which nothing is configured, once.
-    async fn plain<T>(&self, cx: &Cx, name: Name, answer: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    async fn plain<T>(&self, name: Name, answer: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let began = self.time.now();
         let error = match answer.await {
             Ok(answer) => return Ok(answer),
@@ -90,7 +97,7 @@ impl Router {
         let Name { provider, upstream_id: model } = name;
         let asked = format!("{provider}/{model}");
         let attempt = Attempt { provider, model, outcome: Outcome::Failed(error.kind), took, usage: None };
-        Err(self.explained(cx, &asked, error.with_tried(vec![attempt])).await)
+        Err(self.explained(&asked, error.with_tried(vec![attempt])).await)
     }
 
     /// Asks the targets of a route for a chat.
@@ -115,7 +122,7 @@ impl Router {
         };
         let answered = match ask.ask(seed, &call).await {
             Ok(answered) => answered,
-            Err(error) => return Err(self.explained(cx, &way.id, error).await),
+            Err(error) => return Err(self.explained(&way.id, error).await),
         };
         let Begun { mut head, held, rest } = answered.value;
         head.other_attempts = answered.others;
@@ -131,11 +138,11 @@ impl Router {
         asked: &'a str,
         call: impl Fn(Arc<dyn Inference>, String) -> BoxFuture<'a, Result<T>> + Send + Sync + 'a,
     ) -> Result<T> {
-        let way = match self.table.find(cx, asked).await? {
+        let way = match self.table.find(asked).await? {
             Found::Way(way) => way,
             Found::Plain(inference, name) => {
                 let answer = call(Arc::clone(inference), name.upstream_id.clone());
-                return self.plain(cx, name, answer).await;
+                return self.plain(name, answer).await;
             }
         };
         // The call took its own copy of what it needs; the limit of time holds around all attempts.
@@ -147,7 +154,7 @@ impl Router {
         };
         match ask.ask(self.seed(cx, None, way), &call).await {
             Ok(answered) => Ok(answered.value),
-            Err(error) => Err(self.explained(cx, &way.id, error).await),
+            Err(error) => Err(self.explained(&way.id, error).await),
         }
     }
 
@@ -173,14 +180,14 @@ impl Router {
     }
 
     /// The error of a provider with what only the house knows: the nearest names, or which provider it is.
-    async fn explained(&self, cx: &Cx, asked: &str, error: Error) -> Error {
+    async fn explained(&self, asked: &str, error: Error) -> Error {
         if error.code.as_deref() == Some(NOT_OFFERED) {
             let provider = error.attempts().last().map_or("", |last| &last.provider);
             let message = format!("provider '{provider}' of model '{asked}' {}", error.message);
             return Error { message, ..error };
         }
         match error.kind {
-            Kind::NotFound => self.table.explained(cx, asked, error).await,
+            Kind::NotFound => self.table.explained(asked, error).await,
             _ => error,
         }
     }
@@ -189,12 +196,12 @@ impl Router {
 #[async_trait]
 impl Inference for Router {
     async fn chat(&self, cx: &Cx, mut request: ChatRequest) -> Result<ChatReply> {
-        let (inference, name) = match self.table.find(cx, &request.model).await? {
+        let (inference, name) = match self.table.find(&request.model).await? {
             Found::Way(way) => return self.along(cx, request, way).await,
             Found::Plain(inference, name) => (inference, name),
         };
         request.model.clone_from(&name.upstream_id);
-        let reply = self.plain(cx, name, inference.chat(cx, request)).await?;
+        let reply = self.plain(name, inference.chat(cx, request)).await?;
         if cx.deadline.is_none() {
             return Ok(reply);
         }
@@ -222,7 +229,7 @@ impl Inference for Router {
     /// One target of a route counts: the one that would answer while all is well, and models count differently.
     async fn count_tokens(&self, cx: &Cx, mut request: ChatRequest) -> Result<Option<u64>> {
         let asked = request.model.clone();
-        let (inference, upstream_id) = match self.table.find(cx, &asked).await? {
+        let (inference, upstream_id) = match self.table.find(&asked).await? {
             Found::Way(way) => {
                 let seed = self.seed(cx, request.affinity, way);
                 let order = order::order(way.targets.iter().map(|target| target.rank), seed);
@@ -233,13 +240,13 @@ impl Inference for Router {
         };
         request.model = upstream_id;
         match inference.count_tokens(cx, request).await {
-            Err(e) => Err(self.explained(cx, &asked, e).await),
+            Err(e) => Err(self.explained(&asked, e).await),
             counted => counted,
         }
     }
 
-    async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
-        Ok(self.table.models(cx).await)
+    async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
+        Ok(self.table.models().await)
     }
 
     /// Any target of a route may be the one that answers: the smallest window that is known holds.

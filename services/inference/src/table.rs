@@ -4,20 +4,17 @@
 //! one provider has it → not found, with the nearest names. A model whose number of answers is limited has a way of its
 //! own under its full name, so that the limit holds by every name.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use frontdesk_api::{
-    Cx, Error, Inference, Result,
+    Error, Inference, Result,
     inference::{Model, ModelKind},
 };
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, ListInfo},
     policy::Route,
+    time::Time,
     way::{Gates, Providers, TargetInfo, Way},
 };
 
@@ -43,7 +40,8 @@ pub(crate) struct Name {
 impl Table {
     /// # Errors
     /// `Invalid` with the configuration path (`models[1].targets[0].model`).
-    pub(crate) fn new(providers: Providers, routes: Vec<Route>, now: Instant) -> Result<Self> {
+    pub(crate) fn new(providers: Providers, routes: Vec<Route>, time: &Arc<dyn Time>) -> Result<Self> {
+        let now = time.now();
         let gates = Gates::new(&routes)?;
         let limited: Vec<String> = gates.limited().map(str::to_owned).collect();
         let mut ways = BTreeMap::new();
@@ -61,7 +59,8 @@ impl Table {
             let own = Way::new(Route::to(&model, &[&model]), &model, &providers, &gates, now)?;
             ways.insert(model, own);
         }
-        Ok(Self { providers, ways, catalog: Catalog::new(Duration::from_secs(30)) })
+        let catalog = Catalog::new(&providers, Arc::clone(time));
+        Ok(Self { providers, ways, catalog })
     }
 
     /// Where a name leads that says so itself: a route, or `provider/rest`.
@@ -79,11 +78,11 @@ impl Table {
     ///
     /// # Errors
     /// `NotFound` with the nearest names; `Invalid` where several providers have it.
-    pub(crate) async fn find(&self, cx: &Cx, name: &str) -> Result<Found<'_>> {
+    pub(crate) async fn find(&self, name: &str) -> Result<Found<'_>> {
         if let Some(found) = self.written(name) {
             return Ok(found);
         }
-        let models = self.catalog.models(cx, &self.providers).await;
+        let models = self.catalog.models().await;
         let same: Vec<&Model> = models.iter().filter(|m| m.upstream_id == name).collect();
         match same.as_slice() {
             [one] => self.written(&one.id).ok_or_else(|| self.unknown(name, &models)),
@@ -97,8 +96,8 @@ impl Table {
     }
 
     /// Routes, then what the providers list.
-    pub(crate) async fn models(&self, cx: &Cx) -> Vec<Model> {
-        let models = self.catalog.models(cx, &self.providers).await;
+    pub(crate) async fn models(&self) -> Vec<Model> {
+        let models = self.catalog.models().await;
         let routes = self.routes().map(|way| {
             let first = way.targets.first().map(|t| format!("{}/{}", t.provider, t.upstream_id)).unwrap_or_default();
             // A route does what its models do.
@@ -107,6 +106,11 @@ impl Table {
             Model { id, provider: String::new(), upstream_id: first, kind, created: 0, description }
         });
         routes.chain(models.iter().cloned()).collect()
+    }
+
+    /// How the list of a provider is.
+    pub(crate) fn list(&self, provider: &str) -> Option<ListInfo> {
+        self.catalog.shown(provider)
     }
 
     pub(crate) fn targets(&self) -> Vec<TargetInfo> {
@@ -118,8 +122,8 @@ impl Table {
     }
 
     /// A provider's "not found" with the nearest names, where the provider lists models and not this one.
-    pub(crate) async fn explained(&self, cx: &Cx, asked: &str, error: Error) -> Error {
-        let models = self.catalog.models(cx, &self.providers).await;
+    pub(crate) async fn explained(&self, asked: &str, error: Error) -> Error {
+        let models = self.catalog.models().await;
         let provider = asked.split_once('/').map_or("", |(provider, _)| provider);
         let mut listed = models.iter().filter(|m| m.provider == provider).peekable();
         if listed.peek().is_none() || listed.any(|m| m.id == asked) {

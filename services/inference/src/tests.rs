@@ -2,7 +2,7 @@
 
 mod failover;
 mod limits;
-mod stage;
+pub(crate) mod stage;
 
 use std::sync::Mutex;
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// One piece of an answer.
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// A role, an id.
     Preamble,
     /// Usage before the first word, as Anthropic reports it.
@@ -44,7 +44,7 @@ pub(super) enum Piece {
 }
 
 /// What a call comes to.
-pub(super) enum Say {
+pub(crate) enum Say {
     Fails(Error),
     /// Not even a head.
     Nothing,
@@ -52,26 +52,26 @@ pub(super) enum Say {
 }
 
 /// A provider that says one thing a call, the last one again and again.
-pub(super) struct Actor {
+pub(crate) struct Actor {
     id: &'static str,
     lines: Mutex<VecDeque<Say>>,
     asked: AtomicUsize,
     /// Answers under way that were dropped before their end.
-    pub(super) dropped: Arc<AtomicUsize>,
+    pub(crate) dropped: Arc<AtomicUsize>,
 }
 
 impl Actor {
-    pub(super) fn new(id: &'static str, lines: impl IntoIterator<Item = Say>) -> Arc<Self> {
+    pub(crate) fn new(id: &'static str, lines: impl IntoIterator<Item = Say>) -> Arc<Self> {
         let lines = Mutex::new(lines.into_iter().collect());
         Arc::new(Self { id, lines, asked: AtomicUsize::new(0), dropped: Arc::default() })
     }
 
     /// Answers every call with its own name.
-    pub(super) fn well(id: &'static str) -> Arc<Self> {
+    pub(crate) fn well(id: &'static str) -> Arc<Self> {
         Self::new(id, [])
     }
 
-    pub(super) fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }
@@ -152,7 +152,7 @@ fn play(pieces: Vec<Piece>, watch: Watch, ended: Arc<AtomicBool>) -> BoxStream<'
 }
 
 /// A time that stands still until somebody waits for it with nothing else to do: then the wait is over at once.
-pub(super) struct Hand {
+pub(crate) struct Hand {
     now: Mutex<Instant>,
     /// Whether waits end at all.
     fires: bool,
@@ -160,12 +160,12 @@ pub(super) struct Hand {
 }
 
 impl Hand {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Self::with(true)
     }
 
     /// A time in which no wait ever ends.
-    pub(super) fn still() -> Arc<Self> {
+    pub(crate) fn still() -> Arc<Self> {
         Self::with(false)
     }
 
@@ -173,18 +173,18 @@ impl Hand {
         Arc::new(Self { now: Mutex::new(Instant::now()), fires, waited: Mutex::default() })
     }
 
-    pub(super) fn pass(&self, span: Duration) {
+    pub(crate) fn pass(&self, span: Duration) {
         *self.now.lock().expect("unpoisoned") += span;
     }
 
     /// The waits that ended.
-    pub(super) fn waited(&self) -> Vec<Duration> {
+    pub(crate) fn waited(&self) -> Vec<Duration> {
         self.waited.lock().expect("unpoisoned").clone()
     }
 }
 
 /// Shared by the router and the test.
-pub(super) struct Shared(pub(super) Arc<Hand>);
+pub(crate) struct Shared(pub(crate) Arc<Hand>);
 
 impl Time for Shared {
     fn now(&self) -> Instant {
@@ -205,31 +205,31 @@ impl Time for Shared {
     }
 }
 
-pub(super) fn router(actors: &[&Arc<Actor>], hand: &Arc<Hand>, routes: Vec<Route>) -> Router {
+pub(crate) fn router(actors: &[&Arc<Actor>], hand: &Arc<Hand>, routes: Vec<Route>) -> Router {
     let providers = actors.iter().map(|a| (a.id.to_owned(), Arc::clone(a) as Arc<dyn Inference>)).collect();
     Router::with(providers, routes, Arc::new(Shared(Arc::clone(hand))), Dice::seeded(7)).expect("a good table")
 }
 
-pub(super) fn cx() -> Cx {
+pub(crate) fn cx() -> Cx {
     Cx::internal("t", "r")
 }
 
-pub(super) fn question(model: &str) -> ChatRequest {
+pub(crate) fn question(model: &str) -> ChatRequest {
     ChatRequest::typed(model, Chat::default())
 }
 
 /// What came of a request: the words, the error that ended them, and the reply's head.
-pub(super) struct Heard {
-    pub(super) head: ReplyHead,
-    pub(super) words: String,
-    pub(super) error: Option<Error>,
+pub(crate) struct Heard {
+    pub(crate) head: ReplyHead,
+    pub(crate) words: String,
+    pub(crate) error: Option<Error>,
 }
 
-pub(super) async fn ask(router: &Router, model: &str) -> Result<Heard> {
+pub(crate) async fn ask(router: &Router, model: &str) -> Result<Heard> {
     hear(router.chat(&cx(), question(model)).await?).await
 }
 
-pub(super) async fn hear(reply: ChatReply) -> Result<Heard> {
+pub(crate) async fn hear(reply: ChatReply) -> Result<Heard> {
     let ChatReply { head, mut frames } = reply;
     let (mut words, mut error) = (String::new(), None);
     while let Some(frame) = frames.next().await {

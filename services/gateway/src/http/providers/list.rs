@@ -14,7 +14,7 @@ pub struct ProviderList {
 
 /// The configured providers and how they are
 ///
-/// `health.facts.targets` says of each target that routes have there: the breaker's state (`closed`, `open`,
+/// `health.facts.models` says how many models are known of each and how old that list is; `health.facts.targets` says of each target that routes have there: the breaker's state (`closed`, `open`,
 /// `half_open`), answers under way, recent failures.
 #[utoipa::path(get, path = "/v1/providers", tag = "platform", responses((status = 200, body = ProviderList)))]
 pub async fn list(State(app): State<App>) -> Json<ProviderList> {
