@@ -123,10 +123,11 @@ class ServiceAccount:
         file.write_text(json.dumps(content, indent=2))
 
 
-def configured(home, inference):
-    """A Frontdesk with these entries under `providers.inference`."""
+def configured(home, inference, models=()):
+    """A Frontdesk with these entries under `providers.inference` and `models`."""
     config = home / "frontdesk.yaml"
-    config.write_text("providers:\n  inference:\n" + "".join(f"    - {entry}\n" for entry in inference))
+    text = "providers:\n  inference:\n" + "".join(f"    - {entry}\n" for entry in inference)
+    config.write_text(text + "models:\n" + "".join(f"  - {model}\n" for model in models) if models else text)
     return Program(
         [os.environ["FRONTDESK_BIN"], "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(home / "data")],
         env={"FRONTDESK_ADMIN_KEY": KEY},
@@ -170,11 +171,11 @@ def frontdesk(scripted_server, service_account, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def another_frontdesk(tmp_path_factory):
-    """Starts a Frontdesk of a module's own, from its entries under `providers.inference`."""
+    """Starts a Frontdesk of a module's own, from its entries under `providers.inference` and `models`."""
     started = []
 
-    def start(*inference):
-        started.append(configured(tmp_path_factory.mktemp("another"), inference))
+    def start(*inference, models=()):
+        started.append(configured(tmp_path_factory.mktemp("another"), inference, models))
         return Frontdesk(started[-1].url, KEY)
 
     yield start

@@ -127,6 +127,7 @@ impl Upstream {
             streaming,
             upstream_request: answer.header(self.request_id).map(str::to_owned),
             other_attempts: vec![],
+            reuse: None,
         };
         let (id, body) = (self.id.clone(), answer.body);
         let frames = match R::FRAMING {

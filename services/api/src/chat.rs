@@ -225,6 +225,7 @@ pub struct ToolCall {
 }
 
 /// A provider's answer: a head, then frames. Dropping the stream cancels the work upstream.
+#[derive(Debug, Clone)]
 pub struct ReplyHead {
     /// Id of the provider that answers.
     pub provider: String,
@@ -239,6 +240,47 @@ pub struct ReplyHead {
     /// Attempts beside the one that answers here: those that failed before it, and those it outran. Empty from a
     /// provider itself.
     pub other_attempts: Vec<Attempt>,
+    /// What a route that keeps or shares answers did with this one; None from any other.
+    pub reuse: Option<Reuse>,
+}
+
+/// Whether somebody was asked for an answer, on a route that keeps or shares answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// Nobody had it: a provider was asked.
+    Miss,
+    /// It was kept from an earlier request.
+    Hit,
+    /// An equal request was under way, and this is its answer too.
+    Shared,
+    /// Not a request whose answers the route keeps or shares.
+    Bypass,
+}
+
+impl Reuse {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Miss => "miss",
+            Self::Hit => "hit",
+            Self::Shared => "shared",
+            Self::Bypass => "bypass",
+        }
+    }
+
+    /// Nobody was asked for it, so nothing is to be paid.
+    #[must_use]
+    pub fn is_free(self) -> bool {
+        matches!(self, Self::Hit | Self::Shared)
+    }
+}
+
+impl ReplyHead {
+    /// Nobody was asked for it, so nothing is to be paid.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.reuse.is_some_and(Reuse::is_free)
+    }
 }
 
 pub struct ChatReply {

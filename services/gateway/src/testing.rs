@@ -158,6 +158,7 @@ impl Inference for Frames {
             streaming: self.streaming,
             upstream_request: None,
             other_attempts: vec![],
+            reuse: None,
         };
         Ok(ChatReply { head, frames: futures::stream::iter((self.frames)()).boxed() })
     }

@@ -21,8 +21,8 @@ use frontdesk_api::{
     provider::{Build, Setting},
     tools::ToolProvider,
 };
-use frontdesk_inference::{Registered, Route, Router};
-use frontdesk_ledger::{Ledger, Metered, Prices};
+use frontdesk_inference::{Registered, Reusing, Route, Router};
+use frontdesk_ledger::{Given, Ledger, Metered, Prices};
 use frontdesk_memory::{Knowledge, Limits};
 use frontdesk_safety::{Entry, Shields};
 use frontdesk_store::{Options, Store};
@@ -262,7 +262,12 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     let models = Registered::new(router.clone(), store.clone(), clock.clone(), named, routes);
     // The edge and the agents ask through the meter, so no call goes by it.
     let telemetry = Telemetry::new(&config.telemetry, clock.now())?;
-    let inference = telemetry.observed(Arc::new(Metered::new(Arc::new(models.clone()), ledger.clone())));
+    let metered: Arc<dyn Inference> = Arc::new(Metered::new(Arc::new(models.clone()), ledger.clone()));
+    // Answers that are kept or shared pass no meter but the one that books what costs nothing.
+    let inference = telemetry.observed(match Reusing::over(metered.clone(), &config.models) {
+        Some(reusing) => Arc::new(Given::new(Arc::new(reusing), ledger.clone())),
+        None => metered,
+    });
     let agents = Agents::new(Deps {
         store: store.clone(),
         inference: inference.clone(),

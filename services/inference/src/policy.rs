@@ -32,6 +32,12 @@ pub struct Route {
     /// None: no second target is asked while the first is at work.
     #[serde(default)]
     pub hedge: Option<Hedge>,
+    /// None: no answer is kept.
+    #[serde(default)]
+    pub cache: Option<Cache>,
+    /// None: equal requests at the same time are asked each for itself.
+    #[serde(default)]
+    pub coalesce: Option<Coalesce>,
 }
 
 /// A model that a route leads to.
@@ -136,6 +142,42 @@ pub struct Hedge {
     pub after_ms: u64,
 }
 
+/// Keeping whole answers of chats, for equal requests of the same tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// For how long an answer is kept.
+    pub ttl_s: u64,
+    /// Memory for the route's answers, in MiB; those that were not asked for longest go first.
+    pub max_mb: usize,
+    pub include: Vec<Include>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { ttl_s: 3_600, max_mb: 64, include: vec![] }
+    }
+}
+
+/// One answer for equal requests of a tenant that are under way at the same time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Coalesce {
+    pub include: Vec<Include>,
+}
+
+/// Requests whose answers are kept or shared only where the operator says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Include {
+    /// Whose temperature is not 0: asked again, the model would say it in other words.
+    Sampled,
+    /// That offer tools, or let the provider look things up.
+    Tools,
+    /// Of agents' turns. Turns have deadlines of their own and never wait for another's answer.
+    Agents,
+}
+
 impl Route {
     /// A route that tries `targets` in this order.
     #[must_use]
@@ -151,6 +193,8 @@ impl Route {
             breaker: Breaker::default(),
             affinity: Affinity::default(),
             hedge: None,
+            cache: None,
+            coalesce: None,
         }
     }
 
@@ -196,6 +240,17 @@ impl Route {
             let message = format!("must be 0 to {MOST_PER_S}, found {}", self.retries.budget_min_per_s);
             return Err(Error::invalid(format!("{at}.retries.budget_min_per_s"), message));
         }
+        if let Some(Cache { ttl_s, max_mb, .. }) = &self.cache {
+            let within = |key: &str, value: u64, most: u64| match value {
+                0 => Err(Error::invalid(format!("{at}.cache.{key}"), "must be at least 1, found 0")),
+                value if value > most => {
+                    Err(Error::invalid(format!("{at}.cache.{key}"), format!("must be at most {most}, found {value}")))
+                }
+                _ => Ok(()),
+            };
+            within("ttl_s", *ttl_s, LONGEST_KEPT_S)?;
+            within("max_mb", *max_mb as u64, MOST_MB)?;
+        }
         if self.hedge.is_some() && self.targets.len() < 2 {
             let message = "a hedge needs a second target";
             return Err(Error::invalid(format!("{at}.hedge"), message));
@@ -208,6 +263,12 @@ impl Route {
         self.targets.len() > 1 || self.retries.max > 0 || self.timeouts.first_token_ms.is_some()
     }
 }
+
+/// Thirty days.
+const LONGEST_KEPT_S: u64 = 30 * 24 * 3_600;
+
+/// A mebi of MiB, so that sizes in bytes never overflow.
+const MOST_MB: u64 = 1 << 20;
 
 /// Far beyond any use: more would be no budget.
 const MOST_PER_S: u32 = 10_000;

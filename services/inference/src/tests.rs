@@ -2,6 +2,7 @@
 
 mod failover;
 mod limits;
+mod reuse;
 pub(crate) mod stage;
 
 use std::sync::Mutex;
@@ -40,6 +41,7 @@ impl Inference for Echo {
             streaming: true,
             upstream_request: None,
             other_attempts: vec![],
+            reuse: None,
         };
         let frame = Frame { events: vec![ChatEvent::Text { choice: 0, text }], ..Frame::default() };
         Ok(ChatReply { head, frames: stream::iter([Ok(frame)]).boxed() })

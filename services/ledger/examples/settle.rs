@@ -40,6 +40,7 @@ impl Inference for Instant {
             streaming: true,
             upstream_request: None,
             other_attempts: vec![],
+            reuse: None,
         };
         let usage = Usage { input_tokens: 100, output_tokens: 10, ..Usage::default() };
         let frame = Frame { events: vec![ChatEvent::Usage(usage)], raw: "data: {}\n\n".into(), ..Frame::default() };

@@ -10,9 +10,9 @@ use std::{
 };
 
 use frontdesk_api::{
-    Attempt, ChatEvent, Cx, Error, Frame, Kind, Result,
+    Attempt, ChatEvent, Cx, Error, Frame, Kind, Micros, Result,
     attempt::Outcome,
-    chat::{ReplyHead, Usage},
+    chat::{ReplyHead, Reuse, Usage},
     cx::CancellationToken,
 };
 use frontdesk_store::usage::UsageRow;
@@ -44,6 +44,10 @@ pub(crate) enum Status {
     Disconnected,
     /// Another provider was asked at the same time and was quicker.
     Outrun,
+    /// Nobody was asked: the answer had been kept.
+    Hit,
+    /// Nobody was asked: the answer is an equal call's too.
+    Shared,
 }
 
 impl Status {
@@ -54,6 +58,8 @@ impl Status {
             Self::Cancelled => "cancelled",
             Self::Disconnected => "disconnected",
             Self::Outrun => "outrun",
+            Self::Hit => "hit",
+            Self::Shared => "shared",
         }
     }
 }
@@ -121,32 +127,11 @@ impl Inner {
         if let Some((purse, cost)) = &reserved {
             self.take(purse, *cost);
         }
-        let asked = printable(asked);
-        let row = UsageRow {
-            tenant: cx.tenant.clone(),
-            id: String::new(),
-            created_at: now,
-            operation,
-            request_id: cx.request.clone(),
-            key_id: cx.principal.key_id.clone(),
-            agent_id: cx.agent.clone(),
-            session_id: cx.session.clone(),
-            turn_id: cx.turn.clone(),
-            provider: guess.map(|(provider, _)| provider.to_owned()),
-            model: guess.map_or_else(|| asked.clone(), |(provider, model)| format!("{provider}/{}", printable(model))),
-            asked,
-            status: Status::Ok.as_str(),
-            estimated: false,
-            input_tokens: 0,
-            cached_input_tokens: 0,
-            cache_write_tokens: 0,
-            long_cache_write_tokens: 0,
-            output_tokens: 0,
-            reasoning_tokens: 0,
-            cost: None,
-            latency_us: 0,
-            first_us: None,
-        };
+        let mut row = row(cx, operation, asked, now);
+        if let Some((provider, model)) = guess {
+            row.provider = Some(provider.to_owned());
+            row.model = format!("{provider}/{}", printable(model));
+        }
         Ok(Call {
             ledger: Arc::clone(self),
             permit: Some(permit),
@@ -161,6 +146,25 @@ impl Inner {
             since: 0,
             whole: false,
         })
+    }
+
+    /// Books a call whose answer, from `began` on, cost nothing: nobody was asked for it.
+    ///
+    /// # Errors
+    /// As [`Inner::begin`].
+    pub(crate) async fn given(self: &Arc<Self>, cx: &Cx, asked: &str, head: &ReplyHead, began: Instant) -> Result<()> {
+        let place = self.place().await?;
+        let status = if head.reuse == Some(Reuse::Shared) { Status::Shared } else { Status::Hit };
+        let row = UsageRow {
+            model: format!("{}/{}", head.provider, printable(&head.model)),
+            status: status.as_str(),
+            cost: Some(0),
+            latency_us: micros(began),
+            ..row(cx, "chat", asked, self.clock.now())
+        };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        place.send(Settled { number, row, others: Vec::new(), purse: None });
+        Ok(())
     }
 
     /// A place in the channel for a settlement that is still to come.
@@ -338,6 +342,25 @@ impl Drop for Call {
             (false, false) => Status::Disconnected,
         };
         self.settle(status);
+    }
+}
+
+/// A call's row before anything came of it.
+fn row(cx: &Cx, operation: &'static str, asked: &str, now: Micros) -> UsageRow {
+    let asked = printable(asked);
+    UsageRow {
+        tenant: cx.tenant.clone(),
+        created_at: now,
+        operation,
+        request_id: cx.request.clone(),
+        key_id: cx.principal.key_id.clone(),
+        agent_id: cx.agent.clone(),
+        session_id: cx.session.clone(),
+        turn_id: cx.turn.clone(),
+        model: asked.clone(),
+        asked,
+        status: Status::Ok.as_str(),
+        ..UsageRow::default()
     }
 }
 

@@ -10,6 +10,7 @@
 //! process had set aside stays visible and counts as spent; money is integers.
 
 mod call;
+mod given;
 mod metered;
 mod price;
 mod prices;
@@ -27,6 +28,7 @@ use frontdesk_store::{Dialect, Store};
 use tokio::sync::{mpsc, oneshot};
 
 pub use frontdesk_store::usage::{By, Outstanding, UsageGroup, UsageQuery};
+pub use given::Given;
 pub use metered::Metered;
 pub use price::{Nano, Price};
 pub use prices::{Override, Prices, Provider};

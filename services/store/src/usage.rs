@@ -29,7 +29,7 @@ pub struct UsageRow {
     pub provider: Option<String>,
     /// `provider/model` that answered; else as asked.
     pub model: String,
-    /// `ok`, `error`, `cancelled`, `disconnected` or `outrun`.
+    /// `ok`, `error`, `cancelled`, `disconnected` or `outrun`; `hit` or `shared` where nobody was asked.
     pub status: &'static str,
     pub estimated: bool,
     pub input_tokens: i64,
@@ -110,6 +110,8 @@ pub struct UsageGroup {
     pub requests: i64,
     /// That did not end well: errors, cancelled, disconnected.
     pub failed: i64,
+    /// Whose answer was kept, or shared with an equal request: nobody was asked, and they cost nothing.
+    pub reused: i64,
     pub estimated: i64,
     /// Whose model has no price: their cost is not in `cost`.
     pub unpriced: i64,
@@ -192,7 +194,8 @@ impl Tenant<'_> {
 const REPORT: &str = "SELECT CASE WHEN $6 THEN day END AS day, CASE WHEN $7 THEN key_id END AS key_id, \
      CASE WHEN $8 THEN agent_id END AS agent_id, CASE WHEN $9 THEN model END AS model, \
      CASE WHEN $10 THEN provider END AS provider, count(*) AS requests, \
-     CAST(coalesce(sum(CASE WHEN status = 'ok' THEN 0 ELSE 1 END), 0) AS BIGINT) AS failed, \
+     CAST(coalesce(sum(CASE WHEN status IN ('ok', 'hit', 'shared') THEN 0 ELSE 1 END), 0) AS BIGINT) AS failed, \
+     CAST(coalesce(sum(CASE WHEN status IN ('hit', 'shared') THEN 1 ELSE 0 END), 0) AS BIGINT) AS reused, \
      CAST(coalesce(sum(CASE WHEN estimated THEN 1 ELSE 0 END), 0) AS BIGINT) AS estimated, \
      CAST(coalesce(sum(CASE WHEN cost IS NULL THEN 1 ELSE 0 END), 0) AS BIGINT) AS unpriced, \
      CAST(coalesce(sum(input_tokens), 0) AS BIGINT) AS input_tokens, \

@@ -132,6 +132,7 @@ fn reply(frames: stream::BoxStream<'static, Result<Frame>>) -> ChatReply {
         streaming: true,
         upstream_request: None,
         other_attempts: vec![],
+        reuse: None,
     };
     ChatReply { head, frames }
 }

@@ -110,7 +110,10 @@ impl Usage {
 
     fn head(&self) -> Vec<String> {
         let names = self.by.iter().map(|by| by.name());
-        names.chain(["calls", "failed", "input", "cached", "output", "USD", "unpriced"]).map(str::to_owned).collect()
+        names
+            .chain(["calls", "failed", "reused", "input", "cached", "output", "USD", "unpriced"])
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -118,6 +121,7 @@ fn figures(result: &Value) -> impl Iterator<Item = String> + '_ {
     let members = [
         "num_model_requests",
         "num_failed",
+        "num_reused",
         "input_tokens",
         "input_cached_tokens",
         "output_tokens",

@@ -11,9 +11,16 @@ pub const MODEL: HeaderName = HeaderName::from_static("x-frontdesk-model");
 /// Times that a provider was asked.
 pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-frontdesk-attempts");
 
+/// Whether a route that keeps or shares answers asked for this one: `hit`, `shared`, `miss` or `bypass`.
+pub const CACHE: HeaderName = HeaderName::from_static("x-frontdesk-cache");
+
 /// Of an answer.
 pub fn write_answered(headers: &mut HeaderMap, head: &ReplyHead) {
-    write(headers, &head.provider, &head.model, head.other_attempts.len() + 1);
+    let attempts = if head.is_free() { 0 } else { head.other_attempts.len() + 1 };
+    write(headers, &head.provider, &head.model, attempts);
+    if let Some(reuse) = head.reuse {
+        headers.insert(CACHE, HeaderValue::from_static(reuse.as_str()));
+    }
 }
 
 /// The error of an answer that came to nothing `took` after it was asked for.

@@ -7,12 +7,16 @@
 
 use std::sync::{Arc, OnceLock};
 
-use frontdesk_api::{Attempt, Kind, attempt::Outcome, chat::Usage};
+use frontdesk_api::{
+    Attempt, Kind,
+    attempt::Outcome,
+    chat::{Reuse, Usage},
+};
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry};
 
 use super::families::{
     ATTEMPTS, CACHED_TOKENS, FIRST_CHUNK, FIRST_TOKEN, OPERATION_DURATION, PER_CHUNK, PER_TOKEN, REASONING_TOKENS,
-    TOKEN_USAGE,
+    REUSE, TOKEN_USAGE,
 };
 
 /// Series told apart: operations times models that this installation really uses.
@@ -58,6 +62,7 @@ struct Families {
 pub(crate) struct Calls {
     families: Arc<Families>,
     attempts: IntCounterVec,
+    reuse: IntCounterVec,
     /// Filled from the front.
     known: Box<[OnceLock<Arc<Series>>]>,
     /// One for each operation.
@@ -122,8 +127,8 @@ impl Calls {
         });
         let other = |operation| Arc::new(Series::new(&families, operation, OTHER, OTHER, OTHER));
         let other = Operation::ALL.map(other);
-        let attempts = ATTEMPTS.counters(registry)?;
-        Ok(Self { other, families, attempts, known: (0..MOST).map(|_| OnceLock::new()).collect() })
+        let (attempts, reuse) = (ATTEMPTS.counters(registry)?, REUSE.counters(registry)?);
+        Ok(Self { other, families, attempts, reuse, known: (0..MOST).map(|_| OnceLock::new()).collect() })
     }
 
     /// These were made and did not become an answer. Their providers are the operator's, so they are few.
@@ -135,6 +140,11 @@ impl Calls {
             };
             self.attempts.with_label_values(&[attempt.provider.as_str(), word]).inc();
         }
+    }
+
+    /// An answer of `route`, which keeps or shares them.
+    pub(crate) fn reused(&self, route: &str, reuse: Reuse) {
+        self.reuse.with_label_values(&[route, reuse.as_str()]).inc();
     }
 
     /// Where calls for `asked` are counted until a provider is known: the first series of that name, or `other`.

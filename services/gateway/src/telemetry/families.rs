@@ -176,6 +176,14 @@ pub(crate) static ATTEMPTS: Family = family(
     "Times that a provider was asked and did not become the answer: it failed, or another was quicker (outrun)",
 );
 
+pub(crate) static REUSE: Family = family(
+    "frontdesk.cache.answers",
+    "{answer}",
+    Kind::Counter,
+    &["gen_ai.request.model", "frontdesk.cache.result"],
+    "Answers of routes that keep or share them: hit and shared were not asked for, miss and bypass were",
+);
+
 pub(crate) static TURNS_RUNNING: Family =
     family("frontdesk.turns.running", "{turn}", Kind::UpDown, &[], "Agents' turns that this process works on");
 pub(crate) static TURNS_ENDED: Family = family(
@@ -228,7 +236,7 @@ pub(crate) static STARTED: Family = Family {
 };
 
 /// All of them.
-pub(crate) static ALL: [&Family; 25] = [
+pub(crate) static ALL: [&Family; 26] = [
     &HTTP_DURATION,
     &HTTP_ACTIVE,
     &OVERHEAD_TIME,
@@ -243,6 +251,7 @@ pub(crate) static ALL: [&Family; 25] = [
     &CACHED_TOKENS,
     &REASONING_TOKENS,
     &ATTEMPTS,
+    &REUSE,
     &TURNS_RUNNING,
     &TURNS_ENDED,
     &FILES_READING,

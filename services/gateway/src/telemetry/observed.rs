@@ -168,6 +168,8 @@ struct Seen {
     finished: bool,
     /// To its last frame.
     ended: bool,
+    /// Nobody was asked: no provider's time, no provider's tokens.
+    free: bool,
     error: Option<Kind>,
 }
 
@@ -190,6 +192,11 @@ impl Call {
     fn answered(&mut self, head: &ReplyHead, content: bool) {
         self.seen.streaming = head.streaming;
         self.calls.lost(&head.other_attempts);
+        if let Some(reuse) = head.reuse {
+            self.calls.reused(self.asked.as_deref().unwrap_or(&self.series.asked), reuse);
+            self.seen.free = reuse.is_free();
+            self.span.tell("frontdesk.cache.result", reuse.as_str());
+        }
         self.by(&head.provider, &head.model);
         if let Some(told) = &mut self.told {
             told.content = content.then(content::Answer::default);
@@ -216,7 +223,7 @@ impl Call {
     }
 
     fn take(&mut self, frame: &Frame) {
-        if self.seen.streaming {
+        if self.seen.streaming && !self.seen.free {
             let now = self.at.elapsed().as_secs_f64();
             match self.seen.first {
                 None => {
@@ -267,8 +274,10 @@ impl Drop for Call {
         let (seen, seconds) = (&self.seen, self.at.elapsed().as_secs_f64());
         // Let go of before its end: a client that left, or an agent that had heard enough of a finished answer.
         let error = seen.error.or_else(|| (!seen.ended && !seen.finished).then_some(Kind::Cancelled));
-        self.series.took(seconds, error);
-        if let Some(usage) = seen.usage {
+        if !seen.free {
+            self.series.took(seconds, error);
+        }
+        if let Some(usage) = seen.usage.filter(|_| !seen.free) {
             self.series.used(usage);
         }
         if let (Some(first), None) = (seen.content, error) {
@@ -284,7 +293,7 @@ impl Drop for Call {
         if let Some(first) = seen.first {
             span.tell("gen_ai.response.time_to_first_chunk", first);
         }
-        if let Some(usage) = seen.usage {
+        if let Some(usage) = seen.usage.filter(|_| !seen.free) {
             span.used(usage);
         }
         told.tell(span);

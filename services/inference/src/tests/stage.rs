@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Result,
-    chat::{Chat, Dialect, ReplyHead, Usage},
+    chat::{Chat, Dialect, FinishReason, ReplyHead, Usage},
     inference::Model,
 };
 use futures::{
@@ -36,6 +36,8 @@ pub(crate) enum Piece {
     /// Usage before the first word, as Anthropic reports it.
     Counted,
     Word(&'static str),
+    /// A choice ends.
+    Finish(u32, FinishReason),
     Breaks(Error),
     /// Goes on when told.
     Gate(Arc<Notify>),
@@ -110,6 +112,7 @@ impl Inference for Actor {
             streaming: request.stream,
             upstream_request: None,
             other_attempts: vec![],
+            reuse: None,
         };
         Ok(ChatReply { head, frames: play(pieces, watch, ended) })
     }
@@ -137,6 +140,11 @@ fn play(pieces: Vec<Piece>, watch: Watch, ended: Arc<AtomicBool>) -> BoxStream<'
                 Some(Piece::Word(word)) => Ok(Frame {
                     raw: word.into(),
                     events: vec![ChatEvent::Text { choice: 0, text: word.into() }],
+                    ..Frame::default()
+                }),
+                Some(Piece::Finish(choice, reason)) => Ok(Frame {
+                    raw: ".".into(),
+                    events: vec![ChatEvent::Finish { choice, reason }],
                     ..Frame::default()
                 }),
                 Some(Piece::Breaks(error)) => Err(error),

@@ -2,6 +2,7 @@
 //! aside is seen.
 
 mod ends;
+mod given;
 mod money;
 mod slices;
 
@@ -44,8 +45,15 @@ impl Inference for Up {
         let model = request.model.trim_start_matches("up/").to_owned();
         let (dialect, streaming) = (Dialect::OpenaiChat, self.streaming);
         let provider = "up".to_owned();
-        let head =
-            ReplyHead { provider, model, dialect, streaming, upstream_request: None, other_attempts: (self.others)() };
+        let head = ReplyHead {
+            provider,
+            model,
+            dialect,
+            streaming,
+            upstream_request: None,
+            other_attempts: (self.others)(),
+            reuse: None,
+        };
         let frames = futures::stream::iter((self.frames)());
         let more: Pin<Box<dyn Stream<Item = Result<Frame>> + Send>> =
             if self.ends { Box::pin(futures::stream::empty()) } else { Box::pin(futures::stream::pending()) };

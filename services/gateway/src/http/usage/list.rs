@@ -78,6 +78,8 @@ pub struct UsageResult {
     num_model_requests: i64,
     /// Calls that did not end well: errors, cancelled, clients that left.
     num_failed: i64,
+    /// Calls whose answer was kept, or shared with an equal call (docs/routing.md): no tokens, no cost.
+    num_reused: i64,
     /// Calls whose tokens the provider did not count to the end.
     num_estimated: i64,
     /// Calls whose model has no price; their cost is in no sum here.
@@ -216,6 +218,7 @@ impl From<UsageGroup> for UsageResult {
             object: "usage.result",
             num_model_requests: group.requests,
             num_failed: group.failed,
+            num_reused: group.reused,
             num_estimated: group.estimated,
             num_unpriced: group.unpriced,
             input_tokens: group.input_tokens,
@@ -266,6 +269,7 @@ mod tests {
                 streaming,
                 upstream_request: None,
                 other_attempts: vec![],
+                reuse: None,
             };
             let usage = Usage {
                 input_tokens: 1_000,
@@ -320,6 +324,7 @@ prices: [ { model: up/priced, price: { input: 2000000, output: 8000000, cached_i
                 "num_estimated": 0,
                 "num_failed": 0,
                 "num_model_requests": 1,
+                "num_reused": 0,
                 "num_unpriced": 1,
                 "object": "usage.result",
                 "output_reasoning_tokens": 20,
@@ -338,6 +343,7 @@ prices: [ { model: up/priced, price: { input: 2000000, output: 8000000, cached_i
                 "num_estimated": 0,
                 "num_failed": 0,
                 "num_model_requests": 2,
+                "num_reused": 0,
                 "num_unpriced": 0,
                 "object": "usage.result",
                 "output_reasoning_tokens": 40,
