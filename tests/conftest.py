@@ -123,11 +123,12 @@ class ServiceAccount:
         file.write_text(json.dumps(content, indent=2))
 
 
-def configured(home, inference, models=()):
+def configured(home, inference, models=(), log="info"):
     """A Frontdesk with these entries under `providers.inference` and `models`."""
     config = home / "frontdesk.yaml"
-    text = "providers:\n  inference:\n" + "".join(f"    - {entry}\n" for entry in inference)
-    config.write_text(text + "models:\n" + "".join(f"  - {model}\n" for model in models) if models else text)
+    listed = lambda entries: "".join(f"    - {entry}\n" for entry in entries)  # noqa: E731
+    routes = f"models:\n{listed(models)}" if models else ""
+    config.write_text(f"log: {{ level: {log} }}\nproviders:\n  inference:\n{listed(inference)}{routes}")
     return Program(
         [os.environ["FRONTDESK_BIN"], "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(home / "data")],
         env={"FRONTDESK_ADMIN_KEY": KEY},
@@ -174,9 +175,12 @@ def another_frontdesk(tmp_path_factory):
     """Starts a Frontdesk of a module's own, from its entries under `providers.inference` and `models`."""
     started = []
 
-    def start(*inference, models=()):
-        started.append(configured(tmp_path_factory.mktemp("another"), inference, models))
-        return Frontdesk(started[-1].url, KEY)
+    def start(*inference, **more):
+        home = tmp_path_factory.mktemp("another")
+        started.append(configured(home, inference, **more))
+        frontdesk = Frontdesk(started[-1].url, KEY)
+        frontdesk.program, frontdesk.home = started[-1], home
+        return frontdesk
 
     yield start
     for program in started:

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use frontdesk_api::{Error, Kind, Result};
-use frontdesk_http::{Limits, setting};
+use frontdesk_http::{ClientKeys, Limits, setting};
 use http::{HeaderMap, HeaderValue, Uri};
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,6 +18,9 @@ pub struct Config {
     /// Sent as `x-api-key`; absent or empty where `headers` carry the credentials.
     #[serde(default)]
     pub api_key: Option<String>,
+    /// Whether a client may send a key of its own, and under which name.
+    #[serde(default)]
+    pub client_keys: ClientKeys,
     /// Version of the API, a date; sent as `anthropic-version`.
     #[serde(default = "version")]
     pub version: String,

@@ -26,7 +26,7 @@ use frontdesk_wire::{
     anthropic::{outbound_error, outbound_request},
     openai::splice,
 };
-use http::{Method, Uri};
+use http::{HeaderName, Method, Uri};
 use serde_json::{Map, Value};
 
 pub use config::Config;
@@ -75,6 +75,7 @@ impl Anthropic {
             id: id.to_owned(),
             client: Client::new(config.limits()),
             headers: config.headers()?,
+            client_key: config.client_keys.of(id, HeaderName::from_static("x-api-key"), ""),
             dialect: Dialect::AnthropicMessages,
             error: |id, said| outbound_error::from_response(id, said.status, said.body, said.retry_after),
             request_id: "request-id",

@@ -92,6 +92,7 @@ impl Bedrock {
             id: id.to_owned(),
             client: Client::new(config.limits()),
             headers: config.headers()?,
+            client_key: None,
             dialect: Dialect::BedrockConverse,
             error: |id, said| {
                 let named = said.headers.get("x-amzn-errortype").and_then(|v| v.to_str().ok());

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use frontdesk_api::{Error, Kind, Result};
-use frontdesk_http::{Limits, setting};
+use frontdesk_http::{ClientKeys, Limits, setting};
 use http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,6 +21,9 @@ pub struct Config {
     /// A key of the Gemini API, sent as `x-goog-api-key`; absent or empty where `headers` carry the credentials.
     #[serde(default)]
     pub api_key: Option<String>,
+    /// Whether a client may send a key of its own, and under which name; not with Vertex AI.
+    #[serde(default)]
+    pub client_keys: ClientKeys,
     /// Vertex AI instead of the Gemini API.
     #[serde(default)]
     pub vertex: Option<Vertex>,
@@ -93,6 +96,10 @@ impl Config {
         if self.api_key.is_some() {
             let message = "api_key is of the Gemini API: Vertex AI takes vertex.service_account or vertex.access_token";
             return Err(Error::invalid("api_key", message));
+        }
+        if self.client_keys.allowed() {
+            let message = "client_keys are of the Gemini API: Vertex AI takes tokens of a project";
+            return Err(Error::invalid("client_keys", message));
         }
         let authorized = self.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"));
         match (&vertex.access_token, &vertex.service_account) {
@@ -190,10 +197,13 @@ mod tests {
         };
         let mut both = vertex("global");
         both["api_key"] = json!("k");
+        let mut clients = vertex("global");
+        clients["client_keys"] = json!(true);
         let mut two = vertex("global");
         two["vertex"]["service_account"] = json!("{}");
         for (config, param) in [
             (both, "api_key"),
+            (clients, "client_keys"),
             (two, "vertex.access_token"),
             (with("/vertex/access_token", json!("")), "vertex"),
             (with("/vertex/project", json!("a/b")), "vertex.project"),

@@ -25,7 +25,7 @@ use frontdesk_api::{
 };
 use frontdesk_http::{Answer, Client, Upstream};
 use frontdesk_wire::gemini::{answer, calls, error, request};
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, HeaderName, Method, Uri, header};
 use serde_json::{Map, Value, json};
 
 use account::Account;
@@ -73,6 +73,7 @@ impl Gemini {
             id: id.to_owned(),
             client: Client::new(config.limits()),
             headers: config.headers()?,
+            client_key: config.client_keys.of(id, HeaderName::from_static("x-goog-api-key"), ""),
             dialect: Dialect::Gemini,
             error: |id, said| error::from_response(id, said.status, said.body, said.retry_after),
             request_id: "x-request-id",

@@ -7,6 +7,7 @@
 //! is used on the runtime that opened it and no other.
 
 mod answer;
+pub mod client_key;
 mod connect;
 pub mod frames;
 pub mod kept;
@@ -30,6 +31,7 @@ use std::{
 use tokio::runtime;
 
 pub use answer::{Answer, Body};
+pub use client_key::{ClientKey, ClientKeys};
 use connect::UnixConnector;
 pub use upstream::Upstream;
 

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
 use crate::{
     Answer, Client,
+    client_key::{self, ClientKey},
     frames::{self, Framing, Reads, named},
 };
 
@@ -42,6 +43,8 @@ pub struct Upstream {
     pub client: Client,
     /// Sent with every request.
     pub headers: HeaderMap,
+    /// How a client's own key is sent; None: it is not.
+    pub client_key: Option<ClientKey>,
     pub dialect: Dialect,
     pub error: ReadsError,
     /// The header in which the server names a request of ours.
@@ -79,6 +82,10 @@ impl Upstream {
         if let Some(Ok(trace)) = cx.traceparent.as_deref().map(HeaderValue::from_str) {
             headers.insert("traceparent", trace);
         }
+        let own = self.client_key.as_ref().and_then(|key| Some((key, key.given(cx)?)));
+        if let Some((place, key)) = own {
+            place.put(&mut headers, key)?;
+        }
         let sent = self.client.send(cx, method, uri, headers, body).await;
         let mut answer = sent.map_err(|e| named(&self.id, e))?;
         if answer.status.is_success() {
@@ -87,7 +94,11 @@ impl Upstream {
         let retry_after = answer.header("retry-after").and_then(|v| v.trim().parse().ok());
         let body = answer.body.whole(ERROR_BODY).await.unwrap_or_default();
         let status = answer.status.as_u16();
-        Err((self.error)(&self.id, &Refusal { status, headers: &answer.headers, body: &body, retry_after }))
+        let error = (self.error)(&self.id, &Refusal { status, headers: &answer.headers, body: &body, retry_after });
+        Err(match own {
+            Some((_, key)) => client_key::refused(&self.id, key, status, error),
+            None => error,
+        })
     }
 
     /// A good answer's body, whole.

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt::Formatter, time::Duration};
 
 use frontdesk_api::{Error, Kind, Result, inference::ModelKind};
-use frontdesk_http::{Limits, setting};
-use http::{HeaderMap, Uri, header};
+use frontdesk_http::{ClientKey, ClientKeys, Limits, client_key, setting};
+use http::{HeaderMap, HeaderName, Uri, header};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
@@ -27,6 +27,8 @@ pub struct Config {
     pub api_version: Option<String>,
     /// Sent the preset's way; absent or empty for servers without keys.
     pub api_key: Option<String>,
+    /// Whether a client may send a key of its own, and under which name.
+    pub client_keys: ClientKeys,
     /// Further headers on every request.
     pub headers: BTreeMap<String, String>,
     /// Models to offer; absent: whatever the server lists.
@@ -59,6 +61,8 @@ struct Written {
     api_version: Option<String>,
     #[serde(default)]
     api_key: Option<String>,
+    #[serde(default)]
+    client_keys: ClientKeys,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     #[serde(default)]
@@ -148,6 +152,7 @@ impl Config {
         if let (Some(named), Some(variable)) = (&written.preset, preset.variable)
             && written.api_key.as_deref().unwrap_or_default().is_empty()
             && written.headers.is_empty()
+            && !written.client_keys.allowed()
         {
             let message = format!("api_key is missing: preset '{named}' needs one, for example ${{env.{variable}}}");
             return Err(Error::invalid("api_key", message));
@@ -155,6 +160,7 @@ impl Config {
         Ok(Self {
             api_version: written.api_version,
             api_key: written.api_key,
+            client_keys: written.client_keys,
             headers: written.headers,
             // What a server without a list of its own offers is known by asking for it.
             models: written.models.or_else(|| (!preset.lists).then(Vec::new)),
@@ -178,6 +184,7 @@ impl Config {
             base_url: base_url.into(),
             api_version: None,
             api_key: None,
+            client_keys: ClientKeys::default(),
             headers: BTreeMap::new(),
             models: None,
             stream_usage: true,
@@ -224,6 +231,15 @@ impl Config {
         let base = setting::uri(&self.base_url, "")?;
         let root = format!("{}://{}", base.scheme_str().unwrap_or("http"), base.authority().map_or("", |a| a.as_str()));
         setting::uri(&root, path)
+    }
+
+    /// How a client's own key is sent.
+    pub(crate) fn client_key(&self, id: &str) -> Option<ClientKey> {
+        let (header, scheme) = match self.preset.key {
+            Key::Bearer => client_key::bearer(),
+            Key::Header(name) => (HeaderName::from_static(name), ""),
+        };
+        self.client_keys.of(id, header, scheme)
     }
 
     pub(crate) fn headers(&self) -> Result<HeaderMap> {

@@ -80,6 +80,7 @@ impl OpenAi {
             id: id.to_owned(),
             client,
             headers: config.headers()?,
+            client_key: config.client_key(id),
             dialect: Dialect::OpenaiChat,
             error: |id, said| error::from_response(id, said.status, said.body, said.retry_after),
             request_id: "x-request-id",

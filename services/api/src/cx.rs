@@ -7,6 +7,8 @@ use std::{collections::BTreeSet, time::Instant};
 use serde::{Deserialize, Serialize};
 pub use tokio_util::sync::CancellationToken;
 
+use crate::client_keys::ClientKeys;
+
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -53,6 +55,8 @@ pub struct Cx {
     pub cancel: CancellationToken,
     /// W3C `traceparent` of the caller, sent on to providers.
     pub traceparent: Option<String>,
+    /// The caller's own keys for providers that take them.
+    pub client_keys: ClientKeys,
 }
 
 impl Cx {
@@ -69,6 +73,7 @@ impl Cx {
             deadline: None,
             cancel: CancellationToken::new(),
             traceparent: None,
+            client_keys: ClientKeys::default(),
         }
     }
 

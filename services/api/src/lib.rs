@@ -8,6 +8,7 @@ pub mod agent;
 mod asked;
 pub mod attempt;
 pub mod chat;
+pub mod client_keys;
 pub mod clock;
 pub mod cx;
 pub mod embed;

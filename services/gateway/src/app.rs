@@ -55,6 +55,8 @@ pub struct Inner {
     /// Memory that uploads may take.
     pub uploads: Room,
     pub telemetry: Telemetry,
+    /// Whether any provider takes clients' own keys.
+    pub takes_client_keys: bool,
     pub document: OnceLock<Document>,
 }
 

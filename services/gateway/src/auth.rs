@@ -13,7 +13,7 @@ use frontdesk_api::{Cx, Error, Kind, Scope};
 use subtle::ConstantTimeEq as _;
 use utoipa::openapi::Paths;
 
-use crate::{app::App, problem::Problem};
+use crate::{app::App, problem::Problem, provider_data::client_keys};
 
 /// The longest `traceparent` that is passed on; the W3C form has 55 characters.
 const MAX_TRACEPARENT: usize = 128;
@@ -78,6 +78,9 @@ fn caller(app: &App, scope: Scope, headers: &HeaderMap, request_id: String) -> f
     let mut cx = Cx::new(caller.tenant.clone(), caller.principal.clone(), request_id);
     cx.traceparent = traceparent(headers);
     cx.session = session(headers);
+    if app.takes_client_keys {
+        cx.client_keys = client_keys(headers)?;
+    }
     cx.require(scope)?;
     Ok(cx)
 }

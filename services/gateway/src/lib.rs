@@ -14,6 +14,7 @@ pub mod http;
 pub mod lanes;
 pub mod lines;
 pub mod problem;
+mod provider_data;
 pub mod server;
 pub mod telemetry;
 #[cfg(test)]

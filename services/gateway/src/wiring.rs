@@ -34,6 +34,7 @@ use crate::{
     app::{App, Inner, Provider},
     config::{Config, nearest},
     http::files::room::Room,
+    provider_data,
     telemetry::{Collector, Posted, Telemetry},
 };
 
@@ -281,6 +282,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     Ok(App::new(Inner {
         uploads: Room::new(&config.limits),
         telemetry,
+        takes_client_keys: provider_data::is_taken(&config),
         config,
         clock: clock.clone(),
         ids: ids.clone(),

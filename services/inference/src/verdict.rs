@@ -1,6 +1,6 @@
 //! What a failure calls for: the one table of which are worth another attempt, and where.
 
-use frontdesk_api::{Error, Kind};
+use frontdesk_api::{Error, Kind, client_keys::CLIENT_KEY};
 
 /// The code that providers put on a refusal of the operator's own key (401, 403).
 const CREDENTIALS: &str = "provider_credentials";
@@ -25,6 +25,10 @@ const ELSEWHERE: Verdict = Verdict { again: false, ..AGAIN };
 const MISCONFIGURED: Verdict = Verdict { misconfigured: true, ..ELSEWHERE };
 
 pub(crate) fn of(error: &Error) -> Verdict {
+    if error.code.as_deref() == Some(CLIENT_KEY) {
+        // The client's account is not the operator's: it says nothing about the target.
+        return STOP;
+    }
     match error.kind {
         Kind::Upstream if error.code.as_deref() == Some(CREDENTIALS) => MISCONFIGURED,
         Kind::Upstream | Kind::Unavailable | Kind::RateLimited => AGAIN,
@@ -60,6 +64,9 @@ mod tests {
             assert_eq!(of(&Error::new(kind, "x")), verdict, "{kind:?}");
         }
         assert_eq!(of(&Error::upstream("x").with_code(CREDENTIALS)), MISCONFIGURED);
+        for kind in [Kind::RateLimited, Kind::Unauthenticated, Kind::Upstream] {
+            assert_eq!(of(&Error::new(kind, "x").with_code(CLIENT_KEY)), STOP, "{kind:?}");
+        }
         let (moves, stays) = (AGAIN.elsewhere && ELSEWHERE.elsewhere && MISCONFIGURED.elsewhere, STOP.elsewhere);
         assert!(moves && !stays && AGAIN.again && !ELSEWHERE.again && !MISCONFIGURED.again);
     }

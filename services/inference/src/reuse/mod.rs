@@ -94,9 +94,11 @@ impl Inference for Reusing {
     async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply> {
         let Some(own) = self.routes.get(&request.model) else { return self.inner.chat(cx, request).await };
         let read = Read::of(cx, &request)?;
-        let cache = own.cache.as_ref().filter(|(_, include)| read.is_within(include));
+        // What a client pays for itself is its own: it is neither kept nor shared, and neither is a refusal of its key.
+        let ours = cx.client_keys.is_empty();
+        let cache = own.cache.as_ref().filter(|(_, include)| ours && read.is_within(include));
         // A turn's deadline is its own, and so must be its calls.
-        let shares = |(_, include): &&(_, Vec<Include>)| cx.deadline.is_none() && read.is_within(include);
+        let shares = |(_, include): &&(_, Vec<Include>)| ours && cx.deadline.is_none() && read.is_within(include);
         let coalesce = own.coalesce.as_ref().filter(shares);
         if cache.is_none() && coalesce.is_none() {
             let mut reply = self.inner.chat(cx, request).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use frontdesk_api::{
     chat::{Chat, FinishReason, Frame, Marks, ReplyHead, Reuse, Source},
+    client_keys::ClientKeys,
     cx::CancellationToken,
 };
 use tokio::sync::Notify;
@@ -228,6 +229,20 @@ async fn sampled_answers_tools_and_agents_are_kept_where_the_operator_says_so() 
     assert_eq!(reuse(&reusing, none).await, Reuse::Miss, "no tools are no tools");
     let elsewhere = ChatRequest::typed("a/m", Chat::default());
     assert_eq!(ask(&reusing, &tenant("t"), elsewhere).await.head.reuse, None, "not a route that reuses");
+}
+
+#[tokio::test]
+async fn what_a_client_pays_for_itself_is_neither_kept_nor_shared() {
+    let a = Actor::new("a", (0..9).map(|_| good(&["x"])));
+    let (reusing, _) = over(&a, Route { coalesce: Some(Coalesce::default()), ..caching(&[]) });
+    let client_keys = ClientKeys::new([("a_api_key".to_owned(), "k".to_owned())]);
+    let own = Cx { client_keys, ..tenant("t") };
+    for _ in 0..2 {
+        assert_eq!(ask(&reusing, &own, question(MESSAGES)).await.head.reuse, Some(Reuse::Bypass));
+    }
+    assert_eq!(reuse(&reusing, question(MESSAGES)).await, Reuse::Miss);
+    assert_eq!(ask(&reusing, &own, question(MESSAGES)).await.head.reuse, Some(Reuse::Bypass));
+    assert_eq!(a.asked(), 4);
 }
 
 #[tokio::test]
