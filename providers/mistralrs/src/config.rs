@@ -90,6 +90,12 @@ pub struct ModelConfig {
     /// Quantise while loading: `Q4K`, `Q8_0`, or bits such as `4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isq: Option<String>,
+    /// Where to write the weights that `isq` quantised (a .uqff file), so that they need not be quantised again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub save_uqff: Option<PathBuf>,
+    /// The .uqff file in the folder that holds the weights already quantised; of several parts the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uqff: Option<String>,
     /// A note for people, shown in model lists.
     #[serde(default, skip_serializing)]
     pub description: Option<String>,

@@ -13,7 +13,7 @@ use serde::Deserialize;
 #[command(group(clap::ArgGroup::new("where").required(true).args(["socket", "listen"])))]
 pub struct EngineArgs {
     /// A model to load: `ID=PATH`, or a JSON object with `id`, `path` and optionally `dtype`, `chat_template`,
-    /// `max_tokens` and `isq`. PATH is a model folder or a .gguf file. Can be given several times.
+    /// `max_tokens`, `isq`, `save_uqff` and `uqff`. PATH is a model folder or a .gguf file. Can be given several times.
     #[arg(long = "model", required = true, value_name = "ID=PATH", value_parser = ModelSpec::parse)]
     pub models: Vec<ModelSpec>,
 
@@ -80,7 +80,7 @@ pub struct EngineArgs {
 }
 
 /// One model to load.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// The name clients ask for.
@@ -95,6 +95,10 @@ pub struct ModelSpec {
     pub max_tokens: Option<usize>,
     /// Quantise while loading: `Q4K`, `Q8_0`, or bits such as `4`.
     pub isq: Option<String>,
+    /// Where to write the weights that `isq` quantised (a .uqff file), so that they need not be quantised again.
+    pub save_uqff: Option<PathBuf>,
+    /// The .uqff file in the folder that holds the weights already quantised; of several parts the first.
+    pub uqff: Option<String>,
 }
 
 impl ModelSpec {
@@ -110,7 +114,7 @@ impl ModelSpec {
                 return Err("expected ID=PATH or a JSON object".into());
             };
             let (id, path) = (id.to_owned(), PathBuf::from(path));
-            Self { id, path, dtype: None, chat_template: None, max_tokens: None, isq: None }
+            Self { id, path, ..Self::default() }
         };
         if spec.id.is_empty() || spec.path.as_os_str().is_empty() {
             return Err("a model needs an id and a path".into());

@@ -25,11 +25,11 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Looks through the folder.
+    /// Looks through the folder. `uqff`: the file that stands in for its weights.
     ///
     /// # Errors
     /// One sentence naming the file that is missing, broken or cut short.
-    pub(crate) fn open(path: &Path, template_file: Option<&Path>) -> Result<Self, String> {
+    pub(crate) fn open(path: &Path, template_file: Option<&Path>, uqff: Option<&str>) -> Result<Self, String> {
         let config = json(&path.join("config.json"))?;
         json(&path.join("tokenizer.json"))?;
         let tokenizer_config = json(&path.join("tokenizer_config.json"))?;
@@ -40,7 +40,10 @@ impl Folder {
         let Some(architecture) = config["architectures"][0].as_str() else {
             return Err(format!("{} has no 'architectures'", path.join("config.json").display()));
         };
-        check_weights(path)?;
+        match uqff {
+            Some(file) => check_uqff(path, file)?,
+            None => check_weights(path)?,
+        }
         let template = match template_file {
             Some(file) => text(file)?,
             None => template_in(path, &tokenizer_config)?,
@@ -99,6 +102,16 @@ fn template_in(path: &Path, tokenizer_config: &Value) -> Result<String, String> 
             path.display()
         )),
     }
+}
+
+/// A quantised file brings the layers; what stays as it is lies beside it.
+fn check_uqff(path: &Path, file: &str) -> Result<(), String> {
+    if !file.ends_with(".uqff") || file.contains(['/', ';']) {
+        return Err(format!("uqff '{file}' must be the name of a .uqff file in the model's folder"));
+    }
+    let file = path.join(file);
+    File::open(&file).map_err(|cause| says(&file, &cause))?;
+    check_safetensors(&path.join("residual.safetensors"))
 }
 
 fn check_weights(path: &Path) -> Result<(), String> {
@@ -218,13 +231,13 @@ mod tests {
     }
 
     fn refusal(folder: &tempfile::TempDir) -> String {
-        Folder::open(folder.path(), None).unwrap_err()
+        Folder::open(folder.path(), None, None).unwrap_err()
     }
 
     #[test]
     fn a_whole_folder_passes_and_tells_its_positions() {
         let folder = whole();
-        let open = Folder::open(folder.path(), None).unwrap();
+        let open = Folder::open(folder.path(), None, None).unwrap();
         assert_eq!((open.positions, open.template.as_str()), (Some(64), "{{ messages }}"));
     }
 
@@ -248,6 +261,18 @@ mod tests {
         let folder = whole();
         std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
         assert!(refusal(&folder).ends_with("has no *.safetensors file"));
+    }
+
+    #[test]
+    fn a_quantised_file_stands_in_for_the_weights() {
+        let folder = whole();
+        std::fs::write(folder.path().join("q8.uqff"), b"x").unwrap();
+        let open = |file: &str| Folder::open(folder.path(), None, Some(file)).map(|open| open.positions);
+        assert!(open("q8.uqff").unwrap_err().ends_with("residual.safetensors is missing"));
+        std::fs::rename(folder.path().join("model.safetensors"), folder.path().join("residual.safetensors")).unwrap();
+        assert_eq!(open("q8.uqff"), Ok(Some(64)));
+        assert!(open("q4.uqff").unwrap_err().ends_with("q4.uqff is missing"));
+        assert!(open("../q8.uqff").unwrap_err().contains("in the model's folder"));
     }
 
     #[test]

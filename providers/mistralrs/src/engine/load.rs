@@ -3,12 +3,14 @@
 //! Looks through the files first (`folder`, `gguf`), then hands them to mistral.rs. Invariant: local paths only, and a
 //! panic inside the loader becomes an error sentence.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use mistralrs::{
     Device, DeviceMapSetting, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder, ModelDType,
     PagedAttentionConfig, PagedAttentionMetaBuilder, PagedCacheType, TextModelBuilder, TokenSource,
+    UqffTextModelBuilder,
 };
 
 use super::admission::Admission;
@@ -44,7 +46,7 @@ impl Files {
         let path = std::path::absolute(&spec.path).map_err(|cause| format!("{}: {cause}", spec.path.display()))?;
         let template = spec.chat_template.as_deref();
         if path.is_dir() {
-            return Folder::open(&path, template).map(Files::Folder);
+            return Folder::open(&path, template, spec.uqff.as_deref()).map(Files::Folder);
         }
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
             return Gguf::open(&path, template).map(Files::Gguf);
@@ -129,6 +131,12 @@ async fn build(
     pool: Option<usize>,
     running: usize,
 ) -> Result<mistralrs::Model, String> {
+    if let Some(file) = &spec.save_uqff {
+        let good = spec.isq.is_some() && file.extension().is_some_and(|end| end == "uqff");
+        if !good {
+            return Err("'save_uqff' is the path of a .uqff file, beside 'isq'".into());
+        }
+    }
     let place = args.place()?;
     let dtype = dtype(spec.dtype.as_deref(), place)?;
     let isq = spec.isq.as_deref().map(|written| mistralrs::parse_isq_value(written, None)).transpose()?;
@@ -156,31 +164,40 @@ async fn build(
         }};
     }
     let template = template_path(&spec)?;
+    let text = |path: &Path, uqff: Option<&String>| -> Result<TextModelBuilder, String> {
+        let path = utf8(path)?;
+        let builder = match uqff {
+            Some(file) => UqffTextModelBuilder::new(path, vec![file.into()]).into_inner(),
+            None => TextModelBuilder::new(path),
+        };
+        let mut builder = common!(builder).with_dtype(dtype);
+        if let Some(isq) = isq {
+            builder = builder.with_isq(isq);
+        }
+        if let Some(file) = spec.save_uqff.as_ref().filter(|_| uqff.is_none()) {
+            builder = builder.write_uqff(file.clone());
+        }
+        if let Some(template) = &template {
+            builder = builder.with_jinja_explicit(template.clone());
+        }
+        Ok(builder)
+    };
     let built = match files {
+        Files::Folder(folder) if folder.text_only => text(&folder.path, spec.uqff.as_ref())?.build().await,
         Files::Folder(folder) => {
-            let path = utf8(&folder.path)?;
-            if folder.text_only {
-                let mut builder = common!(TextModelBuilder::new(path)).with_dtype(dtype);
-                if let Some(isq) = isq {
-                    builder = builder.with_isq(isq);
-                }
-                if let Some(template) = template {
-                    builder = builder.with_jinja_explicit(template);
-                }
-                builder.build().await
-            } else {
-                let mut builder = common!(ModelBuilder::new(path)).with_dtype(dtype);
-                if let Some(isq) = isq {
-                    builder = builder.with_isq(isq);
-                }
-                if let Some(template) = template {
-                    builder = builder.with_jinja_explicit(template);
-                }
-                builder.build().await
+            refuse(&spec, "models that read more than text")?;
+            let mut builder = common!(ModelBuilder::new(utf8(&folder.path)?)).with_dtype(dtype);
+            if let Some(isq) = isq {
+                builder = builder.with_isq(isq);
             }
+            if let Some(template) = template {
+                builder = builder.with_jinja_explicit(template);
+            }
+            builder.build().await
         }
         Files::Gguf(gguf) => {
             refuse_for_gguf(&spec, isq)?;
+            refuse(&spec, "GGUF files")?;
             let folder = gguf.path.parent().ok_or("a GGUF file stands in a folder")?;
             let name = gguf.path.file_name().ok_or("a GGUF file has a name")?;
             let name = name.to_str().ok_or("the name of the GGUF file is not UTF-8")?;
@@ -204,6 +221,15 @@ fn explained(cause: &str) -> String {
     cause.to_owned()
 }
 
+/// What is for folders of a text model only.
+fn refuse(spec: &ModelSpec, what: &str) -> Result<(), String> {
+    let given = [("uqff", spec.uqff.is_some()), ("save_uqff", spec.save_uqff.is_some())];
+    match given.iter().find(|(_, given)| *given) {
+        Some((key, _)) => Err(format!("'{key}' is for folders of text models, not for {what}")),
+        None => Ok(()),
+    }
+}
+
 fn refuse_for_gguf(spec: &ModelSpec, isq: Option<IsqType>) -> Result<(), String> {
     if isq.is_some() || spec.dtype.is_some() {
         return Err("'isq' and 'dtype' are for model folders; a GGUF file has its own number format".into());
@@ -220,7 +246,7 @@ fn template_path(spec: &ModelSpec) -> Result<Option<String>, String> {
     utf8(path).map(Some)
 }
 
-fn utf8(path: &std::path::Path) -> Result<String, String> {
+fn utf8(path: &Path) -> Result<String, String> {
     path.to_str().map(str::to_owned).ok_or_else(|| format!("the path {} is not UTF-8", path.display()))
 }
 
@@ -228,6 +254,9 @@ fn dtype(written: Option<&str>, place: Place) -> Result<ModelDType, String> {
     match written {
         Some("f32") => Ok(ModelDType::F32),
         Some("f16") => Ok(ModelDType::F16),
+        Some("bf16") if place == Place::Cpu => {
+            Err("dtype 'bf16' is for GPUs: on a CPU this engine multiplies f32 and f16".into())
+        }
         Some("bf16") => Ok(ModelDType::BF16),
         Some("auto") => Ok(ModelDType::Auto),
         // On the CPU f32 is both the fastest of candle's kernels and exact.
@@ -310,6 +339,12 @@ mod tests {
         assert_eq!(tokens("--device cuda --max-running 64", Some(128), 4096), Ok(Some(POOL)));
         assert_eq!(tokens("--device cuda", Some(128), 131_072), Ok(Some(131_072)));
         assert_eq!(tokens("--device cuda --pool-tokens 100000", Some(128), 4096), Ok(Some(100_000)));
+    }
+
+    #[test]
+    fn a_number_format_that_the_cpu_cannot_multiply_is_refused_while_loading() {
+        assert!(dtype(Some("bf16"), Place::Cpu).unwrap_err().contains("GPUs"));
+        assert!(dtype(Some("bf16"), Place::Cuda).is_ok() && dtype(Some("f16"), Place::Cpu).is_ok());
     }
 
     #[test]

@@ -1,0 +1,151 @@
+"""Makes small model folders with random weights, one for each architecture named here.
+
+Why: whether the engine loads an architecture and answers with it depends on the names and shapes of its tensors and on
+its config.json, not on what it has learned; real weights of all of them would be a hundred gigabytes. Needs nothing but
+Python. Sources: the config.json files and tensor names of the models as published. Invariant: each
+character of a prompt is one token.
+
+    python3 shapes.py FOLDER [NAME...]
+"""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "cuda"))
+from model import CONTEXT, SPECIALS, pool, tokenizer, write_shard  # noqa: E402
+
+# 256: what quantisation in blocks (Q4K) needs of a row.
+HIDDEN, LAYERS, HEADS, KV_HEADS, MLP, VOCAB, EXPERTS = 256, 2, 4, 2, 512, 512, 4
+HEAD = HIDDEN // HEADS
+
+COMMON = {
+    "hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS,
+    "intermediate_size": MLP, "vocab_size": VOCAB, "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 1,
+    "torch_dtype": "bfloat16", "use_cache": True, "attention_dropout": 0.0, "sliding_window": None,
+}  # fmt: skip
+
+TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+# ChatML with Hermes' calls, as Qwen's models have it.
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if tools %}<tools>{% for tool in tools %}{{ tool['function']['name'] }} {% endfor %}</tools>\n"
+    'For each call write <tool_call>{"name": ..., "arguments": ...}</tool_call>{% endif %}<|im_start|>assistant\n'
+)
+
+
+def attention(at, bias=(), norms=()):
+    """Separate projections; `bias`: those that add one; `norms`: norms over a head."""
+    sizes = {"q": HEADS * HEAD, "k": KV_HEADS * HEAD, "v": KV_HEADS * HEAD}
+    out = [(f"{at}.self_attn.{name}_proj.weight", (size, HIDDEN)) for name, size in sizes.items()]
+    out += [(f"{at}.self_attn.{name}_proj.bias", (size,)) for name, size in sizes.items() if name in bias]
+    out += [(f"{at}.self_attn.o_proj.weight", (HIDDEN, HEADS * HEAD))]
+    out += [(f"{at}.self_attn.o_proj.bias", (HIDDEN,))] if "o" in bias else []
+    return out + [(f"{at}.self_attn.{name}.weight", (HEAD,)) for name in norms]
+
+
+def mlp(at, names=("gate_proj", "up_proj", "down_proj")):
+    gate, up, down = names
+    return [(f"{at}.{gate}.weight", (MLP, HIDDEN)), (f"{at}.{up}.weight", (MLP, HIDDEN)), (f"{at}.{down}.weight", (HIDDEN, MLP))]
+
+
+def norms(at, names=("input_layernorm", "post_attention_layernorm"), bias=False):
+    out = [(f"{at}.{name}.weight", (HIDDEN,)) for name in names]
+    return out + ([(f"{at}.{name}.bias", (HIDDEN,)) for name in names] if bias else [])
+
+
+def plain(at):
+    return attention(at) + mlp(f"{at}.mlp") + norms(at)
+
+
+def qwen2(at):
+    return attention(at, bias="qkv") + mlp(f"{at}.mlp") + norms(at)
+
+
+def qwen3(at):
+    return attention(at, norms=("q_norm", "k_norm")) + mlp(f"{at}.mlp") + norms(at)
+
+
+def qwen3_moe(at):
+    experts = [pair for number in range(EXPERTS) for pair in mlp(f"{at}.mlp.experts.{number}")]
+    return attention(at, norms=("q_norm", "k_norm")) + [(f"{at}.mlp.gate.weight", (EXPERTS, HIDDEN))] + experts + norms(at)
+
+
+def mixtral(at):
+    moe = f"{at}.block_sparse_moe"
+    experts = [pair for number in range(EXPERTS) for pair in mlp(f"{moe}.experts.{number}", ("w1", "w3", "w2"))]
+    return attention(at) + [(f"{moe}.gate.weight", (EXPERTS, HIDDEN))] + experts + norms(at)
+
+
+def gemma2(at):
+    between = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
+    return attention(at) + mlp(f"{at}.mlp") + norms(at, between)
+
+
+def phi3(at):
+    together = (HEADS + 2 * KV_HEADS) * HEAD
+    return [
+        (f"{at}.self_attn.qkv_proj.weight", (together, HIDDEN)), (f"{at}.self_attn.o_proj.weight", (HIDDEN, HIDDEN)),
+        (f"{at}.mlp.gate_up_proj.weight", (2 * MLP, HIDDEN)), (f"{at}.mlp.down_proj.weight", (HIDDEN, MLP)),
+    ] + norms(at)  # fmt: skip
+
+
+def starcoder2(at):
+    feed = [(f"{at}.mlp.c_fc.weight", (MLP, HIDDEN)), (f"{at}.mlp.c_fc.bias", (MLP,)),
+            (f"{at}.mlp.c_proj.weight", (HIDDEN, MLP)), (f"{at}.mlp.c_proj.bias", (HIDDEN,))]  # fmt: skip
+    return attention(at, bias="qkvo") + feed + norms(at, bias=True)
+
+
+GEMMA = {"hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh", "head_dim": HEAD,
+         "attention_bias": False, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
+         "query_pre_attn_scalar": HEAD, "sliding_window": 4096, "tie_word_embeddings": True}  # fmt: skip
+MOE = {"num_experts": EXPERTS, "num_experts_per_tok": 2, "moe_intermediate_size": MLP, "norm_topk_prob": True,
+       "decoder_sparse_step": 1, "mlp_only_layers": [], "head_dim": HEAD, "attention_bias": False}  # fmt: skip
+
+# name: class, model_type, tensors of a layer, what config.json has besides, chat template
+ARCHITECTURES = {
+    "llama": ("LlamaForCausalLM", "llama", plain, {"attention_bias": False, "mlp_bias": False}, TEMPLATE),
+    "mistral": ("MistralForCausalLM", "mistral", plain, {"head_dim": HEAD, "sliding_window": 4096}, TEMPLATE),
+    "mixtral": ("MixtralForCausalLM", "mixtral", mixtral, {"num_local_experts": EXPERTS, "num_experts_per_tok": 2, "sliding_window": 4096}, TEMPLATE),
+    "qwen2": ("Qwen2ForCausalLM", "qwen2", qwen2, {"use_sliding_window": False, "max_window_layers": LAYERS}, CHATML),
+    "qwen3": ("Qwen3ForCausalLM", "qwen3", qwen3, {"head_dim": HEAD, "attention_bias": False, "use_sliding_window": False, "max_window_layers": LAYERS}, CHATML),
+    "qwen3-moe": ("Qwen3MoeForCausalLM", "qwen3_moe", qwen3_moe, {**MOE, "use_sliding_window": False, "max_window_layers": LAYERS}, CHATML),
+    "gemma2": ("Gemma2ForCausalLM", "gemma2", gemma2, GEMMA, TEMPLATE),
+    "phi3": ("Phi3ForCausalLM", "phi3", phi3, {"original_max_position_embeddings": CONTEXT, "rope_scaling": None, "sliding_window": 4096, "partial_rotary_factor": 1.0}, TEMPLATE),
+    "smollm3": ("SmolLM3ForCausalLM", "smollm3", plain, {"no_rope_layers": [1, 0], "no_rope_layer_interval": 4, "attention_bias": False, "mlp_bias": False}, TEMPLATE),
+    "starcoder2": ("Starcoder2ForCausalLM", "starcoder2", starcoder2, {"norm_epsilon": 1e-5, "use_bias": True, "hidden_act": "gelu_pytorch_tanh", "sliding_window": 4096, "residual_dropout": 0.0}, TEMPLATE),
+}  # fmt: skip
+
+
+def make(folder, name, numbers=None):
+    """Writes the folder of one architecture."""
+    kind, model_type, layer, more, template = ARCHITECTURES[name]
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {**COMMON, "architectures": [kind], "model_type": model_type, **more}
+    members = [("model.embed_tokens.weight", (VOCAB, HIDDEN))]
+    for number in range(LAYERS):
+        members += layer(f"model.layers.{number}")
+    members += norms("model", ("norm",), bias=name == "starcoder2")
+    if not config["tie_word_embeddings"]:
+        members.append(("lm_head.weight", (VOCAB, HIDDEN)))
+    write_shard(folder / "model.safetensors", members, numbers or pool())
+    write = lambda file, document: (folder / file).write_text(json.dumps(document))  # noqa: E731
+    write("config.json", config)
+    write("generation_config.json", {"bos_token_id": 0, "eos_token_id": 1, "do_sample": False})
+    write("tokenizer.json", tokenizer(VOCAB))
+    write("tokenizer_config.json", {
+        "bos_token": SPECIALS[0], "eos_token": SPECIALS[1], "chat_template": template, "model_max_length": CONTEXT,
+        "clean_up_tokenization_spaces": False, "tokenizer_class": "PreTrainedTokenizerFast",
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description="Makes small model folders with random weights.")
+    arguments.add_argument("folder")
+    arguments.add_argument("names", nargs="*", default=list(ARCHITECTURES))
+    given = arguments.parse_args()
+    shared = pool()
+    for wanted in given.names or ARCHITECTURES:
+        make(Path(given.folder) / wanted, wanted, shared)
