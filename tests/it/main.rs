@@ -8,6 +8,7 @@ mod demo;
 mod drain;
 mod engine;
 mod knowledge;
+mod lossless;
 mod money;
 mod scripted;
 mod shop;

@@ -18,12 +18,12 @@ use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Error, Inference, Result,
     chat::{Dialect, Source},
-    inference::Model,
+    inference::{Counted, Model},
     provider::{Build, Health, ProviderDef, Setting, Status},
 };
 use frontdesk_http::{Client, Upstream};
 use frontdesk_wire::{
-    anthropic::{outbound_error, outbound_request},
+    anthropic::{outbound_answer, outbound_error, outbound_request},
     openai::splice,
 };
 use http::{HeaderName, Method, Uri};
@@ -133,7 +133,7 @@ impl Inference for Anthropic {
         Ok(entries.iter().map(|entry| self.upstream.model(&entry.id, entry.created())).collect())
     }
 
-    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
         let body = match own(&request) {
             Some(source) => splice::for_upstream(source, &request.model, false),
             None => {
@@ -143,11 +143,11 @@ impl Inference for Anthropic {
                 Bytes::from(Value::Object(body).to_string())
             }
         };
-        let counted = self.upstream.fetch(cx, Method::POST, &self.count, body).await?;
-        let counted: Value = serde_json::from_slice(&counted).unwrap_or_default();
-        counted.get("input_tokens").and_then(Value::as_u64).map(Some).ok_or_else(|| {
+        let raw = self.upstream.fetch(cx, Method::POST, &self.count, body).await?;
+        let tokens = outbound_answer::counted(&raw).ok_or_else(|| {
             Error::upstream(format!("provider '{}' sent something that is not a count of tokens", self.upstream.id))
-        })
+        })?;
+        Ok(Some(Counted { tokens, raw: Some((Dialect::AnthropicMessages, raw)) }))
     }
 
     fn context_window(&self, model: &str) -> Option<usize> {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Clock, Cx, Error, Inference, Result,
     chat::Dialect,
-    inference::Model,
+    inference::{Counted, Model},
     provider::{Build, Health, ProviderDef, Setting, Status},
 };
 use frontdesk_http::{Answer, Client, Upstream};
@@ -178,12 +178,12 @@ impl Inference for Bedrock {
         Ok(names.iter().map(|name| self.upstream.model(name, 0)).collect())
     }
 
-    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
         let body = Bytes::from(request::to_count(self.written(&request)?).to_string());
         let uri = self.uri(&request.model, "count-tokens")?;
         let counted = self.fetch(cx, Method::POST, &uri, body).await?;
         let counted: Value = serde_json::from_slice(&counted).unwrap_or_default();
-        counted.get("inputTokens").and_then(Value::as_u64).map(Some).ok_or_else(|| {
+        counted.get("inputTokens").and_then(Value::as_u64).map(|tokens| Some(tokens.into())).ok_or_else(|| {
             Error::upstream(format!("provider '{}' sent something that is not a count of tokens", self.upstream.id))
         })
     }

@@ -344,7 +344,7 @@ async fn a_list_that_is_written_asks_nobody() {
 async fn tokens_are_counted_by_the_service() {
     let answers = vec![json_answer("200 OK", "", r#"{"inputTokens":12}"#), json_answer("200 OK", "", "{}")];
     let (up, server) = server(with_key(), answers).await;
-    assert_eq!(up.count_tokens(&cx(), typed("m")).await.expect("a count"), Some(12));
+    assert_eq!(up.count_tokens(&cx(), typed("m")).await.expect("a count"), Some(12.into()));
     assert_eq!(up.count_tokens(&cx(), typed("m")).await.expect_err("no count").kind, Kind::Upstream);
     let asked = server.await.expect("the requests").remove(0);
     assert!(asked.starts_with("POST /model/m/count-tokens HTTP"), "{asked}");

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Clock, Cx, Error, Ids, Inference, Result,
     chat::Dialect,
-    inference::Model,
+    inference::{Counted, Model},
     provider::{Build, Health, ProviderDef, Setting, Status},
 };
 use frontdesk_http::{Answer, Client, Upstream};
@@ -141,13 +141,13 @@ impl Inference for Gemini {
         Ok(entries.iter().map(|entry| self.upstream.model(entry.id(), 0)).collect())
     }
 
-    async fn count_tokens(&self, cx: &Cx, asked: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, cx: &Cx, asked: ChatRequest) -> Result<Option<Counted>> {
         let model = self.place.model(&asked.model)?;
         let uri = self.place.uri(&format!("{model}:countTokens"))?;
         let body = self.counted(&model, request::encode(&asked.model, asked.chat()?)?).to_string();
         let counted = self.fetch(cx, Method::POST, &uri, Bytes::from(body)).await?;
         let counted: Value = serde_json::from_slice(&counted).unwrap_or_default();
-        counted.get("totalTokens").and_then(Value::as_u64).map(Some).ok_or_else(|| {
+        counted.get("totalTokens").and_then(Value::as_u64).map(|tokens| Some(tokens.into())).ok_or_else(|| {
             Error::upstream(format!("provider '{}' sent something that is not a count of tokens", self.upstream.id))
         })
     }

@@ -210,7 +210,7 @@ async fn tokens_are_counted_of_the_whole_request() {
     let server = serve(vec![json_answer("200 OK", r#"{"totalTokens":12}"#), json_answer("200 OK", "{}")]).await;
     let up = gemini(&server, json!({ "models": ["m"] }));
     let asked = r#"{"model":"m","max_tokens":5,"messages":[{"role":"system","content":"be brief"},{"role":"user","content":"hi"}]}"#;
-    assert_eq!(up.count_tokens(&cx(), openai(asked)).await.expect("a count"), Some(12));
+    assert_eq!(up.count_tokens(&cx(), openai(asked)).await.expect("a count"), Some(12.into()));
     assert_eq!(up.count_tokens(&cx(), typed()).await.expect_err("no count").kind, Kind::Upstream);
     let asked = server.asked().await;
     assert!(asked[0].starts_with("POST /v1beta/models/m:countTokens HTTP"), "{}", asked[0]);

@@ -47,7 +47,7 @@ async fn a_token_is_sent_and_the_project_named() {
     let config = json!({ "vertex": { "project": "p", "location": "eu", "access_token": "t" }, "models": ["m"] });
     let up = gemini(&server, config);
     up.chat(&cx(), whole()).await.expect("an answer");
-    assert_eq!(up.count_tokens(&cx(), whole()).await.expect("a count"), Some(3));
+    assert_eq!(up.count_tokens(&cx(), whole()).await.expect("a count"), Some(3.into()));
     let asked = server.asked().await;
     assert!(asked[0].starts_with(&format!("POST {PATH}:generateContent HTTP")), "{}", asked[0]);
     assert!(asked[1].starts_with(&format!("POST {PATH}:countTokens HTTP")), "{}", asked[1]);

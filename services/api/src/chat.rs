@@ -390,12 +390,14 @@ impl ChatEvent {
 }
 
 impl Usage {
+    /// Counts come from elsewhere, so they may be anything: none passes the end of its type.
     pub fn add(&mut self, other: Self) {
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.cached_input_tokens += other.cached_input_tokens;
-        self.cache_write_tokens += other.cache_write_tokens;
-        self.long_cache_write_tokens += other.long_cache_write_tokens;
-        self.reasoning_tokens += other.reasoning_tokens;
+        let sum = |count: &mut u64, more: u64| *count = count.saturating_add(more);
+        sum(&mut self.input_tokens, other.input_tokens);
+        sum(&mut self.output_tokens, other.output_tokens);
+        sum(&mut self.cached_input_tokens, other.cached_input_tokens);
+        sum(&mut self.cache_write_tokens, other.cache_write_tokens);
+        sum(&mut self.long_cache_write_tokens, other.long_cache_write_tokens);
+        sum(&mut self.reasoning_tokens, other.reasoning_tokens);
     }
 }

@@ -1,10 +1,12 @@
 //! Inference: models that answer chats, embed texts and put documents in order. Implemented by every model provider and by the router over them.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ChatReply, ChatRequest, Cx, Error, Result,
+    chat::Dialect,
     embed::{EmbedRequest, Embeddings},
     provider::Health,
     rerank::{Ranking, RerankRequest},
@@ -31,7 +33,7 @@ pub trait Inference: Send + Sync {
     ///
     /// # Errors
     /// As `chat`.
-    async fn count_tokens(&self, _cx: &Cx, _request: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, _cx: &Cx, _request: ChatRequest) -> Result<Option<Counted>> {
         Ok(None)
     }
 
@@ -60,6 +62,21 @@ pub trait Inference: Send + Sync {
     /// Whether the provider can do its work; quick and without cost.
     async fn health(&self) -> Health {
         Health::default()
+    }
+}
+
+/// The tokens of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// Messages, instructions and tools together.
+    pub tokens: u64,
+    /// The provider's own bytes and whose JSON they are; None: there is no such answer to pass on.
+    pub raw: Option<(Dialect, Bytes)>,
+}
+
+impl From<u64> for Counted {
+    fn from(tokens: u64) -> Self {
+        Self { tokens, raw: None }
     }
 }
 

@@ -34,7 +34,7 @@ use frontdesk_api::{
     attempt::Outcome,
     chat::affinity,
     embed::{EmbedRequest, Embeddings},
-    inference::{Model, NOT_OFFERED},
+    inference::{Counted, Model, NOT_OFFERED},
     rerank::{Ranking, RerankRequest},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
@@ -229,7 +229,7 @@ impl Inference for Router {
     }
 
     /// One target of a route counts: the one that would answer while all is well, and models count differently.
-    async fn count_tokens(&self, cx: &Cx, mut request: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, cx: &Cx, mut request: ChatRequest) -> Result<Option<Counted>> {
         let asked = request.model.clone();
         let (inference, upstream_id) = match self.table.find(&asked).await? {
             Found::Way(way) => {

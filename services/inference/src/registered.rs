@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use frontdesk_api::{
     ChatReply, ChatRequest, Clock, Cx, Error, Inference, Result,
     embed::{EmbedRequest, Embeddings},
-    inference::{Model, ModelKind},
+    inference::{Counted, Model, ModelKind},
     provider::Health,
     rerank::{Ranking, RerankRequest},
 };
@@ -174,7 +174,7 @@ impl Inference for Registered {
         }
     }
 
-    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
         match self.meant(cx, &request.model).await? {
             Some(meant) => self.inner.count_tokens(cx, request.to(meant)).await,
             None => self.inner.count_tokens(cx, request).await,

@@ -60,11 +60,11 @@ impl Inference for Echo {
         };
         Ok(self.models.iter().map(model).collect())
     }
-    async fn count_tokens(&self, _: &Cx, request: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, _: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
         self.asked.lock().expect("unpoisoned").push(request.model);
         match self.fails {
             Some(kind) => Err(Error::new(kind, "as told")),
-            None => Ok((self.id != "mute").then_some(7)),
+            None => Ok((self.id != "mute").then(|| 7.into())),
         }
     }
     /// Only the model `v` has vectors.
@@ -181,8 +181,8 @@ async fn tokens_are_counted_by_who_would_answer_and_by_nobody_else() {
     let count = async |model: &str| {
         router.count_tokens(&Cx::internal("t", "r"), ChatRequest::typed(model, Chat::default())).await
     };
-    assert_eq!(count("default").await.expect("a count"), Some(7));
-    assert_eq!(count("x").await.expect("a count"), Some(7));
+    assert_eq!(count("default").await.expect("a count"), Some(7.into()));
+    assert_eq!(count("x").await.expect("a count"), Some(7.into()));
     assert_eq!(count("silent").await.expect("no fault"), None);
     assert_eq!(count("off").await.expect_err("no other target is asked").kind, Kind::Upstream);
     assert_eq!(count("none").await.expect_err("unknown").code.as_deref(), Some("model_not_found"));

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Inference, Result,
     embed::{EmbedRequest, Embeddings},
-    inference::Model,
+    inference::{Counted, Model},
     provider::Health,
     rerank::{Ranking, RerankRequest},
 };
@@ -52,7 +52,7 @@ impl Inference for Given {
         self.inner.rerank(cx, request).await
     }
 
-    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
         self.inner.count_tokens(cx, request).await
     }
 

@@ -13,7 +13,7 @@ use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Frame, Inference, Result,
     chat::{Message, Part},
     embed::{EmbedRequest, Embeddings},
-    inference::Model,
+    inference::{Counted, Model},
     provider::Health,
     rerank::{Ranking, RerankRequest},
 };
@@ -87,7 +87,7 @@ impl Inference for Metered {
     }
 
     /// Counting is free with every vendor that offers it.
-    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
         self.inner.count_tokens(cx, request).await
     }
 

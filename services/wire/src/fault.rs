@@ -4,6 +4,7 @@
 //! provider, and an upstream that refuses *our* credentials is at fault.
 
 use frontdesk_api::{Error, Kind};
+use serde_json::Value;
 
 /// The most of an unreadable upstream body that is quoted, in characters.
 const QUOTE: usize = 200;
@@ -21,6 +22,11 @@ pub(crate) fn answered(provider: &str, status: u16, kind: Kind, said: String) ->
 pub(crate) fn credentials(provider: &str, status: u16, said: &str) -> Error {
     Error::new(Kind::Upstream, format!("provider '{provider}' refused its credentials ({status}): {said}"))
         .with_code("provider_credentials")
+}
+
+/// What a member says, where that is something.
+pub(crate) fn words(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| !text.trim().is_empty())
 }
 
 /// The beginning of a body that is no error body of `whose` API.

@@ -10,7 +10,7 @@ use frontdesk_api::{
     chat::{Dialect, Source, Usage},
     rerank::{Ranked, Rerank, RerankRequest},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::Error as _};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::openai::peek::{marks, model, not_json};
@@ -131,30 +131,30 @@ pub fn encode_tei(query: &str, texts: &[String]) -> Bytes {
 #[derive(Deserialize)]
 struct Answer {
     results: Vec<Entry>,
-    #[serde(flatten)]
-    report: Report,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    index: usize,
-    #[serde(alias = "score")]
-    relevance_score: f64,
-}
-
-/// What an answer says of its cost: `usage` (Jina, vLLM), `meta.tokens` (Cohere).
-#[derive(Deserialize)]
-struct Report {
+    /// Its cost, as Jina and vLLM tell it.
     #[serde(default)]
     usage: Option<WireUsage>,
+    /// Its cost, as Cohere tells it.
     #[serde(default)]
     meta: Option<Meta>,
 }
 
 #[derive(Deserialize)]
+struct Entry {
+    index: usize,
+    #[serde(default)]
+    relevance_score: Option<f64>,
+    /// Text-embeddings-inference's name for it.
+    #[serde(default)]
+    score: Option<f64>,
+}
+
+#[derive(Deserialize)]
 struct WireUsage {
-    #[serde(default, alias = "prompt_tokens")]
+    #[serde(default)]
     total_tokens: Option<u64>,
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -170,10 +170,10 @@ struct Tokens {
 }
 
 /// None: the server did not count.
-fn counted(report: Report) -> Option<Usage> {
-    let told = report.usage.and_then(|usage| usage.total_tokens);
+fn counted(usage: Option<WireUsage>, meta: Option<Meta>) -> Option<Usage> {
+    let told = usage.and_then(|usage| usage.total_tokens.or(usage.prompt_tokens));
     // Cohere's document says number, and means a whole one.
-    let billed = || Some(report.meta?.tokens?.input_tokens? as u64);
+    let billed = || Some(meta?.tokens?.input_tokens? as u64);
     Some(Usage { input_tokens: told.or_else(billed)?, ..Usage::default() })
 }
 
@@ -183,7 +183,7 @@ fn counted(report: Report) -> Option<Usage> {
 /// The JSON error, when the text is not an answer.
 pub fn decode_answer(json: &[u8]) -> serde_json::Result<(Vec<Ranked>, Option<Usage>)> {
     let answer: Answer = serde_json::from_slice(json)?;
-    Ok((sorted(answer.results), counted(answer.report)))
+    Ok((sorted(answer.results)?, counted(answer.usage, answer.meta)))
 }
 
 /// The same of text-embeddings-inference, which does not count.
@@ -191,14 +191,20 @@ pub fn decode_answer(json: &[u8]) -> serde_json::Result<(Vec<Ranked>, Option<Usa
 /// # Errors
 /// The JSON error, when the text is not an answer.
 pub fn decode_tei(json: &[u8]) -> serde_json::Result<Vec<Ranked>> {
-    serde_json::from_slice(json).map(sorted)
+    sorted(serde_json::from_slice(json)?)
 }
 
-fn sorted(entries: Vec<Entry>) -> Vec<Ranked> {
-    let ranked = |entry: Entry| Ranked { index: entry.index, score: entry.relevance_score };
-    let mut out: Vec<Ranked> = entries.into_iter().map(ranked).collect();
+fn sorted(entries: Vec<Entry>) -> serde_json::Result<Vec<Ranked>> {
+    let ranked = |entry: Entry| {
+        let score = entry.relevance_score.or(entry.score);
+        Ok(Ranked {
+            index: entry.index,
+            score: score.ok_or_else(|| serde_json::Error::missing_field("relevance_score"))?,
+        })
+    };
+    let mut out: Vec<Ranked> = entries.into_iter().map(ranked).collect::<serde_json::Result<_>>()?;
     out.sort_by(|a, b| b.score.total_cmp(&a.score));
-    out
+    Ok(out)
 }
 
 /// The answer as clients of Cohere, Jina and vLLM read it. Documents are repeated as they were sent where the request

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     CLIENTS, Client, Zoo,
+    amazon::BEDROCK,
     wire::{ANTHROPIC, GEMINI, OPENAI, Wire},
 };
 
@@ -11,10 +12,10 @@ use super::{
 const ENDLESS: usize = 100 << 20;
 
 /// What a server does before its first content that another must make good, streamed or not.
-fn refusals(stream: bool) -> Vec<(&'static str, Value)> {
+fn refusals(wire: &Wire, stream: bool) -> Vec<(&'static str, Value)> {
     let error = |status: u16, headers: Value| json!({ "status": status, "headers": headers, "json": { "error": { "message": "no", "type": "x" } } });
-    let kind = if stream { "text/event-stream" } else { "application/json" };
-    vec![
+    let kind = if stream { wire.streams } else { "application/json" };
+    let mut out = vec![
         ("hangs up", json!({ "hangup": true })),
         ("429 with Retry-After", error(429, json!({ "retry-after": "7" }))),
         ("429 without", error(429, json!({}))),
@@ -30,30 +31,25 @@ fn refusals(stream: bool) -> Vec<(&'static str, Value)> {
         ("garbage", json!({ "body": "data: {\"id\": oops\n\n", "headers": { "content-type": kind } })),
         ("an empty body", json!({ "body": "", "headers": { "content-type": kind } })),
         ("a cut body", json!({ "body": "{\"id\":\"x\",", "headers": { "content-type": kind }, "cut_after": 1 })),
-    ]
+    ];
+    out.extend((wire.refusals)());
+    out
 }
 
 /// What only a stream can do before its first content.
 fn bad_beginnings(wire: &Wire) -> Vec<(&'static str, Value)> {
-    let cut = (wire.begin)().len();
-    vec![
-        ("is cut", json!({ "sse": wire.begun(vec![(wire.word)("never")]), "cut_after": cut })),
-        ("says it failed", wire.stream(vec![(wire.fault)()])),
-        ("ends with half a letter", wire.stream(vec![half_a_letter(wire)])),
+    let mut out = vec![
+        ("is cut", wire.cut(vec![])),
+        ("ends with half a letter", wire.stream(vec![(wire.half)()])),
         ("ends before it began", wire.stream(vec![])),
-        ("never ends a line", wire.stream(vec![json!("data: "), json!({ "fill": ENDLESS })])),
-    ]
+        ("never ends a piece", wire.stream(endless(wire))),
+    ];
+    out.extend((wire.faults)().into_iter().map(|fault| ("says it failed", wire.stream(vec![fault]))));
+    out
 }
 
-/// A word whose last letter lacks its second byte, and nothing after it.
-fn half_a_letter(wire: &Wire) -> Value {
-    let text = match (wire.word)("gr\u{fc}") {
-        Value::Object(mut event) if event.contains_key("event") => event.remove("data").unwrap_or_default(),
-        data => data,
-    };
-    let text = format!("data: {text}");
-    let at = text.find('\u{fc}').expect("the letter") + 1;
-    json!({ "bytes": text.as_bytes()[..at] })
+fn endless(wire: &Wire) -> Vec<Value> {
+    vec![(wire.endless)(), json!({ "fill": ENDLESS })]
 }
 
 async fn another_makes_good(zoo: &Zoo, client: Client, stream: bool, model: &str, what: &str, from_a: usize) {
@@ -85,7 +81,7 @@ async fn before_the_first_content(wire: Wire) {
                 another_makes_good(&zoo, client, stream, route, what, 0).await;
             }
             let bad = if stream { bad_beginnings(&wire) } else { vec![] };
-            for (what, reply) in refusals(stream).into_iter().chain(bad) {
+            for (what, reply) in refusals(&wire, stream).into_iter().chain(bad) {
                 zoo.a.script(json!([{ "reply": reply }]));
                 another_makes_good(&zoo, client, stream, "route", what, 1).await;
                 // An empty stream is an answer where nobody could do better.
@@ -98,31 +94,38 @@ async fn before_the_first_content(wire: Wire) {
     }
 }
 
+/// Both clients wait at once: what a silence costs is spent once.
 async fn a_silence_before_the_first_content(wire: Wire) {
     let zoo = Zoo::start(wire);
-    for client in CLIENTS {
-        for (what, reply) in [
-            ("says nothing", json!({ "hold": "never", "json": {} })),
-            ("begins and stalls", wire.stream(vec![json!({ "gate": "never" })])),
-        ] {
-            zoo.a.script(json!([{ "reply": reply }]));
-            another_makes_good(&zoo, client, true, "impatient", what, 1).await;
+    for (what, reply) in [
+        ("says nothing", json!({ "hold": "never", "json": {} })),
+        ("begins and stalls", wire.stream(vec![json!({ "gate": "never" })])),
+    ] {
+        zoo.a.script(json!([{ "times": CLIENTS.len(), "reply": reply }]));
+        zoo.b.script(json!([{ "times": CLIENTS.len(), "reply": wire.good("all is well", true) }]));
+        let before = zoo.asked();
+        for got in futures::future::join_all(CLIENTS.map(|client| zoo.ask(client, "impatient", true))).await {
+            let what = format!("{} {:?}: {what}: {}", wire.kind, got.client, got.body);
+            assert_eq!((got.status, got.words().as_str()), (200, "all is well"), "{what}");
+            assert_eq!((got.attempts.as_deref(), got.provider.as_deref()), (Some("2"), Some("b")), "{what}");
         }
+        assert_eq!((zoo.asked().0 - before.0, zoo.asked().1 - before.1), (2, 2), "{what}");
     }
 }
 
 async fn after_the_first_content(wire: Wire) {
     let zoo = Zoo::start(wire);
     let said = |more: Vec<Value>| wire.stream([vec![(wire.word)("one ")], more].concat());
-    let cut = (wire.begin)().len() + 1;
+    let mut cases = vec![
+        ("is cut", "route", wire.cut(vec![(wire.word)("one ")])),
+        ("talks nonsense", "route", said(vec![(wire.nonsense)(), (wire.word)("two")])),
+        ("ends with half a letter", "route", said(vec![(wire.half)()])),
+        ("never ends a piece", "route", said(endless(&wire))),
+        ("stalls", "impatient", said(vec![json!({ "gate": "never" })])),
+    ];
+    cases.extend((wire.faults)().into_iter().map(|fault| ("says it failed", "route", said(vec![fault]))));
     for client in CLIENTS {
-        for (what, model, reply) in [
-            ("is cut", "route", json!({ "sse": wire.begun(vec![(wire.word)("one ")]), "cut_after": cut })),
-            ("talks nonsense", "route", said(vec![json!("data: {oops\n\n"), (wire.word)("two")])),
-            ("ends with half a letter", "route", said(vec![half_a_letter(&wire)])),
-            ("never ends a line", "route", said(vec![json!("data: "), json!({ "fill": ENDLESS })])),
-            ("stalls", "impatient", said(vec![json!({ "gate": "never" })])),
-        ] {
+        for (what, model, reply) in cases.clone() {
             zoo.a.script(json!([{ "reply": reply }]));
             let before = zoo.asked();
             let got = zoo.ask(client, model, true).await;
@@ -148,8 +151,7 @@ async fn calls_come_once(wire: Wire) {
         assert_eq!(shape(got.calls()), shape(vec![one("c1"), one("c2")]), "{} {client:?}: {}", wire.kind, got.body);
         // A call that breaks off is not begun again by another.
         let begun = (wire.call)("c1", 0).remove(0);
-        let frames = (wire.begin)().len() + 1;
-        zoo.a.script(json!([{ "reply": { "sse": wire.begun(vec![begun]), "cut_after": frames } }]));
+        zoo.a.script(json!([{ "reply": wire.cut(vec![begun]) }]));
         let before = zoo.asked();
         let got = zoo.ask(client, "route", true).await;
         assert_eq!((got.calls().len(), got.error().is_some()), (1, true), "{} {client:?}: {}", wire.kind, got.body);
@@ -178,7 +180,7 @@ async fn two_calls_under_one_number_stay_two() {
 macro_rules! each_kind {
     ($($case:ident),*) => { $(
         mod $case {
-            use super::{ANTHROPIC, GEMINI, OPENAI};
+            use super::{ANTHROPIC, BEDROCK, GEMINI, OPENAI};
 
             #[tokio::test]
             async fn openai() {
@@ -191,6 +193,10 @@ macro_rules! each_kind {
             #[tokio::test]
             async fn gemini() {
                 super::$case(GEMINI).await;
+            }
+            #[tokio::test]
+            async fn bedrock() {
+                super::$case(BEDROCK).await;
             }
         }
     )* };

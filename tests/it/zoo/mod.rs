@@ -4,6 +4,7 @@
 //! A provider joins with a [`wire::Wire`]: what its server says in its own words. Everything else is the same for all:
 //! before the first content exactly one failover, after it a typed error; no word and no call twice, none lost.
 
+mod amazon;
 mod broken;
 mod order;
 mod wire;
@@ -26,9 +27,18 @@ struct Zoo {
 enum Client {
     Chat,
     Messages,
+    /// OpenAI's text completions.
+    Text,
+    /// Llama Stack's own chats and completions.
+    LlamaChat,
+    LlamaText,
 }
 
+/// Those whose answers tell words, calls and errors apart; the others are written by the same code.
 const CLIENTS: [Client; 2] = [Client::Chat, Client::Messages];
+
+/// Everyone who can have an answer in pieces.
+const ALL: [Client; 5] = [Client::Chat, Client::Messages, Client::Text, Client::LlamaChat, Client::LlamaText];
 
 /// What a client got.
 struct Got {
@@ -46,8 +56,7 @@ impl Zoo {
         // A port that is free is one where nobody listens.
         let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
         let provider = |id: &str, url: &str| {
-            let url = format!("{url}/{}", wire.version);
-            format!("    - {{ id: {id}, type: {}, config: {{ base_url: \"{url}\", api_key: k }} }}\n", wire.kind)
+            format!("    - {{ id: {id}, type: {}, config: {{ {} }} }}\n", wire.kind, (wire.config)(url))
         };
         let tls = a.url().replace("http://", "https://");
         let providers: String =
@@ -66,6 +75,8 @@ impl Zoo {
             route("route-closed", "closed", ""),
             route("route-tls", "tls", ""),
             route("impatient", "a", ", timeouts: { first_token_ms: 1500, idle_ms: 1500 }"),
+            // A time that no answer here takes.
+            route("hedged", "a", ", hedge: { after_ms: 60000 }"),
         ]
         .concat();
         let yaml = format!("providers:\n  inference:\n{providers}models:\n{models}");
@@ -85,14 +96,16 @@ impl Zoo {
     }
 
     async fn send(&self, client: Client, model: &str, stream: bool) -> reqwest::Response {
-        let mut body = json!({ "model": model, "stream": stream, "messages": [{ "role": "user", "content": "hi" }] });
-        let path = match client {
-            Client::Chat => "/v1/chat/completions",
-            Client::Messages => {
-                body["max_tokens"] = json!(64);
-                "/v1/messages"
-            }
+        let messages = json!([{ "role": "user", "content": "hi" }]);
+        let (path, body) = match client {
+            Client::Chat => ("/v1/chat/completions", json!({ "model": model, "messages": messages })),
+            Client::Messages => ("/v1/messages", json!({ "model": model, "max_tokens": 64, "messages": messages })),
+            Client::Text => ("/v1/completions", json!({ "model": model, "prompt": "hi" })),
+            Client::LlamaChat => ("/v1/inference/chat-completion", json!({ "model_id": model, "messages": messages })),
+            Client::LlamaText => ("/v1/inference/completion", json!({ "model_id": model, "content": "hi" })),
         };
+        let mut body = body;
+        body["stream"] = stream.into();
         self.frontdesk.request("POST", path).json(&body).send().await.expect("an answer")
     }
 
@@ -118,6 +131,7 @@ impl Got {
                 (Client::Chat, false) => of("/choices/0/message/content"),
                 (Client::Messages, true) => of("/delta/text"),
                 (Client::Messages, false) => of("/content/0/text"),
+                (other, _) => panic!("nobody reads the words of {other:?}"),
             }
         };
         self.values().iter().map(pick).collect()
@@ -140,7 +154,7 @@ impl Got {
                     text(&value, "/choices/0/delta/tool_calls/0/function/name"),
                     text(&value, "/choices/0/delta/tool_calls/0/function/arguments"),
                 ),
-                Client::Messages => (
+                _ => (
                     text(&value, "/content_block/id"),
                     text(&value, "/content_block/name"),
                     text(&value, "/delta/partial_json"),

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 pub(super) struct Wire {
     /// The provider's `type`.
     pub(super) kind: &'static str,
-    /// The end of its base URL.
-    pub(super) version: &'static str,
+    /// What its configuration says beside its kind, with the address of the server.
+    pub(super) config: fn(url: &str) -> String,
+    /// The content type of its streams.
+    pub(super) streams: &'static str,
     /// Pieces of a stream that come before its first content; may be none.
     pub(super) begin: fn() -> Vec<Value>,
     pub(super) word: fn(&str) -> Value,
@@ -17,8 +19,16 @@ pub(super) struct Wire {
     /// The end after words, or after calls.
     pub(super) end: fn(calls: bool) -> Vec<Value>,
     pub(super) whole: fn(&str) -> Value,
-    /// A piece that reports a fault of the server in the middle of a stream.
-    pub(super) fault: fn() -> Value,
+    /// Pieces that report a fault of the server in the middle of a stream.
+    pub(super) faults: fn() -> Vec<Value>,
+    /// Answers that another server must make good, which only this kind of server gives.
+    pub(super) refusals: fn() -> Vec<(&'static str, Value)>,
+    /// A piece that does not read.
+    pub(super) nonsense: fn() -> Value,
+    /// The beginning of a piece that never ends.
+    pub(super) endless: fn() -> Value,
+    /// The first part of a piece, cut in the middle of a letter or a word.
+    pub(super) half: fn() -> Value,
 }
 
 impl Wire {
@@ -27,26 +37,50 @@ impl Wire {
         if !stream {
             return json!({ "json": (self.whole)(words) });
         }
-        let mut sse = (self.begin)();
-        sse.extend(words.split_inclusive(' ').map(self.word));
-        sse.extend((self.end)(false));
-        json!({ "sse": sse })
+        let mut pieces: Vec<Value> = words.split_inclusive(' ').map(self.word).collect();
+        pieces.extend((self.end)(false));
+        self.stream(pieces)
     }
 
     /// A reply that streams these pieces after the beginning and then ends.
     pub(super) fn stream(&self, pieces: Vec<Value>) -> Value {
-        json!({ "sse": self.begun(pieces) })
+        let pieces = [(self.begin)(), pieces].concat();
+        if self.streams == EVENT_STREAM {
+            return json!({ "sse": pieces });
+        }
+        json!({ "binary": pieces, "headers": { "content-type": self.streams } })
     }
 
-    /// These pieces after the beginning.
-    pub(super) fn begun(&self, pieces: Vec<Value>) -> Vec<Value> {
-        [(self.begin)(), pieces].concat()
+    /// A reply that streams these pieces after the beginning and then breaks off.
+    pub(super) fn cut(&self, pieces: Vec<Value>) -> Value {
+        let frames = (self.begin)().len() + pieces.len();
+        let mut reply = self.stream(pieces);
+        reply["cut_after"] = frames.into();
+        reply
     }
+}
+
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// A word whose last letter lacks its second byte, and nothing after it.
+fn half_a_letter(word: fn(&str) -> Value) -> Value {
+    let text = match word("gr\u{fc}") {
+        Value::Object(mut event) if event.contains_key("event") => event.remove("data").unwrap_or_default(),
+        data => data,
+    };
+    let text = format!("data: {text}");
+    let at = text.find('\u{fc}').expect("the letter") + 1;
+    json!({ "bytes": text.as_bytes()[..at] })
 }
 
 pub(super) const OPENAI: Wire = Wire {
     kind: "openai",
-    version: "v1",
+    config: |url| format!("base_url: \"{url}/v1\", api_key: k"),
+    streams: EVENT_STREAM,
+    refusals: Vec::new,
+    nonsense: || json!("data: {oops\n\n"),
+    endless: || json!("data: "),
+    half: || half_a_letter(OPENAI.word),
     begin: || vec![delta(json!({ "role": "assistant", "content": "" }))],
     word: |word| delta(json!({ "content": word })),
     call: |id, number| {
@@ -65,8 +99,14 @@ pub(super) const OPENAI: Wire = Wire {
             "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }],
             "usage": { "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 } })
     },
-    fault: || json!({ "error": { "message": "overloaded", "type": "server_error" } }),
+    faults: || vec![json!({ "error": { "message": "overloaded", "type": "server_error" } })],
 };
+
+/// A piece of a text completion, which servers of OpenAI's kind stream to a client of that route.
+pub(super) fn text_piece(word: &str) -> Value {
+    json!({ "id": "x", "object": "text_completion", "created": 1, "model": "m",
+        "choices": [{ "index": 0, "text": word, "logprobs": null, "finish_reason": null }] })
+}
 
 fn delta(delta: Value) -> Value {
     json!({ "id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m",
@@ -75,7 +115,12 @@ fn delta(delta: Value) -> Value {
 
 pub(super) const ANTHROPIC: Wire = Wire {
     kind: "anthropic",
-    version: "v1",
+    config: OPENAI.config,
+    streams: EVENT_STREAM,
+    refusals: Vec::new,
+    nonsense: OPENAI.nonsense,
+    endless: OPENAI.endless,
+    half: || half_a_letter(ANTHROPIC.word),
     begin: || {
         let message = json!({ "id": "msg_x", "type": "message", "role": "assistant", "model": "m", "content": [],
             "stop_reason": null, "stop_sequence": null, "usage": { "input_tokens": 1, "output_tokens": 1 } });
@@ -111,7 +156,7 @@ pub(super) const ANTHROPIC: Wire = Wire {
             "content": [{ "type": "text", "text": words }], "stop_reason": "end_turn", "stop_sequence": null,
             "usage": { "input_tokens": 1, "output_tokens": 1 } })
     },
-    fault: || event("error", json!({ "error": { "type": "overloaded_error", "message": "overloaded" } })),
+    faults: || vec![event("error", json!({ "error": { "type": "overloaded_error", "message": "overloaded" } }))],
 };
 
 /// An event of Anthropic's, named twice as its API does.
@@ -122,7 +167,12 @@ fn event(name: &str, mut data: Value) -> Value {
 
 pub(super) const GEMINI: Wire = Wire {
     kind: "gemini",
-    version: "v1beta",
+    config: |url| format!("base_url: \"{url}/v1beta\", api_key: k"),
+    streams: EVENT_STREAM,
+    refusals: Vec::new,
+    nonsense: OPENAI.nonsense,
+    endless: OPENAI.endless,
+    half: || half_a_letter(GEMINI.word),
     begin: Vec::new,
     word: |word| candidate(json!([{ "text": word }]), None),
     call: |id, _| {
@@ -131,7 +181,7 @@ pub(super) const GEMINI: Wire = Wire {
     },
     end: |_| vec![candidate(json!([{ "text": "" }]), Some("STOP"))],
     whole: |words| candidate(json!([{ "text": words }]), Some("STOP")),
-    fault: || json!({ "error": { "code": 503, "message": "overloaded", "status": "UNAVAILABLE" } }),
+    faults: || vec![json!({ "error": { "code": 503, "message": "overloaded", "status": "UNAVAILABLE" } })],
 };
 
 fn candidate(parts: Value, finish: Option<&str>) -> Value {

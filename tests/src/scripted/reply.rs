@@ -102,7 +102,7 @@ fn frame(chunk: &Chunk) -> Frame {
     }
 }
 
-/// Of a stream that is no text: the script's check has seen that there are only Base64 and gates.
+/// Of a stream that is no text: the script's check has seen that there are only Base64, fills and gates.
 fn binary(chunk: &Chunk) -> Frame {
     match chunk {
         Chunk::Raw(raw) => Frame::Bytes(BASE64_STANDARD.decode(raw).unwrap_or_default().into()),

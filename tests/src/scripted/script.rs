@@ -79,7 +79,7 @@ pub struct Reply {
     pub embed: Option<usize>,
     /// An order of the request's documents by these scores, one for each.
     pub rank: Option<Vec<f64>>,
-    /// A stream of bytes that are no text, each piece in Base64, with gates; set the content type in `headers`.
+    /// A stream of bytes that are no text, each piece in Base64, with fills and gates; set the content type in `headers`.
     pub binary: Option<Vec<Chunk>>,
     /// The connection is closed without an answer.
     #[serde(default)]
@@ -243,12 +243,12 @@ impl Reply {
         let given = [self.json.is_some(), self.body.is_some(), self.sse.is_some(), self.binary.is_some()];
         let binary = self.binary.iter().flatten().all(|chunk| match chunk {
             Chunk::Raw(raw) => BASE64_STANDARD.decode(raw).is_ok(),
-            Chunk::Gate(_) => true,
-            Chunk::Bytes(_) | Chunk::Fill(_) | Chunk::Event { .. } => false,
+            Chunk::Gate(_) | Chunk::Fill(_) => true,
+            Chunk::Bytes(_) | Chunk::Event { .. } => false,
         });
         let kinds = given.iter().chain(&made);
         match kinds.filter(|present| **present).count() {
-            1 if !binary => Err("binary holds something that is neither Base64 nor a gate".into()),
+            1 if !binary => Err("binary holds something that is neither Base64 nor a fill nor a gate".into()),
             1 => Ok(()),
             0 => Err("the reply has no content (json, body, sse, binary, embed, rank, hangup or a message)".into()),
             _ => Err(

@@ -17,7 +17,7 @@ use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind, Result,
     chat::{FinishReason, ReplyHead, Usage},
     embed::{EmbedRequest, Embeddings},
-    inference::Model,
+    inference::{Counted, Model},
     provider::Health,
     rerank::{Ranking, RerankRequest},
 };
@@ -114,7 +114,7 @@ impl Inference for Observed {
         }
     }
 
-    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
         let mut call = self.begin(Operation::CountTokens, cx, &request.model);
         let ours = call.span.carried(cx);
         let asked = self.inner.count_tokens(ours.as_ref().unwrap_or(cx), request);

@@ -17,7 +17,7 @@ use frontdesk_api::{
     chat::Reuse,
     cx::CancellationToken,
     embed::{EmbedRequest, Embeddings},
-    inference::Model,
+    inference::{Counted, Model},
     provider::Health,
     rerank::{Ranking, RerankRequest},
 };
@@ -126,7 +126,7 @@ impl Inference for Reusing {
         self.inner.models(cx).await
     }
 
-    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<u64>> {
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
         self.inner.count_tokens(cx, request).await
     }
 

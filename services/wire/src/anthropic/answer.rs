@@ -219,7 +219,7 @@ fn input(arguments: &str) -> Value {
 /// reports nothing: the members are required.
 pub(super) fn usage(usage: &Usage) -> Value {
     let mut out = json!({
-        "input_tokens": usage.input_tokens.saturating_sub(usage.cached_input_tokens + usage.cache_write_tokens),
+        "input_tokens": usage.input_tokens.saturating_sub(usage.cached_input_tokens).saturating_sub(usage.cache_write_tokens),
         "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cached_input_tokens,
         "output_tokens": usage.output_tokens,

@@ -275,7 +275,7 @@ impl Counts {
         let (cached, written) =
             (self.cache_read_input_tokens.unwrap_or(0), self.cache_creation_input_tokens.unwrap_or(0));
         Usage {
-            input_tokens: self.input_tokens.unwrap_or(0) + written + cached,
+            input_tokens: self.input_tokens.unwrap_or(0).saturating_add(written).saturating_add(cached),
             output_tokens: self.output_tokens.unwrap_or(0),
             cached_input_tokens: cached,
             cache_write_tokens: written,
@@ -299,6 +299,16 @@ pub fn is_preamble(json: &[u8]) -> bool {
         }),
         _ => false,
     }
+}
+
+/// The tokens in an answer to "Count tokens"; None: it is none.
+#[must_use]
+pub fn counted(json: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Counted {
+        input_tokens: u64,
+    }
+    serde_json::from_slice::<Counted>(json).ok().map(|counted| counted.input_tokens)
 }
 
 /// Anthropic does not say when a message was made.

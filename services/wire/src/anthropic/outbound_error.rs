@@ -64,7 +64,7 @@ fn kind_of(error: &Value) -> Option<Told> {
 }
 
 fn message(error: &Value) -> Option<&str> {
-    error.get("message").and_then(Value::as_str)
+    error.get("message").and_then(fault::words)
 }
 
 fn code(error: &Value) -> Option<String> {

@@ -31,7 +31,7 @@ pub fn encode(model: &str, stream: bool, chat: &Chat, max_tokens: u32) -> Result
     }
     let conversation = Conversation::of(&chat.messages)?;
     let thinking = chat.extra.get("thinking").and_then(|t| t.get("budget_tokens")).and_then(Value::as_u64).unwrap_or(0);
-    let bound = chat.max_tokens.map_or(u64::from(max_tokens) + thinking, u64::from);
+    let bound = chat.max_tokens.map_or(thinking.saturating_add(u64::from(max_tokens)), u64::from);
     let optional = [
         ("system", conversation.system()),
         ("tools", (!chat.tools.is_empty()).then(|| chat.tools.iter().map(tool).collect())),

@@ -298,12 +298,14 @@ struct Written {
 
 impl Counts {
     fn shown(&self) -> Usage {
+        let cached = self.cache_read_input_tokens.saturating_add(self.cache_write_input_tokens);
+        let long = self.cache_details.iter().filter(|w| w.ttl == "1h").map(|w| w.input_tokens);
         Usage {
-            input_tokens: self.input_tokens + self.cache_read_input_tokens + self.cache_write_input_tokens,
+            input_tokens: self.input_tokens.saturating_add(cached),
             output_tokens: self.output_tokens,
             cached_input_tokens: self.cache_read_input_tokens,
             cache_write_tokens: self.cache_write_input_tokens,
-            long_cache_write_tokens: self.cache_details.iter().filter(|w| w.ttl == "1h").map(|w| w.input_tokens).sum(),
+            long_cache_write_tokens: long.fold(0, u64::saturating_add),
             reasoning_tokens: 0,
         }
     }

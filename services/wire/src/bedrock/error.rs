@@ -121,7 +121,7 @@ fn bare(name: &str) -> &str {
 }
 
 fn message(wire: &Value) -> Option<&str> {
-    ["message", "Message"].iter().find_map(|name| wire.get(name)?.as_str())
+    ["message", "Message"].iter().find_map(|name| fault::words(wire.get(name)?))
 }
 
 #[cfg(test)]

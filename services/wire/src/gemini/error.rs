@@ -93,7 +93,7 @@ fn retry_delay(error: &Value) -> Option<Duration> {
 }
 
 fn message(error: &Value) -> Option<&str> {
-    error.get("message").and_then(Value::as_str)
+    error.get("message").and_then(fault::words)
 }
 
 fn code(error: &Value) -> Option<String> {

@@ -108,7 +108,7 @@ impl Answer {
         Some(json!([
             metric("prompt_tokens", usage.input_tokens),
             metric("completion_tokens", usage.output_tokens),
-            metric("total_tokens", usage.input_tokens + usage.output_tokens),
+            metric("total_tokens", usage.input_tokens.saturating_add(usage.output_tokens)),
         ]))
     }
 

@@ -45,8 +45,11 @@ struct XGroq {
 struct Choice {
     #[serde(default)]
     index: u32,
-    #[serde(default, alias = "message")]
+    #[serde(default)]
     delta: Option<Delta>,
+    /// The same of a whole answer. Some servers repeat all of it beside the last piece.
+    #[serde(default)]
+    message: Option<Delta>,
     /// The words of a text completion.
     #[serde(default)]
     text: Option<String>,
@@ -66,9 +69,12 @@ struct Choice {
 struct Delta {
     #[serde(default)]
     content: Option<Value>,
-    /// DeepSeek, vLLM, llama.cpp and our engine; OpenRouter and Groq say `reasoning`.
-    #[serde(default, alias = "reasoning")]
+    /// DeepSeek, vLLM, llama.cpp and our engine.
+    #[serde(default)]
     reasoning_content: Option<Value>,
+    /// OpenRouter and Groq; some servers send both.
+    #[serde(default)]
+    reasoning: Option<Value>,
     #[serde(default)]
     refusal: Option<String>,
     #[serde(default)]
@@ -99,9 +105,9 @@ struct Function {
 #[derive(Deserialize)]
 struct WireUsage {
     #[serde(default)]
-    prompt_tokens: u64,
+    prompt_tokens: Option<u64>,
     #[serde(default)]
-    completion_tokens: u64,
+    completion_tokens: Option<u64>,
     #[serde(default)]
     prompt_tokens_details: Option<PromptDetails>,
     /// DeepSeek's name for the cached tokens (its API reference, "usage").
@@ -193,8 +199,8 @@ pub fn decode_usage(json: &[u8]) -> serde_json::Result<Decoded> {
 
 fn choice_events(wire: Choice, events: &mut Vec<ChatEvent>) {
     let choice = wire.index;
-    let delta = wire.delta.unwrap_or_default();
-    if let Some(text) = text(delta.reasoning_content) {
+    let delta = wire.delta.or(wire.message).unwrap_or_default();
+    if let Some(text) = text(delta.reasoning_content).or_else(|| text(delta.reasoning)) {
         events.push(ChatEvent::Reasoning { choice, text });
     }
     if let Some(text) = text(delta.content).or(wire.text.filter(|text| !text.is_empty())) {
@@ -245,8 +251,8 @@ impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let prompt = wire.prompt_tokens_details.unwrap_or_default();
         Self {
-            input_tokens: wire.prompt_tokens,
-            output_tokens: wire.completion_tokens,
+            input_tokens: wire.prompt_tokens.unwrap_or(0),
+            output_tokens: wire.completion_tokens.unwrap_or(0),
             cached_input_tokens: prompt.cached_tokens.or(wire.prompt_cache_hit_tokens).unwrap_or(0),
             cache_write_tokens: prompt.cache_write_tokens.unwrap_or(0),
             long_cache_write_tokens: 0,
@@ -259,9 +265,11 @@ impl From<WireUsage> for Usage {
 /// a JSON string is escaped, so the words of an answer cannot pose as the member.
 #[must_use]
 pub fn mentions_usage(json: &[u8]) -> bool {
-    const MEMBER: &[u8] = b"\"usage\":";
-    memchr::memmem::find_iter(json, MEMBER)
-        .any(|at| json[at + MEMBER.len()..].trim_ascii_start().first() == Some(&b'{'))
+    const MEMBER: &[u8] = b"\"usage\"";
+    memchr::memmem::find_iter(json, MEMBER).any(|at| {
+        let value = json[at + MEMBER.len()..].trim_ascii_start().strip_prefix(b":");
+        value.is_some_and(|value| value.trim_ascii_start().first() == Some(&b'{'))
+    })
 }
 
 /// Whether the text may carry an error, in a server's answer that has begun well. Cheap, as [`mentions_usage`] is.
@@ -369,6 +377,7 @@ mod tests {
     #[test]
     fn usage_is_found_without_being_fooled() {
         assert!(mentions_usage(br#"{"choices":[],"usage": {"prompt_tokens":1}}"#));
+        assert!(mentions_usage(b"{\"usage\"\n :\t{\"prompt_tokens\":1}}"));
         assert!(!mentions_usage(br#"{"usage":null}"#));
         assert!(!mentions_usage(br#"{"choices":[{"delta":{"content":"\"usage\":{}"}}]}"#));
     }

@@ -249,7 +249,7 @@ pub(super) fn usage(usage: Usage) -> Value {
     let mut shown = json!({
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "total_tokens": usage.input_tokens.saturating_add(usage.output_tokens),
         "prompt_tokens_details": { "cached_tokens": usage.cached_input_tokens },
         "completion_tokens_details": { "reasoning_tokens": usage.reasoning_tokens },
     });

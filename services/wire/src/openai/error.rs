@@ -18,7 +18,7 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
     let said = [error.get("message"), wire.get("error"), wire.get("message"), wire.get("detail")]
         .into_iter()
         .flatten()
-        .find_map(Value::as_str)
+        .find_map(fault::words)
         .map(str::to_owned)
         .unwrap_or_else(|| fault::quote(body, "OpenAI"));
     let mut out = match status {
@@ -35,7 +35,7 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
 /// The error inside an event stream (`data: {"error": …}`).
 #[must_use]
 pub fn in_stream(provider: &str, error: &Value) -> Error {
-    let said = error.get("message").and_then(Value::as_str).or(error.as_str()).unwrap_or("no message");
+    let said = error.get("message").and_then(fault::words).or_else(|| fault::words(error)).unwrap_or("no message");
     let mut out = Error::upstream(format!("provider '{provider}' broke off its answer: {said}"));
     // OpenRouter's codes are statuses, or words.
     out.code = error.get("code").filter(|code| !code.is_null()).or(error.get("type")).and_then(|code| match code {

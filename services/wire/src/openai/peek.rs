@@ -8,7 +8,7 @@ use frontdesk_api::{
     ChatRequest, Error, Result,
     chat::{Dialect, Marks, Source, affinity},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 #[derive(Deserialize)]
@@ -19,7 +19,7 @@ struct Peek<'a> {
     messages: Option<&'a RawValue>,
     #[serde(borrow)]
     stream: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     stream_options: Option<&'a RawValue>,
     #[serde(borrow)]
     prompt_cache_key: Option<&'a RawValue>,
@@ -50,6 +50,11 @@ pub fn request(bytes: Bytes) -> Result<ChatRequest> {
     Ok(request)
 }
 
+/// A member that is there, be it null: what is null must be replaced, and not written a second time.
+pub(super) fn present<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
+
 /// Where the members stand that a passthrough may change.
 pub(crate) fn marks(body: &Bytes, model: Option<&RawValue>, stream_options: Option<&RawValue>) -> Marks {
     let place = |raw: Option<&RawValue>| raw.map(|raw| place(body, raw));
@@ -65,8 +70,8 @@ pub(crate) fn place(body: &Bytes, raw: &RawValue) -> Range<usize> {
 /// Whether the answer is wanted in pieces, and usage as the last of them.
 pub(super) fn streaming(stream: Option<&RawValue>, options: Option<&RawValue>) -> Result<(bool, bool)> {
     let stream = member::<bool>(stream, "stream", "true or false")?.unwrap_or(false);
-    let options = member::<StreamOptions>(options, "stream_options", "an object")?;
-    Ok((stream, options.and_then(|o| o.include_usage).unwrap_or(false)))
+    let options = member::<Option<StreamOptions>>(options, "stream_options", "an object")?;
+    Ok((stream, options.flatten().and_then(|o| o.include_usage).unwrap_or(false)))
 }
 
 /// The name of the model, which is required.

@@ -8,7 +8,7 @@ use std::{ops::Range, str};
 
 use bytes::Bytes;
 use frontdesk_api::chat::Source;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::members::members;
 
@@ -25,7 +25,7 @@ pub fn for_upstream<T>(source: &Source<T>, model: &str, ask_usage: bool) -> Byte
         edits[0] = Some((marks.model.clone(), name));
     }
     match &marks.stream_options {
-        Some(at) if ask_usage => edits[1] = with_usage(&body[at.clone()]).map(|changed| (at.clone(), changed)),
+        Some(at) if ask_usage => edits[1] = with_usage(&body[at.clone()], at.start),
         None if ask_usage => inserted.push_str(r#""stream_options":{"include_usage":true},"#),
         _ => {}
     }
@@ -83,14 +83,24 @@ pub fn reshaped(body: &Bytes, renamed: &[(&str, &str)], dropped: &[&str]) -> Byt
     Bytes::from(out)
 }
 
-/// `stream_options` with `include_usage: true`, other members kept; None when it says so already.
-fn with_usage(raw: &[u8]) -> Option<String> {
-    let mut options: Map<String, Value> = serde_json::from_slice(raw).unwrap_or_default();
-    if options.get("include_usage") == Some(&Value::Bool(true)) {
-        return None;
-    }
-    options.insert("include_usage".into(), Value::Bool(true));
-    Some(Value::Object(options).to_string())
+/// What to change in `stream_options`, which stand at `place`, so that they say `include_usage: true`: that one member,
+/// or all of them where they are null. None when they say so already.
+fn with_usage(options: &[u8], place: usize) -> Option<(Range<usize>, String)> {
+    let (mut own, mut empty) = (None, true);
+    let object = members(options, |name, at| {
+        empty = false;
+        if name == b"include_usage" {
+            own = Some(at);
+        }
+    });
+    let (at, text) = match (object, own) {
+        (None, _) => (0..options.len(), r#"{"include_usage":true}"#),
+        (_, Some(at)) if options[at.clone()] == *b"true" => return None,
+        (_, Some(at)) => (at, "true"),
+        (_, None) if empty => (1..1, r#""include_usage":true"#),
+        (_, None) => (1..1, r#""include_usage":true,"#),
+    };
+    Some((place + at.start..place + at.end, text.to_owned()))
 }
 
 fn quoted(text: &str) -> String {
@@ -100,6 +110,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Map;
 
     use super::*;
 
@@ -115,8 +126,14 @@ mod tests {
         assert_eq!(spliced(body, "m", false), r#" { "x" : 1.50e3 ,"model": "m" , "messages":[ {}],"z":null}"#);
         assert_eq!(
             spliced(r#"{"stream_options":{"include_usage":false,"a":1},"model":"p/m","messages":[1]}"#, "m", true),
-            r#"{"stream_options":{"a":1,"include_usage":true},"model":"m","messages":[1]}"#
+            r#"{"stream_options":{"include_usage":true,"a":1},"model":"m","messages":[1]}"#
         );
+        for (options, want) in [("null", r#"{"include_usage":true}"#), ("{ }", r#"{"include_usage":true }"#)] {
+            assert_eq!(
+                spliced(&format!(r#"{{"stream_options":{options},"model":"m","messages":[1]}}"#), "m", true),
+                format!(r#"{{"stream_options":{want},"model":"m","messages":[1]}}"#)
+            );
+        }
         assert_eq!(
             spliced(r#"{"model":"m","messages":[1]}"#, "m", true),
             r#"{"stream_options":{"include_usage":true},"model":"m","messages":[1]}"#

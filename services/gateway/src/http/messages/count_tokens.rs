@@ -1,19 +1,22 @@
 //! `POST /v1/messages/count_tokens`. Invariant: a count is the model's own server's, or there is none.
 
-use axum::{Json, extract::State};
-use frontdesk_api::Error;
+use std::time::Instant;
+
+use axum::{Extension, extract::State, response::Response};
+use frontdesk_api::{Error, chat::Dialect};
 use frontdesk_wire::anthropic;
+use serde_json::json;
 
 use crate::{
     app::App,
     auth::Caller,
-    http::{extract::Raw, messages::create::Message},
+    http::{edge::Arrival, extract::Raw, messages::create::Message, reply::answered},
     problem::Problem,
 };
 
 /// Count the tokens of a message
 ///
-/// Anthropic's request and answer. The provider of the model is asked; where it cannot count, the answer is an error
+/// Anthropic's request and answer, unknown members included. The provider of the model is asked; where it cannot count, the answer is an error
 /// with the code `tokens_not_counted`, never an estimate.
 #[utoipa::path(
     post, path = "/v1/messages/count_tokens", tag = "inference",
@@ -22,17 +25,24 @@ use crate::{
 )]
 pub async fn count_tokens(
     State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
     Caller(cx): Caller,
     Raw(body): Raw,
-) -> Result<Json<TokenCount>, Problem> {
+) -> Result<Response, Problem> {
     let request = anthropic::peek::count(body)?;
     let model = request.model.clone();
-    let Some(input_tokens) = app.inference.count_tokens(&cx, request).await? else {
+    let asked = Instant::now();
+    let Some(counted) = app.inference.count_tokens(&cx, request).await? else {
         let message =
             format!("the provider of model '{model}' cannot count tokens: usage is known from its answers only");
         return Err(Error::invalid("model", message).with_code("tokens_not_counted").into());
     };
-    Ok(Json(TokenCount { input_tokens }))
+    let upstream = asked.elapsed();
+    let body = match counted.raw {
+        Some((Dialect::AnthropicMessages, bytes)) => bytes,
+        _ => json!(TokenCount { input_tokens: counted.tokens }).to_string().into(),
+    };
+    Ok(answered(body, arrival.at.elapsed().saturating_sub(upstream)))
 }
 
 /// The request's members that Frontdesk itself reads; all others travel on as they are.
@@ -65,7 +75,8 @@ mod tests {
         let question = json!({ "model": "default", "messages": [{ "role": "user", "content": "hi" }] });
         let gateway = TestGateway::start(Native(Frames::whole())).await;
         let answer = gateway.post("/v1/messages/count_tokens", &question).await;
-        assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({ "input_tokens": 7 })));
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, r#"{"input_tokens":7, "x":1.50}"#));
+        assert_eq!(answer.headers["content-type"], "application/json");
 
         let gateway = TestGateway::start(Frames::whole()).await;
         insta::assert_snapshot!(gateway.post("/v1/messages/count_tokens", &question).await.shown(), @r#"

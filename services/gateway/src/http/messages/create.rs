@@ -68,7 +68,11 @@ pub struct Message {
 #[cfg(test)]
 pub(crate) mod native {
     use async_trait::async_trait;
-    use frontdesk_api::{ChatReply, ChatRequest, Cx, Inference, Result, chat::Dialect, inference::Model};
+    use frontdesk_api::{
+        ChatReply, ChatRequest, Cx, Inference, Result,
+        chat::Dialect,
+        inference::{Counted, Model},
+    };
 
     use crate::testing::Frames;
 
@@ -87,9 +91,10 @@ pub(crate) mod native {
             self.0.models(cx).await
         }
 
-        async fn count_tokens(&self, _: &Cx, request: ChatRequest) -> Result<Option<u64>> {
+        async fn count_tokens(&self, _: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
             assert_eq!(request.model, "echo");
-            Ok(Some(7))
+            let raw = (Dialect::AnthropicMessages, bytes::Bytes::from_static(br#"{"input_tokens":7, "x":1.50}"#));
+            Ok(Some(Counted { tokens: 7, raw: Some(raw) }))
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::openai::{
     chat,
-    peek::{marks, model, not_json, streaming},
+    peek::{marks, model, not_json, present, streaming},
 };
 
 /// What an answer may have where the request does not say, in tokens (API reference, "Create completion").
@@ -24,7 +24,7 @@ struct Peek<'a> {
     model: Option<&'a RawValue>,
     #[serde(borrow)]
     stream: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     stream_options: Option<&'a RawValue>,
     #[serde(borrow)]
     user: Option<&'a RawValue>,

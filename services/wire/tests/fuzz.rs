@@ -1,0 +1,33 @@
+//! Every reader of bytes, fed with good documents made wrong. What the readers promise is checked where they are listed.
+//!
+//! A case is made from its number, so a failure can be made again. FRONTDESK_FUZZ_ROUNDS sets how many cases there are
+//! for each reader; `tests/fuzz` does the same with libFuzzer, which looks for new paths itself.
+
+mod noise;
+mod readers;
+
+use noise::Noise;
+use readers::{
+    READERS,
+    cases::{case, golden},
+};
+
+/// Cases for each reader, where nobody says otherwise.
+const ROUNDS: u64 = 250;
+
+#[test]
+fn no_bytes_make_a_reader_break_its_promises() {
+    #[allow(clippy::disallowed_methods)] // a test program reads its own environment
+    let rounds = std::env::var("FRONTDESK_FUZZ_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(ROUNDS);
+    for (number, (name, read)) in (0u64..).zip(READERS) {
+        let golden = golden(name);
+        for round in 0..rounds {
+            let mut noise = Noise::new(number << 48 | round);
+            let bytes = case(&mut noise, &golden);
+            if let Err(panic) = std::panic::catch_unwind(|| read(&bytes)) {
+                eprintln!("{name}, case {round}: {}", String::from_utf8_lossy(&bytes));
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
