@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every test of the project, cheapest lane first: `bash tests/run.sh`, or `bash tests/run.sh LANE...`.
 #
-# Set-up may use the network (Cargo, pip, apt, each by package name); the lanes themselves are offline:
+# Set-up may use the network (Cargo, pip, npm, apt, each by package name); the lanes themselves are offline:
 #   rust          unit and suite tests of every room, and the layout (no engine; database suites on both)
 #   e2e-sqlite    the built binary, met over HTTP, on SQLite
 #   e2e-postgres  the same tests on PostgreSQL
@@ -11,7 +11,7 @@
 # A lane that cannot run is a counted skip, and a failure where CI=true.
 # The last line is always `N passed, N failed, N skipped`; the status is 0 only if nothing failed.
 #
-# Variables: FRONTDESK_CACHE (default ~/.cache/frontdesk) holds the Python environment; CARGO_TARGET_DIR (default
+# Variables: FRONTDESK_CACHE (default ~/.cache/frontdesk) holds the Python environment and the client for Node; CARGO_TARGET_DIR (default
 # the checkout's target, so that what `cargo run` built is used) the build; FRONTDESK_BIN names a binary to test
 # instead of building one.
 set -uo pipefail
@@ -115,6 +115,21 @@ python_environment() {
     cp tests/requirements.txt "$cache/venv/requirements.txt"
 }
 
+# The client that tests/conformance/node pins. Without it its suite is a counted skip, and a failure where CI=true.
+node_packages() {
+  export FRONTDESK_NODE=$cache/node
+  cmp -s tests/conformance/node/package-lock.json "$FRONTDESK_NODE/package-lock.json" && [[ -d $FRONTDESK_NODE/node_modules ]] && return
+  if ! command -v npm >/dev/null; then
+    echo "-- nodejs"
+    apt nodejs npm || return
+  fi
+  echo "-- client for Node in $FRONTDESK_NODE"
+  rm -rf "$FRONTDESK_NODE" && mkdir -p "$FRONTDESK_NODE" &&
+    cp tests/conformance/node/package.json "$FRONTDESK_NODE/" &&
+    cp tests/conformance/node/package-lock.json "$FRONTDESK_NODE/" &&
+    npm ci --prefix "$FRONTDESK_NODE" --ignore-scripts --no-audit --no-fund --silent
+}
+
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 mkdir -p "$cache"
@@ -130,6 +145,7 @@ if ! cargo fetch --locked; then
 fi
 have_python=
 if any_wanted rust e2e-postgres conformance browser && python_environment; then have_python=1; fi
+if wanted conformance && ! node_packages; then echo "-- no client for Node" >&2; fi
 if wanted browser && ! browser >/dev/null; then
   echo "-- chromium"
   apt chromium || true

@@ -359,7 +359,7 @@ class Heard:
 @pytest.mark.parametrize(("name", "words", "reason"), [
     ("text", "Hello!", "stop"), ("thinking", "27", "stop"), ("length", "Hel", "length"), ("safety", "Hel", "content_filter"),
     ("tools", "I look.", "tool_calls"), ("a blocked prompt", "", "content_filter"), ("grounded", "Grüße. Spain won.", "stop"),
-    ("a malformed call", "", "malformed_function_call"), ("code that ran", "1", "stop"),
+    ("a malformed call", "", "stop"), ("code that ran", "1", "stop"),
 ])  # fmt: skip
 def test_every_cassette_reaches_an_openai_client(name, words, reason, stream, openai_client, scripted):
     heard = Heard(openai_client, name, scripted, stream)

@@ -10,18 +10,21 @@ mod lent;
 mod models;
 mod sign;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Clock, Cx, Error, Inference, Result,
-    chat::Dialect,
+    chat::{Chat, Dialect},
     inference::{Counted, Model},
     provider::{Build, Health, ProviderDef, Setting, Status},
 };
 use frontdesk_http::{Answer, Client, Upstream};
-use frontdesk_wire::bedrock::{error, request};
+use frontdesk_wire::{
+    anthropic::request::decode_for_claude,
+    bedrock::{error, request},
+};
 use http::{HeaderMap, Method, Uri};
 use serde_json::{Map, Value};
 
@@ -132,7 +135,7 @@ impl Bedrock {
     }
 
     fn written(&self, request: &ChatRequest) -> Result<Map<String, Value>> {
-        let mut body = request::encode(&request.model, request.chat()?)?;
+        let mut body = request::encode(&request.model, &*asked(request)?)?;
         if let Some(guardrail) = &self.config.guardrail {
             body.insert("guardrailConfig".into(), guardrail.wire());
         }
@@ -156,6 +159,16 @@ impl Bedrock {
             }
         }
         Ok(models::names(&models.model_summaries, &profiles))
+    }
+}
+
+/// What is asked. Of a client that speaks Anthropic's API and asks one of Claude's models, with what both know and others
+/// do not: signed thoughts, `thinking`, marks for the prompt cache.
+fn asked(request: &ChatRequest) -> Result<Cow<'_, Chat>> {
+    let anthropic = request.source().filter(|source| source.dialect == Dialect::AnthropicMessages);
+    match anthropic.filter(|_| request.model.contains("claude")) {
+        Some(source) => decode_for_claude(&source.bytes).map(Cow::Owned),
+        None => request.chat().map(Cow::Borrowed),
     }
 }
 

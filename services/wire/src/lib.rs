@@ -13,6 +13,7 @@ pub mod openai;
 pub mod rerank;
 pub mod sse;
 pub mod status;
+mod thoughts;
 mod writes;
 
 pub use writes::Writes;

@@ -10,11 +10,13 @@ use frontdesk_api::{
 };
 use serde_json::{Value, json};
 
-/// The conversation.
+use crate::thoughts::{self, Thought};
+
+/// The conversation. `claude`: as a provider of Claude's models takes it, with signed thoughts and marks for the cache.
 ///
 /// # Errors
 /// `Invalid` naming the place (`messages[2].content[0].type`).
-pub(super) fn messages(wire: &[Value]) -> Result<Vec<Message>> {
+pub(super) fn messages(wire: &[Value], claude: bool) -> Result<Vec<Message>> {
     if wire.last().and_then(role) == Some("assistant") {
         let message = "the last message is the assistant's: the provider of this model cannot go on writing it, so end \
                        with a user message";
@@ -26,8 +28,8 @@ pub(super) fn messages(wire: &[Value]) -> Result<Vec<Message>> {
         let at = format!("messages[{i}]");
         let content = content(&at, message)?;
         match role(message) {
-            Some("user") => user(&content, &mut out)?,
-            Some("assistant") => out.push(assistant(&content, i > turn)?),
+            Some("user") => user(&content, claude, &mut out)?,
+            Some("assistant") => out.push(assistant(&content, i > turn, claude)?),
             Some("system") => out.push(Message::text(Role::System, text_of(&content)?)),
             other => {
                 let said = other.map_or("missing".to_owned(), |role| format!("'{role}'"));
@@ -45,6 +47,16 @@ pub(super) fn messages(wire: &[Value]) -> Result<Vec<Message>> {
 /// `Invalid` naming the place, for a block that is no text.
 pub(super) fn words(at: &str, wire: &Value) -> Result<String> {
     text_of(&blocks(at, wire)?)
+}
+
+/// The same as a message of the system, each text with its mark for the cache.
+pub(super) fn marked_system(wire: &Value) -> Result<Message> {
+    let mut content = vec![];
+    for block in blocks("system", wire)? {
+        content.push(Part::Text(text(&block)?));
+        mark(&block, true, &mut content);
+    }
+    Ok(Message { content, ..Message::text(Role::System, "") })
 }
 
 /// A block and its place.
@@ -111,18 +123,40 @@ fn blocks<'a>(at: &str, wire: &'a Value) -> Result<Vec<Block<'a>>> {
     }
 }
 
-fn user(content: &[Block<'_>], out: &mut Vec<Message>) -> Result<()> {
+fn user(content: &[Block<'_>], claude: bool, out: &mut Vec<Message>) -> Result<()> {
     let mut parts = vec![];
     for block in content {
         match block.kind() {
-            "tool_result" => out.push(tool_result(block, &mut parts)?),
-            _ => self::parts(block, &mut parts)?,
+            "tool_result" => {
+                let mut result = tool_result(block, &mut parts)?;
+                if let Some(asked) = block.wire.get("cache_control").filter(|_| claude) {
+                    result.extra.insert("cache_control".into(), asked.clone());
+                }
+                out.push(result);
+            }
+            _ => {
+                self::parts(block, &mut parts)?;
+                mark(block, claude, &mut parts);
+            }
         }
     }
     if !parts.is_empty() {
         out.push(Message { content: parts, ..Message::text(Role::User, "") });
     }
     Ok(())
+}
+
+/// Puts a block's mark for the prompt cache on the last part that it stands for, where there are marks.
+fn mark(block: &Block<'_>, claude: bool, parts: &mut [Part]) {
+    let Some(asked) = block.wire.get("cache_control").filter(|asked| claude && asked.is_object()) else { return };
+    match parts.last_mut() {
+        Some(part @ Part::Text(_)) => {
+            let Part::Text(text) = part else { return };
+            *part = Part::Other(json!({ "type": "text", "text": text, "cache_control": asked }));
+        }
+        Some(Part::Other(wire)) => wire["cache_control"] = asked.clone(),
+        None => {}
+    }
 }
 
 /// `more` takes what a tool message cannot hold.
@@ -150,25 +184,36 @@ fn tool_result(block: &Block<'_>, more: &mut Vec<Part>) -> Result<Message> {
 
 /// Texts, calls, and thoughts. A thought without a signature is one that this gateway passed on: within the running
 /// turn it goes back to the model that thought it, as the `reasoning_content` in which it came; models of this kind
-/// lose their thread between tool calls without it. A signed one is of Anthropic's models and means nothing to others.
-fn assistant(content: &[Block<'_>], in_turn: bool) -> Result<Message> {
+/// lose their thread between tool calls without it. A signed one is of Anthropic's models and means nothing to others;
+/// where `claude` is served it goes with the call that it led to (`thoughts.rs`).
+fn assistant(content: &[Block<'_>], in_turn: bool, claude: bool) -> Result<Message> {
     let mut message = Message { content: vec![], ..Message::text(Role::Assistant, "") };
-    let mut thoughts = String::new();
+    let (mut thoughts, mut sealed) = (String::new(), vec![]);
     for block in content {
         match block.kind() {
             "tool_use" => {
                 let arguments = block.member("input")?.wire.to_string();
                 let (id, name) = (block.text("id")?.to_owned(), block.text("name")?.to_owned());
+                let id = thoughts::join(id, &std::mem::take(&mut sealed));
                 message.tool_calls.push(ToolCall { id, name, arguments });
             }
             "thinking" => {
-                let signed = block.wire.get("signature").and_then(Value::as_str).is_some_and(|s| !s.is_empty());
-                if in_turn && !signed {
-                    thoughts.push_str(block.text("thinking")?);
+                let signature = block.wire.get("signature").and_then(Value::as_str).filter(|s| !s.is_empty());
+                match signature {
+                    Some(signature) if claude => {
+                        let text = block.text("thinking")?.to_owned();
+                        sealed.push(Thought::Signed { text, signature: signature.to_owned() });
+                    }
+                    None if in_turn => thoughts.push_str(block.text("thinking")?),
+                    _ => {}
                 }
             }
+            "redacted_thinking" if claude => sealed.push(Thought::Redacted(block.text("data")?.to_owned())),
             "redacted_thinking" => {}
-            "text" | "" => message.content.push(Part::Text(text(block)?)),
+            "text" | "" => {
+                message.content.push(Part::Text(text(block)?));
+                mark(block, claude, &mut message.content);
+            }
             _ => return Err(block.refused("text, tool_use and thinking")),
         }
     }
@@ -252,7 +297,7 @@ mod tests {
     use frontdesk_api::chat::Chat;
 
     fn as_openai(wire: &Value) -> Value {
-        let messages = messages(wire.as_array().expect("a list")).expect("good messages");
+        let messages = messages(wire.as_array().expect("a list"), false).expect("good messages");
         let body = encode("m", false, &Chat { messages, ..Chat::default() });
         serde_json::from_slice::<Value>(&body).expect("JSON")["messages"].clone()
     }
@@ -348,11 +393,11 @@ mod tests {
             ),
             (json!({ "role": "assistant", "content": "The answer is (" }), "messages"),
         ] {
-            let error = messages(&[message]).expect_err("refused");
+            let error = messages(&[message], false).expect_err("refused");
             assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
         }
         let history = json!([{ "role": "assistant", "content": [{ "type": "server_tool_use" }] }, { "role": "user", "content": "x" }]);
-        let error = messages(history.as_array().expect("a list")).expect_err("refused");
+        let error = messages(history.as_array().expect("a list"), false).expect_err("refused");
         assert_eq!(error.param.as_deref(), Some("messages[0].content[0].type"));
     }
 }

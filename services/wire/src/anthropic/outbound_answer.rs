@@ -2,7 +2,8 @@
 //!
 //! One [`Answer`] reads one answer: calls are counted and usage is added up across its events. Invariant: every
 //! `ChatEvent::Usage` is the whole count so far, so the last one is the answer's.
-//! Blocks of the server's own tools and citations are not events; a passthrough forwards them as they are.
+//! Signed thoughts ride in the id of the call that they led to (`thoughts.rs`). Blocks of the server's own tools and
+//! citations are not events; a passthrough forwards them as they are.
 
 use frontdesk_api::{
     ChatEvent,
@@ -10,6 +11,8 @@ use frontdesk_api::{
 };
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
+
+use crate::thoughts::{self, Thought};
 
 /// One decoded piece of an answer.
 #[derive(Debug, Default, PartialEq)]
@@ -27,6 +30,8 @@ pub struct Answer {
     calls: u32,
     /// Inside the block of a call: whether a piece of its arguments has come. Blocks never overlap.
     call: Option<bool>,
+    /// Thoughts since the last call.
+    thoughts: Vec<Thought>,
 }
 
 impl Answer {
@@ -96,13 +101,23 @@ impl Answer {
     fn begin(&mut self, block: Block<'_>, events: &mut Vec<ChatEvent>) {
         match block.kind.as_str() {
             "text" => events.extend(said(block.text, |text| ChatEvent::Text { choice: 0, text })),
-            "thinking" => events.extend(said(block.thinking, |text| ChatEvent::Reasoning { choice: 0, text })),
+            "thinking" => {
+                let (text, signature) = (block.thinking.unwrap_or_default(), block.signature.unwrap_or_default());
+                self.thoughts.push(Thought::Signed { text: text.clone(), signature });
+                events.extend(said(Some(text), |text| ChatEvent::Reasoning { choice: 0, text }));
+            }
+            "redacted_thinking" => self.thoughts.extend(block.data.map(Thought::Redacted)),
             "tool_use" => {
+                // A thought without a signature proves nothing and is refused.
+                let signed =
+                    |thought: &Thought| !matches!(thought, Thought::Signed { signature, .. } if signature.is_empty());
+                self.thoughts.retain(signed);
+                let id = thoughts::join(block.id, &std::mem::take(&mut self.thoughts));
                 let arguments = block.input.map(RawValue::get).filter(|input| *input != "{}").unwrap_or_default();
                 events.push(ChatEvent::ToolCall {
                     choice: 0,
                     index: self.calls,
-                    id: Some(block.id),
+                    id: Some(id),
                     name: Some(block.name),
                     arguments: arguments.to_owned(),
                 });
@@ -116,7 +131,20 @@ impl Answer {
     fn delta(&mut self, delta: Delta) -> Option<ChatEvent> {
         match delta.kind.as_deref()? {
             "text_delta" => said(delta.text, |text| ChatEvent::Text { choice: 0, text }),
-            "thinking_delta" => said(delta.thinking, |text| ChatEvent::Reasoning { choice: 0, text }),
+            "thinking_delta" => {
+                if let (Some(Thought::Signed { text, .. }), Some(more)) = (self.thoughts.last_mut(), &delta.thinking) {
+                    text.push_str(more);
+                }
+                said(delta.thinking, |text| ChatEvent::Reasoning { choice: 0, text })
+            }
+            "signature_delta" => {
+                if let (Some(Thought::Signed { signature, .. }), Some(more)) =
+                    (self.thoughts.last_mut(), delta.signature)
+                {
+                    signature.push_str(&more);
+                }
+                None
+            }
             "input_json_delta" => {
                 // The server's own tools have such pieces too.
                 let seen = self.call.as_mut()?;
@@ -198,6 +226,11 @@ struct Block<'a> {
     #[serde(default)]
     thinking: Option<String>,
     #[serde(default)]
+    signature: Option<String>,
+    /// Of a redacted thought.
+    #[serde(default)]
+    data: Option<String>,
+    #[serde(default)]
     id: String,
     #[serde(default)]
     name: String,
@@ -214,6 +247,7 @@ struct Delta {
     kind: Option<String>,
     text: Option<String>,
     thinking: Option<String>,
+    signature: Option<String>,
     partial_json: Option<String>,
     stop_reason: Option<String>,
     stop_details: Option<StopDetails>,
@@ -409,7 +443,7 @@ mod tests {
             counts(37, 1),
             ChatEvent::Reasoning { choice: 0, text: "hm".into() },
             ChatEvent::Text { choice: 0, text: "Hello".into() },
-            call(0, Some("t1"), ""),
+            call(0, Some("t1__thinking__W1siaG0iLCJFcSJdXQ"), ""),
             call(0, None, "{\"a\":"),
             call(0, None, "1}"),
             call(1, Some("t2"), ""),
@@ -430,7 +464,7 @@ mod tests {
             ChatEvent::Start { id: "msg_1".into(), model: "claude".into(), created: 0 },
             ChatEvent::Reasoning { choice: 0, text: "hm".into() },
             ChatEvent::Text { choice: 0, text: "Hello".into() },
-            call(0, Some("t1"), r#"{"a": 1.50}"#),
+            call(0, Some("t1__thinking__W1sieCJdLFsiaG0iLCJFcSJdXQ"), r#"{"a": 1.50}"#),
             call(1, Some("t2"), ""),
             call(1, None, "{}"),
             ChatEvent::Finish { choice: 0, reason: FinishReason::ToolCalls },

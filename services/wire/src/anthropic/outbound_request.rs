@@ -12,6 +12,7 @@ use frontdesk_api::{
 use serde_json::{Map, Value, json};
 
 use super::outbound_parts::{blank, block, instruction, text};
+use crate::thoughts::{self, Thought};
 
 /// Members of Anthropic's API that have no counterpart in `Chat` and go on as they came.
 const PASSED: [&str; 8] =
@@ -125,12 +126,23 @@ fn assistant(i: usize, message: &Message) -> Result<Vec<Value>> {
     if let Some(refusal) = message.extra.get("refusal").and_then(Value::as_str).filter(|t| !blank(t)) {
         blocks.push(text(refusal));
     }
-    blocks.extend(
-        message.tool_calls.iter().map(
-            |call| json!({ "type": "tool_use", "id": call.id, "name": call.name, "input": input(&call.arguments) }),
-        ),
-    );
+    // A client that hands thoughts back itself knows where they stand.
+    let own = blocks.iter().any(|block| block["type"] == "thinking" || block["type"] == "redacted_thinking");
+    for (nth, call) in message.tool_calls.iter().enumerate() {
+        let (id, thoughts) = thoughts::split(&call.id);
+        // The first ones begin the message, before its text.
+        let at = if nth == 0 { 0 } else { blocks.len() };
+        blocks.splice(at..at, thoughts.into_iter().filter(|_| !own).map(thought));
+        blocks.push(json!({ "type": "tool_use", "id": id, "name": call.name, "input": input(&call.arguments) }));
+    }
     Ok(blocks)
+}
+
+fn thought(thought: Thought) -> Value {
+    match thought {
+        Thought::Signed { text, signature } => json!({ "type": "thinking", "thinking": text, "signature": signature }),
+        Thought::Redacted(data) => json!({ "type": "redacted_thinking", "data": data }),
+    }
 }
 
 /// A call's arguments as the object they must be. What a model wrote that is none goes back to it in the wrapping
@@ -150,6 +162,7 @@ fn tool_result(i: usize, message: &Message) -> Result<Value> {
         let param = format!("messages[{i}].tool_call_id");
         Error::invalid(param.clone(), format!("missing member '{param}': name the call this answers"))
     })?;
+    let id = thoughts::split(id).0;
     let mut out = Map::from_iter([("type".to_owned(), json!("tool_result")), ("tool_use_id".to_owned(), json!(id))]);
     let blocks = content(i, message)?;
     if !blocks.is_empty() {

@@ -45,6 +45,20 @@ const LONGEST_USER: usize = 64;
 /// # Errors
 /// `Invalid` naming the member (`messages[2].content[0].source`).
 pub fn decode(body: &[u8]) -> Result<Chat> {
+    read(body, false)
+}
+
+/// As [`decode`], for a provider that serves Claude's models by another API and so has some of the notions: `thinking`
+/// and the request's `cache_control` stay in `extra`, marks for the cache on their parts, signed thoughts with the call
+/// that they led to. A mark on a tool is left out: one on what follows the tools covers them.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_for_claude(body: &[u8]) -> Result<Chat> {
+    read(body, true)
+}
+
+fn read(body: &[u8], claude: bool) -> Result<Chat> {
     let mut body: Map<String, Value> = serde_json::from_slice(body).map_err(not_json)?;
     // In this API an absent member and a null are the same.
     body.retain(|_, value| !value.is_null());
@@ -53,8 +67,9 @@ pub fn decode(body: &[u8]) -> Result<Chat> {
         let message = format!("'{name}' works with Anthropic's own API only, and this model is not served by it");
         return Err(Error::invalid(*name, message));
     }
+    let system = if claude { content::marked_system } else { system };
     let mut messages: Vec<Message> = body.get("system").map(system).transpose()?.into_iter().collect();
-    messages.extend(content::messages(list(&body, "messages")?)?);
+    messages.extend(content::messages(list(&body, "messages")?, claude)?);
     let (tool_choice, parallel_tool_calls) = tool_choice(body.get("tool_choice"))?;
     let stop = list(&body, "stop_sequences")?.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     Ok(Chat {
@@ -68,7 +83,7 @@ pub fn decode(body: &[u8]) -> Result<Chat> {
         seed: None,
         stop,
         response_format: body.get("output_config").and_then(|c| c.get("format")).and_then(response_format),
-        extra: extra(body),
+        extra: extra(body, claude),
     })
 }
 
@@ -134,7 +149,7 @@ fn response_format(wire: &Value) -> Option<Value> {
 }
 
 /// What has no member in `Chat`, by OpenAI's names.
-fn extra(body: Map<String, Value>) -> Map<String, Value> {
+fn extra(body: Map<String, Value>, claude: bool) -> Map<String, Value> {
     let effort = body.get("output_config").and_then(|c| c.get("effort")).and_then(Value::as_str).map(|effort| {
         // The highest that every server with this member knows.
         if matches!(effort, "xhigh" | "max") { "high" } else { effort }.into()
@@ -144,7 +159,9 @@ fn extra(body: Map<String, Value>) -> Map<String, Value> {
     let user = user.filter(|id| id.chars().count() <= LONGEST_USER).map(Value::from);
     let renamed = [("reasoning_effort", effort), ("user", user)];
     let renamed = renamed.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let kept = |name: &str| claude && ["thinking", "cache_control"].contains(&name);
     let known = |name: &str| TRANSLATED.contains(&name) || HINTS.contains(&name) || ONLY_THERE.contains(&name);
+    let known = |name: &str| known(name) && !kept(name);
     body.into_iter().filter(|(name, _)| !known(name)).chain(renamed).collect()
 }
 

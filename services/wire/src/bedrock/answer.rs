@@ -1,7 +1,8 @@
 //! Decodes an answer of Converse, whole, or of ConverseStream, event by event, into chat events.
 //!
-//! One [`Answer`] reads one answer: the calls are counted. Blocks of the server's own tools, citations, pictures and
-//! signatures of thoughts are not events; the text that a citation stands behind is.
+//! One [`Answer`] reads one answer: the calls are counted, and signed thoughts ride in the id of the call that they led
+//! to (`thoughts.rs`). Blocks of the server's own tools, citations and pictures are not events; the text that a citation
+//! stands behind is.
 
 use frontdesk_api::{
     ChatEvent,
@@ -10,11 +11,16 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
+use crate::thoughts::{self, Thought};
+
 /// An answer that is being read.
 #[derive(Debug, Default)]
 pub struct Answer {
     /// The calls begun so far, in the order of their indexes.
     calls: Vec<Call>,
+    /// Thoughts since the last call, and the block of the last.
+    thoughts: Vec<Thought>,
+    thinking: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -81,7 +87,14 @@ impl Answer {
     fn block(&mut self, block: Block<'_>, events: &mut Vec<ChatEvent>) {
         let cited = block.citations_content.into_iter().flat_map(|c| c.content).filter_map(|c| c.text);
         events.extend(block.text.into_iter().chain(cited).filter_map(said));
-        events.extend(block.reasoning_content.and_then(|r| r.reasoning_text).and_then(|r| thought(r.text)));
+        if let Some(reasoning) = block.reasoning_content {
+            self.thoughts.extend(reasoning.redacted_content.map(Thought::Redacted));
+            if let Some(said) = reasoning.reasoning_text {
+                let signature = said.signature.unwrap_or_default();
+                self.thoughts.push(Thought::Signed { text: said.text.clone(), signature });
+                events.extend(thought(said.text));
+            }
+        }
         if let Some(call) = block.tool_use.filter(|call| call.kind.is_none()) {
             let arguments = call.input.map_or("{}", RawValue::get).to_owned();
             events.push(self.call(0, call.id, call.name, arguments));
@@ -98,6 +111,10 @@ impl Answer {
     fn call(&mut self, block: u64, id: String, name: String, arguments: String) -> ChatEvent {
         let index = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
         self.calls.push(Call { block, begun: !arguments.is_empty() });
+        // A thought without a signature proves nothing and is refused.
+        let signed = |thought: &Thought| !matches!(thought, Thought::Signed { signature, .. } if signature.is_empty());
+        self.thoughts.retain(signed);
+        let id = thoughts::join(id, &std::mem::take(&mut self.thoughts));
         ChatEvent::ToolCall { choice: 0, index, id: Some(id), name: Some(name), arguments }
     }
 
@@ -106,7 +123,24 @@ impl Answer {
         if let Some(piece) = new.tool_use {
             return self.piece(delta.block, piece.input);
         }
-        new.text.and_then(said).or_else(|| new.reasoning_content.and_then(|r| thought(r.text?)))
+        new.text.and_then(said).or_else(|| self.think(delta.block, new.reasoning_content?))
+    }
+
+    /// Text and signature of a thought come in pieces, a redacted one at once.
+    fn think(&mut self, block: u64, new: NewThought) -> Option<ChatEvent> {
+        if let Some(data) = new.redacted_content {
+            self.thoughts.push(Thought::Redacted(data));
+            return None;
+        }
+        if self.thinking.replace(block) != Some(block) || !matches!(self.thoughts.last(), Some(Thought::Signed { .. }))
+        {
+            self.thoughts.push(Thought::Signed { text: String::new(), signature: String::new() });
+        }
+        if let Some(Thought::Signed { text, signature }) = self.thoughts.last_mut() {
+            text.push_str(new.text.as_deref().unwrap_or_default());
+            signature.push_str(new.signature.as_deref().unwrap_or_default());
+        }
+        new.text.and_then(thought)
     }
 
     /// A call without arguments has no pieces; what has none is still an object.
@@ -187,11 +221,15 @@ struct ToolUse<'a> {
 struct Reasoning {
     #[serde(default)]
     reasoning_text: Option<ReasoningText>,
+    #[serde(default)]
+    redacted_content: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct ReasoningText {
     text: String,
+    #[serde(default)]
+    signature: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -245,9 +283,14 @@ struct Piece {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct NewThought {
     #[serde(default)]
     text: Option<String>,
+    #[serde(default)]
+    signature: Option<String>,
+    #[serde(default)]
+    redacted_content: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -415,7 +458,7 @@ mod tests {
             start(),
             ChatEvent::Reasoning { choice: 0, text: "hm".into() },
             ChatEvent::Text { choice: 0, text: "Hello".into() },
-            call(0, Some("t1"), ""),
+            call(0, Some("t1__thinking__W1siaG0iLCJFcSJdLFsiZUE9PSJdXQ"), ""),
             call(1, Some("t2"), ""),
             call(0, None, "{\"a\":"),
             call(0, None, "1}"),
@@ -444,7 +487,7 @@ mod tests {
         let want = [
             start(),
             ChatEvent::Reasoning { choice: 0, text: "hm".into() },
-            call(0, Some("t1"), r#"{"a":1.50}"#),
+            call(0, Some("t1__thinking__W1siaG0iLCJFcSJdLFsiZUE9PSJdXQ"), r#"{"a":1.50}"#),
             call(1, Some("t2"), "{}"),
             ChatEvent::Text { choice: 0, text: "Hel".into() },
             ChatEvent::Text { choice: 0, text: "lo".into() },

@@ -13,6 +13,7 @@ use frontdesk_api::{
 use serde_json::{Map, Value, json};
 
 use super::parts::{self, mark, said};
+use crate::thoughts::{self, Thought};
 
 /// Members of Converse that have no counterpart in `Chat` and go on as they came.
 const PASSED: [&str; 9] = [
@@ -122,13 +123,19 @@ impl Conversation {
     fn assistant(&self, i: usize, message: &Message) -> Result<Vec<Value>> {
         let mut blocks = content(i, message)?;
         blocks.extend(message.extra.get("refusal").and_then(Value::as_str).and_then(said));
-        blocks.extend(message.tool_calls.iter().map(|call| {
-            if self.tools {
-                json!({ "toolUse": { "toolUseId": call.id, "name": call.name, "input": input(&call.arguments) } })
-            } else {
-                json!({ "text": format!("[call {}: {} {}]", call.id, call.name, call.arguments) })
+        // A client that hands thoughts back itself knows where they stand.
+        let own = blocks.iter().any(|block| block.get("reasoningContent").is_some());
+        for (nth, call) in message.tool_calls.iter().enumerate() {
+            let (id, thoughts) = thoughts::split(&call.id);
+            if !self.tools {
+                blocks.push(json!({ "text": format!("[call {id}: {} {}]", call.name, call.arguments) }));
+                continue;
             }
-        }));
+            // The first ones begin the message, before its text.
+            let at = if nth == 0 { 0 } else { blocks.len() };
+            blocks.splice(at..at, thoughts.into_iter().filter(|_| !own).map(thought));
+            blocks.push(json!({ "toolUse": { "toolUseId": id, "name": call.name, "input": input(&call.arguments) } }));
+        }
         Ok(blocks)
     }
 
@@ -137,6 +144,7 @@ impl Conversation {
             let param = format!("messages[{i}].tool_call_id");
             Error::invalid(param.clone(), format!("missing member '{param}': name the call this answers"))
         })?;
+        let id = thoughts::split(id).0;
         let failed = message.extra.get("is_error").and_then(Value::as_bool).unwrap_or(false);
         let (mut inner, mut marks) = (vec![], vec![]);
         for (k, part) in message.content.iter().enumerate() {
@@ -156,6 +164,15 @@ impl Conversation {
         }
         // A result holds no mark: it stands behind.
         Ok(std::iter::once(json!({ "toolResult": result })).chain(marks).collect())
+    }
+}
+
+fn thought(thought: Thought) -> Value {
+    match thought {
+        Thought::Signed { text, signature } => {
+            json!({ "reasoningContent": { "reasoningText": { "text": text, "signature": signature } } })
+        }
+        Thought::Redacted(data) => json!({ "reasoningContent": { "redactedContent": data } }),
     }
 }
 

@@ -9,6 +9,8 @@
 //! Letters, digits, `_` and `-` are all there is in it, which every API takes; its length is the signature's.
 //! Invariant: what Gemini sent goes back to it byte for byte, and an id of ours never does.
 
+use crate::thoughts;
+
 /// What ids begin with that were made here.
 pub const MADE: &str = "fdcall";
 
@@ -29,6 +31,8 @@ pub(super) fn join(own: Option<&str>, made: &str, signature: Option<&str>) -> St
 
 /// What was joined: Gemini's own id, and the signature.
 pub(super) fn split(id: &str) -> (Option<&str>, Option<String>) {
+    // Another maker's thoughts mean nothing here.
+    let id = thoughts::split(id).0;
     let (own, signature) = match id.split_once(SIGNED) {
         Some((own, signature)) => (own, Some(standard(signature))),
         None => (id, None),

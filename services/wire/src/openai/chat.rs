@@ -7,6 +7,8 @@ use frontdesk_api::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::thoughts;
+
 /// Members that `Chat` or `ChatRequest` hold themselves.
 const KNOWN: [&str; 15] = [
     "model",
@@ -181,12 +183,12 @@ fn encode_message(message: &Message) -> Value {
     out.insert("content".into(), content);
     if !message.tool_calls.is_empty() {
         let calls = message.tool_calls.iter().map(
-            |c| json!({ "id": c.id, "type": "function", "function": { "name": c.name, "arguments": c.arguments } }),
+            |c| json!({ "id": thoughts::split(&c.id).0, "type": "function", "function": { "name": c.name, "arguments": c.arguments } }),
         );
         out.insert("tool_calls".into(), calls.collect());
     }
     if let Some(id) = &message.tool_call_id {
-        out.insert("tool_call_id".into(), json!(id));
+        out.insert("tool_call_id".into(), json!(thoughts::split(id).0));
     }
     Value::Object(out)
 }

@@ -84,7 +84,8 @@ impl Chunks {
             self.begun.push(choice);
             delta["role"] = "assistant".into();
         }
-        let choice = json!({ "index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish });
+        let mut choice = json!({ "index": choice, "delta": delta, "logprobs": logprobs });
+        finished(&mut choice, finish);
         let mut chunk = self.head.object(CHUNK, vec![choice]);
         if self.wants_usage {
             chunk.insert("usage".into(), Value::Null);
@@ -236,8 +237,22 @@ impl Choice {
         }
         // The member is never null in a whole answer.
         let finish = self.finish.unwrap_or(FinishReason::Stop);
-        json!({ "index": index, "message": message, "logprobs": self.logprobs, "finish_reason": finish })
+        let mut choice = json!({ "index": index, "message": message, "logprobs": self.logprobs });
+        finished(&mut choice, Some(&finish));
+        choice
     }
+}
+
+/// Why a choice ended, by OpenAI's names, since typed clients take no other; a reason beside them has its own name in
+/// `native_finish_reason`, as OpenRouter tells it.
+fn finished(choice: &mut Value, reason: Option<&FinishReason>) {
+    choice["finish_reason"] = match reason {
+        Some(FinishReason::Other(own)) => {
+            choice["native_finish_reason"] = own.as_str().into();
+            json!(FinishReason::Stop)
+        }
+        known => json!(known),
+    };
 }
 
 fn add(words: &mut Option<String>, more: &str) {
@@ -329,6 +344,24 @@ mod tests {
         });
         assert_eq!(serde_json::from_str::<Value>(&first).expect("JSON"), want);
         assert_eq!(chunks.end(), sse::DONE, "no usage is known");
+    }
+
+    // Oracle: `finish_reason` in OpenAI's API reference, "The chat completion object".
+    #[test]
+    fn a_reason_that_openai_has_no_name_for_stands_beside() {
+        let end = || ChatEvent::Finish { choice: 0, reason: FinishReason::Other("pause_turn".into()) };
+        let streamed = data(&Chunks::new(head(), false).push(vec![end()])).remove(0);
+        for written in [
+            serde_json::from_str(&streamed).expect("JSON"),
+            serde_json::from_slice(&whole(head(), [end()])).expect("JSON"),
+        ] {
+            let written: Value = written;
+            let choice = &written["choices"][0];
+            assert_eq!(
+                (&choice["finish_reason"], &choice["native_finish_reason"]),
+                (&json!("stop"), &json!("pause_turn"))
+            );
+        }
     }
 
     #[test]

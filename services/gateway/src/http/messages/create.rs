@@ -21,8 +21,8 @@ use crate::{
 ///
 /// Where the provider speaks another dialect the request is translated: what only Anthropic's own service can do
 /// (its server tools, `container`, `mcp_servers`, `inference_geo`, files by id, continuing the assistant's message) is
-/// an error; hints (`thinking`, `cache_control`, `service_tier`) are left out; members that Anthropic's API does not
-/// have travel on as they are.
+/// an error; hints (`thinking`, `cache_control`, `service_tier`) are left out where the provider has no such notion;
+/// members that Anthropic's API does not have travel on as they are.
 #[utoipa::path(
     post, path = "/v1/messages", tag = "inference",
     request_body(content = CreateMessageRequest, description = "Anthropic's request to create a message"),

@@ -1,0 +1,161 @@
+"""The official openai package for Node: what it sends is understood, what it gets is what its types say.
+
+The client runs as a process of its own (node/openai.js); its answers are checked here, strictly, against the types of the
+Python package, which are made of the same description of the API.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from openai.types import CreateEmbeddingResponse, Model
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+MODEL = "up/scripted"
+# The upstream speaks Anthropic's dialect there: the answer is ours.
+WRITTEN = "claude/claude-scripted"
+HELLO = [{"role": "user", "content": "hello"}]
+LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {"id": {"type": "string"}}}}}
+SCRIPT = Path(__file__).parent / "node" / "openai.js"
+PATIENCE_S = 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages():
+    """Where npm has put the client (tests/run.sh)."""
+    folder = os.environ.get("FRONTDESK_NODE", "")
+    if shutil.which("node") and Path(folder, "node_modules", "openai").is_dir():
+        return folder
+    why = "no Node.js with the openai package (tests/run.sh puts it into FRONTDESK_NODE)"
+    return pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
+
+
+@pytest.fixture
+def node(frontdesk, packages):
+    """Begins a call; what the client sees comes line by line."""
+    started = []
+
+    def begin(call, key=frontdesk.key, **args):
+        env = {**os.environ, "OPENAI_BASE_URL": frontdesk.v1, "OPENAI_API_KEY": key, "CLIENT_PACKAGES": packages}
+        process = subprocess.Popen(["node", str(SCRIPT)], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        started.append(process)
+        process.stdin.write(json.dumps({"call": call, "args": args}))
+        process.stdin.close()
+        return (json.loads(line) for line in process.stdout)
+
+    yield begin
+    for process in started:
+        if process.wait(PATIENCE_S) != 0:
+            pytest.fail(f"node ended with {process.returncode}")
+
+
+def only(lines):
+    (line,) = list(lines)
+    return line
+
+
+def strict(kind, value):
+    return kind.model_validate_json(json.dumps(value), strict=True)
+
+
+def chunks(lines):
+    *seen, end = list(lines)
+    assert end == {"end": True}, end
+    return [strict(ChatCompletionChunk, line["chunk"]) for line in seen]
+
+
+def test_an_answer(node, scripted):
+    scripted.script([{"reply": {"text": "Hello from the shop."}}])
+    answer = strict(ChatCompletion, only(node("chat.completions.create", model=MODEL, messages=HELLO))["value"])
+    assert answer.choices[0].message.content == "Hello from the shop."
+    assert json.loads(scripted.requests()[-1]["body"]) == {"model": "scripted", "messages": HELLO}
+
+
+def test_a_stream_frame_by_frame(node, scripted):
+    scripted.script([{"reply": {"text": "one two", "gates": {"before-two": 2}}}])
+    lines = node("chat.completions.create", model=MODEL, messages=HELLO, stream=True, stream_options={"include_usage": True})
+    assert strict(ChatCompletionChunk, next(lines)["chunk"]).choices[0].delta.role == "assistant"
+    assert strict(ChatCompletionChunk, next(lines)["chunk"]).choices[0].delta.content == "one "
+    # The upstream stands at the gate: it has not written the second word.
+    scripted.waiting("before-two")
+    scripted.release("before-two")
+    rest = chunks(lines)
+    assert rest[0].choices[0].delta.content == "two" and rest[-1].usage.completion_tokens == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_and_their_results(node, scripted, stream):
+    calls = [{"name": "look", "arguments": {"id": n}} for n in ("1001", "1002")]
+    scripted.script([
+        {"when": {"last_role": "tool"}, "reply": {"text": "It is {tool_content}."}},
+        {"reply": {"tool_calls": calls, "argument_piece": 3}},
+    ])  # fmt: skip
+    call = "chat.completions.stream" if stream else "chat.completions.create"
+    shown = only(node(call, model=MODEL, messages=HELLO, tools=[LOOK]))["value"]
+    message = strict(ChatCompletion, shown).choices[0].message
+    assert [json.loads(c.function.arguments)["id"] for c in message.tool_calls] == ["1001", "1002"]
+    results = [{"role": "tool", "tool_call_id": c.id, "content": "shipped"} for c in message.tool_calls]
+    # The message goes back as the client holds it.
+    history = [*HELLO, shown["choices"][0]["message"], *results]
+    answer = only(node("chat.completions.create", model=MODEL, messages=history, tools=[LOOK]))["value"]
+    assert strict(ChatCompletion, answer).choices[0].message.content == "It is shipped."
+
+
+def test_an_answer_that_was_written_here(node, scripted):
+    # Oracle: the streams of Anthropic's page "Streaming messages".
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "content": [], "stop_reason": None,
+               "stop_sequence": None, "usage": {"input_tokens": 3, "output_tokens": 1}}  # fmt: skip
+    events = [
+        {"type": "message_start", "message": message},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": "t1", "name": "look", "input": {}}},
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": '{"id":"1"}'}},
+        {"type": "content_block_stop", "index": 1},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": None}, "usage": {"output_tokens": 5}},
+        {"type": "message_stop"},
+    ]
+    scripted.script([{"times": 2, "reply": {"sse": [{"event": event["type"], "data": event} for event in events]}}])
+    asked = {"model": WRITTEN, "messages": HELLO, "tools": [LOOK], "stream_options": {"include_usage": True}}
+    seen = chunks(node("chat.completions.create", stream=True, **asked))
+    assert "".join(c.choices[0].delta.content or "" for c in seen if c.choices) == "Hello"
+    assert seen[-1].usage.total_tokens == 8
+    whole = strict(ChatCompletion, only(node("chat.completions.stream", **asked))["value"])
+    assert whole.choices[0].message.tool_calls[0].function.arguments == '{"id":"1"}'
+
+
+def test_embeddings(node, scripted):
+    scripted.script([{"times": 2, "reply": {"embed": 3}}])
+    answer = only(node("embeddings.create", model=MODEL, input=["two", "three"], encoding_format="float"))["value"]
+    assert [entry.embedding for entry in strict(CreateEmbeddingResponse, answer).data] == [[3, 0.5, 1], [5, 0.5, 1]]
+    # Without a word it asks for Base64 and reads it itself.
+    answer = only(node("embeddings.create", model=MODEL, input="two"))["value"]
+    assert json.loads(scripted.requests()[-1]["body"])["encoding_format"] == "base64"
+    assert list(answer["data"][0]["embedding"]) == [3, 0.5, 1]
+
+
+def test_models(node):
+    models = [strict(Model, model) for model in only(node("models.list"))["value"]]
+    assert MODEL in [model.id for model in models]
+
+
+def test_errors_have_their_classes(node, scripted):
+    refused = only(node("chat.completions.create", model="scriptd-nowhere", messages=HELLO))["error"]
+    assert (refused["name"], refused["status"], refused["code"], refused["param"]) == ("NotFoundError", 404, "model_not_found", "model")
+    assert refused["request"].startswith("req_")
+    refused = only(node("models.list", key="wrong"))["error"]
+    assert (refused["name"], refused["status"]) == ("AuthenticationError", 401)
+    error = {"error": {"message": "slow down", "type": "rate_limit_error", "param": None, "code": None}}
+    scripted.script([{"reply": {"status": 429, "headers": {"retry-after": "1"}, "json": error}}])
+    refused = only(node("chat.completions.create", model=MODEL, messages=HELLO))["error"]
+    assert refused["name"] == "RateLimitError" and "slow down" in refused["message"]
+
+
+def test_a_stream_that_breaks_off_is_an_error(node, scripted):
+    scripted.script([{"reply": {"text": "one two three", "cut_after": 2}}])
+    *seen, last = list(node("chat.completions.create", model=MODEL, messages=HELLO, stream=True))
+    assert seen and last["error"]["name"] == "APIError" and "up" in last["error"]["message"], last
