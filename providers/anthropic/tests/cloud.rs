@@ -70,7 +70,7 @@ fn own(body: &'static str, stream: bool) -> ChatRequest {
         dialect: Dialect::AnthropicMessages,
         bytes: Bytes::from_static(body.as_bytes()),
         decode: |_| panic!("a passthrough is not decoded"),
-        marks: Marks { model: name..name + length, stream_options: None },
+        marks: Marks { model: name..name + length, ..Marks::default() },
     };
     ChatRequest::from_source("m", stream, true, source)
 }

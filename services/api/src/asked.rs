@@ -33,6 +33,10 @@ pub struct Marks {
     pub model: Range<usize>,
     /// The value of OpenAI's `stream_options`, where there is one.
     pub stream_options: Option<Range<usize>>,
+    /// The value of OpenAI's `store`, where there is one.
+    pub store: Option<Range<usize>>,
+    /// The value of OpenAI's `metadata` of a chat, where there is one.
+    pub metadata: Option<Range<usize>>,
 }
 
 /// A client's bytes, or a request made in the house. Clones share both.

@@ -22,6 +22,7 @@ use crate::{
     http::{docs::Document, files::room::Room, prefix::Prefixed},
     lanes::Lanes,
     server,
+    stored::Stored,
     telemetry::Telemetry,
 };
 
@@ -54,6 +55,8 @@ pub struct Inner {
     pub providers: Vec<Provider>,
     /// Memory that uploads may take.
     pub uploads: Room,
+    /// Chat completions that clients want kept.
+    pub stored: Stored,
     pub telemetry: Telemetry,
     /// Whether any provider takes clients' own keys.
     pub takes_client_keys: bool,

@@ -16,6 +16,7 @@ pub mod lines;
 pub mod problem;
 mod provider_data;
 pub mod server;
+pub mod stored;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

@@ -35,6 +35,7 @@ use crate::{
     config::{Config, nearest},
     http::files::room::Room,
     provider_data,
+    stored::Stored,
     telemetry::{Collector, Posted, Telemetry},
 };
 
@@ -281,6 +282,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     });
     Ok(App::new(Inner {
         uploads: Room::new(&config.limits),
+        stored: Stored::open(store.clone(), clock.clone(), ids.clone()),
         telemetry,
         takes_client_keys: provider_data::is_taken(&config),
         config,

@@ -21,6 +21,7 @@
 
 mod accounts;
 pub mod agents;
+pub mod completions;
 mod door;
 mod error;
 pub mod files;

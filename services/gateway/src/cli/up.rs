@@ -74,6 +74,7 @@ impl Up {
         if let Some(export) = export {
             export.finish().await;
         }
+        app.stored.close().await;
         app.ledger.close().await;
         app.store.close().await;
         tracing::info!("stopped");

@@ -109,7 +109,13 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(providers::show::show))
         .routes(routes!(models::list::list))
         .routes(routes!(models::show::show))
-        .routes(routes!(chat_completions::create::create))
+        .routes(routes!(chat_completions::list::list, chat_completions::create::create))
+        .routes(routes!(
+            chat_completions::show::show,
+            chat_completions::update::update,
+            chat_completions::delete::delete
+        ))
+        .routes(routes!(chat_completions::messages::messages))
         .routes(routes!(completions::create::create))
         .routes(routes!(embeddings::create::create))
         .routes(routes!(rerank::create::create))

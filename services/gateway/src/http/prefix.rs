@@ -76,7 +76,7 @@ mod tests {
 
         let keyless = http::Request::get("/v1/openai/v1/models").body(Body::empty()).expect("a request");
         assert_eq!(gateway.send(keyless).await.status, 401);
-        let method = gateway.get("/v1/openai/v1/chat/completions").await;
+        let method = gateway.get("/v1/openai/v1/embeddings").await;
         assert_eq!((method.status.as_u16(), &method.headers["allow"]), (405, &http::HeaderValue::from_static("POST")));
         let unknown = gateway.get("/v1/openai/v1/nowhere").await;
         assert_eq!((unknown.status.as_u16(), &unknown.json()["error"]["code"]), (404, &json!("unknown_route")));

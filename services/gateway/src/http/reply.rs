@@ -48,8 +48,23 @@ pub async fn answer<W: Writes>(
 ) -> Result<Response, Problem> {
     let wants_usage = request.wants_usage;
     let asked = Instant::now();
+    let reply = app.inference.chat(cx, request).await?;
+    told_on(reply, wants_usage, arrival, asked, writer).await
+}
+
+/// Tells an answer that has begun. `asked`: when its provider was.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn told_on<W: Writes>(
+    reply: ChatReply,
+    wants_usage: bool,
+    arrival: Arrival,
+    asked: Instant,
+    writer: impl FnOnce(String) -> W,
+) -> Result<Response, Problem> {
+    let ChatReply { head, frames } = reply;
     let before = asked.saturating_duration_since(arrival.at);
-    let ChatReply { head, frames } = app.inference.chat(cx, request).await?;
     let writer = (head.dialect != W::DIALECT).then(|| writer(head.model.clone()));
     if head.streaming {
         let mut response = match writer {

@@ -90,7 +90,7 @@ async fn routes_and_methods_that_do_not_exist_say_so() {
       "request_id": "req_00000000000000000000000002"
     }
     "#);
-    let answer = gateway.get("/v1/chat/completions").await;
+    let answer = gateway.get("/v1/embeddings").await;
     assert_eq!(answer.status, 405);
     assert_eq!(answer.headers["allow"], "POST");
     assert_eq!(answer.json()["error"]["code"], "method_not_allowed");

@@ -60,7 +60,7 @@ fn read(bytes: Bytes, bounded: bool) -> Result<ChatRequest> {
     // What is wrong with it is for its reader to say.
     let metadata = peek.metadata.and_then(|raw| serde_json::from_str::<Metadata<'_>>(raw.get()).ok());
     let affinity = metadata.and_then(|of| of.user_id).map(|key| affinity(key.get()));
-    let marks = Marks { model: peek.model.map(|raw| place(&bytes, raw)).unwrap_or_default(), stream_options: None };
+    let marks = Marks { model: peek.model.map(|raw| place(&bytes, raw)).unwrap_or_default(), ..Marks::default() };
     let source = Source { dialect: Dialect::AnthropicMessages, bytes, decode: super::request::decode, marks };
     // Usage is part of every answer in this dialect.
     let mut request = ChatRequest::from_source(model, stream, true, source);

@@ -1,7 +1,7 @@
 //! Looks at a chat request just enough to route it: the whole text is checked to be JSON, the few
 //! members that matter are read, nothing is copied. The bytes stay the request.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range, str};
 
 use bytes::Bytes;
 use frontdesk_api::{
@@ -25,6 +25,10 @@ struct Peek<'a> {
     prompt_cache_key: Option<&'a RawValue>,
     #[serde(borrow)]
     user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -43,7 +47,9 @@ pub fn request(bytes: Bytes) -> Result<ChatRequest> {
     some_messages(peek.messages)?;
     let (stream, wants_usage) = streaming(peek.stream, peek.stream_options)?;
     let affinity = peek.prompt_cache_key.or(peek.user).map(|key| affinity(key.get()));
-    let marks = marks(&bytes, peek.model, peek.stream_options);
+    let place = |raw: Option<&RawValue>| raw.map(|raw| place(&bytes, raw));
+    let (store, metadata) = (place(peek.store), place(peek.metadata));
+    let marks = Marks { store, metadata, ..marks(&bytes, peek.model, peek.stream_options) };
     let source = Source { dialect: Dialect::OpenaiChat, bytes, decode: super::chat::decode, marks };
     let mut request = ChatRequest::from_source(model, stream, wants_usage, source);
     request.affinity = affinity;
@@ -58,7 +64,51 @@ pub(super) fn present<'de, D: Deserializer<'de>>(from: D) -> std::result::Result
 /// Where the members stand that a passthrough may change.
 pub(crate) fn marks(body: &Bytes, model: Option<&RawValue>, stream_options: Option<&RawValue>) -> Marks {
     let place = |raw: Option<&RawValue>| raw.map(|raw| place(body, raw));
-    Marks { model: place(model).unwrap_or_default(), stream_options: place(stream_options) }
+    Marks { model: place(model).unwrap_or_default(), stream_options: place(stream_options), ..Marks::default() }
+}
+
+/// A client's own notes beside something it stores, by name.
+pub type Metadata = BTreeMap<String, String>;
+
+/// The most pairs of metadata, and the longest name and value of one, in characters (OpenAI's API reference, "Metadata").
+const METADATA: (usize, usize, usize) = (16, 64, 512);
+
+/// The metadata of a chat that is to be stored; None: it is not.
+///
+/// # Errors
+/// `Invalid` on `store`, or on `metadata` of one that is.
+pub fn stored<T>(source: &Source<T>) -> Result<Option<Metadata>> {
+    let Some(at) = &source.marks.store else { return Ok(None) };
+    let text = |at: &Range<usize>| str::from_utf8(&source.bytes[at.clone()]).unwrap_or_default();
+    let store: Option<bool> = serde_json::from_str(text(at))
+        .map_err(|e| Error::invalid("store", "'store' must be true or false").with_source(e))?;
+    if store != Some(true) {
+        return Ok(None);
+    }
+    metadata(source.marks.metadata.as_ref().map(text)).map(Some)
+}
+
+/// Reads a member `metadata`; absent or null: empty.
+///
+/// # Errors
+/// `Invalid` on `metadata`.
+pub fn metadata(json: Option<&str>) -> Result<Metadata> {
+    let (most, name, value) = METADATA;
+    let invalid = |what: &str| Error::invalid("metadata", format!("'metadata' must be {what}"));
+    let read: Option<Metadata> = serde_json::from_str(json.unwrap_or("null"))
+        .map_err(|e| invalid("an object whose values are texts").with_source(e))?;
+    let read = read.unwrap_or_default();
+    if read.len() > most {
+        return Err(invalid(&format!("an object of at most {most} members, found {}", read.len())));
+    }
+    for (key, text) in &read {
+        if key.chars().count() > name || text.chars().count() > value {
+            return Err(invalid(&format!(
+                "names of at most {name} characters and texts of at most {value}: '{key}' is longer"
+            )));
+        }
+    }
+    Ok(read)
 }
 
 /// Where `raw`, borrowed from `body`, stands in it.
@@ -139,6 +189,34 @@ mod tests {
         assert_eq!(number(r#","user":null"#), None);
         assert_ne!(number(r#","user":"a""#), number(r#","user":"b""#));
         assert_eq!(number(r#","prompt_cache_key":"k","user":"a""#), number(r#","user":"b","prompt_cache_key":"k""#));
+    }
+
+    #[test]
+    fn a_chat_is_stored_where_it_says_so_and_its_notes_have_limits() {
+        let read = |members: &str| {
+            let request = request(Bytes::from(format!(r#"{{"model":"m","messages":[{{}}]{members}}}"#)));
+            stored(request.expect("a good request").source().expect("bytes"))
+        };
+        for not in ["", r#","store":false"#, r#","store":null,"metadata":7"#, r#","metadata":{"a":"b"}"#] {
+            assert_eq!(read(not).expect("a good request"), None, "{not}");
+        }
+        assert_eq!(read(r#","store":true"#).expect("good"), Some(Metadata::new()));
+        let notes = read(r#","metadata":{"b":"2","a":"1"},"store":true"#).expect("good").expect("stored");
+        assert_eq!(notes.into_iter().map(|(k, v)| k + &v).collect::<String>(), "a1b2");
+        let long = |name: usize, value: usize| {
+            format!(r#","store":true,"metadata":{{"{}":"{}"}}"#, "n".repeat(name), "v".repeat(value))
+        };
+        assert!(read(&long(64, 512)).is_ok());
+        let many = (0..17).map(|i| format!(r#""{i}":"x""#)).collect::<Vec<_>>().join(",");
+        for (bad, param) in [
+            (r#","store":"yes""#.to_owned(), "store"),
+            (r#","store":true,"metadata":{"a":1}"#.to_owned(), "metadata"),
+            (long(65, 1), "metadata"),
+            (long(1, 513), "metadata"),
+            (format!(r#","store":true,"metadata":{{{many}}}"#), "metadata"),
+        ] {
+            assert_eq!(read(&bad).expect_err("refused").param.as_deref(), Some(param), "{bad}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Changes single top-level members of a JSON object without touching any other byte.
 //!
-//! The closed list of what a passthrough may change is here: the model's name, and `stream_options`
-//! so that upstream reports usage; and for a server that is known to refuse a member, or to call it otherwise, that
-//! member. Everything else goes on as the client wrote it.
+//! The closed list of what a passthrough may change is here: the model's name, `stream_options` so that upstream
+//! reports usage, and `store` and `metadata`, which are about what this house keeps; and for a server that is known to
+//! refuse a member, or to call it otherwise, that member. Everything else goes on as the client wrote it.
 
 use std::{ops::Range, str};
 
@@ -12,9 +12,18 @@ use serde_json::Value;
 
 use crate::members::members;
 
-/// The body to send upstream: `model` renamed, and with `ask_usage` a stream that ends with usage.
+/// The body to send upstream: `model` renamed, with `ask_usage` a stream that ends with usage, and without what the
+/// client wants to have stored here.
 #[must_use]
 pub fn for_upstream<T>(source: &Source<T>, model: &str, ask_usage: bool) -> Bytes {
+    let body = edited(source, model, ask_usage);
+    if source.marks.store.is_none() && source.marks.metadata.is_none() {
+        return body;
+    }
+    reshaped(&body, &[], &["store", "metadata"])
+}
+
+fn edited<T>(source: &Source<T>, model: &str, ask_usage: bool) -> Bytes {
     let (body, marks) = (&source.bytes, &source.marks);
     let name = quoted(model);
     let mut edits: [Option<(Range<usize>, String)>; 2] = [None, None];
@@ -83,6 +92,44 @@ pub fn reshaped(body: &Bytes, renamed: &[(&str, &str)], dropped: &[&str]) -> Byt
     Bytes::from(out)
 }
 
+/// An answer's bytes with `id` in the place of its own: a whole JSON body, or with `stream` whole server-sent events.
+#[must_use]
+pub fn with_id(raw: &Bytes, id: &str, stream: bool) -> Bytes {
+    let id = quoted(id);
+    let mut out = Vec::with_capacity(raw.len() + id.len());
+    if !stream {
+        put_id(raw, &id, &mut out);
+        return out.into();
+    }
+    for line in raw.split_inclusive(|byte| *byte == b'\n') {
+        match line.strip_prefix(b"data:") {
+            Some(data) => {
+                out.extend_from_slice(b"data:");
+                put_id(data, &id, &mut out);
+            }
+            None => out.extend_from_slice(line),
+        }
+    }
+    out.into()
+}
+
+fn put_id(json: &[u8], id: &str, out: &mut Vec<u8>) {
+    let mut place = None;
+    let whole = members(json, |name, at| {
+        if name == b"id" {
+            place = Some(at);
+        }
+    });
+    match place.filter(|_| whole.is_some()) {
+        Some(at) => {
+            out.extend_from_slice(&json[..at.start]);
+            out.extend_from_slice(id.as_bytes());
+            out.extend_from_slice(&json[at.end..]);
+        }
+        None => out.extend_from_slice(json),
+    }
+}
+
 /// What to change in `stream_options`, which stand at `place`, so that they say `include_usage: true`: that one member,
 /// or all of them where they are null. None when they say so already.
 fn with_usage(options: &[u8], place: usize) -> Option<(Range<usize>, String)> {
@@ -141,6 +188,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_stored_here_is_not_told_upstream() {
+        let body = r#"{ "model":"p/m", "store":true,"messages":[{"metadata":1}] ,"metadata":{"a":"b"},"x":1.50e3}"#;
+        assert_eq!(spliced(body, "m", false), r#"{"model":"m","messages":[{"metadata":1}],"x":1.50e3}"#);
+        assert_eq!(
+            spliced(r#"{"store":false,"model":"m","messages":[1]}"#, "m", false),
+            r#"{"model":"m","messages":[1]}"#
+        );
+    }
+
+    #[test]
+    fn an_answer_gets_another_id_and_keeps_every_other_byte() {
+        let again = |raw: &'static str, stream| {
+            String::from_utf8(with_id(&Bytes::from_static(raw.as_bytes()), "new", stream).to_vec()).expect("text")
+        };
+        let whole = r#" {"x":{"id":1}, "id" : "old" ,"n":1.50e3}"#;
+        assert_eq!(again(whole, false), r#" {"x":{"id":1}, "id" : "new" ,"n":1.50e3}"#);
+        let events = ": ping\r\n\r\ndata: {\"id\":\"old\",\"c\":[{\"id\":2}]}\r\n\r\ndata:{\"id\":null}\n\ndata: {\"c\":1}\n\ndata: [DONE]\n\n";
+        let want = ": ping\r\n\r\ndata: {\"id\":\"new\",\"c\":[{\"id\":2}]}\r\n\r\ndata:{\"id\":\"new\"}\n\ndata: {\"c\":1}\n\ndata: [DONE]\n\n";
+        assert_eq!(again(events, true), want);
+        assert_eq!(again("<html>", false), "<html>");
+    }
+
+    #[test]
     fn members_get_other_names_or_go_and_their_values_stay_as_they_were_written() {
         let again = |body: &'static str| {
             let bytes =
@@ -178,7 +248,7 @@ mod tests {
         // Whatever else a client sends, it arrives: only `model` and `stream_options.include_usage` differ.
         #[test]
         fn unknown_members_survive(extra in prop::collection::hash_map("[a-z_]{1,8}", json(), 0..5), model in ".+", usage: bool) {
-            let mut body: Map<String, Value> = extra.into_iter().filter(|(k, _)| k != "stream_options" && k != "stream").collect();
+            let mut body: Map<String, Value> = extra.into_iter().filter(|(k, _)| !["stream_options", "stream", "store", "metadata"].contains(&k.as_str())).collect();
             body.insert("model".into(), "given".into());
             body.insert("messages".into(), serde_json::json!([{}]));
             let sent = Value::Object(body.clone()).to_string();

@@ -2,9 +2,11 @@
 //!
 //! The body is looked at just enough to route it; how it is answered is `http::reply`.
 
+use std::time::Instant;
+
 use axum::{Extension, extract::State, response::Response};
-use frontdesk_api::clock::unix_seconds;
-use frontdesk_wire::openai::{self, encode};
+use frontdesk_api::{ChatRequest, Cx, clock::unix_seconds};
+use frontdesk_wire::openai::{self, encode, peek::Metadata};
 
 use crate::{
     app::App,
@@ -17,7 +19,8 @@ use crate::{
 ///
 /// OpenAI's request and answer, unknown members included. `model` is `provider/model` or an alias.
 /// With `stream: true` the answer comes as server-sent events and ends with `data: [DONE]`; an error
-/// after the first event comes as an event `{"error": …}`.
+/// after the first event comes as an event `{"error": …}`. With `store: true` the answer is kept, beside the messages
+/// and up to 16 texts of `metadata`, under the id that it bears.
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "inference",
     request_body(content = ChatCompletionRequest, description = "OpenAI's chat completion request"),
@@ -30,10 +33,31 @@ pub async fn create(
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
     let request = openai::peek::request(body)?;
+    if let Some(metadata) = request.source().map(openai::peek::stored).transpose()?.flatten() {
+        // Apart, so that the room it needs is nobody else's.
+        return Box::pin(kept(app, cx, request, metadata, arrival)).await;
+    }
     let wants_usage = request.wants_usage;
     let (created, id) = (unix_seconds(app.clock.now()), format!("chatcmpl-{}", arrival.id));
     let writer = |model| encode::Chunks::new(encode::Head { id, model, created }, wants_usage);
     reply::answer(&app, &cx, request, arrival, writer).await
+}
+
+/// As [`create`], of a chat whose answer is to be kept.
+async fn kept(
+    app: App,
+    cx: Cx,
+    mut request: ChatRequest,
+    metadata: Metadata,
+    arrival: Arrival,
+) -> Result<Response, Problem> {
+    let wants_usage = request.wants_usage;
+    let keeping = app.stored.begin(&cx, &mut request, metadata).await?;
+    let (created, id) = (unix_seconds(app.clock.now()), keeping.id().to_owned());
+    let writer = |model| encode::Chunks::new(encode::Head { id, model, created }, wants_usage);
+    let asked = Instant::now();
+    let answered = keeping.over(app.inference.chat(&cx, request).await?);
+    reply::told_on(answered, wants_usage, arrival, asked, writer).await
 }
 
 /// The request's members that Frontdesk itself reads; all others travel on as they are.
@@ -46,6 +70,10 @@ pub struct ChatCompletionRequest {
     messages: Vec<serde_json::Value>,
     /// Answer as server-sent events.
     stream: Option<bool>,
+    /// Keep the answer; it can be listed, read and deleted.
+    store: Option<bool>,
+    /// Notes beside an answer that is kept, at most 16 texts.
+    metadata: Option<std::collections::BTreeMap<String, String>>,
 }
 
 #[cfg(test)]
@@ -198,6 +226,106 @@ mod tests {
         let answer = gateway.post("/v1/chat/completions", &question(true)).await;
         let data: Vec<&str> = answer.text().split_terminator("\n\n").collect();
         assert!(data.len() == 2 && data[1].contains("upstream_error"), "{}", answer.text());
+    }
+
+    const STREAM: &str = "data: {\"id\":\"c1\",\"model\":\"m\",\"created\":3,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}],\"x\":1}\n\ndata: [DONE]\n\n";
+
+    /// What `STREAM` means.
+    fn heard() -> Vec<ChatEvent> {
+        let start = ChatEvent::Start { id: "c1".into(), model: "m".into(), created: 3 };
+        let text = ChatEvent::Text { choice: 0, text: "hi".into() };
+        let usage = ChatEvent::Usage(Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() });
+        vec![start, text, ChatEvent::Finish { choice: 0, reason: FinishReason::Stop }, usage]
+    }
+
+    /// A question whose answer is to be kept.
+    fn kept(stream: bool) -> serde_json::Value {
+        let mut body = question(stream);
+        (body["store"], body["metadata"]) = (json!(true), json!({ "shop": "lamps" }));
+        body
+    }
+
+    async fn listed(gateway: &TestGateway) -> Vec<serde_json::Value> {
+        let list = gateway.get("/v1/chat/completions").await.json();
+        list["data"].as_array().expect("a list").clone()
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_as_it_was_told_under_an_id_of_ours() {
+        let gateway = TestGateway::start(Frames::whole()).await;
+        assert_eq!(gateway.post("/v1/chat/completions", &question(false)).await.status, 200);
+        assert_eq!(listed(&gateway).await, Vec::<serde_json::Value>::new(), "it was not asked for");
+        let told = gateway.post("/v1/chat/completions", &kept(false)).await;
+        let id = told.json()["id"].as_str().expect("an id").to_owned();
+        assert!(id.starts_with("chatcmpl_"), "{id}");
+        assert_eq!(told.text(), format!(r#"{{"id":"{id}","choices":[],"x_vendor":{{"kept":true}}}}"#));
+        let mut want = told.json();
+        want["metadata"] = json!({ "shop": "lamps" });
+        let path = format!("/v1/chat/completions/{id}");
+        assert_eq!(gateway.get(&path).await.json(), want);
+        assert_eq!(listed(&gateway).await, [want]);
+        let messages = gateway.get(&format!("{path}/messages")).await.json();
+        let message = json!({ "id": format!("{id}-0"), "role": "user", "content": "hi", "content_parts": null });
+        assert_eq!(messages["data"], json!([message]));
+        for (path, status) in [
+            ("/v1/chat/completions?limit=0", 400),
+            ("/v1/chat/completions?order=up", 400),
+            ("/v1/chat/completions/none", 404),
+        ] {
+            assert_eq!(gateway.get(path).await.status, status, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_kept_as_one_answer_when_it_has_ended_well() {
+        let frames = || vec![Ok(Frame { events: heard(), ..frame(STREAM) })];
+        let gateway = TestGateway::start(Frames { streaming: true, frames }).await;
+        let told = gateway.post("/v1/chat/completions", &kept(true)).await;
+        let [one] = &listed(&gateway).await[..] else { panic!("one") };
+        let id = one["id"].as_str().expect("an id");
+        assert_eq!(told.text(), STREAM.replace("c1", id));
+        let message = &one["choices"][0]["message"];
+        assert_eq!(
+            (&message["content"], &one["usage"]["total_tokens"], &one["model"]),
+            (&json!("hi"), &json!(4), &json!("m"))
+        );
+        assert_eq!(one["metadata"], json!({ "shop": "lamps" }));
+
+        let broken = || vec![Ok(Frame { events: heard(), ..frame(STREAM) }), Err(Error::upstream("cut"))];
+        let gateway = TestGateway::start(Frames { streaming: true, frames: broken }).await;
+        assert_eq!(gateway.post("/v1/chat/completions", &kept(true)).await.status, 200);
+        assert_eq!(listed(&gateway).await, Vec::<serde_json::Value>::new());
+    }
+
+    #[tokio::test]
+    async fn a_foreign_answer_is_kept_in_the_words_it_was_told_in() {
+        for stream in [false, true] {
+            let gateway = TestGateway::start(Foreign(Frames { streaming: stream, frames: one_word })).await;
+            let told = gateway.post("/v1/chat/completions", &kept(stream)).await;
+            let [one] = &listed(&gateway).await[..] else { panic!("one") };
+            let id = one["id"].as_str().expect("an id");
+            assert!(told.text().contains(&format!(r#""id":"{id}""#)), "{}", told.text());
+            assert_eq!(one["choices"][0]["message"]["content"], "hi");
+            if !stream {
+                let mut whole = told.json();
+                whole["metadata"] = json!({ "shop": "lamps" });
+                assert_eq!(*one, whole);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_kept_is_refused_before_anyone_is_asked() {
+        let gateway = TestGateway::start(Frames::whole()).await;
+        for (member, value) in [("store", json!("yes")), ("metadata", json!({ "a": 1 }))] {
+            let mut body = kept(false);
+            body[member] = value;
+            let refused = gateway.post("/v1/chat/completions", &body).await;
+            assert_eq!((refused.status.as_u16(), &refused.json()["error"]["param"]), (400, &json!(member)));
+        }
+        gateway.app.stored.close().await;
+        assert_eq!(gateway.post("/v1/chat/completions", &kept(false)).await.status, 503, "it is stopping");
+        assert_eq!(gateway.post("/v1/chat/completions", &question(false)).await.status, 200);
     }
 
     #[tokio::test]
