@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a reader waits for what has ended to be written before it reads what there is.
 const FLUSH: Duration = Duration::from_secs(2);
 
+/// How long the end waits for the writer, which gives answers under way 5 seconds and the database as many after them.
+const CLOSE: Duration = Duration::from_secs(15);
+
 /// What is kept, and the way there. Clones share it.
 #[derive(Clone)]
 pub struct Stored {
@@ -129,8 +132,8 @@ impl Stored {
     /// Writes what has ended. Answers still under way are waited for a little; new ones are refused from here on.
     pub async fn close(&self) {
         let (tell, told) = oneshot::channel();
-        if self.asks.send(Ask::Close(tell)).is_ok() {
-            let _ = told.await;
+        if self.asks.send(Ask::Close(tell)).is_ok() && tokio::time::timeout(CLOSE, told).await.is_err() {
+            tracing::error!("the database took no more chat completions: those that had ended last are not stored");
         }
     }
 }
