@@ -69,7 +69,7 @@ impl OpenAi {
     /// One model a server, so none is named; the server knows texts only and tells all places.
     async fn order_of_tei(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
         let asked = request.rerank()?;
-        let body = rerank::encode_tei(&asked.query, &rerank::texts(asked)?);
+        let body = rerank::encode_tei(&asked.query, &asked.texts()?);
         let raw = self.upstream.fetch(cx, Method::POST, &self.rerank, body).await?;
         let results = rerank::decode_tei(&raw).map_err(|e| self.no_answer("a ranking", e))?;
         let results = self.checked(&request, results)?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{
-    Result,
+    Error, Result,
     asked::Asked,
     chat::{Dialect, Source, Usage},
 };
@@ -33,6 +33,37 @@ pub struct Rerank {
     pub rank_fields: Vec<String>,
     /// Everything else, by its member name.
     pub extra: Map<String, Value>,
+}
+
+impl Rerank {
+    /// The documents as texts, for a model that takes nothing else: an object is its `text`, or its `rank_fields` in
+    /// their order, a line each (`title: …`) where there are several.
+    ///
+    /// # Errors
+    /// `Invalid` naming the document that has none of them.
+    pub fn texts(&self) -> Result<Vec<String>> {
+        let fields = self.rank_fields.as_slice();
+        let text = |(i, document): (usize, &Value)| {
+            let member = |name: &str| document.get(name).and_then(Value::as_str);
+            let found = match (document, fields) {
+                (Value::String(text), _) => Some(text.clone()),
+                (_, []) => member("text").map(str::to_owned),
+                (_, [one]) => member(one).map(str::to_owned),
+                (_, many) => {
+                    let lines: Vec<String> =
+                        many.iter().filter_map(|name| Some(format!("{name}: {}", member(name)?))).collect();
+                    (!lines.is_empty()).then(|| lines.join("\n"))
+                }
+            };
+            found.ok_or_else(|| {
+                let names = if fields.is_empty() { "text".into() } else { fields.join(", ") };
+                let at = format!("documents[{i}]");
+                let message = format!("'{at}' has no text that the model of this provider could read: give it {names}");
+                Error::invalid(at, message)
+            })
+        };
+        self.documents.iter().enumerate().map(text).collect()
+    }
 }
 
 impl RerankRequest {

@@ -74,35 +74,6 @@ pub fn decode(body: &[u8]) -> Result<Rerank> {
     Ok(Rerank { query, documents, top_n, return_documents, rank_fields, extra: body })
 }
 
-/// The documents as texts, for a server that takes nothing else: an object is its `text`, or its `rank_fields` in
-/// their order, a line each (`title: …`) where there are several.
-///
-/// # Errors
-/// `Invalid` naming the document that has none of them.
-pub fn texts(rerank: &Rerank) -> Result<Vec<String>> {
-    let fields = rerank.rank_fields.as_slice();
-    let text = |(i, document): (usize, &Value)| {
-        let member = |name: &str| document.get(name).and_then(Value::as_str);
-        let found = match (document, fields) {
-            (Value::String(text), _) => Some(text.clone()),
-            (_, []) => member("text").map(str::to_owned),
-            (_, [one]) => member(one).map(str::to_owned),
-            (_, many) => {
-                let lines: Vec<String> =
-                    many.iter().filter_map(|name| Some(format!("{name}: {}", member(name)?))).collect();
-                (!lines.is_empty()).then(|| lines.join("\n"))
-            }
-        };
-        found.ok_or_else(|| {
-            let (at, names) =
-                (format!("documents[{i}]"), if fields.is_empty() { "text".into() } else { fields.join(", ") });
-            let message = format!("'{at}' has no text that the model of this provider could read: give it {names}");
-            Error::invalid(at, message)
-        })
-    };
-    rerank.documents.iter().enumerate().map(text).collect()
-}
-
 /// The request in the shape of Cohere, Jina and vLLM.
 #[must_use]
 pub fn encode(model: &str, rerank: &Rerank) -> Bytes {
@@ -263,13 +234,13 @@ mod tests {
     #[test]
     fn objects_become_the_texts_that_count() {
         let mut rerank = decode(SENT.as_bytes()).expect("a good request");
-        assert_eq!(texts(&rerank).expect("texts"), ["Carson City", "title: DC\ntext: Washington"]);
+        assert_eq!(rerank.texts().expect("texts"), ["Carson City", "title: DC\ntext: Washington"]);
         rerank.rank_fields = vec!["title".into()];
-        assert_eq!(texts(&rerank).expect("texts")[1], "DC");
+        assert_eq!(rerank.texts().expect("texts")[1], "DC");
         rerank.rank_fields.clear();
-        assert_eq!(texts(&rerank).expect("texts")[1], "Washington");
+        assert_eq!(rerank.texts().expect("texts")[1], "Washington");
         rerank.documents[1] = json!({ "body": "x" });
-        assert_eq!(texts(&rerank).expect_err("no text").param.as_deref(), Some("documents[1]"));
+        assert_eq!(rerank.texts().expect_err("no text").param.as_deref(), Some("documents[1]"));
     }
 
     #[test]
@@ -277,11 +248,13 @@ mod tests {
         // As the references of Cohere, Jina and vLLM, and of text-embeddings-inference, show them; unsorted on purpose.
         let cohere = br#"{"id":"x","results":[{"index":0,"relevance_score":0.1},{"index":1,"relevance_score":0.9}],
             "meta":{"api_version":{"version":"2"},"billed_units":{"search_units":1},"tokens":{"input_tokens":12}}}"#;
-        let vllm = br#"{"id":"x","model":"m","usage":{"total_tokens":12},"results":[
+        let jina = br#"{"model":"m","usage":{"total_tokens":12},"results":[
             {"index":1,"document":{"text":"b"},"relevance_score":0.9},{"index":0,"document":{"text":"a"},"relevance_score":0.1}]}"#;
+        let vllm = br#"{"id":"x","model":"m","usage":{"prompt_tokens":12,"total_tokens":12},"results":[
+            {"index":1,"document":{"text":"b","multi_modal":null},"relevance_score":0.9},{"index":0,"relevance_score":0.1}]}"#;
         let want = vec![Ranked { index: 1, score: 0.9 }, Ranked { index: 0, score: 0.1 }];
         let usage = Usage { input_tokens: 12, ..Usage::default() };
-        for answer in [&cohere[..], vllm] {
+        for answer in [&cohere[..], jina, vllm] {
             assert_eq!(decode_answer(answer).expect("an answer"), (want.clone(), Some(usage)));
         }
         let tei = br#"[{"index":0,"score":0.1},{"index":1,"score":0.9}]"#;

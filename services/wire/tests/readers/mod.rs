@@ -132,7 +132,7 @@ fn rerank_request(bytes: &[u8]) {
     }
     if let Some(asked) = read(rerank::decode(bytes)) {
         json(&rerank::encode("m", &asked));
-        if let Some(texts) = read(rerank::texts(&asked)) {
+        if let Some(texts) = read(asked.texts()) {
             json(&rerank::encode_tei(&asked.query, &texts));
         }
     }
