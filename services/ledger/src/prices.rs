@@ -300,11 +300,14 @@ mod tests {
     }
 
     #[test]
-    fn another_server_of_the_same_type_has_no_list_prices_and_the_engine_none_to_pay() {
+    fn another_server_of_the_same_type_has_no_list_prices_and_what_runs_here_none_to_pay() {
         let vllm = provider("v", "openai", Some("http://user@127.0.0.1:8000/v1?x"));
-        let prices = Prices::new(&[vllm, provider("l", "mistralrs", None)], &[], &[]).expect("prices");
+        let own = [provider("l", "mistralrs", None), provider("e", "embeddings", None)];
+        let prices = Prices::new(&[[vllm].as_slice(), &own].concat(), &[], &[]).expect("prices");
         assert_eq!(input(&prices, "v", "gpt-4o", NOW), None);
-        assert_eq!(prices.find("l", "anything", NOW), Some(&Price::FREE));
+        for id in ["l", "e"] {
+            assert_eq!(prices.find(id, "anything", NOW), Some(&Price::FREE));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Version {
     pub version: &'static str,
-    /// Optional parts of this build: `wasm`, `mistralrs`.
+    /// Optional parts of this build: `wasm`, `mistralrs`, `embeddings`.
     pub features: Vec<&'static str>,
 }
 
