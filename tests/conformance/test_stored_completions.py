@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import openai
 import pytest
 
@@ -34,6 +35,14 @@ def stored(openai_client):
     clear()
 
 
+@pytest.fixture
+def messages(frontdesk):
+    """`client.chat.completions.messages`, unchecked: the SDK types every role as `assistant`, against the example of
+    OpenAI's own API reference ("Get chat messages"), whose message is a user's."""
+    with httpx.Client(trust_env=False) as http:
+        yield openai.OpenAI(base_url=frontdesk.v1, api_key=frontdesk.key, max_retries=0, http_client=http).chat.completions.messages
+
+
 def test_what_is_stored_is_what_the_client_had(stored, scripted):
     scripted.script([{"times": 2, "reply": {"json": ANSWER}}])
     one = stored.create(model="up/scripted", messages=HELLO, store=True, metadata={"shop": "lamps", "n": "1"})
@@ -47,18 +56,18 @@ def test_what_is_stored_is_what_the_client_had(stored, scripted):
     assert [listed.id for listed in stored.list()] == [one.id]
 
 
-def test_the_messages_are_there_too(stored, scripted):
+def test_the_messages_are_there_too(stored, messages, scripted):
     scripted.script([{"reply": {"json": ANSWER}}])
     one = stored.create(model="up/scripted", messages=HELLO, store=True)
-    first, second = stored.messages.list(one.id)
+    first, second = messages.list(one.id)
     assert (first.role, first.content, first.content_parts) == ("system", "Be brief.", None)
     assert (second.role, second.content, second.content_parts[0].text) == ("user", None, "Grüße \u0000")
-    page = stored.messages.list(one.id, limit=1, order="desc")
+    page = messages.list(one.id, limit=1, order="desc")
     assert [message.id for message in page.data] == [second.id] and page.has_more
     assert [message.id for message in page] == [second.id, first.id], "page by page"
 
 
-def test_a_stream_is_stored_when_it_has_ended(stored, scripted):
+def test_a_stream_is_stored_when_it_has_ended(stored, messages, scripted):
     scripted.script([{"reply": {"sse": [*CHUNKS, "data: [DONE]\n\n"]}}])
     chunks = list(stored.create(model="up/scripted", messages=HELLO, store=True, stream=True))
     (id,) = {chunk.id for chunk in chunks}
@@ -67,7 +76,7 @@ def test_a_stream_is_stored_when_it_has_ended(stored, scripted):
     assert one.choices[0].message.tool_calls[0].function.name == "f"
     # The client did not ask for usage, and so it was not told; it is kept.
     assert one.usage.total_tokens == 2 and not any(chunk.usage for chunk in chunks)
-    assert stored.messages.list(id).data[0].content == "Be brief."
+    assert messages.list(id).data[0].content == "Be brief."
 
 
 def test_a_provider_of_another_dialect_is_stored_alike(stored, scripted):
