@@ -145,3 +145,38 @@ fn kill(pid: u64) {
     let done = Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill");
     assert!(done.success());
 }
+
+/// Private memory of a process, in MiB.
+fn private_mib(pid: u64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process's status");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+}
+
+#[tokio::test]
+async fn prefixes_are_kept_within_their_number() {
+    let frontdesk = Frontdesk::start(Options::new().config(&format!(
+        "providers:\n  inference:\n    - {{ id: local, type: mistralrs, config: {{ prefix_cache: 4, models: [ {{ id: demo, path: \"{}\" }} ] }} }}\n",
+        model().display()
+    )));
+    ask(&frontdesk, "hello there").await;
+    let pid = worker(&frontdesk).await;
+    // Each leaves about 2 MiB of keys and values behind.
+    let ask_long = async |number: usize| {
+        let words = format!("{number} ").repeat(100);
+        let body =
+            json!({ "model": "local/demo", "max_tokens": 2, "messages": [{ "role": "user", "content": words }] });
+        let (status, answer) = frontdesk.post("/v1/chat/completions", &body).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    for number in 0..12 {
+        ask_long(number).await;
+    }
+    let before = private_mib(pid);
+    for number in 12..48 {
+        ask_long(number).await;
+    }
+    let after = private_mib(pid);
+    assert!(after < before + 20, "{before} MiB, then {after} MiB");
+    assert_eq!(text(&ask(&frontdesk, "red green").await), "red green", "what was let go of does no harm");
+}

@@ -74,6 +74,7 @@ pub(crate) async fn answer(
         }
     }
     model.counters.seat.observe(seated.elapsed());
+    model.keeps_one_more().await;
     drop(seat);
 }
 

@@ -17,6 +17,7 @@ use super::admission::Admission;
 use super::args::{EngineArgs, ModelSpec, Place};
 use super::folder::Folder;
 use super::gguf::Gguf;
+use super::kept::Kept;
 use super::model::{LoadedModel, Style};
 
 /// What kind of files a model is made of.
@@ -117,6 +118,7 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
         style,
         admission: Admission::new(running, args.max_queue),
         counters: super::metrics::Counters::default(),
+        kept: Kept::new((args.place()? == Place::Cpu && args.prefix_cache > 0).then_some(args.prefix_cache)),
         watchdog: args.watchdog_s,
         alive: AtomicBool::new(true),
         thread: Mutex::new(None),

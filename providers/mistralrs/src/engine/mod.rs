@@ -13,6 +13,7 @@ mod forced;
 mod generation;
 mod gguf;
 mod http;
+mod kept;
 mod listen;
 mod load;
 mod metrics;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 pub use args::{EngineArgs, ModelSpec};
 
@@ -136,5 +138,6 @@ fn say(line: &Value) {
 fn log() {
     let filter = tracing_subscriber::EnvFilter::new("error,frontdesk_mistralrs=info");
     // A program that embeds the worker may have its own.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let _ = tracing_subscriber::registry().with(filter).with(kept::filter()).with(lines).try_init();
 }

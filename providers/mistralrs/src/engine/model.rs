@@ -13,6 +13,7 @@ use mistralrs::{ModelGenerationDefaults, Request, Tool};
 use tokio::sync::mpsc;
 
 use super::admission::Admission;
+use super::kept::Kept;
 use super::metrics::Counters;
 use super::prompt::TemplateMessage;
 
@@ -33,6 +34,7 @@ pub(crate) struct LoadedModel {
     pub(crate) style: Style,
     pub(crate) admission: Admission,
     pub(crate) counters: Counters,
+    pub(crate) kept: Kept,
     /// Longest silence of a working engine.
     pub(crate) watchdog: Duration,
     pub(crate) alive: AtomicBool,
