@@ -192,15 +192,18 @@ def checks(binary, folder):
         assert after - before == len("Words of mine. ") - 1, (before, after)
         return f"{before} → {after} tokens"
 
-    @row("prefix cache", "demo model, one token after a long prompt, asked twice")
+    @row("prefix cache", "demo model, two turns of a conversation, the second in milliseconds with and without it")
     def _():
-        with Engine(binary, [{"id": "m", "path": str(DEMO)}]) as engine:
-            took, words = [], "Where is order 4711? " * 200
-            for _ in range(2):
+        took = []
+        for options in [[], ["--prefix-cache", "0"]]:
+            with Engine(binary, [{"id": "m", "path": str(DEMO)}], *options) as engine:
+                messages = [{"role": "user", "content": "Where is order 4711? " * 100}]
+                messages += [{"role": "assistant", "content": text(engine.ask(messages=messages)) or "-"}]
+                messages += [{"role": "user", "content": "And 4712?"}]
                 began = time.monotonic()
-                engine.ask(content=words, max_tokens=1)
+                engine.ask(messages=messages, max_tokens=2)
                 took.append(round((time.monotonic() - began) * 1000))
-        return f"{took[0]} ms, then {took[1]} ms"
+        return f"{took[0]} against {took[1]}"
 
     @row("log probabilities, stop words, seed", "demo model")
     def _():
