@@ -8,7 +8,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use frontdesk_api::{Cx, Result};
 use frontdesk_store::batch_lines::{self, OpenLine};
 use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
-use tokio::{sync::OwnedSemaphorePermit, time::sleep_until};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -43,6 +46,11 @@ impl Work {
         let mut asked = FuturesUnordered::new();
         let (mut stop, stopped) = (None, CancellationToken::new());
         loop {
+            // Timers are coarse; nothing is asked after its time.
+            if stop.is_none() && Instant::now() >= self.until {
+                stop = Some(Stop::Expired);
+                stopped.cancel();
+            }
             if stop.is_none() && more && ahead.is_empty() {
                 let lines = inner.store.tenant(&self.cx).open_lines(self.id(), after, AHEAD).await?;
                 after = lines.last().map_or(after, |line| line.pos);
