@@ -238,13 +238,14 @@ impl Tenant<'_> {
         Ok(open == 1)
     }
 
-    /// Gives a job back as if it had not been begun; whoever looks next goes on.
+    /// Gives a job back as if it had not been begun; whoever looks next goes on. Its epoch is over, so a renewal that
+    /// was on its way does not hold it again.
     ///
     /// # Errors
     /// As any query.
     pub async fn give_back_job(&self, id: &str, epoch: i64) -> Result<()> {
         let mut tx = self.write().await?;
-        on!(tx, conn => sqlx::query("UPDATE job SET lease_until = 0, owner = NULL, attempts = attempts - 1 \
+        on!(tx, conn => sqlx::query("UPDATE job SET lease_until = 0, owner = NULL, epoch = epoch + 1, attempts = attempts - 1 \
              WHERE tenant = $1 AND id = $2 AND epoch = $3 AND state = 'open'")
             .bind(self.id()).bind(id).bind(epoch).execute(conn).await.map(|_| ()))
         .doing("give a job back")?;

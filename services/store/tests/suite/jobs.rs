@@ -94,16 +94,18 @@ async fn a_job_given_back_is_claimed_at_once_and_one_that_ended_never() {
         store.tenant(&a).give_back_job("j1", 7).await.expect("another epoch");
         assert_eq!(claim(&store, ALIVE, 1).await, []);
         store.tenant(&a).give_back_job("j1", 1).await.expect("given back");
+        let late = Held { tenant: "tenant_a".into(), id: "j1".into(), epoch: 1 };
+        assert_eq!(store.system().renew_jobs(&[late], HOUR).await.expect("asked"), [None], "it was given back");
         let again = claim(&store, ALIVE, 1).await;
-        assert_eq!((again[0].job.epoch, again[0].job.attempts), (2, 1));
+        assert_eq!((again[0].job.epoch, again[0].job.attempts), (3, 1));
         assert_eq!(store.system().end_job_leases().await.expect("ended"), 1);
-        assert_eq!(claim(&store, ALIVE, 1).await[0].job.epoch, 3);
+        assert_eq!(claim(&store, ALIVE, 1).await[0].job.epoch, 4);
 
         let mut tx = store.tenant(&a).write().await.expect("open");
         assert!(!jobs::delete(&mut tx, "k", "j1").await.expect("asked"), "it is open");
-        jobs::fence(&mut tx, "j1", 3, &1).await.expect("asked").expect("held");
+        jobs::fence(&mut tx, "j1", 4, &1).await.expect("asked").expect("held");
         jobs::end(&mut tx, "j1", JobState::Completed, 44).await.expect("ended");
-        assert_eq!(jobs::fence(&mut tx, "j1", 3, &2).await.expect("asked"), None, "it has ended");
+        assert_eq!(jobs::fence(&mut tx, "j1", 4, &2).await.expect("asked"), None, "it has ended");
         tx.commit().await.expect("committed");
         let ended = find(&store, &a, "j1").await;
         assert_eq!((ended.state, ended.ended_at, ended.progress), (JobState::Completed, Some(44), 1));
