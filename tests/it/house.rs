@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("memory", &["api", "store"]),
     ("safety", &["api", "store"]),
     ("accounts", &["api", "store"]),
+    ("batches", &["api", "store"]),
 ];
 
 /// What a room's own tests may use beyond its arrows: the real thing instead of a stand-in.
@@ -41,7 +42,7 @@ const TEST_ARROWS: &[(&str, &[&str])] = &[("memory", &["vectors"])];
 const WITHOUT: &[(&[&str], &[&str], &str)] = &[
     (&["api", "wire"], &["tokio", "axum", "hyper", "reqwest", "sqlx"], "foundations do no I/O"),
     (
-        &["inference", "tools", "agents", "memory", "safety", "accounts", "ledger"],
+        &["inference", "tools", "agents", "memory", "safety", "accounts", "ledger", "batches"],
         &["axum", "hyper", "reqwest", "sqlx"],
         "a service knows no HTTP and no SQL",
     ),

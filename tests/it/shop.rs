@@ -23,9 +23,14 @@ pub async fn register_tools(frontdesk: &Frontdesk, group: &str) {
 
 /// Uploads a file and returns its id.
 pub async fn upload(frontdesk: &Frontdesk, name: &str, bytes: &[u8]) -> String {
+    upload_for(frontdesk, "assistants", name, bytes).await
+}
+
+/// Uploads a file of a purpose; returns its id.
+pub async fn upload_for(frontdesk: &Frontdesk, purpose: &str, name: &str, bytes: &[u8]) -> String {
     let (head, tail) = (
         format!(
-            "--xx\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nassistants\r\n--xx\r\ncontent-disposition: \
+            "--xx\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n--xx\r\ncontent-disposition: \
              form-data; name=\"file\"; filename=\"{name}\"\r\ncontent-type: application/octet-stream\r\n\r\n"
         ),
         "\r\n--xx--\r\n",

@@ -9,6 +9,7 @@ use std::{
 use frontdesk_accounts::Accounts;
 use frontdesk_agents::Agents;
 use frontdesk_api::{Clock, Ids, Inference, cx::CancellationToken, provider::Health};
+use frontdesk_batches::Batches;
 use frontdesk_inference::Registered;
 use frontdesk_ledger::Ledger;
 use frontdesk_memory::Knowledge;
@@ -26,7 +27,8 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// How long before the end of the drain turns, and files on their way into knowledge stores, are stopped.
+/// How long before the end of the drain turns, lines of batches, and files on their way into knowledge stores are
+/// stopped.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Shared by all requests; clones are cheap.
@@ -51,6 +53,7 @@ pub struct Inner {
     pub tools: Arc<Registry>,
     pub knowledge: Knowledge,
     pub agents: Agents,
+    pub batches: Batches,
     /// Every configured provider, for `/v1/providers` and `doctor`.
     pub providers: Vec<Provider>,
     /// Memory that uploads may take.
@@ -106,10 +109,15 @@ impl App {
             told.cancelled().await;
             self.knowledge.shutdown(grace).await;
         };
+        let batches = async {
+            told.cancelled().await;
+            self.batches.shutdown(grace).await;
+        };
         tokio::join!(
             server::serve(listener, router, limits, lanes, &self.telemetry.connections, stopped),
             turns,
-            files
+            files,
+            batches
         );
     }
 

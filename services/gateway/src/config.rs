@@ -43,6 +43,7 @@ pub struct Config {
     /// What models cost, before the vendors' list prices.
     pub prices: Vec<Override>,
     pub turns: Turns,
+    pub batches: Batches,
     pub limits: Limits,
     pub log: Log,
     pub telemetry: Telemetry,
@@ -58,6 +59,7 @@ impl Default for Config {
             models: vec![],
             prices: vec![],
             turns: Turns::default(),
+            batches: Batches::default(),
             limits: Limits::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
@@ -135,6 +137,22 @@ pub struct Turns {
 impl Default for Turns {
     fn default() -> Self {
         Self { lease_s: 30 }
+    }
+}
+
+/// How batches are worked on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batches {
+    /// Lines that this process asks at once, of all batches together.
+    pub lines_at_once: usize,
+    /// How long a batch may go without a sign of its process before another goes on with it, in seconds.
+    pub lease_s: u64,
+}
+
+impl Default for Batches {
+    fn default() -> Self {
+        Self { lines_at_once: 4, lease_s: 30 }
     }
 }
 

@@ -89,7 +89,8 @@ pub fn status_of(kind: Kind) -> StatusCode {
     StatusCode::from_u16(status::shown(kind).status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn log(error: &Error) {
+/// Logs an error that is told to a client, with its cause.
+pub fn log(error: &Error) {
     let cause = error.source.as_ref().map(|source| chain(source.as_ref())).unwrap_or_default();
     match error.kind {
         Kind::Internal => tracing::error!(kind = ?error.kind, cause, "{error}"),

@@ -21,6 +21,7 @@ use frontdesk_api::{
     provider::{Build, Setting},
     tools::ToolProvider,
 };
+use frontdesk_batches::Batches;
 use frontdesk_inference::{Registered, Reusing, Route, Router};
 use frontdesk_ledger::{Given, Ledger, Metered, Prices};
 use frontdesk_memory::{Knowledge, Limits};
@@ -33,7 +34,7 @@ use http::{HeaderMap, Method, Uri};
 use crate::{
     app::{App, Inner, Provider},
     config::{Config, nearest},
-    http::files::room::Room,
+    http::{batches::answers::Answers, files::room::Room},
     provider_data,
     stored::Stored,
     telemetry::{Collector, Posted, Telemetry},
@@ -282,6 +283,13 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         ids: ids.clone(),
         pace: pace(&config),
     });
+    let batches = Batches::new(frontdesk_batches::Deps {
+        store: store.clone(),
+        lines: Arc::new(Answers { inference: inference.clone(), clock: clock.clone() }),
+        clock: clock.clone(),
+        ids: ids.clone(),
+        pace: batch_pace(&config),
+    });
     Ok(App::new(Inner {
         uploads: Room::new(&config.limits),
         stored: Stored::open(store.clone(), clock.clone(), ids.clone()),
@@ -300,6 +308,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         tools,
         knowledge,
         agents,
+        batches,
         providers: built.providers,
         document: OnceLock::new(),
     }))
@@ -334,6 +343,17 @@ fn prices(config: &Config) -> Result<Prices> {
 fn pace(config: &Config) -> Pace {
     let lease = Duration::from_secs(config.turns.lease_s);
     Pace { lease, renew: lease / 3, ..Pace::default() }
+}
+
+/// How many lines of batches are asked at once, and how long a batch may go without a sign of its process.
+fn batch_pace(config: &Config) -> frontdesk_batches::Pace {
+    let lease = Duration::from_secs(config.batches.lease_s);
+    frontdesk_batches::Pace {
+        lines_at_once: config.batches.lines_at_once,
+        lease,
+        renew: lease / 3,
+        ..frontdesk_batches::Pace::default()
+    }
 }
 
 /// The way to the operator's collector, which may be anywhere: through the egress client.

@@ -91,7 +91,11 @@ impl Tenant<'_> {
     }
 }
 
-pub(crate) async fn write_file(tx: &mut Tx, file: &StoredFile, content: &[u8]) -> Result<()> {
+/// Writes a file in a transaction of the caller's.
+///
+/// # Errors
+/// `Conflict` when the id is taken.
+pub async fn write_file(tx: &mut Tx, file: &StoredFile, content: &[u8]) -> Result<()> {
     let tenant = tx.tenant();
     on!(tx, conn => sqlx::query("INSERT INTO file (tenant, id, filename, purpose, media_type, bytes, hash, created_at, content) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")

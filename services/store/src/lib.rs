@@ -21,12 +21,14 @@
 
 mod accounts;
 pub mod agents;
+pub mod batch_lines;
 pub mod completions;
 mod door;
 mod error;
 pub mod files;
 mod folder;
 pub mod idempotency;
+pub mod jobs;
 mod json;
 pub mod knowledge;
 mod lent;

@@ -47,6 +47,10 @@ impl Up {
         if unread > 0 {
             tracing::warn!(files = unread, "files that an earlier process left unread are read now");
         }
+        let open = app.batches.recover().await?;
+        if open > 0 {
+            tracing::info!(batches = open, "batches that an earlier process did not end are worked on");
+        }
         let export = match traces {
             Some(traces) => Some(Export::start(&app, traces, wiring::collector())?),
             None => None,

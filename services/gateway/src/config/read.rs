@@ -93,6 +93,13 @@ fn check(config: &Config) -> Result<()> {
     if !(1..=3600).contains(&config.turns.lease_s) {
         return Err(Error::invalid("turns.lease_s", format!("must be 1 to 3600, found {}", config.turns.lease_s)));
     }
+    if !(1..=3600).contains(&config.batches.lease_s) {
+        return Err(Error::invalid("batches.lease_s", format!("must be 1 to 3600, found {}", config.batches.lease_s)));
+    }
+    if !(1..=1000).contains(&config.batches.lines_at_once) {
+        let message = format!("must be 1 to 1000, found {}", config.batches.lines_at_once);
+        return Err(Error::invalid("batches.lines_at_once", message));
+    }
     config.telemetry.check()?;
     let limits = &config.limits;
     for (key, value) in [
@@ -208,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_path_and_the_nearest() {
-        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, providers, models, prices, turns, limits, log, telemetry)");
+        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, providers, models, prices, turns, batches, limits, log, telemetry)");
         insta::assert_snapshot!(refused("providers: { inference: [ { id: a, tpye: openai } ] }"), @"f.yaml: providers.inference[0].tpye: unknown key 'tpye', did you mean 'type'? (allowed: id, type, config)");
         insta::assert_snapshot!(refused("log: { format: jsn }"), @"f.yaml: log.format: unknown value 'jsn', did you mean 'json'? (allowed: human, json)");
     }

@@ -5,6 +5,7 @@
 
 pub mod agents;
 pub mod attempts;
+pub mod batches;
 pub mod chat_completions;
 pub mod completions;
 pub mod console;
@@ -17,6 +18,7 @@ pub mod health;
 pub mod inference;
 pub mod inspect;
 pub mod keys;
+pub mod message_batches;
 pub mod messages;
 pub mod metrics;
 pub mod models;
@@ -126,6 +128,13 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(inference::embeddings::embeddings))
         .routes(routes!(messages::create::create))
         .routes(routes!(messages::count_tokens::count_tokens))
+        .routes(routes!(batches::list::list, batches::create::create))
+        .routes(routes!(batches::show::show))
+        .routes(routes!(batches::cancel::cancel))
+        .routes(routes!(message_batches::list::list, message_batches::create::create))
+        .routes(routes!(message_batches::show::show, message_batches::delete::delete))
+        .routes(routes!(message_batches::cancel::cancel))
+        .routes(routes!(message_batches::results::results))
         .routes(routes!(agents::list::list))
         .routes(routes!(agents::show::show))
         .routes(routes!(sessions::create::create))

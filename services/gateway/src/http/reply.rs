@@ -74,17 +74,10 @@ pub async fn told_on<W: Writes>(
         attempts::write_answered(response.headers_mut(), &head);
         return Ok(told(response, before));
     }
-    let body = match writer {
-        Some(writer) => whole_anew(frames, writer).await,
-        None => whole(frames).await,
-    };
+    let body = body(&head.provider, frames, writer).await;
     let upstream = asked.elapsed();
     let body = match body {
-        Ok(Some(body)) => body,
-        Ok(None) => {
-            let error = Error::upstream(format!("the provider '{}' answered with an empty body", head.provider));
-            return Err(attempts::failed(head, error, upstream).into());
-        }
+        Ok(body) => body,
         Err(error) => return Err(attempts::failed(head, error, upstream).into()),
     };
     let mut response = answered(body, arrival.at.elapsed().saturating_sub(upstream));
@@ -92,8 +85,20 @@ pub async fn told_on<W: Writes>(
     Ok(response)
 }
 
+/// A whole answer's bytes; `writer` where the provider speaks another dialect than the client.
+///
+/// # Errors
+/// What broke the answer off; `Upstream` when it is empty.
+pub async fn body<W: Writes>(provider: &str, frames: Frames, writer: Option<W>) -> frontdesk_api::Result<Bytes> {
+    let body = match writer {
+        Some(writer) => whole_anew(frames, writer).await?,
+        None => whole(frames).await?,
+    };
+    body.ok_or_else(|| Error::upstream(format!("the provider '{provider}' answered with an empty body")))
+}
+
 /// What an answer comes as.
-type Frames = BoxStream<'static, frontdesk_api::Result<Frame>>;
+pub type Frames = BoxStream<'static, frontdesk_api::Result<Frame>>;
 
 /// The bytes as the provider sent them; None: not one frame.
 async fn whole(mut frames: Frames) -> frontdesk_api::Result<Option<Bytes>> {

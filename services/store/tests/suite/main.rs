@@ -1,6 +1,7 @@
 //! What holds of the store as its rooms' neighbours see it, on SQLite and on Postgres.
 
 mod doors;
+mod jobs;
 mod opening;
 mod readings;
 mod schema;

@@ -4,6 +4,7 @@
 //! Source of the shapes: Anthropic's API reference, "Messages", and the types of the official SDK.
 
 pub mod answer;
+pub mod batch;
 mod content;
 pub mod error;
 pub mod outbound_answer;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use frontdesk_api::{
     Error, Result,
     chat::{Dialect, Source, Usage},
-    embed::{Embed, EmbedRequest, Input},
+    embed::{Embed, EmbedRequest, Embeddings, Input},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -35,6 +35,19 @@ pub fn request(bytes: Bytes) -> Result<EmbedRequest> {
     }
     let marks = marks(&bytes, peek.model, None);
     Ok(EmbedRequest::from_source(model, Source { dialect: Dialect::OpenaiEmbeddings, bytes, decode, marks }))
+}
+
+/// The answer to `request` as an OpenAI client reads it: a provider's own bytes where they are of this dialect, else
+/// written out of the vectors, in the encoding that was asked for.
+///
+/// # Errors
+/// `Invalid` naming the member at fault, where the request must be read for it.
+pub fn answer_in(request: &EmbedRequest, reply: Embeddings) -> Result<Bytes> {
+    if let Some((Dialect::OpenaiEmbeddings, bytes)) = reply.raw {
+        return Ok(bytes);
+    }
+    let base64 = wants_base64(request.embed()?)?;
+    Ok(encode_answer(&reply.model, &reply.vectors, reply.usage.unwrap_or_default(), base64))
 }
 
 /// The request, typed.

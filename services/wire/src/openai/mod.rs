@@ -4,6 +4,7 @@
 //! Source of the shapes: OpenAI's API reference, "Chat", and what the official SDK sends.
 
 pub mod answer;
+pub mod batch;
 pub mod chat;
 pub mod completions;
 pub mod embeddings;

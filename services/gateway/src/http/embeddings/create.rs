@@ -6,7 +6,6 @@
 use std::time::Instant;
 
 use axum::{Extension, extract::State, response::Response};
-use frontdesk_api::chat::Dialect;
 use frontdesk_wire::openai::embeddings;
 
 use crate::{
@@ -36,13 +35,7 @@ pub async fn create(
     let asked = Instant::now();
     let reply = app.inference.embed(&cx, request.clone()).await?;
     let upstream = asked.elapsed();
-    let body = match reply.raw {
-        Some((Dialect::OpenaiEmbeddings, bytes)) => bytes,
-        _ => {
-            let base64 = embeddings::wants_base64(request.embed()?)?;
-            embeddings::encode_answer(&reply.model, &reply.vectors, reply.usage.unwrap_or_default(), base64)
-        }
-    };
+    let body = embeddings::answer_in(&request, reply)?;
     Ok(answered(body, arrival.at.elapsed().saturating_sub(upstream)))
 }
 

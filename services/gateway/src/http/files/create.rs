@@ -51,7 +51,7 @@ pub async fn create(State(app): State<App>, Caller(cx): Caller, request: Request
 }
 
 /// How many bytes of a request will be kept at most.
-fn size(request: &Request, max_upload_mb: usize) -> usize {
+pub fn size(request: &Request, max_upload_mb: usize) -> usize {
     let most = max_upload_mb.saturating_mul(1 << 20);
     match extract::declared(request.headers()) {
         // It will be refused without being kept.

@@ -242,7 +242,7 @@ mod tests {
         for (answer, status, kind) in [
             (unauthenticated, 401, "authentication_error"),
             (gateway.get("/v1/messages").await, 405, "invalid_request_error"),
-            (gateway.get("/v1/messages/batches").await, 404, "not_found_error"),
+            (gateway.get("/v1/messages/batches/none").await, 404, "not_found_error"),
             (gateway.post_text("/v1/messages", "{").await, 400, "invalid_request_error"),
             (gateway.post_text("/v1/messages", &"x".repeat(9 << 20)).await, 413, "request_too_large"),
             (gateway.post("/v1/messages", &question(false)).await, 529, "overloaded_error"),

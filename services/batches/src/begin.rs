@@ -1,0 +1,110 @@
+//! Beginning a batch, asking it to stop, forgetting it.
+
+use frontdesk_api::{Cx, Error, Kind, Micros, Result};
+use frontdesk_store::{
+    batch_lines,
+    jobs::{self, NewJob},
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    Batch, Batches, Endpoint, Files, JobState, NewLine, Progress, Request, Stage, batch::MESSAGES, keeper::micros,
+};
+
+/// The purpose of an input file, in OpenAI's word.
+const PURPOSE: &str = "batch";
+
+/// What to do.
+pub enum NewBatch {
+    /// Read an uploaded file, and write its answers to files.
+    OfFile { endpoint: Endpoint, input: String, metadata: Map<String, Value> },
+    /// Ask these of Anthropic's Messages.
+    OfMessages(Vec<NewLine>),
+}
+
+impl Batches {
+    /// Begins a batch; it is worked on in the background, by this process or another.
+    ///
+    /// # Errors
+    /// `NotFound` naming the input file, `Invalid` when that is of another purpose or the caller sent keys of its own. What is wrong inside the file is
+    /// told by the batch itself.
+    pub async fn create(&self, cx: &Cx, new: NewBatch) -> Result<Batch> {
+        let Self(inner) = self;
+        if !cx.client_keys.is_empty() {
+            // They are kept in no row, and somebody who sent one does not mean to spend the operator's money.
+            let message = "a batch is asked with this server's own keys: leave your keys for providers out";
+            return Err(Error::new(Kind::Invalid, message).with_code("client_key"));
+        }
+        let tenant = inner.store.tenant(cx);
+        let (endpoint, files, metadata, lines) = match new {
+            NewBatch::OfFile { endpoint, input, metadata } => {
+                let file = tenant.load_file(&input).await.map_err(|e| e.with_param("input_file_id"))?;
+                if file.purpose != PURPOSE {
+                    let message = format!(
+                        "the file '{input}' has the purpose '{}': upload it with the purpose '{PURPOSE}'",
+                        file.purpose
+                    );
+                    return Err(Error::invalid("input_file_id", message));
+                }
+                let (output, errors) = (inner.ids.next("file"), inner.ids.next("file"));
+                (endpoint, Some(Files { input, output, errors }), metadata, vec![])
+            }
+            NewBatch::OfMessages(lines) => (Endpoint::Messages, None, Map::new(), lines),
+        };
+        let (id, now) = (inner.ids.next(endpoint.kind()), inner.clock.now());
+        let read = files.is_none();
+        let progress = Progress {
+            stage: if read { Stage::Asking } else { Stage::Reading },
+            total: u64::try_from(lines.len()).unwrap_or(u64::MAX),
+            in_progress_at: read.then_some(now),
+            ..Progress::default()
+        };
+        let window: Micros = micros(inner.pace.window);
+        let key_id = cx.principal.key_id.clone();
+        let payload = Request { endpoint, files, metadata, key_id, expires_at: now.saturating_add(window) };
+        let job =
+            NewJob { id: &id, kind: endpoint.kind(), payload: &payload, progress: &progress, window, created_at: now };
+        let mut tx = tenant.write().await?;
+        jobs::add(&mut tx, job).await?;
+        batch_lines::add(&mut tx, &id, 0, &lines).await?;
+        tx.commit().await?;
+        inner.wake.notify_one();
+        self.load(cx, endpoint.kind(), &id).await
+    }
+
+    /// Asks a batch to stop: nothing new of it is asked, what is being answered is let end. One that is to be
+    /// cancelled already stays so.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` when it has ended.
+    pub async fn cancel(&self, cx: &Cx, of: Endpoint, id: &str) -> Result<Batch> {
+        let Self(inner) = self;
+        let asked = inner.store.tenant(cx).request_job_cancel(of.kind(), id, inner.clock.now()).await?;
+        let batch = self.load(cx, of.kind(), id).await?;
+        if !asked && batch.state != JobState::Open {
+            let message = format!("the batch '{id}' has ended ({}): it cannot be cancelled", batch.state.as_str());
+            return Err(Error::new(Kind::Conflict, message).with_code("batch_ended"));
+        }
+        inner.running.cancel(&cx.tenant, id);
+        inner.wake.notify_one();
+        Ok(batch)
+    }
+
+    /// Deletes a batch of messages that has ended, with its results.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` while it is worked on.
+    pub async fn delete_messages(&self, cx: &Cx, id: &str) -> Result<()> {
+        let Self(inner) = self;
+        let batch = self.load(cx, MESSAGES, id).await?;
+        if batch.state == JobState::Open {
+            let message =
+                format!("the batch '{id}' is being worked on: cancel it and wait for its end, then delete it");
+            return Err(Error::new(Kind::Conflict, message).with_code("batch_in_progress"));
+        }
+        let mut tx = inner.store.tenant(cx).write().await?;
+        batch_lines::delete(&mut tx, id).await?;
+        jobs::delete(&mut tx, MESSAGES, id).await?;
+        tx.commit().await
+    }
+}

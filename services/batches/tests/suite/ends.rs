@@ -1,0 +1,114 @@
+//! How a batch ends other than by being done: cancelled, expired, failed; and who may see it.
+
+use std::{sync::Arc, time::Duration};
+
+use frontdesk_api::Kind;
+use frontdesk_batches::{Endpoint, JobState, NewBatch, NewLine, Outcome, Pace};
+use frontdesk_store::{
+    Store,
+    testing::{each_database, two_tenants},
+};
+use tokio::sync::Semaphore;
+
+use crate::{Stage, counts, quick, said};
+
+#[tokio::test]
+async fn one_that_is_cancelled_lets_end_what_is_being_answered() {
+    each_database(async |store: Store| {
+        let gate = Arc::new(Semaphore::new(0));
+        let pace = Pace { lines_at_once: 1, ..quick() };
+        let stage = Stage::new(&store, pace, Some(gate.clone())).await;
+        // Asked to stop by another process, which only the row tells.
+        let other = Stage::new(&store, pace, None).await;
+        let id = stage.create("hold a\none\ntwo").await;
+        stage.batches.recover().await.expect("begun");
+        stage.lines.until_asked(1).await;
+        let cancelling = other.batches.cancel(&stage.cx, Endpoint::Embeddings, &id).await.expect("asked");
+        assert!(cancelling.state == JobState::Open && cancelling.cancel_requested_at.is_some());
+        gate.add_permits(1);
+        let batch = stage.ended(&id).await;
+        assert_eq!(batch.state, JobState::Cancelled);
+        let [total, succeeded, failed, cancelled, expired] = counts(&batch);
+        assert!(total == 3 && succeeded >= 1 && failed + expired == 0 && succeeded + cancelled == 3, "{batch:?}");
+        let (output, errors) = stage.files(&batch).await;
+        assert_eq!(output[0], said(Outcome::Succeeded, &[(0, "\"hold a\"")])[0]);
+        assert_eq!(errors.len() as u64, cancelled);
+        let refused = stage.batches.cancel(&stage.cx, Endpoint::Embeddings, &id).await.expect_err("it has ended");
+        assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Conflict, Some("batch_ended")));
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_whose_time_is_over_says_so_of_every_line_that_was_not_asked() {
+    each_database(async |store: Store| {
+        let stage = Stage::new(&store, Pace { window: Duration::ZERO, ..quick() }, None).await;
+        let id = stage.create("one\ntwo").await;
+        stage.batches.recover().await.expect("begun");
+        let batch = stage.ended(&id).await;
+        assert_eq!((batch.state, counts(&batch)), (JobState::Expired, [2, 0, 0, 0, 2]));
+        assert_eq!(stage.files(&batch).await, (vec![], said(Outcome::Expired, &[(0, ""), (1, "")])));
+        assert_eq!(stage.lines.asked(), Vec::<String>::new());
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_wrong_or_gone_fails_the_batch() {
+    each_database(async |store: Store| {
+        let stage = Stage::new(&store, quick(), None).await;
+        let wrong = stage.create("wrong").await;
+        let gone = stage.create("one").await;
+        store.tenant(&stage.cx).delete_file("file_1").await.expect("deleted");
+        stage.batches.recover().await.expect("begun");
+        for (id, code) in [(wrong, "wrong"), (gone, "input_file_not_found")] {
+            let batch = stage.ended(&id).await;
+            assert_eq!((batch.state, batch.progress.faults[0].code.as_str()), (JobState::Failed, code));
+            assert_eq!(stage.files(&batch).await, (vec![], vec![]));
+        }
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_keep_their_results_until_they_are_deleted_and_are_their_tenants_alone() {
+    each_database(async |store: Store| {
+        let stage = Stage::new(&store, quick(), None).await;
+        let (_, other) = two_tenants(&store).await;
+        let line = |n: i32, said: &str| NewLine { custom_id: format!("c{n}"), request: said.into() };
+        let new = NewBatch::OfMessages(vec![line(0, "one"), line(1, "fail")]);
+        let batch = stage.batches.create(&stage.cx, new).await.expect("a batch");
+        let keys = frontdesk_api::client_keys::ClientKeys::new([("up_api_key".into(), "x".into())]);
+        let own = frontdesk_api::Cx { client_keys: keys, ..stage.cx.clone() };
+        let refused =
+            stage.batches.create(&own, NewBatch::OfMessages(vec![line(0, "one")])).await.expect_err("its own key");
+        assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Invalid, Some("client_key")));
+        assert_eq!(counts(&batch), [2, 0, 0, 0, 0]);
+        let (of, id) = (Endpoint::Messages, batch.id.as_str());
+        let kind = |e: frontdesk_api::Error| e.kind;
+        assert_eq!(stage.batches.ended_messages(&stage.cx, id).await.map_err(kind), Err(Kind::Conflict));
+        assert_eq!(stage.batches.delete_messages(&stage.cx, id).await.map_err(kind), Err(Kind::Conflict));
+        stage.batches.recover().await.expect("begun");
+        while stage.batches.ended_messages(&stage.cx, id).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let results = stage.batches.results(&stage.cx, id, -1).await.expect("read");
+        let outcomes: Vec<_> = results.iter().map(|line| (line.custom_id.as_str(), line.outcome)).collect();
+        assert_eq!(outcomes, [("c0", Outcome::Succeeded), ("c1", Outcome::Failed)]);
+        for (cx, of) in [(&other, of), (&stage.cx, Endpoint::Embeddings)] {
+            assert_eq!(stage.batches.find(cx, of, id).await.map_err(kind).expect_err("not theirs"), Kind::NotFound);
+            assert_eq!(stage.batches.list(cx, of, &Default::default()).await.expect("listed").items, []);
+            assert_eq!(stage.batches.cancel(cx, of, id).await.map_err(kind).expect_err("not theirs"), Kind::NotFound);
+        }
+        assert_eq!(stage.batches.results(&other, id, -1).await.expect("read"), []);
+        assert_eq!(stage.batches.delete_messages(&other, id).await.map_err(kind), Err(Kind::NotFound));
+        stage.batches.delete_messages(&stage.cx, id).await.expect("deleted");
+        assert_eq!(stage.batches.results(&stage.cx, id, -1).await.expect("read"), []);
+        assert_eq!(stage.batches.find(&stage.cx, of, id).await.map_err(kind).expect_err("gone"), Kind::NotFound);
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
