@@ -94,6 +94,7 @@ fn check(config: &Config) -> Result<()> {
         return Err(Error::invalid("turns.lease_s", format!("must be 1 to 3600, found {}", config.turns.lease_s)));
     }
     config.telemetry.check()?;
+    config.hub.check()?;
     let limits = &config.limits;
     for (key, value) in [
         ("max_body_mb", limits.max_body_mb),
