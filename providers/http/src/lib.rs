@@ -184,7 +184,8 @@ fn pool() -> hyper_util::client::legacy::Builder {
 }
 
 /// Scheme, host and port: what an error may show of an address (paths and queries can hold secrets).
-fn place(uri: &Uri) -> String {
+#[must_use]
+pub fn place(uri: &Uri) -> String {
     let authority = uri.authority().map_or("", |a| a.as_str().rsplit('@').next().unwrap_or_default());
     format!("{}://{authority}", uri.scheme_str().unwrap_or("http"))
 }

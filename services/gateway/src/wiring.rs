@@ -28,11 +28,13 @@ use frontdesk_safety::{Entry, Shields};
 use frontdesk_store::{Options, Store};
 use frontdesk_tools::{ComponentBytes, KvLimits, Registry};
 use frontdesk_vectors::FullText;
+use futures::StreamExt;
 use http::{HeaderMap, Method, Uri};
 
 use crate::{
     app::{App, Inner, Provider},
-    config::{Config, nearest},
+    cli::models::{Got, Web},
+    config::{Config, Hub, nearest},
     http::files::room::Room,
     provider_data,
     stored::Stored,
@@ -362,6 +364,44 @@ impl Collector for ToCollector {
         // Read to its end, so that the connection serves the next one.
         answer.body.whole(COLLECTORS_ANSWER).await?;
         Ok(Posted { status, retry_after })
+    }
+}
+
+/// The way to a hub of models, or to the server `at` that someone named: through the egress client, which follows redirects
+/// under rules. The hub's token goes to the hub alone.
+///
+/// # Errors
+/// `Invalid` on `hub.token`; as [`frontdesk_http::Follow::new`].
+pub async fn web(hub: &Hub, at: &Uri) -> Result<Arc<dyn Web>> {
+    let limits = frontdesk_http::Limits {
+        connect: Duration::from_secs(10),
+        head: Duration::from_secs(60),
+        idle: Duration::from_secs(60),
+    };
+    let is_hub = hub.endpoint.parse().is_ok_and(|own: Uri| frontdesk_http::follow::is_same(&own, at));
+    let token = hub.token().filter(|_| is_hub);
+    let secret =
+        token.map(|token| frontdesk_http::setting::secret("hub.token", &format!("Bearer {token}"))).transpose()?;
+    Ok(Arc::new(ToHub(frontdesk_http::Follow::new(at, secret, limits).await?)))
+}
+
+/// Scheme, host and port of an address: what may be shown of it.
+#[must_use]
+pub fn server_of(at: &Uri) -> String {
+    frontdesk_http::place(at)
+}
+
+struct ToHub(frontdesk_http::Follow);
+
+#[async_trait]
+impl Web for ToHub {
+    async fn get(&self, at: &Uri, headers: &HeaderMap) -> Result<Got> {
+        let answer = self.0.get(&Cx::internal("", "models"), at, headers).await?;
+        let body = futures::stream::unfold(answer.body, |mut body| async move {
+            let piece = body.piece().await.transpose()?;
+            Some((piece, body))
+        });
+        Ok(Got { status: answer.status.as_u16(), headers: answer.headers, body: body.boxed() })
     }
 }
 

@@ -55,7 +55,9 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_is_no_address_is_refused_and_not_shown() {
-        for bad in ["hub.example", "ftp://hub.example", "https://me:s3cret@hub.example", "https://hub.example/?k=s3cret", ""] {
+        for bad in
+            ["hub.example", "ftp://hub.example", "https://me:s3cret@hub.example", "https://hub.example/?k=s3cret", ""]
+        {
             let error = parse(&format!("hub: {{ endpoint: '{bad}' }}"), &|_| None).expect_err(bad);
             assert_eq!(error.param.as_deref(), Some("hub.endpoint"), "{bad}");
             assert!(!error.message.contains("s3cret"), "{}", error.message);
