@@ -378,11 +378,16 @@ pub async fn web(hub: &Hub, at: &Uri) -> Result<Arc<dyn Web>> {
         head: Duration::from_secs(60),
         idle: Duration::from_secs(60),
     };
-    let is_hub = hub.endpoint.parse().is_ok_and(|own: Uri| frontdesk_http::follow::is_same(&own, at));
-    let token = hub.token().filter(|_| is_hub);
-    let secret =
-        token.map(|token| frontdesk_http::setting::secret("hub.token", &format!("Bearer {token}"))).transpose()?;
+    let bearer = |token: &str| frontdesk_http::setting::secret("hub.token", &format!("Bearer {token}"));
+    let secret = token_for(hub, at).map(bearer).transpose()?;
     Ok(Arc::new(ToHub(frontdesk_http::Follow::new(at, secret, limits).await?)))
+}
+
+/// The hub's token, where `at` is the hub's own server.
+#[must_use]
+pub fn token_for<'h>(hub: &'h Hub, at: &Uri) -> Option<&'h str> {
+    let is_hub = hub.endpoint.parse().is_ok_and(|own: Uri| frontdesk_http::follow::is_same(&own, at));
+    hub.token().filter(|_| is_hub)
 }
 
 /// Scheme, host and port of an address: what may be shown of it.

@@ -155,18 +155,22 @@ impl Part {
                 in_vain = 0;
             }
             in_vain += 1;
-            if !is_broken_off(&error) || in_vain == ATTEMPTS {
-                let left = format!(
-                    "{}; {} bytes are in {}: the same command goes on from there",
-                    error.message,
-                    self.have,
-                    self.path.display()
-                );
-                return Err(Error { message: left, ..error });
+            let broken_off = is_broken_off(&error);
+            if broken_off && in_vain < ATTEMPTS {
+                if self.have == before {
+                    tokio::time::sleep(pause(in_vain)).await;
+                }
+                continue;
             }
-            if self.have == before {
-                tokio::time::sleep(pause(in_vain)).await;
+            if self.have == 0 {
+                self.delete(); // nothing is in it
             }
+            if !broken_off || self.have == 0 {
+                return Err(error);
+            }
+            let (have, path) = (self.have, self.path.display());
+            let message = format!("{}; {have} bytes are in {path}: the same command goes on from there", error.message);
+            return Err(Error { message, ..error });
         }
         Ok(())
     }

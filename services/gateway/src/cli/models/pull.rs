@@ -88,7 +88,7 @@ impl Pull {
         let web = wiring::web(&config.hub, &at).await?;
         let endpoint =
             if is_url { wiring::server_of(&at) } else { config.hub.endpoint.trim_end_matches('/').to_owned() };
-        let hub = Hub { web: web.as_ref(), endpoint, has_token: config.hub.token().is_some() };
+        let hub = Hub { web: web.as_ref(), endpoint, has_token: wiring::token_for(&config.hub, &at).is_some() };
         let source = if is_url { self.url(&config, &hub, at).await? } else { self.repository(&config, &hub).await? };
         self.fetch(&config, &hub, &source).await
     }
