@@ -19,6 +19,8 @@ pub(in crate::cli) struct Configured {
     pub(super) path: PathBuf,
     /// What the engine makes of the weights while it loads them.
     isq: Option<String>,
+    /// The file in the folder that holds weights the engine quantised before.
+    uqff: Option<String>,
     /// The bound that its provider sets.
     pub(super) max_model_len: Option<u64>,
 }
@@ -27,6 +29,13 @@ impl Configured {
     /// What lies at its path.
     pub(super) fn found(&self) -> Result<Found, String> {
         let mut found = look(&self.path)?;
+        if let Some(uqff) = &self.uqff {
+            let file = self.path.join(uqff);
+            if !file.is_file() {
+                return Err(format!("{} is missing", file.display()));
+            }
+            found.quantisation = Some(uqff.clone());
+        }
         if let Some(isq) = &self.isq {
             let from = found.quantisation.as_deref().unwrap_or("its own");
             found.quantisation = Some(format!("{isq} (from {from})"));
@@ -65,6 +74,7 @@ pub(in crate::cli) fn configured(config: &Config) -> Vec<Configured> {
                 id: format!("{}/{id}", entry.id),
                 path: path.into(),
                 isq: model["isq"].as_str().map(str::to_owned),
+                uqff: model["uqff"].as_str().map(str::to_owned),
                 max_model_len: entry.config["max_model_len"].as_u64(),
             });
         }
