@@ -22,6 +22,7 @@ pub(super) struct Found {
     /// As its name or its config.json tells: `Q4_K_M`, `awq 4 bit`, `bfloat16`.
     pub quantisation: Option<String>,
     /// Tokens it was made for, where config.json tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub context_window: Option<u64>,
 }
 
