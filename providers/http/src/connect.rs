@@ -11,8 +11,10 @@ use std::{
 use frontdesk_api::{Error, Result};
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
+
+use crate::Tcp;
 
 /// TLS with the machine's certificate store; a machine without one (a bare container) uses Mozilla's roots
 /// as compiled in.
@@ -22,7 +24,7 @@ use tokio::net::UnixStream;
 ///
 /// # Errors
 /// `Internal` where the cryptography speaks none of rustls' default versions of TLS.
-pub(crate) fn tls(http: HttpConnector) -> Result<HttpsConnector<HttpConnector>> {
+pub(crate) fn tls(tcp: Tcp) -> Result<HttpsConnector<Tcp>> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let builder = match HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&crypto)) {
         Ok(builder) => builder,
@@ -33,7 +35,7 @@ pub(crate) fn tls(http: HttpConnector) -> Result<HttpsConnector<HttpConnector>> 
                 .map_err(|e| Error::internal("setting up TLS", e))?
         }
     };
-    Ok(builder.https_or_http().enable_http1().wrap_connector(http))
+    Ok(builder.https_or_http().enable_http1().wrap_connector(tcp))
 }
 
 /// Connects to one socket, whatever the URL says.

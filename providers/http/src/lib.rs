@@ -3,13 +3,15 @@
 //!
 //! Built on hyper directly, because it stands in the path of every token. Invariants: TCP_NODELAY on
 //! every socket, a time limit on connecting and on silence, a size limit on what is collected, no proxy
-//! from the environment, no redirects followed. TLS is set up at the first https call, not at start. A connection
+//! from the environment, no redirects followed but in `follow`. TLS is set up at the first https call, not at start. A connection
 //! is used on the runtime that opened it and no other.
 
 mod answer;
 pub mod client_key;
 mod connect;
+pub mod follow;
 pub mod frames;
+mod guard;
 pub mod kept;
 pub mod setting;
 pub mod upstream;
@@ -33,6 +35,8 @@ use tokio::runtime;
 pub use answer::{Answer, Body};
 pub use client_key::{ClientKey, ClientKeys};
 use connect::UnixConnector;
+pub use follow::Follow;
+use guard::{NOT_PUBLIC, Resolver, is_public, literal};
 pub use upstream::Upstream;
 
 /// Time limits of one client.
@@ -59,13 +63,18 @@ pub struct Client {
     pools: RwLock<Vec<(runtime::Id, Arc<Pools>)>>,
     /// Where HTTP is spoken over this Unix socket, whatever host the URL names.
     socket: Option<PathBuf>,
+    /// Servers inside (loopback, private) are not asked.
+    public_only: bool,
     limits: Limits,
 }
 
+/// The TCP of every connection.
+type Tcp = HttpConnector<Resolver>;
+
 /// The open connections of one runtime.
 struct Pools {
-    plain: Pool<HttpConnector, Full<Bytes>>,
-    tls: OnceLock<Pool<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+    plain: Pool<Tcp, Full<Bytes>>,
+    tls: OnceLock<Pool<HttpsConnector<Tcp>, Full<Bytes>>>,
     unix: Option<Pool<UnixConnector, Full<Bytes>>>,
 }
 
@@ -73,7 +82,13 @@ impl Client {
     /// A client for the addresses an operator wrote into the configuration; those may be private ones.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { pools: RwLock::default(), socket: None, limits }
+        Self { pools: RwLock::default(), socket: None, public_only: false, limits }
+    }
+
+    /// A client for addresses that others name: it asks servers of the public internet and no others.
+    #[must_use]
+    pub fn public(limits: Limits) -> Self {
+        Self { public_only: true, ..Self::new(limits) }
     }
 
     /// A client that speaks HTTP over one Unix socket, whatever host the URL names.
@@ -94,7 +109,7 @@ impl Client {
         let mut all = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         find(&all).unwrap_or_else(|| {
             let pools = Arc::new(Pools {
-                plain: pool().build(tcp(self.limits.connect)),
+                plain: pool().build(self.tcp()),
                 tls: OnceLock::new(),
                 unix: self.socket.clone().map(|socket| pool().build(UnixConnector::new(socket))),
             });
@@ -103,12 +118,26 @@ impl Client {
         })
     }
 
+    fn tcp(&self) -> Tcp {
+        let mut connector = HttpConnector::new_with_resolver(Resolver::new(self.public_only));
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(self.limits.connect));
+        connector.set_keepalive(Some(Duration::from_secs(60)));
+        connector.enforce_http(false);
+        connector
+    }
+
     /// Sends one request and waits for the answer's head.
     ///
     /// # Errors
-    /// `Upstream` when the server cannot be reached or does not speak HTTP, `Timeout` after `Limits::head`
+    /// `Upstream` when the server cannot be reached (or must not be, by [`Client::public`]) or does not speak HTTP, `Timeout` after `Limits::head`
     /// (or the deadline of `cx`), `Cancelled` when `cx` is, `Internal` where TLS cannot be set up.
     pub async fn send(&self, cx: &Cx, method: Method, uri: &Uri, headers: HeaderMap, body: Bytes) -> Result<Answer> {
+        // A name is judged when it is looked up, an address that stands there itself is not.
+        if self.public_only && uri.host().and_then(literal).is_some_and(|address| !is_public(address)) {
+            let message = format!("cannot connect to {}: {NOT_PUBLIC}", place(uri));
+            return Err(Error::upstream(message).with_code("unreachable"));
+        }
         let mut request = http::Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
@@ -121,7 +150,7 @@ impl Client {
             let tls = match pools.tls.get() {
                 Some(tls) => tls,
                 None => {
-                    let made = pool().build(connect::tls(tcp(self.limits.connect))?);
+                    let made = pool().build(connect::tls(self.tcp())?);
                     pools.tls.get_or_init(|| made)
                 }
             };
@@ -154,17 +183,9 @@ fn pool() -> hyper_util::client::legacy::Builder {
     builder
 }
 
-fn tcp(connect: Duration) -> HttpConnector {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(connect));
-    connector.set_keepalive(Some(Duration::from_secs(60)));
-    connector.enforce_http(false);
-    connector
-}
-
 /// Scheme, host and port: what an error may show of an address (paths and queries can hold secrets).
-fn place(uri: &Uri) -> String {
+#[must_use]
+pub fn place(uri: &Uri) -> String {
     let authority = uri.authority().map_or("", |a| a.as_str().rsplit('@').next().unwrap_or_default());
     format!("{}://{authority}", uri.scheme_str().unwrap_or("http"))
 }

@@ -4,6 +4,7 @@
 //! and is what runs when no file is given. Invariant: only this module and `main` read the environment,
 //! and an unknown key or a value of the wrong kind stops the start with the path of the key.
 
+mod hub;
 mod plain;
 mod read;
 mod substitute;
@@ -19,6 +20,7 @@ use frontdesk_safety::OnError;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use hub::Hub;
 pub use plain::plain;
 pub use read::{Environment, environment, load, parse, yaml};
 pub use suggest::nearest;
@@ -37,6 +39,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// A Postgres URL; empty: SQLite under `data_dir`.
     pub database_url: Option<String>,
+    /// Where `frontdesk models pull` puts models; None: `models` under `data_dir`.
+    pub models_dir: Option<PathBuf>,
+    pub hub: Hub,
     pub providers: Providers,
     /// Aliases, routes and fallbacks.
     pub models: Vec<Route>,
@@ -55,6 +60,8 @@ impl Default for Config {
             listen: "127.0.0.1:8321".into(),
             data_dir: "./data".into(),
             database_url: None,
+            models_dir: None,
+            hub: Hub::default(),
             providers: Providers::default(),
             models: vec![],
             prices: vec![],
@@ -64,6 +71,14 @@ impl Default for Config {
             log: Log::default(),
             telemetry: Telemetry::default(),
         }
+    }
+}
+
+impl Config {
+    /// The folder of local models.
+    #[must_use]
+    pub fn models_dir(&self) -> PathBuf {
+        self.models_dir.clone().unwrap_or_else(|| self.data_dir.join("models"))
     }
 }
 

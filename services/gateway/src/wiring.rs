@@ -29,11 +29,13 @@ use frontdesk_safety::{Entry, Shields};
 use frontdesk_store::{Options, Store};
 use frontdesk_tools::{ComponentBytes, KvLimits, Registry};
 use frontdesk_vectors::FullText;
+use futures::StreamExt;
 use http::{HeaderMap, Method, Uri};
 
 use crate::{
     app::{App, Inner, Provider},
-    config::{Config, nearest},
+    cli::models::{Got, Web},
+    config::{Config, Hub, nearest},
     http::{batches::answers::Answers, files::room::Room},
     provider_data,
     stored::Stored,
@@ -382,6 +384,49 @@ impl Collector for ToCollector {
         // Read to its end, so that the connection serves the next one.
         answer.body.whole(COLLECTORS_ANSWER).await?;
         Ok(Posted { status, retry_after })
+    }
+}
+
+/// The way to a hub of models, or to the server `at` that someone named: through the egress client, which follows redirects
+/// under rules. The hub's token goes to the hub alone.
+///
+/// # Errors
+/// `Invalid` on `hub.token`; as [`frontdesk_http::Follow::new`].
+pub async fn web(hub: &Hub, at: &Uri) -> Result<Arc<dyn Web>> {
+    let limits = frontdesk_http::Limits {
+        connect: Duration::from_secs(10),
+        head: Duration::from_secs(60),
+        idle: Duration::from_secs(60),
+    };
+    let bearer = |token: &str| frontdesk_http::setting::secret("hub.token", &format!("Bearer {token}"));
+    let secret = token_for(hub, at).map(bearer).transpose()?;
+    Ok(Arc::new(ToHub(frontdesk_http::Follow::new(at, secret, limits).await?)))
+}
+
+/// The hub's token, where `at` is the hub's own server.
+#[must_use]
+pub fn token_for<'h>(hub: &'h Hub, at: &Uri) -> Option<&'h str> {
+    let is_hub = hub.endpoint.parse().is_ok_and(|own: Uri| frontdesk_http::follow::is_same(&own, at));
+    hub.token().filter(|_| is_hub)
+}
+
+/// Scheme, host and port of an address: what may be shown of it.
+#[must_use]
+pub fn server_of(at: &Uri) -> String {
+    frontdesk_http::place(at)
+}
+
+struct ToHub(frontdesk_http::Follow);
+
+#[async_trait]
+impl Web for ToHub {
+    async fn get(&self, at: &Uri, headers: &HeaderMap) -> Result<Got> {
+        let answer = self.0.get(&Cx::internal("", "models"), at, headers).await?;
+        let body = futures::stream::unfold(answer.body, |mut body| async move {
+            let piece = body.piece().await.transpose()?;
+            Some((piece, body))
+        });
+        Ok(Got { status: answer.status.as_u16(), headers: answer.headers, body: body.boxed() })
     }
 }
 

@@ -10,6 +10,7 @@ use frontdesk_api::{Result, provider::Status};
 
 use super::{
     Place,
+    models::configured,
     remote::{Remote, running},
     say,
 };
@@ -70,6 +71,13 @@ impl Doctor {
         address(&mut report, &config, held.as_deref()).await?;
         database(&mut report, &config, held.as_deref()).await?;
         providers(&mut report, &config).await?;
+        for model in configured(&config) {
+            let what = format!("model {}", model.id);
+            match model.examine() {
+                Ok(said) => report.good(&what, said)?,
+                Err(missing) => report.bad(&what, format!("{missing}; `frontdesk models pull` fetches one"))?,
+            }
+        }
         end(&report)
     }
 }

@@ -11,7 +11,9 @@ mod engine;
 mod health;
 mod init;
 mod keys;
+pub(crate) mod models;
 mod remote;
+mod table;
 mod up;
 mod usage;
 mod version;
@@ -44,6 +46,8 @@ enum Command {
     Chat(chat::Chat),
     /// Create, list and revoke API keys
     Keys(keys::Keys),
+    /// List models, and fetch more
+    Models(models::Models),
     /// Show what models were used and what they cost
     Usage(usage::Usage),
     /// Say what is configured, reachable or missing, and how to mend it
@@ -91,6 +95,7 @@ pub fn run() -> ExitCode {
         Command::Health(health) => in_runtime(health.run()),
         Command::Chat(chat) => in_runtime(chat.run()),
         Command::Keys(keys) => in_runtime(keys.run()),
+        Command::Models(models) => in_runtime(models.run()),
         Command::Usage(usage) => in_runtime(usage.run()),
         Command::Doctor(doctor) => in_runtime(doctor.run()),
         Command::Init(init) => init.run(),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     Place,
     remote::{Remote, running},
-    say,
+    say, table,
 };
 
 #[derive(Args)]
@@ -93,7 +93,7 @@ impl Usage {
         }
         let total = self.by.iter().enumerate().map(|(i, _)| if i == 0 { "total" } else { "" }.to_owned());
         rows.push(total.chain(figures(&page["total"])).collect());
-        print(&rows, self.by.len())?;
+        table::print(&rows, self.by.len())?;
         let lost = page["outstanding"]["lost_nano_usd"].as_i64().unwrap_or_default();
         if lost > 0 {
             say(format!("set aside by servers that died, counts as spent: {} nano-USD", lost))?;
@@ -133,18 +133,4 @@ fn figures(result: &Value) -> impl Iterator<Item = String> + '_ {
         Value::Null => "-".into(),
         number => number.to_string(),
     })
-}
-
-/// Columns as wide as their widest cell: the first `names` to the left, figures to the right.
-fn print(rows: &[Vec<String>], names: usize) -> Result<()> {
-    let width = |i: usize| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
-    for row in rows {
-        let cells =
-            row.iter().zip(&widths).enumerate().map(|(i, (cell, width))| {
-                if i < names { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-            });
-        say(cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
 }

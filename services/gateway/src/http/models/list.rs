@@ -43,10 +43,11 @@ pub async fn list(
     }
     let registered = app.models.list(&cx).await?;
     let mut registered: HashMap<_, _> = registered.into_iter().map(|model| (model.id.clone(), model)).collect();
-    let info = |model: frontdesk_api::inference::Model| match registered.remove(&model.id) {
+    let mut info = |model: frontdesk_api::inference::Model| match registered.remove(&model.id) {
         Some(stored) => ModelInfo::from(stored),
         None => ModelInfo::from(model),
     };
+    let info = |model| info(model).with_window(app.inference.as_ref());
     Ok(Json(ModelList { object: "list", data: models.into_iter().map(info).collect() }).into_response())
 }
 

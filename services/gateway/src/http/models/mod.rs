@@ -6,7 +6,10 @@ pub mod list;
 pub mod register;
 pub mod show;
 
-use frontdesk_api::inference::{Model, ModelKind};
+use frontdesk_api::{
+    Inference,
+    inference::{Model, ModelKind},
+};
 use frontdesk_store::models::StoredModel;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -26,6 +29,9 @@ pub struct ModelInfo {
     pub provider_resource_id: String,
     /// `llm`, `embedding` or `rerank`.
     pub model_type: ModelKind,
+    /// Tokens of prompt and answer together, where that is known by now; of a route the smallest of its targets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<usize>,
     #[serde(rename = "type")]
     #[schema(example = "model")]
     pub kind: &'static str,
@@ -52,6 +58,12 @@ impl From<StoredModel> for ModelInfo {
 }
 
 impl ModelInfo {
+    /// With the window that `models` know of it.
+    #[must_use]
+    pub fn with_window(self, models: &dyn Inference) -> Self {
+        Self { max_model_len: models.context_window(&self.id), ..self }
+    }
+
     fn new(
         id: String,
         provider: String,
@@ -80,6 +92,7 @@ impl ModelInfo {
             provider_id: provider,
             provider_resource_id: upstream_id,
             model_type: kind,
+            max_model_len: None,
             kind: "model",
             metadata: Value::Object(metadata),
             custom_metadata,

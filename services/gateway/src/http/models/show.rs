@@ -35,7 +35,8 @@ pub async fn show(
             return Ok(Json(AnthropicModel::from(model)).into_response());
         }
         let stored = app.models.list(&cx).await?.into_iter().find(|stored| stored.id == id);
-        return Ok(Json(stored.map_or_else(|| model.into(), ModelInfo::from)).into_response());
+        let info = stored.map_or_else(|| model.into(), ModelInfo::from);
+        return Ok(Json(info.with_window(app.inference.as_ref())).into_response());
     }
     let hint = nearest(&id, models.iter().map(|m| m.id.as_str())).map(|near| format!("; did you mean '{near}'?"));
     let message = format!("there is no model '{id}'{}", hint.unwrap_or_default());
