@@ -96,7 +96,7 @@ struct Transformer {
     #[serde(default = "two")]
     type_vocab_size: usize,
     #[serde(default)]
-    pad_token_id: u32,
+    pad_token_id: Option<u32>,
     #[serde(default)]
     position_embedding_type: Option<String>,
     #[serde(default)]
@@ -290,7 +290,8 @@ fn architecture(path: &Path, of: Transformer) -> Result<Architecture> {
         positions: of.max_position_embeddings,
         vocabulary: of.vocab_size,
         types: of.type_vocab_size,
-        pad_id: of.pad_token_id,
+        // What transformers takes where nothing is said; positions of RoBERTa's family begin behind it.
+        pad_id: of.pad_token_id.unwrap_or(if family == Family::Roberta { 1 } else { 0 }),
     })
 }
 
@@ -425,6 +426,9 @@ mod tests {
         let roberta = config(json!({ "model_type": "xlm-roberta", "pad_token_id": 1, "type_vocab_size": 1 }));
         let read = Folder::read(folder(&[("config.json", roberta)]).path(), None).expect("a model");
         assert_eq!((read.architecture.family, read.max_tokens), (Family::Roberta, 62));
+        let silent = config(json!({ "model_type": "roberta", "pad_token_id": null, "type_vocab_size": 1 }));
+        let read = Folder::read(folder(&[("config.json", silent)]).path(), None).expect("a model");
+        assert_eq!(read.architecture.pad_id, 1);
     }
 
     #[test]

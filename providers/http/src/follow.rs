@@ -54,18 +54,20 @@ impl Follow {
     /// # Errors
     /// As [`Client::send`], and `Upstream` for a redirect that is not followed.
     pub async fn get(&self, cx: &Cx, uri: &Uri, headers: &HeaderMap) -> Result<Answer> {
-        let mut at = uri.clone();
+        let (mut from, mut at) = (self.origin.clone(), uri.clone());
         for _ in 0..=MOST {
-            let answer = self.one(cx, &at, headers.clone()).await?;
+            let answer = self.one(cx, &from, &at, headers.clone()).await?;
             let redirect = matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308);
             let Some(to) = answer.header("location").filter(|_| redirect) else { return Ok(answer) };
-            at = join(&at, to)
+            let next = join(&at, to)
                 .ok_or_else(|| Error::upstream(format!("{} leads on to something that is no address", place(&at))))?;
+            from = std::mem::replace(&mut at, next);
         }
         Err(Error::upstream(format!("{} leads on more than {MOST} times", place(uri))))
     }
 
-    async fn one(&self, cx: &Cx, at: &Uri, mut headers: HeaderMap) -> Result<Answer> {
+    /// `from`: where `at` was named.
+    async fn one(&self, cx: &Cx, from: &Uri, at: &Uri, mut headers: HeaderMap) -> Result<Answer> {
         if is_same(&self.origin, at) {
             if let Some(secret) = &self.secret {
                 headers.insert(header::AUTHORIZATION, secret.clone());
@@ -73,9 +75,8 @@ impl Follow {
             return self.own.send(cx, Method::GET, at, headers, Bytes::new()).await;
         }
         let plain = at.scheme_str() == Some("http");
-        if plain && self.origin.scheme_str() != Some("http") {
-            let message =
-                format!("{} leads on to {}, without TLS; that is not followed", place(&self.origin), place(at));
+        if plain && from.scheme_str() != Some("http") {
+            let message = format!("{} leads on to {}, without TLS; that is not followed", place(from), place(at));
             return Err(Error::upstream(message).with_code("refused_redirect"));
         }
         self.others.send(cx, Method::GET, at, headers, Bytes::new()).await

@@ -89,7 +89,7 @@ impl Service<Name> for Resolver {
         Box::pin(async move {
             let found: Vec<SocketAddr> =
                 looked_up.await?.filter(|address| !public_only || is_public(address.ip())).collect();
-            if found.is_empty() {
+            if found.is_empty() && public_only {
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, NOT_PUBLIC));
             }
             Ok(found.into_iter())

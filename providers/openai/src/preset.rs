@@ -274,6 +274,7 @@ mod tests {
     fn the_page_shows_every_row() {
         const PAGE: &str = include_str!("../../../docs/providers/presets.md");
         let rows: Vec<&str> = PAGE.lines().filter(|line| line.starts_with("| `")).take(PRESETS.len()).collect();
+        assert_eq!(rows.len(), PRESETS.len());
         for (preset, row) in PRESETS.iter().zip(rows) {
             let address = preset.host.map_or_else(|| preset.path.to_owned(), |host| format!("{host}/{}", preset.path));
             let key = match (preset.variable, preset.key) {

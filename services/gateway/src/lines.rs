@@ -24,7 +24,7 @@ const WAIT: Duration = Duration::from_millis(100);
 /// Gathered bytes beyond this are written by whoever adds to them: a reader that is slow slows the writer.
 const FULL: usize = 64 * 1024;
 
-static GATHERED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+static GATHERED: Mutex<Gathered> = Mutex::new(Gathered { bytes: Vec::new(), woken: false });
 static WRITER: OnceLock<Option<Thread>> = OnceLock::new();
 
 /// Makes the writers of single lines.
@@ -52,6 +52,12 @@ impl Lines {
     }
 }
 
+struct Gathered {
+    bytes: Vec<u8>,
+    /// Whether the writer has been woken for them.
+    woken: bool,
+}
+
 /// Whether this thread has a wake-up to make up for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PutOff {
@@ -74,8 +80,9 @@ pub fn puts_off() {
 pub fn caught_up() {
     if PUT_OFF.get() == PutOff::Owed {
         PUT_OFF.set(PutOff::Nothing);
-        if let Some(writer) = WRITER.get().and_then(Option::as_ref) {
-            writer.unpark();
+        let mut gathered = GATHERED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = WRITER.get().and_then(Option::as_ref).filter(|_| !gathered.bytes.is_empty()) {
+            gathered.wake(writer);
         }
     }
 }
@@ -84,13 +91,12 @@ pub fn caught_up() {
 pub fn put(line: &[u8], now: bool) {
     let writer = WRITER.get().and_then(Option::as_ref);
     let mut gathered = GATHERED.lock().unwrap_or_else(PoisonError::into_inner);
-    let first = gathered.is_empty();
-    gathered.extend_from_slice(line);
+    gathered.bytes.extend_from_slice(line);
     match writer {
-        Some(writer) if !now && gathered.len() < FULL => {
-            if first && PUT_OFF.get() == PutOff::Never {
-                writer.unpark();
-            } else if first {
+        Some(writer) if !now && gathered.bytes.len() < FULL => {
+            if PUT_OFF.get() == PutOff::Never {
+                gathered.wake(writer);
+            } else if !gathered.woken {
                 PUT_OFF.set(PutOff::Owed);
             }
         }
@@ -104,9 +110,19 @@ pub fn flush() {
 }
 
 /// There is nobody to tell that standard error is gone, and nothing is served worse without it.
-fn write(gathered: &mut Vec<u8>) {
-    let _ = std::io::stderr().write_all(gathered);
-    gathered.clear();
+fn write(gathered: &mut Gathered) {
+    let _ = std::io::stderr().write_all(&gathered.bytes);
+    gathered.bytes.clear();
+    gathered.woken = false;
+}
+
+impl Gathered {
+    /// Wakes the writer, unless somebody has.
+    fn wake(&mut self, writer: &Thread) {
+        if !std::mem::replace(&mut self.woken, true) {
+            writer.unpark();
+        }
+    }
 }
 
 impl<'a> MakeWriter<'a> for Lines {

@@ -114,6 +114,8 @@ def checks(binary, folder):
                 try:
                     return tokens(engine.ask())
                 except RuntimeError as error:
+                    if name != "qwen3-moe":  # known: mistral.rs 0.8.1 on a CPU
+                        raise
                     raise OnlyLoaded(f"it loads, and each answer ends with: {error}") from error
 
     qwen = str(folder / "qwen3")
@@ -203,6 +205,7 @@ def checks(binary, folder):
                 began = time.monotonic()
                 engine.ask(messages=messages, max_tokens=2)
                 took.append(round((time.monotonic() - began) * 1000))
+        assert took[0] < took[1], took
         return f"{took[0]} against {took[1]}"
 
     @row("log probabilities, stop words, seed", "demo model")
@@ -210,19 +213,28 @@ def checks(binary, folder):
         with Engine(binary, [{"id": "m", "path": str(DEMO)}]) as engine:
             logs = engine.ask(content='Say "red green blue"', logprobs=True, top_logprobs=2)["choices"][0]["logprobs"]
             assert len(logs["content"][0]["top_logprobs"]) == 2, logs
+            assert "green" in text(engine.ask(content='Say "red green blue"'))
             assert "green" not in text(engine.ask(content='Say "red green blue"', stop=["green"]))
             warm = {"content": "Hello", "temperature": 1.5, "seed": 7}
             assert text(engine.ask(**warm)) == text(engine.ask(**warm))
 
-    @row("a client that leaves frees the engine", "demo model; the next is answered while the first would still run")
+    @row("a client that leaves frees the engine", "demo model; the next is answered before the first could have ended")
     def _():
         with Engine(binary, [{"id": "m", "path": str(DEMO)}]) as engine:
-            body = {"model": "m", "stream": True, "max_tokens": 3000, "temperature": 1.8,
-                    "messages": [{"role": "user", "content": "Hello"}]}  # fmt: skip
+            body = {"model": "m", "stream": True, "max_tokens": 3000, "temperature": 0,
+                    "messages": [{"role": "user", "content": 'Say "' + "red green blue " * 40 + '"'}]}  # fmt: skip
+            began = time.monotonic()
+            with contextlib.closing(engine.request("POST", "/v1/chat/completions", body)) as connection:
+                connection.getresponse().read()
+            whole = time.monotonic() - began
             connection = engine.request("POST", "/v1/chat/completions", body)
             connection.getresponse().read(64)
+            began = time.monotonic()
             connection.close()
-            return tokens(engine.ask(content='Say "red"'))
+            engine.ask(content='Say "red"')
+            next_one = time.monotonic() - began
+            assert next_one < whole / 2, (next_one, whole)
+            return f"{next_one * 1000:.0f} ms, the first alone took {whole * 1000:.0f}"
 
     @row("metrics", "demo model")
     def _():

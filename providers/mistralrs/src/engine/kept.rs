@@ -5,7 +5,7 @@
 //! ever (`prefix_cacher.rs`, `evict_caches`). The one way in which it lets go of them is a failed step, so one is made:
 //! a token that no vocabulary has. Invariant: on a CPU at most the configured number of answers is kept.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use mistralrs::{NormalRequest, Request, RequestMessage, SamplingParams};
 use tokio::sync::mpsc;
@@ -18,8 +18,8 @@ use super::model::LoadedModel;
 /// row (candle 0.10, `index_select`) and fail nothing.
 const NO_TOKEN: u32 = u32::MAX - 1;
 
-/// A failure that was asked for is not for the log.
-static LETTING_GO: AtomicBool = AtomicBool::new(false);
+/// Models that fail on purpose now: what is said meanwhile is not for the log.
+static LETTING_GO: AtomicUsize = AtomicUsize::new(0);
 
 /// Answers kept since the engine let go of all.
 pub(crate) struct Kept {
@@ -36,7 +36,7 @@ impl Kept {
 
 /// Passes what the engine says, but for failures that were asked for.
 pub(crate) fn filter<S: Subscriber>() -> impl Layer<S> {
-    dynamic_filter_fn(|metadata, _| !(LETTING_GO.load(Relaxed) && metadata.target().starts_with("mistralrs")))
+    dynamic_filter_fn(|metadata, _| !(LETTING_GO.load(Relaxed) > 0 && metadata.target().starts_with("mistralrs")))
 }
 
 impl LoadedModel {
@@ -52,11 +52,11 @@ impl LoadedModel {
         let nonsense = RequestMessage::CompletionTokens(vec![NO_TOKEN]);
         let id = self.engine.inner().next_request_id();
         let request = NormalRequest::new_simple(nonsense, sampling, response, id, None, None);
-        LETTING_GO.store(true, Relaxed);
+        LETTING_GO.fetch_add(1, Relaxed);
         if self.send(Request::Normal(Box::new(request))).await {
             let heard = async { while failed.recv().await.is_some() {} };
             self.in_time(heard).await;
         }
-        LETTING_GO.store(false, Relaxed);
+        LETTING_GO.fetch_sub(1, Relaxed);
     }
 }

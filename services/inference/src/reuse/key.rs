@@ -24,7 +24,8 @@ const WITHOUT_EFFECT: [&str; 5] =
     ["user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 
 /// Members by which a model is offered tools or the provider looks things up.
-const TOOLS: [&str; 4] = ["tools", "functions", "web_search_options", "mcp_servers"];
+/// `plugins` are OpenRouter's, `data_sources` Azure's.
+const TOOLS: [&str; 6] = ["tools", "functions", "web_search_options", "mcp_servers", "plugins", "data_sources"];
 
 /// A request's number: BLAKE3, so that no two requests have the same one.
 pub(super) type Key = [u8; 32];

@@ -75,8 +75,7 @@ struct Entry {
     #[serde(rename = "type")]
     kind: String,
     path: String,
-    #[serde(default)]
-    size: u64,
+    size: Option<u64>,
     #[serde(default)]
     oid: String,
     lfs: Option<Lfs>,
@@ -229,10 +228,10 @@ fn offer(entry: Entry) -> Option<Offer> {
         return None;
     }
     let (size, sum) = match &entry.lfs {
-        Some(lfs) => (lfs.size.unwrap_or(entry.size), Sum::sha256(lfs.oid.trim_start_matches("sha256:"))),
+        Some(lfs) => (lfs.size.or(entry.size), Sum::sha256(lfs.oid.trim_start_matches("sha256:"))),
         None => (entry.size, Sum::git_blob(&entry.oid)),
     };
-    Some(Offer { path: entry.path, size: Some(size), sum: sum.unwrap_or(Sum::SizeOnly) })
+    Some(Offer { path: entry.path, size, sum: sum.unwrap_or(Sum::SizeOnly) })
 }
 
 /// The address of `rel="next"` in a `Link` header (RFC 8288).
@@ -297,7 +296,8 @@ mod tests {
         assert_eq!(listed(lfs), Some(Offer { path: "model.safetensors".into(), size: Some(7), sum: Sum::Sha256(sha) }));
         let small = json!({"type": "file", "oid": "b".repeat(40), "size": 3, "path": "a/config.json"});
         assert_eq!(listed(small).expect("a file").sum, Sum::GitBlob("b".repeat(40)));
-        assert_eq!(listed(json!({"type": "file", "path": "x"})).expect("a file").sum, Sum::SizeOnly);
+        let unknown = listed(json!({"type": "file", "path": "x"})).expect("a file");
+        assert_eq!((unknown.size, unknown.sum), (None, Sum::SizeOnly));
         assert_eq!(listed(json!({"type": "directory", "oid": "b", "size": 0, "path": "a"})), None);
     }
 
