@@ -38,7 +38,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// Models of this process.
 pub struct Local {
     id: String,
-    models: Vec<Own>,
+    models: Vec<Arc<Own>>,
     load: Load,
     pool: Arc<Pool>,
     places: Semaphore,
@@ -65,14 +65,14 @@ impl Local {
                 let key = e.param.clone().unwrap_or_default();
                 e.with_param(format!("models[{i}].{key}"))
             })?;
-            Ok(Own { config, folder, encoder: OnceCell::new(), failed: Mutex::default() })
+            Ok(Arc::new(Own { config, folder, encoder: OnceCell::new(), failed: Mutex::default() }))
         };
         let models = config.models.into_iter().enumerate().map(own).collect::<Result<_>>()?;
         let (pool, max_requests) = (Arc::new(Pool::new(config.threads)?), config.max_requests);
         Ok(Self { id: id.to_owned(), models, load, pool, places: Semaphore::new(max_requests), max_requests })
     }
 
-    fn find(&self, model: &str) -> Result<&Own> {
+    fn find(&self, model: &str) -> Result<&Arc<Own>> {
         self.models.iter().find(|own| own.config.id == model).ok_or_else(|| {
             let known = self.models.iter().map(|own| own.config.id.as_str()).collect::<Vec<_>>().join(", ");
             let message = format!("provider '{}' has no model '{model}'; it has: {known}", self.id);
@@ -87,25 +87,33 @@ impl Local {
         })
     }
 
-    async fn encoder(&self, own: &Own) -> Result<Arc<dyn Encoder>> {
-        let load = || async {
-            let (load, folder) = (self.load, own.folder.clone());
-            let loaded = self.pool.run(move || load(&folder)).await;
-            let failed = loaded.as_ref().err().map(|e| e.message.clone());
-            if let Some(why) = &failed {
-                tracing::error!(provider = self.id, model = own.config.id, why, "a model could not be loaded");
-            }
-            *own.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
-            loaded
-        };
-        own.encoder.get_or_try_init(load).await.cloned()
+    /// Loads a model once. In a task of its own: a client that does not wait for it must not make the next one begin anew.
+    async fn encoder(&self, own: &Arc<Own>) -> Result<Arc<dyn Encoder>> {
+        if let Some(encoder) = own.encoder.get() {
+            return Ok(Arc::clone(encoder));
+        }
+        let (own, pool, load, id) = (Arc::clone(own), Arc::clone(&self.pool), self.load, self.id.clone());
+        let loading = tokio::spawn(async move {
+            let load = || async {
+                let folder = own.folder.clone();
+                let loaded = pool.run(move || load(&folder)).await;
+                let failed = loaded.as_ref().err().map(|e| e.message.clone());
+                if let Some(why) = &failed {
+                    tracing::error!(provider = id, model = own.config.id, why, "a model could not be loaded");
+                }
+                *own.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+                loaded
+            };
+            own.encoder.get_or_try_init(load).await.cloned()
+        });
+        loading.await.map_err(|e| Error::internal("loading a sentence model", e))?
     }
 
     /// What a model makes of `count` texts, in their order, and how many tokens they have. `name`: of a text, for
     /// errors.
     async fn compute(
         &self,
-        own: &Own,
+        own: &Arc<Own>,
         count: usize,
         truncate: bool,
         ask: impl for<'a> Fn(&dyn Encoder, usize) -> Result<Tokens> + Send + 'static,
@@ -160,7 +168,7 @@ impl Inference for Local {
     }
 
     async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
-        let offered = |own: &Own| Model {
+        let offered = |own: &Arc<Own>| Model {
             id: format!("{}/{}", self.id, own.config.id),
             provider: self.id.clone(),
             upstream_id: own.config.id.clone(),
@@ -232,10 +240,10 @@ impl Inference for Local {
             let failed = own.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
             (own, failed)
         });
-        let models: Vec<(&Own, Option<String>)> = models.collect();
+        let models: Vec<(&Arc<Own>, Option<String>)> = models.collect();
         let wrong: Vec<String> =
             models.iter().filter_map(|(own, why)| Some(format!("{}: {}", own.config.id, why.as_ref()?))).collect();
-        let shown = |(own, why): &(&Own, Option<String>)| {
+        let shown = |(own, why): &(&Arc<Own>, Option<String>)| {
             let state = match (own.encoder.get(), why) {
                 (Some(_), _) => "loaded",
                 (None, Some(_)) => "failed",

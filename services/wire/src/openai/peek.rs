@@ -102,6 +102,10 @@ pub fn metadata(json: Option<&str>) -> Result<Metadata> {
         return Err(invalid(&format!("an object of at most {most} members, found {}", read.len())));
     }
     for (key, text) in &read {
+        // PostgreSQL can neither keep nor compare it.
+        if key.contains('\0') || text.contains('\0') {
+            return Err(invalid(&format!("free of the character U+0000, which '{}' has", key.escape_debug())));
+        }
         if key.chars().count() > name || text.chars().count() > value {
             return Err(invalid(&format!(
                 "names of at most {name} characters and texts of at most {value}: '{key}' is longer"
@@ -214,6 +218,7 @@ mod tests {
             (long(65, 1), "metadata"),
             (long(1, 513), "metadata"),
             (format!(r#","store":true,"metadata":{{{many}}}"#), "metadata"),
+            (r#","store":true,"metadata":{"a":"x\u0000"}"#.to_owned(), "metadata"),
         ] {
             assert_eq!(read(&bad).expect_err("refused").param.as_deref(), Some(param), "{bad}");
         }

@@ -28,7 +28,12 @@ impl Answers {
         let answer = match endpoint {
             Endpoint::ChatCompletions => {
                 let writer = |model| encode::Chunks::new(head("chatcmpl", model), false);
-                self.chat(cx, openai::peek::request(body)?, writer).await?
+                let request = openai::peek::request(body)?;
+                if request.source().map(openai::peek::stored).transpose()?.flatten().is_some() {
+                    let message = "a request of a batch is kept in the batch's file only: leave 'store' out";
+                    return Err(Error::invalid("store", message));
+                }
+                self.chat(cx, request, writer).await?
             }
             Endpoint::Completions => {
                 let writer = |model| completions::encode::Pieces::new(head("cmpl", model), false);
@@ -116,6 +121,20 @@ fn one_line(body: &[u8]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_line_that_asks_to_be_stored_is_refused_by_name() {
+        let whole = crate::testing::Frames::whole();
+        let clock = frontdesk_api::clock::FixedClock::at(0);
+        let answers = Answers { inference: Arc::new(whole), clock: Arc::new(clock) };
+        let cx = Cx::internal("t", "r");
+        let ask = async |store: &str| {
+            let body = format!(r#"{{"model":"echo","messages":[{{"role":"user","content":"hi"}}],"store":{store}}}"#);
+            answers.whole(&cx, Endpoint::ChatCompletions, body.into()).await
+        };
+        assert_eq!(ask("true").await.expect_err("refused").param.as_deref(), Some("store"));
+        assert!(ask("false").await.is_ok());
+    }
 
     #[test]
     fn an_answer_on_many_lines_becomes_one_that_means_the_same() {

@@ -45,6 +45,9 @@ impl Wanted {
                 }
             }
         }
+        if wanted.metadata.iter().any(|(key, value)| key.contains('\0') || value.contains('\0')) {
+            return Err(Error::invalid("metadata", "'metadata' cannot be asked for with the character U+0000"));
+        }
         // Alone among the lists, OpenAI's of these begins with the oldest.
         wanted.page.order.get_or_insert_with(|| "asc".to_owned());
         Ok(wanted)
