@@ -5,8 +5,9 @@
 # Rows of one round run right after each other, so ratios within a round hold on a busy machine; the
 # figure is the median over the rounds. Every program it starts is ended by its process id.
 #
-# Variables: ROUNDS (7), SECS per row (4), CONC ("1 16 64"), SSE_CONC ("1 16"), IDLE (1000 streams),
-# READY_RUNS (9), FRONTDESK_BIN, BENCH_BIN (built in release if absent), NGINX (nginx; a row less without it).
+# Variables: ROUNDS (7), SECS per row (4), CONC ("1 16 64"), SSE_CONC ("1 16"), PROMPTS (bytes of the messages of
+# a request; "700", and "700 16000 150000" shows what a byte costs; streams have the first of them), ROWS (those
+# wanted beside direct, "nginx hop-peek hop-splice ours"), IDLE (1000 streams), READY_RUNS (9), FRONTDESK_BIN, BENCH_BIN (built in release if absent), NGINX (nginx; a row less without it).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -20,7 +21,7 @@ if [[ -z ${BENCH_BIN:-} ]]; then
   BENCH_BIN=$CARGO_TARGET_DIR/release/bench
 fi
 nginx=${NGINX:-$(command -v nginx || true)}
-rounds=${ROUNDS:-7} secs=${SECS:-4} conc=${CONC:-1 16 64} sse_conc=${SSE_CONC:-1 16}
+rounds=${ROUNDS:-7} secs=${SECS:-4} conc=${CONC:-1 16 64} sse_conc=${SSE_CONC:-1 16} prompts=${PROMPTS:-700}
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/frontdesk-bench.XXXXXX")
 chmod 755 "$dir"
@@ -115,6 +116,9 @@ listens $ours
 on_plain[ours]=$ours on_paced[ours]=$ours on_held[ours]=$ours
 pid_of[ours]=$_ours pid_paced[ours]=$_ours pid_held[ours]=$_ours
 rows+=(ours)
+if [[ -n ${ROWS:-} ]]; then
+  mapfile -t rows < <(printf '%s\n' "${rows[@]}" | grep -Fx -f <(tr ' ' '\n' <<<"direct $ROWS"))
+fi
 
 # model ROW SIDE: what a client of that row calls the model.
 model() { if [[ $1 == ours ]]; then echo "bench-$2"; else echo mock; fi; }
@@ -124,16 +128,20 @@ header() { if [[ $1 == ours ]]; then echo "Authorization: Bearer $key"; else ech
 lines=$dir/lines.jsonl
 started=$SECONDS
 for ((round = 0; round < rounds; round++)); do
-  for c in $conc; do
-    for row in "${rows[@]}"; do
-      "$BENCH_BIN" load --url "http://127.0.0.1:${on_plain[$row]}/v1/chat/completions" --label "$row" --round $round \
-        --conc "$c" --secs "$secs" --pid "${pid_of[$row]}" --model "$(model "$row" plain)" --header "$(header "$row")" >>"$lines"
+  for prompt in $prompts; do
+    for c in $conc; do
+      for row in "${rows[@]}"; do
+        "$BENCH_BIN" load --url "http://127.0.0.1:${on_plain[$row]}/v1/chat/completions" --label "$row" --round $round \
+          --prompt-bytes "$prompt" --conc "$c" --secs "$secs" --pid "${pid_of[$row]}" --model "$(model "$row" plain)" \
+          --header "$(header "$row")" >>"$lines"
+      done
     done
   done
   for c in $sse_conc; do
     for row in "${rows[@]}"; do
       "$BENCH_BIN" load --stream --url "http://127.0.0.1:${on_paced[$row]}/v1/chat/completions" --label "$row" --round $round \
-        --conc "$c" --secs "$secs" --pid "${pid_paced[$row]}" --model "$(model "$row" paced)" --header "$(header "$row")" >>"$lines"
+        --prompt-bytes "${prompts%% *}" --conc "$c" --secs "$secs" --pid "${pid_paced[$row]}" \
+        --model "$(model "$row" paced)" --header "$(header "$row")" >>"$lines"
     done
   done
   echo "run.sh: round $((round + 1)) of $rounds done, $((SECONDS - started)) s" >&2

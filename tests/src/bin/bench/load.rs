@@ -5,6 +5,7 @@
 use crate::mock::{find, header};
 use crate::options::Options;
 use crate::process::{TICK_US, usage};
+use crate::prompt::messages;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use tokio::net::TcpStream;
 
 /// Longest measured span of one run, seconds.
 const MOST_SECONDS: u64 = 20;
+/// Of a request's messages, where the command line says nothing: a short question.
+const PROMPT_BYTES: u64 = 700;
 
 /// One run's figures. Times in microseconds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,6 +24,8 @@ pub(crate) struct Row {
     pub(crate) round: u64,
     pub(crate) stream: bool,
     pub(crate) conc: u64,
+    /// Of the request's messages, bytes.
+    pub(crate) prompt: u64,
     /// Requests, or streams, per second.
     pub(crate) per_second: f64,
     /// To the whole answer; to the first event where streamed.
@@ -75,6 +80,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), String> {
         round: options.number("round", 0),
         stream,
         conc: connections,
+        prompt: options.number("prompt-bytes", PROMPT_BYTES),
         per_second: sum.answers as f64 / seconds as f64,
         p50: percentile(&mut sum.first, 0.5),
         p99: percentile(&mut sum.first, 0.99),
@@ -96,12 +102,10 @@ pub(crate) fn request(options: &Options, stream: bool) -> (String, Vec<u8>) {
         Some(slash) => rest.split_at(slash),
         None => (rest, "/v1/chat/completions"),
     };
-    let question = "Where is my order number 1234? ";
-    let prompt = question.repeat((options.number("prompt-bytes", 600) as usize / question.len()).max(1));
+    let messages = messages(options.number("prompt-bytes", PROMPT_BYTES) as usize);
     let model = options.text("model", "mock");
-    let body = format!(
-        r#"{{"model":"{model}","messages":[{{"role":"system","content":"You are a support agent."}},{{"role":"user","content":"{prompt}"}}],"max_tokens":64,"temperature":0.2,"stream":{stream}}}"#
-    );
+    let body =
+        format!(r#"{{"model":"{model}","messages":{messages},"max_tokens":64,"temperature":0.2,"stream":{stream}}}"#);
     let extra = options.find("header").map(|h| format!("{h}\r\n")).unwrap_or_default();
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n{extra}Content-Length: {}\r\n\r\n",

@@ -18,6 +18,7 @@ mod load;
 mod mock;
 mod options;
 mod process;
+mod prompt;
 mod ready;
 mod table;
 

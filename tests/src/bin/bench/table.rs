@@ -71,21 +71,21 @@ pub(crate) fn run(_: &Options) -> Result<(), String> {
 
 fn load_table(rows: &[&Row], stream: bool) -> String {
     let mut out = String::from(if stream {
-        "\n| SSE | conc | rounds | streams/s | TTFT p50 ms | added | TTFT p99 ms | gap p50 µs | gap p99 µs | CPU µs/event | × hop-splice | RssAnon MiB | errors |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+        "\n| SSE | prompt KB | conc | rounds | streams/s | TTFT p50 ms | added | TTFT p99 ms | gap p50 µs | gap p99 µs | CPU µs/event | × hop-splice | RssAnon MiB | errors |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
     } else {
-        "\n| plain | conc | rounds | req/s | p50 ms | added | p99 ms | added | CPU µs/req | × hop-splice | RssAnon MiB | errors |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+        "\n| plain | prompt KB | conc | rounds | req/s | p50 ms | added | p99 ms | added | CPU µs/req | × hop-splice | RssAnon MiB | errors |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
     });
-    let mut keys: Vec<(u64, &str)> = Vec::new();
+    let mut keys: Vec<(u64, u64, &str)> = Vec::new();
     for row in rows {
-        if !keys.contains(&(row.conc, &row.label)) {
-            keys.push((row.conc, &row.label));
+        if !keys.contains(&(row.prompt, row.conc, &row.label)) {
+            keys.push((row.prompt, row.conc, &row.label));
         }
     }
-    keys.sort_by_key(|(conc, _)| *conc);
-    for (conc, label) in keys {
-        let own: Vec<&&Row> = rows.iter().filter(|r| r.conc == conc && r.label == label).collect();
-        let beside =
-            |other: &str, round: u64| rows.iter().find(|r| r.conc == conc && r.round == round && r.label == other);
+    keys.sort_by_key(|(prompt, conc, _)| (*prompt, *conc));
+    for (prompt, conc, label) in keys {
+        let alike: Vec<&&Row> = rows.iter().filter(|r| (r.prompt, r.conc) == (prompt, conc)).collect();
+        let own: Vec<&&&Row> = alike.iter().filter(|r| r.label == label).collect();
+        let beside = |other: &str, round: u64| alike.iter().find(|r| r.round == round && r.label == other);
         let of = |value: &dyn Fn(&Row) -> f64| Spread::of(own.iter().map(|r| value(r)).collect());
         let added = |value: &dyn Fn(&Row) -> f64| {
             let pairs = own.iter().filter_map(|r| Some(value(r) - value(beside(DIRECT, r.round)?)));
@@ -98,7 +98,8 @@ fn load_table(rows: &[&Row], stream: bool) -> String {
         let ratio = Spread::of(ratio.collect()).show(2);
         let ms = |spread: Spread| spread.scaled(0.001).show(3);
         let errors: u64 = own.iter().map(|r| r.errors).sum();
-        let head = format!("| {label} | {conc} | {} | {}", own.len(), of(&|r| r.per_second).show(0));
+        let size = prompt as f64 / 1000.0;
+        let head = format!("| {label} | {size} | {conc} | {} | {}", own.len(), of(&|r| r.per_second).show(0));
         let cpu = of(&|r| r.cpu).show(1);
         let memory = of(&|r| r.anonymous_kib as f64 / 1024.0).show(1);
         let (p50, more50, p99) = (ms(of(&|r| r.p50)), ms(added(&|r| r.p50)), ms(of(&|r| r.p99)));
@@ -154,6 +155,7 @@ mod tests {
             round,
             stream: false,
             conc: 16,
+            prompt: 700,
             per_second: 100.0,
             p50,
             p99: p50,
@@ -175,11 +177,16 @@ mod tests {
             row("direct", 1, 2.0, 200.0),
             row("hop-splice", 1, 40.0, 300.0),
             row("ours", 1, 50.0, 320.0),
+            // Another size is another row, and nobody's neighbour.
+            Row { prompt: 16_000, ..row("hop-splice", 0, 100.0, 1000.0) },
+            Row { prompt: 16_000, ..row("ours", 0, 200.0, 2000.0) },
         ];
         let table = load_table(&rows.iter().collect::<Vec<_>>(), false);
         let ours = table.lines().find(|l| l.starts_with("| ours")).unwrap();
         assert!(ours.contains("| 1.25 |"), "{ours}");
         assert!(ours.contains("| 0.090 (0.060–0.120) |"), "{ours}");
+        let long = table.lines().find(|l| l.starts_with("| ours | 16 |")).unwrap();
+        assert!(long.contains("| 2.00 |"), "{long}");
         let direct = table.lines().find(|l| l.starts_with("| direct")).unwrap();
         assert!(direct.contains("| – |"), "{direct}");
     }
