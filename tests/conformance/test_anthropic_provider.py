@@ -354,6 +354,27 @@ def test_the_sdk_reaches_its_own_cloud_through_us_byte_for_byte(anthropic_client
     assert ours["body"] == theirs["body"]
 
 
+def chosen(request):
+    return {name: value for name, value in dict(request["headers"]).items() if name.startswith("anthropic-")}
+
+
+def test_the_sdk_chooses_the_version_and_beta_features_through_us(anthropic_client, sdk, scripted):
+    scripted.script([{"times": 6, "reply": {"json": message(input_tokens=7)}}])
+    for client, model in ((anthropic_client, MODEL), (sdk, "claude-scripted")):
+        ask = {"model": model, "messages": HELLO, "betas": ["context-1m-2025-08-07", "files-api-2025-04-14"]}
+        client.beta.messages.create(max_tokens=16, **ask)
+        client.beta.messages.count_tokens(**ask)
+        client.messages.create(model=model, max_tokens=16, messages=HELLO)
+    ours, theirs = (list(map(chosen, half)) for half in (scripted.requests()[:3], scripted.requests()[3:]))
+    assert ours == theirs
+    assert ours[0]["anthropic-beta"].startswith("context-1m-2025-08-07,files-api-2025-04-14")
+    assert "anthropic-beta" not in ours[2] and ours[2]["anthropic-version"] == "2026-10-21"
+    for request in scripted.requests()[:3]:
+        headers = dict(request["headers"])
+        assert headers["x-api-key"] == "upstream-key" and "authorization" not in headers
+        assert not [name for name in headers if name.startswith("x-stainless")]
+
+
 def test_an_agent_calls_a_tool_through_anthropic(frontdesk, scripted):
     tool = {
         "name": "get_weather", "description": "The weather.",

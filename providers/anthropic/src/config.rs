@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use frontdesk_api::{Error, Kind, Result};
 use frontdesk_http::{ClientKeys, Limits, setting};
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde::Deserialize;
 use serde_json::Value;
+
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 
 /// Unknown keys are refused.
 #[derive(Clone, Deserialize)]
@@ -21,10 +24,10 @@ pub struct Config {
     /// Whether a client may send a key of its own, and under which name.
     #[serde(default)]
     pub client_keys: ClientKeys,
-    /// Version of the API, a date; sent as `anthropic-version`.
+    /// Version of the API, a date; sent as `anthropic-version` where a client of this API names none.
     #[serde(default = "version")]
     pub version: String,
-    /// Features in beta that every request may use; sent as `anthropic-beta`.
+    /// Features in beta that every request may use; sent as `anthropic-beta`, before those a client of this API names.
     #[serde(default)]
     pub beta: Vec<String>,
     /// Further headers on every request.
@@ -88,18 +91,36 @@ impl Config {
 
     pub(crate) fn headers(&self) -> Result<HeaderMap> {
         let mut out = HeaderMap::new();
-        let plain = |param: &str, value: &str| {
-            HeaderValue::from_str(value)
-                .map_err(|_| Error::invalid(param, format!("{param} holds characters that a header cannot carry")))
-        };
-        out.insert("anthropic-version", plain("version", &self.version)?);
-        if !self.beta.is_empty() {
-            out.insert("anthropic-beta", plain("beta", &self.beta.join(","))?);
-        }
+        self.chosen(&[])?;
         if let Some(key) = self.api_key.as_deref().filter(|k| !k.is_empty()) {
             out.insert("x-api-key", setting::secret("api_key", key)?);
         }
         setting::add_headers(&mut out, &self.headers)?;
+        Ok(out)
+    }
+
+    /// The version and the features in beta, for a client that sent these headers of its own; what `headers` says of
+    /// either stands above both.
+    ///
+    /// # Errors
+    /// `Invalid` on `version` or `beta` when a header cannot carry it.
+    pub(crate) fn chosen(&self, own: &[(&'static str, String)]) -> Result<HeaderMap> {
+        let plain = |param: &str, value: &str| {
+            HeaderValue::from_str(value)
+                .map_err(|_| Error::invalid(param, format!("{param} holds characters that a header cannot carry")))
+        };
+        let of = |name: &str| own.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_str());
+        let mut out = HeaderMap::new();
+        out.insert(VERSION, plain("version", of(VERSION.as_str()).unwrap_or(&self.version))?);
+        let mut beta: Vec<&str> = self.beta.iter().map(String::as_str).collect();
+        for feature in of(BETA.as_str()).unwrap_or_default().split(',').map(str::trim) {
+            if !feature.is_empty() && !beta.contains(&feature) {
+                beta.push(feature);
+            }
+        }
+        if !beta.is_empty() {
+            out.insert(BETA, plain("beta", &beta.join(","))?);
+        }
         Ok(out)
     }
 }
@@ -117,9 +138,23 @@ mod tests {
         assert_eq!(uri.to_string(), "https://api.anthropic.com/v1/messages");
         let headers = config.headers().expect("good");
         assert_eq!(headers["x-api-key"], "secret");
-        assert_eq!(headers["anthropic-version"], "2023-06-01");
-        assert!(headers["x-api-key"].is_sensitive() && !headers.contains_key("anthropic-beta"));
+        assert!(headers["x-api-key"].is_sensitive());
+        let chosen = config.chosen(&[]).expect("good");
+        assert_eq!(chosen["anthropic-version"], "2023-06-01");
+        assert!(!chosen.contains_key("anthropic-beta"));
         assert!(Config::read(Value::Null).is_ok(), "the key may come in headers");
+    }
+
+    #[test]
+    fn a_client_chooses_the_version_and_adds_features() {
+        let config = Config::read(json!({ "beta": ["a-1", "b-2"] })).expect("good");
+        let own = [("anthropic-version", "2026-10-21".to_owned()), ("anthropic-beta", "b-2, c-3,,d-4".to_owned())];
+        let chosen = config.chosen(&own).expect("good");
+        assert_eq!(
+            (&chosen["anthropic-version"], &chosen["anthropic-beta"]),
+            (&"2026-10-21".parse().expect("a header"), &"a-1,b-2,c-3,d-4".parse().expect("a header"))
+        );
+        assert_eq!(config.chosen(&[]).expect("good")["anthropic-beta"], "a-1,b-2");
     }
 
     #[test]
@@ -128,5 +163,9 @@ mod tests {
         assert!(error.message.contains("api_kee") && error.message.contains("api_key"), "{}", error.message);
         let config = Config::read(json!({ "api_key": "two\nlines" })).expect("read");
         assert_eq!(config.headers().expect_err("no header").param.as_deref(), Some("api_key"));
+        for (key, value) in [("version", json!("a\nb")), ("beta", json!(["a\nb"]))] {
+            let config = Config::read(json!({ key: value })).expect("read");
+            assert_eq!(config.headers().expect_err("no header").param.as_deref(), Some(key));
+        }
     }
 }

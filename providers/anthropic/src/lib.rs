@@ -21,7 +21,7 @@ use frontdesk_api::{
     inference::{Counted, Model},
     provider::{Build, Health, ProviderDef, Setting, Status},
 };
-use frontdesk_http::{Client, Upstream};
+use frontdesk_http::{Answer, Client, Upstream};
 use frontdesk_wire::{
     anthropic::{outbound_answer, outbound_error, outbound_request},
     openai::splice,
@@ -90,6 +90,12 @@ impl Anthropic {
         self.sizes.read().unwrap_or_else(PoisonError::into_inner).get(model).copied()
     }
 
+    /// Asks, with what `request` says of the API's version and features where its dialect is this one.
+    async fn send(&self, cx: &Cx, request: &ChatRequest, uri: &Uri, body: Bytes) -> Result<Answer> {
+        let chosen = self.config.chosen(if own(request).is_some() { &request.headers } else { &[] })?;
+        self.upstream.send_with(cx, Method::POST, uri, &chosen, body).await
+    }
+
     /// The body for upstream, written anew.
     fn written(&self, request: &ChatRequest) -> Result<Bytes> {
         let most = self.sizes(&request.model).and_then(|sizes| sizes.answer).unwrap_or(u32::MAX);
@@ -110,7 +116,7 @@ impl Inference for Anthropic {
             Some(source) => splice::for_upstream(source, &request.model, false),
             None => self.written(&request)?,
         };
-        let answer = self.upstream.send(cx, Method::POST, &self.messages, body).await?;
+        let answer = self.send(cx, &request, &self.messages, body).await?;
         let reader = Reader::new(&self.upstream.id, &request);
         self.upstream.reply(answer, request.model, request.stream, reader)
     }
@@ -123,7 +129,9 @@ impl Inference for Anthropic {
         let mut next = Some(format!("models?limit={PAGE}"));
         for _ in 0..PAGES {
             let Some(path) = next else { break };
-            let body = self.upstream.fetch(cx, Method::GET, &self.config.uri(&path)?, Bytes::new()).await?;
+            let (uri, chosen) = (self.config.uri(&path)?, self.config.chosen(&[])?);
+            let answer = self.upstream.send_with(cx, Method::GET, &uri, &chosen, Bytes::new()).await?;
+            let body = self.upstream.whole(answer).await?;
             let page = Page::read(&self.upstream.id, &body)?;
             next = page.next();
             entries.extend(page.data);
@@ -143,7 +151,8 @@ impl Inference for Anthropic {
                 Bytes::from(Value::Object(body).to_string())
             }
         };
-        let raw = self.upstream.fetch(cx, Method::POST, &self.count, body).await?;
+        let answer = self.send(cx, &request, &self.count, body).await?;
+        let raw = self.upstream.whole(answer).await?;
         let tokens = outbound_answer::counted(&raw).ok_or_else(|| {
             Error::upstream(format!("provider '{}' sent something that is not a count of tokens", self.upstream.id))
         })?;

@@ -142,6 +142,36 @@ async fn a_typed_request_is_written_in_anthropics_words() {
 }
 
 #[tokio::test]
+async fn what_a_client_of_this_dialect_chooses_by_headers_goes_on() {
+    let answer = json_answer("200 OK", r#"{"id":"msg_1","model":"m-1","content":[],"usage":{}}"#);
+    let counts = json_answer("200 OK", r#"{"input_tokens":7}"#);
+    let chose = |mut request: ChatRequest| {
+        request.headers = vec![("anthropic-version", "2099-01-01".into()), ("anthropic-beta", "c-3,a-1".into())];
+        request
+    };
+    let ours = || chose(own(r#"{"model":"m","messages":[]}"#, false));
+    let theirs = chose(typed());
+    let stream = format!("{SSE}{HEAD}{WORDS}{TAIL}");
+    let (up, asked) = server(json!({ "beta": ["a-1"] }), vec![answer.clone(), counts, stream]).await;
+    all(up.chat(&cx(), ours()).await.expect("an answer")).await;
+    up.count_tokens(&cx(), ours()).await.expect("a count");
+    all(up.chat(&cx(), theirs).await.expect("an answer")).await;
+    let (pinned, alone) = server(json!({ "headers": { "anthropic-beta": "only" } }), vec![answer]).await;
+    all(pinned.chat(&cx(), ours()).await.expect("an answer")).await;
+    let asked = [asked.await.expect("requests"), alone.await.expect("a request")].concat();
+    let lines = |asked: &str| -> Vec<String> {
+        asked.lines().filter(|line| line.starts_with("anthropic-")).map(str::to_owned).collect()
+    };
+    let chosen = ["anthropic-version: 2099-01-01", "anthropic-beta: a-1,c-3"];
+    assert_eq!(lines(&asked[0]), chosen);
+    assert_eq!(lines(&asked[1]), chosen);
+    assert_eq!(lines(&asked[2]), ["anthropic-version: 2023-06-01", "anthropic-beta: a-1"], "of another dialect");
+    let mut pinned = lines(&asked[3]);
+    pinned.sort();
+    assert_eq!(pinned, ["anthropic-beta: only", "anthropic-version: 2099-01-01"]);
+}
+
+#[tokio::test]
 async fn a_passthrough_keeps_every_byte_both_ways_and_counts() {
     let stream = format!(": hi\r\n\r\n{HEAD}{WORDS}event: brand_new\ndata: {{\"type\":\"brand_new\"}}\n\n{TAIL}");
     let (up, server) = server(json!({}), vec![format!("{SSE}{stream}")]).await;

@@ -52,6 +52,9 @@ pub struct ChatRequest {
     pub wants_preamble: bool,
     /// Requests with the same number have a prefix in common that their provider may have kept: see [`affinity`].
     pub affinity: Option<u64>,
+    /// Headers of the client's own with which its dialect chooses what the request means, names in lower case: a
+    /// version, features in beta. Only a provider of that dialect sends them on. Never who asks, and never a secret.
+    pub headers: Vec<(&'static str, String)>,
     asked: Asked<Chat>,
 }
 
@@ -75,6 +78,7 @@ impl ChatRequest {
             wants_events: true,
             wants_preamble: false,
             affinity: None,
+            headers: vec![],
             asked: Asked::typed(chat),
         }
     }
@@ -89,6 +93,7 @@ impl ChatRequest {
             wants_events: false,
             wants_preamble: false,
             affinity: None,
+            headers: vec![],
             asked: Asked::sent(source),
         }
     }
@@ -103,6 +108,7 @@ impl ChatRequest {
             wants_events: self.wants_events,
             wants_preamble: self.wants_preamble,
             affinity: self.affinity,
+            headers: self.headers.clone(),
             asked: self.asked.clone(),
         }
     }

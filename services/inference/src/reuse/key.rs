@@ -55,7 +55,8 @@ impl Read {
             let (sampled, tools) = (chat.temperature != Some(0.0), !chat.tools.is_empty());
             return Ok(Self { key: *hash.finalize().as_bytes(), sampled, tools, agent });
         };
-        let _ = write!(hash, "{:?}", source.dialect);
+        // Of two versions or two sets of features one is not told the other's answer.
+        let _ = write!(hash, "{:?}{:?}", source.dialect, request.headers);
         let unread = |e| Error::new(Kind::Invalid, "the body is not a JSON object").with_source(e);
         let mut members = serde_json::from_slice::<Members<'_>>(&source.bytes).map_err(unread)?.0;
         // Stable: of members of one name the order stays, since it decides which of them counts.

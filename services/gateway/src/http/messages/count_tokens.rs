@@ -10,7 +10,12 @@ use serde_json::json;
 use crate::{
     app::App,
     auth::Caller,
-    http::{edge::Arrival, extract::Raw, messages::create::Message, reply::answered},
+    http::{
+        edge::Arrival,
+        extract::Raw,
+        messages::{chosen::Chosen, create::Message},
+        reply::answered,
+    },
     problem::Problem,
 };
 
@@ -20,6 +25,10 @@ use crate::{
 /// with the code `tokens_not_counted`, never an estimate.
 #[utoipa::path(
     post, path = "/v1/messages/count_tokens", tag = "inference",
+    params(
+        ("anthropic-version" = Option<String>, Header, description = "Version of the API; sent on to a provider of type `anthropic`."),
+        ("anthropic-beta" = Option<String>, Header, description = "Features in beta; sent on to a provider of type `anthropic`."),
+    ),
     request_body(content = CountTokensRequest, description = "Anthropic's request to create a message, without `max_tokens`"),
     responses((status = 200, body = TokenCount))
 )]
@@ -27,9 +36,11 @@ pub async fn count_tokens(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
     Caller(cx): Caller,
+    Chosen(headers): Chosen,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
-    let request = anthropic::peek::count(body)?;
+    let mut request = anthropic::peek::count(body)?;
+    request.headers = headers;
     let model = request.model.clone();
     let asked = Instant::now();
     let Some(counted) = app.inference.count_tokens(&cx, request).await? else {

@@ -8,7 +8,7 @@ use frontdesk_wire::anthropic::{self, answer::Answer, stream::Writer};
 use crate::{
     app::App,
     auth::Caller,
-    http::{edge::Arrival, extract::Raw, reply},
+    http::{edge::Arrival, extract::Raw, messages::chosen::Chosen, reply},
     problem::Problem,
 };
 
@@ -25,6 +25,10 @@ use crate::{
 /// members that Anthropic's API does not have travel on as they are.
 #[utoipa::path(
     post, path = "/v1/messages", tag = "inference",
+    params(
+        ("anthropic-version" = Option<String>, Header, description = "Version of the API; sent on to a provider of type `anthropic`, whose configuration has it where it is absent."),
+        ("anthropic-beta" = Option<String>, Header, description = "Features in beta, with commas between them; sent on to a provider of type `anthropic`, beside those of its configuration."),
+    ),
     request_body(content = CreateMessageRequest, description = "Anthropic's request to create a message"),
     responses((status = 200, description = "Anthropic's message, or its event stream", body = serde_json::Value))
 )]
@@ -32,9 +36,11 @@ pub async fn create(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
     Caller(cx): Caller,
+    Chosen(headers): Chosen,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
-    let request = anthropic::peek::request(body)?;
+    let mut request = anthropic::peek::request(body)?;
+    request.headers = headers;
     let id = format!("msg_{}", arrival.id);
     reply::answer(&app, &cx, request, arrival, |model| Writer::new(Answer::new(id, model))).await
 }

@@ -1,4 +1,5 @@
 //! Anthropic's Messages.
 
+pub mod chosen;
 pub mod count_tokens;
 pub mod create;
