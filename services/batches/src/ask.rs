@@ -1,7 +1,9 @@
 //! Asking the lines of a batch, a few at a time.
 //!
 //! The places are those of all batches of this process. Invariants: a line has a place while it is asked and none
-//! while it waits to be asked again; what was answered by the same moment is written in one transaction.
+//! while it waits to be asked again; what was answered by the same moment is written in one transaction; an answer that
+//! was heard is let go of only once it is written, or another process holds the batch: where the database fails it is
+//! kept and written again, and nothing new is asked meanwhile.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -37,87 +39,143 @@ enum Stop {
     Closing,
 }
 
+/// Between attempts to reach the database, at first and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Whether the database is in trouble, and until when it is left alone.
+#[derive(Default)]
+struct Trouble(Option<(Instant, Duration)>);
+
+impl Trouble {
+    fn until(&self) -> Option<Instant> {
+        self.0.map(|(until, _)| until)
+    }
+
+    fn is_over(&self) -> bool {
+        self.until().is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// What was tried worked, or it is to be tried again later.
+    fn hear<T>(&mut self, tried: Result<T>) -> Option<T> {
+        let error = match tried {
+            Ok(done) => {
+                self.0 = None;
+                return Some(done);
+            }
+            Err(error) => error,
+        };
+        let wait = self.0.map_or(AGAIN.0, |(_, wait)| (wait * 2).min(AGAIN.1));
+        self.0 = Some((Instant::now() + wait, wait));
+        tracing::warn!(%error, cause = ?error.source, "a batch cannot be read or written for now; its answers are kept and written again");
+        None
+    }
+}
+
 impl Work {
     /// Asks every line that has no outcome, and settles what becomes of those that are not asked any more.
     pub(crate) async fn ask(&mut self) -> Result<Next> {
         let (batches, signals) = (self.batches.clone(), self.signals.clone());
         let inner = &batches.0;
         let (mut ahead, mut after, mut more) = (VecDeque::<OpenLine>::new(), -1, true);
-        let mut asked = FuturesUnordered::new();
-        let (mut stop, stopped) = (None, CancellationToken::new());
+        let (mut asked, mut heard) = (FuturesUnordered::new(), vec![]);
+        let (mut stop, stopped, mut trouble) = (None, CancellationToken::new(), Trouble::default());
         loop {
             // Timers are coarse; nothing is asked after its time.
             if stop.is_none() && Instant::now() >= self.until {
                 stop = Some(Stop::Expired);
                 stopped.cancel();
             }
-            if stop.is_none() && more && ahead.is_empty() {
-                let lines = inner.store.tenant(&self.cx).open_lines(self.id(), after, AHEAD).await?;
-                after = lines.last().map_or(after, |line| line.pos);
-                more = !lines.is_empty();
-                ahead.extend(lines);
+            if trouble.is_over() && !heard.is_empty() {
+                match trouble.hear(self.note(&heard).await) {
+                    Some(Next::GoOn) => heard.clear(),
+                    Some(next) => return Ok(next),
+                    None => {}
+                }
             }
-            if asked.is_empty() && (stop.is_some() || ahead.is_empty()) {
+            if trouble.is_over() && stop.is_none() && more && ahead.is_empty() {
+                let lines = inner.store.tenant(&self.cx).open_lines(self.id(), after, AHEAD).await;
+                if let Some(lines) = trouble.hear(lines) {
+                    after = lines.last().map_or(after, |line| line.pos);
+                    more = !lines.is_empty();
+                    ahead.extend(lines);
+                }
+            }
+            if asked.is_empty() && heard.is_empty() && (stop.is_some() || (ahead.is_empty() && !more)) {
                 break;
             }
-            let mut heard = None;
+            let mut told = None;
+            let (healed, calm) = (trouble.until(), trouble.until().is_none());
             tokio::select! {
                 biased;
                 () = signals.lost.cancelled() => return Ok(Next::Lost),
                 () = inner.cut.cancelled() => return Ok(Next::GiveBack),
-                () = inner.closing.cancelled(), if stop.is_none() => heard = Some(Stop::Closing),
-                () = signals.cancel.cancelled(), if stop.is_none() => heard = Some(Stop::Cancelled),
-                () = sleep_until(self.until), if stop.is_none() => heard = Some(Stop::Expired),
+                () = inner.closing.cancelled(), if stop.is_none() => told = Some(Stop::Closing),
+                () = signals.cancel.cancelled(), if stop.is_none() => told = Some(Stop::Cancelled),
+                () = sleep_until(self.until), if stop.is_none() => told = Some(Stop::Expired),
                 Some(first) = asked.next() => {
-                    let mut answers = vec![first];
+                    heard.extend(answered(first));
                     while let Some(Some(next)) = asked.next().now_or_never() {
-                        answers.push(next);
-                    }
-                    if self.note(answers).await? == Next::Lost {
-                        return Ok(Next::Lost);
+                        heard.extend(answered(next));
                     }
                 }
+                () = sleep_until(healed.unwrap_or(self.until)), if !calm => {}
                 // Never closed, so never an error.
                 Ok(place) = Arc::clone(&inner.places).acquire_owned(),
-                    if stop.is_none() && !ahead.is_empty() && asked.len() < inner.pace.lines_at_once =>
+                    if calm && stop.is_none() && !ahead.is_empty() && asked.len() < inner.pace.lines_at_once =>
                 {
                     let Some(line) = ahead.pop_front() else { continue };
                     let (cx, endpoint) = (self.asker(line.pos), self.request.endpoint);
                     asked.push(Box::pin(ask(batches.clone(), cx, endpoint, line, place, stopped.clone())));
                 }
             }
-            if heard.is_some() {
-                stop = heard;
+            if told.is_some() {
+                stop = told;
                 stopped.cancel();
             }
         }
         match stop {
-            None => self.settle(JobState::Completed, Outcome::Succeeded).await,
-            Some(Stop::Cancelled) => self.settle(JobState::Cancelled, Outcome::Cancelled).await,
-            Some(Stop::Expired) => self.settle(JobState::Expired, Outcome::Expired).await,
             Some(Stop::Closing) => Ok(Next::GiveBack),
+            Some(Stop::Cancelled) => self.settle(JobState::Cancelled, Outcome::Cancelled).await,
+            Some(Stop::Expired) if self.progress.open() > 0 => self.settle(JobState::Expired, Outcome::Expired).await,
+            // Also one that was late with its last answers: it has them all.
+            None | Some(Stop::Expired) => self.settle(JobState::Completed, Outcome::Succeeded).await,
         }
     }
 
-    /// Writes answers; those that were not given stay open.
-    async fn note(&mut self, answers: Vec<(i64, Option<Answer>)>) -> Result<Next> {
-        let answers: Vec<(i64, Answer)> =
-            answers.into_iter().filter_map(|(pos, answer)| Some((pos, answer?))).collect();
-        for (_, answer) in &answers {
-            let count = if answer.succeeded { &mut self.progress.succeeded } else { &mut self.progress.failed };
-            *count += 1;
+    /// Writes answers. Done again after an error it changes nothing that was written already.
+    async fn note(&mut self, answers: &[(i64, Answer)]) -> Result<Next> {
+        let before = self.progress.clone();
+        let good = answers.iter().filter(|(_, answer)| answer.succeeded).count();
+        let [good, bad] = [good, answers.len() - good].map(|n| u64::try_from(n).unwrap_or(u64::MAX));
+        self.progress.succeeded += good;
+        self.progress.failed += bad;
+        let noted = self.put_down(answers).await;
+        match noted {
+            Ok(Next::GoOn) => {
+                let tally = &self.batches.0.tally;
+                tally.lines(Outcome::Succeeded, good);
+                tally.lines(Outcome::Failed, bad);
+            }
+            _ => self.progress = before,
         }
+        noted
+    }
+
+    async fn put_down(&mut self, answers: &[(i64, Answer)]) -> Result<Next> {
         let id = self.id().to_owned();
         let Some(mut tx) = self.write().await? else { return Ok(Next::Lost) };
-        for (pos, answer) in &answers {
-            if !batch_lines::answer(&mut tx, &id, *pos, answer).await? {
-                // Only another owner could have.
-                return Ok(Next::Lost);
-            }
+        for (pos, answer) in answers {
+            // False where a commit whose end was not heard did hold: behind the fence nobody else can have.
+            batch_lines::answer(&mut tx, &id, *pos, answer).await?;
         }
         tx.commit().await?;
         Ok(Next::GoOn)
     }
+}
+
+/// What there is to write; those that were not answered stay open.
+fn answered((pos, answer): (i64, Option<Answer>)) -> Option<(i64, Answer)> {
+    Some((pos, answer?))
 }
 
 /// Asks one line, again and again while its provider is out of capacity; None when `stopped` came while it waited.

@@ -46,6 +46,7 @@ impl Work {
         }
         jobs::end(&mut tx, &id, ending, now).await?;
         tx.commit().await?;
+        inner.tally.ended(ending);
         Ok(Next::GoOn)
     }
 

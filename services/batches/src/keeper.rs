@@ -12,17 +12,20 @@ use std::{
 use frontdesk_api::Result;
 use frontdesk_store::{
     Dialect,
-    jobs::{Claimed, Held, Lease},
+    jobs::{Claimed, Claims, Held, Lease, Unreadable},
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    Batches, Progress, Request,
+    Batches, Counts, JobState, Progress, Request,
     batch::{FILES, MESSAGES},
     work::Work,
 };
+
+/// What is worked on here.
+const KINDS: [&str; 2] = [FILES, MESSAGES];
 
 /// How long batches get to be given back once they were told to stop.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -94,9 +97,14 @@ impl Batches {
     }
 
     /// Batches that this process works on now.
-    #[must_use]
-    pub fn working(&self) -> usize {
+    pub(crate) fn working(&self) -> usize {
         self.0.running.with(|all| all.len())
+    }
+
+    /// For the people who run the installation.
+    #[must_use]
+    pub fn tally(&self) -> Counts {
+        self.0.tally.counts(self.working())
     }
 
     /// Lets nothing new be asked, waits up to `grace` for the lines that are being answered, then stops them. The
@@ -165,18 +173,25 @@ impl Batches {
     /// Takes as many batches as there are places for.
     async fn claim(&self, owner: &str) -> Result<()> {
         let Self(inner) = self;
-        for kind in [FILES, MESSAGES] {
-            let places = inner.pace.batches_at_once.saturating_sub(self.working());
-            if places == 0 || inner.closing.is_cancelled() {
-                return Ok(());
-            }
-            // Over all tenants: a process works for all of them.
+        if inner.closing.is_cancelled() {
+            return Ok(());
+        }
+        // Over all tenants: a process works for all of them.
+        let system = inner.store.system();
+        let places = inner.pace.batches_at_once.saturating_sub(self.working());
+        if places > 0 {
             let lease = Lease { owner, micros: micros(inner.pace.lease) };
             let limit = i64::try_from(places).unwrap_or(i64::MAX);
-            for claimed in inner.store.system().claim_jobs(kind, lease, limit).await? {
+            let Claims { claimed, unreadable } = system.claim_jobs(KINDS, lease, limit, inner.clock.now()).await?;
+            for claimed in claimed {
                 self.begin(claimed);
             }
+            for Unreadable { tenant, id, error } in unreadable {
+                inner.tally.ended(JobState::Failed);
+                tracing::error!(tenant, batch = id, %error, cause = ?error.source, "a batch cannot be read and has failed");
+            }
         }
+        inner.tally.waiting(system.count_waiting_jobs(KINDS).await?);
         Ok(())
     }
 

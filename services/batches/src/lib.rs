@@ -16,6 +16,7 @@ mod finish;
 mod keeper;
 mod lines;
 mod read;
+mod tally;
 mod work;
 
 use std::{sync::Arc, time::Duration};
@@ -25,7 +26,7 @@ use frontdesk_store::Store;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::keeper::Running;
+use crate::{keeper::Running, tally::Tally};
 
 pub use batch::{Batch, Endpoint, Fault, Files, Progress, Request, Stage};
 pub use begin::NewBatch;
@@ -35,6 +36,7 @@ pub use frontdesk_store::{
 };
 pub use lines::{Again, Lines};
 pub use read::request_id;
+pub use tally::Counts;
 
 /// What the room works with.
 pub struct Deps {
@@ -90,6 +92,7 @@ struct Inner {
     /// Places for lines that are asked now.
     places: Arc<Semaphore>,
     running: Running,
+    tally: Tally,
     /// Rung when there may be something to claim.
     wake: Notify,
     /// The keeper and the batches that are worked on.
@@ -111,6 +114,7 @@ impl Batches {
             ids: deps.ids,
             pace: deps.pace,
             running: Running::default(),
+            tally: Tally::default(),
             wake: Notify::new(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),

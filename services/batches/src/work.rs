@@ -176,6 +176,7 @@ impl Work {
             batch_lines::end_open(&mut tx, &id, rest).await?;
         }
         tx.commit().await?;
+        self.batches.0.tally.lines(rest, open);
         Ok(Next::GoOn)
     }
 
@@ -207,6 +208,7 @@ impl Work {
         }
         jobs::end(&mut tx, &id, JobState::Failed, now).await?;
         tx.commit().await?;
+        self.batches.0.tally.ended(JobState::Failed);
         Ok(Next::GoOn)
     }
 

@@ -4,6 +4,7 @@
 //! again. Writes stand behind [`crate::jobs::fence`] of the batch's job, or in the transaction that makes it.
 
 use frontdesk_api::Result;
+use sqlx::QueryBuilder;
 
 use crate::{Doing as _, Tenant, Tx, json, on};
 
@@ -92,16 +93,26 @@ impl Row {
     }
 }
 
+/// Lines of one statement: each binds five values, and SQLite takes 32,766 of them, PostgreSQL 65,535.
+const AT_ONCE: usize = 500;
+
 /// Writes lines, the first of them at `from`; those that stand there already stay.
 ///
 /// # Errors
 /// As any query.
 pub async fn add(tx: &mut Tx, job_id: &str, from: i64, lines: &[NewLine]) -> Result<()> {
     let tenant = tx.tenant();
-    for (pos, line) in (from..).zip(lines) {
-        on!(tx, conn => sqlx::query("INSERT INTO batch_line (tenant, job_id, pos, custom_id, request) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (tenant, job_id, pos) DO NOTHING")
-            .bind(&*tenant).bind(job_id).bind(pos).bind(&line.custom_id).bind(&line.request).execute(conn).await.map(|_| ()))
+    let placed: Vec<(i64, &NewLine)> = (from..).zip(lines).collect();
+    for some in placed.chunks(AT_ONCE) {
+        on!(tx, conn => {
+            let mut insert = QueryBuilder::new("INSERT INTO batch_line (tenant, job_id, pos, custom_id, request) ");
+            insert.push_values(some, |mut row, (pos, line)| {
+                row.push_bind(&*tenant).push_bind(job_id).push_bind(*pos).push_bind(&line.custom_id).push_bind(&line.request);
+            });
+            insert.push(" ON CONFLICT (tenant, job_id, pos) DO NOTHING");
+            // Its text is another with every count of lines: not one to keep prepared.
+            insert.build().persistent(false).execute(conn).await.map(|_| ())
+        })
         .doing("write the lines of a batch")?;
     }
     Ok(())

@@ -72,6 +72,23 @@ pub struct Claimed<P, Q> {
     pub left: i64,
 }
 
+/// What one look for work brought.
+#[derive(Debug)]
+pub struct Claims<P, Q> {
+    pub claimed: Vec<Claimed<P, Q>>,
+    /// Jobs that this program cannot read; they have ended as failed.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A job whose row says something that this program does not understand.
+#[derive(Debug)]
+pub struct Unreadable {
+    pub tenant: String,
+    pub id: String,
+    /// Which part of the row, and why.
+    pub error: Error,
+}
+
 /// Whose hold is meant, for renewing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -110,6 +127,11 @@ struct Row {
 
 impl Row {
     fn read<P: DeserializeOwned, Q: DeserializeOwned>(self) -> Result<Job<P, Q>> {
+        let id = self.id.clone();
+        self.parse().map_err(|e| Error { message: format!("'{id}': {}", e.message), ..e })
+    }
+
+    fn parse<P: DeserializeOwned, Q: DeserializeOwned>(self) -> Result<Job<P, Q>> {
         Ok(Job {
             state: json::read("a job's state", &format!("\"{}\"", self.state))?,
             payload: json::read("what a job was asked", &self.payload)?,
@@ -159,8 +181,12 @@ pub async fn fence<Q: Serialize>(tx: &mut Tx, id: &str, epoch: i64, progress: &Q
 /// As any query.
 pub async fn end(tx: &mut Tx, id: &str, state: JobState, ended_at: Micros) -> Result<()> {
     let tenant = tx.tenant();
+    end_of(tx, &tenant, id, state, ended_at).await
+}
+
+async fn end_of(tx: &mut Tx, tenant: &str, id: &str, state: JobState, ended_at: Micros) -> Result<()> {
     on!(tx, conn => sqlx::query("UPDATE job SET state = $3, ended_at = $4, owner = NULL WHERE tenant = $1 AND id = $2")
-        .bind(&*tenant).bind(id).bind(state.as_str()).bind(ended_at).execute(conn).await.map(|_| ()))
+        .bind(tenant).bind(id).bind(state.as_str()).bind(ended_at).execute(conn).await.map(|_| ()))
     .doing("end a job")
 }
 
@@ -193,7 +219,7 @@ impl Tenant<'_> {
         row.map(Row::read).transpose()
     }
 
-    /// Newest first unless asked otherwise.
+    /// Newest first unless asked otherwise. One that cannot be read is left out and logged.
     ///
     /// # Errors
     /// As any query.
@@ -218,8 +244,12 @@ impl Tenant<'_> {
         let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(kind).bind(paging::cursor(page))
             .bind(paging::fetch(page)).fetch_all(conn).await)
         .doing("list jobs")?;
-        let rows = rows.into_iter().map(Row::read).collect::<Result<Vec<_>>>()?;
-        Ok(Page::of(rows, page.limit))
+        let Page { items, more } = Page::of(rows, page.limit);
+        let read = |row: Row| {
+            let job = row.read();
+            job.inspect_err(|e| tracing::error!(error = %e, cause = ?e.source, "a job is not listed")).ok()
+        };
+        Ok(Page { items: items.into_iter().filter_map(read).collect(), more })
     }
 
     /// Notes that an open job is to be cancelled, for whoever holds it or claims it next; false when it has ended or
@@ -254,38 +284,63 @@ impl Tenant<'_> {
 }
 
 impl System<'_> {
-    /// Claims up to `limit` open jobs that nobody holds: of tenants with the fewest in hand first, then the oldest.
-    /// Over all tenants, since a process works for all of them.
+    /// Claims up to `limit` open jobs of these kinds that nobody holds. Tenants take turns: each job's place is how
+    /// many its tenant would then have in hand, and of those in one place the oldest comes first. A job that cannot be
+    /// read ends as failed at the time `now`, and the others are claimed all the same. Over all tenants, since a
+    /// process works for all of them.
     ///
     /// # Errors
     /// As any query.
     pub async fn claim_jobs<P: DeserializeOwned, Q: DeserializeOwned>(
         &self,
-        kind: &str,
+        kinds: [&str; 2],
         lease: Lease<'_>,
         limit: i64,
-    ) -> Result<Vec<Claimed<P, Q>>> {
+        now: Micros,
+    ) -> Result<Claims<P, Q>> {
         let mut tx = self.write().await?;
-        let now = tx.now().await?;
+        let clock = tx.now().await?;
         // Said twice, so that on Postgres one that another has claimed meanwhile is read anew and left to it.
         let sql = concat!(
-            "UPDATE job SET owner = $2, lease_until = $3, epoch = epoch + 1, attempts = attempts + 1 \
-             WHERE state = 'open' AND lease_until < $4 AND (tenant, id) IN ( \
-             SELECT j.tenant, j.id FROM job j WHERE j.kind = $1 AND j.state = 'open' AND j.lease_until < $4 \
-             ORDER BY (SELECT count(*) FROM job h WHERE h.tenant = j.tenant AND h.state = 'open' AND h.lease_until >= $4), \
-             j.created_at, j.id LIMIT $5) RETURNING ",
+            "UPDATE job SET owner = $3, lease_until = $4, epoch = epoch + 1, attempts = attempts + 1 \
+             WHERE state = 'open' AND lease_until < $5 AND (tenant, id) IN (SELECT tenant, id FROM ( \
+             SELECT j.tenant, j.id, j.created_at, row_number() OVER (PARTITION BY j.tenant ORDER BY j.created_at, j.id) \
+             + (SELECT count(*) FROM job h WHERE h.tenant = j.tenant AND h.state = 'open' AND h.lease_until >= $5 \
+             AND h.kind IN ($1, $2)) AS place \
+             FROM job j WHERE j.kind IN ($1, $2) AND j.state = 'open' AND j.lease_until < $5) waiting \
+             ORDER BY place, created_at, id LIMIT $6) RETURNING ",
             columns!()
         );
-        let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(kind).bind(lease.owner)
-            .bind(now.saturating_add(lease.micros)).bind(now).bind(limit).fetch_all(conn).await)
+        let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(kinds[0]).bind(kinds[1]).bind(lease.owner)
+            .bind(clock.saturating_add(lease.micros)).bind(clock).bind(limit).fetch_all(conn).await)
         .doing("claim jobs")?;
+        let mut claims = Claims { claimed: vec![], unreadable: vec![] };
+        for row in rows {
+            let (tenant, id, left) = (row.tenant.clone(), row.id.clone(), row.deadline.saturating_sub(clock));
+            match row.read() {
+                Ok(job) => claims.claimed.push(Claimed { tenant, left, job }),
+                Err(error) => {
+                    end_of(&mut tx, &tenant, &id, JobState::Failed, now).await?;
+                    claims.unreadable.push(Unreadable { tenant, id, error });
+                }
+            }
+        }
         tx.commit().await?;
-        rows.into_iter()
-            .map(|row| {
-                let (tenant, left) = (row.tenant.clone(), row.deadline.saturating_sub(now));
-                Ok(Claimed { tenant, left, job: row.read()? })
-            })
-            .collect()
+        Ok(claims)
+    }
+
+    /// Open jobs of these kinds that nobody holds now.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn count_waiting_jobs(&self, kinds: [&str; 2]) -> Result<u64> {
+        let mut tx = self.read().await?;
+        let now = tx.now().await?;
+        let waiting: i64 = on!(tx, conn => sqlx::query_scalar("SELECT count(*) FROM job \
+             WHERE kind IN ($1, $2) AND state = 'open' AND lease_until < $3")
+            .bind(kinds[0]).bind(kinds[1]).bind(now).fetch_one(conn).await)
+        .doing("count the jobs that wait")?;
+        Ok(waiting.unsigned_abs())
     }
 
     /// Goes on holding these jobs: for each whether it is to be cancelled, None when it is no longer held and must be

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use frontdesk_api::Kind;
 use frontdesk_batches::{Endpoint, JobState, NewBatch, NewLine, Outcome, Pace};
 use frontdesk_store::{
-    Store,
+    Store, on, sqlx,
     testing::{each_database, two_tenants},
 };
 use tokio::sync::Semaphore;
 
-use crate::{Stage, counts, quick, said};
+use crate::{Stage, counts, quick, said, until};
 
 #[tokio::test]
 async fn one_that_is_cancelled_lets_end_what_is_being_answered() {
@@ -56,6 +56,53 @@ async fn one_whose_time_is_over_says_so_of_every_line_that_was_not_asked() {
 }
 
 #[tokio::test]
+async fn one_that_is_late_with_its_last_answers_has_them_all_and_is_complete() {
+    each_database(async |store: Store| {
+        let gate = Arc::new(Semaphore::new(0));
+        let pace = Pace { window: Duration::from_millis(400), ..quick() };
+        let stage = Stage::new(&store, pace, Some(gate.clone())).await;
+        let id = stage.create("one\nhold a").await;
+        stage.batches.recover().await.expect("begun");
+        stage.lines.until_asked(2).await;
+        let over = store.tenant(&stage.cx);
+        until("its time to be over", async || {
+            let mut tx = over.read().await.expect("open");
+            let now = store.now(&mut tx).await.expect("the clock");
+            let deadline: i64 =
+                on!(tx, conn => sqlx::query_scalar("SELECT deadline FROM job").fetch_one(conn).await).expect("a job");
+            (now > deadline + 50_000).then_some(())
+        })
+        .await;
+        gate.add_permits(1);
+        let batch = stage.ended(&id).await;
+        assert_eq!((batch.state, counts(&batch)), (JobState::Completed, [2, 2, 0, 0, 0]));
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_read_fails_by_itself() {
+    each_database(async |store: Store| {
+        let stage = Stage::new(&store, quick(), None).await;
+        let (bad, good) = (stage.create("one").await, stage.create("two").await);
+        let mut tx = store.tenant(&stage.cx).write().await.expect("open");
+        on!(tx, conn => sqlx::query("UPDATE job SET payload = '{}' WHERE id = $1").bind(&bad).execute(conn).await.map(|_| ()))
+            .expect("spoilt");
+        tx.commit().await.expect("committed");
+        stage.batches.recover().await.expect("begun");
+        assert_eq!(stage.ended(&good).await.state, JobState::Completed);
+        until("the end of both", async || (stage.batches.tally().ended[1].1 == 1).then_some(())).await;
+        let error = stage.batches.find(&stage.cx, Endpoint::Embeddings, &bad).await.expect_err("unreadable");
+        assert!(error.kind == Kind::Internal && error.message.contains(&bad), "{error}");
+        let listed = stage.batches.list(&stage.cx, Endpoint::Embeddings, &Default::default()).await.expect("listed");
+        assert_eq!(listed.items.iter().map(|batch| batch.id.as_str()).collect::<Vec<_>>(), [good.as_str()]);
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_file_that_is_wrong_or_gone_fails_the_batch() {
     each_database(async |store: Store| {
         let stage = Stage::new(&store, quick(), None).await;
@@ -92,9 +139,7 @@ async fn messages_keep_their_results_until_they_are_deleted_and_are_their_tenant
         assert_eq!(stage.batches.ended_messages(&stage.cx, id).await.map_err(kind), Err(Kind::Conflict));
         assert_eq!(stage.batches.delete_messages(&stage.cx, id).await.map_err(kind), Err(Kind::Conflict));
         stage.batches.recover().await.expect("begun");
-        while stage.batches.ended_messages(&stage.cx, id).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until("its end", async || stage.batches.ended_messages(&stage.cx, id).await.ok()).await;
         let results = stage.batches.results(&stage.cx, id, -1).await.expect("read");
         let outcomes: Vec<_> = results.iter().map(|line| (line.custom_id.as_str(), line.outcome)).collect();
         assert_eq!(outcomes, [("c0", Outcome::Succeeded), ("c1", Outcome::Failed)]);

@@ -4,7 +4,10 @@ mod ends;
 mod work;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +26,7 @@ pub struct Scripted {
     /// Request ids and keys of what was asked, in order.
     asked: Mutex<Vec<(String, String, String)>>,
     gate: Option<Arc<Semaphore>>,
+    answered: AtomicUsize,
 }
 
 impl Scripted {
@@ -32,9 +36,24 @@ impl Scripted {
 
     /// Until so many were asked.
     async fn until_asked(&self, n: usize) {
-        while self.asked().len() < n {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        until("lines to be asked", async || (self.asked().len() >= n).then_some(())).await;
+    }
+
+    /// Until so many were answered.
+    async fn until_answered(&self, n: usize) {
+        until("lines to be answered", async || (self.answered.load(Ordering::SeqCst) >= n).then_some(())).await;
+    }
+}
+
+/// Looks again and again until there is something to see; gives up after a minute.
+pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
         }
+        assert!(tokio::time::Instant::now() < end, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -61,6 +80,7 @@ impl Lines for Scripted {
         let busy = request.strip_prefix("busy ").map_or(0, |n| n.parse::<usize>().expect("a number"));
         let succeeded = request != "fail" && busy <= before;
         let again = if busy > before { Again::Later(None) } else { Again::No };
+        self.answered.fetch_add(1, Ordering::SeqCst);
         (Answer { succeeded, status: if succeeded { 200 } else { 400 }, body: format!("\"{request}\"") }, again)
     }
 
@@ -116,13 +136,8 @@ impl Stage {
 
     /// The batch once it has ended.
     pub async fn ended(&self, id: &str) -> Batch {
-        loop {
-            let batch = self.find(id).await;
-            if batch.state != JobState::Open {
-                return batch;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until("the end of a batch", async || Some(self.find(id).await).filter(|batch| batch.state != JobState::Open))
+            .await
     }
 
     /// Output and error file, sorted; empty where there is none.

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use frontdesk_batches::{JobState, NewBatch, NewLine, Outcome, Pace, request_id};
-use frontdesk_store::{Store, jobs::Lease, testing::each_database};
+use frontdesk_batches::{Endpoint, JobState, NewBatch, NewLine, Outcome, Pace, request_id};
+use frontdesk_store::{Store, jobs::Lease, on, sqlx, testing::each_database};
 use tokio::sync::Semaphore;
 
-use crate::{Stage, counts, quick, said};
+use crate::{Stage, counts, quick, said, until};
 
 #[tokio::test]
 async fn lines_are_answered_once_and_go_to_the_file_of_their_outcome() {
@@ -38,9 +38,7 @@ async fn what_was_answered_before_a_process_died_is_not_asked_again() {
         let first = Stage::new(&store, dying, Some(gate.clone())).await;
         let id = first.create("one\ntwo\nhold a\nhold b\nlast").await;
         first.batches.recover().await.expect("begun");
-        while counts(&first.find(&id).await)[1] < 3 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until("three answers", async || (counts(&first.find(&id).await)[1] == 3).then_some(())).await;
         first.lines.until_asked(5).await;
 
         let open = Arc::new(Semaphore::new(9));
@@ -72,11 +70,10 @@ async fn a_shutdown_waits_for_what_is_being_answered_and_gives_the_rest_back() {
         let id = first.create("hold a\nhold b").await;
         first.batches.recover().await.expect("begun");
         first.lines.until_asked(1).await;
-        let (shut, ()) = tokio::join!(first.batches.shutdown(Duration::from_secs(60)), async {
+        tokio::join!(first.batches.shutdown(Duration::from_secs(60)), async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             gate.add_permits(1);
         });
-        let () = shut;
         let batch = first.find(&id).await;
         assert_eq!((batch.state, counts(&batch), batch.attempts), (JobState::Open, [2, 1, 0, 0, 0], 0));
 
@@ -85,7 +82,7 @@ async fn a_shutdown_waits_for_what_is_being_answered_and_gives_the_rest_back() {
         second.batches.recover().await.expect("begun");
         second.lines.until_asked(1).await;
         second.batches.shutdown(Duration::ZERO).await;
-        assert_eq!((second.find(&id).await.attempts, second.batches.working()), (0, 0));
+        assert_eq!((second.find(&id).await.attempts, second.batches.tally().running), (0, 0));
         let third = Stage::new(&store, quick(), Some(Arc::new(Semaphore::new(9)))).await;
         third.batches.recover().await.expect("begun");
         assert_eq!(counts(&third.ended(&id).await), [2, 2, 0, 0, 0]);
@@ -96,22 +93,79 @@ async fn a_shutdown_waits_for_what_is_being_answered_and_gives_the_rest_back() {
 }
 
 #[tokio::test]
-async fn batches_share_the_places_and_one_that_waits_leaves_its_place() {
+async fn batches_share_the_places() {
     each_database(async |store: Store| {
         let gate = Arc::new(Semaphore::new(0));
-        let pace = Pace { lines_at_once: 2, patience: Duration::from_millis(50), ..quick() };
-        let stage = Stage::new(&store, pace, Some(gate.clone())).await;
+        let stage = Stage::new(&store, Pace { lines_at_once: 2, ..quick() }, Some(gate.clone())).await;
         let one = stage.create("hold a\nhold b\nhold c").await;
         stage.batches.recover().await.expect("begun");
         stage.lines.until_asked(2).await;
-        let other = stage.create("busy 1\nx").await;
+        let other = stage.create("x").await;
+        until("both to be worked on", async || (stage.batches.tally().running == 2).then_some(())).await;
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
             assert_eq!(stage.lines.asked(), ["hold a", "hold b"], "there are two places");
         }
         gate.add_permits(9);
         assert_eq!(counts(&stage.ended(&one).await), [3, 3, 0, 0, 0]);
-        assert_eq!(counts(&stage.ended(&other).await), [2, 2, 0, 0, 0]);
+        assert_eq!(counts(&stage.ended(&other).await), [1, 1, 0, 0, 0]);
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_line_that_waits_leaves_its_place() {
+    each_database(async |store: Store| {
+        // It would wait for an hour, in the only place there is.
+        let pace = Pace { lines_at_once: 1, patience: Duration::from_secs(3600), ..quick() };
+        let stage = Stage::new(&store, pace, None).await;
+        let id = stage.create("busy 1").await;
+        stage.batches.recover().await.expect("begun");
+        stage.lines.until_answered(1).await;
+        let other = stage.create("x").await;
+        assert_eq!(counts(&stage.ended(&other).await), [1, 1, 0, 0, 0]);
+        stage.batches.cancel(&stage.cx, Endpoint::Embeddings, &id).await.expect("asked");
+        let batch = stage.ended(&id).await;
+        assert_eq!((batch.state, counts(&batch)), (JobState::Cancelled, [1, 0, 0, 1, 0]));
+        assert_eq!(stage.lines.asked(), ["busy 1", "x"]);
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
+/// Puts the lines out of reach, or back: every read and write of them is an error meanwhile.
+async fn lines_are_there(store: &Store, there: bool) {
+    let sql = if there { "ALTER TABLE away RENAME TO batch_line" } else { "ALTER TABLE batch_line RENAME TO away" };
+    let mut tx = store.system().write().await.expect("open");
+    on!(tx, conn => sqlx::query(sql).execute(conn).await.map(|_| ())).expect("renamed");
+    tx.commit().await.expect("committed");
+}
+
+#[tokio::test]
+async fn an_answer_that_the_database_does_not_take_is_kept_and_not_asked_for_again() {
+    each_database(async |store: Store| {
+        let gate = Arc::new(Semaphore::new(0));
+        let stage = Stage::new(&store, Pace { lines_at_once: 2, ..quick() }, Some(gate.clone())).await;
+        let id = stage.create("hold a\nhold b\nfail\nlast").await;
+        stage.batches.recover().await.expect("begun");
+        stage.lines.until_asked(2).await;
+        lines_are_there(&store, false).await;
+        gate.add_permits(2);
+        stage.lines.until_answered(2).await;
+        for _ in 0..50 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(stage.lines.asked().len(), 2, "nothing new is asked that could not be written");
+        }
+        assert_eq!(counts(&stage.find(&id).await)[1], 0, "nothing could be written");
+        lines_are_there(&store, true).await;
+        let batch = stage.ended(&id).await;
+        assert_eq!((batch.state, counts(&batch)), (JobState::Completed, [4, 3, 1, 0, 0]));
+        assert_eq!(stage.lines.asked(), ["hold a", "hold b", "fail", "last"]);
+        let tally = stage.batches.tally();
+        let lines = tally.lines.map(|(outcome, count)| (outcome.as_str(), count));
+        assert_eq!(lines, [("succeeded", 3), ("failed", 1), ("cancelled", 0), ("expired", 0)]);
+        assert_eq!((tally.waiting, tally.ended[0]), (0, (JobState::Completed, 1)));
         stage.batches.shutdown(Duration::from_secs(60)).await;
     })
     .await;
@@ -125,24 +179,19 @@ async fn one_that_never_gets_on_ends_as_failed() {
         let lines = vec![NewLine { custom_id: "c0".into(), request: "one".into() }];
         let messages = stage.batches.create(&stage.cx, NewBatch::OfMessages(lines)).await.expect("a batch").id;
         for _ in 0..5 {
-            for kind in ["batch", "msgbatch"] {
-                let dead = Lease { owner: "dead", micros: -1 };
-                let claimed = store.system().claim_jobs::<serde_json::Value, serde_json::Value>(kind, dead, 9).await;
-                assert_eq!(claimed.expect("claimed").len(), 1);
-            }
+            let (kinds, dead) = (["batch", "msgbatch"], Lease { owner: "dead", micros: -1 });
+            let claims = store.system().claim_jobs::<serde_json::Value, serde_json::Value>(kinds, dead, 9, 0).await;
+            assert_eq!(claims.expect("claimed").claimed.len(), 2);
         }
         stage.batches.recover().await.expect("begun");
         let batch = stage.ended(&unread).await;
         assert_eq!((batch.state, batch.progress.faults[0].code.as_str()), (JobState::Failed, "server_error"));
-        loop {
-            let batch =
-                stage.batches.find(&stage.cx, frontdesk_batches::Endpoint::Messages, &messages).await.expect("there");
-            if batch.state == JobState::Failed {
-                assert_eq!(counts(&batch), [1, 0, 1, 0, 0]);
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let batch = until("its end", async || {
+            let batch = stage.batches.find(&stage.cx, Endpoint::Messages, &messages).await.expect("there");
+            Some(batch).filter(|batch| batch.state == JobState::Failed)
+        })
+        .await;
+        assert_eq!(counts(&batch), [1, 0, 1, 0, 0]);
         assert_eq!(stage.lines.asked(), Vec::<String>::new());
         stage.batches.shutdown(Duration::from_secs(60)).await;
     })

@@ -5,6 +5,7 @@ use frontdesk_store::{
     Store,
     batch_lines::{self, Answer, EndedLine, NewLine, OpenLine, Outcome},
     jobs::{self, Claimed, Held, Job, JobState, Lease, NewJob, Passed},
+    on, sqlx,
     testing::{each_database, two_tenants},
 };
 
@@ -13,16 +14,21 @@ const ALIVE: Lease<'_> = Lease { owner: "alive", micros: HOUR };
 const DEAD: Lease<'_> = Lease { owner: "dead", micros: -1 };
 
 async fn add(store: &Store, cx: &Cx, id: &str, created_at: i64) {
+    add_of(store, cx, "k", id, created_at).await;
+}
+
+async fn add_of(store: &Store, cx: &Cx, kind: &str, id: &str, created_at: i64) {
     let mut tx = store.tenant(cx).write().await.expect("open");
     let asked = format!("do {id}");
-    jobs::add(&mut tx, NewJob { id, kind: "k", payload: &asked, progress: &0, window: HOUR, created_at })
+    jobs::add(&mut tx, NewJob { id, kind, payload: &asked, progress: &0, window: HOUR, created_at })
         .await
         .expect("added");
     tx.commit().await.expect("committed");
 }
 
 async fn claim(store: &Store, lease: Lease<'_>, limit: i64) -> Vec<Claimed<String, i64>> {
-    let mut claimed = store.system().claim_jobs("k", lease, limit).await.expect("claimed");
+    let claims = store.system().claim_jobs(["k", "l"], lease, limit, 7).await.expect("claimed");
+    let mut claimed = claims.claimed;
     claimed.sort_by(|a, b| (&a.tenant, &a.job.id).cmp(&(&b.tenant, &b.job.id)));
     claimed
 }
@@ -52,7 +58,52 @@ async fn a_job_is_claimed_by_one_and_tenants_take_turns() {
         assert_eq!(names(&claim(&store, ALIVE, 1).await), [("tenant_b", "j1")]);
         assert_eq!(names(&claim(&store, ALIVE, 9).await), [("tenant_a", "j2"), ("tenant_a", "j3")]);
         assert_eq!(claim(&store, ALIVE, 9).await, []);
-        assert_eq!(store.system().claim_jobs::<String, i64>("other", ALIVE, 9).await.expect("claimed"), []);
+        let other = store.system().claim_jobs::<String, i64>(["other", "more"], ALIVE, 9, 7).await.expect("claimed");
+        assert_eq!(other.claimed, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tenants_take_turns_within_one_claim_and_over_both_kinds() {
+    each_database(async |store: Store| {
+        let (a, b) = two_tenants(&store).await;
+        for n in 1..=5 {
+            add_of(&store, &a, "k", &format!("j{n}"), n).await;
+        }
+        add_of(&store, &b, "l", "j1", 8).await;
+        add_of(&store, &b, "k", "j2", 9).await;
+        let waiting = async || store.system().count_waiting_jobs(["k", "l"]).await.expect("counted");
+        assert_eq!(waiting().await, 7);
+        assert_eq!(names(&claim(&store, ALIVE, 3).await), [("tenant_a", "j1"), ("tenant_a", "j2"), ("tenant_b", "j1")]);
+        // That one has two in hand by now, this one: its second comes before the other's third.
+        assert_eq!(names(&claim(&store, ALIVE, 1).await), [("tenant_b", "j2")]);
+        assert_eq!(waiting().await, 3);
+        assert_eq!(claim(&store, ALIVE, 9).await.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_read_ends_by_itself_and_spoils_no_claim() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        for id in ["j1", "j2", "j3"] {
+            add(&store, &a, id, 1).await;
+        }
+        let mut tx = store.tenant(&a).write().await.expect("open");
+        on!(tx, conn => sqlx::query("UPDATE job SET progress = '{' WHERE id = 'j2'").execute(conn).await.map(|_| ()))
+            .expect("spoilt");
+        tx.commit().await.expect("committed");
+        let claims = store.system().claim_jobs::<String, i64>(["k", "l"], ALIVE, 9, 77).await.expect("claimed");
+        assert_eq!(claims.claimed.len(), 2);
+        let [bad] = &claims.unreadable[..] else { panic!("one") };
+        assert_eq!((bad.tenant.as_str(), bad.id.as_str()), ("tenant_a", "j2"));
+        assert!(bad.error.message.contains("'j2'"), "{}", bad.error);
+        let tenant = store.tenant(&a);
+        assert!(!tenant.request_job_cancel("k", "j2", 5).await.expect("asked"), "it has ended");
+        let page = tenant.list_jobs::<String, i64>("k", &PageRequest::default()).await.expect("listed");
+        assert_eq!(page.items.iter().map(|job| job.id.as_str()).collect::<Vec<_>>(), ["j3", "j1"]);
     })
     .await;
 }
@@ -139,6 +190,27 @@ async fn jobs_are_listed_by_kind_page_by_page_and_to_their_tenant_alone() {
         assert_eq!(list(&a, "other", None).await, (vec![], false));
         assert_eq!(list(&b, "k", None).await, (vec![], false));
         assert_eq!(store.tenant(&b).find_job::<String, i64>("k", "j1").await.expect("asked"), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_lines_are_written_at_once_and_in_order() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        add(&store, &a, "j1", 1).await;
+        let lines: Vec<NewLine> =
+            (0..1201).map(|n| NewLine { custom_id: format!("c{n}"), request: format!("{{\"n\":{n}}}") }).collect();
+        let tenant = store.tenant(&a);
+        let mut tx = tenant.write().await.expect("open");
+        batch_lines::add(&mut tx, "j1", 3, &lines).await.expect("added");
+        tx.commit().await.expect("committed");
+        let there = tenant.open_lines("j1", -1, 2000).await.expect("listed");
+        let want: Vec<OpenLine> = (3..)
+            .zip(lines)
+            .map(|(pos, NewLine { custom_id, request })| OpenLine { pos, custom_id, request })
+            .collect();
+        assert_eq!(there, want);
     })
     .await;
 }
