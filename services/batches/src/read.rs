@@ -38,17 +38,18 @@ impl Batches {
         self.0.store.tenant(cx).list_jobs(of.kind(), page).await
     }
 
-    /// That a batch of messages has its results; they are read with [`Batches::results`].
+    /// That a batch of messages has its results, and how many; they are read with [`Batches::results`].
     ///
     /// # Errors
     /// `NotFound`; `Conflict` while it is worked on.
-    pub async fn ended_messages(&self, cx: &Cx, id: &str) -> Result<()> {
-        if self.load(cx, MESSAGES, id).await?.state == JobState::Open {
+    pub async fn ended_messages(&self, cx: &Cx, id: &str) -> Result<i64> {
+        let batch = self.load(cx, MESSAGES, id).await?;
+        if batch.state == JobState::Open {
             let message =
                 format!("the batch '{id}' has no results yet: ask again when its processing_status is 'ended'");
             return Err(Error::conflict(message).with_code("batch_in_progress"));
         }
-        Ok(())
+        Ok(i64::try_from(batch.progress.total).unwrap_or(i64::MAX))
     }
 
     /// The next results behind the place `after` (-1: from the first), in the order of the input; none when that was

@@ -1,5 +1,5 @@
-//! Two ways to page through a list: OpenAI's cursor (`?after=ID&limit=N&order=asc|desc`), and Llama
-//! Stack's window (`?start_index=N&limit=N`) over the same lists.
+//! Three ways to page through a list: OpenAI's cursor (`?after=ID&limit=N&order=asc|desc`), Anthropic's two
+//! (`?after_id=ID` or `?before_id=ID`), and Llama Stack's window (`?start_index=N&limit=N`).
 
 use frontdesk_api::{Error, Order, Page, PageRequest};
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,69 @@ impl<T> List<T> {
         let data: Vec<T> = page.items.into_iter().map(show).collect();
         let (first_id, last_id) = (data.first().map(|t| id(t).to_owned()), data.last().map(|t| id(t).to_owned()));
         Self { object: "list", data, first_id, last_id, has_more: page.more }
+    }
+}
+
+/// The query of a list of Anthropic's; other clients send none of it.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct AnthropicPageQuery {
+    /// For Anthropic's clients: 1 to 1000, 20 where it is left out.
+    pub limit: Option<u32>,
+    /// For Anthropic's clients: the id behind which the page begins.
+    pub after_id: Option<String>,
+    /// For Anthropic's clients: the id before which the page ends.
+    pub before_id: Option<String>,
+}
+
+/// Which page of a list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Side {
+    /// The first.
+    Start,
+    /// Behind this id.
+    After(String),
+    /// Up to this id, which is not on it.
+    Before(String),
+}
+
+impl AnthropicPageQuery {
+    /// How many, and where.
+    ///
+    /// # Errors
+    /// `Invalid` naming the parameter.
+    pub fn read(self) -> frontdesk_api::Result<(u32, Side)> {
+        let limit = self.limit.unwrap_or(20);
+        if !(1..=1000).contains(&limit) {
+            return Err(Error::invalid("limit", format!("limit must be 1 to 1000, found {limit}")));
+        }
+        let side = match (self.after_id, self.before_id) {
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid("before_id", "after_id and before_id cannot both be given"));
+            }
+            (Some(after), None) => Side::After(after),
+            (None, Some(before)) => Side::Before(before),
+            (None, None) => Side::Start,
+        };
+        Ok((limit, side))
+    }
+}
+
+/// One page of a list of Anthropic's.
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct AnthropicList<T> {
+    pub data: Vec<T>,
+    pub first_id: Option<String>,
+    pub last_id: Option<String>,
+    /// Whether there is more on the side that the page was asked for.
+    pub has_more: bool,
+}
+
+impl<T> AnthropicList<T> {
+    /// `id` names an item.
+    pub fn of(data: Vec<T>, has_more: bool, id: impl Fn(&T) -> &str) -> Self {
+        let (first_id, last_id) = (data.first().map(|t| id(t).to_owned()), data.last().map(|t| id(t).to_owned()));
+        Self { data, first_id, last_id, has_more }
     }
 }
 
@@ -124,6 +187,20 @@ mod tests {
         let all =
             PageQuery { after: Some(String::new()), order: Some("asc".into()), limit: None }.request().expect("fine");
         assert_eq!(all, PageRequest { after: None, limit: 20, order: Order::Asc });
+    }
+
+    #[test]
+    fn a_page_of_anthropics_has_one_side() {
+        let read = |limit, after: Option<&str>, before: Option<&str>| {
+            let [after_id, before_id] = [after, before].map(|id| id.map(str::to_owned));
+            AnthropicPageQuery { limit, after_id, before_id }.read().map_err(|e| e.param.unwrap_or_default())
+        };
+        assert_eq!(read(None, None, None), Ok((20, Side::Start)));
+        assert_eq!(read(Some(1000), Some("a"), None), Ok((1000, Side::After("a".into()))));
+        assert_eq!(read(Some(1), None, Some("a")), Ok((1, Side::Before("a".into()))));
+        assert_eq!(read(Some(0), None, None), Err("limit".into()));
+        assert_eq!(read(Some(1001), None, None), Err("limit".into()));
+        assert_eq!(read(None, Some("a"), Some("b")), Err("before_id".into()));
     }
 
     #[tokio::test]

@@ -193,6 +193,29 @@ pub(crate) static TURNS_ENDED: Family = family(
     &["frontdesk.turn.state"],
     "Agents' turns that this process brought to an end, by how they ended",
 );
+pub(crate) static BATCHES_RUNNING: Family =
+    family("frontdesk.batches.running", "{batch}", Kind::UpDown, &[], "Batches that this process works on");
+pub(crate) static BATCHES_WAITING: Family = family(
+    "frontdesk.batches.waiting",
+    "{batch}",
+    Kind::Gauge,
+    &[],
+    "Batches that no process worked on when this one last looked; every process sees the same ones",
+);
+pub(crate) static BATCHES_ENDED: Family = family(
+    "frontdesk.batches.ended",
+    "{batch}",
+    Kind::Counter,
+    &["frontdesk.batch.state"],
+    "Batches that this process brought to an end, by how they ended",
+);
+pub(crate) static BATCH_LINES: Family = family(
+    "frontdesk.batches.lines",
+    "{line}",
+    Kind::Counter,
+    &["frontdesk.batch.outcome"],
+    "Requests of batches that got their outcome from this process, by outcome",
+);
 pub(crate) static FILES_READING: Family = family(
     "frontdesk.ingest.running",
     "{task}",
@@ -236,7 +259,7 @@ pub(crate) static STARTED: Family = Family {
 };
 
 /// All of them.
-pub(crate) static ALL: [&Family; 26] = [
+pub(crate) static ALL: [&Family; 30] = [
     &HTTP_DURATION,
     &HTTP_ACTIVE,
     &OVERHEAD_TIME,
@@ -254,6 +277,10 @@ pub(crate) static ALL: [&Family; 26] = [
     &REUSE,
     &TURNS_RUNNING,
     &TURNS_ENDED,
+    &BATCHES_RUNNING,
+    &BATCHES_WAITING,
+    &BATCHES_ENDED,
+    &BATCH_LINES,
     &FILES_READING,
     &POOL,
     &POOL_MOST,

@@ -6,7 +6,8 @@ use prometheus::{TextEncoder, proto::MetricFamily};
 
 use super::{
     families::{
-        BUILD, CPU, DESCRIPTORS, FILES_READING, POOL, POOL_MOST, RESIDENT, SPANS, STARTED, TURNS_ENDED, TURNS_RUNNING,
+        BATCH_LINES, BATCHES_ENDED, BATCHES_RUNNING, BATCHES_WAITING, BUILD, CPU, DESCRIPTORS, FILES_READING, POOL,
+        POOL_MOST, RESIDENT, SPANS, STARTED, TURNS_ENDED, TURNS_RUNNING,
     },
     process,
     spool::OUTCOMES,
@@ -37,6 +38,9 @@ fn read(app: &App) -> impl Iterator<Item = MetricFamily> {
     let known = |value: Option<f64>| value.map(|value| (vec![], value));
     let (turns, pool, process) = (app.agents.tally(), app.store.connections(), process::read());
     let ended = turns.ended.map(|(state, count)| (vec![state.as_str().to_owned()], number(count)));
+    let batches = app.batches.tally();
+    let done = batches.ended.map(|(state, count)| (vec![state.as_str().to_owned()], number(count)));
+    let lines = batches.lines.map(|(outcome, count)| (vec![outcome.as_str().to_owned()], number(count)));
     let connections = [
         (vec!["idle".to_owned()], number(pool.idle)),
         (vec!["used".to_owned()], number(pool.open.saturating_sub(pool.idle))),
@@ -47,6 +51,10 @@ fn read(app: &App) -> impl Iterator<Item = MetricFamily> {
     [
         TURNS_RUNNING.read(one(number(turns.running))),
         TURNS_ENDED.read(ended),
+        BATCHES_RUNNING.read(one(number(batches.running))),
+        BATCHES_WAITING.read(one(number(batches.waiting))),
+        BATCHES_ENDED.read(done),
+        BATCH_LINES.read(lines),
         FILES_READING.read(one(number(app.knowledge.working()))),
         POOL.read(connections),
         POOL_MOST.read(one(number(pool.most))),

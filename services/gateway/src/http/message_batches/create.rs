@@ -4,6 +4,7 @@ use axum::{
     Json,
     extract::{Request, State},
 };
+use frontdesk_api::Error;
 use frontdesk_batches::{NewBatch, NewLine};
 use frontdesk_wire::anthropic::batch;
 
@@ -49,14 +50,19 @@ pub async fn create(
     let limits = &app.config.limits;
     let _room = app.uploads.take(size(&request, limits.max_upload_mb)).await?;
     let body = extract::read(request, limits.max_upload_mb, "limits.max_upload_mb", limits.body_timeout_s).await?;
-    let lines = batch::requests(&body)?;
-    let lines = lines.into_iter().map(|r| NewLine { custom_id: r.custom_id, request: r.params }).collect();
+    // Up to 64 MiB of JSON: nobody else on this lane waits for it to be read.
+    let read = tokio::task::spawn_blocking(move || {
+        let line = |r: batch::Request| NewLine { custom_id: r.custom_id, request: r.params };
+        Ok::<Vec<NewLine>, Error>(batch::requests(&body)?.into_iter().map(line).collect())
+    });
+    let lines = read.await.map_err(|e| Error::internal("could not read the requests of a batch", e))??;
     Ok(Json(app.batches.create(&cx, NewBatch::OfMessages(lines)).await?.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
+    use futures::StreamExt;
     use serde_json::{Value, json};
 
     use crate::testing::{Frames, TestGateway};
@@ -80,11 +86,13 @@ mod tests {
     }
 
     async fn ended(gateway: &TestGateway, id: &str) -> Value {
+        let end = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             let batch = gateway.get(&format!("/v1/messages/batches/{id}")).await.json();
             if batch["processing_status"] == "ended" {
                 return batch;
             }
+            assert!(tokio::time::Instant::now() < end, "it does not end: {batch}");
             tokio::task::yield_now().await;
         }
     }
@@ -137,6 +145,27 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert_eq!(delete().await.json(), json!({ "id": batch["id"], "type": "message_batch_deleted" }));
         assert_eq!(gateway.get(&path).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn results_that_are_deleted_while_they_are_read_break_off() {
+        let gateway = TestGateway::start(native()).await;
+        let ids: Vec<String> = (0..150).map(|n| format!("m{n}")).collect();
+        let id = made(&gateway, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        gateway.app.batches.recover().await.expect("begun");
+        ended(&gateway, &id).await;
+        let path = format!("/v1/messages/batches/{id}");
+        let read = async || {
+            let request = gateway.request("GET", &format!("{path}/results")).body(Body::empty()).expect("a request");
+            gateway.begin(request).await.into_body().into_data_stream()
+        };
+        let whole: Vec<_> = read().await.collect().await;
+        assert_eq!((whole.len(), whole.iter().all(Result::is_ok)), (2, true));
+        let mut results = read().await;
+        assert!(results.next().await.expect("the first hundred").is_ok());
+        let delete = gateway.request("DELETE", &path).body(Body::empty()).expect("a request");
+        assert_eq!(gateway.send(delete).await.status, 200);
+        assert!(results.next().await.expect("no end").is_err(), "it must not look like a whole list");
     }
 
     #[tokio::test]

@@ -10,11 +10,13 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{
-    ModelInfo,
-    anthropic::{self, AnthropicModelList, AnthropicPageQuery},
+use super::{ModelInfo, anthropic};
+use crate::{
+    app::App,
+    auth::Caller,
+    http::{extract::Query, paging::AnthropicPageQuery},
+    problem::Problem,
 };
-use crate::{app::App, auth::Caller, http::extract::Query, problem::Problem};
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ModelList {
@@ -39,7 +41,7 @@ pub async fn list(
 ) -> Result<Response, Problem> {
     let models = app.inference.models(&cx).await?;
     if anthropic::is_spoken(&headers) {
-        return Ok(Json(AnthropicModelList::page(models, &query)?).into_response());
+        return Ok(Json(anthropic::page(models, query)?).into_response());
     }
     let registered = app.models.list(&cx).await?;
     let mut registered: HashMap<_, _> = registered.into_iter().map(|model| (model.id.clone(), model)).collect();
