@@ -153,6 +153,27 @@ def test_messages_that_are_canceled_say_so(anthropic_client, scripted):
     assert kinds == ["succeeded"] * 4 + ["canceled"] * 2
 
 
+def test_results_that_are_deleted_while_they_are_read_break_off(anthropic_client, scripted):
+    # More than what lies in buffers on the way to the client.
+    scripted.script([{"when": {"body_contains": "scripted"}, "reply": {"text": "x" * 100_000}}])
+    batches = anthropic_client.messages.batches
+    batch = messages_ended(anthropic_client, batches.create(requests=[message(f"m{n}", "hi") for n in range(300)]))
+    results = batches.results(batch.id)
+    assert next(iter(results)).custom_id == "m0"
+    batches.delete(batch.id)
+    # Of whichever HTTP library the client brings.
+    with pytest.raises(Exception, match="without sending complete message body"):
+        list(results)
+
+
+def test_metadata_has_openais_limits(openai_client):
+    file = openai_client.files.create(file=("in.jsonl", chat("a", "hi").encode()), purpose="batch")
+    for metadata in ({"k" * 65: "v"}, {"k": "v" * 513}, {str(n): "v" for n in range(17)}, {"k": "\0"}):
+        with pytest.raises(openai.BadRequestError) as refused:
+            openai_client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h", metadata=metadata)
+        assert refused.value.param == "metadata"
+
+
 def test_messages_that_cannot_be_name_their_member(anthropic_client):
     with pytest.raises(anthropic.BadRequestError, match=r"requests\[1\].custom_id"):
         anthropic_client.messages.batches.create(requests=[message("a", "hi"), message("a", "hi")])
