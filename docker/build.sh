@@ -9,6 +9,8 @@ out=$(cd "$1" && pwd)
 features=${2:-}
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
+# The allocator serves pages up to the size it was built for; ARM kernels have them of 4, 16 or 64 KiB.
+case $(uname -m) in aarch64) export JEMALLOC_SYS_WITH_LG_PAGE=16 ;; esac
 cargo build --locked --profile dist -p frontdesk-gateway ${features:+--features "$features"}
 install -m 0755 "$target/dist/frontdesk" "$out/bin/frontdesk"
 install -m 0644 docker/frontdesk.yaml "$out/etc/frontdesk.yaml"
