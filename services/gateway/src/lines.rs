@@ -1,7 +1,7 @@
 //! Log lines on their way to standard error, gathered so that a request does not pay a system call for its own line.
 //!
 //! Waking the thread that writes is a system call too: a thread that answers requests puts it off until it has nothing
-//! else to do ([`puts_off`], [`caught_up`]).
+//! else to do ([`puts_off`], [`caught_up`]), and a writer that is awake looks again by itself while lines come.
 //!
 //! Invariants: lines leave in the order they were written; one of warn or worse is out, with all before it, when the
 //! call that logs it returns; any other within `WAIT` of the moment its thread has caught up, or at [`flush`], or when
@@ -20,6 +20,9 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// The longest that a line waits for others.
 const WAIT: Duration = Duration::from_millis(100);
+
+/// So many looks that found nothing, and the writer sleeps until it is woken: two seconds.
+const LOOKS: u32 = 20;
 
 /// Gathered bytes beyond this are written by whoever adds to them: a reader that is slow slows the writer.
 const FULL: usize = 64 * 1024;
@@ -42,8 +45,7 @@ impl Lines {
             let thread = std::thread::Builder::new().name("log".into()).spawn(|| {
                 loop {
                     std::thread::park();
-                    std::thread::sleep(WAIT);
-                    flush();
+                    watch(&GATHERED, || std::thread::sleep(WAIT));
                 }
             });
             thread.ok().map(|thread| thread.thread().clone())
@@ -54,7 +56,7 @@ impl Lines {
 
 struct Gathered {
     bytes: Vec<u8>,
-    /// Whether the writer has been woken for them.
+    /// Whether the writer is awake, or has been woken.
     woken: bool,
 }
 
@@ -109,11 +111,22 @@ pub fn flush() {
     write(&mut GATHERED.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
+/// Writes what gathers, look by look, until for a while there was nothing; from then on the writer must be woken.
+fn watch(gathered: &Mutex<Gathered>, mut wait: impl FnMut()) {
+    let mut idle = 0;
+    while idle < LOOKS {
+        wait();
+        let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        idle = if gathered.bytes.is_empty() { idle + 1 } else { 0 };
+        write(&mut gathered);
+        gathered.woken = idle < LOOKS;
+    }
+}
+
 /// There is nobody to tell that standard error is gone, and nothing is served worse without it.
 fn write(gathered: &mut Gathered) {
     let _ = std::io::stderr().write_all(&gathered.bytes);
     gathered.bytes.clear();
-    gathered.woken = false;
 }
 
 impl Gathered {
@@ -151,5 +164,26 @@ impl Write for Line {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_writer_looks_again_while_lines_come_and_then_wants_to_be_woken() {
+        let gathered = Mutex::new(Gathered { bytes: b"first\n".to_vec(), woken: true });
+        let mut looks = 0;
+        watch(&gathered, || {
+            looks += 1;
+            let mut now = gathered.lock().expect("nobody panicked");
+            assert!(now.woken, "awake until its last look");
+            if looks == 5 {
+                now.bytes.extend_from_slice(b"another\n");
+            }
+        });
+        let gathered = gathered.into_inner().expect("nobody panicked");
+        assert_eq!((looks, gathered.woken, gathered.bytes.len()), (5 + LOOKS, false, 0));
     }
 }

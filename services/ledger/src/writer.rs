@@ -1,7 +1,7 @@
 //! The one task that writes the books.
 //!
-//! The first settlement after a quiet moment wakes it; then it sleeps for [`WINDOW`] while more gather, so that a
-//! busy server wakes it some twenty times a second and not at every call, and books them many to a commit. A commit
+//! The first settlement after a quiet moment wakes it; then it looks every [`WINDOW`] for what has gathered, until for
+//! a while there was nothing: a call of a busy server wakes nobody. It books them many to a commit. A commit
 //! that fails is repeated until it holds: ids and totals make that harmless. Invariants: a cost counts against a
 //! slice in the very transaction that books its row; a lease is in the database before it is spent from memory.
 
@@ -21,6 +21,9 @@ use crate::{call::Settled, price::Nano, purse::Purse};
 
 /// How long a settlement may wait for others to be booked with it: what a killed process may lose of the detail.
 pub const WINDOW: Duration = Duration::from_millis(50);
+
+/// So many looks that found nothing, and the writer sleeps until a settlement wakes it: two seconds.
+const LOOKS: u32 = 40;
 
 /// Rows in one commit.
 const BATCH: usize = 1_000;
@@ -95,7 +98,8 @@ impl Writer {
     pub(crate) async fn run(mut self) {
         let mut beat = interval_at(Instant::now() + BEAT, BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut due: Option<Instant> = None;
+        // When it looks next, and how often it has found nothing.
+        let (mut due, mut idle): (Option<Instant>, u32) = (None, 0);
         loop {
             tokio::select! {
                 biased;
@@ -103,7 +107,6 @@ impl Writer {
                     Some(Ask::Lease(purse)) => self.lease(purse).await,
                     Some(Ask::Flush(tell)) => {
                         while self.book().await {}
-                        due = None;
                         let _ = tell.send(());
                     }
                     Some(Ask::Close(tell)) => {
@@ -114,12 +117,18 @@ impl Writer {
                     None => return,
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    due = self.book().await.then(Instant::now);
+                    idle = if self.settled.is_empty() && self.ready.is_empty() { idle + 1 } else { 0 };
+                    let more = self.book().await;
+                    due = match idle {
+                        LOOKS => None,
+                        _ if more => Some(Instant::now()),
+                        _ => Some(Instant::now() + WINDOW),
+                    };
                 }
                 first = self.settled.recv(), if due.is_none() => {
                     let Some(first) = first else { return };
                     self.ready.push(first);
-                    due = Some(Instant::now() + WINDOW);
+                    (due, idle) = (Some(Instant::now() + WINDOW), 0);
                 }
                 _ = beat.tick() => self.look_after().await,
             }
