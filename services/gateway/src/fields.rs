@@ -4,7 +4,10 @@
 //! twentieth of a request's instructions for its span alone. Invariant: a line stays one line, and nothing in it steers
 //! a terminal, whatever a stranger put into a value.
 
-use std::fmt::{Debug, Write};
+use std::{
+    cell::Cell,
+    fmt::{Debug, Write},
+};
 
 use tracing::field::{Field, Visit};
 use tracing_subscriber::{
@@ -16,17 +19,25 @@ use tracing_subscriber::{
 pub(crate) struct Plain;
 
 impl<'w> FormatFields<'w> for Plain {
-    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> std::fmt::Result {
-        let mut pen = Pen { writer, first: true, said: Ok(()) };
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> std::fmt::Result {
+        thread_local! {
+            static TEXT: Cell<String> = const { Cell::new(String::new()) };
+        }
+        // Taken for as long as it is written to: what is written may itself log.
+        let mut text = TEXT.take();
+        text.clear();
+        let mut pen = Pen { text: &mut text, first: true, said: Ok(()) };
         fields.record(&mut pen);
-        pen.said
+        let said = pen.said.and_then(|()| writer.write_str(&text));
+        TEXT.set(text);
+        said
     }
 }
 
 /// Writes control characters as escapes.
-struct Safe<'p, 'w>(&'p mut Writer<'w>);
+struct Safe<'p>(&'p mut String);
 
-impl Write for Safe<'_, '_> {
+impl Write for Safe<'_> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         if text.bytes().all(|b| matches!(b, b' '..=b'~')) {
             return self.0.write_str(text);
@@ -44,27 +55,27 @@ impl Write for Safe<'_, '_> {
     }
 }
 
-struct Pen<'w> {
-    writer: Writer<'w>,
+struct Pen<'p> {
+    /// Gathered, since the writer's own text grows by every piece.
+    text: &'p mut String,
     first: bool,
     said: std::fmt::Result,
 }
 
 impl Pen<'_> {
-    fn field(&mut self, field: &Field, value: impl FnOnce(&mut Safe<'_, '_>) -> std::fmt::Result) {
+    fn field(&mut self, field: &Field, value: impl FnOnce(&mut Safe<'_>) -> std::fmt::Result) {
         // Fields that bridges from `log` add are not for people.
         if self.said.is_err() || field.name().starts_with("log.") {
             return;
         }
         let space = if std::mem::take(&mut self.first) { "" } else { " " };
         let name = field.name().strip_prefix("r#").unwrap_or(field.name());
-        self.said = self.writer.write_str(space).and_then(|()| {
-            if name != "message" {
-                self.writer.write_str(name)?;
-                self.writer.write_char('=')?;
-            }
-            value(&mut Safe(&mut self.writer))
-        });
+        self.text.push_str(space);
+        if name != "message" {
+            self.text.push_str(name);
+            self.text.push('=');
+        }
+        self.said = value(&mut Safe(self.text));
     }
 }
 
@@ -74,9 +85,10 @@ impl Visit for Pen<'_> {
         self.field(field, |w| match (field.name(), plain) {
             ("message", _) => w.write_str(value),
             (_, true) => {
-                w.0.write_char('"')?;
-                w.0.write_str(value)?;
-                w.0.write_char('"')
+                w.0.push('"');
+                w.0.push_str(value);
+                w.0.push('"');
+                Ok(())
             }
             (_, false) => write!(w, "{value:?}"),
         });

@@ -5,6 +5,7 @@
 //! holds a `Call` and drops it has settled it: its place in the channel was taken before anyone was asked.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -130,7 +131,7 @@ impl Inner {
         let mut row = row(cx, operation, asked, now);
         if let Some((provider, model)) = guess {
             row.provider = Some(provider.to_owned());
-            row.model = format!("{provider}/{}", printable(model));
+            row.model = named(provider, model);
         }
         Ok(Call {
             ledger: Arc::clone(self),
@@ -156,7 +157,7 @@ impl Inner {
         let place = self.place().await?;
         let status = if head.reuse == Some(Reuse::Shared) { Status::Shared } else { Status::Hit };
         let row = UsageRow {
-            model: format!("{}/{}", head.provider, printable(&head.model)),
+            model: named(&head.provider, &head.model),
             status: status.as_str(),
             cost: Some(0),
             latency_us: micros(began),
@@ -200,7 +201,7 @@ impl Call {
     /// Who was asked last.
     fn asked(&mut self, provider: &str, model: &str) {
         self.row.provider = Some(provider.to_owned());
-        self.row.model = format!("{provider}/{}", printable(model));
+        self.row.model = named(provider, model);
     }
 
     /// The row of another attempt of this request; None: it cost nothing.
@@ -213,7 +214,7 @@ impl Call {
         let estimate = Usage { input_tokens: self.prompt, ..Usage::default() };
         let mut row = UsageRow {
             provider: Some(attempt.provider.clone()),
-            model: format!("{}/{}", attempt.provider, printable(&attempt.model)),
+            model: named(&attempt.provider, &attempt.model),
             status: status.as_str(),
             estimated: attempt.usage.is_none(),
             latency_us: i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX),
@@ -347,7 +348,7 @@ impl Drop for Call {
 
 /// A call's row before anything came of it.
 fn row(cx: &Cx, operation: &'static str, asked: &str, now: Micros) -> UsageRow {
-    let asked = printable(asked);
+    let asked = printable(asked).into_owned();
     UsageRow {
         tenant: cx.tenant.clone(),
         created_at: now,
@@ -392,13 +393,18 @@ fn unavailable(message: &str) -> Error {
     Error::unavailable(message).with_retry_after(Duration::from_secs(1))
 }
 
+/// `provider/model`.
+fn named(provider: &str, model: &str) -> String {
+    [provider, "/", &printable(model)].concat()
+}
+
 /// A name as both databases can keep it.
-fn printable(name: &str) -> String {
+fn printable(name: &str) -> Cow<'_, str> {
     // Most names are.
     if name.len() <= NAME && name.bytes().all(|b| matches!(b, b' '..=b'~')) {
-        return name.to_owned();
+        return Cow::Borrowed(name);
     }
-    name.chars().filter(|c| !c.is_control()).take(NAME).collect()
+    Cow::Owned(name.chars().filter(|c| !c.is_control()).take(NAME).collect())
 }
 
 fn micros(from: Instant) -> i64 {

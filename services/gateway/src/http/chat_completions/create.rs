@@ -2,7 +2,7 @@
 //!
 //! The body is looked at just enough to route it; how it is answered is `http::reply`.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use axum::{Extension, extract::State, response::Response};
 use frontdesk_api::{ChatRequest, Cx, clock::unix_seconds};
@@ -38,8 +38,11 @@ pub async fn create(
         return Box::pin(kept(app, cx, request, metadata, arrival)).await;
     }
     let wants_usage = request.wants_usage;
-    let (created, id) = (unix_seconds(app.clock.now()), format!("chatcmpl-{}", arrival.id));
-    let writer = |model| encode::Chunks::new(encode::Head { id, model, created }, wants_usage);
+    let id = Arc::clone(&arrival.id);
+    let writer = |model| {
+        let (id, created) = (format!("chatcmpl-{id}"), unix_seconds(app.clock.now()));
+        encode::Chunks::new(encode::Head { id, model, created }, wants_usage)
+    };
     reply::answer(&app, &cx, request, arrival, writer).await
 }
 
