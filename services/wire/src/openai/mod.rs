@@ -11,6 +11,7 @@ pub mod embeddings;
 pub mod encode;
 pub mod error;
 pub mod peek;
+pub mod responses;
 pub mod splice;
 
 /// The mark that ends a chat stream.

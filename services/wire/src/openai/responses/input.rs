@@ -1,0 +1,206 @@
+//! What a response or a conversation is given: OpenAI's input items as items of ours.
+//!
+//! A client that keeps its own history sends back what it was answered, so every kind of item that is shown is taken
+//! here too. Thoughts are passed over: no model here is shown the thoughts of an earlier answer.
+
+use frontdesk_api::{
+    Error, Result,
+    chat::{Role, ToolCall},
+    turn::ItemBody,
+};
+use serde_json::Value;
+
+use super::fields::Fields;
+
+/// Items of one request: what one statement writes.
+const MOST: usize = 1_000;
+
+/// An item as it was sent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    Item(ItemBody),
+    /// One that is here already, by its id.
+    Reference {
+        id: String,
+        /// Where the request names it.
+        path: String,
+    },
+}
+
+/// The items of a member: a text is a user's message.
+///
+/// # Errors
+/// `Invalid` naming the item.
+pub fn input(value: Value, name: &str) -> Result<Vec<Input>> {
+    match value {
+        Value::String(text) => Ok(vec![says(Role::User, text)]),
+        Value::Array(list) => items(list, name),
+        _ => Err(Error::invalid(name, format!("'{name}' must be a string or a list of items"))),
+    }
+}
+
+/// # Errors
+/// `Invalid` naming the item.
+pub fn items(list: Vec<Value>, name: &str) -> Result<Vec<Input>> {
+    if list.len() > MOST {
+        return Err(Error::invalid(name, format!("'{name}' has {} items; at most {MOST} are taken", list.len())));
+    }
+    let mut items = vec![];
+    for (i, value) in list.into_iter().enumerate() {
+        item(Fields::of(value, &format!("{name}[{i}]"))?, &mut items)?;
+    }
+    Ok(items)
+}
+
+fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
+    let kind = match fields.text("type")? {
+        Some(kind) => kind,
+        // A message may leave its type out, and so may a reference.
+        None if fields.has("role") => "message".into(),
+        None if fields.has("id") => "item_reference".into(),
+        None => return Err(fields.missing("type")),
+    };
+    match kind.as_str() {
+        "message" => {
+            let role = fields.word("role", &["user", "assistant", "system", "developer"])?;
+            let role = match role.as_deref() {
+                Some("user") => Role::User,
+                Some("assistant") => Role::Assistant,
+                Some("system") => Role::System,
+                Some(_) => Role::Developer,
+                None => return Err(fields.missing("role")),
+            };
+            let text = content(&mut fields, "content")?;
+            items.push(says(role, text));
+        }
+        "function_call" | "mcp_call" => {
+            let id = match fields.text("call_id")? {
+                Some(id) => id,
+                None if kind == "mcp_call" => fields.needed("id")?,
+                None => return Err(fields.missing("call_id")),
+            };
+            let call = ToolCall { id, name: fields.needed("name")?, arguments: fields.needed("arguments")? };
+            let call_id = call.id.clone();
+            items.push(Input::Item(ItemBody::FunctionCall { call }));
+            if kind == "mcp_call" {
+                let is_error = fields.take("error").is_some();
+                let output = fields.text("output")?.unwrap_or_default();
+                items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error }));
+            }
+        }
+        "function_call_output" => {
+            let (call_id, output) = (fields.needed("call_id")?, content(&mut fields, "output")?);
+            items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error: false }));
+        }
+        "item_reference" => {
+            let id = fields.id("id")?.ok_or_else(|| fields.missing("id"))?;
+            items.push(Input::Reference { id, path: fields.path("id") });
+        }
+        "reasoning" | "file_search_call" => {}
+        other => {
+            let path = fields.path("type");
+            let message = format!("'{path}' is '{other}', an item that nothing here understands");
+            return Err(Error::invalid(path, message).with_code("unsupported_item"));
+        }
+    }
+    Ok(())
+}
+
+fn says(role: Role, text: String) -> Input {
+    Input::Item(ItemBody::Message { role, text, citations: vec![] })
+}
+
+/// A text, or parts that are texts.
+fn content(fields: &mut Fields, name: &str) -> Result<String> {
+    let path = fields.path(name);
+    let parts = match fields.take(name) {
+        None => return Err(fields.missing(name)),
+        Some(Value::String(text)) => return Ok(text),
+        Some(Value::Array(parts)) => parts,
+        Some(_) => return Err(Error::invalid(path.clone(), format!("'{path}' must be a string or a list of parts"))),
+    };
+    let mut text = String::new();
+    for (i, part) in parts.into_iter().enumerate() {
+        let mut part = Fields::of(part, &format!("{path}[{i}]"))?;
+        match part.needed("type")?.as_str() {
+            "input_text" | "output_text" | "text" => text.push_str(&part.needed("text")?),
+            "refusal" => text.push_str(&part.needed("refusal")?),
+            other => {
+                let path = part.path("type");
+                let message =
+                    format!("'{path}' is '{other}': responses take texts here; chat completions take other parts");
+                return Err(Error::invalid(path, message).with_code("unsupported_content"));
+            }
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: Value) -> Vec<Input> {
+        input(value, "input").expect("good input")
+    }
+
+    // Oracle: the input of OpenAI's guides "Text generation", "Function calling" and "Conversation state", and what
+    // `response.output` of the official package holds when it is sent back.
+    #[test]
+    fn every_item_that_is_shown_is_taken_back() {
+        let items = read(json!([
+            { "role": "developer", "content": "be brief" },
+            { "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "wea" }, { "type": "input_text", "text": "ther?" }] },
+            { "type": "reasoning", "id": "rs_1", "summary": [] },
+            { "type": "function_call", "id": "fc_1", "call_id": "c1", "name": "look", "arguments": "{}", "status": "completed" },
+            { "type": "function_call_output", "call_id": "c1", "output": "rain" },
+            { "type": "mcp_call", "id": "mcp_1", "server_label": "frontdesk", "name": "order", "arguments": "{}", "output": "sent" },
+            { "type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+              "content": [{ "type": "output_text", "text": "it rains", "annotations": [] }] },
+            { "type": "item_reference", "id": "msg_2" },
+            { "id": "msg_3" },
+        ]));
+        let call = |id: &str, name: &str| {
+            let call = ToolCall { id: id.into(), name: name.into(), arguments: "{}".into() };
+            Input::Item(ItemBody::FunctionCall { call })
+        };
+        let output = |id: &str, output: &str| {
+            Input::Item(ItemBody::FunctionCallOutput { call_id: id.into(), output: output.into(), is_error: false })
+        };
+        let refers = |id: &str, n: usize| Input::Reference { id: id.into(), path: format!("input[{n}].id") };
+        let want = vec![
+            says(Role::Developer, "be brief".into()),
+            says(Role::User, "weather?".into()),
+            call("c1", "look"),
+            output("c1", "rain"),
+            call("mcp_1", "order"),
+            output("mcp_1", "sent"),
+            says(Role::Assistant, "it rains".into()),
+            refers("msg_2", 7),
+            refers("msg_3", 8),
+        ];
+        assert_eq!(items, want);
+        assert_eq!(read(json!("hi")), [says(Role::User, "hi".into())]);
+    }
+
+    #[test]
+    fn each_fault_names_its_item() {
+        for (value, param) in [
+            (json!(7), "input"),
+            (json!([7]), "input[0]"),
+            (json!([{}]), "input[0].type"),
+            (json!([{ "role": "robot", "content": "x" }]), "input[0].role"),
+            (json!([{ "role": "user" }]), "input[0].content"),
+            (json!([{ "role": "user", "content": [{ "type": "input_image" }] }]), "input[0].content[0].type"),
+            (json!([{ "role": "user", "content": "a" }, { "type": "computer_call" }]), "input[1].type"),
+            (json!([{ "type": "function_call", "call_id": "c" }]), "input[0].name"),
+            (json!([{ "type": "function_call_output", "call_id": "c", "output": 1 }]), "input[0].output"),
+            (json!([{ "type": "item_reference", "id": "a\u{0}" }]), "input[0].id"),
+        ] {
+            let error = input(value.clone(), "input").expect_err("refused");
+            assert_eq!(error.param.as_deref(), Some(param), "{value}: {error}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Items as Responses and Conversations show them.
+//!
+//! A call of one of our own tools is shown as `mcp_call`: the one shape in which a client sees a call with its result
+//! and does not take it for one that it must run. Calls that the client runs are `function_call`.
+
+use std::collections::{HashMap, HashSet};
+
+use frontdesk_api::{
+    chat::{Role, ToolCall},
+    memory::Passage,
+    turn::{Citation, Item, ItemBody},
+};
+use serde_json::{Value, json};
+
+/// Whose tools the calls shown as `mcp_call` are.
+const SERVER: &str = "frontdesk";
+
+/// Which calls run at the client, by the names of their tools.
+pub type ClientTools = HashSet<String>;
+
+/// The functions among the tools that a response repeats.
+#[must_use]
+pub fn client_tools(echo: &Value) -> ClientTools {
+    let tools = echo.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    tools.iter().filter_map(|tool| tool.get("name")?.as_str().map(str::to_owned)).collect()
+}
+
+/// The items of one turn. The first `inputs` of them came with the request and are shown as they were sent.
+#[must_use]
+pub fn items(items: &[Item], inputs: usize, client: &ClientTools, results: bool) -> Vec<Value> {
+    let inputs = inputs.min(items.len());
+    let (given, made) = items.split_at(inputs);
+    let outputs: HashMap<&str, (&str, bool)> = made
+        .iter()
+        .filter_map(|item| match &item.body {
+            ItemBody::FunctionCallOutput { call_id, output, is_error } => {
+                Some((call_id.as_str(), (output.as_str(), *is_error)))
+            }
+            _ => None,
+        })
+        .collect();
+    let mut shown: Vec<Value> = given.iter().filter_map(sent).collect();
+    shown.extend(made.iter().filter_map(|item| match &item.body {
+        ItemBody::FunctionCall { call } if !client.contains(&call.name) => {
+            Some(server_call(&item.id, call, outputs.get(call.id.as_str()).copied()))
+        }
+        // Shown with its call.
+        ItemBody::FunctionCallOutput { .. } => None,
+        ItemBody::Retrieval { query, passages } => Some(search(&item.id, query, results.then_some(passages))),
+        _ => sent(item),
+    }));
+    shown
+}
+
+/// An item that stands for itself; None for those that only we know.
+#[must_use]
+pub fn sent(item: &Item) -> Option<Value> {
+    let id = &item.id;
+    Some(match &item.body {
+        ItemBody::Message { role: Role::Assistant, text, citations } => message(id, text, citations, "completed"),
+        ItemBody::Message { role, text, .. } => {
+            let content = [json!({ "type": "input_text", "text": text })];
+            json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })
+        }
+        ItemBody::FunctionCall { call } => function_call(id, call, "completed"),
+        ItemBody::FunctionCallOutput { call_id, output, .. } => {
+            json!({ "id": id, "type": "function_call_output", "call_id": call_id, "output": output, "status": "completed" })
+        }
+        ItemBody::Retrieval { .. } | ItemBody::HandOff { .. } => return None,
+    })
+}
+
+/// What the assistant says.
+#[must_use]
+pub fn message(id: &str, text: &str, citations: &[Citation], status: &str) -> Value {
+    json!({ "id": id, "type": "message", "role": "assistant", "status": status, "content": [part(text, citations)] })
+}
+
+/// A message's one part.
+#[must_use]
+pub fn part(text: &str, citations: &[Citation]) -> Value {
+    let annotations: Vec<Value> = citations.iter().map(|citation| annotation(text, citation)).collect();
+    json!({ "type": "output_text", "text": text, "annotations": annotations, "logprobs": [] })
+}
+
+/// A source, at the place of its number in the text (in characters).
+#[must_use]
+pub fn annotation(text: &str, citation: &Citation) -> Value {
+    let at = text.find(&format!("[{}]", citation.number)).map_or(text, |at| &text[..at]);
+    json!({ "type": "file_citation", "file_id": citation.file_id, "filename": citation.filename, "index": at.chars().count() })
+}
+
+#[must_use]
+pub fn function_call(id: &str, call: &ToolCall, status: &str) -> Value {
+    json!({ "id": id, "type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments, "status": status })
+}
+
+/// A call of a tool that runs here, with its result once there is one: the text, and whether it tells of a failure.
+#[must_use]
+pub fn server_call(id: &str, call: &ToolCall, result: Option<(&str, bool)>) -> Value {
+    let (status, output, error) = match result {
+        None => ("in_progress", Value::Null, Value::Null),
+        Some((text, false)) => ("completed", json!(text), Value::Null),
+        Some((text, true)) => {
+            let content = [json!({ "type": "text", "text": text })];
+            ("failed", Value::Null, json!({ "type": "mcp_tool_execution_error", "content": content }))
+        }
+    };
+    json!({ "id": id, "type": "mcp_call", "server_label": SERVER, "name": call.name, "arguments": call.arguments,
+            "approval_request_id": null, "status": status, "output": output, "error": error })
+}
+
+/// A look into knowledge stores; `results` where they are to be seen.
+#[must_use]
+pub fn search(id: &str, query: &str, results: Option<&Vec<Passage>>) -> Value {
+    let results = results.map(|passages| {
+        let shown = |p: &Passage| json!({ "file_id": p.file_id, "filename": p.filename, "score": p.score, "text": p.text, "attributes": {} });
+        passages.iter().map(shown).collect::<Vec<_>>()
+    });
+    json!({ "id": id, "type": "file_search_call", "queries": [query], "status": "completed", "results": results })
+}

@@ -1,0 +1,13 @@
+//! OpenAI's Responses and Conversations over our turns: a response is a turn, a conversation is a session.
+//!
+//! Requests become items and what the model is asked with; events become OpenAI's stream and, folded, its response
+//! object. Pure functions both ways. Source of the shapes: OpenAI's API reference, "Responses" and "Conversations", and
+//! the types of its official packages.
+
+pub mod conversation;
+pub mod fields;
+pub mod input;
+pub mod item;
+pub mod request;
+pub mod stream;
+pub mod tools;
