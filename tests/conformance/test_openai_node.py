@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from openai.types import CreateEmbeddingResponse, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
 
 MODEL = "up/scripted"
 # The upstream speaks Anthropic's dialect there: the answer is ours.
@@ -159,3 +161,17 @@ def test_a_stream_that_breaks_off_is_an_error(node, scripted):
     scripted.script([{"reply": {"text": "one two three", "cut_after": 2}}])
     *seen, last = list(node("chat.completions.create", model=MODEL, messages=HELLO, stream=True))
     assert seen and last["error"]["name"] == "APIError" and "up" in last["error"]["message"], last
+
+
+def test_responses(node, scripted):
+    scripted.script([{"reply": {"text": "Hello from the shop."}}, {"reply": {"tool_call": {"name": "look", "arguments": {"id": "7"}}}}])
+    response = strict(Response, only(node("responses.create", model=MODEL, input="hello"))["value"])
+    assert response.output_text == "Hello from the shop."
+    *seen, end = list(node("responses.create", model=MODEL, input="where is 7?", stream=True, previous_response_id=response.id,
+                           tools=[{"type": "function", "strict": True, **LOOK["function"]}]))  # fmt: skip
+    assert end == {"end": True}, end
+    events = [TypeAdapter(ResponseStreamEvent).validate_json(json.dumps(line["chunk"]), strict=True) for line in seen]
+    assert [e.sequence_number for e in events] == list(range(len(events)))
+    assert events[-1].type == "response.completed" and events[-1].response.output[0].arguments == '{"id":"7"}'
+    refused = only(node("responses.create", model=MODEL, input="hello", previous_response_id="resp_nowhere"))["error"]
+    assert (refused["name"], refused["code"], refused["param"]) == ("BadRequestError", "previous_response_not_found", "previous_response_id")

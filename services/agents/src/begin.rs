@@ -10,7 +10,7 @@ use frontdesk_api::{
     turn::{EventBody, Item, ItemBody, StepState, Turn, TurnState},
 };
 use frontdesk_store::{
-    Tx, idempotency,
+    Tx, agents, conversations, idempotency,
     idempotency::Claim,
     sessions, transcript, turns,
     turns::{OnInput, StoredTurn, TurnRequest},
@@ -23,6 +23,7 @@ use crate::{
     Agents, Room,
     close::close_rows,
     halt::failed,
+    pen::prefix,
     read::waiting,
     running::{Stop, Why},
     worker::{self, Start},
@@ -48,6 +49,22 @@ pub struct NewTurn {
     pub toolgroups: Vec<String>,
     /// Knowledge stores beside the agent's, for this turn.
     pub knowledge: Vec<String>,
+    /// The turn is a response of OpenAI's API: it is asked with any items, none of them or many, and ends where the
+    /// client has calls to make.
+    pub response: Option<AsResponse>,
+}
+
+/// What makes a turn a response.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AsResponse {
+    /// What it works by. The turn's agent, [`crate::INLINE`] where there is none, only says whose it is.
+    pub spec: AgentSpec,
+    /// The response it continues.
+    pub previous: Option<String>,
+    /// What of the response object repeats the request.
+    pub echo: serde_json::Value,
+    /// Whether it can be looked up.
+    pub stored: bool,
 }
 
 /// A turn that goes on.
@@ -80,10 +97,12 @@ impl Agents {
             );
         }
         check(&new)?;
-        // Outputs belong behind the calls they answer, before anything new is said.
-        new.items.sort_by_key(|item| matches!(item, ItemBody::Message { .. }));
+        if new.response.is_none() {
+            // Outputs belong behind the calls they answer, before anything new is said.
+            new.items.sort_by_key(|item| matches!(item, ItemBody::Message { .. }));
+        }
         let agent = room.agent_of(cx, &new).await?;
-        let id = room.deps.ids.next("turn");
+        let id = room.deps.ids.next(if new.response.is_some() { "resp" } else { "turn" });
         // Entered before it is written, so that nobody takes it for lost in between.
         let entered = Entered::new(room, cx, &id);
         let written = room.write_new(cx, &new, &agent, id).await?;
@@ -178,6 +197,11 @@ enum Begun {
 impl Room {
     async fn agent_of(&self, cx: &Cx, new: &NewTurn) -> Result<Agent> {
         let tenant = self.deps.store.tenant(cx);
+        if let Some(response) = &new.response {
+            let (id, spec) = (new.agent_id.clone(), response.spec.clone());
+            let version = if id == agents::INLINE { 1 } else { tenant.load_agent(&id).await?.version };
+            return Ok(Agent { id, version, spec, created_at: 0, updated_at: 0 });
+        }
         let Some(session) = &new.session_id else { return tenant.load_agent(&new.agent_id).await };
         let session = tenant.load_session(&new.agent_id, session).await?;
         tenant.load_agent_version(&new.agent_id, session.agent_version).await
@@ -197,8 +221,18 @@ impl Room {
             }
         }
         let (mut pos, mut parent) = (0, None);
+        if let Some(response) = &new.response {
+            agents::ensure_inline(&mut tx, self.deps.clock.now()).await?;
+            parent = response.previous.clone();
+            if let Some(previous) = &response.previous {
+                may_continue(&mut tx, previous).await?;
+            }
+        }
         if let Some(session_id) = &new.session_id {
-            parent = sessions::load(&mut tx, &new.agent_id, session_id).await?.head;
+            parent = match &new.response {
+                Some(_) => conversations::load(&mut tx, session_id).await?.head,
+                None => sessions::load(&mut tx, &new.agent_id, session_id).await?.head,
+            };
             self.make_room(&mut tx, session_id).await?;
             pos = sessions::advance(&mut tx, session_id, &id).await?;
         }
@@ -215,14 +249,26 @@ impl Room {
             completed_at: None,
             id,
         };
-        let request = TurnRequest { toolgroups: new.toolgroups.clone(), knowledge: new.knowledge.clone() };
-        let stored = StoredTurn { turn, pos, epoch: 1, next_seq: 0, request, cancel_requested: false };
+        let request = TurnRequest {
+            toolgroups: new.toolgroups.clone(),
+            knowledge: new.knowledge.clone(),
+            inputs: new.items.len(),
+            spec: new.response.as_ref().map(|response| response.spec.clone()),
+            response: new.response.as_ref().map(|response| response.echo.clone()),
+        };
+        let on_input = if new.response.is_some() { OnInput::Finish } else { OnInput::Suspend };
+        let stored = new.response.as_ref().is_none_or(|response| response.stored);
+        let stored =
+            StoredTurn { turn, pos, epoch: 1, next_seq: 0, request, cancel_requested: false, on_input, stored };
         let timeout = i64::try_from(agent.spec.limits.timeout_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-        turns::add(&mut tx, &stored, OnInput::Suspend, self.lease(), timeout).await?;
+        turns::add(&mut tx, &stored, self.lease(), timeout).await?;
         let id = &stored.turn.id;
         let items: Vec<Item> = (0..)
             .zip(&new.items)
-            .map(|(pos, body)| Item { id: self.deps.ids.next("msg"), turn_id: id.clone(), pos, body: body.clone() })
+            .map(|(pos, body)| {
+                let (id, turn_id) = (self.deps.ids.next(prefix(body)), id.clone());
+                Item { id, turn_id, pos, body: body.clone() }
+            })
             .collect();
         transcript::add_items(&mut tx, &items).await?;
         let first = turns::fence(&mut tx, id, stored.epoch, 1).await?.unwrap_or(0);
@@ -314,8 +360,26 @@ impl Drop for Entered {
     }
 }
 
+/// A response goes on from another that has ended and is found by its id.
+pub(crate) async fn may_continue(tx: &mut Tx, previous: &str) -> Result<()> {
+    let found = match turns::load(tx, previous).await {
+        Ok(stored) => Some(stored),
+        Err(error) if error.kind == Kind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let Some(stored) = found.filter(|stored| stored.stored && stored.request.response.is_some()) else {
+        let message = format!("previous response with id '{previous}' not found");
+        return Err(Error::invalid("previous_response_id", message).with_code("previous_response_not_found"));
+    };
+    if !stored.turn.state.is_terminal() {
+        let message = format!("the response '{previous}' has not ended: wait for it or cancel it");
+        return Err(Error::invalid("previous_response_id", message).with_code("previous_response_in_progress"));
+    }
+    Ok(())
+}
+
 fn check(new: &NewTurn) -> Result<()> {
-    if new.items.is_empty() {
+    if new.items.is_empty() && new.response.is_none() {
         return Err(Error::invalid("messages", "messages is empty: a turn begins with a message"));
     }
     if new.items.len() > MOST_ITEMS {
@@ -323,7 +387,8 @@ fn check(new: &NewTurn) -> Result<()> {
         return Err(Error::invalid("messages", message));
     }
     for (i, item) in new.items.iter().enumerate() {
-        let fits = matches!(item, ItemBody::Message { role: Role::User, .. } | ItemBody::FunctionCallOutput { .. });
+        let fits = new.response.is_some()
+            || matches!(item, ItemBody::Message { role: Role::User, .. } | ItemBody::FunctionCallOutput { .. });
         if !fits {
             let message = format!("messages[{i}] must be a user message or the output of a tool");
             return Err(Error::invalid(format!("messages[{i}]"), message));
@@ -355,5 +420,11 @@ fn hash_of(new: &NewTurn) -> Result<[u8; 32]> {
     struct Request<'r>(&'r str, Option<&'r str>, &'r [ItemBody], &'r [String], &'r [String]);
     let request = Request(&new.agent_id, new.session_id.as_deref(), &new.items, &new.toolgroups, &new.knowledge);
     let bytes = serde_json::to_vec(&request).map_err(|e| Error::internal("could not read the request", e))?;
-    Ok(*blake3::hash(&bytes).as_bytes())
+    let mut hash = blake3::Hasher::new();
+    hash.update(&bytes);
+    if let Some(response) = &new.response {
+        let more = serde_json::to_vec(response).map_err(|e| Error::internal("could not read the request", e))?;
+        hash.update(&more);
+    }
+    Ok(*hash.finalize().as_bytes())
 }

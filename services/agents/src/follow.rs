@@ -14,7 +14,7 @@ use crate::{Agents, Room, hub::Follower};
 pub type Events = BoxStream<'static, Result<Event>>;
 
 /// How many events are read at once.
-const BATCH: i64 = 256;
+pub(crate) const BATCH: i64 = 256;
 
 impl Agents {
     /// The turn's events after `after` (None: from the first). Ends behind the last one; of a turn that

@@ -62,6 +62,9 @@ impl Room {
             if let Err(error) = self.deps.store.system().forget_expired_keys().await {
                 tracing::warn!(error = %error, cause = ?error.source, "expired idempotency keys could not be deleted");
             }
+            if let Err(error) = self.deps.store.system().purge_responses().await {
+                tracing::warn!(error = %error, cause = ?error.source, "responses that are not to be stored could not be purged");
+            }
             if let Err(error) = self.end_lost(false).await {
                 tracing::warn!(error = %error, cause = ?error.source, "turns without a worker could not be looked for");
             }

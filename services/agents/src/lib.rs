@@ -17,6 +17,7 @@ mod budget;
 mod catalogue;
 mod citations;
 mod close;
+mod conversations;
 mod follow;
 mod guard;
 mod halt;
@@ -27,6 +28,7 @@ mod pen;
 mod prompt;
 mod read;
 mod reply;
+mod responses;
 mod running;
 mod speech;
 mod tally;
@@ -37,12 +39,15 @@ mod worker;
 use std::{sync::Arc, time::Duration};
 
 use frontdesk_api::{Clock, Ids, Inference, Memory, Safety, Tools};
+pub use frontdesk_store::agents::INLINE;
 use frontdesk_store::{Store, turns::Lease};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use begin::{NewTurn, Resumed};
+pub use begin::{AsResponse, NewTurn, Resumed};
+pub use conversations::Said;
 pub use follow::Events;
 pub use read::TurnView;
+pub use responses::Response;
 pub use tally::Turns;
 
 use crate::{hub::Hub, running::Running, tally::Tally};

@@ -218,7 +218,8 @@ pub(crate) fn idem_key(turn: &str, n: i64, key: &str) -> String {
     format!("idem_{}", &hash.to_hex()[..32])
 }
 
-fn prefix(body: &ItemBody) -> &'static str {
+/// What the id of an item begins with.
+pub(crate) fn prefix(body: &ItemBody) -> &'static str {
     match body {
         ItemBody::Message { .. } => "msg",
         ItemBody::FunctionCall { .. } => "fc",
@@ -298,10 +299,19 @@ mod tests {
             completed_at: None,
         };
         let (epoch, request) = (1, TurnRequest::default());
-        let stored = StoredTurn { turn: turn.clone(), pos: 0, epoch, next_seq: 0, request, cancel_requested: false };
+        let stored = StoredTurn {
+            turn: turn.clone(),
+            pos: 0,
+            epoch,
+            next_seq: 0,
+            request,
+            cancel_requested: false,
+            on_input: OnInput::Suspend,
+            stored: true,
+        };
         let mut tx = tenant.write().await.expect("a transaction");
         let lease = Lease { owner: "worker", micros: 60_000_000 };
-        turns::add(&mut tx, &stored, OnInput::Suspend, lease, 60_000_000).await.expect("a turn");
+        turns::add(&mut tx, &stored, lease, 60_000_000).await.expect("a turn");
         tx.commit().await.expect("written");
         Pen {
             store: store.clone(),

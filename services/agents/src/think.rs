@@ -7,13 +7,14 @@ use std::{collections::HashSet, sync::Arc};
 
 use frontdesk_api::{
     ChatRequest, Frame,
-    chat::{Chat, FinishReason, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec},
+    agent::AgentSpec,
+    chat::{Chat, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec},
     safety::Stage,
     turn::{EventBody, HandOffReason, ItemBody, StepKind, StepOutput, StepState},
 };
 use frontdesk_store::transcript::StoredStep;
 use futures::{StreamExt as _, stream::BoxStream};
-use serde_json::{Map, json};
+use serde_json::json;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -96,22 +97,12 @@ impl Worker {
         let tool_choice =
             if tools.is_empty() || (forced && self.tool_calls > 0) { None } else { spec.tool_choice.clone() };
         let window = self.room.deps.inference.context_window(&spec.model);
-        let room = budget::prompt(window, spec.sampling.max_tokens).saturating_sub(budget::tools(&tools));
-        let (messages, dropped) = prompt::messages(&spec.instructions, &self.past, &self.items, room);
-        let chat = Chat {
-            messages,
-            tools,
-            tool_choice,
-            parallel_tool_calls: None,
-            max_tokens: spec.sampling.max_tokens,
-            temperature: spec.sampling.temperature,
-            top_p: spec.sampling.top_p,
-            seed: spec.sampling.seed,
-            stop: spec.sampling.stop.clone(),
-            response_format: spec.response_format.clone(),
-            extra: Map::new(),
+        let room = match spec.keep_all_turns {
+            true => usize::MAX,
+            false => budget::prompt(window, spec.sampling.max_tokens).saturating_sub(budget::tools(&tools)),
         };
-        (chat, dropped)
+        let (messages, dropped) = prompt::messages(&spec.instructions, &self.past, &self.items, room);
+        (asked(spec, messages, tools, tool_choice), dropped)
     }
 
     /// What the model may call, in an order that stays.
@@ -300,6 +291,28 @@ impl Worker {
         });
         self.pen.done(step_id, item.clone());
         self.items.push(item);
+    }
+}
+
+/// A model call as the agent has it.
+pub(crate) fn asked(
+    spec: &AgentSpec,
+    messages: Vec<Message>,
+    tools: Vec<ToolSpec>,
+    tool_choice: Option<ToolChoice>,
+) -> Chat {
+    Chat {
+        messages,
+        parallel_tool_calls: spec.parallel_tool_calls.filter(|_| !tools.is_empty()),
+        tools,
+        tool_choice,
+        max_tokens: spec.sampling.max_tokens,
+        temperature: spec.sampling.temperature,
+        top_p: spec.sampling.top_p,
+        seed: spec.sampling.seed,
+        stop: spec.sampling.stop.clone(),
+        response_format: spec.response_format.clone(),
+        extra: spec.model_params.clone(),
     }
 }
 

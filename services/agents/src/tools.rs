@@ -12,7 +12,7 @@ use frontdesk_api::{
     tools::{Outcome, ToolResult},
     turn::{HandOff, HandOffReason, ItemBody, StepKind, StepOutput, StepState, TurnError},
 };
-use frontdesk_store::transcript::StoredStep;
+use frontdesk_store::{transcript::StoredStep, turns::OnInput};
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
@@ -39,6 +39,10 @@ impl Worker {
             if closing.is_some() {
                 return Ok(closing);
             }
+        }
+        if self.on_input == OnInput::Finish {
+            // The next turn brings what these came to.
+            return Ok((!theirs.is_empty()).then_some(Closing::Completed));
         }
         let mut waiting = vec![];
         for call in theirs {

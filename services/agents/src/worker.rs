@@ -15,7 +15,7 @@ use frontdesk_api::{
 };
 use frontdesk_store::{
     transcript::{self, PastItem, StoredStep},
-    turns::StoredTurn,
+    turns::{OnInput, StoredTurn},
 };
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -46,6 +46,7 @@ pub(crate) struct Worker {
     pub(crate) pen: Pen,
     pub(crate) stop: Stop,
     pub(crate) deadline: Instant,
+    pub(crate) on_input: OnInput,
     /// Groups of the agent and of this turn.
     pub(crate) toolgroups: Vec<String>,
     knowledge: Vec<String>,
@@ -110,9 +111,10 @@ impl Worker {
         let mut tx = room.deps.store.tenant(&cx).read().await?;
         let id = &stored.turn.id;
         let (steps, items) = (transcript::steps(&mut tx, id).await?, transcript::items(&mut tx, id).await?);
-        let past = match &stored.turn.session_id {
-            Some(session) => transcript::history(&mut tx, session, stored.pos).await?,
-            None => vec![],
+        let past = match (&stored.turn.session_id, &stored.turn.parent) {
+            (Some(session), _) => transcript::history(&mut tx, session, stored.pos).await?,
+            (None, Some(parent)) => transcript::line(&mut tx, parent).await?,
+            (None, None) => vec![],
         };
         let results = transcript::inbox(&mut tx, id).await?;
         drop(tx);
@@ -140,6 +142,7 @@ impl Worker {
             toolgroups: with(&spec.toolgroups, &stored.request.toolgroups),
             knowledge: with(&spec.knowledge, &stored.request.knowledge),
             offered: vec![],
+            on_input: stored.on_input,
             inbox: inbox.collect(),
             model_calls: count(StepKind::Inference),
             tool_calls: count(StepKind::ToolExecution),

@@ -62,6 +62,15 @@ pub struct AgentSpec {
     /// OpenAI's `response_format`; None: free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_format: Option<Value>,
+    /// Whether the model may call several tools at once; None: as it is used to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    /// No turn is left out of a prompt: a conversation that is too long is the provider's to refuse.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_all_turns: bool,
+    /// Further members of every model call, by their names in OpenAI's chat completions.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub model_params: Map<String, Value>,
     #[serde(default)]
     pub limits: Limits,
     /// Wire-side members kept for the client that set them (Llama Stack's config as sent).
@@ -89,6 +98,9 @@ impl AgentSpec {
             hand_off: None,
             sampling: Sampling::default(),
             response_format: None,
+            parallel_tool_calls: None,
+            keep_all_turns: false,
+            model_params: Map::new(),
             limits: Limits::default(),
             metadata: Map::new(),
         }

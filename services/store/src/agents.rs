@@ -28,6 +28,25 @@ impl Row {
     }
 }
 
+/// The agent of turns and sessions that belong to none: what such a turn works by stands with the turn. No one is shown
+/// it, and no one can change it.
+pub const INLINE: &str = "agent_inline";
+
+/// Writes [`INLINE`] where the tenant does not have it yet.
+///
+/// # Errors
+/// As any query.
+pub async fn ensure_inline(tx: &mut Tx, at: Micros) -> Result<()> {
+    let tenant = tx.tenant();
+    let new = on!(tx, conn => sqlx::query("INSERT INTO agent (tenant, id, name, version, created_at, updated_at) VALUES ($1, $2, NULL, 1, $3, $3) ON CONFLICT DO NOTHING")
+        .bind(&*tenant).bind(INLINE).bind(at).execute(conn).await.map(|done| done.rows_affected()))
+    .doing("write the agent of turns without one")?;
+    if new > 0 {
+        add_version(tx, INLINE, 1, &AgentSpec::new(INLINE), at).await?;
+    }
+    Ok(())
+}
+
 impl Tenant<'_> {
     /// Writes a new agent as its version 1.
     ///
@@ -49,6 +68,7 @@ impl Tenant<'_> {
     /// # Errors
     /// `NotFound`; `Conflict` when the new name is taken.
     pub async fn change_agent(&self, id: &str, spec: &AgentSpec, at: Micros) -> Result<Agent> {
+        visible(id)?;
         let mut tx = self.write().await?;
         let changed: Option<(i64, Micros)> =
             on!(tx, conn => sqlx::query_as("UPDATE agent SET version = version + 1, name = $3, updated_at = $4 \
@@ -67,6 +87,7 @@ impl Tenant<'_> {
     /// # Errors
     /// `NotFound`.
     pub async fn load_agent(&self, id: &str) -> Result<Agent> {
+        visible(id)?;
         let mut tx = self.read().await?;
         let row: Option<Row> =
             on!(tx, conn => sqlx::query_as("SELECT a.id, a.version, v.spec, a.created_at, a.updated_at FROM agent a \
@@ -112,18 +133,18 @@ impl Tenant<'_> {
             Order::Asc => {
                 "SELECT a.id, a.version, v.spec, a.created_at, a.updated_at FROM agent a \
                  JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id AND v.version = a.version \
-                 WHERE a.tenant = $1 AND a.id > $2 ORDER BY a.id LIMIT $3"
+                 WHERE a.tenant = $1 AND a.id > $2 AND a.id <> $4 ORDER BY a.id LIMIT $3"
             }
             Order::Desc => {
                 "SELECT a.id, a.version, v.spec, a.created_at, a.updated_at FROM agent a \
                  JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id AND v.version = a.version \
-                 WHERE a.tenant = $1 AND a.id < $2 ORDER BY a.id DESC LIMIT $3"
+                 WHERE a.tenant = $1 AND a.id < $2 AND a.id <> $4 ORDER BY a.id DESC LIMIT $3"
             }
         };
         let mut tx = self.read().await?;
         let rows: Vec<Row> =
             on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(paging::cursor(page)).bind(paging::fetch(page))
-            .fetch_all(conn).await)
+            .bind(INLINE).fetch_all(conn).await)
             .doing("list agents")?;
         let agents = rows.into_iter().map(Row::read).collect::<Result<Vec<_>>>()?;
         Ok(Page::of(agents, page.limit))
@@ -134,6 +155,7 @@ impl Tenant<'_> {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_agent(&self, id: &str) -> Result<()> {
+        visible(id)?;
         let mut tx = self.write().await?;
         let gone = on!(tx, conn => sqlx::query("DELETE FROM agent WHERE tenant = $1 AND id = $2")
             .bind(self.id()).bind(id).execute(conn).await.map(|done| done.rows_affected()))
@@ -150,6 +172,10 @@ async fn add_version(tx: &mut Tx, id: &str, version: i64, spec: &AgentSpec, at: 
     on!(tx, conn => sqlx::query("INSERT INTO agent_version (tenant, agent_id, version, spec, created_at) VALUES ($1, $2, $3, $4, $5)")
         .bind(&*tenant).bind(id).bind(version).bind(&spec).bind(at).execute(conn).await.map(|_| ()))
     .doing("write an agent's version")
+}
+
+fn visible(id: &str) -> Result<()> {
+    if id == INLINE { Err(missing(id)) } else { Ok(()) }
 }
 
 fn missing(id: &str) -> Error {

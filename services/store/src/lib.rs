@@ -23,6 +23,7 @@ mod accounts;
 pub mod agents;
 pub mod batch_lines;
 pub mod completions;
+pub mod conversations;
 mod door;
 mod error;
 pub mod files;

@@ -187,6 +187,37 @@ pub async fn history(tx: &mut Tx, session_id: &str, before: i64) -> Result<Vec<P
     rows.into_iter().map(ItemRow::read).collect()
 }
 
+/// What a model may see of the turn `id` and those it continues, whatever sessions they stand in: items in order,
+/// hidden ones left out.
+///
+/// # Errors
+/// As any query.
+pub async fn line(tx: &mut Tx, id: &str) -> Result<Vec<PastItem>> {
+    let tenant = tx.tenant();
+    let rows: Vec<ItemRow> = on!(tx, conn => sqlx::query_as("WITH RECURSIVE line (id, parent, state, back) AS ( \
+         SELECT id, parent, state, 0 FROM turn WHERE tenant = $1 AND id = $2 UNION ALL \
+         SELECT t.id, t.parent, t.state, l.back + 1 FROM turn t JOIN line l ON t.id = l.parent WHERE t.tenant = $1) \
+         SELECT l.state, i.id, i.turn_id, i.pos, i.payload FROM line l JOIN item i ON i.turn_id = l.id \
+         WHERE i.tenant = $1 AND i.hidden = $3 ORDER BY l.back DESC, i.pos")
+        .bind(&*tenant).bind(id).bind(false).fetch_all(conn).await)
+    .doing("load what a turn continues")?;
+    rows.into_iter().map(ItemRow::read).collect()
+}
+
+/// The item of that id, wherever it stands, unless it is hidden.
+///
+/// # Errors
+/// As any query.
+pub async fn find_item(tx: &mut Tx, id: &str) -> Result<Option<Item>> {
+    let tenant = tx.tenant();
+    let row: Option<ItemRow> =
+        on!(tx, conn => sqlx::query_as("SELECT 'completed' AS state, id, turn_id, pos, payload FROM item \
+         WHERE tenant = $1 AND id = $2 AND hidden = $3")
+        .bind(&*tenant).bind(id).bind(false).fetch_optional(conn).await)
+        .doing("look for an item")?;
+    row.map(|row| Ok(row.read()?.item)).transpose()
+}
+
 /// Writes events numbered from `first`. The numbers come from [`crate::turns::fence`].
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 
 use frontdesk_api::{
     Error, Micros, Result,
+    agent::AgentSpec,
     chat::Usage,
     turn::{HandOff, Turn, TurnError, TurnState},
 };
@@ -22,16 +23,28 @@ pub struct StoredTurn {
     pub next_seq: i64,
     pub request: TurnRequest,
     pub cancel_requested: bool,
+    pub on_input: OnInput,
+    /// Whether it is found by its id as a response. One that is not is purged after its time, unless a conversation
+    /// holds it.
+    pub stored: bool,
 }
 
 /// What came with a turn besides its items.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TurnRequest {
     /// Groups beside those of the agent.
     pub toolgroups: Vec<String>,
     /// Knowledge stores beside those of the agent.
     pub knowledge: Vec<String>,
+    /// How many of its items it was begun with.
+    pub inputs: usize,
+    /// What it works by, where that is not its agent's version alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<AgentSpec>,
+    /// The turn is a response of OpenAI's API: what of its object repeats the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<serde_json::Value>,
 }
 
 /// Whether a turn stops for input and goes on later, or ends so that the next turn brings it.
@@ -47,6 +60,10 @@ impl OnInput {
             Self::Suspend => "suspend",
             Self::Finish => "finish",
         }
+    }
+
+    fn parse(word: &str) -> Self {
+        if word == "finish" { Self::Finish } else { Self::Suspend }
     }
 }
 
@@ -72,7 +89,7 @@ pub struct Held {
 macro_rules! columns {
     () => {
         "id, agent_id, agent_version, session_id, pos, parent, state, epoch, next_seq, request, usage, \
-         error, hand_off, cancel_requested, created_at, completed_at"
+         error, hand_off, cancel_requested, on_input, stored, created_at, completed_at"
     };
 }
 
@@ -92,6 +109,8 @@ struct Row {
     error: Option<String>,
     hand_off: Option<String>,
     cancel_requested: bool,
+    on_input: String,
+    stored: bool,
     created_at: Micros,
     completed_at: Option<Micros>,
 }
@@ -107,6 +126,8 @@ impl Row {
             next_seq: self.next_seq,
             request: json::read("a turn's request", &self.request)?,
             cancel_requested: self.cancel_requested,
+            on_input: OnInput::parse(&self.on_input),
+            stored: self.stored,
             turn: Turn {
                 id: self.id,
                 session_id: self.session_id,
@@ -129,16 +150,16 @@ impl Row {
 ///
 /// # Errors
 /// `Conflict` with the code `turn_running` when its session has an open turn.
-pub async fn add(tx: &mut Tx, new: &StoredTurn, on_input: OnInput, lease: Lease<'_>, timeout: i64) -> Result<()> {
+pub async fn add(tx: &mut Tx, new: &StoredTurn, lease: Lease<'_>, timeout: i64) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now().await?);
     let (turn, request, usage) = (&new.turn, json::write(&new.request)?, json::write(&new.turn.usage)?);
     let written = on!(tx, conn => sqlx::query("INSERT INTO turn (tenant, id, agent_id, agent_version, session_id, pos, parent, state, epoch, next_seq, \
-         lease_owner, lease_until, on_input, cancel_requested, deadline, request, usage, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)")
+         lease_owner, lease_until, on_input, cancel_requested, deadline, request, usage, created_at, stored, completed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)")
         .bind(&*tenant).bind(&turn.id).bind(&turn.agent_id).bind(turn.agent_version).bind(&turn.session_id).bind(new.pos)
         .bind(&turn.parent).bind(turn.state.as_str()).bind(new.epoch).bind(new.next_seq).bind(lease.owner)
-        .bind(now.saturating_add(lease.micros)).bind(on_input.as_str()).bind(false).bind(now.saturating_add(timeout))
-        .bind(&request).bind(&usage).bind(turn.created_at).execute(conn).await.map(|_| ()));
+        .bind(now.saturating_add(lease.micros)).bind(new.on_input.as_str()).bind(false).bind(now.saturating_add(timeout))
+        .bind(&request).bind(&usage).bind(turn.created_at).bind(new.stored).bind(turn.completed_at).execute(conn).await.map(|_| ()));
     let Err(sqlx::Error::Database(refusal)) = &written else { return written.doing("create a turn") };
     if refusal.is_unique_violation() {
         return Err(busy());

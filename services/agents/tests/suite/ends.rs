@@ -54,10 +54,19 @@ async fn a_turn_whose_worker_is_lost_is_ended_with_a_reason() {
         turn.id = "turn_lost".into();
         turn.state = TurnState::Running;
         let request = TurnRequest::default();
-        let stored = StoredTurn { turn, pos: 1, epoch: 1, next_seq: 0, request, cancel_requested: false };
+        let stored = StoredTurn {
+            turn,
+            pos: 1,
+            epoch: 1,
+            next_seq: 0,
+            request,
+            cancel_requested: false,
+            on_input: OnInput::Suspend,
+            stored: true,
+        };
         let mut tx = stage.store.tenant(&stage.cx).write().await.expect("a transaction");
         let lease = Lease { owner: "worker_gone", micros: -1 };
-        turns::add(&mut tx, &stored, OnInput::Suspend, lease, 1_000_000).await.expect("a running turn");
+        turns::add(&mut tx, &stored, lease, 1_000_000).await.expect("a running turn");
         tx.commit().await.expect("written");
 
         let busy = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "hello?")).await.expect_err("busy");

@@ -9,6 +9,7 @@ pub mod batches;
 pub mod chat_completions;
 pub mod completions;
 pub mod console;
+pub mod conversations;
 pub mod docs;
 pub mod edge;
 pub mod embeddings;
@@ -27,6 +28,7 @@ pub mod prefix;
 pub mod providers;
 pub mod reply;
 pub mod rerank;
+pub mod responses;
 pub mod safety;
 pub mod sessions;
 pub mod shields;
@@ -145,6 +147,15 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(turns::resume::resume))
         .routes(routes!(turns::cancel::cancel))
         .routes(routes!(turns::step::step))
+        .routes(routes!(responses::create::create))
+        .routes(routes!(responses::input_tokens::input_tokens))
+        .routes(routes!(responses::show::show, responses::delete::delete))
+        .routes(routes!(responses::cancel::cancel))
+        .routes(routes!(responses::input_items::input_items))
+        .routes(routes!(conversations::create::create))
+        .routes(routes!(conversations::show::show, conversations::update::update, conversations::delete::delete))
+        .routes(routes!(conversations::items::list, conversations::items::create))
+        .routes(routes!(conversations::items::show, conversations::items::delete))
         .routes(routes!(toolgroups::list::list))
         .routes(routes!(toolgroups::show::show))
         .routes(routes!(tools::list::list))

@@ -167,6 +167,8 @@ impl AgentConfig {
             response_format: self.response_format.as_ref().map(openai_format).transpose()?,
             limits,
             metadata,
+            // What Llama Stack has no word for.
+            ..AgentSpec::new("")
         })
     }
 

@@ -6,10 +6,9 @@ use axum::{
     response::Response,
 };
 use frontdesk_agents::NewTurn;
-use frontdesk_api::Error;
 use frontdesk_wire::llama_stack::{message::CreateTurn, turn::Turn};
 
-use super::{after, answer};
+use super::{after, answer, idempotency_key};
 use crate::{app::App, auth::Caller, http::extract, problem::Problem};
 
 /// Ask the agent
@@ -36,20 +35,15 @@ pub async fn create(
     extract::Json(body): extract::Json<CreateTurn>,
 ) -> Result<Response, Problem> {
     let after = after(&headers)?;
-    let idempotency_key = match headers.get("idempotency-key") {
-        Some(key) => Some(
-            key.to_str().map_err(|_| Error::invalid("Idempotency-Key", "Idempotency-Key must be ASCII"))?.to_owned(),
-        ),
-        None => None,
-    };
     let input = body.to_domain()?;
     let new = NewTurn {
         agent_id,
         session_id: Some(session_id),
         items: input.items,
-        idempotency_key,
+        idempotency_key: idempotency_key(&headers)?,
         toolgroups: input.toolgroups,
         knowledge: input.knowledge,
+        response: None,
     };
     let turn = app.agents.create_turn(&cx, new).await?;
     answer(&app, &cx, &turn.id, body.stream.unwrap_or(false), after).await

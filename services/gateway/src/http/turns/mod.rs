@@ -33,7 +33,7 @@ use futures::{Stream, StreamExt, stream};
 use crate::{app::App, http::reply::event_stream, problem, problem::Problem};
 
 /// A comment goes out after this much silence, so that proxies keep the stream open.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// A turn as the wire shows it.
 #[must_use]
@@ -45,12 +45,22 @@ pub fn shown(view: &TurnView) -> Turn {
 ///
 /// # Errors
 /// `Invalid` naming the header.
-fn after(headers: &HeaderMap) -> Result<Option<i64>> {
+pub fn after(headers: &HeaderMap) -> Result<Option<i64>> {
     let Some(value) = headers.get("last-event-id") else { return Ok(None) };
     let number = value.to_str().ok().and_then(|v| v.trim().parse::<i64>().ok()).filter(|n| *n >= 0);
     number
         .map(Some)
         .ok_or_else(|| Error::invalid("Last-Event-ID", "Last-Event-ID must be the id of an event of this turn"))
+}
+
+/// The client's key for repeating its request.
+///
+/// # Errors
+/// `Invalid` naming the header.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().map_err(|_| Error::invalid("Idempotency-Key", "Idempotency-Key must be ASCII"))?;
+    Ok(Some(key.to_owned()))
 }
 
 /// What the client gets of a turn that runs: its events behind `after` as a stream, or the whole once it stands still.
@@ -75,7 +85,7 @@ async fn whole(app: &App, cx: &Cx, turn_id: &str, mut events: Events) -> Result<
 }
 
 /// A turn that failed, as an error of the request that asked for it.
-fn ended_badly(turn: &Run) -> Error {
+pub fn ended_badly(turn: &Run) -> Error {
     let (code, message, kind) = match &turn.error {
         Some(error) => (error.code.as_str(), error.message.as_str(), error.kind),
         None => ("internal", "the turn did not end well", Some(Kind::Internal)),

@@ -54,6 +54,8 @@ pub struct Asked {
     pub background: bool,
     pub stream: bool,
     pub store: bool,
+    /// Whether searches show what they found.
+    pub results: bool,
     /// Members of the response object that repeat the request.
     pub echo: Map<String, Value>,
 }
@@ -102,7 +104,7 @@ pub fn request(body: &[u8]) -> Result<Asked> {
             echo.insert(name.to_owned(), value.into());
         }
     }
-    includes(&mut fields)?;
+    let results = includes(&mut fields)?;
     for passed_over in ["service_tier", "stream_options"] {
         fields.take(passed_over);
     }
@@ -112,7 +114,9 @@ pub fn request(body: &[u8]) -> Result<Asked> {
         ("moderation", "shields are set for agents here"),
     ] {
         if fields.take(name).is_some() {
-            return Err(Error::invalid(name, format!("'{name}' is not supported: {why}")).with_code("unsupported_parameter"));
+            return Err(
+                Error::invalid(name, format!("'{name}' is not supported: {why}")).with_code("unsupported_parameter")
+            );
         }
     }
     if fields.count("top_logprobs", 0)?.is_some_and(|n| n > 0) {
@@ -161,6 +165,7 @@ pub fn request(body: &[u8]) -> Result<Asked> {
         background,
         stream,
         store,
+        results,
         echo,
     })
 }
@@ -221,7 +226,9 @@ fn format(mut format: Fields) -> Result<(Option<Value>, Value)> {
 
 /// How much the model may think, which chat completions call `reasoning_effort`.
 fn reasoning(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Value> {
-    let Some(mut reasoning) = fields.object("reasoning")? else { return Ok(json!({ "effort": null, "summary": null })) };
+    let Some(mut reasoning) = fields.object("reasoning")? else {
+        return Ok(json!({ "effort": null, "summary": null }));
+    };
     let effort = reasoning.word("effort", &["none", "minimal", "low", "medium", "high", "xhigh", "max"])?;
     let styles = ["auto", "concise", "detailed"];
     let (summary, old) = (reasoning.word("summary", &styles)?, reasoning.word("generate_summary", &styles)?);
@@ -230,11 +237,13 @@ fn reasoning(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Valu
     Ok(json!({ "effort": effort, "summary": summary.or(old) }))
 }
 
-fn includes(fields: &mut Fields) -> Result<()> {
-    for (i, wanted) in fields.list("include")?.unwrap_or_default().into_iter().enumerate() {
-        known(wanted.as_str().unwrap_or_default(), &format!("include[{i}]"))?;
+/// Whether `include` asks for what searches found.
+fn includes(fields: &mut Fields) -> Result<bool> {
+    let wanted = fields.list("include")?.unwrap_or_default();
+    for (i, word) in wanted.iter().enumerate() {
+        known(word.as_str().unwrap_or_default(), &format!("include[{i}]"))?;
     }
-    Ok(())
+    Ok(wanted.iter().any(|word| word == FILE_SEARCH_RESULTS))
 }
 
 /// Whether a word of `include`, a member or of a query, is one.
@@ -285,7 +294,10 @@ mod tests {
         for (member, value) in [
             ("tool_choice", json!({ "type": "function", "name": "look" })),
             ("parallel_tool_calls", json!(false)),
-            ("text", json!({ "format": { "type": "json_schema", "name": "n", "schema": schema, "strict": true }, "verbosity": "low" })),
+            (
+                "text",
+                json!({ "format": { "type": "json_schema", "name": "n", "schema": schema, "strict": true }, "verbosity": "low" }),
+            ),
             ("reasoning", json!({ "effort": "low", "summary": "auto" })),
             ("metadata", json!({ "a": "b" })),
             ("conversation", json!({ "id": "conv_1" })),
@@ -308,7 +320,11 @@ mod tests {
             (with("top_k", json!(3)), "top_k", Some("unknown_parameter")),
             (with("text", json!({ "form": 1 })), "text.form", Some("unknown_parameter")),
             (with("text", json!({ "format": { "type": "xml" } })), "text.format.type", None),
-            (with("text", json!({ "format": { "type": "json_schema", "name": "n" } })), "text.format.schema", Some("missing_required_parameter")),
+            (
+                with("text", json!({ "format": { "type": "json_schema", "name": "n" } })),
+                "text.format.schema",
+                Some("missing_required_parameter"),
+            ),
             (with("tools", json!([{ "type": "web_search" }])), "tools[0].type", Some("unsupported_tool")),
             (with("tools", json!([{ "type": "function", "name": "a b" }])), "tools[0].name", None),
             (with("tool_choice", json!({ "type": "function", "name": "look" })), "tool_choice", None),
@@ -328,6 +344,9 @@ mod tests {
             let error = read(body.clone()).expect_err("refused");
             assert_eq!((error.param.as_deref(), error.code.as_deref()), (Some(param), code), "{body}: {error}");
         }
-        assert!(read(json!({ "model": "m", "previous_response_id": "r" })).is_ok(), "a response may go on without words");
+        assert!(
+            read(json!({ "model": "m", "previous_response_id": "r" })).is_ok(),
+            "a response may go on without words"
+        );
     }
 }

@@ -102,6 +102,12 @@ impl Projection {
         Shown { number: self.next, name: "error", data }
     }
 
+    /// The turn as it was last told of.
+    #[must_use]
+    pub fn turn(&self) -> Option<&Turn> {
+        self.turn.as_ref()
+    }
+
     /// The response as it stands; None before the first event.
     #[must_use]
     pub fn response(&self) -> Option<Value> {
@@ -398,7 +404,10 @@ mod tests {
         let numbers: Vec<i64> = shown.iter().map(|s| s.number).collect();
         assert_eq!(numbers, (0..).take(shown.len()).collect::<Vec<_>>(), "no number is missing");
         for one in &shown {
-            assert_eq!((one.data["type"].as_str(), one.data["sequence_number"].as_i64()), (Some(one.name), Some(one.number)));
+            assert_eq!(
+                (one.data["type"].as_str(), one.data["sequence_number"].as_i64()),
+                (Some(one.name), Some(one.number))
+            );
         }
         (shown, projection.response().expect("it has begun"))
     }
@@ -445,7 +454,10 @@ mod tests {
         assert_eq!(response["usage"]["total_tokens"], 10);
         // Every prefix of the rows gives a prefix of the events: a replay that begins later sees the same numbers.
         for n in 1..bodies.len() {
-            assert_eq!(fold(json!({ "model": "m" }), &bodies[..n]).0[..], shown[..fold(json!({ "model": "m" }), &bodies[..n]).0.len()]);
+            assert_eq!(
+                fold(json!({ "model": "m" }), &bodies[..n]).0[..],
+                shown[..fold(json!({ "model": "m" }), &bodies[..n]).0.len()]
+            );
         }
     }
 
@@ -499,7 +511,12 @@ mod tests {
             ]
         );
         assert_eq!(shown[0].data["response"]["status"], "queued");
-        let output: Vec<_> = response["output"].as_array().expect("a list").iter().map(|i| (&i["type"], &i["status"], &i["output"])).collect();
+        let output: Vec<_> = response["output"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|i| (&i["type"], &i["status"], &i["output"]))
+            .collect();
         let null = Value::Null;
         assert_eq!(
             output,
@@ -510,8 +527,13 @@ mod tests {
             ]
         );
         // The items read from rows are the same.
-        let rows = [theirs, ours, broken, item("fco", ItemBody::FunctionCallOutput { call_id: "c2".into(), output: "sent".into(), is_error: false }),
-            item("fco2", ItemBody::FunctionCallOutput { call_id: "c3".into(), output: "sent".into(), is_error: true })];
+        let rows = [
+            theirs,
+            ours,
+            broken,
+            item("fco", ItemBody::FunctionCallOutput { call_id: "c2".into(), output: "sent".into(), is_error: false }),
+            item("fco2", ItemBody::FunctionCallOutput { call_id: "c3".into(), output: "sent".into(), is_error: true }),
+        ];
         let client = ["look".to_owned()].into();
         assert_eq!(json!(item::items(&rows, 0, &client, false)), response["output"]);
     }
@@ -538,7 +560,12 @@ mod tests {
         };
         let found = item("ret_1", ItemBody::Retrieval { query: "returns?".into(), passages: vec![passage] });
         let answer = says("msg_1", "Für 14 Tage [1]", vec![citation]);
-        let bodies = [EventBody::Created { turn: turn(TurnState::Running) }, done(&found), added(&says("msg_1", "", vec![])), done(&answer)];
+        let bodies = [
+            EventBody::Created { turn: turn(TurnState::Running) },
+            done(&found),
+            added(&says("msg_1", "", vec![])),
+            done(&answer),
+        ];
         let (shown, response) = fold(json!({}), &bodies);
         assert_eq!(
             names(&shown)[2..],
@@ -568,13 +595,41 @@ mod tests {
 
     #[test]
     fn what_broke_off_stays_at_its_place_and_the_end_says_why() {
-        let begun = [EventBody::Created { turn: turn(TurnState::Running) }, added(&says("msg_1", "", vec![])), text("msg_1", "Hel")];
+        let begun = [
+            EventBody::Created { turn: turn(TurnState::Running) },
+            added(&says("msg_1", "", vec![])),
+            text("msg_1", "Hel"),
+        ];
         let error = |code: &str, kind| Some(TurnError { code: code.into(), message: "why".into(), kind });
         for (state, error, name, status, told) in [
-            (TurnState::Failed, error("upstream", Some(Kind::Upstream)), "failed", "failed", json!({ "code": "server_error", "message": "why" })),
-            (TurnState::Failed, error("x", Some(Kind::RateLimited)), "failed", "failed", json!({ "code": "rate_limit_exceeded", "message": "why" })),
-            (TurnState::Incomplete, error("max_tokens", None), "incomplete", "incomplete", json!({ "reason": "max_output_tokens" })),
-            (TurnState::Incomplete, error("max_steps", None), "incomplete", "incomplete", json!({ "reason": null, "message": "why" })),
+            (
+                TurnState::Failed,
+                error("upstream", Some(Kind::Upstream)),
+                "failed",
+                "failed",
+                json!({ "code": "server_error", "message": "why" }),
+            ),
+            (
+                TurnState::Failed,
+                error("x", Some(Kind::RateLimited)),
+                "failed",
+                "failed",
+                json!({ "code": "rate_limit_exceeded", "message": "why" }),
+            ),
+            (
+                TurnState::Incomplete,
+                error("max_tokens", None),
+                "incomplete",
+                "incomplete",
+                json!({ "reason": "max_output_tokens" }),
+            ),
+            (
+                TurnState::Incomplete,
+                error("max_steps", None),
+                "incomplete",
+                "incomplete",
+                json!({ "reason": null, "message": "why" }),
+            ),
             (TurnState::Cancelled, error("cancelled", None), "incomplete", "cancelled", Value::Null),
         ] {
             let ended = Turn { error, ..turn(state) };

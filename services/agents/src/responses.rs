@@ -1,0 +1,150 @@
+//! Turns that are responses of OpenAI's API: found by their id, deleted, and what they were asked.
+
+use frontdesk_api::{
+    Cx, Error, Kind, Result,
+    chat::Chat,
+    turn::{Event, Item, Turn},
+};
+use frontdesk_store::{conversations, transcript, turns};
+use serde_json::Value;
+
+use crate::{Agents, NewTurn, Room, budget, follow::BATCH, prompt, running::Why, think};
+
+/// A response.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    pub turn: Turn,
+    /// What of the response object repeats the request.
+    pub echo: Value,
+    /// How many of its items came with the request.
+    pub inputs: usize,
+}
+
+impl Agents {
+    /// # Errors
+    /// `NotFound`, also for a turn that is no response and for one that was not to be stored.
+    pub async fn load_response(&self, cx: &Cx, id: &str) -> Result<Response> {
+        let missing = || Error::not_found(format!("no response has the id '{id}'")).with_code("response_not_found");
+        let stored = match self.0.deps.store.tenant(cx).load_turn(id).await {
+            Ok(stored) if stored.stored => stored,
+            Ok(_) => return Err(missing()),
+            Err(error) if error.kind == Kind::NotFound => return Err(missing()),
+            Err(error) => return Err(error),
+        };
+        let echo = stored.request.response.ok_or_else(missing)?;
+        Ok(Response { turn: stored.turn, echo, inputs: stored.request.inputs })
+    }
+
+    /// The turn's events by now, in order.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn events_so_far(&self, cx: &Cx, turn_id: &str) -> Result<Vec<Event>> {
+        let tenant = self.0.deps.store.tenant(cx);
+        let mut events: Vec<Event> = vec![];
+        loop {
+            let more = tenant.events_after(turn_id, events.last().map(|event| event.seq), BATCH).await?;
+            let whole = more.len() < usize::try_from(BATCH).unwrap_or(usize::MAX);
+            events.extend(more);
+            if whole {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// What the response was asked, in order.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn response_input(&self, cx: &Cx, id: &str) -> Result<Vec<Item>> {
+        let response = self.load_response(cx, id).await?;
+        let mut tx = self.0.deps.store.tenant(cx).read().await?;
+        let mut items = transcript::items(&mut tx, id).await?;
+        items.truncate(response.inputs);
+        Ok(items)
+    }
+
+    /// Deletes a response; one that runs is stopped. A conversation keeps what was said in it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_response(&self, cx: &Cx, id: &str) -> Result<()> {
+        let response = self.load_response(cx, id).await?;
+        if response.turn.session_id.is_none() {
+            self.0.running.stop(&cx.tenant, id, Why::Asked);
+        }
+        self.0.deps.store.tenant(cx).delete_response(id).await
+    }
+
+    /// Lets go of a response that was not to be stored, once nobody reads it any more: it is stopped and deleted,
+    /// unless a conversation holds it. Goes on when the caller has left; what fails here is purged later.
+    pub fn forget(&self, cx: &Cx, id: &str) {
+        let (room, cx, id) = (self.clone(), cx.clone(), id.to_owned());
+        let work = async move {
+            if let Err(error) = room.0.let_go(&cx, &id).await {
+                tracing::warn!(turn = id, error = %error, "a response that is not to be stored stays until it is purged");
+            }
+        };
+        self.0.tasks.spawn_on(work, &self.0.runtime);
+    }
+
+    /// The items of these ids, for a request that names them.
+    ///
+    /// # Errors
+    /// `NotFound` naming the id.
+    pub async fn load_item(&self, cx: &Cx, id: &str) -> Result<Item> {
+        let mut tx = self.0.deps.store.tenant(cx).read().await?;
+        let item = transcript::find_item(&mut tx, id).await?;
+        item.ok_or_else(|| Error::not_found(format!("no item has the id '{id}'")).with_code("item_not_found"))
+    }
+
+    /// What a model would be asked first in this turn of a response, tools of its agent left out. Nothing is written.
+    ///
+    /// # Errors
+    /// As [`Agents::create_turn`].
+    pub async fn would_ask(&self, cx: &Cx, new: &NewTurn) -> Result<Chat> {
+        let Some(response) = &new.response else {
+            return Err(Error::new(Kind::Internal, "only a response is asked about"));
+        };
+        let room = &self.0;
+        let mut tx = room.deps.store.tenant(cx).read().await?;
+        let past = match (&new.session_id, &response.previous) {
+            (Some(session), _) => {
+                conversations::load(&mut tx, session).await?;
+                transcript::history(&mut tx, session, i64::MAX).await?
+            }
+            (None, Some(previous)) => {
+                crate::begin::may_continue(&mut tx, previous).await?;
+                transcript::line(&mut tx, previous).await?
+            }
+            (None, None) => vec![],
+        };
+        drop(tx);
+        let items =
+            new.items.iter().map(|body| Item { id: String::new(), turn_id: String::new(), pos: 0, body: body.clone() });
+        let items: Vec<Item> = items.collect();
+        let spec = &response.spec;
+        let tools = spec.client_tools.clone();
+        let left = match spec.keep_all_turns {
+            true => usize::MAX,
+            false => budget::prompt(room.deps.inference.context_window(&spec.model), spec.sampling.max_tokens)
+                .saturating_sub(budget::tools(&tools)),
+        };
+        let (messages, _) = prompt::messages(&spec.instructions, &past, &items, left);
+        Ok(think::asked(spec, messages, tools, spec.tool_choice.clone()))
+    }
+}
+
+impl Room {
+    async fn let_go(&self, cx: &Cx, id: &str) -> Result<()> {
+        let tenant = self.deps.store.tenant(cx);
+        let mut tx = tenant.read().await?;
+        let stored = turns::load(&mut tx, id).await?;
+        drop(tx);
+        if stored.stored || stored.turn.session_id.is_some() {
+            return Ok(());
+        }
+        self.running.stop(&cx.tenant, id, Why::Asked);
+        tenant.delete_response(id).await
+    }
+}

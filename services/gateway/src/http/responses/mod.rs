@@ -1,0 +1,309 @@
+//! OpenAI's Responses over our turns: asked, streamed, looked up, cancelled, deleted.
+//!
+//! A response is a turn whose agent is the request itself, or a stored agent where the model is `agent/NAME`. Its
+//! stream and its object are one fold over the turn's events (`wire::openai::responses::stream`), so a stream is picked
+//! up behind any number, and a client that leaves stops nothing, unless the response was not to be stored: then nobody
+//! could ever read it.
+
+pub mod cancel;
+pub mod create;
+pub mod delete;
+pub mod input_items;
+pub mod input_tokens;
+pub mod show;
+
+use std::collections::VecDeque;
+
+use axum::{
+    Json,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use frontdesk_agents::{AsResponse, Events, INLINE, NewTurn};
+use frontdesk_api::{
+    Cx, Error, Kind, Order, PageRequest, Result,
+    agent::{AgentSpec, Limits},
+    turn::{ItemBody, TurnState},
+};
+use frontdesk_wire::openai::responses::{
+    input::Input,
+    request::{Asked, FILE_SEARCH_RESULTS, known},
+    stream::{Projection, Shown},
+    tools::function,
+};
+use futures::{Stream, StreamExt, stream};
+use serde_json::Value;
+
+use crate::{
+    app::App,
+    http::{
+        paging::PageQuery,
+        reply::event_stream,
+        turns::{HEARTBEAT, ended_badly},
+    },
+    problem,
+    problem::Problem,
+};
+
+/// What the model's name begins with where a stored agent is meant.
+const AGENT: &str = "agent/";
+
+/// How long a response may take, in seconds: as long as OpenAI's clients wait by themselves, and in the background,
+/// where nobody waits, an hour.
+const PATIENCE: (u64, u64) = (600, 3600);
+
+/// The turn that a request asks for.
+///
+/// # Errors
+/// `NotFound` for an agent, `Invalid` naming the member.
+async fn to_turn(app: &App, cx: &Cx, asked: Asked, idempotency_key: Option<String>) -> Result<NewTurn> {
+    let Asked { mut echo, .. } = asked;
+    let timeout_s = if asked.background { PATIENCE.1 } else { PATIENCE.0 };
+    let (agent_id, mut spec) = match asked.model.strip_prefix(AGENT) {
+        None => {
+            let limits = Limits { timeout_s, ..Limits::default() };
+            (INLINE.to_owned(), AgentSpec { keep_all_turns: !asked.truncate, limits, ..AgentSpec::new(&asked.model) })
+        }
+        Some(name) => {
+            let agent = app.agents.find_agent_named(cx, name).await?;
+            let agent = agent.ok_or_else(|| {
+                Error::not_found(format!("no agent has the name '{name}'"))
+                    .with_param("model")
+                    .with_code("model_not_found")
+            })?;
+            if asked.instructions.is_some() {
+                let message = format!("'instructions' cannot be given to '{}': an agent has its own", asked.model);
+                return Err(Error::invalid("instructions", message));
+            }
+            (agent.id, agent.spec)
+        }
+    };
+    for (i, tool) in asked.tools.into_iter().enumerate() {
+        if spec.client_tools.iter().any(|own| own.name == tool.name) {
+            let message = format!("the agent has a tool of its own that is called '{}'", tool.name);
+            return Err(Error::invalid(format!("tools[{i}].name"), message));
+        }
+        spec.client_tools.push(tool);
+    }
+    spec.instructions = asked.instructions.unwrap_or(spec.instructions);
+    spec.tool_choice = asked.tool_choice.or(spec.tool_choice);
+    spec.parallel_tool_calls = asked.parallel_tool_calls.or(spec.parallel_tool_calls);
+    spec.response_format = asked.response_format.or(spec.response_format);
+    spec.sampling.temperature = asked.temperature.or(spec.sampling.temperature);
+    spec.sampling.top_p = asked.top_p.or(spec.sampling.top_p);
+    spec.sampling.max_tokens = asked.max_output_tokens.or(spec.sampling.max_tokens);
+    spec.limits.max_tool_calls = asked.max_tool_calls.unwrap_or(spec.limits.max_tool_calls);
+    spec.model_params.extend(asked.extra);
+    echo.insert("tools".into(), spec.client_tools.iter().map(function).collect());
+    let response =
+        AsResponse { spec, previous: asked.previous_response_id, echo: Value::Object(echo), stored: asked.store };
+    let (items, session_id) = (resolved(app, cx, asked.input).await?, asked.conversation);
+    Ok(NewTurn { agent_id, session_id, items, idempotency_key, response: Some(response), ..NewTurn::default() })
+}
+
+/// Items as they were sent, those that are only named read from where they stand.
+///
+/// # Errors
+/// `Invalid` naming a reference to nothing.
+pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemBody>> {
+    let mut items = Vec::with_capacity(input.len());
+    for one in input {
+        items.push(match one {
+            Input::Item(body) => body,
+            Input::Reference { id, path } => match app.agents.load_item(cx, &id).await {
+                Ok(item) => item.body,
+                Err(error) if error.kind == Kind::NotFound => {
+                    return Err(Error { kind: Kind::Invalid, ..error }.with_param(path));
+                }
+                Err(error) => return Err(error),
+            },
+        });
+    }
+    Ok(items)
+}
+
+/// A response that is deleted when this is dropped: nobody reads on.
+struct Passing {
+    app: App,
+    cx: Cx,
+    id: String,
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.app.agents.forget(&self.cx, &self.id);
+    }
+}
+
+/// The response as its rows have it now.
+async fn standing(app: &App, cx: &Cx, id: &str, echo: Value, results: bool) -> Result<Value> {
+    let mut projection = Projection::new(echo, results);
+    for event in app.agents.events_so_far(cx, id).await? {
+        projection.push(&event);
+    }
+    // Deleted since it was found.
+    projection
+        .response()
+        .ok_or_else(|| Error::not_found(format!("no response has the id '{id}'")).with_code("response_not_found"))
+}
+
+/// The whole response, once it has ended.
+async fn whole(cx: &Cx, mut events: Events, mut projection: Projection) -> Result<Response, Problem> {
+    while let Some(event) = events.next().await {
+        projection.push(&event?);
+    }
+    match projection.turn() {
+        Some(turn) if turn.state == TurnState::Failed => Err(ended_badly(turn).into()),
+        _ => {
+            let gone = || Error::conflict(format!("the response of request {} was deleted", cx.request));
+            Ok(Json(projection.response().ok_or_else(gone)?).into_response())
+        }
+    }
+}
+
+/// The response's events behind `after` as server-sent events; comments while nothing happens.
+fn streamed(events: Events, projection: Projection, after: Option<i64>, passing: Option<Passing>) -> Response {
+    let state = Streamed { events, projection, after, ready: VecDeque::new(), ended: false, _passing: passing };
+    event_stream(Body::from_stream(frames(state)))
+}
+
+struct Streamed {
+    events: Events,
+    projection: Projection,
+    after: Option<i64>,
+    /// Events that are not sent yet.
+    ready: VecDeque<Shown>,
+    ended: bool,
+    _passing: Option<Passing>,
+}
+
+fn frames(state: Streamed) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    stream::unfold(state, |mut state| async move {
+        loop {
+            if let Some(shown) = state.ready.pop_front() {
+                let frame = format!("event: {}\nid: {}\ndata: {}\n\n", shown.name, shown.number, shown.data);
+                return Some((Ok(Bytes::from(frame)), state));
+            }
+            if state.ended {
+                return None;
+            }
+            match tokio::time::timeout(HEARTBEAT, state.events.next()).await {
+                Err(_) => return Some((Ok(Bytes::from_static(b": still here\n\n")), state)),
+                Ok(None) => return None,
+                Ok(Some(Ok(event))) => {
+                    let after = state.after.unwrap_or(-1);
+                    state.ready.extend(state.projection.push(&event).into_iter().filter(|shown| shown.number > after));
+                }
+                Ok(Some(Err(error))) => {
+                    problem::log(&error);
+                    state.ended = true;
+                    state.ready.push_back(state.projection.broken(&error));
+                }
+            }
+        }
+    })
+}
+
+/// The query of a list of items.
+pub struct ItemsQuery {
+    pub page: PageRequest,
+    /// Whether searches show what they found.
+    pub results: bool,
+}
+
+impl ItemsQuery {
+    /// Reads it from pairs: `include` may come more than once.
+    ///
+    /// # Errors
+    /// `Invalid` naming the parameter.
+    pub fn read(pairs: Vec<(String, String)>) -> Result<Self> {
+        let (mut page, mut results) = (PageQuery::default(), false);
+        for (name, value) in pairs {
+            match name.as_str() {
+                "after" => page.after = Some(value),
+                "order" => page.order = Some(value),
+                "limit" => {
+                    let message = format!("limit must be 1 to 100, found '{value}'");
+                    page.limit = Some(value.parse().map_err(|_| Error::invalid("limit", message))?);
+                }
+                "include" | "include[]" => results |= included(&value)?,
+                _ => {}
+            }
+        }
+        Ok(Self { page: page.request()?, results })
+    }
+
+    /// This page of `items`, which are in order; and whether there is more behind it.
+    ///
+    /// # Errors
+    /// `Invalid` where the page begins behind an item that is not among them.
+    pub fn cut(&self, mut items: Vec<Value>) -> Result<(Vec<Value>, bool)> {
+        if self.page.order == Order::Desc {
+            items.reverse();
+        }
+        let from = match &self.page.after {
+            None => 0,
+            Some(after) => {
+                let at = items.iter().position(|item| item["id"] == after.as_str());
+                at.ok_or_else(|| Error::invalid("after", format!("'{after}' is not among these items")))? + 1
+            }
+        };
+        let mut page: Vec<Value> = items.split_off(from.min(items.len()));
+        let limit = usize::try_from(self.page.limit).unwrap_or(usize::MAX);
+        let more = page.len() > limit;
+        page.truncate(limit);
+        Ok((page, more))
+    }
+}
+
+/// Whether a word of `include` asks for what searches found.
+fn included(word: &str) -> Result<bool> {
+    known(word, "include")?;
+    Ok(word == FILE_SEARCH_RESULTS)
+}
+
+/// The request's members, for the documentation.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code)] // describes the wire; the codec reads it
+pub struct ResponseRequest {
+    /// `provider/model`, an alias or a route; `agent/NAME` for a stored agent.
+    #[schema(example = "openai/gpt-4o-mini")]
+    model: String,
+    /// A text, or a list of items.
+    input: Option<Value>,
+    instructions: Option<String>,
+    /// Functions; they run at the client.
+    tools: Option<Vec<Value>>,
+    tool_choice: Option<Value>,
+    parallel_tool_calls: Option<bool>,
+    max_output_tokens: Option<u32>,
+    max_tool_calls: Option<u32>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    /// `format`: text, json_object or json_schema.
+    text: Option<Value>,
+    reasoning: Option<Value>,
+    /// `auto`: the oldest turns may stay out of a prompt that is too long.
+    truncation: Option<String>,
+    /// At most 16 texts.
+    metadata: Option<std::collections::BTreeMap<String, String>>,
+    /// False: gone once it was read.
+    store: Option<bool>,
+    background: Option<bool>,
+    stream: Option<bool>,
+    /// The response that this one continues; several may continue one.
+    previous_response_id: Option<String>,
+    /// Its id, or an object that holds it.
+    conversation: Option<Value>,
+    include: Option<Vec<String>>,
+}
+
+/// What is left of something that was deleted.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct ResponseDeleted {
+    id: String,
+    #[schema(example = "response")]
+    object: &'static str,
+    deleted: bool,
+}
