@@ -1,16 +1,19 @@
 //! How a turn begins, goes on after input, and is cancelled.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use frontdesk_api::{
     Cx, Error, Kind, Result,
     agent::{Agent, AgentSpec},
     chat::{Role, Usage},
+    dispatch::Word,
     tools::ToolResult,
     turn::{EventBody, Item, ItemBody, StepState, Turn, TurnState},
 };
 use frontdesk_store::{
-    Tx, agents, conversations, idempotency,
+    Tx, agents, claims,
+    claims::Claimed,
+    conversations, idempotency,
     idempotency::Claim,
     sessions, transcript, turns,
     turns::{OnInput, StoredTurn, TurnRequest},
@@ -20,17 +23,17 @@ use serde_json::json;
 use tracing::Instrument as _;
 
 use crate::{
-    Agents, Room,
-    close::close_rows,
-    halt::failed,
-    pen::prefix,
-    read::waiting,
-    running::{Stop, Why},
-    worker::{self, Start},
+    Agents, Room, close::close_rows, halt::failed, keeper::Entered, pen::prefix, read::waiting, running::Why, worker,
 };
 
 /// How long the answer to an idempotency key is kept: a day, in microseconds.
 const KEPT: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// When a server that stops can be asked again: its successor.
+const SOON: Duration = Duration::from_secs(1);
+
+/// When a line that is full is worth another try.
+const LATER: Duration = Duration::from_secs(5);
 
 /// Messages a turn may begin with: one statement writes them, and SQLite takes 32,766 values in one.
 const MOST_ITEMS: usize = 1_000;
@@ -77,13 +80,15 @@ pub struct Resumed {
 
 impl Agents {
     /// Begins a turn: its row, what it was asked and its first event in one transaction. It then runs by
-    /// itself, whatever becomes of the caller. A turn of the session that waits for input is given up.
+    /// itself, here or at whoever has a place for it, whatever becomes of the caller. A turn of the session that waits
+    /// for input is given up.
     ///
     /// With an idempotency key, the same request again gets the turn that the first one made.
     ///
     /// # Errors
     /// `NotFound` (agent, session), `Invalid` (no or wrong items), `Conflict` with the code `turn_running`
-    /// while the session's turn runs or `idempotency_key_reused`, `Unavailable` while the server stops.
+    /// while the session's turn runs or `idempotency_key_reused`, `Unavailable` while the server stops;
+    /// `RateLimited` and `Unavailable` with the code `turn_queue_full` where too many turns stand in line.
     pub async fn create_turn(&self, cx: &Cx, new: NewTurn) -> Result<Turn> {
         let (room, cx) = (self.clone(), cx.clone());
         self.detached(async move { room.begin(&cx, new).await }).await
@@ -92,9 +97,7 @@ impl Agents {
     async fn begin(&self, cx: &Cx, mut new: NewTurn) -> Result<Turn> {
         let room = &self.0;
         if room.stopping.is_cancelled() {
-            return Err(
-                Error::unavailable("the server is stopping").with_retry_after(std::time::Duration::from_secs(1))
-            );
+            return Err(Error::unavailable("the server is stopping").with_retry_after(SOON));
         }
         check(&new)?;
         if new.response.is_none() {
@@ -104,17 +107,17 @@ impl Agents {
         let agent = room.agent_of(cx, &new).await?;
         let id = room.deps.ids.next(if new.response.is_some() { "resp" } else { "turn" });
         // Entered before it is written, so that nobody takes it for lost in between.
-        let entered = Entered::new(room, cx, &id);
-        let written = room.write_new(cx, &new, &agent, id).await?;
-        let Begun::New(stored) = written else {
+        let entered = room.place().map(|place| Entered::new(room, cx, &id, place));
+        let written = room.write_new(cx, &new, &agent, id, entered.is_some()).await?;
+        let Begun::New(claimed) = written else {
             let Begun::Before(turn) = written else {
                 return Err(Error::new(Kind::Internal, "a turn began without a turn"));
             };
             return self.0.deps.store.tenant(cx).load_turn(&turn).await.map(|stored| stored.turn);
         };
-        let turn = stored.turn.clone();
+        let turn = claimed.stored.turn.clone();
         room.hub.wake(&cx.tenant, &turn.id);
-        room.spawn(cx, agent.spec, *stored, Start::Fresh, entered);
+        room.hand_on(cx, agent.spec, *claimed, entered).await;
         Ok(turn)
     }
 
@@ -131,15 +134,15 @@ impl Agents {
     async fn go_on(&self, cx: &Cx, turn_id: &str, results: Vec<(String, ToolResult)>) -> Result<Resumed> {
         let room = &self.0;
         if room.stopping.is_cancelled() {
-            return Err(
-                Error::unavailable("the server is stopping").with_retry_after(std::time::Duration::from_secs(1))
-            );
+            return Err(Error::unavailable("the server is stopping").with_retry_after(SOON));
         }
         let tenant = room.deps.store.tenant(cx);
         let before = tenant.load_turn(turn_id).await?;
         let agent = tenant.load_agent_version(&before.turn.agent_id, before.turn.agent_version).await?;
+        let place = room.place();
+        let lease = place.is_some().then(|| room.lease());
         let mut tx = tenant.write().await?;
-        let Some(mut stored) = turns::claim(&mut tx, turn_id, TurnState::AwaitingInput, room.lease()).await? else {
+        let Some(mut claimed) = claims::take_up(&mut tx, turn_id, lease, time_of(&agent.spec)).await? else {
             let state = turns::load(&mut tx, turn_id).await?.turn.state;
             let message = format!("the turn does not wait for input; it is {}", state.as_str().replace('_', " "));
             return Err(Error::conflict(message).with_code("turn_not_waiting"));
@@ -151,22 +154,22 @@ impl Agents {
             transcript::add_inbox(&mut tx, turn_id, call_id, result, now).await?;
         }
         let shown = results.iter().map(|(id, r)| json!({ "call_id": id, "is_error": r.is_error })).collect();
-        let after = turns::fence(&mut tx, turn_id, stored.epoch, 1).await?;
+        let after = turns::fence(&mut tx, turn_id, claimed.stored.epoch, 1, false).await?;
         let after = after.ok_or_else(|| Error::conflict("the turn was taken over meanwhile"))?;
         transcript::add_events(&mut tx, turn_id, after, &[EventBody::Resumed { results: shown }]).await?;
         // Entered once it is ours and before anyone can see it run: nobody takes it for lost in between, and a
         // request that was refused has touched nobody's entry.
-        let entered = Entered::new(room, cx, turn_id);
+        let entered = place.map(|place| Entered::new(room, cx, turn_id, place));
         tx.commit().await?;
-        stored.next_seq = after + 1;
-        let turn = stored.turn.clone();
+        claimed.stored.next_seq = after + 1;
+        let turn = claimed.stored.turn.clone();
         room.hub.wake(&cx.tenant, turn_id);
-        room.spawn(cx, agent.spec, stored, Start::Resumed, entered);
+        room.hand_on(cx, agent.spec, claimed, entered).await;
         Ok(Resumed { turn, after })
     }
 
-    /// Asks a turn to stop. One that waits ends at once; one that runs ends as soon as its worker hears of
-    /// it: follow its events to see it. One that has ended stays as it is.
+    /// Asks a turn to stop. One that waits, or that nobody works on, ends at once; one that runs, here or elsewhere,
+    /// ends as soon as its worker hears of it: follow its events to see it. One that has ended stays as it is.
     ///
     /// # Errors
     /// `NotFound`.
@@ -176,7 +179,11 @@ impl Agents {
         if turn.state != TurnState::Running {
             return Ok(turn);
         }
-        room.running.stop(&cx.tenant, turn_id, Why::Asked);
+        if room.running.has(&cx.tenant, turn_id) {
+            room.running.stop(&cx.tenant, turn_id, Why::Asked);
+        } else {
+            room.tell(Word::Stop { tenant: cx.tenant.clone(), turn: turn_id.to_owned() }).await;
+        }
         // Its worker may have let go of it (to wait for input) before it could hear of this.
         room.end_if_waiting(cx, turn_id).await
     }
@@ -189,7 +196,7 @@ impl Agents {
 }
 
 enum Begun {
-    New(Box<StoredTurn>),
+    New(Box<Claimed>),
     /// The same request made this turn before.
     Before(String),
 }
@@ -207,8 +214,10 @@ impl Room {
         tenant.load_agent_version(&new.agent_id, session.agent_version).await
     }
 
-    async fn write_new(&self, cx: &Cx, new: &NewTurn, agent: &Agent, id: String) -> Result<Begun> {
+    /// `held`: this process works on it; else it stands in line.
+    async fn write_new(&self, cx: &Cx, new: &NewTurn, agent: &Agent, id: String, held: bool) -> Result<Begun> {
         let hash = new.idempotency_key.as_ref().map(|_| hash_of(new)).transpose()?;
+        let full = if held { None } else { self.full(cx).await? };
         let mut tx = self.deps.store.tenant(cx).write().await?;
         if let (Some(key), Some(hash)) = (&new.idempotency_key, &hash) {
             match idempotency::claim(&mut tx, "turn", key, hash, KEPT).await? {
@@ -219,6 +228,10 @@ impl Room {
                     return Err(Error::conflict(message).with_code("idempotency_key_reused"));
                 }
             }
+        }
+        // Not before: a request that was taken in is answered again.
+        if let Some(full) = full {
+            return Err(full);
         }
         let (mut pos, mut parent) = (0, None);
         if let Some(response) = &new.response {
@@ -255,13 +268,17 @@ impl Room {
             inputs: new.items.len(),
             spec: new.response.as_ref().map(|response| response.spec.clone()),
             response: new.response.as_ref().map(|response| response.echo.clone()),
+            key_id: cx.principal.key_id.clone(),
+            request: cx.request.clone(),
+            customer: cx.customer.clone(),
         };
         let on_input = if new.response.is_some() { OnInput::Finish } else { OnInput::Suspend };
         let stored = new.response.as_ref().is_none_or(|response| response.stored);
-        let stored =
-            StoredTurn { turn, pos, epoch: 1, next_seq: 0, request, cancel_requested: false, on_input, stored };
-        let timeout = i64::try_from(agent.spec.limits.timeout_s).unwrap_or(i64::MAX).saturating_mul(1_000_000);
-        turns::add(&mut tx, &stored, self.lease(), timeout).await?;
+        let epoch = i64::from(held);
+        let mut stored =
+            StoredTurn { turn, pos, epoch, next_seq: 0, request, cancel_requested: false, on_input, stored };
+        let (left, lease) = (time_of(&agent.spec), held.then(|| self.lease()));
+        turns::add(&mut tx, &stored, lease, left).await?;
         let id = &stored.turn.id;
         let items: Vec<Item> = (0..)
             .zip(&new.items)
@@ -271,10 +288,27 @@ impl Room {
             })
             .collect();
         transcript::add_items(&mut tx, &items).await?;
-        let first = turns::fence(&mut tx, id, stored.epoch, 1).await?.unwrap_or(0);
+        let first = turns::fence(&mut tx, id, stored.epoch, 1, false).await?.unwrap_or(0);
         transcript::add_events(&mut tx, id, first, &[EventBody::Created { turn: stored.turn.clone() }]).await?;
         tx.commit().await?;
-        Ok(Begun::New(Box::new(stored)))
+        stored.next_seq = first + 1;
+        Ok(Begun::New(Box::new(Claimed { tenant: cx.tenant.clone(), stored, left, attempts: 1 })))
+    }
+
+    /// Why one more turn may not stand in line, if it may not.
+    async fn full(&self, cx: &Cx) -> Result<Option<Error>> {
+        // The line of all tenants is nobody's to see.
+        let line = self.deps.store.system().turns_in_line(&cx.tenant).await?;
+        let bounds = self.deps.bounds;
+        let full = if line.of_tenant >= bounds.in_line_of_tenant {
+            let message = format!("{} turns wait for a worker already; ask again when some have begun", line.of_tenant);
+            Error::new(Kind::RateLimited, message)
+        } else if line.of_all >= bounds.in_line {
+            Error::unavailable("too many turns wait for a worker; ask again later")
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(full.with_code("turn_queue_full").with_retry_after(LATER)))
     }
 
     /// A session has one open turn: while one runs, a new message has to wait; one that waits is given up.
@@ -291,21 +325,28 @@ impl Room {
 
     /// Ends a waiting turn as cancelled. The caller commits.
     async fn give_up(&self, tx: &mut Tx, turn: Turn, code: &str, message: &str) -> Result<Turn> {
-        let claimed = turns::claim(tx, &turn.id, TurnState::AwaitingInput, self.lease()).await?;
-        let stored = claimed.ok_or_else(turns::busy)?;
+        let claimed = claims::take_up(tx, &turn.id, None, 0).await?;
+        let stored = claimed.ok_or_else(turns::busy)?.stored;
         let turn = close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, failed(code, message)).await?;
         self.tally.ended(TurnState::Cancelled);
         Ok(turn)
     }
 
-    /// Notes that the turn is to be cancelled; one that waits ends at once.
+    /// Notes that the turn is to be cancelled; one that waits, or that nobody works on, ends at once.
     async fn ask_to_stop(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
         let mut tx = self.deps.store.tenant(cx).write().await?;
         let turn = turns::load(&mut tx, turn_id).await?.turn;
         let turn = match turn.state {
             TurnState::Running => {
                 turns::request_cancel(&mut tx, turn_id).await?;
-                turn
+                match claims::take_unheld(&mut tx, turn_id).await? {
+                    None => turn,
+                    Some(stored) => {
+                        let error = failed("cancelled", "the turn was cancelled");
+                        self.tally.ended(TurnState::Cancelled);
+                        close_rows(&mut tx, self, stored, StepState::Unknown, TurnState::Cancelled, error).await?
+                    }
+                }
             }
             TurnState::AwaitingInput => self.give_up(&mut tx, turn, "cancelled", "the turn was cancelled").await?,
             _ => return Ok(turn),
@@ -328,36 +369,23 @@ impl Room {
         Ok(turn)
     }
 
-    fn spawn(self: &Arc<Self>, cx: &Cx, spec: AgentSpec, stored: StoredTurn, start: Start, entered: Entered) {
+    /// Works on a turn that was entered; one that stands in line is told of.
+    async fn hand_on(self: &Arc<Self>, cx: &Cx, spec: AgentSpec, claimed: Claimed, entered: Option<Entered>) {
+        let Some(entered) = entered else { return self.tell(Word::Claimable).await };
+        entered.stop.begin();
         let (room, cx, stop) = (Arc::clone(self), cx.clone(), entered.stop.clone());
         let work = async move {
             let _entered = entered;
             // On the heap: a task is as large as the largest thing it ever waits for.
-            Box::pin(worker::run(room, cx, spec, stored, start, stop)).await;
+            Box::pin(worker::run(room, cx, spec, claimed, stop)).await;
         };
         self.tasks.spawn_on(work.in_current_span(), &self.runtime);
     }
 }
 
-/// A turn in the list of those this process works on, for as long as this lives.
-struct Entered {
-    room: Arc<Room>,
-    tenant: String,
-    turn: String,
-    stop: Stop,
-}
-
-impl Entered {
-    fn new(room: &Arc<Room>, cx: &Cx, turn: &str) -> Self {
-        let stop = room.running.enter(&cx.tenant, turn);
-        Self { room: Arc::clone(room), tenant: cx.tenant.clone(), turn: turn.to_owned(), stop }
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.room.running.leave(&self.tenant, &self.turn, &self.stop);
-    }
+/// How long the work of a turn may take, in microseconds.
+fn time_of(spec: &AgentSpec) -> i64 {
+    i64::try_from(spec.limits.timeout_s).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }
 
 /// A response goes on from another that has ended and is found by its id.

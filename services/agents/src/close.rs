@@ -3,6 +3,7 @@
 use frontdesk_api::{
     Result,
     chat::ToolCall,
+    dispatch::Word,
     turn::{EventBody, HandOff, Item, ItemBody, StepKind, StepOutput, StepState, Turn, TurnError, TurnState},
 };
 use frontdesk_store::{Tx, transcript, turns, turns::StoredTurn};
@@ -12,7 +13,7 @@ use crate::{
     halt::{Halt, failed},
     running::Why,
     tools::outcome_unknown,
-    worker::Worker,
+    worker::{Worker, call_of},
 };
 
 /// Where a turn's work came to its end.
@@ -62,10 +63,11 @@ impl Worker {
                 turn.state = TurnState::Cancelled;
                 turn.error = Some(failed("cancelled", "the turn was cancelled"));
             }
-            Err(Halt::Stopped(Why::Shutdown)) => {
-                turn.state = TurnState::Failed;
-                turn.error = Some(failed("worker_lost", "the server was stopped before the turn ended"));
+            Err(Halt::Stopped(Why::Lost)) => {
+                tracing::info!(turn = turn.id, "another worker has the turn; dropped");
+                return;
             }
+            Err(Halt::Stopped(Why::Shutdown)) => return self.give_back().await,
             Err(Halt::Deadline) => {
                 turn.state = TurnState::Incomplete;
                 turn.error =
@@ -82,6 +84,13 @@ impl Worker {
             match step.step.kind {
                 StepKind::ToolExecution => self.cut_off(step, error.clone()),
                 _ => self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error: error.clone() })),
+            }
+        }
+        // What an earlier worker had begun, and this one came to no more.
+        for step in std::mem::take(&mut self.left) {
+            match call_of(&step).filter(|call| !self.runs_at_client(call)) {
+                Some(_) => self.cut_off(step, error.clone()),
+                None => self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error: error.clone() })),
             }
         }
         if waiting.is_none() {
@@ -117,6 +126,22 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Lets another go on with the turn: what was not written is as if it had not been done.
+    async fn give_back(&self) {
+        let (turn, tenant) = (&self.pen.turn.id, self.room.deps.store.tenant(&self.cx));
+        match tenant.give_back_turn(turn, self.pen.epoch()).await {
+            Ok(given) => {
+                tracing::info!(turn, given, "a turn was given back");
+                self.room.tell(Word::Claimable).await;
+            }
+            Err(error) => {
+                tracing::warn!(turn, error = %error, cause = ?error.source, "a turn could not be given back; it is taken up when its lease passes");
+            }
+        }
+    }
+}
+
 /// What the turn came to, on the span it was worked on in.
 fn tell(turn: &Turn) {
     let span = tracing::Span::current();
@@ -135,7 +160,7 @@ fn last_event(turn: &Turn, waiting: Option<Vec<ToolCall>>) -> EventBody {
             EventBody::AwaitingInput { turn, calls: waiting.unwrap_or_default() }
         }
         TurnState::Completed => EventBody::Completed { turn },
-        TurnState::Failed => EventBody::Failed { turn },
+        TurnState::Failed | TurnState::DeadLetter => EventBody::Failed { turn },
         TurnState::Cancelled => EventBody::Cancelled { turn },
         TurnState::Incomplete => EventBody::Incomplete { turn },
     }
@@ -176,11 +201,11 @@ pub(crate) async fn close_rows(
     stored.turn.error = Some(error);
     stored.turn.completed_at = Some(now);
     events.push(last_event(&stored.turn, None));
-    let first = turns::fence(tx, &stored.turn.id, stored.epoch, events.len()).await?;
+    let first = turns::fence(tx, &stored.turn.id, stored.epoch, events.len(), true).await?;
     let Some(first) = first else { return Ok(stored.turn) };
     transcript::put_steps(tx, &stored.turn.id, &open).await?;
     transcript::add_items(tx, &items).await?;
     transcript::add_events(tx, &stored.turn.id, first, &events).await?;
-    turns::set_state(tx, &stored.turn).await?;
+    turns::set_state(tx, &stored.turn, 0).await?;
     Ok(stored.turn)
 }

@@ -149,7 +149,7 @@ impl Room {
         let request = TurnRequest { inputs: items.len(), ..TurnRequest::default() };
         let (on_input, cancel_requested, stored) = (OnInput::Finish, false, true);
         let turn = StoredTurn { turn, pos, epoch: 1, next_seq: 0, request, cancel_requested, on_input, stored };
-        turns::add(tx, &turn, self.lease(), 0).await?;
+        turns::add(tx, &turn, Some(self.lease()), 0).await?;
         let items: Vec<Item> = (0..)
             .zip(items)
             .map(|(pos, body)| Item {

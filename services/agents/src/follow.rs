@@ -18,7 +18,8 @@ pub(crate) const BATCH: i64 = 256;
 
 impl Agents {
     /// The turn's events after `after` (None: from the first). Ends behind the last one; of a turn that
-    /// waits for input it ends there, and goes on in the stream of the resumed turn.
+    /// waits for input it ends there, and goes on in the stream of the resumed turn. Where this process stops first,
+    /// it ends before the turn does, and is picked up at another.
     ///
     /// # Errors
     /// `NotFound`. Inside the stream: what reading rows can bring.
@@ -94,11 +95,11 @@ impl Follow {
             self.read.extend(tenant.events_after(&self.turn_id, self.after, BATCH).await?);
             return Ok(!self.read.is_empty());
         }
-        let poll = self.room.deps.pace.poll;
         tokio::select! {
-            () = self.follower.woken() => {}
-            () = tokio::time::sleep(poll) => {}
+            () = self.follower.woken() => Ok(true),
+            () = tokio::time::sleep(self.room.deps.pace.look) => Ok(true),
+            // Another process goes on with it: the stream is picked up there.
+            () = self.room.closed.cancelled() => Ok(false),
         }
-        Ok(true)
     }
 }

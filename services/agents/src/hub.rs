@@ -1,7 +1,8 @@
 //! Wake-ups: a commit of a turn's events wakes those who follow the turn in this process.
 //!
-//! Only a hint: followers read rows, and look now and then without being woken (another process may have
-//! written). A lost or doubled wake-up costs latency only.
+//! Turns that another process works on are looked after by one query for all that are followed here
+//! ([`crate::watch`]), which wakes through here as well. Only a hint: followers read rows, and look now and then
+//! without being woken. A lost or doubled wake-up costs latency only.
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-type Key = (String, String);
+pub(crate) type Key = (String, String);
 
 /// Who follows which turn.
 #[derive(Debug, Default)]
@@ -29,6 +30,11 @@ impl Hub {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let woken = turns.entry(key.clone()).or_insert_with(|| watch::Sender::new(())).subscribe();
         Follower { hub: Arc::clone(self), key, woken }
+    }
+
+    /// The turns that are followed.
+    pub(crate) fn followed(&self) -> Vec<Key> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     pub(crate) fn wake(&self, tenant: &str, turn: &str) {

@@ -2,8 +2,7 @@
 //!
 //! A turn is a persisted state machine. Its task does one thing after another, and each thing is a row
 //! before anyone sees it: intent before effect, events before streams. Nothing a client was told is lost
-//! when this process dies; a turn whose worker is lost ends with a reason, and its session takes the next
-//! message.
+//! when this process dies: whoever finds its lease passed reads the rows and does the first thing that is missing.
 //!
 //! [`Agents`] is the room's one door: agents and sessions, turns that begin, resume and are cancelled, and
 //! the stream of a turn's events. It meets models, tools, knowledge and shields as the traits of the api
@@ -18,6 +17,7 @@ mod catalogue;
 mod citations;
 mod close;
 mod conversations;
+mod fault;
 mod follow;
 mod guard;
 mod halt;
@@ -34,17 +34,23 @@ mod speech;
 mod tally;
 mod think;
 mod tools;
+mod watch;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
-use frontdesk_api::{Clock, Ids, Inference, Memory, Safety, Tools};
+use frontdesk_api::{Clock, Dispatch, Ids, Inference, Memory, Safety, Tools};
 pub use frontdesk_store::agents::INLINE;
 use frontdesk_store::{Store, turns::Lease};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use begin::{AsResponse, NewTurn, Resumed};
 pub use conversations::Said;
+pub use fault::{Fault, Point};
 pub use follow::Events;
 pub use read::TurnView;
 pub use responses::Response;
@@ -64,7 +70,12 @@ pub struct Deps {
     pub safety: Arc<dyn Safety>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
+    /// How workers of other processes are woken, and this one is.
+    pub dispatch: Arc<dyn Dispatch>,
     pub pace: Pace,
+    pub bounds: Bounds,
+    /// For tests alone.
+    pub fault: Option<Fault>,
 }
 
 /// How often things happen.
@@ -72,10 +83,16 @@ pub struct Deps {
 pub struct Pace {
     /// How long a worker holds a turn without renewing.
     pub lease: Duration,
-    /// How often leases are renewed and lost turns looked for; well below `lease`.
+    /// How often leases are renewed; well below `lease`.
     pub renew: Duration,
-    /// How often a follower looks for events without being woken.
+    /// How often turns without a worker are looked for without being told of.
     pub poll: Duration,
+    /// How often it is looked how far those turns are that are followed here and worked on elsewhere.
+    pub watch: Duration,
+    /// How often a follower looks for events without being woken.
+    pub look: Duration,
+    /// How long a turn may wait for input.
+    pub wait: Duration,
     /// How long text may wait to be written with more of it.
     pub flush: Duration,
     /// How much text may wait, in bytes.
@@ -88,9 +105,32 @@ impl Default for Pace {
             lease: Duration::from_secs(30),
             renew: Duration::from_secs(10),
             poll: Duration::from_secs(1),
+            watch: Duration::from_millis(100),
+            look: Duration::from_secs(5),
+            wait: Duration::from_secs(7 * 24 * 60 * 60),
             flush: Duration::from_millis(60),
             flush_bytes: 1024,
         }
+    }
+}
+
+/// How much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Turns that this process works on at once; further ones stand in line. 0: it works on none.
+    pub at_once: usize,
+    /// Turns of one tenant that may stand in line; a new one is then refused. As many more may pass as are asked for at
+    /// the same moment.
+    pub in_line_of_tenant: i64,
+    /// Turns of all tenants that may stand in line.
+    pub in_line: i64,
+    /// How often a turn is begun without a step of it ending before it is given up: it may be what ends its workers.
+    pub attempts: i64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { at_once: 256, in_line_of_tenant: 1_000, in_line: 10_000, attempts: 5 }
     }
 }
 
@@ -109,8 +149,16 @@ pub(crate) struct Room {
     pub(crate) tasks: TaskTracker,
     /// Where they run: a turn is not tied to the thread that served the request it began with.
     pub(crate) runtime: tokio::runtime::Handle,
+    /// Places for turns that are worked on here.
+    pub(crate) places: Arc<Semaphore>,
+    /// Rung when a place becomes free.
+    pub(crate) free: Notify,
+    /// Turns stand in line for a place.
+    pub(crate) backlog: AtomicBool,
     /// Cancelled when nothing new may begin.
     pub(crate) stopping: CancellationToken,
+    /// Cancelled when nothing is worked on any more.
+    pub(crate) closed: CancellationToken,
 }
 
 impl Agents {
@@ -122,6 +170,7 @@ impl Agents {
     pub fn new(deps: Deps) -> Self {
         let owner = deps.ids.next("worker");
         Self(Arc::new(Room {
+            places: Arc::new(Semaphore::new(deps.bounds.at_once)),
             deps,
             owner,
             hub: Arc::default(),
@@ -129,8 +178,17 @@ impl Agents {
             tally: Tally::default(),
             tasks: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
+            free: Notify::new(),
+            backlog: AtomicBool::new(false),
             stopping: CancellationToken::new(),
+            closed: CancellationToken::new(),
         }))
+    }
+
+    /// Whether this process takes no new turns any more; streams of turns may end before the turns do.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.is_cancelled()
     }
 
     /// How many turns this process works on now, and how many it brought to an end.

@@ -17,7 +17,13 @@ use frontdesk_store::{
 use futures::future::BoxFuture;
 use serde_json::Value;
 
-use crate::{Room, halt::Halt, hub::Hub};
+use crate::{
+    Room,
+    fault::{Fault, Point},
+    halt::Halt,
+    hub::Hub,
+    micros,
+};
 
 /// The pauses before a database that cannot serve is asked again; some 6 s in all.
 const PAUSES: [Duration; 6] = [
@@ -59,6 +65,9 @@ pub(crate) struct Pen {
     unsure: Option<i64>,
     pauses: &'static [Duration],
     make: Commit,
+    fault: Option<Fault>,
+    /// How long the turn may wait for input, in microseconds.
+    patience: i64,
 }
 
 impl Pen {
@@ -78,7 +87,14 @@ impl Pen {
             unsure: None,
             pauses: &PAUSES,
             make: Box::new(|tx| Box::pin(tx.commit())),
+            fault: room.deps.fault.clone(),
+            patience: micros(room.deps.pace.wait),
         }
+    }
+
+    /// What the turn is fenced by.
+    pub(crate) fn epoch(&self) -> i64 {
+        self.epoch
     }
 
     pub(crate) fn event(&mut self, event: EventBody) {
@@ -98,8 +114,15 @@ impl Pen {
             completed_at: None,
             output: None,
         };
-        let stored = StoredStep { idem_key: idem_key(&self.turn.id, n, key), input, step };
+        let stored = StoredStep { idem_key: idem_key(&self.turn.id, n, key), input, step, attempt: 1 };
         self.event(EventBody::StepStarted { step: stored.step.clone() });
+        self.page.steps.push(stored.clone());
+        stored
+    }
+
+    /// A step that an earlier worker began and did not end, begun once more: the same step, with the same key.
+    pub(crate) fn again(&mut self, mut stored: StoredStep) -> StoredStep {
+        stored.attempt += 1;
         self.page.steps.push(stored.clone());
         stored
     }
@@ -160,7 +183,7 @@ impl Pen {
     /// Writes what was pushed and wakes the followers. A database that cannot serve for a moment is asked again.
     pub(crate) async fn commit(&mut self) -> Result<(), Halt> {
         let page = std::mem::take(&mut self.page);
-        if page.events.is_empty() && page.state.is_none() {
+        if page.events.is_empty() && page.steps.is_empty() && page.state.is_none() {
             return Ok(());
         }
         let mut pauses = self.pauses.iter();
@@ -178,7 +201,18 @@ impl Pen {
             return Err(Halt::Fenced);
         }
         self.hub.wake(&self.cx.tenant, &self.turn.id);
+        self.reach(Point::AfterCommit).await;
+        if page.steps.iter().any(|s| s.step.state == StepState::Intent) {
+            self.reach(Point::AfterIntent).await;
+        }
         Ok(())
+    }
+
+    /// A place at which a test may end the process.
+    pub(crate) async fn reach(&self, point: Point) {
+        if let Some(fault) = &self.fault {
+            fault(point).await;
+        }
     }
 
     /// Whether the turn is still ours to write; the page then stands in its rows.
@@ -186,7 +220,9 @@ impl Pen {
         let tenant = self.store.tenant(&self.cx);
         let mut tx = tenant.write().await?;
         let id = &self.turn.id;
-        let Some(first) = turns::fence(&mut tx, id, self.epoch, page.events.len()).await? else { return Ok(false) };
+        let got_on = page.steps.iter().any(|s| s.step.state != StepState::Intent);
+        let first = turns::fence(&mut tx, id, self.epoch, page.events.len(), got_on).await?;
+        let Some(first) = first else { return Ok(false) };
         if self.unsure.take().is_some_and(|next| next <= first) {
             // The commit that broke off had been made after all.
             return Ok(true);
@@ -201,8 +237,9 @@ impl Pen {
         }
         transcript::add_events(&mut tx, id, first, &page.events).await?;
         if let Some(turn) = &page.state {
-            turns::set_state(&mut tx, turn).await?;
+            turns::set_state(&mut tx, turn, self.patience).await?;
         }
+        self.reach(Point::BeforeCommit).await;
         if let Err(error) = (self.make)(tx).await {
             // Nobody else writes under this epoch: the next fence tells by its numbers whether it was made.
             self.unsure = Some(first + i64::try_from(page.events.len()).unwrap_or(i64::MAX));
@@ -235,8 +272,9 @@ mod tests {
 
     use frontdesk_api::{Error, agent::AgentSpec, chat::Usage, clock::FixedClock, id::RandomIds, turn::TurnState};
     use frontdesk_store::{
+        claims,
         testing::{each_database, two_tenants},
-        turns::{Hold, Lease, OnInput, TurnRequest},
+        turns::{Lease, OnInput, TurnRequest},
     };
 
     use super::*;
@@ -271,7 +309,7 @@ mod tests {
                 }
                 if matches!(fate, Some(Fate::Taken | Fate::LostAndTaken)) {
                     let mut tx = store.tenant(&cx).write().await?;
-                    turns::take_lost(&mut tx, &turn, Hold::ByNobody).await?.expect("it runs");
+                    claims::take_unheld(&mut tx, &turn).await?.expect("its lease is over");
                     tx.commit().await?;
                 }
                 let kind = if fate == Some(Fate::Broken) { Kind::Internal } else { Kind::Unavailable };
@@ -310,8 +348,9 @@ mod tests {
             stored: true,
         };
         let mut tx = tenant.write().await.expect("a transaction");
-        let lease = Lease { owner: "worker", micros: 60_000_000 };
-        turns::add(&mut tx, &stored, lease, 60_000_000).await.expect("a turn");
+        // Over at once, so that another may take it; the fence is what counts.
+        let lease = Lease { owner: "worker", micros: -1_000_000 };
+        turns::add(&mut tx, &stored, Some(lease), 60_000_000).await.expect("a turn");
         tx.commit().await.expect("written");
         Pen {
             store: store.clone(),
@@ -327,6 +366,8 @@ mod tests {
             page: Page::default(),
             unsure: None,
             pauses: &[Duration::ZERO; PAUSES.len()],
+            fault: None,
+            patience: 0,
         }
     }
 

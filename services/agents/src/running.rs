@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio_util::sync::CancellationToken;
@@ -12,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 pub(crate) enum Why {
     /// Somebody asked for it.
     Asked,
-    /// The server is going down.
+    /// The server is going down: somebody else goes on.
     Shutdown,
+    /// Somebody else has it already.
+    Lost,
 }
 
 /// Stops one turn; the first reason given stands.
@@ -21,12 +26,19 @@ pub(crate) enum Why {
 pub(crate) struct Stop {
     token: CancellationToken,
     why: Arc<OnceLock<Why>>,
+    /// Its turn is written as ours.
+    working: Arc<AtomicBool>,
 }
 
 impl Stop {
     pub(crate) fn now(&self, why: Why) {
         let _ = self.why.set(why);
         self.token.cancel();
+    }
+
+    /// From now on the turn's row says that it is ours.
+    pub(crate) fn begin(&self) {
+        self.working.store(true, Ordering::SeqCst);
     }
 
     /// The token that providers see.
@@ -39,18 +51,28 @@ impl Stop {
     }
 }
 
-type Key = (String, String);
+pub(crate) type Key = (String, String);
 
 /// By tenant and turn.
 #[derive(Debug, Default)]
 pub(crate) struct Running(Mutex<HashMap<Key, Stop>>);
 
 impl Running {
-    /// Enters a turn before it is written as running, so that nobody takes it for lost in between.
+    /// Enters a turn before it is written as running, so that nobody takes it for lost in between. Whoever worked on
+    /// it before, under an earlier epoch, is stopped.
     pub(crate) fn enter(&self, tenant: &str, turn: &str) -> Stop {
         let stop = Stop::default();
-        self.lock().insert((tenant.to_owned(), turn.to_owned()), stop.clone());
+        if let Some(before) = self.lock().insert((tenant.to_owned(), turn.to_owned()), stop.clone()) {
+            before.now(Why::Lost);
+        }
         stop
+    }
+
+    /// The turns whose rows should say that they are ours.
+    pub(crate) fn working(&self) -> Vec<(Key, Stop)> {
+        let turns = self.lock();
+        let working = turns.iter().filter(|(_, stop)| stop.working.load(Ordering::SeqCst));
+        working.map(|(key, stop)| (key.clone(), stop.clone())).collect()
     }
 
     /// Takes out the entry that `stop` belongs to, and no other one of the same turn.
@@ -98,8 +120,12 @@ mod tests {
         let second = running.enter("t", "turn_1");
         running.leave("t", "turn_1", &first);
         assert!(running.has("t", "turn_1"), "the second still works on it");
+        assert_eq!((first.token().is_cancelled(), first.why()), (true, Why::Lost));
+        assert!(running.working().is_empty(), "it is not written yet");
+        second.begin();
+        assert_eq!(running.working().len(), 1);
         running.stop("t", "turn_1", Why::Asked);
-        assert!(second.token().is_cancelled() && !first.token().is_cancelled());
+        assert_eq!((second.token().is_cancelled(), second.why()), (true, Why::Asked));
         running.leave("t", "turn_1", &second);
         assert!(!running.has("t", "turn_1"));
     }

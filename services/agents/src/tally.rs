@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use frontdesk_api::turn::TurnState;
 
 /// The states a turn ends in.
-const ENDS: [TurnState; 4] = [TurnState::Completed, TurnState::Failed, TurnState::Cancelled, TurnState::Incomplete];
+const ENDS: [TurnState; 5] =
+    [TurnState::Completed, TurnState::Failed, TurnState::Cancelled, TurnState::Incomplete, TurnState::DeadLetter];
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally([AtomicU64; ENDS.len()]);
@@ -44,7 +45,7 @@ mod tests {
         for state in [TurnState::Completed, TurnState::Completed, TurnState::AwaitingInput, TurnState::Running] {
             tally.ended(state);
         }
-        assert_eq!(tally.counts().map(|(_, count)| count), [2, 0, 0, 0]);
+        assert_eq!(tally.counts().map(|(_, count)| count), [2, 0, 0, 0, 0]);
         assert!(ENDS.iter().all(|end| end.is_terminal()));
     }
 }

@@ -41,9 +41,10 @@ pub(crate) enum Thought {
 
 impl Worker {
     pub(crate) async fn think(&mut self) -> Result<Thought, Halt> {
-        self.model_calls += 1;
-        let step = self.pen.begin(StepKind::Inference, "model", None);
-        self.open = Some(step.clone());
+        // One that is begun again was counted.
+        self.model_calls += u32::from(!self.is_left(StepKind::Inference));
+        let step = self.begin(StepKind::Inference, "model");
+        self.restart(&step);
         let (chat, dropped) = self.chat();
         if dropped > 0 {
             tracing::debug!(turns = dropped, "the conversation is too long for its model: its oldest turns stay out");

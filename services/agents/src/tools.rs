@@ -9,7 +9,7 @@ use frontdesk_api::{
     agent::HandOffSpec,
     chat::ToolCall,
     safety::Stage,
-    tools::{Outcome, ToolResult},
+    tools::{Effect, Outcome, ToolResult},
     turn::{HandOff, HandOffReason, ItemBody, StepKind, StepOutput, StepState, TurnError},
 };
 use frontdesk_store::{transcript::StoredStep, turns::OnInput};
@@ -20,7 +20,7 @@ use crate::{
     HAND_OFF,
     close::Closing,
     halt::{Halt, failed},
-    worker::Worker,
+    worker::{Worker, call_of},
 };
 
 impl Worker {
@@ -29,6 +29,15 @@ impl Worker {
         let (theirs, here): (Vec<ToolCall>, Vec<ToolCall>) =
             calls.into_iter().partition(|call| self.runs_at_client(call));
         for call in here {
+            if self.ended.contains(&call.id) {
+                continue;
+            }
+            if let Some(step) = self.take_left(&call.id) {
+                if let Some(closing) = self.go_on(call, step).await? {
+                    return Ok(Some(closing));
+                }
+                continue;
+            }
             if let Some(closing) = self.count() {
                 return Ok(Some(closing));
             }
@@ -46,6 +55,18 @@ impl Worker {
         }
         let mut waiting = vec![];
         for call in theirs {
+            if self.ended.contains(&call.id) {
+                continue;
+            }
+            if let Some(step) = self.take_left(&call.id) {
+                if !self.inbox.contains_key(&call.id) {
+                    self.asked.push(step);
+                    waiting.push(call);
+                } else if let Some(closing) = self.go_on(call, step).await? {
+                    return Ok(Some(closing));
+                }
+                continue;
+            }
             if let Some(closing) = self.count() {
                 return Ok(Some(closing));
             }
@@ -56,7 +77,33 @@ impl Worker {
         Ok((!waiting.is_empty()).then_some(Closing::Waiting(waiting)))
     }
 
-    fn runs_at_client(&self, call: &ToolCall) -> bool {
+    /// The step of this call that was begun before this worker and has not ended.
+    fn take_left(&mut self, call_id: &str) -> Option<StoredStep> {
+        let at = self.left.iter().position(|step| call_of(step).is_some_and(|call| call.id == call_id))?;
+        Some(self.left.remove(at))
+    }
+
+    /// Goes on with a call that was begun before this worker. One whose result the client brought ends with it. One
+    /// whose worker was lost between its intent and its end is made again under its key where it may be repeated; of
+    /// another nobody knows whether it was made, and it is never made again unseen.
+    async fn go_on(&mut self, call: ToolCall, step: StoredStep) -> Result<Option<Closing>, Halt> {
+        if let Some(result) = self.inbox.remove(&call.id) {
+            self.open = Some(step.clone());
+            return self.conclude(step, call, result).await;
+        }
+        let effect = self.offered.iter().find(|def| def.name == call.name).map(|def| def.effect);
+        if !matches!(effect, Some(Effect::None | Effect::Idempotent)) {
+            let lost = "the worker was lost while the tool was called; whether it did its work is not known";
+            self.cut_off(step, failed("outcome_unknown", lost));
+            return Ok(None);
+        }
+        let step = self.pen.again(step);
+        self.open = Some(step.clone());
+        let result = self.call_tool(&call, &step).await?;
+        self.conclude(step, call, result).await
+    }
+
+    pub(crate) fn runs_at_client(&self, call: &ToolCall) -> bool {
         let here = self.offered.iter().any(|def| def.name == call.name);
         let hand_off = self.spec.hand_off.is_some() && call.name == HAND_OFF;
         !here && !hand_off && self.spec.client_tools.iter().any(|tool| tool.name == call.name)
@@ -151,8 +198,7 @@ impl Worker {
     /// A tool that was cut off may have done its work. The model reads so in later turns: it must not do it
     /// again unseen.
     pub(crate) fn cut_off(&mut self, step: StoredStep, error: TurnError) {
-        let call = step.input.clone().and_then(|call| serde_json::from_value::<ToolCall>(call).ok());
-        if let Some(call) = call {
+        if let Some(call) = call_of(&step) {
             self.answer(&step.step.id, &call, &outcome_unknown());
         }
         self.pen.end(step, StepState::Unknown, Some(StepOutput::Failed { error }));

@@ -1,21 +1,30 @@
 //! The task of a turn: from its rows, one thing after another, to its end.
 //!
-//! It begins from rows alone, whether the turn is new or goes on after input.
+//! It begins from rows alone, whether the turn is new, goes on after input or was left by another worker: what is done
+//! is used, and the first thing that is missing is done. What was begun and not ended is in [`Worker::left`]: a model
+//! call, a retrieval or a tool that may be repeated is done again under its old key; of a tool that may not, nobody
+//! knows whether it was done, and the model and people are told so.
 
-use std::{collections::HashSet, future::Future, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 
 use frontdesk_api::{
     Cx, Kind,
     agent::AgentSpec,
-    chat::{Role, ToolCall},
+    chat::{Role, ToolCall, Usage},
     memory::Passage,
     safety::Stage,
     tools::{ToolDef, ToolResult},
     turn::{EventBody, Item, ItemBody, StepKind, StepOutput, StepState},
 };
 use frontdesk_store::{
+    claims::Claimed,
     transcript::{self, PastItem, StoredStep},
-    turns::{OnInput, StoredTurn},
+    turns::OnInput,
 };
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -23,20 +32,15 @@ use tracing::Instrument as _;
 use crate::{
     Room,
     close::Closing,
+    fault::Point,
     halt::{Halt, failed, reason},
     pen::Pen,
-    read::waiting,
     running::Stop,
     think::Thought,
 };
 
-/// Where a turn's task begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
-    Fresh,
-    /// Results of client tools are in the inbox.
-    Resumed,
-}
+/// A deadline further away than this is none; adding more to an instant may not be possible.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 pub(crate) struct Worker {
     pub(crate) room: Arc<Room>,
@@ -63,12 +67,23 @@ pub(crate) struct Worker {
     pub(crate) open: Option<StoredStep>,
     /// Steps of client tools that wait for their results.
     pub(crate) asked: Vec<StoredStep>,
-    /// Client calls whose results came in, with their steps.
-    inbox: Vec<(StoredStep, ToolCall, ToolResult)>,
+    /// Steps that were begun before this worker and have not ended.
+    pub(crate) left: Vec<StoredStep>,
+    /// Ids of calls whose steps ended before this worker.
+    pub(crate) ended: HashSet<String>,
+    /// Results of client tools, by call id.
+    pub(crate) inbox: HashMap<String, ToolResult>,
+    /// What the last model call before this worker asked for.
+    pending: Vec<ToolCall>,
+    /// The number of the next event when this worker began.
+    first_seq: i64,
+    /// What was left of the first attempt at the open model call is void from here on.
+    void_from: Option<i64>,
 }
 
 /// Works on a turn to its end (or to its next wait).
-pub(crate) async fn run(room: Arc<Room>, cx: Cx, spec: AgentSpec, stored: StoredTurn, start: Start, stop: Stop) {
+pub(crate) async fn run(room: Arc<Room>, cx: Cx, spec: AgentSpec, claimed: Claimed, stop: Stop) {
+    let stored = &claimed.stored;
     let span = tracing::info_span!(
         "invoke_agent",
         gen_ai.operation.name = "invoke_agent",
@@ -86,13 +101,13 @@ pub(crate) async fn run(room: Arc<Room>, cx: Cx, spec: AgentSpec, stored: Stored
     );
     let work = async {
         let turn = stored.turn.id.clone();
-        match Worker::load(room, cx, spec, stored, stop).await {
+        match Worker::load(room, cx, spec, claimed.clone(), stop).await {
             Ok(mut worker) => {
-                let outcome = worker.drive(start).await;
+                let outcome = worker.drive().await;
                 worker.close(outcome).await;
             }
             Err(error) => {
-                tracing::error!(turn, error = %error, cause = ?error.source, "the turn's rows cannot be read; it will count as lost");
+                tracing::error!(turn, error = %error, cause = ?error.source, "the turn's rows cannot be read; it is taken up again");
             }
         }
     };
@@ -105,9 +120,10 @@ impl Worker {
         room: Arc<Room>,
         cx: Cx,
         spec: AgentSpec,
-        stored: StoredTurn,
+        claimed: Claimed,
         stop: Stop,
     ) -> frontdesk_api::Result<Self> {
+        let Claimed { mut stored, left: time, .. } = claimed;
         let mut tx = room.deps.store.tenant(&cx).read().await?;
         let id = &stored.turn.id;
         let (steps, items) = (transcript::steps(&mut tx, id).await?, transcript::items(&mut tx, id).await?);
@@ -116,10 +132,15 @@ impl Worker {
             (None, Some(parent)) => transcript::line(&mut tx, parent).await?,
             (None, None) => vec![],
         };
-        let results = transcript::inbox(&mut tx, id).await?;
+        let inbox = transcript::inbox(&mut tx, id).await?;
+        let left: Vec<StoredStep> = steps.iter().filter(|s| s.step.state == StepState::Intent).cloned().collect();
+        // Nothing else begins while a model call is open.
+        let void_from = match left.iter().any(|s| s.step.kind == StepKind::Inference) {
+            true => transcript::newest_step_seq(&mut tx, id).await?.map(|began| began + 1),
+            false => None,
+        };
         drop(tx);
-        let timeout = std::time::Duration::from_secs(spec.limits.timeout_s);
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + Duration::from_micros(u64::try_from(time).unwrap_or(0)).min(LONGEST);
         let cx = Cx {
             agent: Some(stored.turn.agent_id.clone()),
             turn: Some(id.clone()),
@@ -128,22 +149,25 @@ impl Worker {
             cancel: stop.token().clone(),
             ..cx
         };
-        let inbox = waiting(&steps).into_iter().filter_map(|(step, call)| {
-            let (_, result) = results.iter().find(|(key, _)| *key == call.id)?;
-            Some((step, call, serde_json::from_value(result.clone()).ok()?))
-        });
+        let results = inbox.into_iter().filter_map(|(call, result)| Some((call, serde_json::from_value(result).ok()?)));
         let count = |kind| u32::try_from(steps.iter().filter(|s| s.step.kind == kind).count()).unwrap_or(u32::MAX);
         let with = |own: &[String], more: &[String]| {
             let mut all = own.to_vec();
             all.extend(more.iter().filter(|id| !own.contains(id)).cloned());
             all
         };
+        stored.turn.usage = spent(&steps);
         Ok(Self {
             toolgroups: with(&spec.toolgroups, &stored.request.toolgroups),
             knowledge: with(&spec.knowledge, &stored.request.knowledge),
             offered: vec![],
             on_input: stored.on_input,
-            inbox: inbox.collect(),
+            inbox: results.collect(),
+            pending: asked_for(&steps),
+            ended: ended_calls(&steps),
+            left,
+            first_seq: stored.next_seq,
+            void_from,
             model_calls: count(StepKind::Inference),
             tool_calls: count(StepKind::ToolExecution),
             call_ids: call_ids(past.iter().map(|p| &p.item).chain(&items)),
@@ -160,31 +184,54 @@ impl Worker {
         })
     }
 
-    async fn drive(&mut self, start: Start) -> Result<Closing, Halt> {
-        let stopped = match start {
-            Start::Fresh => match self.receive().await? {
-                None => self.recall().await?,
-                stopped => stopped,
-            },
-            Start::Resumed => self.take_in().await?,
-        };
-        if let Some(closing) = stopped {
+    async fn drive(&mut self) -> Result<Closing, Halt> {
+        // The first thing that is written after a turn's creation is what it was asked.
+        if self.first_seq <= 1
+            && let Some(closing) = self.receive().await?
+        {
             return Ok(closing);
         }
+        self.recall().await?;
         let (tools, cx, groups) = (Arc::clone(&self.room.deps.tools), self.cx.clone(), self.toolgroups.clone());
         self.offered = self.call_out(async { tools.list(&cx, &groups).await }).await?;
+        let mut calls = std::mem::take(&mut self.pending);
         loop {
-            if self.model_calls >= self.spec.limits.max_steps {
-                let message = format!("the turn reached its limit of {} model calls", self.spec.limits.max_steps);
-                return Ok(Closing::Incomplete(failed("max_steps", message)));
-            }
-            let calls = match self.think().await? {
-                Thought::Closed(closing) => return Ok(closing),
-                Thought::Calls(calls) => calls,
-            };
             if let Some(closing) = self.act(calls).await? {
                 return Ok(closing);
             }
+            if self.model_calls >= self.spec.limits.max_steps && !self.is_left(StepKind::Inference) {
+                let message = format!("the turn reached its limit of {} model calls", self.spec.limits.max_steps);
+                return Ok(Closing::Incomplete(failed("max_steps", message)));
+            }
+            calls = match self.think().await? {
+                Thought::Closed(closing) => return Ok(closing),
+                Thought::Calls(calls) => calls,
+            };
+        }
+    }
+
+    /// Whether a step of this kind was begun before this worker and has not ended.
+    pub(crate) fn is_left(&self, kind: StepKind) -> bool {
+        self.left.iter().any(|s| s.step.kind == kind)
+    }
+
+    /// A step of this kind: the one that an earlier worker left, begun again, or a new one.
+    pub(crate) fn begin(&mut self, kind: StepKind, key: &str) -> StoredStep {
+        let step = match self.left.iter().position(|s| s.step.kind == kind) {
+            Some(at) => {
+                let left = self.left.remove(at);
+                self.pen.again(left)
+            }
+            None => self.pen.begin(kind, key, None),
+        };
+        self.open = Some(step.clone());
+        step
+    }
+
+    /// Says that what was shown of this step so far is void, if anything was.
+    pub(crate) fn restart(&mut self, step: &StoredStep) {
+        if let Some(from_seq) = self.void_from.take().filter(|from| *from < self.first_seq) {
+            self.pen.event(EventBody::Restarted { step_id: step.step.id.clone(), from_seq });
         }
     }
 
@@ -225,14 +272,16 @@ impl Worker {
     }
 
     /// Looks up what the agent knows about the customer's words.
-    async fn recall(&mut self) -> Result<Option<Closing>, Halt> {
+    async fn recall(&mut self) -> Result<(), Halt> {
+        if self.items.iter().any(|item| matches!(item.body, ItemBody::Retrieval { .. })) {
+            return Ok(());
+        }
         let asked = self.items.iter().rev().find_map(|item| match &item.body {
             ItemBody::Message { role: Role::User, text, .. } => Some(text.clone()),
             _ => None,
         });
-        let Some(query) = asked.filter(|q| !self.knowledge.is_empty() && !q.trim().is_empty()) else { return Ok(None) };
-        let step = self.pen.begin(StepKind::MemoryRetrieval, "recall", None);
-        self.open = Some(step.clone());
+        let Some(query) = asked.filter(|q| !self.knowledge.is_empty() && !q.trim().is_empty()) else { return Ok(()) };
+        let step = self.begin(StepKind::MemoryRetrieval, "recall");
         let (memory, cx, stores) = (Arc::clone(&self.room.deps.memory), self.cx.clone(), self.knowledge.clone());
         let limit = self.spec.max_passages;
         let span = tracing::info_span!("recall", gen_ai.operation.name = "retrieval", step = step.step.id);
@@ -243,26 +292,13 @@ impl Worker {
         let output = StepOutput::MemoryRetrieval { query, stores, passages };
         self.pen.end(step, StepState::Done, Some(output));
         self.record_all(&judged);
-        Ok(None)
+        Ok(())
     }
 
     fn remember(&mut self, step_id: &str, query: &str, passages: Vec<Passage>) {
         let item = self.pen.item(ItemBody::Retrieval { query: query.to_owned(), passages });
         self.pen.done(step_id, item.clone());
         self.items.push(item);
-    }
-
-    /// Takes the results of client tools that came in while the turn waited.
-    async fn take_in(&mut self) -> Result<Option<Closing>, Halt> {
-        let mut inbox = std::mem::take(&mut self.inbox).into_iter();
-        while let Some((step, call, result)) = inbox.next() {
-            self.open = Some(step.clone());
-            if let Some(closing) = self.conclude(step, call, result).await? {
-                self.asked.extend(inbox.map(|(step, ..)| step));
-                return Ok(Some(closing));
-            }
-        }
-        Ok(None)
     }
 
     /// The passages of this turn, by their numbers.
@@ -280,7 +316,9 @@ impl Worker {
         work: impl Future<Output = frontdesk_api::Result<T>>,
     ) -> Result<T, Halt> {
         self.pen.commit().await?;
-        self.wait(work).await
+        let done = self.wait(work).await?;
+        self.pen.reach(Point::AfterEffect).await;
+        Ok(done)
     }
 
     /// Waits for work outside until it is done, the turn is stopped or its time is up. The work is dropped
@@ -301,6 +339,36 @@ impl Worker {
             }
         })
     }
+}
+
+/// What the model calls of these steps took.
+fn spent(steps: &[StoredStep]) -> Usage {
+    let mut all = Usage::default();
+    for step in steps {
+        if let Some(StepOutput::Inference { usage, .. }) = &step.step.output {
+            all.add(*usage);
+        }
+    }
+    all
+}
+
+/// The calls that the newest model call of these steps asked for; none while it has not ended.
+fn asked_for(steps: &[StoredStep]) -> Vec<ToolCall> {
+    let newest = steps.iter().rev().find(|s| s.step.kind == StepKind::Inference);
+    match newest.and_then(|s| s.step.output.as_ref()) {
+        Some(StepOutput::Inference { tool_calls, .. }) => tool_calls.clone(),
+        _ => vec![],
+    }
+}
+
+fn ended_calls(steps: &[StoredStep]) -> HashSet<String> {
+    steps.iter().filter(|s| s.step.state != StepState::Intent).filter_map(call_of).map(|call| call.id).collect()
+}
+
+/// The call that a tool's step was begun for.
+pub(crate) fn call_of(step: &StoredStep) -> Option<ToolCall> {
+    let input = step.input.clone().filter(|_| step.step.kind == StepKind::ToolExecution)?;
+    serde_json::from_value(input).ok()
 }
 
 fn call_ids<'i>(items: impl Iterator<Item = &'i Item>) -> HashSet<String> {

@@ -38,6 +38,8 @@ pub enum TurnState {
     Cancelled,
     /// Ended at a limit; what was said stands.
     Incomplete,
+    /// Given up: it was taken up again and again and no step of it ended. Kept for people to look at.
+    DeadLetter,
 }
 
 impl TurnState {
@@ -50,13 +52,21 @@ impl TurnState {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
             Self::Incomplete => "incomplete",
+            Self::DeadLetter => "dead_letter",
         }
     }
     /// # Errors
     /// The unknown word, as `Internal`.
     pub fn parse(word: &str) -> crate::Result<Self> {
-        let all =
-            [Self::Running, Self::AwaitingInput, Self::Completed, Self::Failed, Self::Cancelled, Self::Incomplete];
+        let all = [
+            Self::Running,
+            Self::AwaitingInput,
+            Self::Completed,
+            Self::Failed,
+            Self::Cancelled,
+            Self::Incomplete,
+            Self::DeadLetter,
+        ];
         all.into_iter()
             .find(|s| s.as_str() == word)
             .ok_or_else(|| crate::Error::new(Kind::Internal, format!("unknown turn state '{word}' in the database")))
@@ -76,7 +86,7 @@ pub struct Turn {
     /// The turn this one continues.
     pub parent: Option<String>,
     pub state: TurnState,
-    /// Why it ended, for `Failed` and `Incomplete`.
+    /// Why it ended, for every end but `Completed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TurnError>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,7 +98,7 @@ pub struct Turn {
     pub completed_at: Option<Micros>,
 }
 
-/// `code` is stable (`worker_lost`, `max_steps`, `upstream`), `message` is for people.
+/// `code` is stable (`attempts_exhausted`, `max_steps`, `upstream`), `message` is for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct TurnError {
     pub code: String,
@@ -288,6 +298,10 @@ pub enum EventBody {
     AwaitingInput { turn: Turn, calls: Vec<ToolCall> },
     #[serde(rename = "frontdesk.turn.resumed")]
     Resumed { results: Vec<Value> },
+    /// Another worker has the turn and begins this step anew: the events from `from_seq` up to this one are void, and
+    /// what they showed of the step does not count.
+    #[serde(rename = "frontdesk.turn.restarted")]
+    Restarted { step_id: String, from_seq: i64 },
     #[serde(rename = "response.completed")]
     Completed { turn: Turn },
     #[serde(rename = "response.failed")]

@@ -13,7 +13,7 @@ mod telemetry;
 
 use std::path::PathBuf;
 
-use frontdesk_api::safety::Stage;
+use frontdesk_api::{Error, Result, safety::Stage};
 use frontdesk_inference::Route;
 use frontdesk_ledger::Override;
 use frontdesk_safety::OnError;
@@ -41,6 +41,7 @@ pub struct Config {
     pub database_url: Option<String>,
     /// Where `frontdesk models pull` puts models; None: `models` under `data_dir`.
     pub models_dir: Option<PathBuf>,
+    pub role: Role,
     pub hub: Hub,
     pub providers: Providers,
     /// Aliases, routes and fallbacks.
@@ -61,6 +62,7 @@ impl Default for Config {
             data_dir: "./data".into(),
             database_url: None,
             models_dir: None,
+            role: Role::All,
             hub: Hub::default(),
             providers: Providers::default(),
             models: vec![],
@@ -75,11 +77,40 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether the role can be played.
+    ///
+    /// # Errors
+    /// `Invalid`: a part of the work on SQLite, whose file one process has to itself.
+    pub fn check_role(&self) -> Result<()> {
+        if self.role == Role::All || self.database_url.as_ref().is_some_and(|url| !url.is_empty()) {
+            return Ok(());
+        }
+        let role = if self.role == Role::Gateway { "gateway" } else { "worker" };
+        let message = format!(
+            "role '{role}' shares the work with other processes, and that needs Postgres: set database_url, or leave the \
+             role at 'all' (SQLite's file belongs to one process)"
+        );
+        Err(Error::invalid("role", message))
+    }
+
     /// The folder of local models.
     #[must_use]
     pub fn models_dir(&self) -> PathBuf {
         self.models_dir.clone().unwrap_or_else(|| self.data_dir.join("models"))
     }
+}
+
+/// What this process does of an installation's work; several share one Postgres.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Answers requests and works.
+    #[default]
+    All,
+    /// Answers requests; turns and batches are worked on elsewhere.
+    Gateway,
+    /// Works on turns and batches; answers only whether it is well.
+    Worker,
 }
 
 /// Providers by what they do. A list that is left out holds the built-in ones.
@@ -145,13 +176,23 @@ pub struct ShieldEntry {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Turns {
-    /// How long a turn may go without a sign of its worker before it counts as lost, in seconds.
+    /// How long a turn may go without a sign of its worker before another goes on with it, in seconds.
     pub lease_s: u64,
+    /// Turns that this process works on at once; further ones stand in line.
+    pub at_once: usize,
+    /// Turns of one tenant that may stand in line before a new one is answered with 429.
+    pub in_line_of_tenant: u32,
+    /// Turns of all tenants that may stand in line before a new one is answered with 503.
+    pub in_line: u32,
+    /// How often a turn is begun without a step of it ending before it is given up as a dead letter.
+    pub attempts: u32,
+    /// How long a turn may wait for the results of client tools, in hours.
+    pub input_wait_h: u64,
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { lease_s: 30 }
+        Self { lease_s: 30, at_once: 256, in_line_of_tenant: 1_000, in_line: 10_000, attempts: 5, input_wait_h: 168 }
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_accounts::{Accounts, Pepper};
-use frontdesk_agents::{Agents, Deps, Pace};
+use frontdesk_agents::{Agents, Bounds, Deps, Pace};
 use frontdesk_api::{
     Clock, Cx, Error, Ids, Inference, ProviderDef, Result,
     clock::SystemClock,
@@ -35,7 +35,7 @@ use http::{HeaderMap, Method, Uri};
 use crate::{
     app::{App, Inner, Provider},
     cli::models::{Got, Web},
-    config::{Config, Hub, nearest},
+    config::{Config, Hub, Role, nearest},
     http::{batches::answers::Answers, files::room::Room},
     provider_data,
     stored::Stored,
@@ -283,7 +283,10 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         safety: safety.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
+        dispatch: store.dispatch(),
         pace: pace(&config),
+        bounds: bounds(&config),
+        fault: None,
     });
     let batches = Batches::new(frontdesk_batches::Deps {
         store: store.clone(),
@@ -344,7 +347,19 @@ fn prices(config: &Config) -> Result<Prices> {
 /// How often the agents' room renews and looks, from the operator's lease.
 fn pace(config: &Config) -> Pace {
     let lease = Duration::from_secs(config.turns.lease_s);
-    Pace { lease, renew: lease / 3, ..Pace::default() }
+    let wait = Duration::from_secs(config.turns.input_wait_h.saturating_mul(60 * 60));
+    Pace { lease, renew: lease / 3, wait, ..Pace::default() }
+}
+
+/// How many turns are worked on here, and how many may stand in line.
+fn bounds(config: &Config) -> Bounds {
+    let turns = &config.turns;
+    Bounds {
+        at_once: if config.role == Role::Gateway { 0 } else { turns.at_once },
+        in_line_of_tenant: turns.in_line_of_tenant.into(),
+        in_line: turns.in_line.into(),
+        attempts: turns.attempts.into(),
+    }
 }
 
 /// How many lines of batches are asked at once, and how long a batch may go without a sign of its process.

@@ -163,7 +163,7 @@ mod tests {
         let (on_input, request) = (OnInput::Finish, TurnRequest { inputs: 1, ..TurnRequest::default() });
         let turn =
             StoredTurn { turn, pos: 0, epoch: 1, next_seq: 0, request, cancel_requested: false, on_input, stored };
-        turns::add(&mut tx, &turn, Lease { owner: "w", micros: 1 }, -1).await.expect("a turn");
+        turns::add(&mut tx, &turn, Some(Lease { owner: "w", micros: 1 }), -1).await.expect("a turn");
         let body = ItemBody::Message { role: Role::User, text: id.into(), citations: vec![] };
         let item = Item { id: format!("msg_{id}"), turn_id: id.into(), pos: 0, body };
         transcript::add_items(&mut tx, &[item]).await.expect("an item");

@@ -69,9 +69,9 @@ fn refused(refusal: &dyn DatabaseError) -> (Kind, &'static str) {
 pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(refusal) => {
-            refusal.code().is_some_and(|c| matches!(c.as_ref(), "57P01" | "57P02" | "25P02") || c.starts_with("08"))
-        }
+        sqlx::Error::Database(refusal) => refusal
+            .code()
+            .is_some_and(|c| matches!(c.as_ref(), "57P01" | "57P02" | "25P02" | "25P03") || c.starts_with("08")),
         _ => false,
     }
 }

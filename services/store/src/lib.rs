@@ -22,8 +22,10 @@
 mod accounts;
 pub mod agents;
 pub mod batch_lines;
+pub mod claims;
 pub mod completions;
 pub mod conversations;
+mod dispatch;
 mod door;
 mod error;
 pub mod files;
@@ -67,6 +69,8 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     db: Db,
+    /// Wakes workers where there is one process.
+    local: Arc<dispatch::Local>,
     /// Held for the life of the store: one server per folder.
     _folder: Held,
 }
@@ -120,7 +124,7 @@ impl Store {
             Some(url) => Db::Postgres(postgres::open(url, options).await?),
             None => Db::Sqlite(sqlite::open(&folder.path().join("frontdesk.db"), sqlite::Sync::Full, options).await?),
         };
-        Ok(Self(Arc::new(Inner { db, _folder: Held::Folder { _lock: folder } })))
+        Ok(Self(Arc::new(Inner { db, local: Arc::default(), _folder: Held::Folder { _lock: folder } })))
     }
 
     /// A fresh SQLite database in a temporary folder, gone with the last clone. A real file, but not
@@ -132,13 +136,17 @@ impl Store {
         let folder = tempfile::tempdir().map_err(|e| frontdesk_api::Error::internal("make a temporary folder", e))?;
         let options = Options::at(folder.path());
         let file = sqlite::open(&folder.path().join("frontdesk.db"), sqlite::Sync::Off, &options).await?;
-        Ok(Self(Arc::new(Inner { db: Db::Sqlite(file), _folder: Held::Temporary { _folder: folder } })))
+        Ok(Self(Arc::new(Inner {
+            db: Db::Sqlite(file),
+            local: Arc::default(),
+            _folder: Held::Temporary { _folder: folder },
+        })))
     }
 
     /// A Postgres database that is not tied to a folder; for tests.
     pub(crate) async fn postgres(url: &str, options: &Options) -> Result<Self> {
         let db = Db::Postgres(postgres::open(url, options).await?);
-        Ok(Self(Arc::new(Inner { db, _folder: Held::Nothing })))
+        Ok(Self(Arc::new(Inner { db, local: Arc::default(), _folder: Held::Nothing })))
     }
 
     /// The door to one tenant's rows.

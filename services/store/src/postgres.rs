@@ -24,6 +24,10 @@ use crate::{
 /// The role of tenant transactions.
 const ROLE: &str = "frontdesk_app";
 
+/// How long a transaction may say nothing. Only SQL is awaited inside one, so a process that says nothing for so long
+/// was stopped or is cut off, and others wait for the rows it has locked.
+const IDLE: &str = "10s";
+
 pub(crate) struct Server {
     place: String,
     pool: PgPool,
@@ -118,6 +122,10 @@ impl Server {
         Connections::of(&self.pool)
     }
 
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
     pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
@@ -126,11 +134,13 @@ impl Server {
         let mut lent = self.begin(begin).await?;
         sqlx::query(
             "SELECT set_config('role', $1, true), set_config('frontdesk.tenant', $2, true), \
-             set_config('statement_timeout', $3, true)",
+             set_config('statement_timeout', $3, true), \
+             set_config('idle_in_transaction_session_timeout', $4, true)",
         )
         .bind(self.role)
         .bind(tenant)
         .bind(&self.statement_timeout)
+        .bind(IDLE)
         .execute(lent.conn())
         .await
         .doing("enter a tenant")?;
@@ -139,11 +149,15 @@ impl Server {
 
     pub(crate) async fn begin_system(&self, begin: &'static str) -> Result<Tx> {
         let mut lent = self.begin(begin).await?;
-        sqlx::query("SELECT set_config('frontdesk.door', 'system', true), set_config('statement_timeout', $1, true)")
-            .bind(&self.statement_timeout)
-            .execute(lent.conn())
-            .await
-            .doing("enter the system door")?;
+        sqlx::query(
+            "SELECT set_config('frontdesk.door', 'system', true), set_config('statement_timeout', $1, true), \
+             set_config('idle_in_transaction_session_timeout', $2, true)",
+        )
+        .bind(&self.statement_timeout)
+        .bind(IDLE)
+        .execute(lent.conn())
+        .await
+        .doing("enter the system door")?;
         Ok(Tx::new("", Open::Postgres(lent)))
     }
 

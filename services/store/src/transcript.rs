@@ -18,6 +18,8 @@ pub struct StoredStep {
     pub idem_key: String,
     /// What is needed to do it, as JSON (a tool step: the call).
     pub input: Option<serde_json::Value>,
+    /// How often it was begun, from 1.
+    pub attempt: i64,
 }
 
 /// An item of a conversation with the state of the turn it stands in.
@@ -36,6 +38,7 @@ struct StepRow {
     idem_key: String,
     input: Option<String>,
     output: Option<String>,
+    attempt: i64,
     started_at: Micros,
     completed_at: Option<Micros>,
 }
@@ -46,6 +49,7 @@ impl StepRow {
             self.output.as_deref().map(|o| json::read("a step's output", o)).transpose()?;
         Ok(StoredStep {
             idem_key: self.idem_key,
+            attempt: self.attempt,
             input: self.input.as_deref().map(|i| json::read("a step's input", i)).transpose()?,
             step: Step {
                 id: self.id,
@@ -77,10 +81,10 @@ pub async fn put_steps(tx: &mut Tx, turn_id: &str, steps: &[StoredStep]) -> Resu
         let input = stored.input.as_ref().map(json::write).transpose()?;
         let output = step.output.as_ref().map(json::write).transpose()?;
         on!(tx, conn => sqlx::query("INSERT INTO step (tenant, turn_id, n, id, kind, state, idem_key, input, output, attempt, started_at, completed_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11) \
-             ON CONFLICT (tenant, turn_id, n) DO UPDATE SET state = excluded.state, output = excluded.output, completed_at = excluded.completed_at")
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+             ON CONFLICT (tenant, turn_id, n) DO UPDATE SET state = excluded.state, output = excluded.output, attempt = excluded.attempt, completed_at = excluded.completed_at")
             .bind(&*tenant).bind(turn_id).bind(step.n).bind(&step.id).bind(step.kind.as_str()).bind(step.state.as_str())
-            .bind(&stored.idem_key).bind(&input).bind(&output).bind(step.started_at).bind(step.completed_at)
+            .bind(&stored.idem_key).bind(&input).bind(&output).bind(stored.attempt).bind(step.started_at).bind(step.completed_at)
             .execute(conn).await.map(|_| ()))
         .doing("write a step")?;
     }
@@ -93,7 +97,7 @@ pub async fn put_steps(tx: &mut Tx, turn_id: &str, steps: &[StoredStep]) -> Resu
 /// As any query.
 pub async fn steps(tx: &mut Tx, turn_id: &str) -> Result<Vec<StoredStep>> {
     let tenant = tx.tenant();
-    let rows: Vec<StepRow> = on!(tx, conn => sqlx::query_as("SELECT n, id, kind, state, idem_key, input, output, started_at, completed_at FROM step \
+    let rows: Vec<StepRow> = on!(tx, conn => sqlx::query_as("SELECT n, id, kind, state, idem_key, input, output, attempt, started_at, completed_at FROM step \
          WHERE tenant = $1 AND turn_id = $2 ORDER BY n")
         .bind(&*tenant).bind(turn_id).fetch_all(conn).await)
     .doing("load a turn's steps")?;
@@ -253,11 +257,23 @@ fn type_of(body: &EventBody) -> &'static str {
         EventBody::HandedOff { .. } => "frontdesk.hand_off",
         EventBody::AwaitingInput { .. } => "frontdesk.turn.awaiting_input",
         EventBody::Resumed { .. } => "frontdesk.turn.resumed",
+        EventBody::Restarted { .. } => "frontdesk.turn.restarted",
         EventBody::Completed { .. } => "response.completed",
         EventBody::Failed { .. } => "response.failed",
         EventBody::Incomplete { .. } => "response.incomplete",
         EventBody::Cancelled { .. } => "frontdesk.turn.cancelled",
     }
+}
+
+/// The number of the event that began the turn's newest step; None when it has none.
+///
+/// # Errors
+/// As any query.
+pub async fn newest_step_seq(tx: &mut Tx, turn_id: &str) -> Result<Option<i64>> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query_scalar("SELECT max(seq) FROM event WHERE tenant = $1 AND turn_id = $2 AND type = 'frontdesk.step.started'")
+        .bind(&*tenant).bind(turn_id).fetch_one(conn).await)
+    .doing("look for the beginning of a step")
 }
 
 /// The result of a call that came from outside; a second one for the same call is a conflict.

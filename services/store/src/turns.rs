@@ -1,4 +1,5 @@
-//! The turn's own row: who may write, what the next sequence number is, how it stands.
+//! The turn's own row: who may write, what the next sequence number is, how it stands. Who works on it is said in
+//! [`crate::claims`].
 //!
 //! Invariant: every write of a turn begins with [`fence`] in the same transaction. It locks the row and
 //! hands out sequence numbers; a worker whose epoch has passed gets nothing and must drop the turn.
@@ -7,11 +8,12 @@ use frontdesk_api::{
     Error, Micros, Result,
     agent::AgentSpec,
     chat::Usage,
+    cx::Customer,
     turn::{HandOff, Turn, TurnError, TurnState},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Doing as _, System, Tenant, Tx, json, on};
+use crate::{Doing as _, Tenant, Tx, json, on};
 
 /// A turn with what the worker needs of its row.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +31,7 @@ pub struct StoredTurn {
     pub stored: bool,
 }
 
-/// What came with a turn besides its items.
+/// What came with a turn besides its items: whoever takes it up has it from here.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TurnRequest {
@@ -45,6 +47,11 @@ pub struct TurnRequest {
     /// The turn is a response of OpenAI's API: what of its object repeats the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<serde_json::Value>,
+    /// The key that asked for it.
+    pub key_id: String,
+    /// The id of the request that asked for it.
+    pub request: String,
+    pub customer: Option<Customer>,
 }
 
 /// Whether a turn stops for input and goes on later, or ends so that the next turn brings it.
@@ -76,15 +83,6 @@ pub struct Lease<'a> {
     pub micros: i64,
 }
 
-/// A running turn that this owner still holds.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Held {
-    pub tenant: String,
-    pub id: String,
-    pub epoch: i64,
-    pub cancel_requested: bool,
-}
-
 /// The columns of a [`Row`], as a literal.
 macro_rules! columns {
     () => {
@@ -92,9 +90,10 @@ macro_rules! columns {
          error, hand_off, cancel_requested, on_input, stored, created_at, completed_at"
     };
 }
+pub(crate) use columns;
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(crate) struct Row {
     id: String,
     agent_id: String,
     agent_version: i64,
@@ -116,7 +115,7 @@ struct Row {
 }
 
 impl Row {
-    fn read(self) -> Result<StoredTurn> {
+    pub(crate) fn read(self) -> Result<StoredTurn> {
         let error: Option<TurnError> = self.error.as_deref().map(|e| json::read("a turn's error", e)).transpose()?;
         let hand_off: Option<HandOff> = self.hand_off.as_deref().map(|h| json::read("a hand-off", h)).transpose()?;
         let usage: Usage = json::read("a turn's usage", &self.usage)?;
@@ -145,21 +144,22 @@ impl Row {
     }
 }
 
-/// Writes a new turn in the state its `turn` says, claimed by `lease`, at epoch 1 with no events yet.
-/// `timeout` is how long it may take, in microseconds.
+/// Writes a new turn in the state its `turn` says, at the epoch it says: held by `lease`, or by nobody and for the
+/// first who claims it. `timeout` is how long it may take, in microseconds.
 ///
 /// # Errors
 /// `Conflict` with the code `turn_running` when its session has an open turn.
-pub async fn add(tx: &mut Tx, new: &StoredTurn, lease: Lease<'_>, timeout: i64) -> Result<()> {
+pub async fn add(tx: &mut Tx, new: &StoredTurn, lease: Option<Lease<'_>>, timeout: i64) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now().await?);
     let (turn, request, usage) = (&new.turn, json::write(&new.request)?, json::write(&new.turn.usage)?);
+    let until = lease.map_or(0, |lease| now.saturating_add(lease.micros));
     let written = on!(tx, conn => sqlx::query("INSERT INTO turn (tenant, id, agent_id, agent_version, session_id, pos, parent, state, epoch, next_seq, \
-         lease_owner, lease_until, on_input, cancel_requested, deadline, request, usage, created_at, stored, completed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)")
+         lease_owner, lease_until, on_input, cancel_requested, deadline, request, usage, created_at, stored, completed_at, attempts) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)")
         .bind(&*tenant).bind(&turn.id).bind(&turn.agent_id).bind(turn.agent_version).bind(&turn.session_id).bind(new.pos)
-        .bind(&turn.parent).bind(turn.state.as_str()).bind(new.epoch).bind(new.next_seq).bind(lease.owner)
-        .bind(now.saturating_add(lease.micros)).bind(new.on_input.as_str()).bind(false).bind(now.saturating_add(timeout))
-        .bind(&request).bind(&usage).bind(turn.created_at).bind(new.stored).bind(turn.completed_at).execute(conn).await.map(|_| ()));
+        .bind(&turn.parent).bind(turn.state.as_str()).bind(new.epoch).bind(new.next_seq).bind(lease.map(|lease| lease.owner))
+        .bind(until).bind(new.on_input.as_str()).bind(false).bind(now.saturating_add(timeout)).bind(&request).bind(&usage)
+        .bind(turn.created_at).bind(new.stored).bind(turn.completed_at).bind(i64::from(lease.is_some())).execute(conn).await.map(|_| ()));
     let Err(sqlx::Error::Database(refusal)) = &written else { return written.doing("create a turn") };
     if refusal.is_unique_violation() {
         return Err(busy());
@@ -175,87 +175,41 @@ pub fn busy() -> Error {
 }
 
 /// Takes `n` sequence numbers for a writer of `epoch`: the first of them, or None when the epoch has passed
-/// (or the turn is gone) and the writer must stop. Locks the turn's row until the transaction ends.
+/// (or the turn is gone) and the writer must stop. Locks the turn's row until the transaction ends. A turn that
+/// `got_on` (a step of it ended) was not taken up in vain.
 ///
 /// # Errors
 /// As any query.
-pub async fn fence(tx: &mut Tx, id: &str, epoch: i64, n: usize) -> Result<Option<i64>> {
+pub async fn fence(tx: &mut Tx, id: &str, epoch: i64, n: usize, got_on: bool) -> Result<Option<i64>> {
     let (tenant, n) = (tx.tenant(), i64::try_from(n).unwrap_or(i64::MAX));
-    let next: Option<i64> = on!(tx, conn => sqlx::query_scalar("UPDATE turn SET next_seq = next_seq + $4 WHERE tenant = $1 AND id = $2 AND epoch = $3 RETURNING next_seq")
-        .bind(&*tenant).bind(id).bind(epoch).bind(n).fetch_optional(conn).await)
+    let next: Option<i64> = on!(tx, conn => sqlx::query_scalar("UPDATE turn SET next_seq = next_seq + $4, attempts = CASE WHEN $5 THEN 1 ELSE attempts END \
+         WHERE tenant = $1 AND id = $2 AND epoch = $3 RETURNING next_seq")
+        .bind(&*tenant).bind(id).bind(epoch).bind(n).bind(got_on).fetch_optional(conn).await)
     .doing("write to a turn")?;
     Ok(next.map(|next| next - n))
 }
 
-/// Writes how the turn stands; anything but `Running` gives the lease back. Only behind [`fence`].
+/// Writes how the turn stands; anything but `Running` gives the lease back. One that begins to wait may do so for
+/// `patience` microseconds. Only behind [`fence`].
 ///
 /// # Errors
 /// As any query.
-pub async fn set_state(tx: &mut Tx, turn: &Turn) -> Result<()> {
+pub async fn set_state(tx: &mut Tx, turn: &Turn, patience: i64) -> Result<()> {
     let tenant = tx.tenant();
     let error = turn.error.as_ref().map(json::write).transpose()?;
     let hand_off = turn.hand_off.as_ref().map(json::write).transpose()?;
     let usage = json::write(&turn.usage)?;
     let running = turn.state == TurnState::Running;
-    on!(tx, conn => sqlx::query("UPDATE turn SET state = $3, error = $4, hand_off = $5, usage = $6, completed_at = $7, \
-         lease_owner = CASE WHEN $8 THEN lease_owner END, lease_until = CASE WHEN $8 THEN lease_until END \
-         WHERE tenant = $1 AND id = $2")
-        .bind(&*tenant).bind(&turn.id).bind(turn.state.as_str()).bind(&error).bind(&hand_off).bind(&usage)
-        .bind(turn.completed_at).bind(running).execute(conn).await.map(|_| ()))
-    .doing("write how a turn stands")
-}
-
-/// Claims a turn that is in `state` for a new worker: the turn under its new epoch, or None when it is in
-/// another state by now.
-///
-/// # Errors
-/// As any query.
-pub async fn claim(tx: &mut Tx, id: &str, state: TurnState, lease: Lease<'_>) -> Result<Option<StoredTurn>> {
-    let (tenant, now) = (tx.tenant(), tx.now().await?);
-    let sql = concat!(
-        "UPDATE turn SET epoch = epoch + 1, state = 'running', lease_owner = $4, lease_until = $5 \
-         WHERE tenant = $1 AND id = $2 AND state = $3 RETURNING ",
-        columns!()
-    );
-    let row: Option<Row> =
-        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).bind(state.as_str()).bind(lease.owner)
-        .bind(now.saturating_add(lease.micros)).fetch_optional(conn).await)
-        .doing("claim a turn")?;
-    row.map(Row::read).transpose()
-}
-
-/// Who may hold a turn that looks lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
-    /// Whoever's lease on it still lasts.
-    WhileLeased,
-    /// The worker of this epoch, and that is this process, which does not work on it.
-    AtEpoch(i64),
-    /// No process at all: this one is alone with the database and has just begun.
-    ByNobody,
-}
-
-/// Takes a running turn away from a worker that is lost: under its new epoch, or None when it is held after
-/// all.
-///
-/// # Errors
-/// As any query.
-pub async fn take_lost(tx: &mut Tx, id: &str, hold: Hold) -> Result<Option<StoredTurn>> {
-    let (tenant, now) = (tx.tenant(), tx.now().await?);
-    let (whoever, epoch) = match hold {
-        Hold::WhileLeased => (false, None),
-        Hold::AtEpoch(epoch) => (true, Some(epoch)),
-        Hold::ByNobody => (true, None),
+    let deadline = match turn.state {
+        TurnState::AwaitingInput => Some(tx.now().await?.saturating_add(patience)),
+        _ => None,
     };
-    let sql = concat!(
-        "UPDATE turn SET epoch = epoch + 1 WHERE tenant = $1 AND id = $2 AND state = 'running' AND ($4 OR lease_until < $3) \
-         AND epoch = COALESCE($5, epoch) RETURNING ",
-        columns!()
-    );
-    let row: Option<Row> =
-        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).bind(now).bind(whoever).bind(epoch).fetch_optional(conn).await)
-            .doing("take over a turn")?;
-    row.map(Row::read).transpose()
+    on!(tx, conn => sqlx::query("UPDATE turn SET state = $3, error = $4, hand_off = $5, usage = $6, completed_at = $7, \
+         lease_owner = CASE WHEN $8 THEN lease_owner END, lease_until = CASE WHEN $8 THEN lease_until END, \
+         deadline = COALESCE($9, deadline) WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(&turn.id).bind(turn.state.as_str()).bind(&error).bind(&hand_off).bind(&usage)
+        .bind(turn.completed_at).bind(running).bind(deadline).execute(conn).await.map(|_| ()))
+    .doing("write how a turn stands")
 }
 
 /// Notes that the turn is to be cancelled, for whichever worker holds it.
@@ -315,35 +269,5 @@ impl Tenant<'_> {
             on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(session_id).fetch_all(conn).await)
                 .doing("list a session's turns")?;
         rows.into_iter().map(Row::read).collect()
-    }
-}
-
-impl System<'_> {
-    /// Renews the lease of every running turn of `lease.owner` and says which those are. Over all tenants,
-    /// since a process works for all of them.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn renew_turns(&self, lease: Lease<'_>) -> Result<Vec<Held>> {
-        let mut tx = self.write().await?;
-        let now = tx.now().await?;
-        let held = on!(tx, conn => sqlx::query_as("UPDATE turn SET lease_until = $2 WHERE lease_owner = $1 AND state = 'running' \
-             RETURNING tenant, id, epoch, cancel_requested")
-            .bind(lease.owner).bind(now.saturating_add(lease.micros)).fetch_all(conn).await)
-        .doing("renew the leases of running turns")?;
-        tx.commit().await?;
-        Ok(held)
-    }
-
-    /// Running turns (tenant, id) whose worker is lost: the lease has passed, or `whoever` holds it.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn lost_turns(&self, whoever: bool) -> Result<Vec<(String, String)>> {
-        let mut tx = self.read().await?;
-        let now = tx.now().await?;
-        on!(tx, conn => sqlx::query_as("SELECT tenant, id FROM turn WHERE state = 'running' AND ($2 OR lease_until < $1) ORDER BY tenant, id LIMIT 1000")
-            .bind(now).bind(whoever).fetch_all(conn).await)
-        .doing("look for turns without a worker")
     }
 }

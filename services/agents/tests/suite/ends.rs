@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
+use frontdesk_agents::Bounds;
 use frontdesk_api::{
     ChatEvent, Error, Kind,
     agent::AgentSpec,
     turn::{StepState, TurnState},
 };
-use frontdesk_store::{
-    testing::each_database,
-    turns::{self, Lease, OnInput, StoredTurn, TurnRequest},
-};
+use frontdesk_store::testing::each_database;
+use futures::StreamExt as _;
 
-use crate::stage::{Line, Stage, answer};
+use crate::stage::{Line, Stage, answer, pace};
 
 #[tokio::test]
 async fn a_model_that_fails_or_breaks_off_is_a_reason_and_the_conversation_goes_on() {
@@ -43,59 +42,28 @@ async fn a_model_that_fails_or_breaks_off_is_a_reason_and_the_conversation_goes_
 }
 
 #[tokio::test]
-async fn a_turn_whose_worker_is_lost_is_ended_with_a_reason() {
-    each_database(|store| async move {
-        let stage = Stage::set(store).await;
-        let conversation = stage.conversation(AgentSpec::new("m")).await;
-        stage.model.play([Line::Say("Back again.")]);
-        // A turn of a process that is gone: held by nobody here, its lease over.
-        let mut turn = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "x")).await.expect("a turn");
-        stage.settled(&turn.id).await;
-        turn.id = "turn_lost".into();
-        turn.state = TurnState::Running;
-        let request = TurnRequest::default();
-        let stored = StoredTurn {
-            turn,
-            pos: 1,
-            epoch: 1,
-            next_seq: 0,
-            request,
-            cancel_requested: false,
-            on_input: OnInput::Suspend,
-            stored: true,
-        };
-        let mut tx = stage.store.tenant(&stage.cx).write().await.expect("a transaction");
-        let lease = Lease { owner: "worker_gone", micros: -1 };
-        turns::add(&mut tx, &stored, lease, 1_000_000).await.expect("a running turn");
-        tx.commit().await.expect("written");
-
-        let busy = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "hello?")).await.expect_err("busy");
-        assert_eq!(busy.kind, Kind::Conflict);
-        assert_eq!(stage.agents.recover().await.expect("recovered"), 1);
-        let view = stage.settled("turn_lost").await;
-        let error = view.turn.error.as_ref().expect("a reason");
-        assert_eq!((view.turn.state, error.code.as_str()), (TurnState::Failed, "worker_lost"));
-        stage.model.play([Line::Say("Hello.")]);
-        assert_eq!(answer(&stage.ask(&conversation, "hello?").await), "Hello.");
-        stage.agents.shutdown(Duration::ZERO).await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_stopping_server_ends_its_turns_and_takes_no_new_ones() {
+async fn a_stopping_server_gives_its_turns_back_and_takes_no_new_ones() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
         let conversation = stage.conversation(AgentSpec::new("m")).await;
         stage.model.play([Line::Silence]);
         let turn = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "think")).await.expect("a turn");
         stage.model.begun().await;
+        let stream = stage.agents.events(&stage.cx, &turn.id, None).await.expect("its events");
         stage.agents.shutdown(Duration::ZERO).await;
-        let view = stage.settled(&turn.id).await;
-        assert_eq!(view.turn.error.as_ref().map(|e| e.code.as_str()), Some("worker_lost"));
+        let seen: Vec<_> = stream.collect().await;
+        assert!(!seen.is_empty() && seen.iter().all(|e| !e.as_ref().expect("an event").body.is_last()));
         let refused = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "more")).await;
         let refused = refused.expect_err("it stops");
         assert!(refused.kind == Kind::Unavailable && refused.retry_after.is_some());
+
+        // Given back, so the next one need not wait for a lease to pass.
+        let next = stage.beside(pace(), Bounds::default());
+        next.model.play([Line::Say("I thought.")]);
+        next.agents.recover().await.expect("it works");
+        let view = next.settled(&turn.id).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "I thought."));
+        next.agents.shutdown(Duration::ZERO).await;
     })
     .await;
 }

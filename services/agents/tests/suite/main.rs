@@ -4,7 +4,9 @@
 mod cancel;
 mod ends;
 mod input;
+mod line;
 mod long;
+mod lost;
 mod shields;
 mod stage;
 mod tools;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use frontdesk_agents::{Agents, Deps, NewTurn, Pace, TurnView};
+use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, TurnView};
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Memory, Result, Safety, Tools,
     agent::AgentSpec,
@@ -49,10 +49,15 @@ pub struct Stage {
     pub tools: Arc<Toolbox>,
 }
 
+/// What a model says to a prompt.
+pub type Rule = fn(&[Message]) -> Line;
+
 /// A model that plays its lines in order and remembers what it was asked.
 #[derive(Default)]
 pub struct Script {
     lines: Mutex<VecDeque<Line>>,
+    /// Answers where no line is left.
+    rule: Mutex<Option<Rule>>,
     asked: Mutex<Vec<Vec<Message>>>,
     /// Tokens it takes; 0: it does not say.
     pub window: AtomicUsize,
@@ -62,6 +67,11 @@ pub struct Script {
 impl Script {
     pub fn play(&self, lines: impl IntoIterator<Item = Line>) {
         self.lines.lock().expect("the lines").extend(lines);
+    }
+
+    /// From now on every prompt is answered by `rule`.
+    pub fn follow(&self, rule: Rule) {
+        *self.rule.lock().expect("the rule") = Some(rule);
     }
 
     /// The prompts so far, as (role, words).
@@ -79,8 +89,10 @@ impl Script {
 #[async_trait]
 impl Inference for Script {
     async fn chat(&self, _: &Cx, request: ChatRequest) -> Result<ChatReply> {
-        self.asked.lock().expect("the prompts").push(request.chat()?.messages.clone());
-        let line = self.lines.lock().expect("the lines").pop_front().expect("a line for every model call");
+        let prompt = request.chat()?.messages.clone();
+        let ruled = self.rule.lock().expect("the rule").map(|rule| rule(&prompt));
+        let line = self.lines.lock().expect("the lines").pop_front().or(ruled).expect("a line for every model call");
+        self.asked.lock().expect("the prompts").push(prompt);
         self.begun.notify_one();
         let text = |words: &str| ChatEvent::Text { choice: 0, text: words.to_owned() };
         let finish = |reason| ChatEvent::Finish { choice: 0, reason };
@@ -138,24 +150,37 @@ fn reply(frames: stream::BoxStream<'static, Result<Frame>>) -> ChatReply {
 }
 
 /// A group `shop` with `look` (answers what it was given), `refund` (refused, as the registry refuses what needs
-/// a person), `slow` (never ends).
+/// a person), `slow` (never ends), and two that have an effect: `book` (the same key, the same booking) and `pay` (each
+/// call pays).
 #[derive(Default)]
 pub struct Toolbox {
     /// Calls that came here, refused ones too.
     pub calls: AtomicUsize,
+    /// Effects, by tool and key.
+    pub ledger: Mutex<Vec<(String, String)>>,
+}
+
+impl Toolbox {
+    fn effect(&self, tool: &str, key: &str) {
+        let entry = (tool.to_owned(), key.to_owned());
+        let mut ledger = self.ledger.lock().expect("the ledger");
+        if tool == "pay" || !ledger.contains(&entry) {
+            ledger.push(entry);
+        }
+    }
 }
 
 #[async_trait]
 impl Tools for Toolbox {
     async fn list(&self, _: &Cx, groups: &[String]) -> Result<Vec<ToolDef>> {
-        let def = |name: &str, risk| ToolDef {
+        let def = |name: &str, effect, risk| ToolDef {
             name: name.into(),
             wire_name: name.into(),
             toolgroup: "shop".into(),
             description: String::new(),
             schema: json!({ "type": "object" }),
             runs: Runs::Server,
-            effect: Effect::Unsafe,
+            effect,
             risk,
             bound_args: Default::default(),
             hash: String::new(),
@@ -163,16 +188,24 @@ impl Tools for Toolbox {
         match groups {
             [] => Ok(vec![]),
             [shop] if shop == "shop" => {
-                Ok(vec![def("look", Risk::Read), def("refund", Risk::ApprovalRequired), def("slow", Risk::Read)])
+                let all = [
+                    ("look", Effect::None, Risk::Read),
+                    ("refund", Effect::Unsafe, Risk::ApprovalRequired),
+                    ("slow", Effect::Unsafe, Risk::Read),
+                    ("book", Effect::Idempotent, Risk::LowImpactWrite),
+                    ("pay", Effect::Unsafe, Risk::LowImpactWrite),
+                ];
+                Ok(all.map(|(name, effect, risk)| def(name, effect, risk)).to_vec())
             }
             other => Err(Error::not_found(format!("no tool group has the id '{other:?}'"))),
         }
     }
 
-    async fn call(&self, _: &Cx, _: &[String], call: &ToolCall, _: &str) -> Result<Outcome> {
+    async fn call(&self, _: &Cx, _: &[String], call: &ToolCall, key: &str) -> Result<Outcome> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         match call.name.as_str() {
             "slow" => std::future::pending::<()>().await,
+            "book" | "pay" => self.effect(&call.name, key),
             "refund" => return Ok(Outcome::Done(ToolResult::error("this needs the approval of a person"))),
             _ => {}
         }
@@ -245,8 +278,38 @@ impl Stage {
     }
 
     pub async fn with_ids(store: Store, ids: Arc<dyn Ids>) -> Self {
+        Self::with(store, ids, pace(), Bounds::default()).await
+    }
+
+    pub async fn with(store: Store, ids: Arc<dyn Ids>, pace: Pace, bounds: Bounds) -> Self {
         let (cx, _) = frontdesk_store::testing::two_tenants(&store).await;
-        let (model, tools) = (Arc::new(Script::default()), Arc::new(Toolbox::default()));
+        Self::room(store, cx, Arc::default(), Arc::default(), ids, pace, bounds, None)
+    }
+
+    /// Another process on the same rows, with a model of its own and the same tools.
+    pub fn beside(&self, pace: Pace, bounds: Bounds) -> Self {
+        let (store, tools) = (self.store.clone(), self.tools.clone());
+        Self::room(store, self.cx.clone(), Arc::default(), tools, Arc::new(RandomIds), pace, bounds, None)
+    }
+
+    /// Another process on the same rows, with the same model and tools, that ends where `fault` says.
+    pub fn failing(&self, pace: Pace, fault: Fault) -> Self {
+        let (store, model, tools) = (self.store.clone(), self.model.clone(), self.tools.clone());
+        let bounds = Bounds::default();
+        Self::room(store, self.cx.clone(), model, tools, Arc::new(RandomIds), pace, bounds, Some(fault))
+    }
+
+    #[allow(clippy::too_many_arguments)] // what a process is made of
+    fn room(
+        store: Store,
+        cx: Cx,
+        model: Arc<Script>,
+        tools: Arc<Toolbox>,
+        ids: Arc<dyn Ids>,
+        pace: Pace,
+        bounds: Bounds,
+        fault: Option<Fault>,
+    ) -> Self {
         let agents = Agents::new(Deps {
             store: store.clone(),
             inference: model.clone(),
@@ -255,7 +318,10 @@ impl Stage {
             safety: Arc::new(Guard),
             clock: Arc::new(FixedClock::at(1_000_000)),
             ids,
-            pace: Pace { flush: Duration::ZERO, ..Pace::default() },
+            dispatch: store.dispatch(),
+            pace,
+            bounds,
+            fault,
         });
         Self { agents, store, cx, model, tools }
     }
@@ -297,6 +363,11 @@ impl Stage {
         let events = self.agents.events(&self.cx, turn, None).await.expect("events");
         events.map(|event| event.expect("an event")).collect().await
     }
+}
+
+/// What tests need not wait for.
+pub fn pace() -> Pace {
+    Pace { flush: Duration::ZERO, ..Pace::default() }
 }
 
 /// The last words of the agent.

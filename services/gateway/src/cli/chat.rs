@@ -147,6 +147,9 @@ fn show(payload: &Value) -> Result<()> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     match payload["event_type"].as_str() {
         Some("step_progress") if payload["delta"]["type"] == "text" => write(text(&payload["delta"]["text"])),
+        Some("step_start") if !payload["metadata"]["frontdesk_restarted_from"].is_null() => {
+            say("\n  · the server that answered is gone; another begins anew")
+        }
         Some("step_complete") => match payload["step_type"].as_str() {
             Some("tool_execution") => {
                 let details = &payload["step_details"];

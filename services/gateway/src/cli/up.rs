@@ -7,6 +7,7 @@ use frontdesk_api::{Result, cx::CancellationToken};
 
 use super::{Place, remote::Beacon, say};
 use crate::{
+    config::Role,
     http,
     lanes::Lanes,
     server,
@@ -21,6 +22,9 @@ pub(super) struct Up {
     /// Overrides `listen` of the configuration (host:port; port 0 takes a free one)
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+    /// Overrides `role` of the configuration: what this process does of the work (needs Postgres, but for `all`)
+    #[arg(long, value_name = "ROLE")]
+    role: Option<Role>,
     /// The first admin key; without it one is made and shown once
     #[arg(long, env = "FRONTDESK_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
     admin_key: Option<String>,
@@ -32,6 +36,8 @@ impl Up {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
+        config.role = self.role.unwrap_or(config.role);
+        config.check_role()?;
         let traces = telemetry::start(&config.log, &config.telemetry)?;
         let listener = server::bind(&config.listen).await?;
         let url = format!("http://{}", server::address(&listener)?);
@@ -39,15 +45,15 @@ impl Up {
         if let Some(made) = app.accounts.ensure_admin(self.admin_key.as_deref()).await? {
             say(format!("admin key (shown this once): {made}"))?;
         }
-        let lost = app.agents.recover().await?;
-        if lost > 0 {
-            tracing::warn!(turns = lost, "turns that an earlier process left unfinished were ended as failed");
+        let left = app.agents.recover().await?;
+        if left > 0 {
+            tracing::warn!(turns = left, "turns that an earlier process left unfinished are gone on with");
         }
         let unread = app.knowledge.recover().await?;
         if unread > 0 {
             tracing::warn!(files = unread, "files that an earlier process left unread are read now");
         }
-        let open = app.batches.recover().await?;
+        let open = if app.config.role == Role::Gateway { 0 } else { app.batches.recover().await? };
         if open > 0 {
             tracing::info!(batches = open, "batches that an earlier process did not end are worked on");
         }
@@ -58,7 +64,7 @@ impl Up {
         let beacon = Beacon::light(&app.config.data_dir, &url)?;
         let router = http::router(app.clone());
         let lanes = Lanes::start()?;
-        tracing::info!(url, database = app.store.place(), "serving");
+        tracing::info!(url, database = app.store.place(), role = ?app.config.role, "serving");
         // Whoever reads that it is ready may stop it at once.
         let stopped = server::stop_signal();
         say(format!("ready {url}"))?;

@@ -93,6 +93,17 @@ fn check(config: &Config) -> Result<()> {
     if !(1..=3600).contains(&config.turns.lease_s) {
         return Err(Error::invalid("turns.lease_s", format!("must be 1 to 3600, found {}", config.turns.lease_s)));
     }
+    for (key, value) in [
+        ("at_once", config.turns.at_once as u64),
+        ("in_line_of_tenant", config.turns.in_line_of_tenant.into()),
+        ("in_line", config.turns.in_line.into()),
+        ("attempts", config.turns.attempts.into()),
+        ("input_wait_h", config.turns.input_wait_h),
+    ] {
+        if !(1..=100_000).contains(&value) {
+            return Err(Error::invalid(format!("turns.{key}"), format!("must be 1 to 100000, found {value}")));
+        }
+    }
     if !(1..=3600).contains(&config.batches.lease_s) {
         return Err(Error::invalid("batches.lease_s", format!("must be 1 to 3600, found {}", config.batches.lease_s)));
     }
@@ -216,7 +227,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_path_and_the_nearest() {
-        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, models_dir, hub, providers, models, prices, turns, batches, limits, log, telemetry)");
+        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, models_dir, role, hub, providers, models, prices, turns, batches, limits, log, telemetry)");
         insta::assert_snapshot!(refused("providers: { inference: [ { id: a, tpye: openai } ] }"), @"f.yaml: providers.inference[0].tpye: unknown key 'tpye', did you mean 'type'? (allowed: id, type, config)");
         insta::assert_snapshot!(refused("log: { format: jsn }"), @"f.yaml: log.format: unknown value 'jsn', did you mean 'json'? (allowed: human, json)");
     }

@@ -51,11 +51,12 @@ use tower::layer::layer_fn;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::prefix::Prefixed;
-use crate::{app::App, auth::Gates, problem::Problem};
+use crate::{app::App, auth::Gates, config::Role, problem::Problem};
 
 /// The service: routes, what is said of routes that do not exist, and the edge around all of it.
 pub fn router(app: App) -> Prefixed {
-    let (router, document) = documented().split_for_parts();
+    let routes = if app.config.role == Role::Worker { wellness() } else { documented() };
+    let (router, document) = routes.split_for_parts();
     app.telemetry.know_routes(document.paths.paths.keys().map(String::as_str));
     let (around, gates) = (app.clone(), Arc::new(gates()));
     let routes = router
@@ -70,6 +71,14 @@ pub fn router(app: App) -> Prefixed {
 /// The routes with their documentation.
 pub fn documented() -> OpenApiRouter<App> {
     lists().into_iter().fold(OpenApiRouter::new(), |all, (_, routes)| all.merge(routes))
+}
+
+/// What a process answers that only works.
+fn wellness() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(health::show::show))
+        .routes(routes!(health::ready::ready))
+        .routes(routes!(metrics::show::show))
 }
 
 /// Which key each route asks for.

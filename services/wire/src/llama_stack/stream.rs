@@ -20,6 +20,9 @@ use super::{
     turn::{Turn, turn},
 };
 
+/// In the metadata of a step that begins once more: chunks of it with this id or a later one, up to this chunk, are void.
+pub const RESTARTED_FROM: &str = "frontdesk_restarted_from";
+
 /// One chunk: `data:` of a server-sent event.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
@@ -144,6 +147,12 @@ impl Projection {
             }
             EventBody::Failed { turn } => return Some(failure(turn, "failed", "the turn failed")),
             EventBody::Cancelled { turn } => return Some(failure(turn, "cancelled", "the turn was cancelled")),
+            // The protocol has no word for it: the step begins once more, and its metadata says from where it counts.
+            EventBody::Restarted { step_id, from_seq } => {
+                let step_type = StepType::of(*self.kinds.get(step_id)?)?;
+                let metadata = Map::from_iter([(RESTARTED_FROM.to_owned(), Value::from(*from_seq))]);
+                Payload::StepStart { step_type, step_id: step_id.clone(), metadata }
+            }
             EventBody::ItemAdded { .. } | EventBody::HandedOff { .. } | EventBody::Resumed { .. } => return None,
         };
         Some(Chunk::Event { event: Payloaded { payload } })
@@ -172,4 +181,43 @@ fn failure(turn: &Run, code: &str, message: &str) -> Chunk {
         None => (code.to_owned(), message.to_owned()),
     };
     Chunk::Error { error: Failure { message, code } }
+}
+
+#[cfg(test)]
+mod tests {
+    use frontdesk_api::turn::StepState;
+
+    use super::*;
+
+    #[test]
+    fn a_step_that_begins_again_says_from_where_it_counts() {
+        let mut projection = Projection::new();
+        let step = Done {
+            id: "step_1".into(),
+            n: 0,
+            kind: StepKind::Inference,
+            state: StepState::Intent,
+            started_at: 0,
+            completed_at: None,
+            output: None,
+        };
+        let delta = EventBody::TextDelta { step_id: "step_1".into(), item_id: "msg_1".into(), delta: "Hm".into() };
+        let again = EventBody::Restarted { step_id: "step_1".into(), from_seq: 3 };
+        let stranger = EventBody::Restarted { step_id: "step_2".into(), from_seq: 3 };
+        let bodies = [EventBody::StepStarted { step }, delta, again, stranger];
+        let chunks: Vec<Option<Value>> = (2..)
+            .zip(bodies)
+            .map(|(seq, body)| projection.push(&Event { seq, body }))
+            .map(|chunk| chunk.map(|chunk| serde_json::to_value(chunk).expect("JSON")))
+            .collect();
+        let start = |metadata: Value| {
+            let payload = serde_json::json!({
+                "event_type": "step_start", "step_type": "inference", "step_id": "step_1", "metadata": metadata
+            });
+            Some(serde_json::json!({ "event": { "payload": payload } }))
+        };
+        assert_eq!(chunks[0], start(serde_json::json!({})));
+        assert_eq!(chunks[2], start(serde_json::json!({ "frontdesk_restarted_from": 3 })));
+        assert_eq!(chunks[3], None, "what was never shown does not begin again");
+    }
 }

@@ -79,6 +79,7 @@ impl Demo {
         let Some(key) = app.accounts.ensure_admin(None).await? else {
             return Err(Error::conflict("this data folder belongs to a server already; give the demo one of its own"));
         };
+        app.agents.recover().await?;
         let lanes = Lanes::start()?;
         let serving = app.serve(listener, http::router(app.clone()), &lanes, server::stop_signal());
         tokio::pin!(serving);

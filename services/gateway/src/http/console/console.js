@@ -202,9 +202,14 @@ function show(chunk, { steps, bubble, after }) {
     return;
   }
   const payload = chunk.event.payload;
-  if (payload.event_type === 'step_start') {
+  if (payload.event_type === 'step_start' && $(payload.step_id)) {
+    // Another process has the turn and begins the step anew: what was shown of it is void.
+    bubble.textContent = $(payload.step_id).dataset.before;
+  } else if (payload.event_type === 'step_start') {
     const summary = make('summary', {}, { inference: 'Thinking', tool_execution: 'Action', shield_call: 'Shield', memory_retrieval: 'Looking in knowledge' }[payload.step_type]);
-    steps.append(make('details', { id: payload.step_id, className: 'busy' }, summary));
+    const box = make('details', { id: payload.step_id, className: 'busy' }, summary);
+    box.dataset.before = bubble.textContent;
+    steps.append(box);
   } else if (payload.event_type === 'step_progress' && payload.delta.type === 'text') {
     bubble.hidden = false;
     bubble.textContent += payload.delta.text;

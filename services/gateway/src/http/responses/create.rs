@@ -55,7 +55,7 @@ pub async fn create(
     if stream {
         return Ok(streamed(events, projection, after, passing));
     }
-    let answer = whole(&cx, events, projection).await;
+    let answer = whole(&app, &cx, events, projection).await;
     drop(passing);
     answer
 }

@@ -40,7 +40,7 @@ use crate::{
     http::{
         paging::PageQuery,
         reply::event_stream,
-        turns::{HEARTBEAT, ended_badly},
+        turns::{HEARTBEAT, ended_badly, goes_on},
     },
     problem,
     problem::Problem,
@@ -149,12 +149,13 @@ async fn standing(app: &App, cx: &Cx, id: &str, echo: Value, results: bool) -> R
 }
 
 /// The whole response, once it has ended.
-async fn whole(cx: &Cx, mut events: Events, mut projection: Projection) -> Result<Response, Problem> {
+async fn whole(app: &App, cx: &Cx, mut events: Events, mut projection: Projection) -> Result<Response, Problem> {
     while let Some(event) = events.next().await {
         projection.push(&event?);
     }
     match projection.turn() {
-        Some(turn) if turn.state == TurnState::Failed => Err(ended_badly(turn).into()),
+        Some(turn) if matches!(turn.state, TurnState::Failed | TurnState::DeadLetter) => Err(ended_badly(turn).into()),
+        Some(turn) if turn.state == TurnState::Running && app.agents.is_stopping() => Err(goes_on(turn).into()),
         _ => {
             let gone = || Error::conflict(format!("the response of request {} was deleted", cx.request));
             Ok(Json(projection.response().ok_or_else(gone)?).into_response())

@@ -79,7 +79,8 @@ async fn whole(app: &App, cx: &Cx, turn_id: &str, mut events: Events) -> Result<
     }
     let view = app.agents.load_turn(cx, turn_id).await?;
     match view.turn.state {
-        TurnState::Failed | TurnState::Cancelled => Err(ended_badly(&view.turn).into()),
+        TurnState::Failed | TurnState::Cancelled | TurnState::DeadLetter => Err(ended_badly(&view.turn).into()),
+        TurnState::Running => Err(goes_on(&view.turn).into()),
         _ => Ok(Json(shown(&view)).into_response()),
     }
 }
@@ -92,10 +93,20 @@ pub fn ended_badly(turn: &Run) -> Error {
     };
     let kind = kind.unwrap_or(match code {
         "cancelled" | "superseded" => Kind::Conflict,
-        "worker_lost" => Kind::Unavailable,
+        "attempts_exhausted" | "worker_lost" => Kind::Unavailable,
         _ => Kind::Upstream,
     });
     Error::new(kind, format!("the turn {} failed: {message}", turn.id)).with_code(code)
+}
+
+/// This server stops before the turn ends; another goes on with it.
+#[must_use]
+pub fn goes_on(turn: &Run) -> Error {
+    let message = format!(
+        "the server is stopping while the turn {} runs; it goes on: ask again with the same Idempotency-Key, or read the turn",
+        turn.id
+    );
+    Error::unavailable(message).with_code("server_stopping").with_retry_after(Duration::from_secs(1))
 }
 
 /// The events of a turn as server-sent events, `id` and chunk; comments while nothing happens.

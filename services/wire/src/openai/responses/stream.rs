@@ -85,6 +85,8 @@ impl Projection {
             EventBody::Incomplete { turn } | EventBody::Cancelled { turn } => {
                 self.ended(turn, "response.incomplete", &mut out);
             }
+            // Nor one for an answer that begins anew: what was begun of it stays as incomplete, the new one comes behind.
+            EventBody::Restarted { .. } => self.cut_off(&mut out),
             EventBody::HandedOff { .. }
             | EventBody::Input { .. }
             | EventBody::StepStarted { .. }
@@ -274,7 +276,7 @@ impl Projection {
             ("created_at", json!(unix_seconds(turn.created_at))),
             ("completed_at", json!(turn.completed_at.filter(|_| finished).map(unix_seconds))),
             ("status", json!(status)),
-            ("error", turn.error.as_ref().filter(|_| turn.state == TurnState::Failed).map_or(Value::Null, error)),
+            ("error", turn.error.as_ref().filter(|_| status == "failed").map_or(Value::Null, error)),
             ("incomplete_details", incomplete(turn)),
             ("output", json!(self.output)),
             ("usage", if turn.state.is_terminal() { usage(turn.usage) } else { Value::Null }),
@@ -294,7 +296,7 @@ pub fn status(state: TurnState) -> &'static str {
     match state {
         TurnState::Running | TurnState::AwaitingInput => "in_progress",
         TurnState::Completed => "completed",
-        TurnState::Failed => "failed",
+        TurnState::Failed | TurnState::DeadLetter => "failed",
         TurnState::Cancelled => "cancelled",
         TurnState::Incomplete => "incomplete",
     }

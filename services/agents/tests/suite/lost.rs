@@ -1,0 +1,259 @@
+//! Turns whose worker is lost: another goes on, and nothing is doubled, dropped or told twice.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use frontdesk_agents::{Bounds, Fault, Pace, Point};
+use frontdesk_api::{
+    agent::{AgentSpec, Limits},
+    chat::{Message, Role, ToolSpec},
+    id::RandomIds,
+    tools::ToolResult,
+    turn::{EventBody, StepKind, StepState, TurnState},
+};
+use frontdesk_store::{Store, testing::each_database};
+use futures::StreamExt as _;
+use tokio::sync::Notify;
+
+use crate::stage::{Line, Stage, answer, done, pace, with_tools};
+
+/// A lease that is soon over.
+fn short() -> Pace {
+    let (lease, renew) = (Duration::from_millis(300), Duration::from_millis(100));
+    Pace { lease, renew, poll: Duration::from_millis(50), ..pace() }
+}
+
+/// Ends the work where it stands, as a death does: an open transaction is gone with it. Without a word on the console.
+fn die() -> ! {
+    std::panic::resume_unwind(Box::new("lost"))
+}
+
+/// Ends the work when it comes to `point` the `nth` time (from 1), and says so.
+fn at(point: Point, nth: usize) -> (Fault, Arc<Notify>) {
+    let (seen, reached) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let told = reached.clone();
+    let fault: Fault = Arc::new(move |here| {
+        let (seen, told) = (seen.clone(), told.clone());
+        Box::pin(async move {
+            if here == point && seen.fetch_add(1, Ordering::SeqCst) + 1 == nth {
+                told.notify_one();
+                die();
+            }
+        })
+    });
+    (fault, reached)
+}
+
+/// Books and pays, then says so.
+fn shopper(prompt: &[Message]) -> Line {
+    match prompt.last().map(|m| m.role) {
+        Some(Role::Tool) => Line::Say("Booked and paid."),
+        _ => Line::Call(vec![("a", "book", "{}"), ("b", "pay", "{}")]),
+    }
+}
+
+/// A turn whose worker is lost at the `nth` time it comes to `point`; false when it ended before that.
+async fn survives(store: &Store, point: Point, nth: usize) -> bool {
+    let stage = Stage::with(store.clone(), Arc::new(RandomIds), short(), Bounds::default()).await;
+    stage.model.follow(shopper);
+    let (fault, reached) = at(point, nth);
+    let doomed = stage.failing(short(), fault);
+    let conversation = stage.conversation(with_tools()).await;
+    let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "buy it")).await.expect("a turn");
+    let lost = tokio::select! {
+        () = reached.notified() => true,
+        _ = doomed.settled(&turn.id) => false,
+    };
+    let before = stage.store.tenant(&stage.cx).events_after(&turn.id, None, 1000).await.expect("events");
+    stage.agents.recover().await.expect("another process");
+    let view = stage.settled(&turn.id).await;
+    let what = format!("{point:?} {nth}: {:?} {:?}", view.turn, view.steps);
+    assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Booked and paid."), "{what}");
+    let after = stage.events(&turn.id).await;
+    assert_eq!(before, after[..before.len()], "what was shown stays: {what}");
+
+    let mut effects: HashMap<String, usize> = HashMap::new();
+    for (tool, _) in stage.tools.ledger.lock().expect("the ledger").iter() {
+        *effects.entry(tool.clone()).or_default() += 1;
+    }
+    assert_eq!(effects.get("book"), Some(&1), "booked once: {what}");
+    let paid = effects.get("pay").copied().unwrap_or_default();
+    let states: Vec<StepState> =
+        view.steps.iter().filter(|s| s.kind == StepKind::ToolExecution).map(|s| s.state).collect();
+    match states[..] {
+        [StepState::Done, StepState::Done] => assert_eq!(paid, 1, "{what}"),
+        [StepState::Done, StepState::Unknown] => assert!(paid <= 1, "{what}"),
+        _ => panic!("{what}"),
+    }
+    assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "no step is left open: {what}");
+    assert_eq!(view.steps.iter().filter(|s| s.kind == StepKind::Inference).count(), 2, "{what}");
+    assert_eq!(view.turn.usage.input_tokens, 20, "what model calls took counts once: {what}");
+    stage.agents.shutdown(Duration::ZERO).await;
+    lost
+}
+
+#[tokio::test]
+async fn wherever_its_worker_dies_a_turn_goes_on_and_nothing_is_doubled() {
+    each_database(|store| async move {
+        for point in [Point::AfterIntent, Point::AfterEffect, Point::BeforeCommit, Point::AfterCommit] {
+            let mut nth = 1;
+            while survives(&store, point, nth).await {
+                nth += 1;
+            }
+            assert!(nth > 3, "{point:?} is come to in every step");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn half_a_text_is_void_and_followers_are_told_from_where() {
+    each_database(|store| async move {
+        let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        stage.model.play([Line::Silence]);
+        let turn = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "hello")).await.expect("a turn");
+        let mut events = stage.agents.events(&stage.cx, &turn.id, None).await.expect("events");
+        let shown = loop {
+            let event = events.next().await.expect("a text").expect("an event");
+            if matches!(event.body, EventBody::TextDelta { .. }) {
+                break event.seq;
+            }
+        };
+        stage.agents.shutdown(Duration::ZERO).await;
+        let next = stage.beside(short(), Bounds::default());
+        next.model.play([Line::Say("Hello there.")]);
+        next.agents.recover().await.expect("another process");
+        let view = next.settled(&turn.id).await;
+        assert_eq!(answer(&view), "Hello there.");
+        let all = next.events(&turn.id).await;
+        let (at, from) = all
+            .iter()
+            .find_map(|e| match &e.body {
+                EventBody::Restarted { from_seq, .. } => Some((e.seq, *from_seq)),
+                _ => None,
+            })
+            .expect("a word that it began anew");
+        assert!(from <= shown && shown < at, "{from} <= {shown} < {at}");
+        let words: String = all
+            .iter()
+            .filter(|e| !(from..=at).contains(&e.seq))
+            .filter_map(|e| match &e.body {
+                EventBody::TextDelta { delta, .. } => Some(delta.as_str()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(words, "Hello there.", "with what is void cut out, the text reads once");
+        assert!(matches!(&all[usize::try_from(from).expect("a place") - 1].body, EventBody::StepStarted { .. }));
+        next.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn results_of_client_tools_outlive_the_worker_that_was_given_them() {
+    each_database(|store| async move {
+        let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
+        let tool = |name: &str| ToolSpec { name: name.into(), description: None, parameters: None, strict: None };
+        let spec = AgentSpec { client_tools: vec![tool("weather"), tool("tide")], ..AgentSpec::new("m") };
+        let conversation = stage.conversation(spec).await;
+        stage.model.play([Line::Call(vec![("a", "weather", "{}"), ("b", "tide", "{}")])]);
+        let turn = stage.ask(&conversation, "go to sea?").await.turn;
+        assert_eq!(turn.state, TurnState::AwaitingInput);
+        // One that takes the results and dies before it does anything.
+        let doomed = stage.failing(short(), Arc::new(|_| Box::pin(async { die() })));
+        let result = |words: &str| ToolResult { content: words.into(), is_error: false, details: None };
+        let results = vec![("b".to_owned(), result("high")), ("a".to_owned(), result("sunny"))];
+        doomed.agents.resume(&stage.cx, &turn.id, results).await.expect("taken");
+        let next = stage.beside(short(), Bounds::default());
+        next.model.play([Line::Say("Go.")]);
+        next.agents.recover().await.expect("another process");
+        let view = next.settled(&turn.id).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Go."));
+        let results: Vec<String> = done(&view).into_iter().map(|(_, words, _)| words).collect();
+        assert_eq!(results, ["sunny", "high"]);
+        next.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_turn_that_ends_its_workers_is_given_up_where_people_see_it() {
+    each_database(|store| async move {
+        let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
+        let conversation = stage.conversation(with_tools()).await;
+        stage.model.follow(|_| Line::Call(vec![("a", "pay", "{}")]));
+        let (fault, reached) = at(Point::AfterEffect, 4);
+        let doomed = stage.failing(short(), fault);
+        let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "pay")).await.expect("a turn");
+        reached.notified().await;
+        let next = stage.beside(short(), Bounds { attempts: 1, ..Bounds::default() });
+        next.agents.recover().await.expect("another process");
+        let view = next.settled(&turn.id).await;
+        let code = view.turn.error.as_ref().map(|e| e.code.as_str());
+        assert_eq!((view.turn.state, code), (TurnState::DeadLetter, Some("attempts_exhausted")));
+        assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "no step is left open: {:?}", view.steps);
+        assert_eq!(view.steps.last().map(|s| s.state), Some(StepState::Unknown), "{:?}", view.steps);
+        next.model.play([Line::Say("Hello.")]);
+        assert_eq!(answer(&next.ask(&conversation, "still there?").await), "Hello.", "the conversation goes on");
+        next.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_turn_has_the_time_it_had_when_its_worker_was_lost() {
+    each_database(|store| async move {
+        let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
+        let limits = Limits { timeout_s: 1, ..Limits::default() };
+        let conversation = stage.conversation(AgentSpec { limits, ..AgentSpec::new("m") }).await;
+        let doomed = stage.failing(short(), Arc::new(|_| Box::pin(async { die() })));
+        let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "x")).await.expect("a turn");
+        stage.model.play([Line::Silence]);
+        stage.agents.recover().await.expect("another process");
+        let view = stage.settled(&turn.id).await;
+        let code = view.turn.error.as_ref().map(|e| e.code.as_str());
+        assert_eq!((view.turn.state, code), (TurnState::Incomplete, Some("timeout")));
+        stage.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_back_after_its_lease_writes_nothing() {
+    each_database(|store| async move {
+        let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
+        stage.model.follow(shopper);
+        // Stands still before its tool's result is written, until it is let go.
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let (seen, reached, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()), gate.clone());
+        let told = reached.clone();
+        let fault: Fault = Arc::new(move |here| {
+            let (seen, told, open) = (seen.clone(), told.clone(), open.clone());
+            Box::pin(async move {
+                if here == Point::AfterEffect && seen.fetch_add(1, Ordering::SeqCst) + 1 == 3 {
+                    told.notify_one();
+                    drop(open.acquire().await);
+                }
+            })
+        });
+        let sleeper = stage.failing(short(), fault);
+        let conversation = stage.conversation(with_tools()).await;
+        let turn = sleeper.agents.create_turn(&stage.cx, Stage::asks(&conversation, "buy it")).await.expect("a turn");
+        reached.notified().await;
+        stage.agents.recover().await.expect("another process");
+        let view = stage.settled(&turn.id).await;
+        let events = stage.events(&turn.id).await;
+        gate.add_permits(1);
+        sleeper.agents.shutdown(Duration::from_secs(60)).await;
+        assert_eq!((stage.settled(&turn.id).await, stage.events(&turn.id).await), (view, events));
+        stage.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
