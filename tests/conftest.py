@@ -172,15 +172,21 @@ def frontdesk(scripted_server, service_account, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def another_frontdesk(tmp_path_factory):
-    """Starts a Frontdesk of a module's own, from its entries under `providers.inference` and `models`."""
+    """Starts a Frontdesk of a module's own, from its entries under `providers.inference` and `models`; `again()` kills the
+    newest and starts it on the same data."""
     started = []
 
     def start(*inference, **more):
         home = tmp_path_factory.mktemp("another")
         started.append(configured(home, inference, **more))
         frontdesk = Frontdesk(started[-1].url, KEY)
-        frontdesk.program, frontdesk.home = started[-1], home
+        frontdesk.program, frontdesk.home, frontdesk.again = started[-1], home, lambda: again(home, inference, more)
         return frontdesk
+
+    def again(home, inference, more):
+        started[-1].stop()
+        started.append(configured(home, inference, **more))
+        return Frontdesk(started[-1].url, KEY)
 
     yield start
     for program in started:

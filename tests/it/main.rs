@@ -11,6 +11,7 @@ mod engine;
 mod hub;
 mod knowledge;
 mod lossless;
+mod lost;
 mod money;
 mod pull;
 mod scripted;

@@ -1,4 +1,4 @@
-//! The turn over HTTP: rows before events, models that misbehave, a process that dies.
+//! The turn over HTTP: rows before events, models that misbehave.
 
 use frontdesk_tests::{Frontdesk, Scripted};
 use serde_json::json;
@@ -91,34 +91,6 @@ async fn whatever_a_model_calls_the_turn_ends_well() {
             done.iter().map(|s| s["tool_calls"][0]["call_id"].to_string()).collect();
         assert_eq!(ids.len(), want.len(), "{what}: every call has an id of its own");
     }
-}
-
-#[tokio::test]
-async fn a_turn_whose_process_dies_is_failed_and_the_conversation_goes_on() {
-    let scripted = Scripted::start();
-    let mut frontdesk = Frontdesk::start(shop::options(&scripted).config("turns: { lease_s: 2 }"));
-    let agent = shop::agent(&frontdesk, json!({})).await;
-    let path = shop::session(&frontdesk, &agent).await;
-    scripted.script(
-        json!([{"reply": {"text": "one two three", "gates": {"never": 2}}}, {"reply": {"text": "Back again."}}]),
-    );
-    let asking = frontdesk.request("POST", &path).json(&shop::say("hello", true)).send().await.expect("a stream");
-    scripted.waiting("never").await;
-    frontdesk.restart();
-    drop(asking);
-    let turn = frontdesk.texts("SELECT id FROM turn").await.pop().expect("a turn");
-    let turn_path = format!("{path}/{turn}");
-    let ended = loop {
-        let (status, turn) = frontdesk.get(&turn_path).await;
-        assert_eq!(status, 200, "{turn}");
-        if turn["frontdesk"]["state"] != "running" {
-            break turn;
-        }
-        tokio::task::yield_now().await;
-    };
-    assert_eq!(ended["frontdesk"]["state"], "failed");
-    assert_eq!(ended["frontdesk"]["error"]["code"], "worker_lost", "{ended}");
-    assert_eq!(shop::answer(&shop::ask(&frontdesk, &path, "still there?").await), "Back again.");
 }
 
 #[tokio::test]

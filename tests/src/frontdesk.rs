@@ -6,6 +6,7 @@
 use crate::{Database, Lane, PATIENCE, Process, Scripted};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 
 /// The admin key every test's Frontdesk is started with.
 pub const ADMIN_KEY: &str = "frontdesk-tests-admin-key";
@@ -25,7 +26,7 @@ pub struct Frontdesk {
     process: Process,
     options: Options,
     home: tempfile::TempDir,
-    database: Database,
+    database: Arc<Database>,
     client: reqwest::Client,
 }
 
@@ -105,7 +106,28 @@ impl Frontdesk {
     /// What it said when it ended without getting ready.
     pub fn try_start(options: Options) -> Result<Self, Refused> {
         let home = tempfile::Builder::new().prefix("fd-test-").tempdir().expect("temporary directory");
-        let database = Database::create(options.lane.unwrap_or_else(Lane::current));
+        let database = Arc::new(Database::create(options.lane.unwrap_or_else(Lane::current)));
+        Self::on(options, home, database)
+    }
+
+    /// Another process on the same database, with the same pepper, as an operator sets up a second one. Not on SQLite,
+    /// whose file one process has to itself.
+    ///
+    /// # Panics
+    /// When it does not get ready; the message carries its log.
+    #[must_use]
+    pub fn beside(&self, options: Options) -> Self {
+        let home = tempfile::Builder::new().prefix("fd-test-").tempdir().expect("temporary directory");
+        let data = home.path().join("data");
+        std::fs::create_dir(&data).expect("a data folder");
+        std::fs::copy(self.data_dir().join("pepper"), data.join("pepper")).expect("the pepper");
+        match Self::on(options, home, Arc::clone(&self.database)) {
+            Ok(frontdesk) => frontdesk,
+            Err(refused) => panic!("frontdesk did not start ({:?}):\n{}", refused.status, refused.log),
+        }
+    }
+
+    fn on(options: Options, home: tempfile::TempDir, database: Arc<Database>) -> Result<Self, Refused> {
         let (process, url) = launch(&options, home.path(), &database)?;
         let client = reqwest::Client::builder().no_proxy().build().expect("HTTP client");
         Ok(Self { url, process, options, home, database, client })
