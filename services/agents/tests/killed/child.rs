@@ -1,0 +1,285 @@
+//! The process that is killed: a room of agents over a database that outlives it.
+//!
+//! It asks turn after turn and works on its own and on those that others left; each turn asks its model three times
+//! and calls four tools with an effect. What it says goes to standard error, a line each:
+//! `worker ID`, `accepted TURN`, `saw TURN SEQ HASH`, `point POINT`, `idle`, `stopped`.
+
+// A test program reads its own environment; the rule is for the rooms of the product.
+#![allow(clippy::disallowed_methods)]
+
+use std::{
+    io::{BufRead as _, Write as _},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, Point};
+use frontdesk_api::{
+    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Memory, Result, Safety, Tools,
+    agent::AgentSpec,
+    chat::{Dialect, FinishReason, ReplyHead, Role, ToolCall},
+    clock::SystemClock,
+    id::RandomIds,
+    inference::Model,
+    memory::Passage,
+    safety::{Checked, Hold, Stage},
+    tools::{Effect, Outcome, Risk, Runs, ToolDef, ToolResult},
+    turn::ItemBody,
+};
+use frontdesk_store::{Options, Store};
+use futures::{StreamExt as _, stream};
+use tokio::sync::watch;
+
+/// Folder of the child's database file or lock.
+pub const DIR: &str = "FRONTDESK_KILLED_DIR";
+/// The Postgres database, if it is one.
+pub const DATABASE: &str = "FRONTDESK_KILLED_DATABASE";
+/// Folder of the ledger: a file for each key.
+pub const LEDGER: &str = "FRONTDESK_KILLED_LEDGER";
+/// `POINT:NTH`; nothing: it does not stop.
+pub const FAULT: &str = "FRONTDESK_KILLED_FAULT";
+/// How many turns it asks at once, each again and again; `once`: one, one time.
+pub const ASKS: &str = "FRONTDESK_KILLED_ASKS";
+
+fn var(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+fn say(line: &str) {
+    // One write, so that lines of several threads do not mix; whoever reads may be gone.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Whether a line `go` came in.
+fn told() -> watch::Receiver<bool> {
+    let (tell, told) = watch::channel(false);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            if line.is_ok_and(|line| line == "go") {
+                tell.send_replace(true);
+            }
+        }
+    });
+    told
+}
+
+/// Says that the point is reached, and waits to be killed, or to be told to go on.
+fn fault(told: watch::Receiver<bool>) -> Option<Fault> {
+    let at = var(FAULT);
+    let (name, nth) = at.split_once(':')?;
+    let (name, nth): (String, usize) = (name.to_owned(), nth.parse().expect("a number"));
+    let seen = Arc::new(AtomicUsize::new(0));
+    Some(Arc::new(move |point: Point| {
+        let here = format!("{point:?}") == name && seen.fetch_add(1, Ordering::SeqCst) + 1 == nth;
+        let mut told = told.clone();
+        Box::pin(async move {
+            if here {
+                say(&format!("point {point:?}"));
+                let _ = told.wait_for(|go| *go).await;
+            }
+        })
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a process that the other tests start"]
+async fn work() {
+    let told = told();
+    let database_url = Some(var(DATABASE)).filter(|url| !url.is_empty());
+    let options = Options { database_url, max_connections: 6, ..Options::at(PathBuf::from(var(DIR))) };
+    let store = Store::open(&options).await.expect("the database");
+    let (cx, _) = frontdesk_store::testing::two_tenants(&store).await;
+    let agents = Agents::new(Deps {
+        store: store.clone(),
+        inference: Arc::new(Shopper),
+        tools: Arc::new(Ledger(PathBuf::from(var(LEDGER)))),
+        memory: Arc::new(Nothing),
+        safety: Arc::new(Nothing),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+        dispatch: store.dispatch(),
+        pace: Pace {
+            lease: Duration::from_secs(2),
+            renew: Duration::from_millis(500),
+            poll: Duration::from_millis(200),
+            flush: Duration::ZERO,
+            ..Pace::default()
+        },
+        // Who is killed again and again is not what ends it.
+        bounds: Bounds { attempts: 1_000, ..Bounds::default() },
+        fault: fault(told.clone()),
+    });
+    agents.recover().await.expect("it works");
+    let asks = var(ASKS);
+    if asks == "once" {
+        ask(&agents, &cx).await;
+    } else {
+        for _ in 0..asks.parse::<usize>().expect("a number") {
+            let (agents, cx) = (agents.clone(), cx.clone());
+            tokio::spawn(async move {
+                loop {
+                    ask(&agents, &cx).await;
+                }
+            });
+        }
+    }
+    idle(&store, told).await;
+    agents.shutdown(Duration::from_secs(60)).await;
+    say("stopped");
+    store.close().await;
+}
+
+/// Says once that nothing runs any more, and waits to be told.
+async fn idle(store: &Store, mut told: watch::Receiver<bool>) {
+    let mut said = false;
+    loop {
+        let mut tx = store.system().read().await.expect("a transaction");
+        let running: i64 = frontdesk_store::on!(tx, conn => frontdesk_store::sqlx::query_scalar("SELECT count(*) FROM turn WHERE state = 'running'")
+            .fetch_one(conn).await).expect("a count");
+        drop(tx);
+        if running == 0 && !said {
+            say("idle");
+            said = true;
+        }
+        tokio::select! {
+            _ = told.wait_for(|go| *go) => return,
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+    }
+}
+
+/// Asks a turn and follows it to its end.
+async fn ask(agents: &Agents, cx: &Cx) {
+    let spec = AgentSpec { toolgroups: vec!["shop".into()], ..AgentSpec::new("m") };
+    let agent = agents.create_agent(cx, spec).await.expect("an agent");
+    let session = agents.create_session(cx, &agent.id, "test").await.expect("a session");
+    let new = NewTurn {
+        agent_id: agent.id,
+        session_id: Some(session.id),
+        items: vec![ItemBody::Message { role: Role::User, text: "buy it".into(), citations: vec![] }],
+        ..NewTurn::default()
+    };
+    let turn = agents.create_turn(cx, new).await.expect("a turn");
+    say(&format!("accepted {}", turn.id));
+    let mut events = agents.events(cx, &turn.id, None).await.expect("events");
+    while let Some(event) = events.next().await {
+        let event = event.expect("an event");
+        say(&format!("saw {} {} {}", turn.id, event.seq, hash(&event)));
+    }
+}
+
+/// Of what a client is shown.
+pub fn hash(event: &frontdesk_api::turn::Event) -> String {
+    blake3::hash(&serde_json::to_vec(event).expect("JSON")).to_hex()[..16].to_owned()
+}
+
+/// Asks for two tools, then for two more, then says so in pieces.
+struct Shopper;
+
+#[async_trait]
+impl Inference for Shopper {
+    async fn chat(&self, _: &Cx, request: ChatRequest) -> Result<ChatReply> {
+        let results = request.chat()?.messages.iter().filter(|m| m.role == Role::Tool).count();
+        let call = |index, id: &str, name: &str| ChatEvent::ToolCall {
+            choice: 0,
+            index,
+            id: Some(id.to_owned()),
+            name: Some(name.to_owned()),
+            arguments: "{}".into(),
+        };
+        let text = |text: &str| ChatEvent::Text { choice: 0, text: text.to_owned() };
+        let finish = |reason| ChatEvent::Finish { choice: 0, reason };
+        let events = match results {
+            0 => vec![
+                text("One"),
+                text(" moment."),
+                call(0, "a", "book"),
+                call(1, "b", "pay"),
+                finish(FinishReason::ToolCalls),
+            ],
+            2 => vec![call(0, "c", "pay"), call(1, "d", "book"), finish(FinishReason::ToolCalls)],
+            _ => vec![text("Booked"), text(" and"), text(" paid."), finish(FinishReason::Stop)],
+        };
+        let frames = stream::iter(events).then(async |event| {
+            // So that pieces are pieces.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Ok(Frame { events: vec![event], ..Frame::default() })
+        });
+        let head = ReplyHead {
+            provider: "up".into(),
+            model: "m".into(),
+            dialect: Dialect::OpenaiChat,
+            streaming: true,
+            upstream_request: None,
+            other_attempts: vec![],
+            reuse: None,
+        };
+        Ok(ChatReply { head, frames: frames.boxed() })
+    }
+
+    async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
+        Ok(vec![])
+    }
+}
+
+/// Two tools that write a line in the file of their key: `book` none where there is one, `pay` always.
+struct Ledger(PathBuf);
+
+#[async_trait]
+impl Tools for Ledger {
+    async fn list(&self, _: &Cx, _: &[String]) -> Result<Vec<ToolDef>> {
+        let def = |name: &str, effect| ToolDef {
+            name: name.into(),
+            wire_name: name.into(),
+            toolgroup: "shop".into(),
+            description: String::new(),
+            schema: serde_json::json!({ "type": "object" }),
+            runs: Runs::Server,
+            effect,
+            risk: Risk::LowImpactWrite,
+            bound_args: Default::default(),
+            hash: String::new(),
+        };
+        Ok(vec![def("book", Effect::Idempotent), def("pay", Effect::Unsafe)])
+    }
+
+    async fn call(&self, _: &Cx, _: &[String], call: &ToolCall, key: &str) -> Result<Outcome> {
+        let file = self.0.join(key);
+        // The effect is the byte, not the file: who dies in between has had none.
+        if call.name == "pay" || std::fs::metadata(&file).map_or(true, |file| file.len() == 0) {
+            let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
+            let written = opened.and_then(|mut file| file.write_all(b"x"));
+            written.map_err(|e| Error::internal("the ledger cannot be written", e))?;
+        }
+        Ok(Outcome::Done(ToolResult { content: "done".into(), is_error: false, details: None }))
+    }
+}
+
+struct Nothing;
+
+#[async_trait]
+impl Memory for Nothing {
+    async fn recall(&self, _: &Cx, _: &[String], _: &str, _: usize) -> Result<Vec<Passage>> {
+        Ok(vec![])
+    }
+}
+
+#[async_trait]
+impl Safety for Nothing {
+    async fn check(&self, _: &Cx, _: &[String], _: Stage, text: &str) -> Result<Checked> {
+        Ok(Checked { text: text.to_owned(), verdicts: vec![] })
+    }
+
+    fn knows(&self, _: &[String]) -> Result<()> {
+        Ok(())
+    }
+
+    fn hold(&self, _: &[String], _: Stage) -> Option<Hold> {
+        None
+    }
+}
