@@ -1,6 +1,7 @@
 """Stored chat completions as the official openai client lists, reads, changes and deletes them."""
 
 import json
+import time
 
 import httpx
 import openai
@@ -77,6 +78,28 @@ def test_a_stream_is_stored_when_it_has_ended(stored, messages, scripted):
     # The client did not ask for usage, and so it was not told; it is kept.
     assert one.usage.total_tokens == 2 and not any(chunk.usage for chunk in chunks)
     assert messages.list(id).data[0].content == "Be brief."
+
+
+def test_a_client_that_leaves_once_all_is_said_finds_it_stored(stored, scripted):
+    finish, last = {"gate": "before-the-end"}, {"gate": "after-the-end"}
+    scripted.script([{"reply": {"sse": [CHUNKS[0], finish, CHUNKS[1], last, CHUNKS[2], "data: [DONE]\n\n"]}}] * 2)
+    stream = stored.create(model="up/scripted", messages=HELLO, store=True, stream=True)
+    early = next(stream).id
+    stream.close()
+    assert scripted.ended(0) == "abandoned", "upstream is told to stop"
+    scripted.release("before-the-end")
+    stream = stored.create(model="up/scripted", messages=HELLO, store=True, stream=True)
+    chunk = next(stream)
+    assert chunk.id != early and next(stream).choices[0].finish_reason == "tool_calls"
+    stream.close()
+    for _ in range(200):
+        if listed := list(stored.list()):
+            break
+        time.sleep(0.05)
+    (one,) = listed
+    assert one.id == chunk.id and one.choices[0].message.content == "hi"
+    with pytest.raises(openai.NotFoundError):
+        stored.retrieve(early)
 
 
 def test_a_provider_of_another_dialect_is_stored_alike(stored, scripted):

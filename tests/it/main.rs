@@ -16,6 +16,7 @@ mod money;
 mod pull;
 mod scripted;
 mod shop;
+mod stored;
 mod telemetry;
 mod tenants;
 mod turn;

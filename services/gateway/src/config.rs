@@ -11,7 +11,7 @@ mod substitute;
 mod suggest;
 mod telemetry;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use frontdesk_api::{Error, Result, safety::Stage};
 use frontdesk_inference::Route;
@@ -50,6 +50,7 @@ pub struct Config {
     pub prices: Vec<Override>,
     pub turns: Turns,
     pub batches: Batches,
+    pub stored_completions: StoredCompletions,
     pub limits: Limits,
     pub log: Log,
     pub telemetry: Telemetry,
@@ -69,6 +70,7 @@ impl Default for Config {
             prices: vec![],
             turns: Turns::default(),
             batches: Batches::default(),
+            stored_completions: StoredCompletions::default(),
             limits: Limits::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
@@ -210,6 +212,35 @@ impl Default for Batches {
     fn default() -> Self {
         Self { lines_at_once: 4, lease_s: 30 }
     }
+}
+
+/// Chat completions that clients want kept (`store: true`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoredCompletions {
+    /// How long one is kept, in days; 0: until it is deleted. OpenAI keeps them for 30.
+    pub keep_days: u64,
+    /// Memory for those under way and those that wait to be written, of all tenants together, in MiB.
+    pub memory_mb: usize,
+}
+
+impl Default for StoredCompletions {
+    fn default() -> Self {
+        Self { keep_days: 30, memory_mb: 128 }
+    }
+}
+
+impl StoredCompletions {
+    /// How long one is kept; None: until it is deleted.
+    #[must_use]
+    pub fn keep(&self) -> Option<Duration> {
+        days(self.keep_days)
+    }
+}
+
+/// None: for ever.
+fn days(days: u64) -> Option<Duration> {
+    (days > 0).then(|| Duration::from_secs(days.saturating_mul(24 * 60 * 60)))
 }
 
 /// Hard limits of the server itself.

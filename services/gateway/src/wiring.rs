@@ -297,7 +297,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     });
     Ok(App::new(Inner {
         uploads: Room::new(&config.limits),
-        stored: Stored::open(store.clone(), clock.clone(), ids.clone()),
+        stored: Stored::open(&config.stored_completions, store.clone(), clock.clone(), ids.clone()),
         telemetry,
         takes_client_keys: provider_data::is_taken(&config),
         config,

@@ -1,7 +1,8 @@
 //! Chat completions that clients asked to be kept (`store: true`).
 //!
 //! Invariants: what was asked and what was answered are kept as they were sent, as JSON text; only the metadata of a row
-//! ever changes; a row is written once, however often a commit whose outcome is unknown is repeated.
+//! ever changes; a row is written once, however often a commit whose outcome is unknown is repeated; one that is too old
+//! goes, whosever it is.
 
 use frontdesk_api::{Error, Micros, Order, Page, PageRequest, Result};
 
@@ -50,6 +51,21 @@ impl System<'_> {
             .doing("keep a chat completion")?;
         }
         tx.commit().await
+    }
+
+    /// Deletes up to `limit` of those that were made before this moment, the oldest first; how many. Over all tenants:
+    /// one sweep clears for all of them.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn delete_old_completions(&self, before: Micros, limit: i64) -> Result<u64> {
+        let mut tx = self.write().await?;
+        let gone = on!(tx, conn => sqlx::query("DELETE FROM chat_completion WHERE (tenant, id) IN \
+             (SELECT tenant, id FROM chat_completion WHERE created_at < $1 ORDER BY created_at LIMIT $2)")
+            .bind(before).bind(limit).execute(conn).await.map(|done| done.rows_affected()))
+        .doing("delete old chat completions")?;
+        tx.commit().await?;
+        Ok(gone)
     }
 }
 
@@ -209,6 +225,34 @@ mod tests {
                 assert_eq!(gone.expect("gone").kind, Kind::NotFound);
             }
             assert_eq!(theirs.load_completion("c1").await.expect("still there").metadata, "{}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_oldest_go_first_and_what_is_not_old_stays() {
+        each_database(|store| async move {
+            let (a, b) = two_tenants(&store).await;
+            let old =
+                |tenant: &str, id: &str, created_at| StoredCompletion { created_at, ..row(tenant, id, "m", "{}") };
+            let rows =
+                [old(&a.tenant, "c1", 3), old(&b.tenant, "c1", 1), old(&a.tenant, "c2", 2), old(&b.tenant, "c2", 9)];
+            store.system().keep_completions(&rows).await.expect("kept");
+            let left = async || {
+                let mut ids = vec![];
+                for cx in [&a, &b] {
+                    let filter = CompletionFilter { model: None, metadata: "{}" };
+                    let page =
+                        store.tenant(cx).list_completions(&filter, &PageRequest::default()).await.expect("listed");
+                    ids.extend(page.items.into_iter().map(|row| row.created_at));
+                }
+                ids.sort_unstable();
+                ids
+            };
+            assert_eq!(store.system().delete_old_completions(9, 2).await.expect("swept"), 2);
+            assert_eq!(left().await, [3, 9]);
+            assert_eq!(store.system().delete_old_completions(9, 2).await.expect("swept"), 1);
+            assert_eq!(left().await, [9]);
         })
         .await;
     }

@@ -111,6 +111,9 @@ fn check(config: &Config) -> Result<()> {
         let message = format!("must be 1 to 1000, found {}", config.batches.lines_at_once);
         return Err(Error::invalid("batches.lines_at_once", message));
     }
+    if config.stored_completions.memory_mb == 0 {
+        return Err(Error::invalid("stored_completions.memory_mb", "must be at least 1, found 0"));
+    }
     config.telemetry.check()?;
     config.hub.check()?;
     let limits = &config.limits;
@@ -227,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_its_path_and_the_nearest() {
-        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, models_dir, role, hub, providers, models, prices, turns, batches, limits, log, telemetry)");
+        insta::assert_snapshot!(refused("lisen: x"), @"f.yaml: lisen: unknown key 'lisen', did you mean 'listen'? (allowed: listen, data_dir, database_url, models_dir, role, hub, providers, models, prices, turns, batches, stored_completions, limits, log, telemetry)");
         insta::assert_snapshot!(refused("providers: { inference: [ { id: a, tpye: openai } ] }"), @"f.yaml: providers.inference[0].tpye: unknown key 'tpye', did you mean 'type'? (allowed: id, type, config)");
         insta::assert_snapshot!(refused("log: { format: jsn }"), @"f.yaml: log.format: unknown value 'jsn', did you mean 'json'? (allowed: human, json)");
     }

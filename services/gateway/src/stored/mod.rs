@@ -1,11 +1,13 @@
 //! Chat completions with `store: true`: caught as they pass, written after they have ended.
 //!
-//! A request takes its place in a bounded channel before anyone is asked, as the books do (`ledger/src/call.rs`), so an
-//! answer that has ended is never without one and never waits for the database. Its id becomes one of ours, in the
-//! client's bytes too: servers give ids that repeat (Ollama's have three digits). Invariants: a request without
-//! `store: true` pays one look at a mark; only an answer that came to its own end is kept; nothing is dropped to keep
-//! up: where the places run out, new requests wait, and are refused after a while.
+//! A request takes room before anyone is asked ([`room`]), so an answer that has ended is never without and never waits
+//! for the database. Its id becomes one of ours, in the client's bytes too: servers give ids that repeat (Ollama's have
+//! three digits). Invariants: a request without `store: true` pays one look at a mark; what is kept came whole, whether
+//! or not its client stayed to the end; nothing is dropped to keep up: where the room runs out, new requests wait, and
+//! are refused after a while.
 
+mod room;
+mod sweep;
 mod writer;
 
 use std::{
@@ -16,21 +18,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use frontdesk_api::{ChatEvent, ChatReply, ChatRequest, Clock, Cx, Error, Frame, Ids, Micros, Result, chat::Dialect};
+use frontdesk_api::{ChatEvent, ChatReply, ChatRequest, Clock, Cx, Frame, Ids, Micros, Result, chat::Dialect};
 use frontdesk_store::Store;
-use frontdesk_wire::openai::{peek::Metadata, splice};
-use futures::{Stream, StreamExt, stream::BoxStream};
-use tokio::sync::{
-    mpsc::{self, OwnedPermit, error::TrySendError},
-    oneshot,
+use frontdesk_wire::{
+    members::members,
+    openai::{peek::Metadata, splice},
 };
+use futures::{Stream, StreamExt, stream::BoxStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
+use crate::config::StoredCompletions;
+use room::{Room, Share};
+use sweep::Sweep;
 use writer::{Ask, Writer};
 
-/// Answers under way or waiting to be written. Their requests are in memory meanwhile, 8 MiB each at the most.
-const PLACES: usize = 256;
-
-/// How long a request waits for its place while the database does not keep up.
+/// How long a request waits for room.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a reader waits for what has ended to be written before it reads what there is.
@@ -42,15 +45,18 @@ const CLOSE: Duration = Duration::from_secs(15);
 /// What is kept, and the way there. Clones share it.
 #[derive(Clone)]
 pub struct Stored {
-    ended: mpsc::Sender<Ended>,
+    room: Room,
+    ended: mpsc::UnboundedSender<Ended>,
     asks: mpsc::UnboundedSender<Ask>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    closing: CancellationToken,
 }
 
 /// A completion that is to be kept once it has ended.
 pub struct Keeping {
-    place: OwnedPermit<Ended>,
+    share: Share,
+    to: mpsc::UnboundedSender<Ended>,
     asked: Asked,
 }
 
@@ -67,6 +73,8 @@ struct Asked {
 
 /// An answer that has ended, on its way to the database.
 struct Ended {
+    /// Given back once it is written.
+    share: Share,
     asked: Asked,
     answer: Answer,
 }
@@ -80,44 +88,39 @@ enum Answer {
 }
 
 impl Stored {
-    /// What has ended is written by a task on the runtime this is called on.
+    /// What has ended is written, and what is too old deleted, by tasks on the runtime this is called on.
     #[must_use]
-    pub fn open(store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        let (ended, rows) = mpsc::channel(PLACES);
+    pub fn open(settings: &StoredCompletions, store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        let (ended, rows) = mpsc::unbounded_channel();
         let (asks, asked) = mpsc::unbounded_channel();
-        tokio::runtime::Handle::current().spawn(Writer::new(store, rows, asked).run());
-        Self { ended, asks, clock, ids }
+        let room = Room::new(settings.memory_mb.saturating_mul(1 << 20), PATIENCE);
+        let closing = CancellationToken::new();
+        let runtime = tokio::runtime::Handle::current();
+        if let Some(keep) = settings.keep() {
+            let (sweep, closing) = (Sweep { store: store.clone(), clock: clock.clone(), keep }, closing.clone());
+            runtime.spawn(async move { closing.run_until_cancelled(sweep.run()).await });
+        }
+        runtime.spawn(Writer::new(store, room.clone(), rows, asked).run());
+        Self { room, ended, asks, clock, ids, closing }
     }
 
     /// Begins to keep what a client asks for; the answer will be decoded, whatever its dialect.
     ///
     /// # Errors
-    /// `Unavailable` while too much waits to be written.
+    /// `Unavailable` while too much is under way or waits to be written; it says which.
     pub async fn begin(&self, cx: &Cx, request: &mut ChatRequest, metadata: Metadata) -> Result<Keeping> {
-        let place = self.place().await?;
+        let body = request.source().map(|source| source.bytes.clone()).unwrap_or_default();
+        let share = self.room.take(&cx.tenant, body.len()).await?;
         let asked = Asked {
             tenant: cx.tenant.clone(),
             id: self.ids.next("chatcmpl"),
             created_at: self.clock.now(),
             model: request.model.clone(),
-            body: request.source().map(|source| source.bytes.clone()).unwrap_or_default(),
+            body,
             metadata,
         };
         request.wants_events = true;
-        Ok(Keeping { place, asked })
-    }
-
-    async fn place(&self) -> Result<OwnedPermit<Ended>> {
-        let sender = match self.ended.clone().try_reserve_owned() {
-            Ok(place) => return Ok(place),
-            Err(TrySendError::Full(sender)) => sender,
-            Err(TrySendError::Closed(_)) => return Err(unavailable("the server is stopping: ask again")),
-        };
-        match tokio::time::timeout(PATIENCE, sender.reserve_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) => Err(unavailable("the server is stopping: ask again")),
-            Err(_) => Err(unavailable("too many answers wait to be stored, the database does not keep up: ask again")),
-        }
+        Ok(Keeping { share, to: self.ended.clone(), asked })
     }
 
     /// Returns once everything that has ended by now is written, or that has taken too long: a database in trouble is
@@ -131,15 +134,12 @@ impl Stored {
 
     /// Writes what has ended. Answers still under way are waited for a little; new ones are refused from here on.
     pub async fn close(&self) {
+        self.closing.cancel();
         let (tell, told) = oneshot::channel();
         if self.asks.send(Ask::Close(tell)).is_ok() && tokio::time::timeout(CLOSE, told).await.is_err() {
             tracing::error!("the database took no more chat completions: those that had ended last are not stored");
         }
     }
-}
-
-fn unavailable(message: &str) -> Error {
-    Error::unavailable(message).with_retry_after(Duration::from_secs(1))
 }
 
 impl Keeping {
@@ -175,7 +175,9 @@ struct Keeper {
 
 impl Keeper {
     fn hear(&mut self, frame: &mut Frame) {
-        let Some(keeping) = &self.keeping else { return };
+        let Some(keeping) = &mut self.keeping else { return };
+        // What its events hold is about what its bytes are.
+        keeping.share.grow(frame.raw.len());
         if self.own {
             frame.raw = splice::with_id(&frame.raw, keeping.id(), self.streaming);
         }
@@ -189,6 +191,52 @@ impl Keeper {
             Answer::Whole(bytes) => *bytes = [&bytes[..], &frame.raw].concat().into(),
             Answer::Events(_, events) => events.extend_from_slice(&frame.events),
         }
+    }
+
+    /// The answer goes to the writer.
+    fn keep(&mut self) {
+        let Some(Keeping { mut share, to, asked }) = self.keeping.take() else { return };
+        let answer = std::mem::replace(&mut self.heard, Answer::Whole(Bytes::new()));
+        share.end();
+        // Without a writer the server is at its end, and has said so.
+        let _ = to.send(Ended { share, asked, answer });
+    }
+}
+
+impl Drop for Keeper {
+    /// A client that leaves once the answer is all there has had it, though it did not wait for the end of the stream.
+    fn drop(&mut self) {
+        if let Some(keeping) = &self.keeping
+            && self.heard.is_whole(keeping.asked.choices())
+        {
+            self.keep();
+        }
+    }
+}
+
+impl Answer {
+    /// Whether nothing is missing but, in a stream, its usage. A whole body is one frame.
+    fn is_whole(&self, choices: usize) -> bool {
+        match self {
+            Self::Whole(bytes) => !bytes.is_empty(),
+            Self::Events(_, events) => {
+                let ends = events.iter().filter(|event| matches!(event, ChatEvent::Finish { .. }));
+                ends.count() >= choices
+            }
+        }
+    }
+}
+
+impl Asked {
+    /// How many answers were asked for.
+    fn choices(&self) -> usize {
+        let mut n = None;
+        members(&self.body, |name, at| {
+            if name == b"n" {
+                n = serde_json::from_slice(&self.body[at]).ok();
+            }
+        });
+        n.unwrap_or(1)
     }
 }
 
@@ -207,10 +255,7 @@ impl Stream for Keeper {
                 Some(Err(error))
             }
             None => {
-                if let Some(Keeping { place, asked }) = this.keeping.take() {
-                    let answer = std::mem::replace(&mut this.heard, Answer::Whole(Bytes::new()));
-                    place.send(Ended { asked, answer });
-                }
+                this.keep();
                 None
             }
         };

@@ -18,7 +18,10 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{Answer, Asked, Ended};
+use super::{
+    Answer, Asked, Ended,
+    room::{Room, Share},
+};
 
 /// Rows in one commit.
 const BATCH: usize = 64;
@@ -38,15 +41,21 @@ pub(super) enum Ask {
 /// See the module.
 pub(super) struct Writer {
     store: Store,
-    ended: mpsc::Receiver<Ended>,
+    room: Room,
+    ended: mpsc::UnboundedReceiver<Ended>,
     asks: mpsc::UnboundedReceiver<Ask>,
     /// When writing is given up; None: never.
     give_up: Option<Instant>,
 }
 
 impl Writer {
-    pub(super) fn new(store: Store, ended: mpsc::Receiver<Ended>, asks: mpsc::UnboundedReceiver<Ask>) -> Self {
-        Self { store, ended, asks, give_up: None }
+    pub(super) fn new(
+        store: Store,
+        room: Room,
+        ended: mpsc::UnboundedReceiver<Ended>,
+        asks: mpsc::UnboundedReceiver<Ask>,
+    ) -> Self {
+        Self { store, room, ended, asks, give_up: None }
     }
 
     /// Works until it is closed, or nobody holds it any more.
@@ -76,11 +85,15 @@ impl Writer {
 
     /// Writes this one and those that wait beside it.
     async fn write_with(&mut self, first: Ended) {
-        let mut rows = Vec::from_iter(row(first));
+        // Their room is given back when this returns.
+        let (row, share) = row(first);
+        let (mut rows, mut shares) = (Vec::from_iter(row), vec![share]);
         while rows.len() < BATCH
             && let Ok(next) = self.ended.try_recv()
         {
-            rows.extend(row(next));
+            let (row, share) = self::row(next);
+            rows.extend(row);
+            shares.push(share);
         }
         if self.insist(&rows).await.is_ok() {
             return;
@@ -116,24 +129,31 @@ impl Writer {
         let end = Instant::now() + GRACE;
         self.give_up = Some(end + GRACE);
         // None begins any more; those that have begun can still end.
-        self.ended.close();
-        while let Ok(Some(ended)) = timeout_at(end, self.ended.recv()).await {
+        self.room.close();
+        let room = self.room.clone();
+        while let Ok(Some(ended)) = timeout_at(end, next(&room, &mut self.ended)).await {
             self.write_with(ended).await;
         }
     }
 }
 
-/// The row of an answer; None, and a line in the log: it holds none.
-fn row(ended: Ended) -> Option<StoredCompletion> {
-    let Ended { asked, answer } = ended;
-    let id = asked.id.clone();
-    match written(asked, answer) {
-        Ok(row) => Some(row),
-        Err(error) => {
-            tracing::error!(id, %error, cause = ?error.source, "a chat completion could not be stored");
-            None
-        }
+/// What ends next; None: nothing is under way any more.
+async fn next(room: &Room, ended: &mut mpsc::UnboundedReceiver<Ended>) -> Option<Ended> {
+    tokio::select! {
+        biased;
+        next = ended.recv() => next,
+        () = room.quiet() => ended.try_recv().ok(),
     }
+}
+
+/// The row of an answer, and its room; None, and a line in the log: it holds none.
+fn row(ended: Ended) -> (Option<StoredCompletion>, Share) {
+    let Ended { share, asked, answer } = ended;
+    let id = asked.id.clone();
+    let row = written(asked, answer).inspect_err(|error| {
+        tracing::error!(id, %error, cause = ?error.source, "a chat completion could not be stored");
+    });
+    (row.ok(), share)
 }
 
 fn written(asked: Asked, answer: Answer) -> Result<StoredCompletion> {

@@ -87,6 +87,8 @@ mod tests {
         chat::{Dialect, FinishReason, Usage},
         inference::Model,
     };
+    use frontdesk_wire::openai;
+    use futures::StreamExt;
     use serde_json::json;
 
     use crate::{
@@ -315,6 +317,49 @@ mod tests {
                 assert_eq!(*one, whole);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_whose_client_left_is_kept_if_it_was_all_there() {
+        const FIRST: &str = "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
+        let frames = || {
+            let mut said = heard();
+            let end = said.split_off(2);
+            let part = |events| Ok(Frame { events, ..frame(FIRST) });
+            vec![part(said), part(end), Ok(frame("data: [DONE]\n\n"))]
+        };
+        let gateway = TestGateway::start(Frames { streaming: true, frames }).await;
+        for (n, read, there) in [(1, 1, 0), (1, 2, 1), (2, 2, 1)] {
+            let mut body = kept(true);
+            body["n"] = json!(n);
+            let request = gateway.request("POST", "/v1/chat/completions").header("content-type", "application/json");
+            let answer = gateway.begin(request.body(body.to_string().into()).expect("a request")).await;
+            let mut pieces = answer.into_body().into_data_stream();
+            for _ in 0..read {
+                pieces.next().await.expect("a piece").expect("whole");
+            }
+            drop(pieces);
+            assert_eq!(listed(&gateway).await.len(), there, "n = {n}, {read} pieces read");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_fills_the_room_waits_and_is_told_why() {
+        let config =
+            "models: [ { id: default, targets: [ { model: up/echo } ] } ]\nstored_completions: { memory_mb: 1 }";
+        let gateway = TestGateway::configured(config, Frames::whole()).await;
+        let cx = Cx::internal("default", "test");
+        let long = question(false).to_string().replace("hi", &"x".repeat(600 << 10));
+        let mut request = openai::peek::request(long.into()).expect("a request");
+        let keeping = gateway.app.stored.begin(&cx, &mut request, Default::default()).await;
+        let keeping = keeping.expect("alone it may be larger than half of the room");
+        let asked = kept(false);
+        let mut waiting = Box::pin(gateway.post("/v1/chat/completions", &asked));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(gateway.post("/v1/chat/completions", &question(false)).await.status, 200, "others go on");
+        drop(keeping);
+        assert_eq!(waiting.await.status, 200);
+        assert_eq!(listed(&gateway).await.len(), 1);
     }
 
     #[tokio::test]
