@@ -86,7 +86,7 @@ def test_a_client_that_leaves_once_all_is_said_finds_it_stored(stored, scripted)
     stream = stored.create(model="up/scripted", messages=HELLO, store=True, stream=True)
     early = next(stream).id
     stream.close()
-    assert scripted.ended(0) == "abandoned", "upstream is told to stop"
+    assert scripted.ended(scripted.requests(1)[0]["number"]) == "abandoned", "upstream is told to stop"
     scripted.release("before-the-end")
     stream = stored.create(model="up/scripted", messages=HELLO, store=True, stream=True)
     chunk = next(stream)

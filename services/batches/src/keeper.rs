@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 use crate::{
     Batches, Counts, JobState, Progress, Request,
     batch::{FILES, MESSAGES},
+    sweep::LOOK,
     work::Work,
 };
 
@@ -128,6 +129,8 @@ impl Batches {
         let Self(inner) = self;
         let mut tick = interval(inner.pace.renew);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let closing = inner.closing.is_cancelled();
             if closing && self.working() == 0 {
@@ -136,6 +139,11 @@ impl Batches {
             let done = tokio::select! {
                 () = inner.closing.cancelled(), if !closing => Ok(()),
                 () = inner.wake.notified() => self.claim(owner).await,
+                _ = look.tick(), if !closing => {
+                    let batches = self.clone();
+                    inner.tasks.spawn(async move { batches.sweep().await });
+                    Ok(())
+                }
                 _ = tick.tick() => match self.renew().await {
                     Ok(()) => self.claim(owner).await,
                     error => error,

@@ -16,6 +16,7 @@ mod finish;
 mod keeper;
 mod lines;
 mod read;
+mod sweep;
 mod tally;
 mod work;
 
@@ -64,6 +65,9 @@ pub struct Pace {
     /// The first wait before a line is asked again that met a provider out of capacity; doubled each time up to 5
     /// minutes. 1 s unless told.
     pub patience: Duration,
+    /// How long results of messages are kept, from the batch's creation; 29 days, as Anthropic says. None: until the
+    /// batch is deleted.
+    pub keep_results: Option<Duration>,
 }
 
 impl Default for Pace {
@@ -75,6 +79,7 @@ impl Default for Pace {
             renew: Duration::from_secs(10),
             window: Duration::from_secs(24 * 60 * 60),
             patience: Duration::from_secs(1),
+            keep_results: Some(Duration::from_secs(29 * 24 * 60 * 60)),
         }
     }
 }

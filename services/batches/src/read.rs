@@ -41,13 +41,17 @@ impl Batches {
     /// That a batch of messages has its results, and how many; they are read with [`Batches::results`].
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` while it is worked on.
+    /// `NotFound`, also when they were deleted for their time was over; `Conflict` while it is worked on.
     pub async fn ended_messages(&self, cx: &Cx, id: &str) -> Result<i64> {
         let batch = self.load(cx, MESSAGES, id).await?;
         if batch.state == JobState::Open {
             let message =
                 format!("the batch '{id}' has no results yet: ask again when its processing_status is 'ended'");
             return Err(Error::conflict(message).with_code("batch_in_progress"));
+        }
+        if batch.cleared_at.is_some() {
+            let message = format!("the results of '{id}' are gone: they were kept for their time and then deleted");
+            return Err(Error::not_found(message).with_code("results_expired"));
         }
         Ok(i64::try_from(batch.progress.total).unwrap_or(i64::MAX))
     }

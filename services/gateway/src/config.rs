@@ -206,11 +206,22 @@ pub struct Batches {
     pub lines_at_once: usize,
     /// How long a batch may go without a sign of its process before another goes on with it, in seconds.
     pub lease_s: u64,
+    /// How long results of Anthropic's message batches are kept from a batch's creation, in days; 0: until it is
+    /// deleted. Anthropic keeps them for 29.
+    pub keep_results_days: u64,
 }
 
 impl Default for Batches {
     fn default() -> Self {
-        Self { lines_at_once: 4, lease_s: 30 }
+        Self { lines_at_once: 4, lease_s: 30, keep_results_days: 29 }
+    }
+}
+
+impl Batches {
+    /// How long results are kept; None: until they are deleted.
+    #[must_use]
+    pub fn keep_results(&self) -> Option<Duration> {
+        days(self.keep_results_days)
     }
 }
 

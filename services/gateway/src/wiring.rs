@@ -367,6 +367,7 @@ fn batch_pace(config: &Config) -> frontdesk_batches::Pace {
     let lease = Duration::from_secs(config.batches.lease_s);
     frontdesk_batches::Pace {
         lines_at_once: config.batches.lines_at_once,
+        keep_results: config.batches.keep_results(),
         lease,
         renew: lease / 3,
         ..frontdesk_batches::Pace::default()

@@ -169,6 +169,20 @@ impl Tenant<'_> {
         .doing("load the lines of a batch")
     }
 
+    /// Deletes up to `limit` lines of a batch, the first ones; how many. So that no transaction is long.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn delete_some_lines(&self, job_id: &str, limit: i64) -> Result<u64> {
+        let mut tx = self.write().await?;
+        let gone = on!(tx, conn => sqlx::query("DELETE FROM batch_line WHERE tenant = $1 AND job_id = $2 AND pos IN \
+             (SELECT pos FROM batch_line WHERE tenant = $1 AND job_id = $2 ORDER BY pos LIMIT $3)")
+            .bind(self.id()).bind(job_id).bind(limit).execute(conn).await.map(|done| done.rows_affected()))
+        .doing("delete lines of a batch")?;
+        tx.commit().await?;
+        Ok(gone)
+    }
+
     /// Lines with their outcome behind the place `after`, in order.
     ///
     /// # Errors

@@ -49,6 +49,8 @@ pub struct Job<P, Q> {
     pub cancel_requested_at: Option<Micros>,
     pub created_at: Micros,
     pub ended_at: Option<Micros>,
+    /// When its results were deleted, for their time was over.
+    pub cleared_at: Option<Micros>,
 }
 
 /// A job that is to be written.
@@ -106,7 +108,8 @@ pub struct Passed {
 /// The columns of a [`Row`], as a literal.
 macro_rules! columns {
     () => {
-        "tenant, id, state, payload, progress, epoch, attempts, cancel_requested_at, deadline, created_at, ended_at"
+        "tenant, id, state, payload, progress, epoch, attempts, cancel_requested_at, deadline, created_at, ended_at, \
+         cleared_at"
     };
 }
 
@@ -123,6 +126,7 @@ struct Row {
     deadline: Micros,
     created_at: Micros,
     ended_at: Option<Micros>,
+    cleared_at: Option<Micros>,
 }
 
 impl Row {
@@ -142,6 +146,7 @@ impl Row {
             cancel_requested_at: self.cancel_requested_at,
             created_at: self.created_at,
             ended_at: self.ended_at,
+            cleared_at: self.cleared_at,
         })
     }
 }
@@ -268,6 +273,18 @@ impl Tenant<'_> {
         Ok(open == 1)
     }
 
+    /// Notes that a job that has ended has no results any more.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn note_job_cleared(&self, id: &str, now: Micros) -> Result<()> {
+        let mut tx = self.write().await?;
+        on!(tx, conn => sqlx::query("UPDATE job SET cleared_at = $3 WHERE tenant = $1 AND id = $2 AND cleared_at IS NULL")
+            .bind(self.id()).bind(id).bind(now).execute(conn).await.map(|_| ()))
+        .doing("note that a job has no results any more")?;
+        tx.commit().await
+    }
+
     /// Gives a job back as if it had not been begun; whoever looks next goes on. Its epoch is over, so a renewal that
     /// was on its way does not hold it again.
     ///
@@ -341,6 +358,19 @@ impl System<'_> {
             .bind(kinds[0]).bind(kinds[1]).bind(now).fetch_one(conn).await)
         .doing("count the jobs that wait")?;
         Ok(waiting.unsigned_abs())
+    }
+
+    /// Up to `limit` jobs of a kind that have ended, were made before this moment and still have their results, the
+    /// oldest first: their tenants and ids. Over all tenants, since one sweep clears for all of them.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn uncleared_jobs(&self, kind: &str, before: Micros, limit: i64) -> Result<Vec<(String, String)>> {
+        let mut tx = self.read().await?;
+        on!(tx, conn => sqlx::query_as("SELECT tenant, id FROM job WHERE kind = $1 AND created_at < $2 \
+             AND state <> 'open' AND cleared_at IS NULL ORDER BY created_at LIMIT $3")
+            .bind(kind).bind(before).bind(limit).fetch_all(conn).await)
+        .doing("look for old jobs")
     }
 
     /// Goes on holding these jobs: for each whether it is to be cancelled, None when it is no longer held and must be

@@ -157,3 +157,46 @@ async fn messages_keep_their_results_until_they_are_deleted_and_are_their_tenant
     })
     .await;
 }
+
+#[tokio::test]
+async fn results_of_messages_are_deleted_when_their_time_is_over_and_those_of_files_are_not() {
+    each_database(async |store: Store| {
+        let stage = Stage::new(&store, quick(), None).await;
+        let line = NewLine { custom_id: "c0".into(), request: "one".into() };
+        let id = stage.batches.create(&stage.cx, NewBatch::OfMessages(vec![line; 1300])).await.expect("a batch").id;
+        let of_file = stage.create("one").await;
+        stage.batches.recover().await.expect("begun");
+        stage.ended(&of_file).await;
+        let of = Endpoint::Messages;
+        until("its end", async || stage.batches.ended_messages(&stage.cx, &id).await.ok()).await;
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+
+        let keep_results = Some(Duration::from_secs(3600));
+        let pace = Pace { keep_results, ..quick() };
+        // Ten seconds younger.
+        let stage = Stage::at(&store, 11_000_000, pace, None).await;
+        let line = NewLine { custom_id: "c0".into(), request: "one".into() };
+        let young = stage.batches.create(&stage.cx, NewBatch::OfMessages(vec![line])).await.expect("a batch").id;
+        stage.batches.recover().await.expect("begun");
+        until("its end", async || stage.batches.ended_messages(&stage.cx, &young).await.ok()).await;
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+        let stage = Stage::at(&store, 3_605_000_000, pace, None).await;
+        stage.batches.recover().await.expect("begun");
+        until("its results to be gone", async || {
+            stage.batches.find(&stage.cx, of, &id).await.expect("there").cleared_at
+        })
+        .await;
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+        assert_eq!(stage.batches.results(&stage.cx, &id, -1).await.expect("read"), []);
+        assert_eq!(stage.batches.results(&stage.cx, &young, -1).await.expect("read").len(), 1);
+        let gone = stage.batches.ended_messages(&stage.cx, &id).await.expect_err("gone");
+        assert_eq!((gone.kind, gone.code.as_deref()), (Kind::NotFound, Some("results_expired")));
+        let batch = stage.batches.find(&stage.cx, of, &id).await.expect("it stays itself");
+        assert!(batch.cleared_at >= Some(3_605_000_000), "{:?}", batch.cleared_at);
+        assert_eq!(counts(&batch)[1], 1300);
+        let batch = stage.find(&of_file).await;
+        assert_eq!((batch.cleared_at, stage.files(&batch).await.0.len()), (None, 1));
+        stage.batches.delete_messages(&stage.cx, &id).await.expect("deleted");
+    })
+    .await;
+}

@@ -103,9 +103,14 @@ pub fn quick() -> Pace {
 
 impl Stage {
     pub async fn new(store: &Store, pace: Pace, gate: Option<Arc<Semaphore>>) -> Self {
+        Self::at(store, 1_000_000, pace, gate).await
+    }
+
+    /// As [`Stage::new`], at this time.
+    pub async fn at(store: &Store, now: i64, pace: Pace, gate: Option<Arc<Semaphore>>) -> Self {
         let (cx, _) = two_tenants(store).await;
         let lines = Arc::new(Scripted { gate, ..Scripted::default() });
-        let clock: Arc<dyn Clock> = Arc::new(FixedClock::at(1_000_000));
+        let clock: Arc<dyn Clock> = Arc::new(FixedClock::at(now));
         let deps = Deps { store: store.clone(), lines: lines.clone(), clock, ids: Arc::new(RandomIds), pace };
         Self { store: store.clone(), batches: Batches::new(deps), lines, cx }
     }

@@ -26,9 +26,9 @@ pub struct MessageBatch {
     pub expires_at: String,
     pub ended_at: Option<String>,
     pub cancel_initiated_at: Option<String>,
-    /// Always null: results stay until the batch is deleted.
+    /// When its results were deleted, 29 days after its creation unless the operator says otherwise.
     pub archived_at: Option<String>,
-    /// Where the results are, once the batch has ended: a path on this server.
+    /// Where the results are, from the end of the batch until they are deleted: a path on this server.
     pub results_url: Option<String>,
 }
 
@@ -65,10 +65,11 @@ impl From<Batch> for MessageBatch {
             expires_at: rfc3339(batch.payload.expires_at),
             ended_at: time(batch.ended_at),
             cancel_initiated_at: time(batch.cancel_requested_at),
-            archived_at: None,
+            archived_at: time(batch.cleared_at),
             // A path: behind a proxy nobody here knows under which name and scheme clients see this server, and one
             // that guesses `http` would make them send their key in the clear.
-            results_url: ended.then(|| format!("/v1/messages/batches/{}/results", batch.id)),
+            results_url: (ended && batch.cleared_at.is_none())
+                .then(|| format!("/v1/messages/batches/{}/results", batch.id)),
             id: batch.id,
         }
     }
