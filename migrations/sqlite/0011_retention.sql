@@ -6,6 +6,3 @@ CREATE INDEX chat_completion_age ON chat_completion (created_at);
 ALTER TABLE job ADD COLUMN cleared_at INTEGER; -- its results were deleted then, for their time was over
 -- A sweep over all tenants asks which have ended long ago and still have results.
 CREATE INDEX job_uncleared ON job (kind, created_at) WHERE state <> 'open' AND cleared_at IS NULL;
-
-ALTER TABLE file ADD COLUMN expires_at INTEGER; -- it is deleted then; none: when its owner does
-CREATE INDEX file_expiry ON file (expires_at) WHERE expires_at IS NOT NULL;
