@@ -106,9 +106,9 @@ mod tests {
         {
           "archived_at": null,
           "cancel_initiated_at": null,
-          "created_at": "2026-11-24T03:48:21.000004Z",
+          "created_at": "2026-11-24T03:48:21.000005Z",
           "ended_at": null,
-          "expires_at": "2026-11-25T03:48:21.000004Z",
+          "expires_at": "2026-11-25T03:48:21.000005Z",
           "id": "msgbatch_00000000000000000000000003",
           "processing_status": "in_progress",
           "request_counts": {
