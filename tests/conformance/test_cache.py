@@ -89,6 +89,35 @@ def test_another_dialect_hears_its_own_words_again(claude, scripted):
     assert len(scripted.requests()) == 2
 
 
+def test_a_client_may_want_a_fresh_answer(openai, scripted):
+    scripted.script([{"times": 1, "reply": {"text": "old"}}, {"times": 1, "reply": {"text": "new"}}])
+
+    def heard(directive=None):
+        headers = {"cache-control": directive} if directive else {}
+        answer = openai.chat.completions.with_raw_response.create(**ASK, seed=11, extra_headers=headers)
+        return answer.headers["x-frontdesk-cache"], answer.parse().choices[0].message.content
+
+    assert [heard(), heard("no-cache"), heard(), heard("max-age=600"), heard("no-store")] == [
+        ("miss", "old"), ("miss", "new"), ("hit", "new"), ("hit", "new"), ("hit", "new"),
+    ]  # fmt: skip
+    assert len(scripted.requests()) == 2
+
+
+def test_completions_and_vectors_are_kept_too(caching, openai, scripted):
+    scripted.script([{"times": 1, "reply": {"text": "and so on", "usage": USAGE}}])
+    go_on = {"model": "faq", "prompt": "Once", "temperature": 0}
+    texts = [openai.completions.with_raw_response.create(**go_on) for _ in range(2)]
+    assert [answer.headers["x-frontdesk-cache"] for answer in texts] == ["miss", "hit"]
+    assert texts[0].content == texts[1].content and texts[1].parse().choices[0].text == "and so on"
+    before, asked = total(caching), len(scripted.requests())
+    vectors = [openai.embeddings.with_raw_response.create(model="faq", input=["a", "b"], user=user) for user in ("u", "v")]
+    assert [answer.headers["x-frontdesk-cache"] for answer in vectors] == ["miss", "hit"]
+    assert vectors[0].content == vectors[1].content and len(vectors[1].parse().data) == 2
+    assert len(scripted.requests()) == asked + 1
+    after = total(caching)
+    assert (after["num_model_requests"] - before["num_model_requests"], after["num_reused"] - before["num_reused"]) == (2, 1)
+
+
 def test_sampled_answers_and_failures_are_asked_for_each_time(openai, scripted):
     scripted.script([{"times": 2, "reply": {"text": "hm"}}])
     sampled = {**ASK, "temperature": 1}

@@ -205,7 +205,7 @@ impl Inference for Local {
             vectors.iter_mut().for_each(|vector| shorten(vector, dimensions, normalise));
         }
         let usage = Some(Usage { input_tokens: tokens, ..Usage::default() });
-        Ok(Embeddings { provider: self.id.clone(), model: request.model, raw: None, vectors, usage })
+        Ok(Embeddings { provider: self.id.clone(), model: request.model, raw: None, vectors, usage, reuse: None })
     }
 
     async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {

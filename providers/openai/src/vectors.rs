@@ -44,6 +44,7 @@ impl OpenAi {
             raw: Some((OWN, raw)),
             vectors,
             usage,
+            reuse: None,
         })
     }
 

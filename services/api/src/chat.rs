@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use crate::asked::{Marks, Source};
+pub use crate::reuse::Reuse;
 use crate::{Attempt, Result, asked::Asked};
 
 /// Whose JSON some bytes are. The codecs live in the wire crate.
@@ -248,37 +249,6 @@ pub struct ReplyHead {
     pub other_attempts: Vec<Attempt>,
     /// What a route that keeps or shares answers did with this one; None from any other.
     pub reuse: Option<Reuse>,
-}
-
-/// Whether somebody was asked for an answer, on a route that keeps or shares answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reuse {
-    /// Nobody had it: a provider was asked.
-    Miss,
-    /// It was kept from an earlier request.
-    Hit,
-    /// An equal request was under way, and this is its answer too.
-    Shared,
-    /// Not a request whose answers the route keeps or shares.
-    Bypass,
-}
-
-impl Reuse {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Miss => "miss",
-            Self::Hit => "hit",
-            Self::Shared => "shared",
-            Self::Bypass => "bypass",
-        }
-    }
-
-    /// Nobody was asked for it, so nothing is to be paid.
-    #[must_use]
-    pub fn is_free(self) -> bool {
-        matches!(self, Self::Hit | Self::Shared)
-    }
 }
 
 impl ReplyHead {

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Instant};
 use serde::{Deserialize, Serialize};
 pub use tokio_util::sync::CancellationToken;
 
-use crate::client_keys::ClientKeys;
+use crate::{client_keys::ClientKeys, reuse::CacheControl};
 
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -57,6 +57,8 @@ pub struct Cx {
     pub traceparent: Option<String>,
     /// The caller's own keys for providers that take them.
     pub client_keys: ClientKeys,
+    /// What the caller wants of kept answers.
+    pub cache: CacheControl,
 }
 
 impl Cx {
@@ -74,6 +76,7 @@ impl Cx {
             cancel: CancellationToken::new(),
             traceparent: None,
             client_keys: ClientKeys::default(),
+            cache: CacheControl::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     Result,
     asked::Asked,
     chat::{Dialect, Source, Usage},
+    reuse::Reuse,
 };
 
 /// A request for vectors on its way to a provider. Clones share the client's bytes.
@@ -102,4 +103,6 @@ pub struct Embeddings {
     pub vectors: Vec<Vec<f32>>,
     /// Output tokens are zero. None: the provider did not count.
     pub usage: Option<Usage>,
+    /// As [`crate::chat::ReplyHead::reuse`].
+    pub reuse: Option<Reuse>,
 }

@@ -20,6 +20,7 @@ pub mod memory;
 pub mod page;
 pub mod provider;
 pub mod rerank;
+pub mod reuse;
 pub mod safety;
 pub mod tools;
 pub mod turn;

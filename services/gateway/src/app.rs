@@ -63,6 +63,8 @@ pub struct Inner {
     pub telemetry: Telemetry,
     /// Whether any provider takes clients' own keys.
     pub takes_client_keys: bool,
+    /// Whether any route keeps or shares answers.
+    pub reuses_answers: bool,
     pub document: OnceLock<Document>,
 }
 

@@ -9,7 +9,7 @@ use axum::{
     extract::{FromRequestParts, Request},
     http::{HeaderMap, Method, header, request::Parts},
 };
-use frontdesk_api::{Cx, Error, Kind, Scope};
+use frontdesk_api::{Cx, Error, Kind, Scope, reuse::CacheControl};
 use subtle::ConstantTimeEq as _;
 use utoipa::openapi::Paths;
 
@@ -80,6 +80,10 @@ fn caller(app: &App, scope: Scope, headers: &HeaderMap, request_id: String) -> f
     cx.session = session(headers);
     if app.takes_client_keys {
         cx.client_keys = client_keys(headers)?;
+    }
+    if app.reuses_answers {
+        let values = headers.get_all(header::CACHE_CONTROL).iter();
+        cx.cache = CacheControl::read(values.filter_map(|value| value.to_str().ok()));
     }
     cx.require(scope)?;
     Ok(cx)

@@ -300,6 +300,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         stored: Stored::open(&config.stored_completions, store.clone(), clock.clone(), ids.clone()),
         telemetry,
         takes_client_keys: provider_data::is_taken(&config),
+        reuses_answers: config.models.iter().any(Route::reuses),
         config,
         clock: clock.clone(),
         ids: ids.clone(),

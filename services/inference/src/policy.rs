@@ -142,13 +142,14 @@ pub struct Hedge {
     pub after_ms: u64,
 }
 
-/// Keeping whole answers of chats, for equal requests of the same tenant.
+/// Keeping whole answers, of chats, text completions and embeddings, for equal requests of the same tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cache {
     /// For how long an answer is kept.
     pub ttl_s: u64,
-    /// Memory for the route's answers, in MiB; those that were not asked for longest go first.
+    /// Memory for the route's answers, in MiB, those included that are just being recorded; what was not asked for
+    /// longest goes first.
     pub max_mb: usize,
     pub include: Vec<Include>,
 }
@@ -256,6 +257,12 @@ impl Route {
             return Err(Error::invalid(format!("{at}.hedge"), message));
         }
         Ok(())
+    }
+
+    /// Whether it keeps or shares answers.
+    #[must_use]
+    pub fn reuses(&self) -> bool {
+        self.cache.is_some() || self.coalesce.is_some()
     }
 
     /// Whether anything can still be done about an answer that does not begin, so that its beginning is waited for.

@@ -3,7 +3,9 @@
 mod failover;
 mod limits;
 mod reuse;
+mod shared;
 pub(crate) mod stage;
+mod wishes;
 
 use std::sync::Mutex;
 
@@ -74,7 +76,7 @@ impl Inference for Echo {
             None if request.model != "v" => Err(not_offered("embeddings", ModelKind::Embedding)),
             None => {
                 let (provider, vectors) = (self.id.to_owned(), vec![vec![0.5]]);
-                Ok(Embeddings { provider, model: request.model, raw: None, vectors, usage: None })
+                Ok(Embeddings { provider, model: request.model, raw: None, vectors, usage: None, reuse: None })
             }
         }
     }

@@ -13,7 +13,7 @@ use std::{
 use frontdesk_api::{
     Attempt, ChatEvent, Cx, Error, Frame, Kind, Micros, Result,
     attempt::Outcome,
-    chat::{ReplyHead, Reuse, Usage},
+    chat::{ReplyHead, Usage},
     cx::CancellationToken,
 };
 use frontdesk_store::usage::UsageRow;
@@ -52,7 +52,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Error => "error",
@@ -149,27 +149,8 @@ impl Inner {
         })
     }
 
-    /// Books a call whose answer, from `began` on, cost nothing: nobody was asked for it.
-    ///
-    /// # Errors
-    /// As [`Inner::begin`].
-    pub(crate) async fn given(self: &Arc<Self>, cx: &Cx, asked: &str, head: &ReplyHead, began: Instant) -> Result<()> {
-        let place = self.place().await?;
-        let status = if head.reuse == Some(Reuse::Shared) { Status::Shared } else { Status::Hit };
-        let row = UsageRow {
-            model: named(&head.provider, &head.model),
-            status: status.as_str(),
-            cost: Some(0),
-            latency_us: micros(began),
-            ..row(cx, "chat", asked, self.clock.now())
-        };
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        place.send(Settled { number, row, others: Vec::new(), purse: None });
-        Ok(())
-    }
-
     /// A place in the channel for a settlement that is still to come.
-    async fn place(&self) -> Result<OwnedPermit<Settled>> {
+    pub(crate) async fn place(&self) -> Result<OwnedPermit<Settled>> {
         let sender = match self.settled.clone().try_reserve_owned() {
             Ok(place) => return Ok(place),
             Err(TrySendError::Full(sender)) => sender,
@@ -347,7 +328,7 @@ impl Drop for Call {
 }
 
 /// A call's row before anything came of it.
-fn row(cx: &Cx, operation: &'static str, asked: &str, now: Micros) -> UsageRow {
+pub(crate) fn row(cx: &Cx, operation: &'static str, asked: &str, now: Micros) -> UsageRow {
     let asked = printable(asked).into_owned();
     UsageRow {
         tenant: cx.tenant.clone(),
@@ -394,7 +375,7 @@ fn unavailable(message: &str) -> Error {
 }
 
 /// `provider/model`.
-fn named(provider: &str, model: &str) -> String {
+pub(crate) fn named(provider: &str, model: &str) -> String {
     [provider, "/", &printable(model)].concat()
 }
 
@@ -407,7 +388,7 @@ fn printable(name: &str) -> Cow<'_, str> {
     Cow::Owned(name.chars().filter(|c| !c.is_control()).take(NAME).collect())
 }
 
-fn micros(from: Instant) -> i64 {
+pub(crate) fn micros(from: Instant) -> i64 {
     i64::try_from(from.elapsed().as_micros()).unwrap_or(i64::MAX)
 }
 

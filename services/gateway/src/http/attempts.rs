@@ -4,7 +4,11 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use frontdesk_api::{Attempt, Error, attempt::Outcome, chat::ReplyHead};
+use frontdesk_api::{
+    Attempt, Error,
+    attempt::Outcome,
+    chat::{ReplyHead, Reuse},
+};
 
 pub const PROVIDER: HeaderName = HeaderName::from_static("x-frontdesk-provider");
 pub const MODEL: HeaderName = HeaderName::from_static("x-frontdesk-model");
@@ -18,7 +22,12 @@ pub const CACHE: HeaderName = HeaderName::from_static("x-frontdesk-cache");
 pub fn write_answered(headers: &mut HeaderMap, head: &ReplyHead) {
     let attempts = if head.is_free() { 0 } else { head.other_attempts.len() + 1 };
     write(headers, &head.provider, &head.model, attempts);
-    if let Some(reuse) = head.reuse {
+    write_reuse(headers, head.reuse);
+}
+
+/// What a route that keeps or shares answers did; nothing on any other.
+pub fn write_reuse(headers: &mut HeaderMap, reuse: Option<Reuse>) {
+    if let Some(reuse) = reuse {
         headers.insert(CACHE, HeaderValue::from_static(reuse.as_str()));
     }
 }

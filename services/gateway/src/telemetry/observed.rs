@@ -15,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind, Result,
-    chat::{FinishReason, ReplyHead, Usage},
+    chat::{FinishReason, ReplyHead, Reuse, Usage},
     embed::{EmbedRequest, Embeddings},
     inference::{Counted, Model},
     provider::Health,
@@ -95,6 +95,7 @@ impl Inference for Observed {
         match asked.instrument(call.span.clone()).await {
             Err(error) => Err(call.failed(error)),
             Ok(reply) => {
+                call.reused(reply.reuse);
                 call.done(&reply.provider, &reply.model, reply.usage);
                 Ok(reply)
             }
@@ -192,15 +193,19 @@ impl Call {
     fn answered(&mut self, head: &ReplyHead, content: bool) {
         self.seen.streaming = head.streaming;
         self.calls.lost(&head.other_attempts);
-        if let Some(reuse) = head.reuse {
-            self.calls.reused(self.asked.as_deref().unwrap_or(&self.series.asked), reuse);
-            self.seen.free = reuse.is_free();
-            self.span.tell("frontdesk.cache.result", reuse.as_str());
-        }
+        self.reused(head.reuse);
         self.by(&head.provider, &head.model);
         if let Some(told) = &mut self.told {
             told.content = content.then(content::Answer::default);
         }
+    }
+
+    /// What a route that keeps or shares answers did.
+    fn reused(&mut self, reuse: Option<Reuse>) {
+        let Some(reuse) = reuse else { return };
+        self.calls.reused(self.asked.as_deref().unwrap_or(&self.series.asked), reuse);
+        self.seen.free = reuse.is_free();
+        self.span.tell("frontdesk.cache.result", reuse.as_str());
     }
 
     /// A whole answer that is no chat came.

@@ -142,7 +142,14 @@ impl Inference for Embeds {
 
     async fn embed(&self, _: &Cx, request: EmbedRequest) -> Result<Embeddings> {
         let usage = Some(Usage { input_tokens: 3, ..Usage::default() });
-        Ok(Embeddings { provider: "up".into(), model: request.model, raw: None, vectors: vec![vec![0.5, 1.0]], usage })
+        Ok(Embeddings {
+            provider: "up".into(),
+            model: request.model,
+            raw: None,
+            vectors: vec![vec![0.5, 1.0]],
+            usage,
+            reuse: None,
+        })
     }
 }
 

@@ -2,12 +2,17 @@
 //!
 //! A task asks and tells everyone what it hears, so that whoever came first may leave first. Requests join until the
 //! first frame has come. Invariants: everyone hears every frame from the first, in order, or the same error; when the
-//! last one has left, the work upstream stops. A frame is told without waiting for anyone; what a slow reader has not
-//! read yet waits for it, and shares its bytes with the others'.
+//! last one has left, the work upstream stops. The quickest reader sets the pace: upstream is read on while it has read
+//! nearly all, so what waits for it is little, as with an answer of its own. What the others have not read yet waits for
+//! them and shares its bytes with the others'; one that falls too far behind hears an error, since nobody else shall
+//! wait for it and no answer may be begun twice.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use frontdesk_api::{
@@ -15,11 +20,20 @@ use frontdesk_api::{
     chat::{ReplyHead, Reuse},
 };
 use futures::{StreamExt, future::BoxFuture, stream};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{
+    Notify,
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
-use super::key::Key;
+use super::{key::Key, size};
+
+/// Upstream is read on while somebody has less than this left to read, in bytes: a few frames.
+const AHEAD: usize = 64 * 1024;
+
+/// The most that waits for a slow reader, in bytes: longer than nearly all answers.
+const BEHIND: usize = 8 * 1024 * 1024;
 
 /// Requests are equal, and alike in whether they want the frame of usage.
 type Same = (Key, bool);
@@ -39,7 +53,18 @@ struct Flight {
 struct Crew {
     /// As those are told who did not ask.
     head: Option<ReplyHead>,
-    readers: Vec<UnboundedSender<Said>>,
+    readers: Vec<Seat>,
+    /// Told when somebody has read something.
+    read: Arc<Notify>,
+}
+
+/// A place at the telling end.
+struct Seat {
+    tell: UnboundedSender<Said>,
+    /// What its reader has not read yet, in bytes.
+    unread: Arc<AtomicUsize>,
+    /// It asked; the others joined.
+    asked: bool,
 }
 
 /// One thing that is heard.
@@ -53,24 +78,24 @@ enum Said {
 /// One who waits.
 pub(super) struct Reader {
     heard: UnboundedReceiver<Said>,
+    unread: Arc<AtomicUsize>,
+    read: Arc<Notify>,
     present: Arc<DropGuard>,
 }
 
 impl Flights {
     /// Joins what is under way for `same`; else `ask` is asked, on the runtime this is called on.
     pub(super) fn join(self: &Arc<Self>, same: Same, ask: BoxFuture<'static, Result<ChatReply>>) -> Reader {
-        let (tell, heard) = unbounded_channel();
         let mut flights = self.lock();
         if let Some(flight) = flights.get(&same)
             && let Some(present) = flight.present.upgrade()
         {
-            lock(&flight.crew).join(tell);
-            return Reader { heard, present };
+            return lock(&flight.crew).join(present);
         }
         let gone = CancellationToken::new();
         let present = Arc::new(gone.clone().drop_guard());
         let crew = Arc::new(Mutex::new(Crew::default()));
-        lock(&crew).join(tell);
+        let reader = lock(&crew).join(Arc::clone(&present));
         flights.insert(same, Flight { present: Arc::downgrade(&present), crew: Arc::clone(&crew) });
         let open = Open { flights: Arc::clone(self), same, crew };
         let work = async move {
@@ -81,7 +106,7 @@ impl Flights {
             }
         };
         tokio::runtime::Handle::current().spawn(work.in_current_span());
-        Reader { heard, present }
+        reader
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Same, Flight>> {
@@ -108,7 +133,13 @@ impl Open {
             }
         };
         lock(&crew).begin(head);
-        while let Some(frame) = frames.next().await {
+        let read = Arc::clone(&lock(&crew).read);
+        loop {
+            // Somebody who reads right now is not missed: a permit waits for us.
+            while !lock(&crew).may_go_on() {
+                read.notified().await;
+            }
+            let Some(frame) = frames.next().await else { break };
             drop(open.take());
             match frame {
                 Ok(frame) => lock(&crew).tell(&frame),
@@ -131,41 +162,56 @@ impl Drop for Open {
 }
 
 impl Crew {
-    fn join(&mut self, tell: UnboundedSender<Said>) {
+    fn join(&mut self, present: Arc<DropGuard>) -> Reader {
+        let (tell, heard) = unbounded_channel();
         if let Some(head) = &self.head {
             let _ = tell.send(Said::Head(Box::new(head.clone())));
         }
-        self.readers.push(tell);
+        let unread = Arc::new(AtomicUsize::new(0));
+        self.readers.push(Seat { tell, unread: Arc::clone(&unread), asked: self.readers.is_empty() });
+        Reader { heard, unread, read: Arc::clone(&self.read), present }
     }
 
     fn begin(&mut self, head: ReplyHead) {
         let shared = ReplyHead { other_attempts: vec![], reuse: Some(Reuse::Shared), ..head.clone() };
-        let Some((first, others)) = self.readers.split_first() else { return };
-        let _ = first.send(Said::Head(Box::new(head)));
-        for reader in others {
-            let _ = reader.send(Said::Head(Box::new(shared.clone())));
+        for seat in &self.readers {
+            let head = if seat.asked { &head } else { &shared };
+            let _ = seat.tell.send(Said::Head(Box::new(head.clone())));
         }
         self.head = Some(shared);
     }
 
-    /// One that has left hears nothing, which is no harm.
-    fn tell(&self, frame: &Frame) {
-        for reader in &self.readers {
-            let _ = reader.send(Said::Frame(frame.clone()));
-        }
+    /// Whether somebody has read nearly all there is.
+    fn may_go_on(&self) -> bool {
+        self.readers.iter().any(|seat| !seat.tell.is_closed() && seat.unread.load(Ordering::Acquire) < AHEAD)
+    }
+
+    /// One that has left, or has fallen too far behind, is told nothing more.
+    fn tell(&mut self, frame: &Frame) {
+        let size = size(frame);
+        self.readers.retain(|seat| {
+            // A single frame may be of any size: it is the provider that bounds it.
+            let behind = seat.unread.fetch_add(size, Ordering::AcqRel);
+            if behind > 0 && behind + size > BEHIND {
+                let _ = seat.tell.send(Said::Failed(too_slow()));
+                return false;
+            }
+            seat.tell.send(Said::Frame(frame.clone())).is_ok()
+        });
     }
 
     fn fail(&self, error: Error) {
-        let Some((first, others)) = self.readers.split_first() else { return };
-        for reader in others {
-            let _ = reader.send(Said::Failed(same(&error)));
+        for seat in self.readers.iter().filter(|seat| !seat.asked) {
+            let _ = seat.tell.send(Said::Failed(same(&error)));
         }
-        let _ = first.send(Said::Failed(error));
+        if let Some(seat) = self.readers.iter().find(|seat| seat.asked) {
+            let _ = seat.tell.send(Said::Failed(error));
+        }
     }
 
     fn end(&self) {
-        for reader in &self.readers {
-            let _ = reader.send(Said::End);
+        for seat in &self.readers {
+            let _ = seat.tell.send(Said::End);
         }
     }
 }
@@ -199,12 +245,31 @@ impl Reader {
 
     async fn next(&mut self, cancel: &CancellationToken) -> Said {
         let _present = &self.present;
-        tokio::select! {
+        let said = tokio::select! {
             biased;
             () = cancel.cancelled() => Said::Failed(Error::cancelled()),
             said = self.heard.recv() => said.unwrap_or_else(|| Said::Failed(broken())),
+        };
+        if let Said::Frame(frame) = &said {
+            self.unread.fetch_sub(size(frame), Ordering::AcqRel);
+            self.read.notify_one();
         }
+        said
     }
+}
+
+/// Who leaves may have been the one that was waited for.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.heard.close();
+        self.read.notify_one();
+    }
+}
+
+/// Beside others that read the same answer: nobody waits for one that does not keep up.
+fn too_slow() -> Error {
+    let message = "the answer is shared with equal requests and was read too slowly to keep up with them: ask again";
+    Error::new(Kind::Timeout, message)
 }
 
 /// The task that asked is no more: the server is stopping, or a provider panicked.

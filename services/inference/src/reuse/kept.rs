@@ -1,56 +1,24 @@
-//! A route's kept answers, bounded in memory and in age, and the recorder that fills them.
+//! A route's kept answers, bounded in memory and in age.
 //!
-//! Invariants: an answer is kept whole or not at all, and only one whose every choice came to an end of its own; all
-//! kept answers together never take more than the route's room.
+//! Invariant: all kept answers and all that are just being recorded never take more together than the route's room.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    pin::Pin,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
-use frontdesk_api::{
-    ChatEvent, ChatRequest, Frame, Result,
-    chat::{FinishReason, ReplyHead, Reuse},
-};
-use futures::{Stream, StreamExt, stream::BoxStream};
+use frontdesk_api::{embed::Embeddings, reuse::CacheControl};
 
-use super::{key::Key, size};
-use crate::{policy::Cache, time::Time};
+use super::{key::Key, tape::Told};
+use crate::policy::Cache;
 
-/// A whole answer.
-pub(super) struct Answer {
-    /// Without what only the first one to hear it needs.
-    pub(super) head: ReplyHead,
-    frames: Vec<Frame>,
-    /// About what it takes in memory, in bytes.
-    size: usize,
-}
-
-impl Answer {
-    pub(super) fn frames(&self) -> &[Frame] {
-        &self.frames
-    }
-
-    /// A frame; `all`: with all its events, else with those that everyone looks at.
-    pub(super) fn frame(&self, i: usize, all: bool) -> Frame {
-        let frame = &self.frames[i];
-        if all {
-            return frame.clone();
-        }
-        let seen = |event: &&ChatEvent| matches!(event, ChatEvent::Usage(_) | ChatEvent::Finish { .. });
-        let events = frame.events.iter().filter(seen).cloned().collect();
-        Frame { raw: frame.raw.clone(), events, usage_only: frame.usage_only, preamble: frame.preamble }
-    }
-
-    /// Whether it has all that this client asks for: a provider may be one that does not count.
-    pub(super) fn serves(&self, request: &ChatRequest) -> bool {
-        let counts = |frame: &Frame| frame.events.iter().any(|event| matches!(event, ChatEvent::Usage(_)));
-        !(request.stream && request.wants_usage) || self.frames.iter().any(counts)
-    }
+/// A whole answer. Clones share it.
+#[derive(Clone)]
+pub(super) enum Answer {
+    /// Of a chat or a text completion.
+    Told(Arc<Told>),
+    Vectors(Arc<Embeddings>),
 }
 
 /// See the module.
@@ -66,48 +34,60 @@ struct Shelf {
     /// Keys by when they were last used, the longest ago first.
     uses: BTreeMap<u64, Key>,
     next: u64,
+    /// Of all answers, in bytes.
     size: usize,
+    /// Of all recordings, in bytes.
+    recorded: usize,
 }
 
 struct Place {
-    answer: Arc<Answer>,
-    until: Instant,
+    answer: Answer,
+    size: usize,
+    since: Instant,
     used: u64,
 }
+
+/// About what an answer takes beside its words, in bytes.
+pub(super) const OVERHEAD: usize =
+    size_of::<Told>() + size_of::<Embeddings>() + size_of::<Place>() + 2 * size_of::<Key>();
 
 impl Kept {
     pub(super) fn new(cache: &Cache) -> Self {
         Self { most: cache.max_mb << 20, age: Duration::from_secs(cache.ttl_s), shelf: Mutex::default() }
     }
 
-    pub(super) fn find(&self, key: &Key, now: Instant) -> Option<Arc<Answer>> {
+    /// None too where the caller wants a younger one.
+    pub(super) fn find(&self, key: &Key, now: Instant, wants: CacheControl) -> Option<Answer> {
         let mut shelf = self.shelf();
         let shelf = &mut *shelf;
         let place = shelf.answers.get_mut(key)?;
-        if place.until <= now {
+        let age = now.saturating_duration_since(place.since);
+        if age >= self.age {
             shelf.remove(key);
+            return None;
+        }
+        if wants.wants_fresh() || wants.max_age.is_some_and(|most| age > Duration::from_secs(most)) {
             return None;
         }
         shelf.uses.remove(&place.used);
         shelf.next += 1;
         place.used = shelf.next;
         shelf.uses.insert(place.used, *key);
-        Some(Arc::clone(&place.answer))
+        Some(place.answer.clone())
     }
 
-    fn put(&self, key: Key, answer: Answer, now: Instant) {
+    /// Keeps an answer of `size` bytes, unless there is no room for it.
+    pub(super) fn put(&self, key: Key, answer: Answer, size: usize, now: Instant) {
         let mut shelf = self.shelf();
         shelf.remove(&key);
-        while shelf.size + answer.size > self.most {
-            let Some((_, oldest)) = shelf.uses.first_key_value() else { return };
-            let oldest = *oldest;
-            shelf.remove(&oldest);
+        if !shelf.clear(size, self.most) {
+            return;
         }
         shelf.next += 1;
         let used = shelf.next;
-        shelf.size += answer.size;
+        shelf.size += size;
         shelf.uses.insert(used, key);
-        shelf.answers.insert(key, Place { answer: Arc::new(answer), until: now + self.age, used });
+        shelf.answers.insert(key, Place { answer, size, since: now, used });
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -119,138 +99,61 @@ impl Shelf {
     fn remove(&mut self, key: &Key) {
         if let Some(place) = self.answers.remove(key) {
             self.uses.remove(&place.used);
-            self.size -= place.answer.size;
+            self.size -= place.size;
         }
     }
-}
 
-/// An answer on its way, of which a copy is made.
-pub(super) struct Recorder {
-    frames: BoxStream<'static, Result<Frame>>,
-    /// None once it is known that it will not be kept.
-    tape: Option<Tape>,
-}
-
-struct Tape {
-    answer: Answer,
-    /// Choices that have begun and not ended, and whether one has ended.
-    open: BTreeSet<u32>,
-    ended: bool,
-    kept: Arc<Kept>,
-    key: Key,
-    time: Arc<dyn Time>,
-}
-
-impl Recorder {
-    pub(super) fn new(
-        head: &ReplyHead,
-        frames: BoxStream<'static, Result<Frame>>,
-        kept: Arc<Kept>,
-        key: Key,
-        time: Arc<dyn Time>,
-    ) -> Self {
-        let size =
-            size_of::<Answer>() + size_of::<Place>() + 2 * size_of::<Key>() + head.provider.len() + head.model.len();
-        let head =
-            ReplyHead { upstream_request: None, other_attempts: vec![], reuse: Some(Reuse::Hit), ..head.clone() };
-        let answer = Answer { head, frames: vec![], size };
-        Self { frames, tape: Some(Tape { answer, open: BTreeSet::new(), ended: false, kept, key, time }) }
-    }
-}
-
-impl Tape {
-    /// Whether the answer may still be kept.
-    fn take(&mut self, frame: &Frame) -> bool {
-        self.answer.size += size(frame);
-        if self.answer.size > self.kept.most {
+    /// Makes room for `more` bytes of `most`; whether there is room. Where there can be none, nothing goes.
+    fn clear(&mut self, more: usize, most: usize) -> bool {
+        if self.recorded + more > most {
             return false;
         }
-        for event in &frame.events {
-            match event {
-                ChatEvent::Finish { choice, reason } => {
-                    // Cut off by a filter, paused, or for a reason nobody here knows: the next one may go on.
-                    if !matches!(reason, FinishReason::Stop | FinishReason::Length | FinishReason::ToolCalls) {
-                        return false;
-                    }
-                    self.open.remove(choice);
-                    self.ended = true;
-                }
-                ChatEvent::Text { choice, .. }
-                | ChatEvent::Reasoning { choice, .. }
-                | ChatEvent::Refusal { choice, .. }
-                | ChatEvent::ToolCall { choice, .. } => {
-                    self.open.insert(*choice);
-                }
-                _ => {}
-            }
+        while self.size + self.recorded + more > most {
+            let Some((_, oldest)) = self.uses.first_key_value() else { return false };
+            let oldest = *oldest;
+            self.remove(&oldest);
         }
-        self.answer.frames.push(frame.clone());
+        true
+    }
+}
+
+/// The room a recording takes; given back when it is dropped.
+pub(super) struct Room {
+    kept: Arc<Kept>,
+    taken: usize,
+}
+
+/// Room is taken in steps of this, in bytes: a stream of small frames does not ask for each.
+const STEP: usize = 16 * 1024;
+
+impl Room {
+    pub(super) fn of(kept: Arc<Kept>) -> Self {
+        Self { kept, taken: 0 }
+    }
+
+    /// Whether there is room for `size` bytes in all.
+    pub(super) fn fits(&mut self, size: usize) -> bool {
+        let Some(more) = size.checked_sub(self.taken).filter(|more| *more > 0) else { return true };
+        let mut shelf = self.kept.shelf();
+        // Near the end of the room a step may be more than is left.
+        let Some(more) = [more.max(STEP), more].into_iter().find(|more| shelf.clear(*more, self.kept.most)) else {
+            return false;
+        };
+        shelf.recorded += more;
+        self.taken += more;
         true
     }
 
-    fn end(self) {
-        if self.ended && self.open.is_empty() {
-            let Self { answer, kept, key, time, .. } = self;
-            kept.put(key, alone(answer), time.now());
-        }
+    /// The recording is whole: it takes its place among the answers.
+    pub(super) fn keep(self, key: Key, answer: Answer, size: usize, now: Instant) {
+        let kept = Arc::clone(&self.kept);
+        drop(self);
+        kept.put(key, answer, size, now);
     }
 }
 
-impl Stream for Recorder {
-    type Item = Result<Frame>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        let next = ready!(this.frames.poll_next_unpin(cx));
-        match &next {
-            Some(Ok(frame)) => {
-                if this.tape.as_mut().is_some_and(|tape| !tape.take(frame)) {
-                    this.tape = None;
-                }
-            }
-            Some(Err(_)) => this.tape = None,
-            None => {
-                if let Some(tape) = this.tape.take() {
-                    tape.end();
-                }
-            }
-        }
-        Poll::Ready(next)
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.kept.shelf().recorded -= self.taken;
     }
-}
-
-/// The same answer in memory of its own: a frame's bytes are a part of what was once read from a socket, and would
-/// hold all of that.
-fn alone(mut answer: Answer) -> Answer {
-    let mut all = BytesMut::with_capacity(answer.frames.iter().map(|frame| frame.raw.len()).sum());
-    for frame in &answer.frames {
-        all.extend_from_slice(&frame.raw);
-    }
-    let all: Bytes = all.freeze();
-    let mut from = 0;
-    for frame in &mut answer.frames {
-        let to = from + frame.raw.len();
-        frame.raw = all.slice(from..to);
-        from = to;
-    }
-    answer
-}
-
-/// About what an event takes in memory, in bytes.
-pub(super) fn event_size(event: &ChatEvent) -> usize {
-    let told = match event {
-        ChatEvent::Text { text, .. } | ChatEvent::Reasoning { text, .. } | ChatEvent::Refusal { text, .. } => {
-            text.len()
-        }
-        ChatEvent::ToolCall { id, name, arguments, .. } => {
-            let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-            arguments.len() + length(id) + length(name)
-        }
-        ChatEvent::Start { id, model, .. } => id.len() + model.len(),
-        // Trees of JSON: a node takes about what a hundred bytes of text do.
-        ChatEvent::Logprobs { value, .. } | ChatEvent::Annotations { value, .. } => 8 * value.to_string().len(),
-        ChatEvent::Extra(members) => members.iter().map(|(k, v)| k.len() + 8 * v.to_string().len()).sum(),
-        ChatEvent::Finish { .. } | ChatEvent::Usage(_) => 0,
-    };
-    size_of::<ChatEvent>() + told
 }

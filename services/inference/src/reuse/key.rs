@@ -9,7 +9,7 @@
 use std::io::Write as _;
 
 use blake3::Hasher;
-use frontdesk_api::{ChatRequest, Cx, Error, Kind, Result};
+use frontdesk_api::{ChatRequest, Cx, Error, Kind, Result, embed::EmbedRequest};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -42,12 +42,8 @@ impl Read {
     /// # Errors
     /// `Invalid` where a request's bytes do not read as an object.
     pub(super) fn of(cx: &Cx, request: &ChatRequest) -> Result<Self> {
-        let mut hash = Hasher::new();
-        for part in [&cx.tenant, &request.model] {
-            text(&mut hash, part);
-        }
-        hash.update(&[u8::from(request.stream)]);
-        let agent = cx.turn.is_some() || cx.agent.is_some();
+        let kind = if request.stream { "stream" } else { "whole" };
+        let (mut hash, agent) = begun(cx, &request.model, kind);
         let Some(source) = request.source() else {
             let chat = request.chat()?;
             // Rust's own way to write a value tells every value from every other; the key never leaves the process.
@@ -57,27 +53,26 @@ impl Read {
         };
         // Of two versions or two sets of features one is not told the other's answer.
         let _ = write!(hash, "{:?}{:?}", source.dialect, request.headers);
-        let unread = |e| Error::new(Kind::Invalid, "the body is not a JSON object").with_source(e);
-        let mut members = serde_json::from_slice::<Members<'_>>(&source.bytes).map_err(unread)?.0;
-        // Stable: of members of one name the order stays, since it decides which of them counts.
-        members.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let (mut sampled, mut tools) = (true, false);
-        for (name, value) in &members {
-            match name.as_str() {
-                "model" | "stream" => continue,
-                "stream_options" => {
-                    options(&mut hash, value);
-                    continue;
-                }
-                "temperature" => sampled = value.get().parse::<f64>().is_ok_and(|t| t != 0.0),
-                name if WITHOUT_EFFECT.contains(&name) => continue,
-                name if TOOLS.contains(&name) => tools |= !matches!(value.get(), "null" | "[]"),
-                _ => {}
-            }
-            text(&mut hash, name);
-            squeezed(&mut hash, value.get());
-        }
+        let (sampled, tools) = body(&mut hash, &source.bytes)?;
         Ok(Self { key: *hash.finalize().as_bytes(), sampled, tools, agent })
+    }
+
+    /// Vectors: nothing about them is left to chance.
+    ///
+    /// # Errors
+    /// As [`Read::of`].
+    pub(super) fn of_embedding(cx: &Cx, request: &EmbedRequest) -> Result<Self> {
+        let (mut hash, agent) = begun(cx, &request.model, "vectors");
+        match request.source() {
+            Some(source) => {
+                let _ = write!(hash, "{:?}", source.dialect);
+                body(&mut hash, &source.bytes)?;
+            }
+            None => {
+                let _ = write!(hash, "{:?}", request.embed()?);
+            }
+        }
+        Ok(Self { key: *hash.finalize().as_bytes(), sampled: false, tools: false, agent })
     }
 
     /// Whether requests of this kind are meant, where `include` is.
@@ -85,6 +80,40 @@ impl Read {
         let kinds = [(self.sampled, Include::Sampled), (self.tools, Include::Tools), (self.agent, Include::Agents)];
         kinds.iter().all(|(is, kind)| !is || include.contains(kind))
     }
+}
+
+/// What every request's number begins with, and whether it is an agent's.
+fn begun(cx: &Cx, model: &str, kind: &str) -> (Hasher, bool) {
+    let mut hash = Hasher::new();
+    for part in [&*cx.tenant, model, kind] {
+        text(&mut hash, part);
+    }
+    (hash, cx.turn.is_some() || cx.agent.is_some())
+}
+
+/// A body's members, and whether they leave something to chance, and whether they offer tools.
+fn body(hash: &mut Hasher, bytes: &[u8]) -> Result<(bool, bool)> {
+    let unread = |e| Error::new(Kind::Invalid, "the body is not a JSON object").with_source(e);
+    let mut members = serde_json::from_slice::<Members<'_>>(bytes).map_err(unread)?.0;
+    // Stable: of members of one name the order stays, since it decides which of them counts.
+    members.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let (mut sampled, mut tools) = (true, false);
+    for (name, value) in &members {
+        match name.as_str() {
+            "model" | "stream" => continue,
+            "stream_options" => {
+                options(hash, value);
+                continue;
+            }
+            "temperature" => sampled = value.get().parse::<f64>().is_ok_and(|t| t != 0.0),
+            name if WITHOUT_EFFECT.contains(&name) => continue,
+            name if TOOLS.contains(&name) => tools |= !matches!(value.get(), "null" | "[]"),
+            _ => {}
+        }
+        text(hash, name);
+        squeezed(hash, value.get());
+    }
+    Ok((sampled, tools))
 }
 
 /// A text and where it ends.

@@ -1,17 +1,20 @@
 //! Answers that need not be asked for again: kept from an equal request before, or shared with one that is under way.
 //!
 //! A layer around the meter, for the routes whose operator wants it; every other request passes untouched. What is kept
-//! are the frames of a whole good answer, bytes and events, so that they can be told again to clients of any dialect.
+//! are the frames of a whole good answer, bytes and events, so that they can be told again to clients of any dialect;
+//! and vectors. A caller may have it otherwise, in HTTP's words ([`CacheControl`]).
 //! Invariants: nothing of one tenant is ever told to another; only an answer that came to its own end is kept; what was
 //! kept or shared is marked ([`Reuse`]), and nobody is asked or paid for it.
 
 mod flight;
 mod kept;
 mod key;
+mod tape;
 
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Frame, Inference, Result,
     chat::Reuse,
@@ -20,6 +23,7 @@ use frontdesk_api::{
     inference::{Counted, Model},
     provider::Health,
     rerank::{Ranking, RerankRequest},
+    reuse::CacheControl,
 };
 use futures::{FutureExt, StreamExt};
 
@@ -28,8 +32,9 @@ use crate::{
     time::{Machine, Time},
 };
 use flight::Flights;
-use kept::{Answer, Kept, Recorder};
+use kept::{Answer, Kept};
 use key::{Key, Read};
+use tape::{Recorder, Told};
 
 /// See the module.
 pub struct Reusing {
@@ -64,11 +69,10 @@ impl Reusing {
     }
 
     /// A kept answer, told again.
-    fn told(answer: &Arc<Answer>, request: &ChatRequest) -> ChatReply {
-        let head = answer.head.clone();
+    fn again(told: Arc<Told>, request: &ChatRequest) -> ChatReply {
+        let head = told.head.clone();
         let all = request.needs_events(head.dialect);
-        let answer = Arc::clone(answer);
-        let frames = (0..answer.frames().len()).map(move |i| Ok(answer.frame(i, all)));
+        let frames = (0..told.frames().len()).map(move |i| Ok(told.frame(i, all)));
         ChatReply { head, frames: futures::stream::iter(frames).boxed() }
     }
 
@@ -106,13 +110,16 @@ impl Inference for Reusing {
             return Ok(reply);
         }
         if let Some((kept, _)) = cache
-            && let Some(answer) = kept.find(&read.key, self.time.now())
-            && answer.serves(&request)
+            && let Some(Answer::Told(told)) = kept.find(&read.key, self.time.now(), cx.cache)
+            && told.serves(&request)
         {
-            return Ok(Self::told(&answer, &request));
+            return Ok(Self::again(told, &request));
         }
+        let CacheControl { no_store, .. } = cx.cache;
+        let cache = cache.filter(|_| !no_store);
         let keep = cache.map(|(kept, _)| (Arc::clone(kept), read.key, Arc::clone(&self.time)));
-        let Some((flights, _)) = coalesce else {
+        // What somebody else asked for is not fresh, and what is not to be kept is not to be told to others.
+        let Some((flights, _)) = coalesce.filter(|_| !no_store && !cx.cache.wants_fresh()) else {
             return Self::ask(Arc::clone(&self.inner), cx.clone(), request, keep).await;
         };
         // Whoever asks first may leave first: what is under way for several is nobody's own.
@@ -131,7 +138,25 @@ impl Inference for Reusing {
     }
 
     async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
-        self.inner.embed(cx, request).await
+        let Some((kept, include)) = self.routes.get(&request.model).and_then(|own| own.cache.as_ref()) else {
+            return self.inner.embed(cx, request).await;
+        };
+        let read = Read::of_embedding(cx, &request)?;
+        if !cx.client_keys.is_empty() || !read.is_within(include) {
+            let reply = self.inner.embed(cx, request).await?;
+            return Ok(Embeddings { reuse: Some(Reuse::Bypass), ..reply });
+        }
+        if let Some(Answer::Vectors(vectors)) = kept.find(&read.key, self.time.now(), cx.cache) {
+            return Ok(Embeddings::clone(&vectors));
+        }
+        let reply = self.inner.embed(cx, request).await?;
+        if !cx.cache.no_store {
+            let raw = reply.raw.as_ref().map(|(dialect, raw)| (*dialect, Bytes::copy_from_slice(raw)));
+            let answer = Embeddings { raw, reuse: Some(Reuse::Hit), ..reply.clone() };
+            let size = kept::OVERHEAD + vectors_size(&answer);
+            kept.put(read.key, Answer::Vectors(Arc::new(answer)), size, self.time.now());
+        }
+        Ok(Embeddings { reuse: Some(Reuse::Miss), ..reply })
     }
 
     async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
@@ -149,5 +174,11 @@ impl Inference for Reusing {
 
 /// About what a frame takes in memory, in bytes.
 fn size(frame: &Frame) -> usize {
-    frame.raw.len() + size_of::<Frame>() + frame.events.iter().map(kept::event_size).sum::<usize>()
+    frame.raw.len() + size_of::<Frame>() + frame.events.iter().map(tape::event_size).sum::<usize>()
+}
+
+/// As [`size`], of vectors.
+fn vectors_size(answer: &Embeddings) -> usize {
+    let vectors: usize = answer.vectors.iter().map(|vector| size_of_val(&**vector) + size_of::<Vec<f32>>()).sum();
+    answer.provider.len() + answer.model.len() + answer.raw.as_ref().map_or(0, |(_, raw)| raw.len()) + vectors
 }

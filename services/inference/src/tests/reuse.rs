@@ -1,4 +1,4 @@
-//! Answers that are kept and answers that are shared: what is equal, what is kept, who hears what.
+//! Answers that are kept: what is equal, what is kept, for how long and for whom.
 
 use std::time::Duration;
 
@@ -6,9 +6,7 @@ use bytes::Bytes;
 use frontdesk_api::{
     chat::{Chat, FinishReason, Frame, Marks, ReplyHead, Reuse, Source},
     client_keys::ClientKeys,
-    cx::CancellationToken,
 };
-use tokio::sync::Notify;
 
 use super::{
     stage::{Actor, Hand, Heard, Piece, Say, Shared, hear},
@@ -19,55 +17,51 @@ use crate::{
     reuse::Reusing,
 };
 
-const MESSAGES: &str = r#""messages":[{"role":"user","content":"hi"}]"#;
+pub(super) const MESSAGES: &str = r#""messages":[{"role":"user","content":"hi"}]"#;
 
-fn caching(include: &[Include]) -> Route {
+pub(super) fn caching(include: &[Include]) -> Route {
     let cache = Cache { ttl_s: 60, max_mb: 1, include: include.to_vec() };
     Route { cache: Some(cache), ..Route::to("r", &["a/m"]) }
 }
 
-fn coalescing() -> Route {
-    Route { coalesce: Some(Coalesce::default()), ..Route::to("r", &["a/m"]) }
-}
-
 /// `a` behind one route.
-fn over(a: &Arc<Actor>, route: Route) -> (Arc<Reusing>, Arc<Hand>) {
+pub(super) fn over(a: &Arc<Actor>, route: Route) -> (Arc<Reusing>, Arc<Hand>) {
     let hand = Hand::still();
     let reusing = Reusing::with(a.clone(), &[route], Arc::new(Shared(Arc::clone(&hand))));
     (Arc::new(reusing.expect("a route that reuses")), hand)
 }
 
-fn good(words: &[&'static str]) -> Say {
+pub(super) fn good(words: &[&'static str]) -> Say {
     let words = words.iter().map(|word| Piece::Word(word));
     let ends = [Piece::Counted, Piece::Finish(0, FinishReason::Stop)];
     Say::Answers([Piece::Preamble].into_iter().chain(words).chain(ends).collect())
 }
 
-fn tenant(name: &str) -> Cx {
+pub(super) fn tenant(name: &str) -> Cx {
     Cx::internal(name, "r")
 }
 
-fn sent(dialect: Dialect, body: &str, stream: bool, wants_usage: bool) -> ChatRequest {
+pub(super) fn sent(dialect: Dialect, body: &str, stream: bool, wants_usage: bool) -> ChatRequest {
     let decode = |_: &[u8]| Ok(Chat::default());
     let bytes = Bytes::copy_from_slice(body.as_bytes());
     ChatRequest::from_source("r", stream, wants_usage, Source { dialect, bytes, decode, marks: Marks::default() })
 }
 
 /// A client's streamed request with temperature 0 and these members.
-fn question(members: &str) -> ChatRequest {
+pub(super) fn question(members: &str) -> ChatRequest {
     sent(Dialect::OpenaiChat, &format!(r#"{{"model":"r","temperature":0,{members}}}"#), true, false)
 }
 
-async fn ask(reusing: &Reusing, cx: &Cx, request: ChatRequest) -> Heard {
+pub(super) async fn ask(reusing: &Reusing, cx: &Cx, request: ChatRequest) -> Heard {
     hear(reusing.chat(cx, request).await.expect("an answer")).await.expect("heard")
 }
 
 /// What the route did with a request.
-async fn reuse(reusing: &Reusing, request: ChatRequest) -> Reuse {
+pub(super) async fn reuse(reusing: &Reusing, request: ChatRequest) -> Reuse {
     ask(reusing, &tenant("t"), request).await.head.reuse.expect("a route that reuses")
 }
 
-async fn frames(reusing: &Reusing, request: ChatRequest) -> (ReplyHead, Vec<Frame>) {
+pub(super) async fn frames(reusing: &Reusing, request: ChatRequest) -> (ReplyHead, Vec<Frame>) {
     let ChatReply { head, frames } = reusing.chat(&tenant("t"), request).await.expect("an answer");
     (head, frames.map(|frame| frame.expect("a good one")).collect().await)
 }
@@ -257,140 +251,7 @@ async fn who_wants_usage_gets_no_answer_without() {
     }
 }
 
-/// Asks on a task of its own; returns once the request is under way.
-async fn begin(reusing: &Arc<Reusing>, cx: Cx) -> tokio::task::JoinHandle<Result<Heard>> {
-    let reusing = Arc::clone(reusing);
-    let task = tokio::spawn(async move { hear(reusing.chat(&cx, question(MESSAGES)).await?).await });
-    tokio::task::yield_now().await;
-    task
-}
-
-#[tokio::test]
-async fn equal_requests_under_way_are_asked_once_and_all_hear_everything() {
-    let (before, after) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let pieces = vec![
-        Piece::Gate(Arc::clone(&before)),
-        Piece::Word("a"),
-        Piece::Gate(Arc::clone(&after)),
-        Piece::Word("b"),
-        Piece::Finish(0, FinishReason::Stop),
-    ];
-    let a = Actor::new("a", [Say::Answers(pieces), good(&["later"]), good(&["theirs"])]);
-    let (reusing, _) = over(&a, coalescing());
-    let first = begin(&reusing, tenant("t")).await;
-    let second = begin(&reusing, tenant("t")).await;
-    let mut third = reusing.chat(&tenant("t"), question(MESSAGES)).await.expect("a head before any frame").frames;
-    assert_eq!(a.asked(), 1);
-    let theirs = ask(&reusing, &tenant("another"), question(MESSAGES)).await;
-    assert_eq!((theirs.words.as_str(), theirs.head.reuse), ("<later.", Some(Reuse::Miss)), "another tenant's");
-    before.notify_one();
-    assert_eq!(third.next().await.expect("a frame").expect("a good one").raw, "a");
-    // The first frame is out: too late to join.
-    assert_eq!(ask(&reusing, &tenant("t"), question(MESSAGES)).await.words, "<theirs.");
-    after.notify_one();
-    let rest: Vec<_> = third.map(|frame| frame.expect("a good one").raw).collect().await;
-    assert_eq!(rest, ["b", "."]);
-    let (first, second) = (first.await.expect("no panic"), second.await.expect("no panic"));
-    for (heard, reuse) in [(first, Reuse::Miss), (second, Reuse::Shared)] {
-        let heard = heard.expect("an answer");
-        assert_eq!((heard.words.as_str(), heard.head.reuse), ("ab.", Some(reuse)));
-    }
-    assert_eq!(a.asked(), 3);
-}
-
-#[tokio::test]
-async fn who_asked_first_may_leave_first() {
-    let gate = Arc::new(Notify::new());
-    let say =
-        Say::Answers(vec![Piece::Gate(Arc::clone(&gate)), Piece::Word("a"), Piece::Finish(0, FinishReason::Stop)]);
-    let a = Actor::new("a", [say]);
-    let route = Route { coalesce: Some(Coalesce::default()), ..caching(&[]) };
-    let (reusing, _) = over(&a, route);
-    let first = begin(&reusing, tenant("t")).await;
-    let stopped = Cx { cancel: CancellationToken::new(), ..tenant("t") };
-    let second = begin(&reusing, stopped.clone()).await;
-    let third = begin(&reusing, tenant("t")).await;
-    first.abort();
-    stopped.cancel.cancel();
-    let second = second.await.expect("no panic").expect("a head");
-    assert_eq!(second.error.map(|error| error.kind), Some(Kind::Cancelled));
-    gate.notify_one();
-    assert_eq!(third.await.expect("no panic").expect("an answer").words, "a.");
-    assert_eq!(reuse(&reusing, question(MESSAGES)).await, Reuse::Hit, "and it is kept");
-    assert_eq!((a.asked(), a.dropped.load(std::sync::atomic::Ordering::SeqCst)), (1, 0));
-}
-
-#[tokio::test]
-async fn when_all_have_left_the_work_stops_and_the_next_one_asks_anew() {
-    let a = Actor::new("a", [Say::Answers(vec![Piece::Silence]), good(&["x"])]);
-    let (reusing, _) = over(&a, coalescing());
-    let (first, second) = (begin(&reusing, tenant("t")).await, begin(&reusing, tenant("t")).await);
-    assert_eq!(a.asked(), 1);
-    for task in [first, second] {
-        task.abort();
-        task.await.err().expect("aborted");
-    }
-    assert_eq!(reuse(&reusing, question(MESSAGES)).await, Reuse::Miss);
-    assert_eq!((a.asked(), a.dropped.load(std::sync::atomic::Ordering::SeqCst)), (2, 1));
-}
-
-#[tokio::test]
-async fn an_error_is_everyones_and_its_attempts_are_the_first_ones() {
-    let attempt = Attempt {
-        provider: "a".into(),
-        model: "m".into(),
-        outcome: Outcome::Failed(Kind::RateLimited),
-        took: Duration::ZERO,
-        usage: None,
-    };
-    let fails = Error::new(Kind::RateLimited, "slow down").with_code("slow").with_retry_after(Duration::from_secs(7));
-    let a = Actor::new("a", [Say::Fails(fails.with_tried(vec![attempt]))]);
-    let (reusing, _) = over(&a, coalescing());
-    // Both ask before the task that carries the question runs.
-    let (x, y) = (tenant("t"), tenant("t"));
-    let (first, second) = futures::join!(reusing.chat(&x, question(MESSAGES)), reusing.chat(&y, question(MESSAGES)));
-    for (error, attempts) in [(first, 1), (second, 0)] {
-        let error = error.err().expect("refused");
-        let said = (error.kind, error.message.as_str(), error.code.as_deref(), error.retry_after);
-        assert_eq!(said, (Kind::RateLimited, "slow down", Some("slow"), Some(Duration::from_secs(7))));
-        assert_eq!(error.attempts().len(), attempts);
-    }
-    assert_eq!(a.asked(), 1);
-
-    let cut = Say::Answers(vec![Piece::Word("a"), Piece::Breaks(Error::upstream("cut"))]);
-    let (reusing, _) = over(&Actor::new("a", [cut]), coalescing());
-    let (first, second) = futures::join!(async { hear(reusing.chat(&x, question(MESSAGES)).await?).await }, async {
-        hear(reusing.chat(&y, question(MESSAGES)).await?).await
-    },);
-    for heard in [first, second] {
-        let heard = heard.expect("a head");
-        assert_eq!((heard.words.as_str(), heard.error.map(|e| e.kind)), ("a", Some(Kind::Upstream)));
-    }
-}
-
-/// Falls over.
-struct Panics;
-
-#[async_trait]
-impl Inference for Panics {
-    async fn chat(&self, _: &Cx, _: ChatRequest) -> Result<ChatReply> {
-        panic!("on purpose");
-    }
-    async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
-        Ok(vec![])
-    }
-}
-
-#[tokio::test]
-async fn a_panic_is_an_error_and_no_silence() {
-    let reusing = Reusing::over(Arc::new(Panics), &[coalescing()]).expect("a route that reuses");
-    for _ in 0..2 {
-        let error = reusing.chat(&tenant("t"), question(MESSAGES)).await.err().expect("fallen over");
-        assert_eq!(error.kind, Kind::Internal);
-    }
-}
-
 #[test]
 fn routes_that_reuse_nothing_get_no_layer() {
-    assert!(Reusing::over(Arc::new(Panics), &[Route::to("r", &["a/m"])]).is_none());
+    assert!(Reusing::over(Actor::well("a"), &[Route::to("r", &["a/m"])]).is_none());
 }

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use frontdesk_api::{ChatReply, ChatRequest, Cx, Inference, Result, chat::Reuse, inference::Model};
+use frontdesk_api::{
+    ChatReply, ChatRequest, Cx, Inference, Result,
+    chat::Reuse,
+    embed::{Embed, EmbedRequest, Embeddings},
+    inference::Model,
+};
 use frontdesk_ledger::{Given, Metered};
 use frontdesk_store::{
     Store,
@@ -36,6 +41,15 @@ impl Inference for Keeps {
     async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
         Ok(vec![])
     }
+
+    async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
+        if request.model == "up/priced" {
+            let reply = self.metered.embed(cx, request).await?;
+            return Ok(Embeddings { reuse: Some(Reuse::Miss), ..reply });
+        }
+        let up = Up { streaming: true, frames: Vec::new, others: Vec::new, ends: true };
+        Ok(Embeddings { reuse: Some(self.reuse), ..up.embed(cx, request).await? })
+    }
 }
 
 #[tokio::test]
@@ -67,6 +81,45 @@ async fn what_was_kept_or_shared_is_in_the_books_and_costs_nothing() {
             let outstanding = store.tenant(&cx).outstanding().await.expect("read");
             assert_eq!((outstanding.reserved, outstanding.lost), (0, 0), "nothing is set aside for it");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_given_answer_is_booked_when_it_has_ended_or_is_let_go_of() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let up = Up { streaming: true, frames: Vec::new, others: Vec::new, ends: true };
+        let given = Given::new(Arc::new(Keeps { metered: metered(&books, up), reuse: Reuse::Shared }), books.clone());
+        let mut heard = given.chat(&a, passed_on("up/priced")).await.expect("an answer").frames;
+        let left = given.chat(&a, passed_on("up/unpriced")).await.expect("an answer").frames;
+        heard.next().await.expect("a frame").expect("a good one");
+        assert_eq!(rows(&books, &store, &a).await, [], "both are under way");
+        assert!(heard.next().await.is_none());
+        let want =
+            [row("shared", false, "up/priced", 0, 0, Some(0)), row("shared", false, "up/unpriced", 0, 0, Some(0))];
+        assert_eq!(rows(&books, &store, &a).await, want[..1]);
+        drop(left);
+        assert_eq!(rows(&books, &store, &a).await, want);
+        drop(heard);
+        assert_eq!(rows(&books, &store, &a).await, want, "once");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn vectors_that_were_kept_are_in_the_books_and_cost_nothing() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let up = Up { streaming: true, frames: Vec::new, others: Vec::new, ends: true };
+        let given = Given::new(Arc::new(Keeps { metered: metered(&books, up), reuse: Reuse::Hit }), books.clone());
+        for model in ["up/priced", "up/unpriced"] {
+            given.embed(&a, EmbedRequest::typed(model, Embed::default())).await.expect("vectors");
+        }
+        let want = [row("ok", false, "up/priced", 5, 0, Some(10_000)), row("hit", false, "up/unpriced", 0, 0, Some(0))];
+        assert_eq!(rows(&books, &store, &a).await, want);
     })
     .await;
 }

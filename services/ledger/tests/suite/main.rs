@@ -68,7 +68,7 @@ impl Inference for Up {
     async fn embed(&self, _: &Cx, request: EmbedRequest) -> Result<Embeddings> {
         let model = request.model.trim_start_matches("up/").to_owned();
         let usage = (model != "late").then(|| Usage { input_tokens: 5, ..Usage::default() });
-        Ok(Embeddings { provider: "up".into(), model, raw: None, vectors: vec![], usage })
+        Ok(Embeddings { provider: "up".into(), model, raw: None, vectors: vec![], usage, reuse: None })
     }
 
     async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {

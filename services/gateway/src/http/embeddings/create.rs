@@ -11,7 +11,7 @@ use frontdesk_wire::openai::embeddings;
 use crate::{
     app::App,
     auth::Caller,
-    http::{edge::Arrival, extract::Raw, reply::answered},
+    http::{attempts, edge::Arrival, extract::Raw, reply::answered},
     problem::Problem,
 };
 
@@ -34,9 +34,11 @@ pub async fn create(
     let request = embeddings::request(body)?;
     let asked = Instant::now();
     let reply = app.inference.embed(&cx, request.clone()).await?;
-    let upstream = asked.elapsed();
+    let (upstream, reuse) = (asked.elapsed(), reply.reuse);
     let body = embeddings::answer_in(&request, reply)?;
-    Ok(answered(body, arrival.at.elapsed().saturating_sub(upstream)))
+    let mut response = answered(body, arrival.at.elapsed().saturating_sub(upstream));
+    attempts::write_reuse(response.headers_mut(), reuse);
+    Ok(response)
 }
 
 /// The request's members that Frontdesk itself reads; all others travel on as they are.
@@ -89,6 +91,7 @@ mod tests {
                 raw,
                 vectors: request.embed()?.input.iter().map(|_| vec![0.5, -1.0]).collect(),
                 usage: Some(Usage { input_tokens: 3, ..Usage::default() }),
+                reuse: None,
             })
         }
     }
