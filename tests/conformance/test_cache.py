@@ -104,7 +104,7 @@ def test_a_client_may_want_a_fresh_answer(openai, scripted):
 
 
 def test_completions_and_vectors_are_kept_too(caching, openai, scripted):
-    scripted.script([{"times": 1, "reply": {"text": "and so on", "usage": USAGE}}])
+    scripted.script([{"times": 1, "reply": {"text": "and so on", "usage": USAGE}}, {"times": 1, "reply": {"embed": 4}}])
     go_on = {"model": "faq", "prompt": "Once", "temperature": 0}
     texts = [openai.completions.with_raw_response.create(**go_on) for _ in range(2)]
     assert [answer.headers["x-frontdesk-cache"] for answer in texts] == ["miss", "hit"]
