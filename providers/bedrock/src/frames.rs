@@ -5,6 +5,7 @@ use frontdesk_http::frames::{Framing, Piece, Reads, not_an_answer};
 use frontdesk_wire::{
     bedrock::{answer::Answer, error},
     eventstream::Message,
+    surrogates::mended,
 };
 
 /// Reads one answer.
@@ -35,7 +36,7 @@ impl Reads for Reader {
             return Err(error);
         }
         let kind = message.header(":event-type").unwrap_or_default();
-        let events = self.answer.event(kind, message.payload).map_err(|e| not_an_answer(&self.provider, e))?;
+        let events = self.answer.event(kind, &mended(message.payload)).map_err(|e| not_an_answer(&self.provider, e))?;
         // A block may be content though it is no event here: work of the server's own tools.
         Ok(Piece { events, usage_only: false, preamble: kind == "messageStart" })
     }

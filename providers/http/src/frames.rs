@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::VecDeque, fmt::Display};
 
 use bytes::{Bytes, BytesMut};
 use frontdesk_api::{ChatEvent, Error, Frame, Kind, Result};
-use frontdesk_wire::{eventstream, sse};
+use frontdesk_wire::{eventstream, sse, surrogates::mended};
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
@@ -134,7 +134,7 @@ pub(crate) fn whole(
 ) -> BoxStream<'static, Result<Frame>> {
     let frame = async move {
         let raw = body.whole(limit).await.map_err(|e| named(&provider, e))?;
-        let events = reads.whole(&raw)?;
+        let events = reads.whole(&mended(&raw))?;
         Ok(Frame { raw, events, ..Frame::default() })
     };
     stream::once(frame).boxed()
@@ -205,7 +205,11 @@ impl<D: Cuts, R: Reads> Reader<D, R> {
 
     fn block(&mut self, raw: Bytes, open: &mut Open) -> Result<()> {
         let piece = match D::data(&raw) {
-            Some(data) => self.reads.event(&data)?,
+            Some(data) => match R::FRAMING {
+                Framing::ServerSentEvents => self.reads.event(&mended(&data))?,
+                // Checksums stand over its bytes: who reads the payload mends it.
+                Framing::AwsEventStream => self.reads.event(&data)?,
+            },
             None => Piece { preamble: true, ..Piece::default() },
         };
         self.preamble &= piece.preamble;

@@ -13,7 +13,8 @@ pub mod openai;
 pub mod rerank;
 pub mod sse;
 pub mod status;
-mod thoughts;
+pub mod surrogates;
+pub mod thoughts;
 mod writes;
 
 pub use writes::Writes;

@@ -23,6 +23,7 @@ pub fn golden(reader: &str) -> Golden {
         "llama_stack_requests" | "llama_stack_bodies" => docs::llama_stack_bodies(),
         "embeddings_request" => vec![docs::embeddings_request()],
         "rerank_request" => vec![docs::rerank_request()],
+        "surrogates" => vec![docs::chat_answer(), docs::message_answer()],
         "openai_answer" => vec![docs::chat_answer(), docs::completion_answer(), docs::chat_chunks().remove(2)],
         "openai_stream" => return Golden::Events(docs::chat_chunks(), false),
         "anthropic_answer" => vec![docs::message_answer()],
