@@ -3,8 +3,8 @@
 //! A request that came in one of its dialects (chats, text completions, embeddings, reranking) goes on as the bytes
 //! the client sent, with the model's name (and the wish for usage) spliced in; the answer's bytes come back untouched
 //! with their meaning decoded beside them.
-//! Invariant: only the members named in `wire::openai::splice` and in a row of `preset` are ever changed in a client's
-//! bytes.
+//! Invariant: only the members named in `wire::openai::splice` and in a row of `preset`, and ids that carry what another
+//! maker signed (`wire::thoughts`), are ever changed in a client's bytes.
 
 mod config;
 mod frames;
@@ -29,7 +29,10 @@ use frontdesk_api::{
     rerank::{Ranking, RerankRequest},
 };
 use frontdesk_http::{Client, Upstream};
-use frontdesk_wire::openai::{chat, error, splice};
+use frontdesk_wire::{
+    openai::{chat, error, splice},
+    thoughts,
+};
 use http::{Method, Uri};
 use serde_json::Value;
 
@@ -109,7 +112,7 @@ impl OpenAi {
         let (dialect, place, body) = match native {
             Some((source, place)) => {
                 let usage = request.stream && self.config.stream_usage;
-                (source.dialect, place, splice::for_upstream(source, &request.model, usage))
+                (source.dialect, place, thoughts::without(&splice::for_upstream(source, &request.model, usage)))
             }
             None => (Dialect::OpenaiChat, &self.chat, self.written(request)?),
         };

@@ -7,9 +7,15 @@
 //! was thought before it, as JSON in URL-safe Base64 without padding: letters, digits, `_` and `-`, which every API
 //! takes; an id as long as the thoughts. Signatures are the same by both ways to these models (Anthropic's page
 //! "Extended thinking"), so a route may go on with either.
+//! Gemini's calls carry a signature the same way (`gemini/calls.rs`), which no other maker's models know.
 //! Invariant: what a server sent goes back to it byte for byte, and no server sees an id that it did not give.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use memchr::memmem;
+
+/// Between an id and what Gemini signed. LiteLLM joins them with the same word.
+pub(crate) const SIGNED: &str = "__thought__";
 
 /// Between an id and what was thought.
 const SEALED: &str = "__thinking__";
@@ -36,10 +42,55 @@ pub(crate) fn join(id: String, thoughts: &[Thought]) -> String {
     format!("{id}{SEALED}{}", URL_SAFE_NO_PAD.encode(json))
 }
 
-/// What was joined. An id that only looks like one is taken as it is.
+/// What was joined, without what Gemini signed. An id that only looks like one is taken as it is.
 pub(crate) fn split(id: &str) -> (&str, Vec<Thought>) {
+    let (own, thoughts) = unsealed(id);
+    (unsigned(own), thoughts)
+}
+
+/// What was joined; what Gemini signed stays with the id.
+pub(crate) fn unsealed(id: &str) -> (&str, Vec<Thought>) {
     let opened = id.rsplit_once(SEALED).and_then(|(own, sealed)| Some((own, opened(sealed)?)));
     opened.unwrap_or((id, vec![]))
+}
+
+fn unsigned(id: &str) -> &str {
+    let base64 = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    id.split_once(SIGNED).filter(|(own, signature)| !own.is_empty() && base64(signature)).map_or(id, |(own, _)| own)
+}
+
+/// A client's body with the ids alone, where calls in it carry thoughts: servers of OpenAI's dialect know none, and
+/// OpenAI's own take ids of at most 40 characters. Every other byte stays; a body without such ids is given back.
+#[must_use]
+pub fn without(body: &Bytes) -> Bytes {
+    let mut out = Vec::new();
+    let mut from = 0;
+    // Both marks begin with it.
+    for mark in memmem::find_iter(body, b"__th") {
+        let Some(start) = body[..mark].iter().rposition(|b| *b == b'"').map(|quote| quote + 1) else { continue };
+        let Some(length) = body[mark..].iter().position(|b| *b == b'"').map(|end| mark - start + end) else { break };
+        let own = |id| Some(split(id).0).filter(|own| own.len() < length);
+        let Some(own) = std::str::from_utf8(&body[start..start + length]).ok().and_then(own) else { continue };
+        if start <= from || !names_a_call(&body[..start - 1]) {
+            continue;
+        }
+        out.extend_from_slice(&body[from..start]);
+        out.extend_from_slice(own.as_bytes());
+        from = start + length;
+    }
+    if from == 0 {
+        return body.clone();
+    }
+    out.extend_from_slice(&body[from..]);
+    Bytes::from(out)
+}
+
+/// Whether what follows is the value of a member that holds a call's id. Inside a text its quotation marks would be
+/// escaped.
+fn names_a_call(before: &[u8]) -> bool {
+    let Some(name) = before.trim_ascii_end().strip_suffix(b":") else { return false };
+    let name = name.trim_ascii_end();
+    [&br#""id""#[..], br#""tool_call_id""#].iter().any(|member| name.ends_with(member))
 }
 
 fn opened(sealed: &str) -> Option<Vec<Thought>> {
@@ -78,10 +129,34 @@ mod tests {
             "__thinking__",
             "a__thinking__b",
             "a__thinking__WzFd",
-            "a__thought__AAAA",
+            "a__thought__",
+            "a__thought__+",
+            "__thought__AAAA",
             "a__thinking__W1siYSIsImIiLCJjIl1d",
         ] {
             assert_eq!(split(id), (id, vec![]));
         }
+    }
+
+    #[test]
+    fn what_gemini_signed_is_for_gemini_alone() {
+        assert_eq!(split("fdcall_01_0__thought__Ea-_AA"), ("fdcall_01_0", vec![]));
+        assert_eq!(unsealed("c1__thought__AAAA"), ("c1__thought__AAAA", vec![]));
+        let both = join("c1__thought__AAAA".into(), &[Thought::Redacted("eA==".into())]);
+        assert_eq!(split(&both), ("c1", vec![Thought::Redacted("eA==".into())]));
+    }
+
+    #[test]
+    fn a_body_loses_what_its_ids_carry_and_no_other_byte() {
+        let sealed = join("toolu_1".into(), &[Thought::Signed { text: "x".repeat(99), signature: "s".into() }]);
+        let body = |sealed: &str, signed: &str| {
+            format!(
+                r#"{{ "messages" : [{{"tool_calls":[{{"id" : "{sealed}"}},{{"id":"{signed}","x":1.50}}]}},{{"tool_call_id":"{sealed}","content":"{{\"id\":\"c1__thought__AAAA\"}}"}},{{"content":"c1__thought__AAAA"}},{{"id":"a__thinking__b"}}]}}"#
+            )
+        };
+        let sent = Bytes::from(body(&sealed, "c1__thought__AAAA"));
+        assert_eq!(without(&sent), body("toolu_1", "c1"));
+        let plain = Bytes::from_static(br#"{"messages":[{"content":"__thinking__"}], "id":"__th"#);
+        assert_eq!(without(&plain).as_ptr(), plain.as_ptr(), "not even copied");
     }
 }

@@ -9,13 +9,10 @@
 //! Letters, digits, `_` and `-` are all there is in it, which every API takes; its length is the signature's.
 //! Invariant: what Gemini sent goes back to it byte for byte, and an id of ours never does.
 
-use crate::thoughts;
+use crate::thoughts::{self, SIGNED};
 
 /// What ids begin with that were made here.
 pub const MADE: &str = "fdcall";
-
-/// Between the id and the signature. LiteLLM joins them with the same word.
-const SIGNED: &str = "__thought__";
 
 /// What Google's page "Thought signatures" names for calls that no Gemini model made: it turns the check off.
 pub(super) const UNSIGNED: &str = "skip_thought_signature_validator";
@@ -32,7 +29,7 @@ pub(super) fn join(own: Option<&str>, made: &str, signature: Option<&str>) -> St
 /// What was joined: Gemini's own id, and the signature.
 pub(super) fn split(id: &str) -> (Option<&str>, Option<String>) {
     // Another maker's thoughts mean nothing here.
-    let id = thoughts::split(id).0;
+    let id = thoughts::unsealed(id).0;
     let (own, signature) = match id.split_once(SIGNED) {
         Some((own, signature)) => (own, Some(standard(signature))),
         None => (id, None),
