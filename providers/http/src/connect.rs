@@ -10,32 +10,52 @@ use std::{
 
 use frontdesk_api::{Error, Result};
 use http::Uri;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use rustls::ClientConfig;
+use tokio::{net::UnixStream, sync::OnceCell};
 
 use crate::Tcp;
 
+/// Read once: the certificates of a machine are some hundred files, and parsing them takes longer than a request.
+static TLS: OnceCell<ClientConfig> = OnceCell::const_new();
+
 /// TLS with the machine's certificate store; a machine without one (a bare container) uses Mozilla's roots
-/// as compiled in.
-///
-/// The cryptography is named here: asked for rustls' default, a program into which another crate has brought a
-/// second one panics at its first connection.
+/// as compiled in. The store is read at the first call of the process, on a thread for such work: connections of others
+/// go on meanwhile.
 ///
 /// # Errors
 /// `Internal` where the cryptography speaks none of rustls' default versions of TLS.
-pub(crate) fn tls(tcp: Tcp) -> Result<HttpsConnector<Tcp>> {
+pub(crate) async fn tls(tcp: Tcp) -> Result<HttpsConnector<Tcp>> {
+    let read = || async {
+        let read = tokio::task::spawn_blocking(config).await;
+        read.map_err(|e| Error::internal("reading the certificate store", e))?
+    };
+    let config = TLS.get_or_try_init(read).await?.clone();
+    Ok(HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp))
+}
+
+/// The cryptography is named here: asked for rustls' default, a program into which another crate has brought a
+/// second one panics at its first connection.
+fn config() -> Result<ClientConfig> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = match HttpsConnectorBuilder::new().with_provider_and_native_roots(Arc::clone(&crypto)) {
-        Ok(builder) => builder,
+    let builder = || {
+        ClientConfig::builder_with_provider(Arc::clone(&crypto))
+            .with_safe_default_protocol_versions()
+            .map_err(|e| Error::internal("setting up TLS", e))
+    };
+    let roots = match builder()?.with_native_roots() {
+        Ok(roots) => roots,
         Err(e) => {
-            tracing::info!(error = %e, "no certificate store on this machine, using the built-in roots");
-            HttpsConnectorBuilder::new()
-                .with_provider_and_webpki_roots(crypto)
-                .map_err(|e| Error::internal("setting up TLS", e))?
+            tracing::warn!(
+                error = %e,
+                "no certificate store on this machine: Mozilla's roots as of this build are used, so an authority of \
+                 your own is not trusted; install ca-certificates, or name a file of certificates in SSL_CERT_FILE"
+            );
+            builder()?.with_webpki_roots()
         }
     };
-    Ok(builder.https_or_http().enable_http1().wrap_connector(tcp))
+    Ok(roots.with_no_client_auth())
 }
 
 /// Connects to one socket, whatever the URL says.

@@ -150,7 +150,7 @@ impl Client {
             let tls = match pools.tls.get() {
                 Some(tls) => tls,
                 None => {
-                    let made = pool().build(connect::tls(self.tcp())?);
+                    let made = pool().build(connect::tls(self.tcp()).await?);
                     pools.tls.get_or_init(|| made)
                 }
             };
