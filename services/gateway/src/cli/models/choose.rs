@@ -1,7 +1,7 @@
 //! Which files of a repository make a model that can be run here.
 //!
 //! Safetensors with their configuration and tokenizer, or GGUF files of one quantisation. Invariant: a file that runs code
-//! when it is opened (Python's pickle) is never chosen, whatever was asked for.
+//! when it is opened (Python's pickle) is never chosen, whatever was asked for: only kinds that are known not to.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,10 @@ pub(super) struct Choice {
     pub others: Vec<String>,
 }
 
-/// Files that hold pickled objects, or may.
+/// What is fetched at all: weights that are read and not run, and texts. Any other file may hold pickled objects.
+const KINDS: &[&str] = &["safetensors", "gguf", "uqff", "json", "jinja", "txt", "model", "md"];
+
+/// What weights of other kinds are called, for the word about them.
 const PICKLES: &[&str] = &["bin", "pt", "pth", "pkl", "pickle", "ckpt"];
 
 /// What a model of safetensors may need beside its weights, at the top of its repository.
@@ -99,10 +102,12 @@ fn named(offers: &[Offer], quantised: &BTreeMap<String, Vec<Offer>>, wanted: &st
         return Ok(files.clone());
     }
     let files: Vec<Offer> = offers.iter().filter(|offer| matches(wanted, &offer.path)).cloned().collect();
-    if let Some(pickle) = files.iter().find(|file| file.has(PICKLES)) {
+    if let Some(other) = files.iter().find(|file| !file.has(KINDS)) {
         let message = format!(
-            "'{}' may hold pickled objects, which run code when they are opened; it is not fetched",
-            pickle.path
+            "'{}' is of none of the kinds that are fetched ({}); others may hold pickled objects, which run code when \
+             they are opened",
+            other.path,
+            KINDS.join(", ")
         );
         return Err(Error::invalid("file", message));
     }
@@ -237,6 +242,12 @@ mod tests {
         let paths = ["config.json", "pytorch_model.bin", "x.pt", "m-Q4_0.gguf"];
         for wanted in ["*.bin", "x.pt", "*"] {
             assert!(refused(&paths, Some(wanted)).contains("run code"), "{wanted}");
+        }
+        for unknown in ["weights.npz", "model", "a.tar.gz", "x.dill", "m.safetensors.py"] {
+            assert!(refused(&[unknown], Some(unknown)).contains(&format!("'{unknown}'")), "{unknown}");
+        }
+        for known in ["a/m-Q4_0.UQFF", "README.md", "tokenizer.model"] {
+            assert_eq!(chosen(&[known], Some(known)).0, known);
         }
         assert!(refused(&paths[..3], None).contains("'pytorch_model.bin'"));
         assert_eq!(refused(&["README.md"], None), "it has neither safetensors nor GGUF files");

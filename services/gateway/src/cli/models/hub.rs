@@ -106,7 +106,9 @@ impl Hub<'_> {
                 Error::upstream(format!("{} answers with no list of files for {what}: is it a hub?", self.endpoint))
                     .with_source(e)
             })?;
-            offers.extend(entries.into_iter().filter_map(offer));
+            for entry in entries {
+                offers.extend(offer(entry)?);
+            }
         }
         Err(Error::upstream(format!("the list of files of {what} has more than {PAGES} pages")))
     }
@@ -219,19 +221,28 @@ pub(super) fn check_repo(repo: &str) -> Result<()> {
     Err(Error::invalid("name", message))
 }
 
-/// An entry of a list that can be a file on disk.
-fn offer(entry: Entry) -> Option<Offer> {
+/// An entry of a list that can be a file on disk; None: it cannot.
+///
+/// # Errors
+/// `Upstream` naming a file of Git LFS whose checksum is none: it would be fetched unchecked.
+fn offer(entry: Entry) -> Result<Option<Offer>> {
     let good = |part: &str| {
         !part.is_empty() && part != "." && part != ".." && !part.contains(|c: char| c == '\\' || c.is_control())
     };
     if entry.kind != "file" || !entry.path.split('/').all(good) {
-        return None;
+        return Ok(None);
     }
     let (size, sum) = match &entry.lfs {
-        Some(lfs) => (lfs.size.or(entry.size), Sum::sha256(lfs.oid.trim_start_matches("sha256:"))),
-        None => (entry.size, Sum::git_blob(&entry.oid)),
+        Some(lfs) => {
+            let sum = Sum::sha256(lfs.oid.trim_start_matches("sha256:")).ok_or_else(|| {
+                let path = printable(&entry.path);
+                Error::upstream(format!("the hub's list names no SHA-256 for '{path}', which Git LFS keeps"))
+            })?;
+            (lfs.size.or(entry.size), sum)
+        }
+        None => (entry.size, Sum::git_blob(&entry.oid).unwrap_or(Sum::SizeOnly)),
     };
-    Some(Offer { path: entry.path, size, sum: sum.unwrap_or(Sum::SizeOnly) })
+    Ok(Some(Offer { path: entry.path, size, sum }))
 }
 
 /// The address of `rel="next"` in a `Link` header (RFC 8288).
@@ -285,7 +296,16 @@ mod tests {
     use super::*;
 
     fn listed(entry: serde_json::Value) -> Option<Offer> {
-        offer(serde_json::from_value(entry).expect("an entry"))
+        offer(serde_json::from_value(entry).expect("an entry")).expect("a good one")
+    }
+
+    #[test]
+    fn a_checksum_of_lfs_that_is_none_is_an_error() {
+        for oid in ["", "abc", &"g".repeat(64), &"a".repeat(40)] {
+            let entry = json!({"type": "file", "size": 7, "path": "m.gguf", "lfs": {"oid": oid, "size": 7}});
+            let error = offer(serde_json::from_value(entry).expect("an entry")).expect_err("unchecked");
+            assert!(error.message.contains("'m.gguf'"), "{}", error.message);
+        }
     }
 
     #[test]
