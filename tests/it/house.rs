@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wasm", &["api", "wire", "http"]),
     ("shields", &["api", "wire", "http"]),
     ("mistralrs", &["api", "wire", "http", "openai"]),
+    ("blobs", &["api", "http"]),
     ("embeddings", &["api"]),
     ("vectors", &["api", "store"]),
     ("inference", &["api", "store"]),

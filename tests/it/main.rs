@@ -8,6 +8,7 @@ mod collector;
 mod demo;
 mod drain;
 mod engine;
+mod files;
 mod hub;
 mod knowledge;
 mod lossless;

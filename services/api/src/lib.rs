@@ -7,6 +7,7 @@
 pub mod agent;
 mod asked;
 pub mod attempt;
+pub mod blobs;
 pub mod chat;
 pub mod client_keys;
 pub mod clock;
@@ -26,6 +27,7 @@ pub mod tools;
 pub mod turn;
 
 pub use attempt::Attempt;
+pub use blobs::{Blobs, Contents};
 pub use chat::{ChatEvent, ChatReply, ChatRequest, Frame};
 pub use clock::{Clock, Micros};
 pub use cx::{Cx, Principal, Scope};

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde_json::Value;
 
-use crate::{Clock, Ids, Inference, Result, Shield, tools::ToolProvider};
+use crate::{Blobs, Clock, Ids, Inference, Result, Shield, tools::ToolProvider};
 
 /// What a provider may use while it is built. Heavy set-up is lazy: building must be quick and offline.
 #[derive(Clone)]
@@ -31,6 +31,7 @@ pub enum Build {
     Inference(fn(&Setting, Value) -> Result<Arc<dyn Inference>>),
     Tools(fn(&Setting, Value) -> Result<Arc<dyn ToolProvider>>),
     Shield(fn(&Setting, Value) -> Result<Arc<dyn Shield>>),
+    Blobs(fn(&Setting, Value) -> Result<Arc<dyn Blobs>>),
 }
 
 #[derive(Clone, Copy)]

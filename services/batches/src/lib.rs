@@ -15,6 +15,7 @@ mod begin;
 mod finish;
 mod keeper;
 mod lines;
+mod patience;
 mod read;
 mod sweep;
 mod tally;
@@ -22,7 +23,7 @@ mod work;
 
 use std::{sync::Arc, time::Duration};
 
-use frontdesk_api::{Clock, Ids};
+use frontdesk_api::{Clock, Contents, Ids};
 use frontdesk_store::Store;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,6 +43,8 @@ pub use tally::Counts;
 /// What the room works with.
 pub struct Deps {
     pub store: Store,
+    /// What input files say, and where the others go.
+    pub contents: Arc<dyn Contents>,
     pub lines: Arc<dyn Lines>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
@@ -90,6 +93,7 @@ pub struct Batches(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    contents: Arc<dyn Contents>,
     lines: Arc<dyn Lines>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -114,6 +118,7 @@ impl Batches {
         Self(Arc::new(Inner {
             places: Arc::new(Semaphore::new(deps.pace.lines_at_once)),
             store: deps.store,
+            contents: deps.contents,
             lines: deps.lines,
             clock: deps.clock,
             ids: deps.ids,

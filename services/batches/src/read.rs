@@ -6,7 +6,7 @@ use frontdesk_store::jobs::missing;
 use crate::{Batch, Batches, EndedLine, Endpoint, JobState, batch::MESSAGES};
 
 /// Results fetched at a time.
-pub(crate) const PAGE: i64 = 100;
+const PAGE: i64 = 100;
 
 /// The request id of a line: the same whenever it is asked.
 #[must_use]

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use frontdesk_api::{Cx, Error, Kind, Result, Scope, cx::Principal};
+use frontdesk_api::{Cx, Error, Kind, Result, Scope, blobs::DAMAGED, cx::Principal};
 use frontdesk_store::{
     Tx, batch_lines,
     jobs::{self, Claimed},
 };
+use futures::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::{Batches, Fault, JobState, NewLine, Outcome, Progress, Request, Stage, keeper::Signals, read::request_id};
@@ -123,13 +124,23 @@ impl Work {
     /// Reads the input file into lines. What is wrong with it ends the batch.
     async fn read(&mut self) -> Result<Next> {
         let (batches, endpoint) = (self.batches.clone(), self.request.endpoint);
-        let Some(files) = &self.request.files else { return Ok(Next::GoOn) };
-        let content = match batches.0.store.tenant(&self.cx).load_content(&files.input).await {
+        let Some(files) = self.request.files.clone() else { return Ok(Next::GoOn) };
+        let cx = self.cx.clone();
+        let open = || {
+            let (contents, cx, input) = (batches.0.contents.clone(), cx.clone(), files.input.clone());
+            async move { contents.open(&cx, &input, None).await?.whole().await }.boxed()
+        };
+        let content = match self.patiently("its input cannot be read", open).await {
+            Ok(Err(next)) => return Ok(next),
+            Ok(Ok(content)) => content,
             Err(error) if error.kind == Kind::NotFound => {
                 let message = format!("{error}: it was deleted before it was read");
                 return self.fail(vec![fault("input_file_not_found", message)]).await;
             }
-            content => content?,
+            Err(error) if error.code.as_deref() == Some(DAMAGED) => {
+                return self.fail(vec![fault("input_file_damaged", error.message)]).await;
+            }
+            Err(error) => return Err(error),
         };
         let lines = batches.0.lines.clone();
         let read = tokio::task::spawn_blocking(move || lines.read(endpoint, &content)).await;

@@ -8,7 +8,7 @@ use std::{
 
 use frontdesk_accounts::Accounts;
 use frontdesk_agents::Agents;
-use frontdesk_api::{Clock, Ids, Inference, cx::CancellationToken, provider::Health};
+use frontdesk_api::{Blobs, Clock, Ids, Inference, cx::CancellationToken, provider::Health};
 use frontdesk_batches::Batches;
 use frontdesk_inference::Registered;
 use frontdesk_ledger::Ledger;
@@ -70,20 +70,28 @@ pub struct Inner {
 
 /// A configured provider as people see it.
 pub struct Provider {
-    /// Llama Stack's name of what it does: `inference`, `tool_runtime`, `vector_io`, `safety`.
+    /// Llama Stack's name of what it does: `inference`, `tool_runtime`, `vector_io`, `safety`, `files`.
     pub api: &'static str,
     pub id: String,
     /// As OGX names it (`remote::openai`).
     pub ogx_type: &'static str,
-    /// Who can say how it is; None: it has no state of its own that could fail.
-    pub inference: Option<Arc<dyn Inference>>,
+    pub part: Part,
+}
+
+/// Who can say how a provider is.
+pub enum Part {
+    Inference(Arc<dyn Inference>),
+    Files(Arc<dyn Blobs>),
+    /// It has no state of its own that could fail.
+    Stateless,
 }
 
 impl Provider {
     pub async fn health(&self) -> Health {
-        match &self.inference {
-            Some(inference) => inference.health().await,
-            None => Health::default(),
+        match &self.part {
+            Part::Inference(inference) => inference.health().await,
+            Part::Files(blobs) => blobs.health().await,
+            Part::Stateless => Health::default(),
         }
     }
 }

@@ -122,6 +122,8 @@ pub struct Providers {
     pub inference: Vec<ProviderEntry>,
     pub tools: Vec<ProviderEntry>,
     pub memory: Vec<ProviderEntry>,
+    /// Where contents of files are: the first takes what is new. Empty: in the database.
+    pub files: Vec<ProviderEntry>,
     pub safety: Vec<ShieldEntry>,
 }
 
@@ -133,6 +135,7 @@ impl Default for Providers {
             inference: vec![],
             tools,
             memory: vec![built_in("vectors", "vectors")],
+            files: vec![],
             safety: vec![ShieldEntry {
                 id: "rules".into(),
                 kind: "rules".into(),
@@ -262,7 +265,8 @@ pub struct Limits {
     pub max_body_mb: usize,
     /// Largest uploaded file, in MiB.
     pub max_upload_mb: usize,
-    /// Memory for all uploads under way, in MiB; each takes about three times its size, further ones wait.
+    /// Memory for all uploads under way, in MiB; one that goes into the database takes about three times its size, one
+    /// that goes elsewhere at most 16 MiB; further ones wait.
     pub upload_memory_mb: usize,
     /// How long an upload may wait for that memory before it is answered with 503, in seconds.
     pub upload_wait_s: u64,

@@ -24,7 +24,7 @@ use frontdesk_api::{
 use frontdesk_batches::Batches;
 use frontdesk_inference::{Registered, Reusing, Route, Router};
 use frontdesk_ledger::{Given, Ledger, Metered, Prices};
-use frontdesk_memory::{Knowledge, Limits};
+use frontdesk_memory::{At, Knowledge, Limits, Shelf};
 use frontdesk_safety::{Entry, Shields};
 use frontdesk_store::{Options, Store};
 use frontdesk_tools::{ComponentBytes, KvLimits, Registry};
@@ -33,7 +33,7 @@ use futures::StreamExt;
 use http::{HeaderMap, Method, Uri};
 
 use crate::{
-    app::{App, Inner, Provider},
+    app::{App, Inner, Part, Provider},
     cli::models::{Got, Web},
     config::{Config, Hub, Role, nearest},
     http::{batches::answers::Answers, files::room::Room},
@@ -50,6 +50,7 @@ pub fn known() -> Vec<&'static ProviderDef> {
         frontdesk_anthropic::PROVIDERS,
         frontdesk_gemini::PROVIDERS,
         frontdesk_bedrock::PROVIDERS,
+        frontdesk_blobs::PROVIDERS,
         frontdesk_shields::PROVIDERS,
         #[cfg(feature = "embeddings")]
         frontdesk_embeddings::PROVIDERS,
@@ -134,6 +135,8 @@ pub struct Built {
     pub inference: BTreeMap<String, Arc<dyn Inference>>,
     pub tools: BTreeMap<String, Arc<dyn ToolProvider>>,
     pub shields: Vec<Entry>,
+    /// Where contents of files are; the first takes what is new.
+    pub files: Vec<(String, At)>,
     /// All of them, as people see them.
     pub providers: Vec<Provider>,
 }
@@ -147,21 +150,21 @@ impl Built {
         let mut built = Self::default();
         let lists = &config.providers;
         for (i, entry) in lists.inference.iter().enumerate() {
-            let at = At { list: "inference", i, id: &entry.id, kind: &entry.kind };
+            let at = Listed { list: "inference", i, id: &entry.id, kind: &entry.kind };
             let (def, build) = at.find(|build| if let Build::Inference(build) = build { Some(build) } else { None })?;
             let inference = build(&host.setting(at.id, config), entry.config.clone()).map_err(|e| at.placed(e))?;
             built.inference.insert(entry.id.clone(), inference.clone());
-            built.list("inference", at.id, def.ogx_type, Some(inference));
+            built.list("inference", at.id, def.ogx_type, Part::Inference(inference));
         }
         for (i, entry) in lists.tools.iter().enumerate() {
-            let at = At { list: "tools", i, id: &entry.id, kind: &entry.kind };
+            let at = Listed { list: "tools", i, id: &entry.id, kind: &entry.kind };
             let (def, build) = at.find(|build| if let Build::Tools(build) = build { Some(build) } else { None })?;
             let tools = build(&host.setting(at.id, config), entry.config.clone()).map_err(|e| at.placed(e))?;
             built.tools.insert(entry.id.clone(), tools);
-            built.list("tool_runtime", at.id, def.ogx_type, None);
+            built.list("tool_runtime", at.id, def.ogx_type, Part::Stateless);
         }
         for (i, entry) in lists.memory.iter().enumerate() {
-            let at = At { list: "memory", i, id: &entry.id, kind: &entry.kind };
+            let at = Listed { list: "memory", i, id: &entry.id, kind: &entry.kind };
             // The one kind so far; it searches inside the store and so is built over it.
             if entry.kind != FULL_TEXT {
                 return Err(at.unknown(&[FULL_TEXT]));
@@ -169,36 +172,58 @@ impl Built {
             if !entry.config.is_null() {
                 return Err(at.placed(Error::invalid("", format!("'{FULL_TEXT}' has no settings"))));
             }
-            built.list("vector_io", at.id, "inline::vectors", None);
+            built.list("vector_io", at.id, "inline::vectors", Part::Stateless);
         }
         for (i, entry) in lists.safety.iter().enumerate() {
-            let at = At { list: "safety", i, id: &entry.id, kind: &entry.kind };
+            let at = Listed { list: "safety", i, id: &entry.id, kind: &entry.kind };
             let (def, build) = at.find(|build| if let Build::Shield(build) = build { Some(build) } else { None })?;
             let shield = build(&host.setting(at.id, config), entry.config.clone()).map_err(|e| at.placed(e))?;
             let (id, kind) = (entry.id.clone(), def.kind.to_owned());
             built.shields.push(Entry { id, kind, shield, stages: entry.stages.clone(), on_error: entry.on_error });
-            built.list("safety", at.id, def.ogx_type, None);
+            built.list("safety", at.id, def.ogx_type, Part::Stateless);
+        }
+        for (i, entry) in lists.files.iter().enumerate() {
+            let at = Listed { list: "files", i, id: &entry.id, kind: &entry.kind };
+            if entry.kind == IN_ROWS {
+                if !entry.config.is_null() {
+                    return Err(at.placed(Error::invalid("", format!("'{IN_ROWS}' has no settings"))));
+                }
+                built.files.push((entry.id.clone(), None));
+                built.list("files", at.id, "inline::database", Part::Stateless);
+                continue;
+            }
+            let found = at.find(|build| if let Build::Blobs(build) = build { Some(build) } else { None });
+            let (def, build) = found.map_err(|_| {
+                let kinds = known().into_iter().filter(|def| matches!(def.build, Build::Blobs(_))).map(|def| def.kind);
+                at.unknown(&kinds.chain([IN_ROWS]).collect::<Vec<_>>())
+            })?;
+            let blobs = build(&host.setting(at.id, config), entry.config.clone()).map_err(|e| at.placed(e))?;
+            built.files.push((entry.id.clone(), Some(blobs.clone())));
+            built.list("files", at.id, def.ogx_type, Part::Files(blobs));
         }
         Ok(built)
     }
 
-    fn list(&mut self, api: &'static str, id: &str, ogx_type: &'static str, inference: Option<Arc<dyn Inference>>) {
-        self.providers.push(Provider { api, id: id.to_owned(), ogx_type, inference });
+    fn list(&mut self, api: &'static str, id: &str, ogx_type: &'static str, part: Part) {
+        self.providers.push(Provider { api, id: id.to_owned(), ogx_type, part });
     }
 }
 
 /// The `type:` of the full-text search inside the store.
 const FULL_TEXT: &str = "vectors";
 
+/// The `type:` of contents in the rows of their files.
+const IN_ROWS: &str = "database";
+
 /// An entry and its place in the configuration, for errors.
-struct At<'c> {
+struct Listed<'c> {
     list: &'static str,
     i: usize,
     id: &'c str,
     kind: &'c str,
 }
 
-impl At<'_> {
+impl Listed<'_> {
     fn key(&self, below: &str) -> String {
         format!("providers.{}[{}].{below}", self.list, self.i)
     }
@@ -254,8 +279,10 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     let accounts = Accounts::new(store.clone(), pepper, clock.clone(), ids.clone()).await?;
     let safety = Shields::new(built.shields)?;
     let limits = Limits { max_bytes: config.limits.max_upload_mb.saturating_mul(1 << 20), ..Limits::default() };
-    let knowledge =
-        Knowledge::new(store.clone(), FullText::shared(store.clone()), clock.clone(), ids.clone()).with_limits(limits);
+    let shelf = Shelf::new(store.clone(), ids.clone(), built.files);
+    let knowledge = Knowledge::new(store.clone(), FullText::shared(store.clone()), clock.clone(), ids.clone())
+        .with_limits(limits)
+        .with_shelf(shelf.clone());
     let tools = Arc::new(Registry::new(frontdesk_tools::Setting {
         store: store.clone(),
         providers: built.tools,
@@ -290,6 +317,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     });
     let batches = Batches::new(frontdesk_batches::Deps {
         store: store.clone(),
+        contents: Arc::new(shelf),
         lines: Arc::new(Answers { inference: inference.clone(), clock: clock.clone() }),
         clock: clock.clone(),
         ids: ids.clone(),
@@ -453,7 +481,7 @@ struct Components(Knowledge);
 #[async_trait]
 impl ComponentBytes for Components {
     async fn load(&self, cx: &Cx, file_id: &str) -> Result<Bytes> {
-        Ok(self.0.load_content(cx, file_id).await?.into())
+        self.0.load_content(cx, file_id).await
     }
 }
 

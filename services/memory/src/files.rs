@@ -1,6 +1,13 @@
 //! Uploaded files.
 
-use frontdesk_api::{Cx, Error, Kind, Page, PageRequest, Result};
+use std::ops::Range;
+
+use bytes::Bytes;
+use frontdesk_api::{
+    Contents as _, Cx, Error, Kind, Page, PageRequest, Result,
+    blobs::{Kept, Opened, Pieces, whole},
+};
+use futures::StreamExt as _;
 
 use crate::{Knowledge, StoredFile};
 
@@ -11,7 +18,7 @@ impl Knowledge {
     /// Keeps a file. `purpose` is the caller's word for what it is for.
     ///
     /// # Errors
-    /// `Invalid` for a name or purpose that is none, `TooLarge` naming the limit.
+    /// As [`Knowledge::receive`] and [`Knowledge::create_file_of`].
     pub async fn create_file(
         &self,
         cx: &Cx,
@@ -20,12 +27,64 @@ impl Knowledge {
         media_type: Option<&str>,
         content: &[u8],
     ) -> Result<StoredFile> {
-        if purpose.is_empty() {
-            return Err(Error::invalid("purpose", "purpose must not be empty"));
+        let kept = self.receive(cx, filename, whole(Bytes::copy_from_slice(content))).await?;
+        self.create_file_of(cx, filename, purpose, media_type, kept).await
+    }
+
+    /// Takes in a content as it comes, before all that is to be said of the file is known.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that is none, `TooLarge` naming the limit; as [`Contents::put`].
+    pub async fn receive(&self, cx: &Cx, filename: &str, content: Pieces<'_>) -> Result<Kept> {
+        check_name(filename)?;
+        let (mut left, limit) = (self.limits.max_bytes, self.limits.max_bytes);
+        let bounded = content.map(|piece| {
+            let piece = piece?;
+            left = left.checked_sub(piece.len()).ok_or_else(|| too_large(filename, limit))?;
+            Ok(piece)
+        });
+        self.shelf.put(cx, bounded.boxed()).await
+    }
+
+    /// Makes a file of a content that was received.
+    ///
+    /// # Errors
+    /// `Invalid` for a name or purpose that is none; `Unavailable` when it comes too late. The content goes then.
+    pub async fn create_file_of(
+        &self,
+        cx: &Cx,
+        filename: &str,
+        purpose: &str,
+        media_type: Option<&str>,
+        kept: Kept,
+    ) -> Result<StoredFile> {
+        let made = async {
+            check_name(filename)?;
+            if purpose.is_empty() {
+                return Err(Error::invalid("purpose", "purpose must not be empty"));
+            }
+            let file = self.describe(filename, purpose, media_type, &kept);
+            self.store.tenant(cx).add_file(&file, &kept.place).await?;
+            Ok(file)
+        };
+        match made.await {
+            Ok(file) => Ok(file),
+            Err(error) => {
+                self.shelf.discard(cx, kept).await;
+                Err(error)
+            }
         }
-        let file = self.describe(filename, purpose, media_type, content, self.limits.max_bytes)?;
-        self.store.tenant(cx).add_file(&file, content).await?;
-        Ok(file)
+    }
+
+    /// Clears a content that was received and that no file will be made of.
+    pub async fn discard(&self, cx: &Cx, kept: Kept) {
+        self.shelf.discard(cx, kept).await;
+    }
+
+    /// How much of an upload of so many bytes is in memory at its most, in bytes.
+    #[must_use]
+    pub fn memory(&self, upload: usize) -> usize {
+        self.shelf.memory(upload)
     }
 
     /// # Errors
@@ -34,12 +93,20 @@ impl Knowledge {
         self.store.tenant(cx).load_file(id).await
     }
 
-    /// The bytes as they were uploaded.
+    /// The bytes as they were uploaded, in memory.
     ///
     /// # Errors
-    /// `NotFound` when this tenant has no such file.
-    pub async fn load_content(&self, cx: &Cx, id: &str) -> Result<Vec<u8>> {
-        self.store.tenant(cx).load_content(id).await
+    /// As [`Contents::open`].
+    pub async fn load_content(&self, cx: &Cx, id: &str) -> Result<Bytes> {
+        self.shelf.open(cx, id, None).await?.whole().await
+    }
+
+    /// The bytes as they were uploaded, or the bytes `range` of them, as they come.
+    ///
+    /// # Errors
+    /// As [`Contents::open`].
+    pub async fn open_content(&self, cx: &Cx, id: &str, range: Option<Range<u64>>) -> Result<Opened> {
+        self.shelf.open(cx, id, range).await
     }
 
     /// Newest first unless asked otherwise; `purpose` None: of any.
@@ -60,35 +127,38 @@ impl Knowledge {
         for store_id in tenant.stores_of_file(id).await? {
             self.take_out(cx, &store_id, id).await?;
         }
-        tenant.delete_file(id).await
+        self.forget(cx, id).await
     }
 
-    pub(crate) fn describe(
-        &self,
-        filename: &str,
-        purpose: &str,
-        media_type: Option<&str>,
-        content: &[u8],
-        limit: usize,
-    ) -> Result<StoredFile> {
-        if filename.trim().is_empty() || filename.len() > LONGEST_NAME || filename.chars().any(char::is_control) {
-            return Err(Error::invalid(
-                "filename",
-                format!("a file name has 1 to {LONGEST_NAME} bytes and no control characters"),
-            ));
-        }
-        if content.len() > limit {
-            let message = format!("'{filename}' has {} bytes, the limit is {limit}", content.len());
-            return Err(Error::new(Kind::TooLarge, message).with_param("file").with_code("file_too_large"));
-        }
-        Ok(StoredFile {
+    /// The row, and its content as soon as may be.
+    pub(crate) async fn forget(&self, cx: &Cx, id: &str) -> Result<()> {
+        self.store.tenant(cx).delete_file(id).await?;
+        self.shelf.nudge();
+        Ok(())
+    }
+
+    pub(crate) fn describe(&self, filename: &str, purpose: &str, media_type: Option<&str>, kept: &Kept) -> StoredFile {
+        StoredFile {
             id: self.ids.next("file"),
             filename: filename.to_owned(),
             purpose: purpose.to_owned(),
             media_type: media_type.map(str::to_owned),
-            bytes: i64::try_from(content.len()).unwrap_or(i64::MAX),
-            hash: blake3::hash(content).as_bytes().to_vec(),
+            bytes: kept.bytes,
+            hash: kept.hash.clone(),
             created_at: self.clock.now(),
-        })
+        }
     }
+}
+
+pub(crate) fn check_name(filename: &str) -> Result<()> {
+    if filename.trim().is_empty() || filename.len() > LONGEST_NAME || filename.chars().any(char::is_control) {
+        let message = format!("a file name has 1 to {LONGEST_NAME} bytes and no control characters");
+        return Err(Error::invalid("filename", message));
+    }
+    Ok(())
+}
+
+pub(crate) fn too_large(filename: &str, limit: usize) -> Error {
+    let message = format!("'{filename}' is larger than the limit of {limit} bytes");
+    Error::new(Kind::TooLarge, message).with_param("file").with_code("file_too_large")
 }

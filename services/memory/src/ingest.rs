@@ -4,13 +4,19 @@
 //! old one only when it is findable; a file that cannot be read ends as `failed` with a reason for people,
 //! and its older version stays; from its row on, a file is read by a task that no request holds.
 
-use frontdesk_api::{Cx, Error, Kind, Result, cx::CancellationToken, memory::Chunk};
+use frontdesk_api::{
+    Contents as _, Cx, Error, Kind, Result,
+    blobs::{DAMAGED, whole},
+    cx::CancellationToken,
+    memory::Chunk,
+};
 use frontdesk_store::{files::StoredFile, knowledge::StoreFile, readings::Ingested};
 
 use crate::{
     Knowledge,
     chunk::{Piece, cut},
     document::{Reject, read},
+    files::{check_name, too_large},
     reading::reader,
     work::stopping,
 };
@@ -73,16 +79,25 @@ impl Knowledge {
         let tenant = self.store.tenant(cx);
         tenant.load_vector_store(store_id).await?;
         let Upload { filename, media_type, url, content } = upload;
-        let file = self.describe(&filename, OWN, media_type.as_deref(), &content, self.limits.max_page_bytes)?;
+        check_name(&filename)?;
+        if content.len() > self.limits.max_page_bytes {
+            return Err(too_large(&filename, self.limits.max_page_bytes));
+        }
+        let hash = blake3::hash(&content);
         let earlier = tenant.store_files_named(store_id, &filename).await?;
-        if let Some(same) =
-            earlier.iter().find(|f| f.hash == file.hash && f.status == "completed" && (url.is_none() || f.url == url))
+        if let Some(same) = earlier
+            .iter()
+            .find(|f| f.hash == hash.as_bytes() && f.status == "completed" && (url.is_none() || f.url == url))
         {
             return Ok(Added { file: same.clone(), change: Change::Unchanged });
         }
-        let id = self.ids.next("reader");
-        tenant.add_store_file(store_id, &file, &content, url.as_deref(), reader(&id)).await?;
-        drop(content);
+        let kept = self.shelf.put(cx, whole(content)).await?;
+        let (file, id) = (self.describe(&filename, OWN, media_type.as_deref(), &kept), self.ids.next("reader"));
+        if let Err(error) = tenant.add_store_file(store_id, &file, &kept.place, url.as_deref(), reader(&id)).await {
+            self.shelf.discard(cx, kept).await;
+            return Err(error);
+        }
+        drop(kept);
         self.hold(cx, store_id, std::slice::from_ref(&file.id), &id, &self.work.cut).await?;
         let stored = tenant.find_store_file(store_id, &file.id).await?;
         let file = stored
@@ -170,7 +185,7 @@ impl Knowledge {
     pub(crate) async fn ingest(&self, cx: &Cx, store_id: &str, file_id: &str, reader_id: &str) -> Result<()> {
         let outcome = match self.bring_in(cx, store_id, file_id).await {
             Ok(outcome) => outcome,
-            Err(error) if passes(error.kind) => return Err(error),
+            Err(error) if passes(&error) => return Err(error),
             Err(error) => {
                 tracing::error!(store_id, file_id, error = %error, cause = ?error.source, "a file could not be indexed");
                 let code = error.code.unwrap_or_else(|| "server_error".into());
@@ -277,7 +292,7 @@ impl Knowledge {
         if !own || !tenant.stores_of_file(file_id).await?.is_empty() {
             return Ok(());
         }
-        match tenant.delete_file(file_id).await {
+        match self.forget(cx, file_id).await {
             Err(error) if error.kind != Kind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -289,7 +304,11 @@ fn alone(cx: &Cx) -> Cx {
     Cx { cancel: CancellationToken::new(), deadline: None, ..cx.clone() }
 }
 
-/// Whether an error of this kind goes away by itself.
-fn passes(kind: Kind) -> bool {
-    matches!(kind, Kind::Unavailable | Kind::Timeout | Kind::Cancelled | Kind::RateLimited | Kind::Upstream)
+/// Whether an error goes away by itself.
+fn passes(error: &Error) -> bool {
+    error.code.as_deref() != Some(DAMAGED)
+        && matches!(
+            error.kind,
+            Kind::Unavailable | Kind::Timeout | Kind::Cancelled | Kind::RateLimited | Kind::Upstream
+        )
 }

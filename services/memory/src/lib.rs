@@ -13,7 +13,9 @@ mod ingest;
 mod reading;
 mod recall;
 mod sentence;
+mod shelf;
 mod stores;
+mod sweep;
 mod work;
 
 use std::sync::Arc;
@@ -29,12 +31,14 @@ pub use frontdesk_store::{
     knowledge::{StoreFile, VectorStore},
 };
 pub use ingest::{Added, Change, Progress, Upload};
+pub use shelf::{At, Pace, Shelf};
 pub use stores::{FileCounts, KnowledgeStore};
 
 /// The files and knowledge stores of all tenants. Clones share everything.
 #[derive(Clone)]
 pub struct Knowledge {
     store: Store,
+    shelf: Shelf,
     index: Arc<dyn Index>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -64,6 +68,7 @@ impl Knowledge {
     #[must_use]
     pub fn new(store: Store, index: Arc<dyn Index>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
         Self {
+            shelf: Shelf::new(store.clone(), ids.clone(), vec![]),
             store,
             index,
             clock,
@@ -72,6 +77,12 @@ impl Knowledge {
             chunking: Chunking::default(),
             work: Arc::default(),
         }
+    }
+
+    /// Contents elsewhere than in the rows of their files, as they are without it.
+    #[must_use]
+    pub fn with_shelf(self, shelf: Shelf) -> Self {
+        Self { shelf, ..self }
     }
 
     #[must_use]

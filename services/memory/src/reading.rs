@@ -52,6 +52,7 @@ impl Knowledge {
         let left = if alone { self.store.system().end_readings().await? } else { 0 };
         let knowledge = self.clone();
         tokio::spawn(async move { knowledge.keep().await });
+        self.shelf.recover(self.work.closing.clone()).await?;
         Ok(left)
     }
 
@@ -139,8 +140,8 @@ impl Knowledge {
     /// wrong does not keep the others. False when `stop` came first: what is left was given back.
     ///
     /// # Errors
-    /// The first error that will pass (a database that cannot be reached); the file it concerns stays
-    /// `in_progress` and is read on once its lease has passed.
+    /// The first error that will pass (a database or a place of contents that cannot be reached); the files it concerns
+    /// stay `in_progress` and are read on, by whoever looks next.
     pub(crate) async fn hold(
         &self,
         cx: &Cx,
@@ -166,11 +167,20 @@ impl Knowledge {
             ended = Box::pin(all) => Some(ended),
             () = self.renew(cx, store_id, reader_id) => None,
         };
-        if let Some(ended) = ended {
-            return ended;
+        match ended {
+            Some(Ok(all)) => Ok(all),
+            Some(Err(error)) => {
+                // What will pass is no attempt: the file is given back, or held until its lease passes.
+                if let Err(also) = self.store.tenant(cx).leave_unread(store_id, reader_id).await {
+                    tracing::warn!(store_id, error = %also, cause = ?also.source, "files that were not read could not be given back");
+                }
+                Err(error)
+            }
+            None => {
+                self.store.tenant(cx).leave_unread(store_id, reader_id).await?;
+                Ok(false)
+            }
         }
-        self.store.tenant(cx).leave_unread(store_id, reader_id).await?;
-        Ok(false)
     }
 
     /// Never ends.

@@ -117,7 +117,10 @@ async fn limits_are_named() {
         let id = filled(&knowledge, &cx, &[]).await;
         let refused = knowledge.add_file(&cx, &id, page("big.md", &"word ".repeat(7))).await.expect_err("too large");
         assert_eq!((refused.kind, refused.code.as_deref()), (Kind::TooLarge, Some("file_too_large")));
-        assert!(refused.message.contains("35") && refused.message.contains("30"), "{refused}");
+        assert!(refused.message.contains("'big.md'") && refused.message.contains("30"), "{refused}");
+        let large = knowledge.create_file(&cx, "big.bin", "assistants", None, &[0; 41]).await.expect_err("too large");
+        assert_eq!((large.kind, large.code.as_deref()), (Kind::TooLarge, Some("file_too_large")));
+        assert!(large.message.contains("'big.bin'") && large.message.contains("40"), "{large}");
         let many = knowledge.add_file(&cx, &id, page("many.md", "a b c\n\nd e f\n\ng h i")).await.expect("added");
         assert_eq!(many.file.error_code.as_deref(), Some("file_too_large"));
         for name in ["", " ", "a\nb", &"x".repeat(256)] {
@@ -143,7 +146,7 @@ async fn what_is_deleted_is_not_found_again() {
             .expect("created");
         knowledge.attach_file(&cx, &id, &uploaded.id, Some("https://shop.example/c")).await.expect("attached");
         assert_eq!(texts(&knowledge, &cx, &id, "birds").await, ["Birds are welcome."]);
-        assert_eq!(knowledge.load_content(&cx, &uploaded.id).await.expect("content"), b"Birds are welcome.");
+        assert_eq!(knowledge.load_content(&cx, &uploaded.id).await.expect("content"), &b"Birds are welcome."[..]);
 
         knowledge.remove_store_file(&cx, &id, &uploaded.id).await.expect("removed");
         assert!(texts(&knowledge, &cx, &id, "birds").await.is_empty());

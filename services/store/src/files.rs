@@ -1,10 +1,11 @@
-//! Uploaded files: what they are called, and their bytes.
+//! Uploaded files: what they are called, and their bytes or where those are.
 //!
-//! Invariant: a file's content never changes; a newer version is another file.
+//! Invariants: a file's content never changes; a newer version is another file. One whose content is a blob names it
+//! as long as it is there, and makes it loose as it goes.
 
-use frontdesk_api::{Error, Micros, Order, Page, PageRequest, Result};
+use frontdesk_api::{Error, Micros, Order, Page, PageRequest, Result, blobs::Place};
 
-use crate::{Doing as _, Tenant, Tx, on, paging};
+use crate::{Doing as _, Tenant, Tx, blobs, on, paging};
 
 /// A file without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -21,10 +22,30 @@ pub struct StoredFile {
     pub created_at: Micros,
 }
 
+/// Where a file's content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    pub bytes: i64,
+    /// BLAKE3 of the content.
+    pub hash: Vec<u8>,
+    pub content: Place,
+    /// Id of the place a blob is in; empty where the content is in the row.
+    pub place: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct PlacedRow {
+    bytes: i64,
+    hash: Vec<u8>,
+    content: Vec<u8>,
+    blob: Option<String>,
+    place: Option<String>,
+}
+
 impl Tenant<'_> {
     /// # Errors
-    /// `Conflict` when the id is taken.
-    pub async fn add_file(&self, file: &StoredFile, content: &[u8]) -> Result<()> {
+    /// As [`write_file`].
+    pub async fn add_file(&self, file: &StoredFile, content: &Place) -> Result<()> {
         let mut tx = self.write().await?;
         write_file(&mut tx, file, content).await?;
         tx.commit().await
@@ -41,16 +62,20 @@ impl Tenant<'_> {
         found.ok_or_else(|| missing(id))
     }
 
-    /// The bytes as they were uploaded.
+    /// Where the content is, and the content itself where that is the row.
     ///
     /// # Errors
     /// `NotFound` when this tenant has no such file.
-    pub async fn load_content(&self, id: &str) -> Result<Vec<u8>> {
+    pub async fn find_content(&self, id: &str) -> Result<Placed> {
         let mut tx = self.read().await?;
-        let found = on!(tx, conn => sqlx::query_scalar("SELECT content FROM file WHERE tenant = $1 AND id = $2")
+        let found: Option<PlacedRow> =
+            on!(tx, conn => sqlx::query_as("SELECT f.bytes, f.hash, f.content, f.blob, b.place FROM file f \
+             LEFT JOIN blob b ON b.tenant = f.tenant AND b.key = f.blob WHERE f.tenant = $1 AND f.id = $2")
             .bind(self.id()).bind(id).fetch_optional(conn).await)
-        .doing("load a file")?;
-        found.ok_or_else(|| missing(id))
+            .doing("load a file")?;
+        let PlacedRow { bytes, hash, content, blob, place } = found.ok_or_else(|| missing(id))?;
+        let content = blob.map_or_else(|| Place::Row(content.into()), Place::Blob);
+        Ok(Placed { bytes, hash, content, place: place.unwrap_or_default() })
     }
 
     /// Newest first unless asked otherwise; `purpose` None: of any.
@@ -81,26 +106,34 @@ impl Tenant<'_> {
     /// `NotFound`; `Conflict` when a knowledge store has it.
     pub async fn delete_file(&self, id: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        let gone = on!(tx, conn => sqlx::query("DELETE FROM file WHERE tenant = $1 AND id = $2")
-            .bind(self.id()).bind(id).execute(conn).await.map(|done| done.rows_affected()))
-        .doing(&format!("delete the file '{id}'"))?;
-        if gone == 0 {
-            return Err(missing(id));
+        let gone: Option<Option<String>> =
+            on!(tx, conn => sqlx::query_scalar("DELETE FROM file WHERE tenant = $1 AND id = $2 RETURNING blob")
+            .bind(self.id()).bind(id).fetch_optional(conn).await)
+            .doing(&format!("delete the file '{id}'"))?;
+        if let Some(blob) = gone.ok_or_else(|| missing(id))? {
+            blobs::release(&mut tx, &blob).await?;
         }
         tx.commit().await
     }
 }
 
-/// Writes a file in a transaction of the caller's.
+/// Writes a file in a transaction of the caller's; a blob that it names is kept from then on.
 ///
 /// # Errors
-/// `Conflict` when the id is taken.
-pub async fn write_file(tx: &mut Tx, file: &StoredFile, content: &[u8]) -> Result<()> {
+/// `Conflict` when the id is taken; `Unavailable` when the blob was given up meanwhile.
+pub async fn write_file(tx: &mut Tx, file: &StoredFile, content: &Place) -> Result<()> {
     let tenant = tx.tenant();
-    on!(tx, conn => sqlx::query("INSERT INTO file (tenant, id, filename, purpose, media_type, bytes, hash, created_at, content) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+    let (content, blob) = match content {
+        Place::Row(content) => (&content[..], None),
+        Place::Blob(key) => {
+            blobs::keep(tx, key).await?;
+            (&[][..], Some(key))
+        }
+    };
+    on!(tx, conn => sqlx::query("INSERT INTO file (tenant, id, filename, purpose, media_type, bytes, hash, created_at, content, blob) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
         .bind(&*tenant).bind(&file.id).bind(&file.filename).bind(&file.purpose).bind(&file.media_type)
-        .bind(file.bytes).bind(&file.hash).bind(file.created_at).bind(content).execute(conn).await.map(|_| ()))
+        .bind(file.bytes).bind(&file.hash).bind(file.created_at).bind(content).bind(blob).execute(conn).await.map(|_| ()))
     .doing(&format!("store the file '{}'", file.filename))
 }
 

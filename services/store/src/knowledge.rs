@@ -3,7 +3,7 @@
 //! A file in a store is `in_progress` until it was read, then `completed` or `failed` with a reason.
 //! Invariant: one file of a name in a store at a time, unless the files were attached by hand.
 
-use frontdesk_api::{Error, Micros, Order, Page, PageRequest, Result};
+use frontdesk_api::{Error, Micros, Order, Page, PageRequest, Result, blobs::Place};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -151,7 +151,7 @@ impl Tenant<'_> {
         &self,
         store_id: &str,
         file: &StoredFile,
-        content: &[u8],
+        content: &Place,
         url: Option<&str>,
         reader: Reader<'_>,
     ) -> Result<()> {

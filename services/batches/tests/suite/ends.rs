@@ -1,6 +1,9 @@
 //! How a batch ends other than by being done: cancelled, expired, failed; and who may see it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use frontdesk_api::Kind;
 use frontdesk_batches::{Endpoint, JobState, NewBatch, NewLine, Outcome, Pace};
@@ -97,6 +100,29 @@ async fn one_that_cannot_be_read_fails_by_itself() {
         assert!(error.kind == Kind::Internal && error.message.contains(&bad), "{error}");
         let listed = stage.batches.list(&stage.cx, Endpoint::Embeddings, &Default::default()).await.expect("listed");
         assert_eq!(listed.items.iter().map(|batch| batch.id.as_str()).collect::<Vec<_>>(), [good.as_str()]);
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_waits_for_its_files_as_long_as_they_are_out_of_reach() {
+    each_database(async |store: Store| {
+        let gate = Arc::new(Semaphore::new(0));
+        let stage = Stage::new(&store, quick(), Some(gate.clone())).await;
+        let id = stage.create("hold\nfail").await;
+        // More often than a batch is begun without getting on.
+        stage.contents.out.store(7, Ordering::SeqCst);
+        stage.batches.recover().await.expect("begun");
+        stage.lines.until_asked(2).await;
+        stage.contents.out.store(7, Ordering::SeqCst);
+        gate.add_permits(1);
+        let batch = stage.ended(&id).await;
+        assert_eq!((batch.state, counts(&batch)), (JobState::Completed, [2, 1, 1, 0, 0]));
+        assert_eq!(stage.contents.out.load(Ordering::SeqCst), 0, "it asked until it was answered");
+        let want = (said(Outcome::Succeeded, &[(0, "\"hold\"")]), said(Outcome::Failed, &[(1, "\"fail\"")]));
+        assert_eq!(stage.files(&batch).await, want);
+        assert_eq!(stage.lines.asked().len(), 2, "nothing was asked twice");
         stage.batches.shutdown(Duration::from_secs(60)).await;
     })
     .await;

@@ -1,6 +1,7 @@
 //! Batches as their neighbours see them: on SQLite and on Postgres, with lines that a test answers.
 
 mod ends;
+mod rows;
 mod work;
 
 use std::{
@@ -12,13 +13,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use frontdesk_api::{Clock, Cx, clock::FixedClock, id::RandomIds};
+use frontdesk_api::{Clock, Contents as _, Cx, blobs::Place, clock::FixedClock, id::RandomIds};
 use frontdesk_batches::{
     Again, Answer, Batch, Batches, Deps, EndedLine, Endpoint, Fault, JobState, Lines, NewBatch, NewLine, Outcome, Pace,
 };
 use frontdesk_store::{Store, files::StoredFile, testing::two_tenants};
 use serde_json::Map;
 use tokio::sync::Semaphore;
+
+use crate::rows::InRows;
 
 /// Answers a line by what it says: `fail` fails, `busy N` is out of capacity N times, `hold` waits for the gate.
 #[derive(Default)]
@@ -94,6 +97,7 @@ pub struct Stage {
     pub store: Store,
     pub batches: Batches,
     pub lines: Arc<Scripted>,
+    pub contents: Arc<InRows>,
     pub cx: Cx,
 }
 
@@ -111,8 +115,10 @@ impl Stage {
         let (cx, _) = two_tenants(store).await;
         let lines = Arc::new(Scripted { gate, ..Scripted::default() });
         let clock: Arc<dyn Clock> = Arc::new(FixedClock::at(now));
-        let deps = Deps { store: store.clone(), lines: lines.clone(), clock, ids: Arc::new(RandomIds), pace };
-        Self { store: store.clone(), batches: Batches::new(deps), lines, cx }
+        let contents = Arc::new(InRows { store: store.clone(), out: AtomicUsize::new(0) });
+        let ids = Arc::new(RandomIds);
+        let deps = Deps { store: store.clone(), contents: contents.clone(), lines: lines.clone(), clock, ids, pace };
+        Self { store: store.clone(), batches: Batches::new(deps), lines, contents, cx }
     }
 
     /// A batch of a file with these lines.
@@ -130,7 +136,7 @@ impl Stage {
             hash: vec![0; 32],
             created_at: 1,
         };
-        self.store.tenant(&self.cx).add_file(&file, lines.as_bytes()).await.expect("a file");
+        self.store.tenant(&self.cx).add_file(&file, &Place::Row(lines.to_owned().into())).await.expect("a file");
         let new = NewBatch::OfFile { endpoint: Endpoint::Embeddings, input: id, metadata: Map::new() };
         self.batches.create(&self.cx, new).await.expect("a batch").id
     }
@@ -149,10 +155,12 @@ impl Stage {
     pub async fn files(&self, batch: &Batch) -> (Vec<String>, Vec<String>) {
         let files = batch.payload.files.as_ref().expect("files");
         let read = async |id: &str, there: bool| -> Vec<String> {
-            let content = self.store.tenant(&self.cx).load_content(id).await;
-            assert_eq!(content.is_ok(), there, "{content:?}");
+            let opened = self.contents.open(&self.cx, id, None).await;
+            assert_eq!(opened.is_ok(), there, "{:?}", opened.err());
+            let Ok(opened) = opened else { return vec![] };
+            let content = opened.whole().await.expect("read");
             let mut lines: Vec<String> =
-                String::from_utf8(content.unwrap_or_default()).expect("text").lines().map(str::to_owned).collect();
+                String::from_utf8(content.into()).expect("text").lines().map(str::to_owned).collect();
             lines.sort();
             lines
         };

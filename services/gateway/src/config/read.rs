@@ -64,10 +64,11 @@ pub fn yaml(text: &str) -> Result<Value> {
 fn check(config: &Config) -> Result<()> {
     let providers = &config.providers;
     let ids = |entries: &[ProviderEntry]| entries.iter().map(|entry| entry.id.clone()).collect();
-    let lists: [(&str, Vec<String>); 4] = [
+    let lists: [(&str, Vec<String>); 5] = [
         ("inference", ids(&providers.inference)),
         ("tools", ids(&providers.tools)),
         ("memory", ids(&providers.memory)),
+        ("files", ids(&providers.files)),
         ("safety", providers.safety.iter().map(|entry| entry.id.clone()).collect()),
     ];
     for (list, ids) in lists {

@@ -2,7 +2,10 @@
 //!
 //! Invariant: no body is read beyond its limit or for longer than its time.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -14,6 +17,7 @@ use frontdesk_api::{Error, Kind};
 use futures::StreamExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::{app::App, config::plain, problem::Problem};
 
@@ -105,14 +109,75 @@ pub async fn read(request: Request, limit: usize, key: &str, timeout_s: u64) -> 
         return Err(too_large(declared, limit, key).into());
     }
     let collected = tokio::time::timeout(patience, Limited::new(body, max).collect()).await;
-    let slow = |_| {
-        Error::new(Kind::Timeout, format!("the request body did not come within {timeout_s} s (limits.body_timeout_s)"))
-    };
-    match collected.map_err(slow)? {
+    match collected.map_err(|_| too_slow(timeout_s))? {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(e) if e.is::<LengthLimitError>() => Err(too_large(None, limit, key).into()),
-        Err(e) => Err(Error::new(Kind::Cancelled, "the request body broke off").with_source(e).into()),
+        Err(e) => Err(broke_off(e).into()),
     }
+}
+
+/// A request whose body is read as it comes, under the limits of [`read`]. What breaks it off is in [`Broken`].
+///
+/// # Errors
+/// `TooLarge` where its client says so beforehand.
+pub async fn stream(
+    request: Request,
+    limit: usize,
+    key: &'static str,
+    timeout_s: u64,
+) -> Result<(Request, Broken), Problem> {
+    let (max, patience) = (limit.saturating_mul(MIB), Duration::from_secs(timeout_s));
+    let declared = declared(request.headers());
+    let (parts, body) = request.into_parts();
+    if declared.is_some_and(|length| length > max) {
+        swallow(body, patience).await;
+        return Err(too_large(declared, limit, key).into());
+    }
+    let broken = Broken::default();
+    let state = (body.into_data_stream(), max, patience, broken.clone());
+    let pieces = futures::stream::try_unfold(state, move |(mut body, left, patience, broken)| async move {
+        // Only waiting for the client counts: where its bytes go may be slow by itself.
+        let began = Instant::now();
+        let waited = tokio::time::timeout(patience, body.next()).await;
+        let patience = patience.saturating_sub(began.elapsed());
+        let piece = match waited {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(e))) => return Err(broken.say(broke_off(e))),
+            Err(_) => return Err(broken.say(too_slow(timeout_s))),
+        };
+        match left.checked_sub(piece.len()) {
+            Some(left) => Ok(Some((piece, (body, left, patience, broken)))),
+            None => Err(broken.say(too_large(None, limit, key))),
+        }
+    });
+    Ok((Request::from_parts(parts, Body::from_stream(pieces)), broken))
+}
+
+/// Why a body broke off, which readers of forms do not hand on.
+#[derive(Clone, Default)]
+pub struct Broken(Arc<Mutex<Option<Error>>>);
+
+impl Broken {
+    fn say(&self, error: Error) -> std::io::Error {
+        let said = std::io::Error::other(error.message.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        said
+    }
+
+    /// What broke the body off, or else `error`.
+    #[must_use]
+    pub fn or(&self, error: Error) -> Error {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(error)
+    }
+}
+
+fn too_slow(timeout_s: u64) -> Error {
+    Error::new(Kind::Timeout, format!("the request body did not come within {timeout_s} s (limits.body_timeout_s)"))
+}
+
+fn broke_off(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(Kind::Cancelled, "the request body broke off").with_source(cause)
 }
 
 /// The size of a body as its client says, in bytes; None: it does not say.

@@ -1,5 +1,6 @@
 //! What holds of the store as its rooms' neighbours see it, on SQLite and on Postgres.
 
+mod blobs;
 mod claims;
 mod doors;
 mod jobs;

@@ -1,6 +1,6 @@
 //! Who reads a file into a knowledge store: held, taken over, given back, noted by one.
 
-use frontdesk_api::Cx;
+use frontdesk_api::{Cx, blobs::Place};
 use frontdesk_store::{
     Store,
     files::StoredFile,
@@ -25,7 +25,7 @@ async fn filled(store: &Store, cx: &Cx, files: &[&str], reader: Reader<'_>) {
             hash: vec![0; 32],
             created_at: 1,
         };
-        tenant.add_store_file("vs", &file, b"x", None, reader).await.expect("a file");
+        tenant.add_store_file("vs", &file, &Place::Row("x".into()), None, reader).await.expect("a file");
     }
 }
 

@@ -4,14 +4,20 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    body::Body,
-    extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State},
+    extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State, multipart::MultipartError},
 };
-use bytes::Bytes;
-use frontdesk_api::{Error, Kind};
+use bytes::BytesMut;
+use frontdesk_api::{Cx, Error, Kind, Result, blobs::Kept};
+use frontdesk_memory::{Knowledge, StoredFile};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::FileInfo;
-use crate::{app::App, auth::Caller, http::extract, problem::Problem};
+use crate::{
+    app::App,
+    auth::Caller,
+    http::extract::{self, Broken},
+    problem::Problem,
+};
 
 /// Longest `purpose`, in bytes.
 const LONGEST_PURPOSE: usize = 64;
@@ -26,28 +32,40 @@ const LONGEST_PURPOSE: usize = 64;
 )]
 pub async fn create(State(app): State<App>, Caller(cx): Caller, request: Request) -> Result<Json<FileInfo>, Problem> {
     let limits = &app.config.limits;
+    let patience = Duration::from_secs(limits.body_timeout_s);
     // Until the file is stored. One that does not say its size may have the largest.
-    let _room = match app.uploads.take(size(&request, limits.max_upload_mb)).await {
+    let _room = match app.uploads.take(app.knowledge.memory(size(&request, limits.max_upload_mb))).await {
         Ok(room) => room,
         Err(error) => {
-            extract::swallow(request.into_body(), Duration::from_secs(limits.body_timeout_s)).await;
+            extract::swallow(request.into_body(), patience).await;
             return Err(error.into());
         }
     };
-    let (parts, body) = request.into_parts();
-    let whole = Request::from_parts(parts.clone(), body);
-    let bytes = extract::read(whole, limits.max_upload_mb, "limits.max_upload_mb", limits.body_timeout_s).await?;
-    let mut read = Request::from_parts(parts, Body::from(bytes));
-    // Its length was held against the operator's limit above; axum has one of its own.
-    DefaultBodyLimit::disable().apply(&mut read);
-    let form = Multipart::from_request(read, &()).await;
-    let form = form.map_err(|e| Error::invalid("file", format!("the body is no multipart form: {}", e.body_text())))?;
-    let upload = Upload::of(form).await?;
-    let file = app
-        .knowledge
-        .create_file(&cx, &upload.filename, &upload.purpose, upload.media_type.as_deref(), &upload.content)
-        .await?;
-    Ok(Json(file.into()))
+    let (mut request, broken) =
+        extract::stream(request, limits.max_upload_mb, "limits.max_upload_mb", limits.body_timeout_s).await?;
+    // Its length is held against the operator's limit; axum has one of its own.
+    DefaultBodyLimit::disable().apply(&mut request);
+    let form = Multipart::from_request(request, &()).await;
+    let mut form =
+        form.map_err(|e| Error::invalid("file", format!("the body is no multipart form: {}", e.body_text())))?;
+    let mut draft = Draft::default();
+    let file = match draft.read(&app.knowledge, &cx, &mut form, &broken).await {
+        Ok(()) => draft.finish(&app.knowledge, &cx).await,
+        Err(error) => {
+            // A client that is cut off while it sends sees a reset connection, not our answer.
+            let _ = tokio::time::timeout(patience, async { while let Ok(Some(_)) = form.next_field().await {} }).await;
+            draft.discard(&app.knowledge, &cx).await;
+            Err(error)
+        }
+    };
+    Ok(Json(file?.into()))
+}
+
+fn purpose(said: &[u8]) -> Result<String> {
+    let text = std::str::from_utf8(said).ok().filter(|text| text.len() <= LONGEST_PURPOSE);
+    text.filter(|text| !text.chars().any(char::is_control)).map(str::to_owned).ok_or_else(|| {
+        Error::invalid("purpose", format!("purpose has 1 to {LONGEST_PURPOSE} bytes and no control characters"))
+    })
 }
 
 /// How many bytes of a request will be kept at most.
@@ -72,42 +90,62 @@ pub struct UploadForm {
     purpose: String,
 }
 
-struct Upload {
+/// What has come of a form so far. The content is kept as it comes, whatever part comes first.
+#[derive(Default)]
+struct Draft {
     filename: String,
-    purpose: String,
     media_type: Option<String>,
-    content: Bytes,
+    purpose: Option<String>,
+    kept: Option<Kept>,
 }
 
-impl Upload {
-    async fn of(mut form: Multipart) -> frontdesk_api::Result<Self> {
-        let broken = |e: axum::extract::multipart::MultipartError| {
-            Error::new(Kind::Invalid, format!("the multipart form cannot be read: {}", e.body_text()))
+impl Draft {
+    async fn read(&mut self, knowledge: &Knowledge, cx: &Cx, form: &mut Multipart, broken: &Broken) -> Result<()> {
+        let wrong = |e: MultipartError| {
+            let message = format!("the multipart form cannot be read: {}", e.body_text());
+            broken.or(Error::new(Kind::Invalid, message))
         };
-        let (mut file, mut purpose) = (None, None);
-        while let Some(part) = form.next_field().await.map_err(broken)? {
+        while let Some(part) = form.next_field().await.map_err(wrong)? {
             match part.name() {
                 Some("file") => {
-                    let name = part.file_name().unwrap_or_default().to_owned();
-                    let media_type = part.content_type().map(str::to_owned);
-                    file = Some((name, media_type, part.bytes().await.map_err(broken)?));
+                    self.discard(knowledge, cx).await;
+                    self.filename = part.file_name().unwrap_or_default().to_owned();
+                    self.media_type = part.content_type().map(str::to_owned);
+                    self.kept = Some(knowledge.receive(cx, &self.filename, part.map_err(wrong).boxed()).await?);
                 }
-                Some("purpose") => purpose = Some(part.text().await.map_err(broken)?),
+                Some("purpose") => {
+                    let mut said = BytesMut::new();
+                    let mut part = part.map_err(wrong);
+                    while let (true, Some(piece)) = (said.len() <= LONGEST_PURPOSE, part.try_next().await?) {
+                        said.extend_from_slice(&piece);
+                    }
+                    self.purpose = Some(purpose(&said)?);
+                }
                 // Clients send parts of newer versions (`expires_after`); they change nothing here.
                 _ => {}
             }
         }
-        let Some((filename, media_type, content)) = file else {
+        if self.kept.is_none() {
+            return Err(Error::invalid("file", "the form has no part 'file'"));
+        }
+        if self.purpose.is_none() {
+            return Err(Error::invalid("purpose", "the form has no part 'purpose'"));
+        }
+        Ok(())
+    }
+
+    async fn finish(self, knowledge: &Knowledge, cx: &Cx) -> Result<StoredFile> {
+        let (Some(kept), Some(purpose)) = (self.kept, self.purpose) else {
             return Err(Error::invalid("file", "the form has no part 'file'"));
         };
-        let purpose = purpose.ok_or_else(|| Error::invalid("purpose", "the form has no part 'purpose'"))?;
-        if purpose.len() > LONGEST_PURPOSE || purpose.chars().any(char::is_control) {
-            return Err(Error::invalid(
-                "purpose",
-                format!("purpose has 1 to {LONGEST_PURPOSE} bytes and no control characters"),
-            ));
+        knowledge.create_file_of(cx, &self.filename, &purpose, self.media_type.as_deref(), kept).await
+    }
+
+    /// Clears what was kept of a form that comes to nothing.
+    async fn discard(&mut self, knowledge: &Knowledge, cx: &Cx) {
+        if let Some(kept) = self.kept.take() {
+            knowledge.discard(cx, kept).await;
         }
-        Ok(Self { filename, purpose, media_type, content })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Room for uploads: a bound on the memory that all of them take together.
 //!
-//! A file is in memory while it is received, taken out of its form and written to the database. Invariant:
-//! the uploads under way never take more than `limits.upload_memory_mb`, but for a single one that is larger
-//! than that by itself; the others wait in order, and after `limits.upload_wait_s` are asked to come again.
+//! How much one takes depends on where its content goes ([`frontdesk_memory::Knowledge::memory`]). Invariant: the
+//! uploads under way never take more than `limits.upload_memory_mb`, but for a single one that is larger than that by
+//! itself; the others wait in order, and after `limits.upload_wait_s` are asked to come again.
 
 use std::time::Duration;
 
@@ -13,10 +13,6 @@ use tokio::{
 };
 
 use crate::config::Limits;
-
-/// How often an upload lies in memory at its most: as the request's body, as a part of its form, and as the
-/// database's copy.
-const COPIES: usize = 3;
 
 /// When to come again, where no room was found.
 const COME_AGAIN: Duration = Duration::from_secs(5);
@@ -37,12 +33,12 @@ impl Room {
         Self { left: Semaphore::new(all as usize), all, patience: Duration::from_secs(limits.upload_wait_s) }
     }
 
-    /// Room for an upload of so many bytes, held as long as what is returned; waits for it.
+    /// Room for an upload that takes so many bytes of memory, held as long as what is returned; waits for it.
     ///
     /// # Errors
     /// `Unavailable` with `retry_after` and the code `uploads_busy` when there was none for too long.
     pub async fn take(&self, bytes: usize) -> Result<SemaphorePermit<'_>> {
-        let need = u32::try_from(bytes.saturating_mul(COPIES).div_ceil(KIB)).unwrap_or(u32::MAX).min(self.all);
+        let need = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX).min(self.all);
         match timeout(self.patience, self.left.acquire_many(need)).await {
             Ok(Ok(permit)) => Ok(permit),
             // Never closed, so it is the time.
@@ -71,18 +67,18 @@ mod tests {
     async fn all_uploads_together_stay_within_the_room() {
         const MIB: usize = 1 << 20;
         let room = room(9, 0);
-        let first = room.take(2 * MIB).await.expect("6 of 9");
-        let second = room.take(MIB).await.expect("9 of 9");
+        let first = room.take(6 * MIB).await.expect("6 of 9");
+        let second = room.take(3 * MIB).await.expect("9 of 9");
         let refused = room.take(1).await.expect_err("full");
         assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Unavailable, Some("uploads_busy")));
         assert!(refused.retry_after.is_some() && refused.message.contains("limits.upload_memory_mb"), "{refused}");
         drop(second);
-        assert!(room.take(2 * MIB).await.is_err(), "6 of 3");
+        assert!(room.take(6 * MIB).await.is_err(), "6 of 3");
         drop(first);
         // One that is larger than the room has all of it to itself.
         let large = room.take(100 * MIB).await.expect("alone");
         assert!(room.take(1).await.is_err());
         drop(large);
-        assert!(room.take(3 * MIB).await.is_ok());
+        assert!(room.take(9 * MIB).await.is_ok());
     }
 }

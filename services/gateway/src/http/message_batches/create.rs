@@ -16,6 +16,9 @@ use crate::{
     problem::Problem,
 };
 
+/// How often a batch lies in memory at its most: as the request's body, as its lines, and as the database's copy.
+const COPIES: usize = 3;
+
 /// The request's members.
 #[derive(utoipa::ToSchema)]
 #[allow(dead_code)] // describes the wire; the codec reads it
@@ -48,7 +51,7 @@ pub async fn create(
     request: Request,
 ) -> Result<Json<MessageBatch>, Problem> {
     let limits = &app.config.limits;
-    let _room = app.uploads.take(size(&request, limits.max_upload_mb)).await?;
+    let _room = app.uploads.take(size(&request, limits.max_upload_mb).saturating_mul(COPIES)).await?;
     let body = extract::read(request, limits.max_upload_mb, "limits.max_upload_mb", limits.body_timeout_s).await?;
     // Up to 64 MiB of JSON: nobody else on this lane waits for it to be read.
     let read = tokio::task::spawn_blocking(move || {

@@ -7,12 +7,12 @@ use frontdesk_api::provider::Health;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::app::{App, Provider};
+use crate::app::{App, Part, Provider};
 
 /// A configured provider. `config` is always empty: it may hold secrets.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ProviderInfo {
-    /// `inference`, `tool_runtime`, `vector_io` or `safety`.
+    /// `inference`, `tool_runtime`, `vector_io`, `safety` or `files`.
     pub api: &'static str,
     pub provider_id: String,
     /// As OGX names it (`remote::openai`).
@@ -26,7 +26,7 @@ impl ProviderInfo {
     /// Asks the provider how it is, and adds what routes know of its models.
     pub async fn of(app: &App, provider: &Provider) -> Self {
         let mut health = provider.health().await;
-        if provider.inference.is_some() {
+        if matches!(provider.part, Part::Inference(_)) {
             add_facts(app, &provider.id, &mut health);
         }
         Self {

@@ -1,0 +1,252 @@
+//! Contents elsewhere than in rows: kept, read, cleared, and what becomes of them when somebody dies or a place is down.
+
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use frontdesk_api::{
+    Blobs, Contents, Cx, Error, Kind, Result,
+    blobs::{Pieces, Place, whole},
+    clock::FixedClock,
+    id::RandomIds,
+    provider::Health,
+};
+use frontdesk_memory::{At, Knowledge, Pace, Shelf, StoredFile};
+use frontdesk_store::{
+    Store,
+    testing::{each_database, two_tenants},
+};
+use frontdesk_vectors::FullText;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde_json::Map;
+
+/// A place in memory.
+#[derive(Default)]
+struct Heap {
+    all: Mutex<BTreeMap<String, Vec<u8>>>,
+    down: AtomicBool,
+}
+
+impl Heap {
+    fn keys(&self) -> Vec<String> {
+        self.all.lock().expect("unpoisoned").keys().cloned().collect()
+    }
+
+    fn reach(&self) -> Result<()> {
+        if self.down.load(Ordering::SeqCst) { Err(Error::unavailable("the heap is down")) } else { Ok(()) }
+    }
+
+    /// Replaces every content.
+    fn replace(&self, content: Option<&[u8]>) {
+        let mut all = self.all.lock().expect("unpoisoned");
+        match content {
+            Some(content) => all.values_mut().for_each(|old| *old = content.to_vec()),
+            None => all.clear(),
+        }
+    }
+}
+
+#[async_trait]
+impl Blobs for Heap {
+    async fn put(&self, cx: &Cx, key: &str, content: Pieces<'_>) -> Result<()> {
+        self.reach()?;
+        let all = content.try_collect::<Vec<_>>().await?.concat();
+        self.all.lock().expect("unpoisoned").insert(format!("{}/{key}", cx.tenant), all);
+        Ok(())
+    }
+
+    async fn get(&self, cx: &Cx, key: &str, range: Option<Range<u64>>) -> Result<Pieces<'static>> {
+        self.reach()?;
+        let found = self.all.lock().expect("unpoisoned").get(&format!("{}/{key}", cx.tenant)).cloned();
+        let content = found.ok_or_else(|| Error::not_found("no such content"))?;
+        let at = |n: u64| usize::try_from(n).expect("small");
+        let part = range.map_or(0..content.len(), |range| at(range.start)..at(range.end));
+        // In small pieces, as from a wire.
+        let pieces: Vec<_> = content[part].chunks(3).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        Ok(stream::iter(pieces).boxed())
+    }
+
+    async fn delete(&self, cx: &Cx, key: &str) -> Result<()> {
+        self.reach()?;
+        self.all.lock().expect("unpoisoned").remove(&format!("{}/{key}", cx.tenant));
+        Ok(())
+    }
+
+    async fn health(&self) -> Health {
+        Health::default()
+    }
+}
+
+fn at(heap: &Arc<Heap>) -> At {
+    Some(heap.clone())
+}
+
+/// Leases that have passed nearly as soon as they are taken.
+const PASSED: Pace = Pace { lease: Duration::from_micros(4), look: Duration::from_secs(3600) };
+
+fn shelf(store: &Store, places: &[(&str, At)]) -> Shelf {
+    let places = places.iter().map(|(id, place)| ((*id).to_owned(), place.clone())).collect();
+    Shelf::new(store.clone(), Arc::new(RandomIds), places)
+}
+
+fn knowledge(store: &Store, shelf: &Shelf) -> Knowledge {
+    let index = FullText::shared(store.clone());
+    Knowledge::new(store.clone(), index, Arc::new(FixedClock::at(1)), Arc::new(RandomIds)).with_shelf(shelf.clone())
+}
+
+async fn upload(knowledge: &Knowledge, cx: &Cx, content: &str) -> StoredFile {
+    knowledge.create_file(cx, "a.md", "assistants", None, content.as_bytes()).await.expect("a file")
+}
+
+async fn part(shelf: &Shelf, cx: &Cx, file: &str, range: Range<u64>) -> Bytes {
+    shelf.open(cx, file, Some(range)).await.expect("there").whole().await.expect("read")
+}
+
+#[tokio::test]
+async fn a_file_is_read_where_it_was_put_wherever_new_ones_go() {
+    each_database(async |store: Store| {
+        let (cx, other) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let in_rows = knowledge(&store, &shelf(&store, &[]));
+        let old = upload(&in_rows, &cx, "Cats are welcome.").await;
+        let shelf_at_heap = shelf(&store, &[("heap", at(&heap))]);
+        let at_heap = knowledge(&store, &shelf_at_heap);
+        let new = upload(&at_heap, &cx, "Dogs are welcome.").await;
+        assert_eq!((heap.keys().len(), new.bytes), (1, 17));
+        assert_eq!(new.hash, blake3::hash(b"Dogs are welcome.").as_bytes());
+        // Back to rows, as a place of its own; what was put elsewhere stays readable.
+        let back = knowledge(&store, &shelf(&store, &[("rows", None), ("heap", at(&heap))]));
+        let newest = upload(&back, &cx, "Birds are welcome.").await;
+        assert_eq!(heap.keys().len(), 1);
+        for (file, said) in [(&old, "Cats"), (&new, "Dogs"), (&newest, "Birds")] {
+            let content = back.load_content(&cx, &file.id).await.expect("there");
+            assert_eq!(content, format!("{said} are welcome.").as_bytes());
+            assert_eq!(back.load_content(&other, &file.id).await.expect_err("another's").kind, Kind::NotFound);
+        }
+        for file in [&old, &new] {
+            assert_eq!(part(&shelf_at_heap, &cx, &file.id, 5..8).await, &b"are"[..]);
+            assert_eq!(part(&shelf_at_heap, &cx, &file.id, 9..99).await, &b"welcome."[..]);
+            assert_eq!(part(&shelf_at_heap, &cx, &file.id, 40..99).await, &b""[..]);
+        }
+        // A store finds what lies there.
+        let vs = back.create_store(&cx, "pets", Map::new()).await.expect("a store");
+        for file in [&old, &new] {
+            let read = back.attach_file(&cx, &vs.id, &file.id, None).await.expect("read");
+            assert_eq!(read.status, "completed", "{:?}", read.error);
+        }
+        let lost = in_rows.load_content(&cx, &new.id).await.expect_err("nobody knows the heap");
+        assert_eq!((lost.kind, lost.code.as_deref()), (Kind::Upstream, Some("file_store_not_configured")));
+        assert!(lost.message.contains("'heap'") && lost.message.contains(&new.id), "{lost}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_deleted_file_or_a_refused_upload_leaves_is_cleared() {
+    each_database(async |store: Store| {
+        let (cx, other) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let shelf = shelf(&store, &[("heap", at(&heap))]);
+        let knowledge = knowledge(&store, &shelf);
+        let mine = upload(&knowledge, &cx, "mine").await;
+        upload(&knowledge, &other, "theirs").await;
+        let refused = knowledge.create_file(&cx, "a.md", "", None, b"no purpose").await.expect_err("refused");
+        assert_eq!(refused.param.as_deref(), Some("purpose"));
+        let broken = stream::iter([Ok(Bytes::from("half")), Err(Error::cancelled())]).boxed();
+        assert_eq!(knowledge.receive(&cx, "a.md", broken).await.expect_err("broke off").kind, Kind::Cancelled);
+        assert_eq!(heap.keys().len(), 3);
+        heap.down.store(true, Ordering::SeqCst);
+        knowledge.delete_file(&cx, &mine.id).await.expect("deleted, whatever is down");
+        assert_eq!(shelf.sweep().await.expect("looked"), 0);
+        heap.down.store(false, Ordering::SeqCst);
+        // What could not be cleared is left alone for the time of a lease.
+        assert_eq!(shelf.sweep().await.expect("looked"), 0);
+        store.system().end_blob_leases().await.expect("ended");
+        assert_eq!(shelf.sweep().await.expect("looked"), 3);
+        let left = heap.keys();
+        assert!(left.len() == 1 && left[0].starts_with(&other.tenant), "{left:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_content_whose_writer_died_is_cleared_and_never_named() {
+    each_database(async |store: Store| {
+        let (cx, _) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let alive = shelf(&store, &[("heap", at(&heap))]);
+        // As good as dead once it has put: nothing holds what it wrote.
+        let dying = alive.clone().with_pace(PASSED);
+        let kept = dying.put(&cx, whole("written, not named")).await.expect("put");
+        let held = alive.put(&cx, whole("in good hands")).await.expect("put");
+        assert_eq!(heap.keys().len(), 2);
+        while alive.sweep().await.expect("looked") == 0 {
+            tokio::task::yield_now().await;
+        }
+        let Place::Blob(key) = &held.place else { panic!("not in a row") };
+        assert_eq!(heap.keys(), [format!("{}/{key}", cx.tenant)]);
+        let knowledge = knowledge(&store, &alive);
+        let late = knowledge.create_file_of(&cx, "a.md", "assistants", None, kept).await.expect_err("too late");
+        assert_eq!(late.kind, Kind::Unavailable);
+        assert_eq!(knowledge.list_files(&cx, None, &Default::default()).await.expect("listed").items, []);
+        let file = knowledge.create_file_of(&cx, "a.md", "assistants", None, held).await.expect("in time");
+        assert_eq!(knowledge.load_content(&cx, &file.id).await.expect("there"), &b"in good hands"[..]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_content_that_is_not_what_was_stored_is_never_given_out_as_if_it_were() {
+    let store = Store::temporary().await.expect("a store");
+    let (cx, _) = two_tenants(&store).await;
+    let heap = Arc::new(Heap::default());
+    let shelf = shelf(&store, &[("heap", at(&heap))]);
+    let knowledge = knowledge(&store, &shelf);
+    let file = upload(&knowledge, &cx, "as it was").await;
+    let vs = knowledge.create_store(&cx, "pages", Map::new()).await.expect("a store");
+    for (now, how) in [
+        (Some(&b"as it is!"[..]), "not what was stored"),
+        (Some(b"as it"), "ends too early"),
+        (Some(b"as it was and is"), "longer"),
+        (None, "no such content"),
+    ] {
+        heap.replace(now);
+        let error = knowledge.load_content(&cx, &file.id).await.expect_err(how);
+        assert_eq!((error.kind, error.code.as_deref()), (Kind::Upstream, Some("file_content_damaged")), "{error}");
+        assert!(error.message.contains(how) && error.message.contains(&file.id), "{error}");
+        // Reading it into a store fails for good, and says why.
+        let read = knowledge.attach_file(&cx, &vs.id, &file.id, None).await.expect("noted");
+        assert_eq!((read.status.as_str(), read.error_code.as_deref()), ("failed", Some("file_content_damaged")));
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_place_is_down_is_read_into_its_store_when_that_is_back() {
+    each_database(async |store: Store| {
+        let (cx, _) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let knowledge = knowledge(&store, &shelf(&store, &[("heap", at(&heap))]));
+        let file = upload(&knowledge, &cx, "Dogs are welcome.").await;
+        let vs = knowledge.create_store(&cx, "pets", Map::new()).await.expect("a store");
+        heap.down.store(true, Ordering::SeqCst);
+        let error = knowledge.attach_file(&cx, &vs.id, &file.id, None).await.expect_err("out of reach");
+        assert_eq!(error.kind, Kind::Unavailable);
+        // More often than reading a file is begun before it counts as unreadable.
+        for _ in 0..5 {
+            assert_eq!(knowledge.resume().await.expect("looked"), 0);
+        }
+        heap.down.store(false, Ordering::SeqCst);
+        assert_eq!(knowledge.resume().await.expect("looked"), 1);
+        let read = knowledge.load_store_file(&cx, &vs.id, &file.id).await.expect("in the store");
+        assert_eq!(read.status, "completed", "{:?}", read.error);
+    })
+    .await;
+}
