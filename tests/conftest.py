@@ -123,12 +123,14 @@ class ServiceAccount:
         file.write_text(json.dumps(content, indent=2))
 
 
-def configured(home, inference, models=(), log="info"):
-    """A Frontdesk with these entries under `providers.inference` and `models`."""
+def configured(home, inference, models=(), log="info", files=()):
+    """A Frontdesk with these entries under `providers.inference`, `providers.files` and `models`."""
     config = home / "frontdesk.yaml"
     listed = lambda entries: "".join(f"    - {entry}\n" for entry in entries)  # noqa: E731
     routes = f"models:\n{listed(models)}" if models else ""
-    config.write_text(f"log: {{ level: {log} }}\nproviders:\n  inference:\n{listed(inference)}{routes}")
+    places = f"  files:\n{listed(files)}" if files else ""
+    models = f"  inference:\n{listed(inference)}" if inference else "  inference: []\n"
+    config.write_text(f"log: {{ level: {log} }}\nproviders:\n{models}{places}{routes}")
     return Program(
         [os.environ["FRONTDESK_BIN"], "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(home / "data")],
         env={"FRONTDESK_ADMIN_KEY": KEY},
@@ -172,12 +174,12 @@ def frontdesk(scripted_server, service_account, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def another_frontdesk(tmp_path_factory):
-    """Starts a Frontdesk of a module's own, from its entries under `providers.inference` and `models`; `again()` kills the
-    newest and starts it on the same data."""
+    """Starts a Frontdesk of a module's own, from its entries under `providers.inference`, `providers.files` and `models`,
+    in the home of an earlier one where that is given; `again()` kills the newest and starts it on the same data."""
     started = []
 
-    def start(*inference, **more):
-        home = tmp_path_factory.mktemp("another")
+    def start(*inference, home=None, **more):
+        home = home or tmp_path_factory.mktemp("another")
         started.append(configured(home, inference, **more))
         frontdesk = Frontdesk(started[-1].url, KEY)
         frontdesk.program, frontdesk.home, frontdesk.again = started[-1], home, lambda: again(home, inference, more)
