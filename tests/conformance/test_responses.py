@@ -107,6 +107,24 @@ def test_the_first_word_is_streamed_before_the_second_exists(openai_client, scri
     assert rest[0].delta == "two" and rest[-1].response.output_text == "one two"
 
 
+def test_thoughts_are_shown_before_the_words_and_told_to_no_model_again(frontdesk, openai_client, scripted):
+    scripted.script([{"times": 2, "reply": {"reasoning": "They count.", "text": "one two"}}])
+    seen = stream_of(frontdesk, "/v1/responses", "POST", json={"model": MODEL, "input": "count", "stream": True})
+    response = openai.types.responses.Response.model_validate(seen[-1][2]["response"])
+    assert [item.type for item in response.output] == ["reasoning", "message"]
+    assert response.output[0].content[0].text == "They count." and response.output_text == "one two"
+    names = [name for name, _, _ in seen]
+    assert names.index("response.reasoning_text.done") < names.index("response.output_text.delta")
+    assert "".join(d["delta"] for n, _, d in seen if n == "response.reasoning_text.delta") == "They count."
+    # Sent back by a client that keeps its own history, and continued by one that does not.
+    items = [item.model_dump(exclude_unset=True) for item in response.output]
+    openai_client.responses.create(model=MODEL, input=[{"role": "user", "content": "count"}, *items, {"role": "user", "content": "on"}])
+    assert said(scripted) == [("user", "count"), ("assistant", "one two"), ("user", "on")]
+    scripted.script([{"reply": {"text": "three"}}])
+    openai_client.responses.create(model=MODEL, input="on", previous_response_id=response.id)
+    assert said(scripted) == [("user", "count"), ("assistant", "one two"), ("user", "on")]
+
+
 def test_the_packages_own_stream_helper(openai_client, scripted):
     scripted.script([{"reply": {"tool_call": {"name": "look", "arguments": {"id": "7"}}, "text": "One moment."}}])
     with openai_client.responses.stream(model=MODEL, input="where is 7?", tools=[LOOK]) as stream:

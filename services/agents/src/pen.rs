@@ -150,6 +150,11 @@ impl Pen {
         self.event(EventBody::ItemDone { step_id: step_id.to_owned(), item });
     }
 
+    /// Writes an item that was shown as done before the answer it belongs to was whole.
+    pub(crate) fn keep(&mut self, item: Item) {
+        self.page.items.push(item);
+    }
+
     /// Says something whole in the agent's name.
     pub(crate) fn say(&mut self, step_id: &str, text: &str, citations: Vec<Citation>) -> Item {
         let mut item = self.item(ItemBody::Message { role: Role::Assistant, text: String::new(), citations: vec![] });
@@ -261,6 +266,7 @@ pub(crate) fn prefix(body: &ItemBody) -> &'static str {
         ItemBody::Message { .. } => "msg",
         ItemBody::FunctionCall { .. } => "fc",
         ItemBody::FunctionCallOutput { .. } => "fco",
+        ItemBody::Reasoning { .. } => "rs",
         ItemBody::Retrieval { .. } => "ret",
         ItemBody::HandOff { .. } => "ho",
     }

@@ -13,6 +13,8 @@ use frontdesk_api::{
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
     pub(crate) text: String,
+    /// What it thinks beside.
+    pub(crate) thoughts: String,
     pub(crate) usage: Usage,
     /// None while the answer has not ended.
     pub(crate) finish: Option<FinishReason>,
@@ -31,6 +33,7 @@ impl Reply {
     pub(crate) fn take(&mut self, event: ChatEvent) {
         match event {
             ChatEvent::Text { choice: 0, text } | ChatEvent::Refusal { choice: 0, text } => self.text.push_str(&text),
+            ChatEvent::Reasoning { choice: 0, text } => self.thoughts.push_str(&text),
             ChatEvent::ToolCall { choice: 0, index, id, name, arguments } => self.piece(index, id, name, &arguments),
             ChatEvent::Finish { choice: 0, reason } => self.finish = Some(reason),
             // Counts are totals so far: the last one stands.

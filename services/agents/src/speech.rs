@@ -12,6 +12,10 @@ pub(crate) struct Speech {
     pub(crate) item: Option<Item>,
     /// What was shown so far.
     pub(crate) shown: String,
+    /// The thoughts before it, where they are shown and not yet done.
+    pub(crate) thoughts: Option<Box<Self>>,
+    /// The thoughts once they were shown to their end; written with the whole answer.
+    pub(crate) thought: Option<Item>,
     /// Bytes of the text that were looked at.
     seen: usize,
     looked: Option<Instant>,
@@ -19,7 +23,7 @@ pub(crate) struct Speech {
 
 impl Speech {
     pub(crate) fn new(hold: Option<Hold>) -> Self {
-        Self { hold, item: None, shown: String::new(), seen: 0, looked: None }
+        Self { hold, item: None, shown: String::new(), thoughts: None, thought: None, seen: 0, looked: None }
     }
 
     /// When more of `text` should be shown, seen from `now`; None while there is nothing to show. The first

@@ -12,7 +12,7 @@ use frontdesk_api::{
     safety::Stage,
     turn::{EventBody, HandOffReason, ItemBody, StepKind, StepOutput, StepState},
 };
-use frontdesk_store::transcript::StoredStep;
+use frontdesk_store::{transcript::StoredStep, turns::OnInput};
 use futures::{StreamExt as _, stream::BoxStream};
 use serde_json::json;
 use tokio::time::Instant;
@@ -56,6 +56,10 @@ impl Worker {
         let answer = self.call_out(async { inference.chat(&cx, request).await }.instrument(span.clone())).await?;
         let shields = self.shields(Stage::Output);
         let mut speech = Speech::new(self.room.deps.safety.hold(&shields, Stage::Output));
+        // Thoughts are shown where a client can tell them from words, and no shield has to see what is said first.
+        if self.on_input == OnInput::Finish && shields.is_empty() {
+            speech.thoughts = Some(Box::new(Speech::new(None)));
+        }
         let mut reply = Reply::default();
         let stopped = self.listen(answer.frames, &mut reply, &mut speech, &step).instrument(span).await?;
         self.pen.turn.usage.add(reply.usage);
@@ -133,7 +137,14 @@ impl Worker {
     ) -> Result<Option<Judged>, Halt> {
         loop {
             let now = Instant::now();
-            let due = speech.due(&reply.text, &self.room.deps.pace, now);
+            let pace = &self.room.deps.pace;
+            let thoughts = speech.thoughts.as_ref().and_then(|thoughts| thoughts.due(&reply.thoughts, pace, now));
+            if thoughts.is_some_and(|at| at <= now) {
+                self.think_aloud(reply, speech, &step.step.id);
+                self.pen.commit().await?;
+                continue;
+            }
+            let due = speech.due(&reply.text, pace, now);
             if due.is_some_and(|at| at <= now) {
                 if let Some(stopped) = self.show(reply, speech, step).await? {
                     return Ok(Some(stopped));
@@ -141,7 +152,7 @@ impl Worker {
                 continue;
             }
             let next = async {
-                match due {
+                match due.into_iter().chain(thoughts).min() {
                     Some(at) => Ok(tokio::time::timeout_at(at, frames.next()).await.ok()),
                     None => Ok(Some(frames.next().await)),
                 }
@@ -171,10 +182,41 @@ impl Worker {
             text = judged.text;
         }
         speech.looked_at(&reply.text, Instant::now());
+        self.end_thoughts(reply, speech, &step.step.id);
         let piece = release(&text, &speech.shown, speech.hold, false).to_owned();
         self.utter(speech, &step.step.id, &piece);
         self.pen.commit().await?;
         Ok(None)
+    }
+
+    /// Shows what was thought since the last look.
+    fn think_aloud(&mut self, reply: &Reply, speech: &mut Speech, step_id: &str) {
+        let Some(thoughts) = &mut speech.thoughts else { return };
+        let delta = reply.thoughts.strip_prefix(&thoughts.shown).unwrap_or_default().to_owned();
+        thoughts.looked_at(&reply.thoughts, Instant::now());
+        if delta.is_empty() {
+            return;
+        }
+        let (pen, step_id) = (&mut self.pen, step_id.to_owned());
+        let item = thoughts.item.get_or_insert_with(|| {
+            let item = pen.item(ItemBody::Reasoning { text: String::new() });
+            pen.event(EventBody::ItemAdded { step_id: step_id.clone(), item: item.clone() });
+            item
+        });
+        thoughts.shown.push_str(&delta);
+        let item_id = item.id.clone();
+        pen.event(EventBody::ReasoningDelta { step_id, item_id, delta });
+    }
+
+    /// The model begins to speak or to call, so it has thought; what it thinks from here on is not shown.
+    fn end_thoughts(&mut self, reply: &Reply, speech: &mut Speech, step_id: &str) {
+        self.think_aloud(reply, speech, step_id);
+        let Some(thoughts) = speech.thoughts.take() else { return };
+        if let Some(mut item) = thoughts.item {
+            item.body = ItemBody::Reasoning { text: thoughts.shown };
+            self.pen.event(EventBody::ItemDone { step_id: step_id.to_owned(), item: item.clone() });
+            speech.thought = Some(item);
+        }
     }
 
     fn utter(&mut self, speech: &mut Speech, step_id: &str, piece: &str) {
@@ -234,6 +276,10 @@ impl Worker {
         let calls = &calls[..stopped.unwrap_or(calls.len())];
         let text = judged.text.clone();
         let silent = text.trim().is_empty();
+        self.end_thoughts(&reply, &mut speech, &step_id);
+        if let Some(thought) = speech.thought.take() {
+            self.pen.keep(thought);
+        }
         if !silent {
             let rest = release(&text, &speech.shown, speech.hold, true).to_owned();
             self.utter(&mut speech, &step_id, &rest);

@@ -226,6 +226,10 @@ pub enum ItemBody {
         output: String,
         is_error: bool,
     },
+    /// What the model thought before it spoke. Shown, and put before no model again.
+    Reasoning {
+        text: String,
+    },
     /// Passages put before the customer's message of this turn.
     Retrieval {
         query: String,
@@ -243,6 +247,7 @@ impl ItemBody {
             Self::Message { .. } => "message",
             Self::FunctionCall { .. } => "function_call",
             Self::FunctionCallOutput { .. } => "function_call_output",
+            Self::Reasoning { .. } => "reasoning",
             Self::Retrieval { .. } => "retrieval",
             Self::HandOff { .. } => "hand_off",
         }
@@ -284,6 +289,8 @@ pub enum EventBody {
     ItemAdded { step_id: String, item: Item },
     #[serde(rename = "response.output_text.delta")]
     TextDelta { step_id: String, item_id: String, delta: String },
+    #[serde(rename = "response.reasoning_text.delta")]
+    ReasoningDelta { step_id: String, item_id: String, delta: String },
     /// A tool call as the model writes it; whole calls come as one delta.
     #[serde(rename = "response.function_call_arguments.delta")]
     ArgumentsDelta { step_id: String, item_id: String, call_id: String, name: String, delta: String },

@@ -7,6 +7,7 @@ mod input;
 mod line;
 mod long;
 mod lost;
+mod responses;
 mod shields;
 mod stage;
 mod tools;

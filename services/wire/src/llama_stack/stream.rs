@@ -153,7 +153,10 @@ impl Projection {
                 let metadata = Map::from_iter([(RESTARTED_FROM.to_owned(), Value::from(*from_seq))]);
                 Payload::StepStart { step_type, step_id: step_id.clone(), metadata }
             }
-            EventBody::ItemAdded { .. } | EventBody::HandedOff { .. } | EventBody::Resumed { .. } => return None,
+            EventBody::ItemAdded { .. }
+            | EventBody::ReasoningDelta { .. }
+            | EventBody::HandedOff { .. }
+            | EventBody::Resumed { .. } => return None,
         };
         Some(Chunk::Event { event: Payloaded { payload } })
     }

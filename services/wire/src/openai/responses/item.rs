@@ -66,6 +66,7 @@ pub fn sent(item: &Item) -> Option<Value> {
         ItemBody::FunctionCallOutput { call_id, output, .. } => {
             json!({ "id": id, "type": "function_call_output", "call_id": call_id, "output": output, "status": "completed" })
         }
+        ItemBody::Reasoning { text } => reasoning(id, text, "completed"),
         ItemBody::Retrieval { .. } | ItemBody::HandOff { .. } => return None,
     })
 }
@@ -88,6 +89,13 @@ pub fn part(text: &str, citations: &[Citation]) -> Value {
 pub fn annotation(text: &str, citation: &Citation) -> Value {
     let at = text.find(&format!("[{}]", citation.number)).map_or(text, |at| &text[..at]);
     json!({ "type": "file_citation", "file_id": citation.file_id, "filename": citation.filename, "index": at.chars().count() })
+}
+
+/// What the model thought, whole: nothing here summarises thoughts.
+#[must_use]
+pub fn reasoning(id: &str, text: &str, status: &str) -> Value {
+    let content = [json!({ "type": "reasoning_text", "text": text })];
+    json!({ "id": id, "type": "reasoning", "summary": [], "content": content, "status": status })
 }
 
 #[must_use]

@@ -76,7 +76,13 @@ impl Projection {
         match &event.body {
             EventBody::Created { turn } => self.created(turn, &mut out),
             EventBody::ItemAdded { item, .. } => self.added(item, &mut out),
-            EventBody::TextDelta { item_id, delta, .. } => self.text(item_id, delta, &mut out),
+            EventBody::TextDelta { item_id, delta, .. } => {
+                let logprobs = json!({ "logprobs": [] });
+                self.words("response.output_text.delta", item_id, delta, logprobs, &mut out);
+            }
+            EventBody::ReasoningDelta { item_id, delta, .. } => {
+                self.words("response.reasoning_text.delta", item_id, delta, json!({}), &mut out);
+            }
             EventBody::ArgumentsDelta { item_id, delta, .. } => self.arguments(item_id, delta, &mut out),
             EventBody::ItemDone { item, .. } => self.done(item, &mut out),
             EventBody::Completed { turn } => self.ended(turn, "response.completed", &mut out),
@@ -143,15 +149,8 @@ impl Projection {
     fn added(&mut self, item: &Item, out: &mut Vec<Shown>) {
         let id = &item.id;
         match &item.body {
-            ItemBody::Message { .. } => {
-                let mut shown = item::message(id, "", &[], "in_progress");
-                let part = shown["content"][0].clone();
-                shown["content"] = json!([]);
-                let at = self.begin(id, shown, out);
-                let more = json!({ "item_id": id, "output_index": at, "content_index": 0, "part": part });
-                self.tell("response.content_part.added", more, out);
-                self.output[at]["content"] = json!([part]);
-            }
+            ItemBody::Message { .. } => self.speaks(id, item::message(id, "", &[], "in_progress"), out),
+            ItemBody::Reasoning { .. } => self.speaks(id, item::reasoning(id, "", "in_progress"), out),
             ItemBody::FunctionCall { call } => {
                 let begun = ToolCall { arguments: String::new(), ..call.clone() };
                 if self.client.contains(&call.name) {
@@ -166,11 +165,21 @@ impl Projection {
         }
     }
 
-    fn text(&mut self, id: &str, delta: &str, out: &mut Vec<Shown>) {
+    /// An item of one part that will be written.
+    fn speaks(&mut self, id: &str, mut shown: Value, out: &mut Vec<Shown>) {
+        let part = shown["content"][0].clone();
+        shown["content"] = json!([]);
+        let at = self.begin(id, shown, out);
+        let more = json!({ "item_id": id, "output_index": at, "content_index": 0, "part": part });
+        self.tell("response.content_part.added", more, out);
+        self.output[at]["content"] = json!([part]);
+    }
+
+    fn words(&mut self, name: &'static str, id: &str, delta: &str, more: Value, out: &mut Vec<Shown>) {
         let Some(&at) = self.places.get(id) else { return };
         append(&mut self.output[at]["content"][0]["text"], delta);
-        let more = json!({ "item_id": id, "output_index": at, "content_index": 0, "delta": delta, "logprobs": [] });
-        self.tell("response.output_text.delta", more, out);
+        let place = json!({ "item_id": id, "output_index": at, "content_index": 0, "delta": delta });
+        self.tell(name, with(&place, more), out);
     }
 
     fn arguments(&mut self, id: &str, delta: &str, out: &mut Vec<Shown>) {
@@ -202,6 +211,14 @@ impl Projection {
                 self.tell("response.content_part.done", with(&place, json!({ "part": part })), out);
                 self.finish(at, item::message(id, text, citations, "completed"), out);
             }
+            (ItemBody::Reasoning { text }, Some(at)) => {
+                let place = json!({ "item_id": id, "output_index": at, "content_index": 0 });
+                self.tell("response.reasoning_text.done", with(&place, json!({ "text": text })), out);
+                let whole = item::reasoning(id, text, "completed");
+                let part = json!({ "part": whole["content"][0] });
+                self.tell("response.content_part.done", with(&place, part), out);
+                self.finish(at, whole, out);
+            }
             (ItemBody::FunctionCall { call }, Some(at)) if self.client.contains(&call.name) => {
                 let more = json!({ "item_id": id, "output_index": at, "name": call.name, "arguments": call.arguments });
                 self.tell("response.function_call_arguments.done", more, out);
@@ -232,7 +249,13 @@ impl Projection {
                 }
                 self.finish(at, whole, out);
             }
-            (ItemBody::HandOff { .. } | ItemBody::Message { .. } | ItemBody::FunctionCall { .. }, _) => {}
+            (
+                ItemBody::HandOff { .. }
+                | ItemBody::Message { .. }
+                | ItemBody::Reasoning { .. }
+                | ItemBody::FunctionCall { .. },
+                _,
+            ) => {}
         }
     }
 
@@ -377,6 +400,10 @@ mod tests {
         item(id, ItemBody::Message { role: Role::Assistant, text: text.into(), citations })
     }
 
+    fn thinks(id: &str, text: &str) -> Item {
+        item(id, ItemBody::Reasoning { text: text.into() })
+    }
+
     fn calls(id: &str, call_id: &str, name: &str) -> Item {
         let call = ToolCall { id: call_id.into(), name: name.into(), arguments: "{}".into() };
         item(id, ItemBody::FunctionCall { call })
@@ -426,6 +453,9 @@ mod tests {
         let bodies = [
             EventBody::Created { turn: turn(TurnState::Running) },
             EventBody::Input { items: vec![] },
+            added(&thinks("rs_1", "")),
+            EventBody::ReasoningDelta { step_id: "s".into(), item_id: "rs_1".into(), delta: "Hm.".into() },
+            done(&thinks("rs_1", "Hm.")),
             added(&says("msg_1", "", vec![])),
             text("msg_1", "Hel"),
             text("msg_1", "lo"),
@@ -440,6 +470,12 @@ mod tests {
                 "in_progress",
                 "output_item.added",
                 "content_part.added",
+                "reasoning_text.delta",
+                "reasoning_text.done",
+                "content_part.done",
+                "output_item.done",
+                "output_item.added",
+                "content_part.added",
                 "output_text.delta",
                 "output_text.delta",
                 "output_text.done",
@@ -450,7 +486,10 @@ mod tests {
         );
         assert_eq!(shown[2].data["item"]["content"], json!([]));
         assert_eq!(shown.last().expect("the last").data["response"], response);
-        assert_eq!(response["output"], json!([item::message("msg_1", "Hello", &[], "completed")]));
+        assert_eq!(
+            response["output"],
+            json!([item::reasoning("rs_1", "Hm.", "completed"), item::message("msg_1", "Hello", &[], "completed")])
+        );
         assert_eq!((&response["status"], &response["model"]), (&json!("completed"), &json!("m")));
         assert_eq!((&response["created_at"], &response["completed_at"]), (&json!(1), &json!(2)));
         assert_eq!(response["usage"]["total_tokens"], 10);

@@ -1,0 +1,144 @@
+//! Turns that are responses: they end where the client has calls to make, and continue one another.
+
+use frontdesk_agents::{AsResponse, INLINE, NewTurn, TurnView};
+use frontdesk_api::{
+    ChatEvent, Kind,
+    agent::AgentSpec,
+    chat::{FinishReason, Role, ToolSpec},
+    turn::{ItemBody, TurnState},
+};
+use frontdesk_store::testing::each_database;
+use serde_json::json;
+
+use crate::stage::{Line, Stage, answer, done, with_tools};
+
+fn says(words: &str) -> ItemBody {
+    ItemBody::Message { role: Role::User, text: words.into(), citations: vec![] }
+}
+
+fn output(call: &str, output: &str) -> ItemBody {
+    ItemBody::FunctionCallOutput { call_id: call.into(), output: output.into(), is_error: false }
+}
+
+fn asks(spec: AgentSpec, previous: Option<&str>, items: Vec<ItemBody>) -> NewTurn {
+    let response = AsResponse { spec, previous: previous.map(str::to_owned), echo: json!({}), stored: true };
+    NewTurn { agent_id: INLINE.into(), items, response: Some(response), ..NewTurn::default() }
+}
+
+async fn ask(stage: &Stage, new: NewTurn) -> TurnView {
+    let turn = stage.agents.create_turn(&stage.cx, new).await.expect("a response");
+    stage.settled(&turn.id).await
+}
+
+fn with_client_tool(spec: AgentSpec) -> AgentSpec {
+    let tool = ToolSpec { name: "theirs".into(), description: None, parameters: None, strict: None };
+    AgentSpec { client_tools: vec![tool], ..spec }
+}
+
+#[tokio::test]
+async fn calls_of_the_client_end_the_response_after_ours_are_done_and_the_next_one_brings_what_they_came_to() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let spec = with_client_tool(with_tools());
+        stage.model.play([Line::Call(vec![("c1", "theirs", "{}"), ("c2", "look", "{}")]), Line::Say("It is here.")]);
+        let first = ask(&stage, asks(spec.clone(), None, vec![says("where?")])).await;
+        assert_eq!(first.turn.state, TurnState::Completed);
+        assert_eq!(done(&first), [("look".to_owned(), "saw {}".to_owned(), false)]);
+        let second = ask(&stage, asks(spec, Some(&first.turn.id), vec![output("c1", "on the way")])).await;
+        assert_eq!((answer(&second), second.turn.parent.as_deref()), ("It is here.", Some(first.turn.id.as_str())));
+        let asked = stage.model.asked().pop().expect("a prompt");
+        let want = [(Role::User, "where?"), (Role::Assistant, ""), (Role::Tool, "on the way"), (Role::Tool, "saw {}")];
+        assert_eq!(asked.iter().map(|(role, words)| (*role, words.as_str())).collect::<Vec<_>>(), want);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn responses_branch_and_only_those_that_ended_here_can_be_continued() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let spec = AgentSpec::new("m");
+        stage.model.play([Line::Say("one"), Line::Say("two"), Line::Say("three"), Line::Silence]);
+        let root = ask(&stage, asks(spec.clone(), None, vec![says("a")])).await.turn.id;
+        ask(&stage, asks(spec.clone(), Some(&root), vec![says("b")])).await;
+        ask(&stage, asks(spec.clone(), Some(&root), vec![says("c")])).await;
+        let asked = stage.model.asked().pop().expect("a prompt");
+        assert_eq!(asked.iter().map(|(_, words)| words.as_str()).collect::<Vec<_>>(), ["a", "one", "c"]);
+
+        let running =
+            stage.agents.create_turn(&stage.cx, asks(spec.clone(), None, vec![says("d")])).await.expect("begun");
+        stage.model.begun().await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        stage.model.play([Line::Say("of an agent")]);
+        let other = stage.ask(&conversation, "e").await.turn.id;
+        for (previous, code) in [
+            (running.id.as_str(), "previous_response_in_progress"),
+            (other.as_str(), "previous_response_not_found"),
+            ("resp_nowhere", "previous_response_not_found"),
+        ] {
+            let new = asks(spec.clone(), Some(previous), vec![says("x")]);
+            let refused = stage.agents.create_turn(&stage.cx, new).await.expect_err("refused");
+            assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Invalid, Some(code)));
+        }
+        assert_eq!(stage.agents.load_response(&stage.cx, &other).await.expect_err("no response").kind, Kind::NotFound);
+        stage.agents.delete_response(&stage.cx, &running.id).await.expect("deleted");
+        assert_eq!(stage.agents.load_response(&stage.cx, &running.id).await.expect_err("gone").kind, Kind::NotFound);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_conversation_holds_what_clients_add_and_what_responses_say() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (agents, cx) = (&stage.agents, &stage.cx);
+        let conversation = agents.open_conversation(cx, "{}", &[says("before")]).await.expect("a conversation").id;
+        stage.model.play([Line::Say("one"), Line::Say("two")]);
+        let within = |words: &str| NewTurn {
+            session_id: Some(conversation.clone()),
+            ..asks(AgentSpec::new("m"), None, vec![says(words)])
+        };
+        ask(&stage, within("a")).await;
+        agents.add_items(cx, &conversation, &[says("between")]).await.expect("added");
+        ask(&stage, within("b")).await;
+        let asked = stage.model.asked().pop().expect("a prompt");
+        assert_eq!(
+            asked.iter().map(|(_, words)| words.as_str()).collect::<Vec<_>>(),
+            ["before", "a", "one", "between", "b"]
+        );
+        let said = agents.said(cx, &conversation).await.expect("all of it");
+        let counts: Vec<(usize, usize)> = said.iter().map(|turn| (turn.items.len(), turn.inputs)).collect();
+        assert_eq!(counts, [(1, 1), (2, 1), (1, 1), (2, 1)]);
+        let between = said[2].items[0].id.clone();
+        agents.delete_item(cx, &conversation, &between).await.expect("deleted");
+        let missing = agents.delete_item(cx, &conversation, &between).await.expect_err("gone");
+        assert_eq!(missing.code.as_deref(), Some("item_not_found"));
+        let nowhere = NewTurn { session_id: Some("conv_nowhere".into()), ..within("c") };
+        let refused = agents.create_turn(cx, nowhere).await.expect_err("no such conversation");
+        assert_eq!(refused.code.as_deref(), Some("conversation_not_found"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn thoughts_are_items_before_the_words_unless_a_shield_looks_at_those() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let line = || {
+            let thinks = |text: &str| ChatEvent::Reasoning { choice: 0, text: text.into() };
+            let text = ChatEvent::Text { choice: 0, text: "Hello.".into() };
+            let finish = ChatEvent::Finish { choice: 0, reason: FinishReason::Stop };
+            Line::Events(vec![thinks("They "), thinks("greet."), text, finish])
+        };
+        stage.model.play([line(), line(), line()]);
+        let kinds = |view: &TurnView| view.items.iter().map(|item| item.body.kind()).collect::<Vec<_>>();
+        let open = ask(&stage, asks(AgentSpec::new("m"), None, vec![says("hi")])).await;
+        assert_eq!(kinds(&open), ["message", "reasoning", "message"]);
+        assert_eq!(open.items[1].body, ItemBody::Reasoning { text: "They greet.".into() });
+        let shielded = AgentSpec { output_shields: vec!["guard".into()], ..AgentSpec::new("m") };
+        assert_eq!(kinds(&ask(&stage, asks(shielded, None, vec![says("hi")])).await), ["message", "message"]);
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        assert_eq!(kinds(&stage.ask(&conversation, "hi").await), ["message", "message"]);
+    })
+    .await;
+}
