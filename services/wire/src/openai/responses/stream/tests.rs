@@ -1,0 +1,317 @@
+//! A turn as OpenAI streams it: every event in its order, at every number the same.
+
+use frontdesk_api::{chat::Role, memory::Passage, turn::Citation};
+
+use super::*;
+
+fn turn(state: TurnState) -> Turn {
+    Turn {
+        id: "resp_1".into(),
+        session_id: None,
+        agent_id: "agent_inline".into(),
+        agent_version: 1,
+        parent: None,
+        state,
+        error: None,
+        hand_off: None,
+        usage: Usage { input_tokens: 7, output_tokens: 3, ..Usage::default() },
+        created_at: 1_000_000,
+        completed_at: state.is_terminal().then_some(2_000_000),
+    }
+}
+
+fn item(id: &str, body: ItemBody) -> Item {
+    Item { id: id.into(), turn_id: "resp_1".into(), pos: 0, body }
+}
+
+fn says(id: &str, text: &str, citations: Vec<Citation>) -> Item {
+    item(id, ItemBody::Message { role: Role::Assistant, text: text.into(), citations })
+}
+
+fn thinks(id: &str, text: &str) -> Item {
+    item(id, ItemBody::Reasoning { text: text.into() })
+}
+
+fn calls(id: &str, call_id: &str, name: &str) -> Item {
+    let call = ToolCall { id: call_id.into(), name: name.into(), arguments: "{}".into() };
+    item(id, ItemBody::FunctionCall { call })
+}
+
+fn added(item: &Item) -> EventBody {
+    EventBody::ItemAdded { step_id: "s".into(), item: item.clone() }
+}
+
+fn done(item: &Item) -> EventBody {
+    EventBody::ItemDone { step_id: "s".into(), item: item.clone() }
+}
+
+fn text(id: &str, delta: &str) -> EventBody {
+    EventBody::TextDelta { step_id: "s".into(), item_id: id.into(), delta: delta.into() }
+}
+
+fn arguments(id: &str, delta: &str) -> EventBody {
+    let (step_id, call_id, name) = ("s".into(), "c".into(), "n".into());
+    EventBody::ArgumentsDelta { step_id, item_id: id.into(), call_id, name, delta: delta.into() }
+}
+
+fn fold(echo: Value, bodies: &[EventBody]) -> (Vec<Shown>, Value) {
+    let mut projection = Projection::new(echo, false);
+    let events = (0..).zip(bodies).map(|(seq, body)| Event { seq, body: body.clone() });
+    let shown: Vec<Shown> = events.flat_map(|event| projection.push(&event)).collect();
+    let numbers: Vec<i64> = shown.iter().map(|s| s.number).collect();
+    assert_eq!(numbers, (0..).take(shown.len()).collect::<Vec<_>>(), "no number is missing");
+    for one in &shown {
+        assert_eq!(
+            (one.data["type"].as_str(), one.data["sequence_number"].as_i64()),
+            (Some(one.name), Some(one.number))
+        );
+    }
+    (shown, projection.response().expect("it has begun"))
+}
+
+fn names(shown: &[Shown]) -> Vec<&str> {
+    shown.iter().map(|s| s.name.strip_prefix("response.").unwrap_or(s.name)).collect()
+}
+
+// Oracle: the order of events in OpenAI's guide "Streaming responses" and API reference, "Responses, streaming
+// events"; the shapes are checked against the official package's types in tests/conformance/test_responses.py.
+#[test]
+fn an_answer_is_streamed_in_openais_order_and_reads_back_as_it_was_streamed() {
+    let whole = says("msg_1", "Hello", vec![]);
+    let bodies = [
+        EventBody::Created { turn: turn(TurnState::Running) },
+        EventBody::Input { items: vec![] },
+        added(&thinks("rs_1", "")),
+        EventBody::ReasoningDelta { step_id: "s".into(), item_id: "rs_1".into(), delta: "Hm.".into() },
+        done(&thinks("rs_1", "Hm.")),
+        added(&says("msg_1", "", vec![])),
+        text("msg_1", "Hel"),
+        text("msg_1", "lo"),
+        done(&whole),
+        EventBody::Completed { turn: turn(TurnState::Completed) },
+    ];
+    let (shown, response) = fold(json!({ "model": "m" }), &bodies);
+    assert_eq!(
+        names(&shown),
+        [
+            "created",
+            "in_progress",
+            "output_item.added",
+            "content_part.added",
+            "reasoning_text.delta",
+            "reasoning_text.done",
+            "content_part.done",
+            "output_item.done",
+            "output_item.added",
+            "content_part.added",
+            "output_text.delta",
+            "output_text.delta",
+            "output_text.done",
+            "content_part.done",
+            "output_item.done",
+            "completed"
+        ]
+    );
+    assert_eq!(shown[2].data["item"]["content"], json!([]));
+    assert_eq!(shown.last().expect("the last").data["response"], response);
+    assert_eq!(
+        response["output"],
+        json!([item::reasoning("rs_1", "Hm.", "completed"), item::message("msg_1", "Hello", &[], "completed")])
+    );
+    assert_eq!((&response["status"], &response["model"]), (&json!("completed"), &json!("m")));
+    assert_eq!((&response["created_at"], &response["completed_at"]), (&json!(1), &json!(2)));
+    assert_eq!(response["usage"]["total_tokens"], 10);
+    // Every prefix of the rows gives a prefix of the events: a replay that begins later sees the same numbers.
+    for n in 1..bodies.len() {
+        assert_eq!(
+            fold(json!({ "model": "m" }), &bodies[..n]).0[..],
+            shown[..fold(json!({ "model": "m" }), &bodies[..n]).0.len()]
+        );
+    }
+}
+
+#[test]
+fn calls_for_the_client_are_functions_and_ours_are_shown_with_their_results() {
+    let echo = json!({ "background": true, "tools": [{ "type": "function", "name": "look" }] });
+    let output = |call: &str, is_error| {
+        item("fco", ItemBody::FunctionCallOutput { call_id: call.into(), output: "sent".into(), is_error })
+    };
+    let theirs = calls("fc_1", "c1", "look");
+    let (ours, broken) = (calls("fc_2", "c2", "order"), calls("fc_3", "c3", "order"));
+    let bodies = [
+        EventBody::Created { turn: turn(TurnState::Running) },
+        added(&theirs),
+        arguments("fc_1", "{}"),
+        done(&theirs),
+        added(&ours),
+        arguments("fc_2", "{}"),
+        done(&ours),
+        added(&broken),
+        arguments("fc_3", "{}"),
+        done(&broken),
+        done(&output("c2", false)),
+        done(&output("c3", true)),
+        EventBody::Completed { turn: turn(TurnState::Completed) },
+    ];
+    let (shown, response) = fold(echo, &bodies);
+    assert_eq!(
+        names(&shown),
+        [
+            "created",
+            "queued",
+            "in_progress",
+            "output_item.added",
+            "function_call_arguments.delta",
+            "function_call_arguments.done",
+            "output_item.done",
+            "output_item.added",
+            "mcp_call.in_progress",
+            "mcp_call_arguments.delta",
+            "mcp_call_arguments.done",
+            "output_item.added",
+            "mcp_call.in_progress",
+            "mcp_call_arguments.delta",
+            "mcp_call_arguments.done",
+            "mcp_call.completed",
+            "output_item.done",
+            "mcp_call.failed",
+            "output_item.done",
+            "completed"
+        ]
+    );
+    assert_eq!(shown[0].data["response"]["status"], "queued");
+    let output: Vec<_> = response["output"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|i| (&i["type"], &i["status"], &i["output"]))
+        .collect();
+    let null = Value::Null;
+    assert_eq!(
+        output,
+        [
+            (&json!("function_call"), &json!("completed"), &null),
+            (&json!("mcp_call"), &json!("completed"), &json!("sent")),
+            (&json!("mcp_call"), &json!("failed"), &null)
+        ]
+    );
+    // The items read from rows are the same.
+    let rows = [
+        theirs,
+        ours,
+        broken,
+        item("fco", ItemBody::FunctionCallOutput { call_id: "c2".into(), output: "sent".into(), is_error: false }),
+        item("fco2", ItemBody::FunctionCallOutput { call_id: "c3".into(), output: "sent".into(), is_error: true }),
+    ];
+    let client = ["look".to_owned()].into();
+    assert_eq!(json!(item::items(&rows, 0, &client, false)), response["output"]);
+}
+
+#[test]
+fn sources_are_searched_first_and_cited_in_characters() {
+    let passage = Passage {
+        store_id: "vs".into(),
+        file_id: "file_1".into(),
+        filename: "returns.md".into(),
+        title: "Returns".into(),
+        url: None,
+        chunk_id: "c".into(),
+        text: "14 days".into(),
+        score: 1.0,
+    };
+    let citation = Citation {
+        number: 1,
+        file_id: "file_1".into(),
+        filename: "returns.md".into(),
+        title: "Returns".into(),
+        url: None,
+        quote: "14 days".into(),
+    };
+    let found = item("ret_1", ItemBody::Retrieval { query: "returns?".into(), passages: vec![passage] });
+    let answer = says("msg_1", "Für 14 Tage [1]", vec![citation]);
+    let bodies = [
+        EventBody::Created { turn: turn(TurnState::Running) },
+        done(&found),
+        added(&says("msg_1", "", vec![])),
+        done(&answer),
+    ];
+    let (shown, response) = fold(json!({}), &bodies);
+    assert_eq!(
+        names(&shown)[2..],
+        [
+            "output_item.added",
+            "file_search_call.in_progress",
+            "file_search_call.searching",
+            "file_search_call.completed",
+            "output_item.done",
+            "output_item.added",
+            "content_part.added",
+            "output_text.annotation.added",
+            "output_text.done",
+            "content_part.done",
+            "output_item.done"
+        ]
+    );
+    assert_eq!(response["output"][0]["results"], Value::Null);
+    let want = json!([{ "type": "file_citation", "file_id": "file_1", "filename": "returns.md", "index": 12 }]);
+    assert_eq!(response["output"][1]["content"][0]["annotations"], want);
+    let mut projection = Projection::new(json!({}), true);
+    for (seq, body) in (0..).zip(bodies) {
+        projection.push(&Event { seq, body });
+    }
+    assert_eq!(projection.response().expect("begun")["output"][0]["results"][0]["text"], "14 days");
+}
+
+#[test]
+fn what_broke_off_stays_at_its_place_and_the_end_says_why() {
+    let begun = [
+        EventBody::Created { turn: turn(TurnState::Running) },
+        added(&says("msg_1", "", vec![])),
+        text("msg_1", "Hel"),
+    ];
+    let error = |code: &str, kind| Some(TurnError { code: code.into(), message: "why".into(), kind });
+    for (state, error, name, status, told) in [
+        (
+            TurnState::Failed,
+            error("upstream", Some(Kind::Upstream)),
+            "failed",
+            "failed",
+            json!({ "code": "server_error", "message": "why" }),
+        ),
+        (
+            TurnState::Failed,
+            error("x", Some(Kind::RateLimited)),
+            "failed",
+            "failed",
+            json!({ "code": "rate_limit_exceeded", "message": "why" }),
+        ),
+        (
+            TurnState::Incomplete,
+            error("max_tokens", None),
+            "incomplete",
+            "incomplete",
+            json!({ "reason": "max_output_tokens" }),
+        ),
+        (
+            TurnState::Incomplete,
+            error("max_steps", None),
+            "incomplete",
+            "incomplete",
+            json!({ "reason": null, "message": "why" }),
+        ),
+        (TurnState::Cancelled, error("cancelled", None), "incomplete", "cancelled", Value::Null),
+    ] {
+        let ended = Turn { error, ..turn(state) };
+        let last = match state {
+            TurnState::Failed => EventBody::Failed { turn: ended },
+            TurnState::Incomplete => EventBody::Incomplete { turn: ended },
+            _ => EventBody::Cancelled { turn: ended },
+        };
+        let (shown, response) = fold(json!({}), &[&begun[..], &[last]].concat());
+        assert_eq!(names(&shown)[5..], ["output_item.done", name]);
+        assert_eq!(response["output"], json!([item::message("msg_1", "Hel", &[], "incomplete")]));
+        assert_eq!(response["status"], status);
+        let at = if state == TurnState::Failed { "error" } else { "incomplete_details" };
+        assert_eq!(response[at], told);
+    }
+}
