@@ -1,6 +1,6 @@
 //! Chat completions with `store: true`: caught as they pass, written after they have ended.
 //!
-//! A request takes room before anyone is asked ([`room`]), so an answer that has ended is never without and never waits
+//! A request takes room before anyone is asked (`room`), so an answer that has ended is never without and never waits
 //! for the database. Its id becomes one of ours, in the client's bytes too: servers give ids that repeat (Ollama's have
 //! three digits). Invariants: a request without `store: true` pays one look at a mark; what is kept came whole, whether
 //! or not its client stayed to the end; nothing is dropped to keep up: where the room runs out, new requests wait, and
