@@ -34,7 +34,7 @@ impl Knowledge {
     /// Takes in a content as it comes, before all that is to be said of the file is known.
     ///
     /// # Errors
-    /// `Invalid` for a name that is none, `TooLarge` naming the limit; as [`Contents::put`].
+    /// `Invalid` for a name that is none, `TooLarge` naming the limit; as [`frontdesk_api::Contents::put`].
     pub async fn receive(&self, cx: &Cx, filename: &str, content: Pieces<'_>) -> Result<Kept> {
         check_name(filename)?;
         let (mut left, limit) = (self.limits.max_bytes, self.limits.max_bytes);
@@ -96,7 +96,7 @@ impl Knowledge {
     /// The bytes as they were uploaded, in memory.
     ///
     /// # Errors
-    /// As [`Contents::open`].
+    /// As [`frontdesk_api::Contents::open`].
     pub async fn load_content(&self, cx: &Cx, id: &str) -> Result<Bytes> {
         self.shelf.open(cx, id, None).await?.whole().await
     }
@@ -104,7 +104,7 @@ impl Knowledge {
     /// The bytes as they were uploaded, or the bytes `range` of them, as they come.
     ///
     /// # Errors
-    /// As [`Contents::open`].
+    /// As [`frontdesk_api::Contents::open`].
     pub async fn open_content(&self, cx: &Cx, id: &str, range: Option<Range<u64>>) -> Result<Opened> {
         self.shelf.open(cx, id, range).await
     }

@@ -3,7 +3,7 @@
 //! Anthropic's API and Amazon Bedrock sign what a model thought before it called a tool, and where thinking is on they
 //! refuse the results of a call whose thoughts are missing ("Expected `thinking` or `redacted_thinking`, but found
 //! `tool_use`"). OpenAI's wire has no member for them, and clients drop members that they do not know; but every client
-//! and every row keeps a call's id. So behind the id of the first call after a thought stands [`SEALED`] and all that
+//! and every row keeps a call's id. So behind the id of the first call after a thought stands `SEALED` and all that
 //! was thought before it, as JSON in URL-safe Base64 without padding: letters, digits, `_` and `-`, which every API
 //! takes; an id as long as the thoughts. Signatures are the same by both ways to these models (Anthropic's page
 //! "Extended thinking"), so a route may go on with either.
