@@ -20,7 +20,7 @@ use std::{
 use async_trait::async_trait;
 use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, Point};
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Memory, Result, Safety, Tools,
+    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids as _, Inference, Kind, Memory, Result, Safety, Tools,
     agent::AgentSpec,
     chat::{Dialect, FinishReason, ReplyHead, Role, ToolCall},
     clock::SystemClock,
@@ -162,9 +162,18 @@ async fn ask(agents: &Agents, cx: &Cx) {
         agent_id: agent.id,
         session_id: Some(session.id),
         items: vec![ItemBody::Message { role: Role::User, text: "buy it".into(), citations: vec![] }],
+        // So that asking again, whatever became of the first time, makes no second turn.
+        idempotency_key: Some(RandomIds.next("key")),
         ..NewTurn::default()
     };
-    let turn = agents.create_turn(cx, new).await.expect("a turn");
+    let turn = loop {
+        match agents.create_turn(cx, new.clone()).await {
+            Ok(turn) => break turn,
+            // Every client is told to ask again.
+            Err(error) if error.kind == Kind::Unavailable => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => panic!("no turn: {error} ({:?})", error.source),
+        }
+    };
     say(&format!("accepted {}", turn.id));
     let mut events = agents.events(cx, &turn.id, None).await.expect("events");
     while let Some(event) = events.next().await {
