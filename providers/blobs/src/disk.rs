@@ -70,6 +70,8 @@ impl Disk {
         while let Some(piece) = content.try_next().await? {
             file.write_all(&piece).await.map_err(failed)?;
         }
+        // The last write may still be under way, and what becomes of it `sync_all` does not tell.
+        file.flush().await.map_err(failed)?;
         file.sync_all().await.map_err(failed)?;
         drop(file);
         fs::rename(unfinished, finished).await.map_err(failed)?;

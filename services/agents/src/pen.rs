@@ -71,8 +71,8 @@ pub(crate) struct Pen {
 }
 
 impl Pen {
-    /// `steps` and `items` are how many the turn has.
-    pub(crate) fn new(room: &Room, cx: Cx, stored: StoredTurn, steps: usize, items: usize) -> Self {
+    /// `steps`: how many the turn has; `next_pos`: the place behind its last item (some before it may be deleted).
+    pub(crate) fn new(room: &Room, cx: Cx, stored: StoredTurn, steps: usize, next_pos: i64) -> Self {
         Self {
             store: room.deps.store.clone(),
             hub: Arc::clone(&room.hub),
@@ -82,7 +82,7 @@ impl Pen {
             turn: stored.turn,
             epoch: stored.epoch,
             next_step: i64::try_from(steps).unwrap_or(i64::MAX),
-            next_pos: i64::try_from(items).unwrap_or(i64::MAX),
+            next_pos,
             page: Page::default(),
             unsure: None,
             pauses: &PAUSES,

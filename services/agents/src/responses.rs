@@ -60,7 +60,9 @@ impl Agents {
         let response = self.load_response(cx, id).await?;
         let mut tx = self.0.deps.store.tenant(cx).read().await?;
         let mut items = transcript::items(&mut tx, id).await?;
-        items.truncate(response.inputs);
+        // Those that were deleted are counted by their places.
+        let begun_with = i64::try_from(response.inputs).unwrap_or(i64::MAX);
+        items.retain(|item| item.pos < begun_with);
         Ok(items)
     }
 

@@ -173,7 +173,7 @@ impl Worker {
             call_ids: call_ids(past.iter().map(|p| &p.item).chain(&items)),
             open: None,
             asked: vec![],
-            pen: Pen::new(&room, cx.clone(), stored, steps.len(), items.len()),
+            pen: Pen::new(&room, cx.clone(), stored, steps.len(), items.last().map_or(0, |item| item.pos + 1)),
             room,
             cx,
             spec,

@@ -105,6 +105,7 @@ impl Work {
             }
             let mut told = None;
             let (healed, calm) = (trouble.until(), trouble.until().is_none());
+            let to_try = !heard.is_empty() || (stop.is_none() && more && ahead.is_empty());
             tokio::select! {
                 biased;
                 () = signals.lost.cancelled() => return Ok(Next::Lost),
@@ -118,7 +119,7 @@ impl Work {
                         heard.extend(answered(next));
                     }
                 }
-                () = sleep_until(healed.unwrap_or(self.until)), if !calm => {}
+                () = sleep_until(healed.unwrap_or(self.until)), if !calm && to_try => {}
                 // Never closed, so never an error.
                 Ok(place) = Arc::clone(&inner.places).acquire_owned(),
                     if calm && stop.is_none() && !ahead.is_empty() && asked.len() < inner.pace.lines_at_once =>

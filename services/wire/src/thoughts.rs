@@ -64,14 +64,22 @@ fn unsigned(id: &str) -> &str {
 #[must_use]
 pub fn without(body: &Bytes) -> Bytes {
     let mut out = Vec::new();
-    let mut from = 0;
+    // What is copied, and what was looked at: no text is looked at twice, however many marks are in it.
+    let (mut from, mut seen) = (0, 0);
     // Both marks begin with it.
     for mark in memmem::find_iter(body, b"__th") {
-        let Some(start) = body[..mark].iter().rposition(|b| *b == b'"').map(|quote| quote + 1) else { continue };
+        if mark < seen {
+            continue;
+        }
+        let before = seen;
+        seen = mark;
+        let quote = body[before..mark].iter().rposition(|b| *b == b'"');
+        let Some(start) = quote.map(|quote| before + quote + 1) else { continue };
         let Some(length) = body[mark..].iter().position(|b| *b == b'"').map(|end| mark - start + end) else { break };
+        seen = start + length;
         let own = |id| Some(split(id).0).filter(|own| own.len() < length);
         let Some(own) = std::str::from_utf8(&body[start..start + length]).ok().and_then(own) else { continue };
-        if start <= from || !names_a_call(&body[..start - 1]) {
+        if !names_a_call(&body[..start - 1]) {
             continue;
         }
         out.extend_from_slice(&body[from..start]);

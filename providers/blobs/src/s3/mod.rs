@@ -106,7 +106,12 @@ impl S3 {
             }
             self.store.complete_multipart(at, &id, done).await.map_err(self.explain())
         };
-        let Err(error) = sent.await else { return Ok(()) };
+        let Err(mut error) = sent.await else { return Ok(()) };
+        if error.kind == Kind::NotFound {
+            // Somebody ended the upload; a second look at one that came whole says so too. Sent again, it is stored.
+            let message = format!("the file store '{}' ended an upload before it was whole", self.named.id);
+            error = Error::unavailable(message).with_source(error);
+        }
         // Where that fails, too, `delete` finds it.
         if let Err(also) = self.store.abort_multipart(at, &id).await {
             tracing::debug!(error = %also, "an upload in parts could not be ended");

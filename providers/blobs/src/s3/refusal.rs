@@ -32,7 +32,7 @@ impl Named {
         let said = element(&body, "Code").unwrap_or_else(|| status.as_str());
         let Self { id, bucket, server, region } = self;
         let (code, why) = match (said, status.as_u16()) {
-            ("NoSuchKey", _) => return Error::not_found(format!("the file store '{id}' has no such content")),
+            ("NoSuchKey" | "NoSuchUpload", _) => return Error::not_found(format!("the file store '{id}' has no such content")),
             ("NoSuchBucket", _) => ("file_store_bucket_missing", "there is no such bucket: create it, or correct the name".to_owned()),
             ("InvalidAccessKeyId", _) => ("file_store_denied", "the server does not know the access key: correct access_key_id".into()),
             ("SignatureDoesNotMatch", _) => ("file_store_denied", "the signature does not match: correct secret_access_key".into()),
@@ -43,8 +43,8 @@ impl Named {
                 ("file_store_region", format!("the bucket is in another region{there} than '{region}': correct region"))
             }
             (_, 401 | 403) => ("file_store_denied", "the access key may not do this: allow it s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListBucketMultipartUploads".into()),
-            // A server that says 404 without a code (to HEAD, say) means the content.
-            (_, 404) => return Error::not_found(format!("the file store '{id}' has no such content")),
+            // Not the store's own word: what stands before it, say. Content must not count as gone for that.
+            (_, 404) => ("file_store_refused", "404 without a code of S3's: is the store there?".into()),
             _ => ("file_store_refused", "the server refused".into()),
         };
         Error::upstream(format!("the file store '{id}' (bucket '{bucket}' at {server}): {why} ({said})"))
@@ -116,6 +116,7 @@ mod tests {
         }
         assert_eq!(said(301, "").code.as_deref(), Some("file_store_region"));
         assert_eq!(said(403, "<html>").code.as_deref(), Some("file_store_denied"));
-        assert_eq!(said(404, "").kind, Kind::NotFound);
+        assert_eq!(said(404, "<Error><Code>NoSuchUpload</Code></Error>").kind, Kind::NotFound);
+        assert_eq!(said(404, "default backend - 404").code.as_deref(), Some("file_store_refused"));
     }
 }

@@ -89,6 +89,8 @@ fn fault(told: watch::Receiver<bool>) -> Option<Fault> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a process that the other tests start"]
 async fn work() {
+    // In one line, for who reads.
+    std::panic::set_hook(Box::new(|panic| say(&format!("panicked: {panic}").replace('\n', " "))));
     let told = told();
     let database_url = Some(var(DATABASE)).filter(|url| !url.is_empty());
     let options = Options { database_url, max_connections: 6, ..Options::at(PathBuf::from(var(DIR))) };

@@ -137,6 +137,10 @@ impl Open {
         loop {
             // Somebody who reads right now is not missed: a permit waits for us.
             while !lock(&crew).may_go_on() {
+                if lock(&crew).nobody_reads() {
+                    // Who is left was told that it is too slow.
+                    return;
+                }
                 read.notified().await;
             }
             let Some(frame) = frames.next().await else { break };
@@ -184,6 +188,10 @@ impl Crew {
     /// Whether somebody has read nearly all there is.
     fn may_go_on(&self) -> bool {
         self.readers.iter().any(|seat| !seat.tell.is_closed() && seat.unread.load(Ordering::Acquire) < AHEAD)
+    }
+
+    fn nobody_reads(&self) -> bool {
+        self.readers.iter().all(|seat| seat.tell.is_closed())
     }
 
     /// One that has left, or has fallen too far behind, is told nothing more.

@@ -105,7 +105,7 @@ fn body(hash: &mut Hasher, bytes: &[u8]) -> Result<(bool, bool)> {
                 options(hash, value);
                 continue;
             }
-            "temperature" => sampled = value.get().parse::<f64>().is_ok_and(|t| t != 0.0),
+            "temperature" => sampled = value.get().parse::<f64>() != Ok(0.0),
             name if WITHOUT_EFFECT.contains(&name) => continue,
             name if TOOLS.contains(&name) => tools |= !matches!(value.get(), "null" | "[]"),
             _ => {}

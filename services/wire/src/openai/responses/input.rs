@@ -83,9 +83,12 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
             let call_id = call.id.clone();
             items.push(Input::Item(ItemBody::FunctionCall { call }));
             if kind == "mcp_call" {
-                let is_error = fields.take("error").is_some();
-                let output = fields.text("output")?.unwrap_or_default();
-                items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error }));
+                let error = fields.take("error").map(|error| failure(&error));
+                let is_error = error.is_some();
+                // Without either it was cut off, and nobody answered it.
+                if let Some(output) = error.or(fields.text("output")?) {
+                    items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error }));
+                }
             }
         }
         "function_call_output" => {
@@ -104,6 +107,12 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the `error` of an item says.
+fn failure(error: &Value) -> String {
+    let said = error["content"][0]["text"].as_str().or_else(|| error["message"].as_str()).or_else(|| error.as_str());
+    said.map_or_else(|| error.to_string(), str::to_owned)
 }
 
 fn says(role: Role, text: String) -> Input {
