@@ -104,6 +104,10 @@ impl Agents {
             // Outputs belong behind the calls they answer, before anything new is said.
             new.items.sort_by_key(|item| matches!(item, ItemBody::Message { .. }));
         }
+        if let Some(response) = &new.response {
+            // Its request may bring functions beside the tools of a stored agent.
+            self.check_tools(cx, &response.spec).await?;
+        }
         let agent = room.agent_of(cx, &new).await?;
         let id = room.deps.ids.next(if new.response.is_some() { "resp" } else { "turn" });
         // Entered before it is written, so that nobody takes it for lost in between.

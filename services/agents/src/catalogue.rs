@@ -123,7 +123,8 @@ impl Agents {
         self.check_names(cx, spec).await
     }
 
-    async fn check_tools(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
+    /// That no two tools that a model is shown have one name.
+    pub(crate) async fn check_tools(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
         for (i, tool) in spec.client_tools.iter().enumerate() {
             let param = format!("client_tools[{i}].name");
             let callable = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';

@@ -27,6 +27,8 @@ pub struct Said {
     pub inputs: usize,
     /// What of the response object repeats the request; null where the turn is none.
     pub echo: Value,
+    /// Whether the turn has ended.
+    pub ended: bool,
 }
 
 impl Agents {
@@ -90,7 +92,8 @@ impl Agents {
             // Those that were deleted are counted by their places.
             let begun_with = i64::try_from(stored.request.inputs).unwrap_or(i64::MAX);
             let inputs = of_turn.iter().filter(|item| item.pos < begun_with).count();
-            said.push(Said { items: of_turn, inputs, echo: stored.request.response.unwrap_or_default() });
+            let (echo, ended) = (stored.request.response.unwrap_or_default(), stored.turn.state.is_terminal());
+            said.push(Said { items: of_turn, inputs, echo, ended });
         }
         Ok(said)
     }
@@ -110,7 +113,8 @@ impl Agents {
     /// Deletes an item of a conversation; a call of ours goes with its result.
     ///
     /// # Errors
-    /// `NotFound`, also where the item stands in another conversation.
+    /// `NotFound`, also where the item stands in another conversation; `Conflict` with the code `conversation_locked`
+    /// while its turn is worked on, which goes by the items that there are.
     pub async fn delete_item(&self, cx: &Cx, id: &str, item_id: &str) -> Result<()> {
         let said = self.said(cx, id).await?;
         let found = said.iter().find_map(|said| Some((said, said.items.iter().find(|item| item.id == item_id)?)));
@@ -118,6 +122,10 @@ impl Agents {
             let message = format!("this conversation has no item with the id '{item_id}'");
             return Err(Error::not_found(message).with_code("item_not_found"));
         };
+        if !said.ended {
+            let message = "the response that this item is part of has not ended: wait for it or cancel it";
+            return Err(Error::conflict(message).with_code("conversation_locked"));
+        }
         let mut ids = vec![item.id.clone()];
         if let ItemBody::FunctionCall { call } = &item.body {
             let answers = |item: &&Item| matches!(&item.body, ItemBody::FunctionCallOutput { call_id, .. } if *call_id == call.id);

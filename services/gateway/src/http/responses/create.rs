@@ -43,6 +43,11 @@ pub async fn create(
     let (after, key) = (after(&headers)?, idempotency_key(&headers)?);
     let asked = request(&body)?;
     let (background, stream, store, results) = (asked.background, asked.stream, asked.store, asked.results);
+    if !store && key.is_some() {
+        let message = "with 'store': false a response is gone once it was read, so it cannot be asked for again: \
+                       leave out the header, or 'store'";
+        return Err(Error::invalid("Idempotency-Key", message).into());
+    }
     let new = to_turn(&app, &cx, asked, key).await?;
     let echo = new.response.as_ref().map(|response| response.echo.clone()).unwrap_or_default();
     let turn = app.agents.create_turn(&cx, new).await.map_err(locked)?;
