@@ -180,7 +180,7 @@ pub(crate) async fn close_rows(
     let mut open = transcript::steps(tx, &stored.turn.id).await?;
     open.retain(|s| s.step.state == StepState::Intent);
     let mut events = vec![];
-    let mut pos = i64::try_from(transcript::items(tx, &stored.turn.id).await?.len()).unwrap_or(i64::MAX);
+    let mut pos = transcript::items(tx, &stored.turn.id).await?.last().map_or(0, |item| item.pos + 1);
     let mut items = vec![];
     for step in &mut open {
         let call = step.input.clone().and_then(|call| serde_json::from_value::<ToolCall>(call).ok());

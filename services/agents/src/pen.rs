@@ -247,7 +247,9 @@ impl Pen {
         self.reach(Point::BeforeCommit).await;
         if let Err(error) = (self.make)(tx).await {
             // Nobody else writes under this epoch: the next fence tells by its numbers whether it was made.
-            self.unsure = Some(first + i64::try_from(page.events.len()).unwrap_or(i64::MAX));
+            // Without events its number tells nothing; steps alone can be written twice.
+            let events = i64::try_from(page.events.len()).unwrap_or(i64::MAX);
+            self.unsure = (events > 0).then_some(first + events);
             return Err(error);
         }
         Ok(true)

@@ -377,7 +377,9 @@ fn prices(config: &Config) -> Result<Prices> {
 fn pace(config: &Config) -> Pace {
     let lease = Duration::from_secs(config.turns.lease_s);
     let wait = Duration::from_secs(config.turns.input_wait_h.saturating_mul(60 * 60));
-    Pace { lease, renew: lease / 3, wait, ..Pace::default() }
+    // What a lost word would have told is found out by then, however long the lease.
+    let renew = (lease / 3).min(Pace::default().renew);
+    Pace { lease, renew, wait, ..Pace::default() }
 }
 
 /// How many turns are worked on here, and how many may stand in line.

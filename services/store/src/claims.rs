@@ -171,10 +171,11 @@ impl System<'_> {
         macro_rules! claim {
             ($lock:literal) => {
                 concat!(
-                    "WITH line AS ( \
-                     SELECT tenant, id, row_number() OVER (PARTITION BY tenant ORDER BY created_at, id) \
-                     + (SELECT count(*) FROM turn h WHERE h.tenant = w.tenant AND h.state = 'running' AND h.lease_until >= $3) AS place \
-                     FROM turn w WHERE w.state = 'running' AND w.lease_until < $3), \
+                    "WITH hand AS ( \
+                     SELECT tenant, count(*) AS n FROM turn WHERE state = 'running' AND lease_until >= $3 GROUP BY tenant), \
+                     line AS ( \
+                     SELECT w.tenant, w.id, row_number() OVER (PARTITION BY w.tenant ORDER BY w.created_at, w.id) + COALESCE(hand.n, 0) AS place \
+                     FROM turn w LEFT JOIN hand ON hand.tenant = w.tenant WHERE w.state = 'running' AND w.lease_until < $3), \
                      picked AS ( \
                      SELECT t.tenant, t.id FROM turn t JOIN line l ON l.tenant = t.tenant AND l.id = t.id \
                      WHERE t.state = 'running' AND t.lease_until < $3 ORDER BY l.place, t.created_at, t.id LIMIT $4",

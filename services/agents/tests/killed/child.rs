@@ -35,6 +35,9 @@ use frontdesk_store::{Options, Store};
 use futures::{StreamExt as _, stream};
 use tokio::sync::watch;
 
+/// With so many turns that have not ended, no more are asked.
+const BUSY: i64 = 6;
+
 /// Folder of the child's database file or lock.
 pub const DIR: &str = "FRONTDESK_KILLED_DIR";
 /// The Postgres database, if it is one.
@@ -113,7 +116,7 @@ async fn work() {
             ..Pace::default()
         },
         // Who is killed again and again is not what ends it.
-        bounds: Bounds { attempts: 1_000, ..Bounds::default() },
+        bounds: Bounds { attempts: i64::MAX, ..Bounds::default() },
         fault: fault(told.clone()),
     });
     agents.recover().await.expect("it works");
@@ -122,9 +125,13 @@ async fn work() {
         ask(&agents, &cx).await;
     } else {
         for _ in 0..asks.parse::<usize>().expect("a number") {
-            let (agents, cx) = (agents.clone(), cx.clone());
+            let (agents, cx, store) = (agents.clone(), cx.clone(), store.clone());
             tokio::spawn(async move {
                 loop {
+                    // So that turns come to their ends, and are not all killed in their first steps.
+                    while running(&store).await >= BUSY {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
                     ask(&agents, &cx).await;
                 }
             });
@@ -140,11 +147,7 @@ async fn work() {
 async fn idle(store: &Store, mut told: watch::Receiver<bool>) {
     let mut said = false;
     loop {
-        let mut tx = store.system().read().await.expect("a transaction");
-        let running: i64 = frontdesk_store::on!(tx, conn => frontdesk_store::sqlx::query_scalar("SELECT count(*) FROM turn WHERE state = 'running'")
-            .fetch_one(conn).await).expect("a count");
-        drop(tx);
-        if running == 0 && !said {
+        if !said && running(store).await == 0 {
             say("idle");
             said = true;
         }
@@ -153,6 +156,14 @@ async fn idle(store: &Store, mut told: watch::Receiver<bool>) {
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
     }
+}
+
+/// How many turns have not ended.
+async fn running(store: &Store) -> i64 {
+    let mut tx = store.system().read().await.expect("a transaction");
+    frontdesk_store::on!(tx, conn => frontdesk_store::sqlx::query_scalar("SELECT count(*) FROM turn WHERE state = 'running'")
+        .fetch_one(conn).await)
+    .expect("a count")
 }
 
 /// Asks a turn and follows it to its end.
@@ -172,7 +183,9 @@ async fn ask(agents: &Agents, cx: &Cx) {
         match agents.create_turn(cx, new.clone()).await {
             Ok(turn) => break turn,
             // Every client is told to ask again.
-            Err(error) if error.kind == Kind::Unavailable => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) if matches!(error.kind, Kind::Unavailable | Kind::RateLimited) => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
             Err(error) => panic!("no turn: {error} ({:?})", error.source),
         }
     };
