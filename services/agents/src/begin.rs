@@ -106,7 +106,7 @@ impl Agents {
         }
         if let Some(response) = &new.response {
             // Its request may bring functions beside the tools of a stored agent.
-            self.check_tools(cx, &response.spec).await?;
+            self.check_tools(cx, &response.spec).await.map_err(in_request)?;
         }
         let agent = room.agent_of(cx, &new).await?;
         let id = room.deps.ids.next(if new.response.is_some() { "resp" } else { "turn" });
@@ -408,6 +408,12 @@ pub(crate) async fn may_continue(tx: &mut Tx, previous: &str) -> Result<()> {
         return Err(Error::invalid("previous_response_id", message).with_code("previous_response_in_progress"));
     }
     Ok(())
+}
+
+/// A response's functions are `tools` to its client, those of a stored agent first.
+fn in_request(mut error: Error) -> Error {
+    error.param = error.param.map(|param| param.replacen("client_tools[", "tools[", 1));
+    error
 }
 
 fn check(new: &NewTurn) -> Result<()> {

@@ -54,6 +54,19 @@ async fn calls_of_the_client_end_the_response_after_ours_are_done_and_the_next_o
 }
 
 #[tokio::test]
+async fn a_function_of_the_request_cannot_take_the_name_of_a_tool_that_runs_here() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let tool = ToolSpec { name: "look".into(), description: None, parameters: None, strict: None };
+        let spec = AgentSpec { client_tools: vec![tool], ..with_tools() };
+        let refused = stage.agents.create_turn(&stage.cx, asks(spec, None, vec![says("where?")])).await;
+        let error = refused.expect_err("two tools of one name");
+        assert_eq!((error.kind, error.param.as_deref()), (Kind::Invalid, Some("tools[0].name")), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn responses_branch_and_only_those_that_ended_here_can_be_continued() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;

@@ -193,6 +193,7 @@ async fn answers_age_and_give_way_to_others() {
 async fn sampled_answers_tools_and_agents_are_kept_where_the_operator_says_so() {
     let sampled = sent(Dialect::OpenaiChat, &format!("{{{MESSAGES}}}"), true, false);
     let warm = sent(Dialect::OpenaiChat, &format!(r#"{{{MESSAGES},"temperature":0.1}}"#), true, false);
+    let unset = sent(Dialect::OpenaiChat, &format!(r#"{{{MESSAGES},"temperature":null}}"#), true, false);
     let tools = question(&format!(r#"{MESSAGES},"tools":[{{"type":"function"}}]"#));
     let search = question(&format!(r#"{MESSAGES},"web_search_options":{{}}"#));
     let mut turn = tenant("t");
@@ -200,6 +201,7 @@ async fn sampled_answers_tools_and_agents_are_kept_where_the_operator_says_so() 
     let cases = [
         (Include::Sampled, tenant("t"), sampled),
         (Include::Sampled, tenant("t"), warm),
+        (Include::Sampled, tenant("t"), unset),
         (Include::Tools, tenant("t"), tools),
         (Include::Tools, tenant("t"), search),
         (Include::Agents, turn, question(MESSAGES)),

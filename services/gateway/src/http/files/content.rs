@@ -6,9 +6,9 @@ use axum::{
     body::Body,
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
-use frontdesk_api::{Error, Kind};
+use frontdesk_api::Error;
 
 use crate::{app::App, auth::Caller, problem::Problem};
 
@@ -24,7 +24,8 @@ use crate::{app::App, auth::Caller, problem::Problem};
     ),
     responses(
         (status = 200, description = "The bytes as they were uploaded", content_type = "application/octet-stream"),
-        (status = 206, description = "The bytes that were asked for", content_type = "application/octet-stream")
+        (status = 206, description = "The bytes that were asked for", content_type = "application/octet-stream"),
+        (status = 416, description = "The range begins behind the last byte")
     )
 )]
 pub async fn content(
@@ -37,7 +38,8 @@ pub async fn content(
     let part = match asked.and_then(Asked::read) {
         Some(asked) => {
             let bytes = u64::try_from(app.knowledge.load_file(&cx, &id).await?.bytes).unwrap_or_default();
-            Some(asked.of(bytes).ok_or_else(|| nothing_there(&id, bytes))?)
+            let Some(part) = asked.of(bytes) else { return Ok(nothing_there(&id, bytes)) };
+            Some(part)
         }
         None => None,
     };
@@ -93,10 +95,15 @@ impl Asked {
     }
 }
 
-fn nothing_there(id: &str, bytes: u64) -> Error {
-    Error::new(Kind::Invalid, format!("the file '{id}' has {bytes} bytes: the range begins behind them"))
-        .with_param("range")
-        .with_code("range_not_satisfiable")
+/// By its status a client that resumes a download knows that it has all (RFC 9110, section 15.5.17).
+fn nothing_there(id: &str, bytes: u64) -> Response {
+    let error = Error::invalid("range", format!("the file '{id}' has {bytes} bytes: the range begins behind them"))
+        .with_code("range_not_satisfiable");
+    let mut response = Problem(error).into_response();
+    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+    let all = HeaderValue::from_str(&format!("bytes */{bytes}"));
+    response.headers_mut().extend(all.ok().map(|all| (header::CONTENT_RANGE, all)));
+    response
 }
 
 #[cfg(test)]
@@ -148,8 +155,9 @@ mod tests {
         let behind = get(&gateway, &file.id, "bytes=10-").await;
         assert_eq!(
             (behind.status.as_u16(), behind.json()["error"]["code"].as_str()),
-            (400, Some("range_not_satisfiable"))
+            (416, Some("range_not_satisfiable"))
         );
+        assert_eq!(behind.headers["content-range"], "bytes */10");
         assert_eq!(get(&gateway, "file_none", "bytes=0-1").await.status, 404);
     }
 }

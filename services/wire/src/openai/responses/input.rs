@@ -195,6 +195,23 @@ mod tests {
     }
 
     #[test]
+    fn a_call_of_ours_that_failed_says_why_and_one_that_was_cut_off_says_nothing() {
+        let call = |more: Value| {
+            let mut call = json!({ "type": "mcp_call", "id": "m", "name": "order", "arguments": "{}", "output": null });
+            call.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            input(json!([call]), "input").expect("items").into_iter().nth(1)
+        };
+        let failed = |output: &str| {
+            let output = output.to_owned();
+            Some(Input::Item(ItemBody::FunctionCallOutput { call_id: "m".into(), output, is_error: true }))
+        };
+        let error = json!({ "type": "mcp_tool_execution_error", "content": [{ "type": "text", "text": "sold out" }] });
+        assert_eq!(call(json!({ "error": error })), failed("sold out"));
+        assert_eq!(call(json!({ "error": "sold out" })), failed("sold out"));
+        assert_eq!(call(json!({ "error": null, "status": "incomplete" })), None);
+    }
+
+    #[test]
     fn each_fault_names_its_item() {
         for (value, param) in [
             (json!(7), "input"),
