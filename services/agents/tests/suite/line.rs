@@ -112,7 +112,11 @@ async fn a_turn_waits_for_input_no_longer_than_it_may_whoever_began_it() {
         let conversation = stage.conversation(spec).await;
         stage.model.play([Line::Call(vec![("a", "weather", "{}")])]);
         let turn = stage.ask(&conversation, "Oslo?").await.turn;
-        assert_eq!((turn.state, stage.agents.tally().running), (TurnState::AwaitingInput, 0), "it holds no place");
+        assert_eq!(turn.state, TurnState::AwaitingInput);
+        // It holds no place: its worker lets go of it once its wait is in the rows.
+        while stage.agents.tally().running > 0 {
+            tokio::task::yield_now().await;
+        }
         let next = stage.beside(often(), Bounds::default());
         next.agents.recover().await.expect("another process");
         loop {
