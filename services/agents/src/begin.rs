@@ -94,7 +94,7 @@ impl Agents {
         self.detached(async move { room.begin(&cx, new).await }).await
     }
 
-    async fn begin(&self, cx: &Cx, mut new: NewTurn) -> Result<Turn> {
+    pub(crate) async fn begin(&self, cx: &Cx, mut new: NewTurn) -> Result<Turn> {
         let room = &self.0;
         if room.stopping.is_cancelled() {
             return Err(Error::unavailable("the server is stopping").with_retry_after(SOON));
@@ -193,7 +193,10 @@ impl Agents {
     }
 
     /// Runs work to its end whatever becomes of the caller: what is written is also taken up.
-    async fn detached<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    pub(crate) async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
         let done = self.0.tasks.spawn(work.in_current_span()).await;
         done.map_err(|e| Error::internal("the turn could not be taken up", e))?
     }
@@ -272,6 +275,7 @@ impl Room {
             inputs: new.items.len(),
             spec: new.response.as_ref().map(|response| response.spec.clone()),
             response: new.response.as_ref().map(|response| response.echo.clone()),
+            lingers: new.idempotency_key.is_some(),
             key_id: cx.principal.key_id.clone(),
             request: cx.request.clone(),
             customer: cx.customer.clone(),

@@ -6,6 +6,8 @@ use frontdesk_api::{
     turn::Session,
 };
 
+use frontdesk_store::agents::NamedAgent;
+
 use crate::{Agents, HAND_OFF};
 
 impl Agents {
@@ -41,6 +43,14 @@ impl Agents {
     /// As any query.
     pub async fn find_agent_named(&self, cx: &Cx, name: &str) -> Result<Option<Agent>> {
         self.0.deps.store.tenant(cx).find_agent_named(name).await
+    }
+
+    /// The agents that have a name, by name.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn named_agents(&self, cx: &Cx) -> Result<Vec<NamedAgent>> {
+        self.0.deps.store.tenant(cx).named_agents().await
     }
 
     /// # Errors

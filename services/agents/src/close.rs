@@ -206,6 +206,6 @@ pub(crate) async fn close_rows(
     transcript::put_steps(tx, &stored.turn.id, &open).await?;
     transcript::add_items(tx, &items).await?;
     transcript::add_events(tx, &stored.turn.id, first, &events).await?;
-    turns::set_state(tx, &stored.turn, 0).await?;
+    turns::set_state(tx, &stored.turn, None).await?;
     Ok(stored.turn)
 }

@@ -11,6 +11,7 @@
 //! Invariants: every write of a turn goes through its fence (one writer per turn, whatever else happens); a
 //! session has at most one open turn; only SQL is awaited inside a transaction.
 
+pub mod as_model;
 mod begin;
 mod budget;
 mod catalogue;
@@ -24,6 +25,7 @@ mod halt;
 mod hold;
 mod hub;
 mod keeper;
+mod passing;
 mod pen;
 mod prompt;
 mod read;
@@ -52,7 +54,8 @@ pub use begin::{AsResponse, NewTurn, Resumed};
 pub use conversations::Said;
 pub use fault::{Fault, Point};
 pub use follow::Events;
-pub use read::TurnView;
+pub use passing::Passing;
+pub use read::{TurnView, ended_badly, goes_on};
 pub use responses::Response;
 pub use tally::Turns;
 

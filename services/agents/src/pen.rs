@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use frontdesk_api::{
     Clock, Cx, Ids, Kind,
     chat::Role,
-    turn::{Citation, EventBody, Item, ItemBody, Step, StepKind, StepOutput, StepState, Turn},
+    turn::{Citation, EventBody, Item, ItemBody, Step, StepKind, StepOutput, StepState, Turn, TurnState},
 };
 use frontdesk_store::{
     Store, Tx, transcript,
@@ -68,6 +68,8 @@ pub(crate) struct Pen {
     fault: Option<Fault>,
     /// How long the turn may wait for input, in microseconds.
     patience: i64,
+    /// It stays as long after its end, though it is not stored.
+    pub(crate) lingers: bool,
 }
 
 impl Pen {
@@ -79,6 +81,7 @@ impl Pen {
             clock: Arc::clone(&room.deps.clock),
             ids: Arc::clone(&room.deps.ids),
             cx,
+            lingers: stored.request.lingers,
             turn: stored.turn,
             epoch: stored.epoch,
             next_step: i64::try_from(steps).unwrap_or(i64::MAX),
@@ -242,7 +245,8 @@ impl Pen {
         }
         transcript::add_events(&mut tx, id, first, &page.events).await?;
         if let Some(turn) = &page.state {
-            turns::set_state(&mut tx, turn, self.patience).await?;
+            let waits = turn.state == TurnState::AwaitingInput || self.lingers;
+            turns::set_state(&mut tx, turn, waits.then_some(self.patience)).await?;
         }
         self.reach(Point::BeforeCommit).await;
         if let Err(error) = (self.make)(tx).await {
@@ -278,7 +282,7 @@ pub(crate) fn prefix(body: &ItemBody) -> &'static str {
 mod tests {
     use std::{collections::VecDeque, sync::Mutex};
 
-    use frontdesk_api::{Error, agent::AgentSpec, chat::Usage, clock::FixedClock, id::RandomIds, turn::TurnState};
+    use frontdesk_api::{Error, agent::AgentSpec, chat::Usage, clock::FixedClock, id::RandomIds};
     use frontdesk_store::{
         claims,
         testing::{each_database, two_tenants},
@@ -376,6 +380,7 @@ mod tests {
             pauses: &[Duration::ZERO; PAUSES.len()],
             fault: None,
             patience: 0,
+            lingers: false,
         }
     }
 

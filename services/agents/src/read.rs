@@ -1,7 +1,9 @@
 //! Turns as they are read back.
 
+use std::time::Duration;
+
 use frontdesk_api::{
-    Cx, Error, Result,
+    Cx, Error, Kind, Result,
     chat::ToolCall,
     turn::{Item, Session, Step, StepKind, StepState, Turn, TurnState},
 };
@@ -90,4 +92,29 @@ async fn view(tx: &mut frontdesk_store::Tx, turn: Turn) -> Result<TurnView> {
 pub(crate) fn waiting(steps: &[StoredStep]) -> Vec<(StoredStep, ToolCall)> {
     let open = steps.iter().filter(|s| s.step.kind == StepKind::ToolExecution && s.step.state == StepState::Intent);
     open.filter_map(|s| Some((s.clone(), serde_json::from_value(s.input.clone()?).ok()?))).collect()
+}
+
+/// A turn that failed, as an error of the request that asked for it.
+#[must_use]
+pub fn ended_badly(turn: &Turn) -> Error {
+    let (code, message, kind) = match &turn.error {
+        Some(error) => (error.code.as_str(), error.message.as_str(), error.kind),
+        None => ("internal", "the turn did not end well", Some(Kind::Internal)),
+    };
+    let kind = kind.unwrap_or(match code {
+        "cancelled" | "superseded" => Kind::Conflict,
+        "attempts_exhausted" | "worker_lost" => Kind::Unavailable,
+        _ => Kind::Upstream,
+    });
+    Error::new(kind, format!("the turn {} failed: {message}", turn.id)).with_code(code)
+}
+
+/// This server stops before the turn ends; another goes on with it.
+#[must_use]
+pub fn goes_on(turn: &Turn) -> Error {
+    let message = format!(
+        "the server is stopping while the turn {} runs; it goes on: ask again with the same Idempotency-Key, or read the turn",
+        turn.id
+    );
+    Error::unavailable(message).with_code("server_stopping").with_retry_after(Duration::from_secs(1))
 }

@@ -50,7 +50,8 @@ impl Worker {
             }
         }
         if self.on_input == OnInput::Finish {
-            // The next turn brings what these came to.
+            // The next turn brings what these came to, and what was done here is looked up then.
+            self.pen.lingers |= !theirs.is_empty();
             return Ok((!theirs.is_empty()).then_some(Closing::Completed));
         }
         let mut waiting = vec![];

@@ -42,6 +42,9 @@ use crate::{
 /// A deadline further away than this is none; adding more to an instant may not be possible.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// What stands in the place of an earlier message that a shield stops.
+const WITHHELD: &str = "(a shield withheld this message)";
+
 pub(crate) struct Worker {
     pub(crate) room: Arc<Room>,
     /// With the turn's own cancel token and deadline.
@@ -239,6 +242,10 @@ impl Worker {
     async fn receive(&mut self) -> Result<Option<Closing>, Halt> {
         let mut judgements = vec![];
         let mut redacted = vec![];
+        // A client that keeps the conversation sends again what was stopped then; that one message is left out, and
+        // what is new gets its answer.
+        let is_answer = |item: &Item| matches!(&item.body, ItemBody::Message { role: Role::Assistant, .. });
+        let answered = self.items.iter().rposition(is_answer);
         for i in 0..self.items.len() {
             let stage = match &self.items[i].body {
                 ItemBody::Message { .. } => Stage::Input,
@@ -246,6 +253,11 @@ impl Worker {
             };
             let Some(text) = words(&self.items[i].body).cloned() else { continue };
             let judged = self.judge(stage, &text).await?;
+            if judged.stops() && answered.is_some_and(|at| i <= at) {
+                set_words(&mut self.items[i].body, WITHHELD);
+                redacted.push(i);
+                continue;
+            }
             if judged.text != text && !judged.stops() {
                 set_words(&mut self.items[i].body, &judged.text);
                 redacted.push(i);

@@ -56,6 +56,8 @@ pub struct ChatRequest {
     /// Headers of the client's own with which its dialect chooses what the request means, names in lower case: a
     /// version, features in beta. Only a provider of that dialect sends them on. Never who asks, and never a secret.
     pub headers: Vec<(&'static str, String)>,
+    /// The client's key for repeating the request, where whoever answers can find its first answer again (agents).
+    pub idempotency_key: Option<String>,
     asked: Asked<Chat>,
 }
 
@@ -80,6 +82,7 @@ impl ChatRequest {
             wants_preamble: false,
             affinity: None,
             headers: vec![],
+            idempotency_key: None,
             asked: Asked::typed(chat),
         }
     }
@@ -95,6 +98,7 @@ impl ChatRequest {
             wants_preamble: false,
             affinity: None,
             headers: vec![],
+            idempotency_key: None,
             asked: Asked::sent(source),
         }
     }
@@ -110,6 +114,7 @@ impl ChatRequest {
             wants_preamble: self.wants_preamble,
             affinity: self.affinity,
             headers: self.headers.clone(),
+            idempotency_key: self.idempotency_key.clone(),
             asked: self.asked.clone(),
         }
     }

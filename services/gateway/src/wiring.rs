@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_accounts::{Accounts, Pepper};
-use frontdesk_agents::{Agents, Bounds, Deps, Pace};
+use frontdesk_agents::{Agents, Bounds, Deps, Pace, as_model::AgentModels};
 use frontdesk_api::{
     Clock, Cx, Error, Ids, Inference, ProviderDef, Result,
     clock::SystemClock,
@@ -315,6 +315,8 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         bounds: bounds(&config),
         fault: None,
     });
+    // Whoever names a model may name an agent; agents themselves name models.
+    let inference: Arc<dyn Inference> = Arc::new(AgentModels::over(inference, agents.clone()));
     let batches = Batches::new(frontdesk_batches::Deps {
         store: store.clone(),
         contents: Arc::new(shelf),

@@ -28,6 +28,14 @@ impl Row {
     }
 }
 
+/// What a list of names says of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct NamedAgent {
+    pub id: String,
+    pub name: String,
+    pub created_at: Micros,
+}
+
 /// The agent of turns and sessions that belong to none: what such a turn works by stands with the turn. No one is shown
 /// it, and no one can change it.
 pub const INLINE: &str = "agent_inline";
@@ -124,6 +132,18 @@ impl Tenant<'_> {
             .bind(self.id()).bind(name).fetch_optional(conn).await)
             .doing("look up an agent by its name")?;
         row.map(Row::read).transpose()
+    }
+
+    /// The agents that have a name, by name; the first thousand, which are more than anyone reads.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn named_agents(&self) -> Result<Vec<NamedAgent>> {
+        let mut tx = self.read().await?;
+        on!(tx, conn => sqlx::query_as("SELECT id, name, created_at FROM agent WHERE tenant = $1 AND name IS NOT NULL \
+             ORDER BY name LIMIT 1000")
+            .bind(self.id()).fetch_all(conn).await)
+        .doing("list the names of agents")
     }
 
     /// # Errors

@@ -67,6 +67,18 @@ pub async fn two_tenants(store: &Store) -> (Cx, Cx) {
     (Cx::internal("tenant_a", "req_a"), Cx::internal("tenant_b", "req_b"))
 }
 
+/// How many turns of an agent there are, whoever may find them.
+///
+/// # Panics
+/// When the database cannot say.
+pub async fn turns_of(store: &Store, cx: &Cx, agent_id: &str) -> i64 {
+    let tenant = store.tenant(cx);
+    let mut tx = tenant.read().await.expect("a transaction");
+    let count: Result<i64, sqlx::Error> = crate::on!(tx, conn => sqlx::query_scalar("SELECT COUNT(*) FROM turn WHERE tenant = $1 AND agent_id = $2")
+        .bind(tenant.id()).bind(agent_id).fetch_one(conn).await);
+    count.expect("a count")
+}
+
 /// The address of the test server, if one is named.
 #[must_use]
 #[allow(clippy::disallowed_methods)] // a switch of the test harness, not configuration

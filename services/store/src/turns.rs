@@ -47,6 +47,9 @@ pub struct TurnRequest {
     /// The turn is a response of OpenAI's API: what of its object repeats the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<serde_json::Value>,
+    /// Its request may come again, so that it stays after its end though it is not stored.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lingers: bool,
     /// The key that asked for it.
     pub key_id: String,
     /// The id of the request that asked for it.
@@ -189,20 +192,20 @@ pub async fn fence(tx: &mut Tx, id: &str, epoch: i64, n: usize, got_on: bool) ->
     Ok(next.map(|next| next - n))
 }
 
-/// Writes how the turn stands; anything but `Running` gives the lease back. One that begins to wait may do so for
-/// `patience` microseconds. Only behind [`fence`].
+/// Writes how the turn stands; anything but `Running` gives the lease back. `patience`: for how long from now it may
+/// wait, or stays where it is not stored, in microseconds; None: as it was begun. Only behind [`fence`].
 ///
 /// # Errors
 /// As any query.
-pub async fn set_state(tx: &mut Tx, turn: &Turn, patience: i64) -> Result<()> {
+pub async fn set_state(tx: &mut Tx, turn: &Turn, patience: Option<i64>) -> Result<()> {
     let tenant = tx.tenant();
     let error = turn.error.as_ref().map(json::write).transpose()?;
     let hand_off = turn.hand_off.as_ref().map(json::write).transpose()?;
     let usage = json::write(&turn.usage)?;
     let running = turn.state == TurnState::Running;
-    let deadline = match turn.state {
-        TurnState::AwaitingInput => Some(tx.now().await?.saturating_add(patience)),
-        _ => None,
+    let deadline = match patience {
+        Some(patience) => Some(tx.now().await?.saturating_add(patience)),
+        None => None,
     };
     on!(tx, conn => sqlx::query("UPDATE turn SET state = $3, error = $4, hand_off = $5, usage = $6, completed_at = $7, \
          lease_owner = CASE WHEN $8 THEN lease_owner END, lease_until = CASE WHEN $8 THEN lease_until END, \

@@ -35,6 +35,18 @@ impl FromRequest<App> for Raw {
     }
 }
 
+/// The client's key for repeating its request, if it sent one; whoever can use it says what is wrong with it.
+pub struct Key(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Key {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let key = parts.headers.get("idempotency-key");
+        Ok(Self(key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned())))
+    }
+}
+
 /// A JSON body. An unknown or ill-typed member is named by its path, broken JSON by line and column.
 pub struct Json<T>(pub T);
 

@@ -25,6 +25,8 @@ pub struct Answer {
     pub(super) usage: Usage,
     finish: Option<FinishReason>,
     stop_sequence: Option<String>,
+    /// What the house says beside the answer, which has no member in this API.
+    beside: Option<Value>,
     called: bool,
     refused: bool,
 }
@@ -54,6 +56,7 @@ impl Answer {
             usage: Usage::default(),
             finish: None,
             stop_sequence: None,
+            beside: None,
             called: false,
             refused: false,
         }
@@ -85,6 +88,7 @@ impl Answer {
                 if let Some(Value::String(stop)) = more.remove(STOP_SEQUENCE) {
                     self.stop_sequence = Some(stop);
                 }
+                self.beside = more.remove(BESIDE).or(self.beside.take());
             }
             _ => {}
         }
@@ -129,7 +133,7 @@ impl Answer {
     #[must_use]
     pub fn whole(self) -> Vec<u8> {
         let content: Vec<Value> = self.blocks.iter().map(|block| block.whole(&self.id)).collect();
-        json!({
+        let mut message = json!({
             "id": self.id,
             "type": "message",
             "role": "assistant",
@@ -138,9 +142,16 @@ impl Answer {
             "stop_reason": self.stop_reason(),
             "stop_sequence": self.stop_sequence,
             "usage": usage(&self.usage),
-        })
-        .to_string()
-        .into_bytes()
+        });
+        self.stand_beside(&mut message);
+        message.to_string().into_bytes()
+    }
+
+    /// Puts what the house says beside the answer into an object of the wire.
+    pub(super) fn stand_beside(&self, object: &mut Value) {
+        if let Some(beside) = &self.beside {
+            object[BESIDE] = beside.clone();
+        }
     }
 
     /// Why the answer ended, in Anthropic's words.
@@ -161,6 +172,9 @@ impl Answer {
         self.stop_sequence.as_deref()
     }
 }
+
+/// The member for what an agent's answer has beyond any model's.
+const BESIDE: &str = "frontdesk";
 
 /// Stop reasons of Anthropic's that the house has no word for; a provider may pass them on.
 const OWN: [&str; 2] = ["pause_turn", "model_context_window_exceeded"];
@@ -322,5 +336,16 @@ mod tests {
             assert_eq!(said["stop_reason"], reason, "{events:?}");
             assert_eq!(said["stop_sequence"], if reason == "stop_sequence" { json!("END") } else { Value::Null });
         }
+    }
+
+    #[test]
+    fn what_an_agent_says_beside_its_answer_is_a_member_of_its_own() {
+        let mut answer = Answer::new("msg_1".into(), "agent/shop".into());
+        let more = json!({ "frontdesk": { "hand_off": { "reason": "customer_request" } }, "x": 1 });
+        let Value::Object(more) = more else { panic!("an object") };
+        answer.push(ChatEvent::Extra(more));
+        let message: Value = serde_json::from_slice(&answer.whole()).expect("JSON");
+        assert_eq!(message["frontdesk"]["hand_off"]["reason"], "customer_request");
+        assert!(message.get("x").is_none());
     }
 }

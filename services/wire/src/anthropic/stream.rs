@@ -107,7 +107,9 @@ impl Writes for Writer {
         self.blocks(true);
         let delta = json!({ "stop_reason": self.answer.stop_reason(), "stop_sequence": self.answer.stop_sequence() });
         let usage = usage(&self.answer.usage);
-        self.event(&json!({ "type": "message_delta", "delta": delta, "usage": usage }));
+        let mut end = json!({ "type": "message_delta", "delta": delta, "usage": usage });
+        self.answer.stand_beside(&mut end);
+        self.event(&end);
         self.event(&json!({ "type": "message_stop" }));
         self.out.freeze()
     }

@@ -11,18 +11,24 @@ use frontdesk_wire::openai::{self, encode, peek::Metadata};
 use crate::{
     app::App,
     auth::Caller,
-    http::{edge::Arrival, extract::Raw, reply},
+    http::{
+        edge::Arrival,
+        extract::{Key, Raw},
+        reply,
+    },
     problem::Problem,
 };
 
 /// Answer a chat
 ///
-/// OpenAI's request and answer, unknown members included. `model` is `provider/model` or an alias.
+/// OpenAI's request and answer, unknown members included. `model` is `provider/model`, an alias, or `agent/NAME` for a
+/// stored agent, which does its own tools' work by itself and tells in `frontdesk` what no model's answer has.
 /// With `stream: true` the answer comes as server-sent events and ends with `data: [DONE]`; an error
 /// after the first event comes as an event `{"error": …}`. With `store: true` the answer is kept, beside the messages
 /// and up to 16 texts of `metadata`, under the id that it bears.
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "inference",
+    params(("Idempotency-Key" = Option<String>, Header, description = "With an agent: its answer goes on when the client leaves, and the same request gets it")),
     request_body(content = ChatCompletionRequest, description = "OpenAI's chat completion request"),
     responses((status = 200, description = "OpenAI's chat completion, or its event stream", body = serde_json::Value))
 )]
@@ -30,9 +36,11 @@ pub async fn create(
     State(app): State<App>,
     Extension(arrival): Extension<Arrival>,
     Caller(cx): Caller,
+    Key(key): Key,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
-    let request = openai::peek::request(body)?;
+    let mut request = openai::peek::request(body)?;
+    request.idempotency_key = key;
     if let Some(metadata) = request.source().map(openai::peek::stored).transpose()?.flatten() {
         // Apart, so that the room it needs is nobody else's.
         return Box::pin(kept(app, cx, request, metadata, arrival)).await;
@@ -67,7 +75,7 @@ async fn kept(
 #[derive(utoipa::ToSchema)]
 #[allow(dead_code)] // describes the wire; the codec reads it
 pub struct ChatCompletionRequest {
-    /// `provider/model` or an alias.
+    /// `provider/model`, an alias, or `agent/NAME`.
     #[schema(example = "openai/gpt-4o-mini")]
     model: String,
     messages: Vec<serde_json::Value>,

@@ -8,13 +8,19 @@ use frontdesk_wire::anthropic::{self, answer::Answer, stream::Writer};
 use crate::{
     app::App,
     auth::Caller,
-    http::{edge::Arrival, extract::Raw, messages::chosen::Chosen, reply},
+    http::{
+        edge::Arrival,
+        extract::{Key, Raw},
+        messages::chosen::Chosen,
+        reply,
+    },
     problem::Problem,
 };
 
 /// Create a message
 ///
-/// Anthropic's request and answer, for the model of any provider. `model` is `provider/model` or an alias.
+/// Anthropic's request and answer, for the model of any provider. `model` is `provider/model`, an alias,
+/// or `agent/NAME` for a stored agent.
 /// With `stream: true` the answer comes as Anthropic's events and ends with `message_stop`; an error after the first
 /// event comes as an event `error`. Errors have Anthropic's shape: `{"type": "error", "error": {"type", "message"},
 /// "request_id"}`, and a model that is not ready is 529, `overloaded_error`.
@@ -27,6 +33,7 @@ use crate::{
     post, path = "/v1/messages", tag = "inference",
     params(
         ("anthropic-version" = Option<String>, Header, description = "Version of the API; sent on to a provider of type `anthropic`, whose configuration has it where it is absent."),
+        ("Idempotency-Key" = Option<String>, Header, description = "With an agent: its answer goes on when the client leaves, and the same request gets it"),
         ("anthropic-beta" = Option<String>, Header, description = "Features in beta, with commas between them; sent on to a provider of type `anthropic`, beside those of its configuration."),
     ),
     request_body(content = CreateMessageRequest, description = "Anthropic's request to create a message"),
@@ -37,10 +44,11 @@ pub async fn create(
     Extension(arrival): Extension<Arrival>,
     Caller(cx): Caller,
     Chosen(headers): Chosen,
+    Key(key): Key,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
     let mut request = anthropic::peek::request(body)?;
-    request.headers = headers;
+    (request.headers, request.idempotency_key) = (headers, key);
     let id = format!("msg_{}", arrival.id);
     reply::answer(&app, &cx, request, arrival, |model| Writer::new(Answer::new(id, model))).await
 }

@@ -9,7 +9,7 @@ use axum::{
 use frontdesk_api::{Error, Kind, Result};
 use frontdesk_wire::openai::responses::{request::request, stream::Projection};
 
-use super::{Passing, ResponseRequest, standing, streamed, to_turn, whole};
+use super::{ResponseRequest, standing, streamed, to_turn, whole};
 use crate::{
     app::App,
     auth::Caller,
@@ -50,8 +50,7 @@ pub async fn create(
     }
     let new = to_turn(&app, &cx, asked, key).await?;
     let echo = new.response.as_ref().map(|response| response.echo.clone()).unwrap_or_default();
-    let turn = app.agents.create_turn(&cx, new).await.map_err(locked)?;
-    let passing = (!store).then(|| Passing { app: app.clone(), cx: cx.clone(), id: turn.id.clone() });
+    let (turn, passing) = app.agents.begin_passing(&cx, new, store).await.map_err(locked)?;
     if background && !stream {
         return Ok(Json(standing(&app, &cx, &turn.id, echo, results).await?).into_response());
     }

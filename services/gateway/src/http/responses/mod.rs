@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use frontdesk_agents::{AsResponse, Events, INLINE, NewTurn};
+use frontdesk_agents::{AsResponse, Events, INLINE, NewTurn, Passing, as_model::AGENT, ended_badly, goes_on};
 use frontdesk_api::{
     Cx, Error, Kind, Order, PageRequest, Result,
     agent::{AgentSpec, Limits},
@@ -37,17 +37,10 @@ use serde_json::Value;
 
 use crate::{
     app::App,
-    http::{
-        paging::PageQuery,
-        reply::event_stream,
-        turns::{HEARTBEAT, ended_badly, goes_on},
-    },
+    http::{paging::PageQuery, reply::event_stream, turns::HEARTBEAT},
     problem,
     problem::Problem,
 };
-
-/// What the model's name begins with where a stored agent is meant.
-const AGENT: &str = "agent/";
 
 /// How long a response may take, in seconds: as long as OpenAI's clients wait by themselves, and in the background,
 /// where nobody waits, an hour.
@@ -66,12 +59,7 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked, idempotency_key: Option<Strin
             (INLINE.to_owned(), AgentSpec { keep_all_turns: !asked.truncate, limits, ..AgentSpec::new(&asked.model) })
         }
         Some(name) => {
-            let agent = app.agents.find_agent_named(cx, name).await?;
-            let agent = agent.ok_or_else(|| {
-                Error::not_found(format!("no agent has the name '{name}'"))
-                    .with_param("model")
-                    .with_code("model_not_found")
-            })?;
+            let agent = app.agents.load_agent_named(cx, name).await?;
             if asked.instructions.is_some() {
                 let message = format!("'instructions' cannot be given to '{}': an agent has its own", asked.model);
                 return Err(Error::invalid("instructions", message));
@@ -121,19 +109,6 @@ pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemB
         });
     }
     Ok(items)
-}
-
-/// A response that is deleted when this is dropped: nobody reads on.
-struct Passing {
-    app: App,
-    cx: Cx,
-    id: String,
-}
-
-impl Drop for Passing {
-    fn drop(&mut self) {
-        self.app.agents.forget(&self.cx, &self.id);
-    }
 }
 
 /// The response as its rows have it now.

@@ -19,11 +19,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use frontdesk_agents::{Events, TurnView};
-use frontdesk_api::{
-    Cx, Error, Kind, Result,
-    turn::{Turn as Run, TurnState},
-};
+use frontdesk_agents::{Events, TurnView, ended_badly, goes_on};
+use frontdesk_api::{Cx, Error, Result, turn::TurnState};
 use frontdesk_wire::llama_stack::{
     stream::Projection,
     turn::{Turn, turn},
@@ -83,30 +80,6 @@ async fn whole(app: &App, cx: &Cx, turn_id: &str, mut events: Events) -> Result<
         TurnState::Running => Err(goes_on(&view.turn).into()),
         _ => Ok(Json(shown(&view)).into_response()),
     }
-}
-
-/// A turn that failed, as an error of the request that asked for it.
-pub fn ended_badly(turn: &Run) -> Error {
-    let (code, message, kind) = match &turn.error {
-        Some(error) => (error.code.as_str(), error.message.as_str(), error.kind),
-        None => ("internal", "the turn did not end well", Some(Kind::Internal)),
-    };
-    let kind = kind.unwrap_or(match code {
-        "cancelled" | "superseded" => Kind::Conflict,
-        "attempts_exhausted" | "worker_lost" => Kind::Unavailable,
-        _ => Kind::Upstream,
-    });
-    Error::new(kind, format!("the turn {} failed: {message}", turn.id)).with_code(code)
-}
-
-/// This server stops before the turn ends; another goes on with it.
-#[must_use]
-pub fn goes_on(turn: &Run) -> Error {
-    let message = format!(
-        "the server is stopping while the turn {} runs; it goes on: ask again with the same Idempotency-Key, or read the turn",
-        turn.id
-    );
-    Error::unavailable(message).with_code("server_stopping").with_retry_after(Duration::from_secs(1))
 }
 
 /// The events of a turn as server-sent events, `id` and chunk; comments while nothing happens.
