@@ -1,9 +1,13 @@
 """llama-stack-client 0.2.12, unchanged: agents, sessions, turns, steps, tools, and what else Frontdesk shares with it."""
 
+import pathlib
+
+import httpx
 import pytest
-from llama_stack_client import LlamaStackClient, NotFoundError
+from llama_stack_client import Agent, BadRequestError, LlamaStackClient, NotFoundError
 
 MODEL = "up/scripted"
+DEMO_TOOLS = pathlib.Path(__file__).parents[2] / "services/gateway/demo/tools"
 
 
 @pytest.fixture
@@ -76,6 +80,47 @@ def test_a_client_tool_suspends_the_turn_and_resume_ends_it(client, scripted):
         tool_responses=[{"call_id": call.call_id, "tool_name": call.tool_name, "content": "snowing"}],
     )
     assert done.output_message.content == "It is snowing there."
+
+
+def test_a_call_that_waits_for_a_person_is_none_of_the_clients(client, frontdesk, scripted):
+    # A group of a demo tool, asked about by the agent's rules, and the client's own agent loop.
+    component = (DEMO_TOOLS / "shop-tools.wasm").read_bytes()
+    with httpx.Client(base_url=frontdesk.url, headers={"authorization": f"Bearer {frontdesk.key}"}, trust_env=False) as http:
+        file = http.post("/v1/files", data={"purpose": "assistants"}, files={"file": ("shop-tools.wasm", component)}).json()
+        group = {"toolgroup_id": "asked", "provider_id": "wasm", "args": {"component": file["id"], "grants": ["kv"]}}
+        assert http.post("/v1/toolgroups", json=group).status_code < 300
+        created = client.agents.create(
+            agent_config={
+                "model": MODEL, "instructions": "", "toolgroups": ["asked"],
+                "frontdesk": {"approvals": [{"tool": "start_return"}]},
+            }
+        )  # fmt: skip
+        agent = Agent(client, model=MODEL, instructions="", tools=[])
+        agent.agent_id = created.agent_id
+        session_id = agent.create_session("asked")
+        scripted.script([
+            {"reply": {"tool_call": {"id": "call_1", "name": "start_return", "arguments": {"order_id": "99999"}}}},
+            {"reply": {"text": "It says {tool_content}"}},
+        ])
+        messages = [{"role": "user", "content": "send it back"}]
+        chunks = list(agent.create_turn(messages, session_id, stream=True))
+        last = chunks[-1].event.payload
+        assert last.event_type == "turn_awaiting_input"
+        assert not last.turn.output_message.tool_calls
+        approval = http.get("/v1/approvals").json()["data"][0]
+        assert (approval["tool"], approval["turn_id"]) == ("start_return", last.turn.turn_id)
+        with pytest.raises(BadRequestError) as refused:
+            client.agents.turn.resume(
+                last.turn.turn_id, agent_id=created.agent_id, session_id=session_id, stream=False,
+                tool_responses=[{"call_id": approval["call_id"], "tool_name": "start_return", "content": "done"}],
+            )  # fmt: skip
+        assert "waits for a person" in str(refused.value)
+        assert http.post(f"/v1/approvals/{approval['id']}", json={"approve": True}).json()["state"] == "approved"
+        turn = None
+        while turn is None or turn.completed_at is None:
+            turn = client.agents.turn.retrieve(last.turn.turn_id, agent_id=created.agent_id, session_id=session_id)
+        assert "99999" in turn.output_message.content
+        assert [s.step_type for s in turn.steps] == ["inference", "tool_execution", "inference"]
 
 
 def test_sessions_agents_and_lists(client, agent_id):

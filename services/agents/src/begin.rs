@@ -1,4 +1,4 @@
-//! How a turn begins, goes on after input, and is cancelled.
+//! How a turn begins and is cancelled.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -7,7 +7,6 @@ use frontdesk_api::{
     agent::{Agent, AgentSpec},
     chat::{Role, Usage},
     dispatch::Word,
-    tools::ToolResult,
     turn::{EventBody, Item, ItemBody, StepState, Turn, TurnState},
 };
 use frontdesk_store::{
@@ -19,18 +18,15 @@ use frontdesk_store::{
     turns::{OnInput, StoredTurn, TurnRequest},
 };
 use serde::Serialize;
-use serde_json::json;
 use tracing::Instrument as _;
 
-use crate::{
-    Agents, Room, close::close_rows, halt::failed, keeper::Entered, pen::prefix, read::waiting, running::Why, worker,
-};
+use crate::{Agents, Room, close::close_rows, halt::failed, keeper::Entered, pen::prefix, running::Why, worker};
 
 /// How long the answer to an idempotency key is kept: a day, in microseconds.
 const KEPT: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// When a server that stops can be asked again: its successor.
-const SOON: Duration = Duration::from_secs(1);
+pub(crate) const SOON: Duration = Duration::from_secs(1);
 
 /// When a line that is full is worth another try.
 const LATER: Duration = Duration::from_secs(5);
@@ -68,14 +64,6 @@ pub struct AsResponse {
     pub echo: serde_json::Value,
     /// Whether it can be looked up.
     pub stored: bool,
-}
-
-/// A turn that goes on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Resumed {
-    pub turn: Turn,
-    /// Follow its events after this one to see what is new.
-    pub after: i64,
 }
 
 impl Agents {
@@ -123,53 +111,6 @@ impl Agents {
         room.hub.wake(&cx.tenant, &turn.id);
         room.hand_on(cx, agent.spec, *claimed, entered).await;
         Ok(turn)
-    }
-
-    /// Gives a waiting turn the results of its client tools, by call id; it then runs on.
-    ///
-    /// # Errors
-    /// `NotFound`, `Conflict` when the turn does not wait, `Invalid` when a result is missing or belongs to
-    /// no waiting call.
-    pub async fn resume(&self, cx: &Cx, turn_id: &str, results: Vec<(String, ToolResult)>) -> Result<Resumed> {
-        let (room, cx, turn_id) = (self.clone(), cx.clone(), turn_id.to_owned());
-        self.detached(async move { room.go_on(&cx, &turn_id, results).await }).await
-    }
-
-    async fn go_on(&self, cx: &Cx, turn_id: &str, results: Vec<(String, ToolResult)>) -> Result<Resumed> {
-        let room = &self.0;
-        if room.stopping.is_cancelled() {
-            return Err(Error::unavailable("the server is stopping").with_retry_after(SOON));
-        }
-        let tenant = room.deps.store.tenant(cx);
-        let before = tenant.load_turn(turn_id).await?;
-        let agent = tenant.load_agent_version(&before.turn.agent_id, before.turn.agent_version).await?;
-        let place = room.place();
-        let lease = place.is_some().then(|| room.lease());
-        let mut tx = tenant.write().await?;
-        let Some(mut claimed) = claims::take_up(&mut tx, turn_id, lease, time_of(&agent.spec)).await? else {
-            let state = turns::load(&mut tx, turn_id).await?.turn.state;
-            let message = format!("the turn does not wait for input; it is {}", state.as_str().replace('_', " "));
-            return Err(Error::conflict(message).with_code("turn_not_waiting"));
-        };
-        let calls = waiting(&transcript::steps(&mut tx, turn_id).await?);
-        check_results(calls.iter().map(|(_, call)| call.id.as_str()).collect(), &results)?;
-        let now = room.deps.clock.now();
-        for (call_id, result) in &results {
-            transcript::add_inbox(&mut tx, turn_id, call_id, result, now).await?;
-        }
-        let shown = results.iter().map(|(id, r)| json!({ "call_id": id, "is_error": r.is_error })).collect();
-        let after = turns::fence(&mut tx, turn_id, claimed.stored.epoch, 1, false).await?;
-        let after = after.ok_or_else(|| Error::conflict("the turn was taken over meanwhile"))?;
-        transcript::add_events(&mut tx, turn_id, after, &[EventBody::Resumed { results: shown }]).await?;
-        // Entered once it is ours and before anyone can see it run: nobody takes it for lost in between, and a
-        // request that was refused has touched nobody's entry.
-        let entered = place.map(|place| Entered::new(room, cx, turn_id, place));
-        tx.commit().await?;
-        claimed.stored.next_seq = after + 1;
-        let turn = claimed.stored.turn.clone();
-        room.hub.wake(&cx.tenant, turn_id);
-        room.hand_on(cx, agent.spec, claimed, entered).await;
-        Ok(Resumed { turn, after })
     }
 
     /// Asks a turn to stop. One that waits, or that nobody works on, ends at once; one that runs, here or elsewhere,
@@ -249,12 +190,13 @@ impl Room {
             }
         }
         if let Some(session_id) = &new.session_id {
-            parent = match &new.response {
-                Some(_) => conversations::load(&mut tx, session_id).await?.head,
-                None => sessions::load(&mut tx, &new.agent_id, session_id).await?.head,
-            };
+            match &new.response {
+                Some(_) => drop(conversations::load(&mut tx, session_id).await?),
+                None => drop(sessions::load(&mut tx, &new.agent_id, session_id).await?),
+            }
+            let place = sessions::advance(&mut tx, session_id, &id).await?;
+            (pos, parent) = (place.pos, place.parent);
             self.make_room(&mut tx, session_id).await?;
-            pos = sessions::advance(&mut tx, session_id, &id).await?;
         }
         let turn = Turn {
             session_id: new.session_id.clone(),
@@ -378,7 +320,13 @@ impl Room {
     }
 
     /// Works on a turn that was entered; one that stands in line is told of.
-    async fn hand_on(self: &Arc<Self>, cx: &Cx, spec: AgentSpec, claimed: Claimed, entered: Option<Entered>) {
+    pub(crate) async fn hand_on(
+        self: &Arc<Self>,
+        cx: &Cx,
+        spec: AgentSpec,
+        claimed: Claimed,
+        entered: Option<Entered>,
+    ) {
         let Some(entered) = entered else { return self.tell(Word::Claimable).await };
         entered.stop.begin();
         let (room, cx, stop) = (Arc::clone(self), cx.clone(), entered.stop.clone());
@@ -392,7 +340,7 @@ impl Room {
 }
 
 /// How long the work of a turn may take, in microseconds.
-fn time_of(spec: &AgentSpec) -> i64 {
+pub(crate) fn time_of(spec: &AgentSpec) -> i64 {
     i64::try_from(spec.limits.timeout_s).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }
 
@@ -438,20 +386,6 @@ fn check(new: &NewTurn) -> Result<()> {
     }
     if new.idempotency_key.as_deref().is_some_and(|k| k.is_empty() || k.len() > 255 || k.contains('\0')) {
         return Err(Error::invalid("Idempotency-Key", "an idempotency key has 1 to 255 bytes and no zero byte"));
-    }
-    Ok(())
-}
-
-fn check_results(waiting: Vec<&str>, results: &[(String, ToolResult)]) -> Result<()> {
-    if let Some((stranger, _)) = results.iter().find(|(id, _)| !waiting.contains(&id.as_str())) {
-        return Err(Error::invalid("tool_responses", format!("the turn does not wait for a call '{stranger}'")));
-    }
-    let missing: Vec<&str> = waiting.into_iter().filter(|id| !results.iter().any(|(given, _)| given == id)).collect();
-    if !missing.is_empty() {
-        return Err(Error::invalid(
-            "tool_responses",
-            format!("the results of these calls are missing: {}", missing.join(", ")),
-        ));
     }
     Ok(())
 }

@@ -129,6 +129,7 @@ impl Agents {
         if !(1..=86_400).contains(&limits.timeout_s) {
             return Err(Error::invalid("limits.timeout_s", "a turn takes 1 to 86400 seconds"));
         }
+        check_approvals(spec)?;
         self.check_tools(cx, spec).await?;
         self.check_names(cx, spec).await
     }
@@ -178,6 +179,24 @@ impl Agents {
         }
         Ok(())
     }
+}
+
+/// Tools may come with a turn, so a name that is not there is none of a rule's mistakes.
+fn check_approvals(spec: &AgentSpec) -> Result<()> {
+    for (i, rule) in spec.approvals.iter().enumerate() {
+        let wrong = |member: &str, message: &str| Err(Error::invalid(format!("approvals[{i}].{member}"), message));
+        if rule.tool.as_ref().is_some_and(|name| spec.client_tools.iter().any(|tool| tool.name == *name)) {
+            return wrong("tool", "a client's tool runs at the client, which asks its people itself");
+        }
+        match (&rule.argument, rule.above) {
+            (None, None) => {}
+            (Some(pointer), Some(_)) if pointer.starts_with('/') => {}
+            (Some(_), Some(_)) => return wrong("argument", "argument must be a JSON pointer, like /amount"),
+            (Some(_), None) => return wrong("above", "argument goes with above: more than which number?"),
+            (None, Some(_)) => return wrong("argument", "above goes with argument: which number of the call?"),
+        }
+    }
+    Ok(())
 }
 
 /// In a request body something that does not exist is a wrong value, not a missing page.

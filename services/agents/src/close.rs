@@ -2,18 +2,22 @@
 
 use frontdesk_api::{
     Result,
+    approval::{Asked, Decision},
     chat::ToolCall,
     dispatch::Word,
+    tools::ToolResult,
     turn::{EventBody, HandOff, Item, ItemBody, StepKind, StepOutput, StepState, Turn, TurnError, TurnState},
 };
-use frontdesk_store::{Tx, transcript, turns, turns::StoredTurn};
+use frontdesk_store::{Tx, agents, transcript, turns, turns::StoredTurn};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::{
     Room,
     halt::{Halt, failed},
     running::Why,
     tools::outcome_unknown,
-    worker::{Worker, call_of},
+    worker::{Worker, call_in, call_of},
 };
 
 /// Where a turn's work came to its end.
@@ -23,8 +27,11 @@ pub(crate) enum Closing {
     HandedOff(HandOff),
     /// A limit ended it; what was said stands.
     Incomplete(TurnError),
-    /// It waits for the results of these calls of client tools.
-    Waiting(Vec<ToolCall>),
+    /// It waits for the results of these calls of client tools, and for a person's word on these.
+    Waiting {
+        calls: Vec<ToolCall>,
+        approvals: Vec<Asked>,
+    },
 }
 
 impl Worker {
@@ -32,7 +39,7 @@ impl Worker {
     pub(crate) async fn close(mut self, outcome: Result<Closing, Halt>) {
         let outcome = match outcome {
             // Stopped while it was about to wait: nobody would come to stop it later.
-            Ok(Closing::Waiting(_)) if self.stop.token().is_cancelled() => Err(Halt::Stopped(self.stop.why())),
+            Ok(Closing::Waiting { .. }) if self.stop.token().is_cancelled() => Err(Halt::Stopped(self.stop.why())),
             outcome => outcome,
         };
         let turn = &mut self.pen.turn;
@@ -47,9 +54,9 @@ impl Worker {
                 turn.state = TurnState::Incomplete;
                 turn.error = Some(error);
             }
-            Ok(Closing::Waiting(calls)) => {
+            Ok(Closing::Waiting { calls, approvals }) => {
                 turn.state = TurnState::AwaitingInput;
-                waiting = Some(calls);
+                waiting = Some((calls, approvals));
             }
             Err(Halt::Fenced) => {
                 tracing::info!(turn = turn.id, "another worker has the turn, or it is gone; dropped");
@@ -153,11 +160,12 @@ fn tell(turn: &Turn) {
     }
 }
 
-fn last_event(turn: &Turn, waiting: Option<Vec<ToolCall>>) -> EventBody {
+fn last_event(turn: &Turn, waiting: Option<(Vec<ToolCall>, Vec<Asked>)>) -> EventBody {
     let turn = turn.clone();
     match turn.state {
         TurnState::AwaitingInput | TurnState::Running => {
-            EventBody::AwaitingInput { turn, calls: waiting.unwrap_or_default() }
+            let (calls, approvals) = waiting.unwrap_or_default();
+            EventBody::AwaitingInput { turn, calls, approvals }
         }
         TurnState::Completed => EventBody::Completed { turn },
         TurnState::Failed | TurnState::DeadLetter => EventBody::Failed { turn },
@@ -166,8 +174,9 @@ fn last_event(turn: &Turn, waiting: Option<Vec<ToolCall>>) -> EventBody {
     }
 }
 
-/// Ends a turn that no worker holds (it was just claimed under `stored.epoch`): steps without an end get
-/// `left`, then comes the closing event. The caller commits, then wakes the followers.
+/// Ends a turn that no worker holds (it was just claimed under `stored.epoch`), then comes the closing event. What came
+/// in from outside ends its step with it. A tool that was called and whose end nobody saw becomes `left`; other steps
+/// without an end failed. The caller commits, then wakes the followers.
 pub(crate) async fn close_rows(
     tx: &mut Tx,
     room: &Room,
@@ -177,35 +186,73 @@ pub(crate) async fn close_rows(
     error: TurnError,
 ) -> Result<Turn> {
     let now = room.deps.clock.now();
-    let mut open = transcript::steps(tx, &stored.turn.id).await?;
+    let id = stored.turn.id.clone();
+    let inbox = transcript::inbox(tx, &id).await?;
+    let mut open = transcript::steps(tx, &id).await?;
     open.retain(|s| s.step.state == StepState::Intent);
     let mut events = vec![];
-    let mut pos = transcript::items(tx, &stored.turn.id).await?.last().map_or(0, |item| item.pos + 1);
+    let mut pos = transcript::items(tx, &id).await?.last().map_or(0, |item| item.pos + 1);
     let mut items = vec![];
     for step in &mut open {
-        let call = step.input.clone().and_then(|call| serde_json::from_value::<ToolCall>(call).ok());
-        if let Some(call) = call.filter(|_| left == StepState::Unknown) {
-            let result = outcome_unknown();
-            let body = ItemBody::FunctionCallOutput { call_id: call.id, output: result.content, is_error: true };
-            let item = Item { id: room.deps.ids.next("fco"), turn_id: stored.turn.id.clone(), pos, body };
+        let call = call_in(step).unwrap_or_default();
+        let (state, output, result) = match step.step.kind {
+            StepKind::Approval => match came::<Decision>(&inbox, &step.step.id) {
+                Some(decision) => (StepState::Done, Some(StepOutput::Approval { call: call.clone(), decision }), None),
+                None => (StepState::Failed, None, None),
+            },
+            StepKind::ToolExecution => match came::<ToolResult>(&inbox, &call.id) {
+                Some(result) => {
+                    let result = if shielded(tx, &stored).await? { unseen(&result) } else { result };
+                    let output = StepOutput::ToolExecution { call: call.clone(), result: result.clone() };
+                    (StepState::Done, Some(output), Some(result))
+                }
+                None => (left, None, (left == StepState::Unknown).then(outcome_unknown)),
+            },
+            _ => (StepState::Failed, None, None),
+        };
+        if let Some(result) = result {
+            let body =
+                ItemBody::FunctionCallOutput { call_id: call.id, output: result.content, is_error: result.is_error };
+            let item = Item { id: room.deps.ids.next("fco"), turn_id: id.clone(), pos, body };
             pos += 1;
             events.push(EventBody::ItemDone { step_id: step.step.id.clone(), item: item.clone() });
             items.push(item);
         }
-        step.step.state = left;
+        step.step.state = state;
         step.step.completed_at = Some(now);
-        step.step.output = Some(StepOutput::Failed { error: error.clone() });
+        step.step.output = Some(output.unwrap_or_else(|| StepOutput::Failed { error: error.clone() }));
         events.push(EventBody::StepCompleted { step: step.step.clone() });
     }
     stored.turn.state = state;
     stored.turn.error = Some(error);
     stored.turn.completed_at = Some(now);
     events.push(last_event(&stored.turn, None));
-    let first = turns::fence(tx, &stored.turn.id, stored.epoch, events.len(), true).await?;
+    let first = turns::fence(tx, &id, stored.epoch, events.len(), true).await?;
     let Some(first) = first else { return Ok(stored.turn) };
-    transcript::put_steps(tx, &stored.turn.id, &open).await?;
+    transcript::put_steps(tx, &id, &open).await?;
     transcript::add_items(tx, &items).await?;
-    transcript::add_events(tx, &stored.turn.id, first, &events).await?;
+    transcript::add_events(tx, &id, first, &events).await?;
     turns::set_state(tx, &stored.turn, None).await?;
     Ok(stored.turn)
+}
+
+/// What came in from outside under this key.
+fn came<T: DeserializeOwned>(inbox: &[(String, Value)], key: &str) -> Option<T> {
+    let (_, payload) = inbox.iter().find(|(came, _)| came == key)?;
+    serde_json::from_value(payload.clone()).ok()
+}
+
+/// Whether results of tools are looked at by shields before a model reads them.
+async fn shielded(tx: &mut Tx, stored: &StoredTurn) -> Result<bool> {
+    let spec = match &stored.request.spec {
+        Some(spec) => spec.clone(),
+        None => agents::load_version(tx, &stored.turn.agent_id, stored.turn.agent_version).await?.spec,
+    };
+    Ok(!spec.shields.is_empty())
+}
+
+/// In the place of a result that no shield has looked at, and none will: that there was one must not be forgotten.
+fn unseen(result: &ToolResult) -> ToolResult {
+    let words = json!({ "note": "the call was made; what it came to was not looked at before the turn ended" });
+    ToolResult { content: words.to_string(), is_error: result.is_error, details: None }
 }

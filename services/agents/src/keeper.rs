@@ -266,7 +266,7 @@ impl Room {
 }
 
 /// Who asked for a turn, as its row has it. The client's own keys for providers are kept nowhere.
-fn asker(claimed: &Claimed) -> Cx {
+pub(crate) fn asker(claimed: &Claimed) -> Cx {
     let asked = &claimed.stored.request;
     let principal = Principal { key_id: asked.key_id.clone(), scopes: BTreeSet::from([Scope::Use]) };
     let mut cx = Cx::new(claimed.tenant.clone(), principal, asked.request.clone());

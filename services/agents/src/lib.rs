@@ -11,6 +11,7 @@
 //! Invariants: every write of a turn goes through its fence (one writer per turn, whatever else happens); a
 //! session has at most one open turn; only SQL is awaited inside a transaction.
 
+mod approvals;
 pub mod as_model;
 mod begin;
 mod budget;
@@ -24,6 +25,7 @@ mod guard;
 mod halt;
 mod hold;
 mod hub;
+mod inputs;
 mod keeper;
 mod passing;
 mod pen;
@@ -50,10 +52,12 @@ use frontdesk_store::{Store, turns::Lease};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use begin::{AsResponse, NewTurn, Resumed};
+pub use approvals::Approval;
+pub use begin::{AsResponse, NewTurn};
 pub use conversations::Said;
 pub use fault::{Fault, Point};
 pub use follow::Events;
+pub use inputs::Resumed;
 pub use passing::Passing;
 pub use read::{TurnView, ended_badly, goes_on};
 pub use responses::Response;

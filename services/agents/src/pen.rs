@@ -109,7 +109,7 @@ impl Pen {
         let n = self.next_step;
         self.next_step += 1;
         let step = Step {
-            id: self.ids.next("step"),
+            id: self.ids.next(if kind == StepKind::Approval { "appr" } else { "step" }),
             n,
             kind,
             state: StepState::Intent,

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use frontdesk_api::{
     Cx, Error, Kind, Result,
+    approval::Asked,
     chat::ToolCall,
     turn::{Item, Session, Step, StepKind, StepState, Turn, TurnState},
 };
 use frontdesk_store::{transcript, transcript::StoredStep, turns};
+
+use serde_json::Value;
 
 use crate::Agents;
 
@@ -18,8 +21,10 @@ pub struct TurnView {
     /// In order; what the turn was asked comes first.
     pub items: Vec<Item>,
     pub steps: Vec<Step>,
-    /// The calls a suspended turn waits for.
+    /// The calls of client tools that a suspended turn waits for.
     pub waiting: Vec<ToolCall>,
+    /// The calls that a person has to say a word to first.
+    pub approvals: Vec<Asked>,
 }
 
 impl Agents {
@@ -80,18 +85,43 @@ impl Agents {
 async fn view(tx: &mut frontdesk_store::Tx, turn: Turn) -> Result<TurnView> {
     let items = transcript::items(tx, &turn.id).await?;
     let steps = transcript::steps(tx, &turn.id).await?;
-    let waiting = if turn.state == TurnState::AwaitingInput {
-        waiting(&steps).into_iter().map(|(_, call)| call).collect()
-    } else {
-        vec![]
+    let Open { calls: waiting, approvals } = match turn.state {
+        TurnState::AwaitingInput => Open::of(&steps, &transcript::inbox(tx, &turn.id).await?),
+        _ => Open::default(),
     };
-    Ok(TurnView { turn, items, steps: steps.into_iter().map(|s| s.step).collect(), waiting })
+    Ok(TurnView { turn, items, steps: steps.into_iter().map(|s| s.step).collect(), waiting, approvals })
 }
 
-/// The calls of client tools that have no result yet, with their steps.
-pub(crate) fn waiting(steps: &[StoredStep]) -> Vec<(StoredStep, ToolCall)> {
-    let open = steps.iter().filter(|s| s.step.kind == StepKind::ToolExecution && s.step.state == StepState::Intent);
-    open.filter_map(|s| Some((s.clone(), serde_json::from_value(s.input.clone()?).ok()?))).collect()
+/// What a turn that waits has not got yet.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    /// Calls of client tools without a result.
+    pub(crate) calls: Vec<ToolCall>,
+    /// Calls that nobody has said a word to.
+    pub(crate) approvals: Vec<Asked>,
+}
+
+impl Open {
+    pub(crate) fn of(steps: &[StoredStep], inbox: &[(String, Value)]) -> Self {
+        let mut open = Self::default();
+        let came = |key: &str| inbox.iter().any(|(came, _)| came == key);
+        for stored in steps.iter().filter(|s| s.step.state == StepState::Intent) {
+            let Some(call) = stored.input.clone().and_then(|call| serde_json::from_value::<ToolCall>(call).ok()) else {
+                continue;
+            };
+            let id = &stored.step.id;
+            match stored.step.kind {
+                StepKind::ToolExecution if !came(&call.id) => open.calls.push(call),
+                StepKind::Approval if !came(id) => open.approvals.push(Asked { approval_id: id.clone(), call }),
+                _ => {}
+            }
+        }
+        open
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.approvals.is_empty()
+    }
 }
 
 /// A turn that failed, as an error of the request that asked for it.

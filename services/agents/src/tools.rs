@@ -1,4 +1,5 @@
-//! What a model asked for, done in order: tools that run here first, then those of the client.
+//! What a model asked for, done in order: tools that run here first, then it is waited once for all that others have
+//! to say: people to calls that need their word ([`crate::approvals`]), clients to calls of their tools.
 //!
 //! Invariant: a call that may have an effect has its intent in a row before it, and its end in a row with
 //! the result that the model will read.
@@ -28,6 +29,7 @@ impl Worker {
     pub(crate) async fn act(&mut self, calls: Vec<ToolCall>) -> Result<Option<Closing>, Halt> {
         let (theirs, here): (Vec<ToolCall>, Vec<ToolCall>) =
             calls.into_iter().partition(|call| self.runs_at_client(call));
+        let mut ask = vec![];
         for call in here {
             if self.ended.contains(&call.id) {
                 continue;
@@ -36,6 +38,10 @@ impl Worker {
                 if let Some(closing) = self.go_on(call, step).await? {
                     return Ok(Some(closing));
                 }
+                continue;
+            }
+            if self.waits_for_a_word(&call) {
+                ask.push(call);
                 continue;
             }
             if let Some(closing) = self.count() {
@@ -53,6 +59,13 @@ impl Worker {
             // The next turn brings what these came to, and what was done here is looked up then.
             self.pen.lingers |= !theirs.is_empty();
             return Ok((!theirs.is_empty()).then_some(Closing::Completed));
+        }
+        let mut approvals = vec![];
+        for call in ask {
+            if let Some(closing) = self.count() {
+                return Ok(Some(closing));
+            }
+            approvals.push(self.ask(call));
         }
         let mut waiting = vec![];
         for call in theirs {
@@ -75,7 +88,8 @@ impl Worker {
             self.asked.push(step);
             waiting.push(call);
         }
-        Ok((!waiting.is_empty()).then_some(Closing::Waiting(waiting)))
+        let waits = !(waiting.is_empty() && approvals.is_empty());
+        Ok(waits.then_some(Closing::Waiting { calls: waiting, approvals }))
     }
 
     /// The step of this call that was begun before this worker and has not ended.
@@ -91,6 +105,10 @@ impl Worker {
         if let Some(result) = self.inbox.remove(&call.id) {
             self.open = Some(step.clone());
             return self.conclude(step, call, result).await;
+        }
+        if let Some(refused) = self.refused(&call) {
+            self.open = Some(step.clone());
+            return self.conclude(step, call, refused).await;
         }
         let effect = self.offered.iter().find(|def| def.name == call.name).map(|def| def.effect);
         if !matches!(effect, Some(Effect::None | Effect::Idempotent)) {
@@ -125,10 +143,10 @@ impl Worker {
     async fn do_here(&mut self, call: ToolCall) -> Result<Option<Closing>, Halt> {
         let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
         self.open = Some(step.clone());
-        let result = if self.offered.iter().any(|def| def.name == call.name) {
-            self.call_tool(&call, &step).await?
-        } else {
-            ToolResult::error(&self.no_tool(&call.name))
+        let result = match self.refused(&call) {
+            Some(refused) => refused,
+            None if self.offered.iter().any(|def| def.name == call.name) => self.call_tool(&call, &step).await?,
+            None => ToolResult::error(&self.no_tool(&call.name)),
         };
         self.conclude(step, call, result).await
     }
@@ -146,6 +164,7 @@ impl Worker {
 
     async fn call_tool(&mut self, call: &ToolCall, step: &StoredStep) -> Result<ToolResult, Halt> {
         let (tools, cx, groups) = (Arc::clone(&self.room.deps.tools), self.cx.clone(), self.toolgroups.clone());
+        let approved = self.approved(call);
         let span = tracing::info_span!(
             "execute_tool",
             gen_ai.operation.name = "execute_tool",
@@ -155,7 +174,7 @@ impl Worker {
             step = step.step.id,
         );
         let outcome = self
-            .call_out(async { tools.call(&cx, &groups, call, &step.idem_key).await }.instrument(span.clone()))
+            .call_out(async { tools.call(&cx, &groups, call, &step.idem_key, approved).await }.instrument(span.clone()))
             .await?;
         Ok(match outcome {
             Outcome::Done(result) => {
@@ -240,6 +259,6 @@ pub(crate) fn outcome_unknown() -> ToolResult {
     ToolResult::error("the call was cut off and may have done its work: look before it is made again")
 }
 
-fn as_input(call: &ToolCall) -> Value {
+pub(crate) fn as_input(call: &ToolCall) -> Value {
     json!({ "id": call.id, "name": call.name, "arguments": call.arguments })
 }

@@ -15,6 +15,7 @@ use std::{
 use frontdesk_api::{
     Cx, Kind,
     agent::AgentSpec,
+    approval::Decision,
     chat::{Role, ToolCall, Usage},
     memory::Passage,
     safety::Stage,
@@ -68,7 +69,7 @@ pub(crate) struct Worker {
     pub(crate) call_ids: HashSet<String>,
     /// The step that was begun and has not ended.
     pub(crate) open: Option<StoredStep>,
-    /// Steps of client tools that wait for their results.
+    /// Steps of client tools that wait for their results, and approvals that wait for a word.
     pub(crate) asked: Vec<StoredStep>,
     /// Steps that were begun before this worker and have not ended.
     pub(crate) left: Vec<StoredStep>,
@@ -76,6 +77,10 @@ pub(crate) struct Worker {
     pub(crate) ended: HashSet<String>,
     /// Results of client tools, by call id.
     pub(crate) inbox: HashMap<String, ToolResult>,
+    /// What people said to approvals whose steps have not ended, by the step's id.
+    pub(crate) said: HashMap<String, Decision>,
+    /// What people said, by call id.
+    pub(crate) decided: HashMap<String, Decision>,
     /// What the last model call before this worker asked for.
     pending: Vec<ToolCall>,
     /// The number of the next event when this worker began.
@@ -152,6 +157,9 @@ impl Worker {
             cancel: stop.token().clone(),
             ..cx
         };
+        let said =
+            inbox.iter().filter_map(|(step, word)| Some((step.clone(), serde_json::from_value(word.clone()).ok()?)));
+        let said = said.collect();
         let results = inbox.into_iter().filter_map(|(call, result)| Some((call, serde_json::from_value(result).ok()?)));
         let count = |kind| u32::try_from(steps.iter().filter(|s| s.step.kind == kind).count()).unwrap_or(u32::MAX);
         let with = |own: &[String], more: &[String]| {
@@ -166,6 +174,8 @@ impl Worker {
             offered: vec![],
             on_input: stored.on_input,
             inbox: results.collect(),
+            said,
+            decided: decided(&steps),
             pending: asked_for(&steps),
             ended: ended_calls(&steps),
             left,
@@ -373,14 +383,27 @@ fn asked_for(steps: &[StoredStep]) -> Vec<ToolCall> {
     }
 }
 
+/// What people said to the calls of these steps.
+fn decided(steps: &[StoredStep]) -> HashMap<String, Decision> {
+    let words = steps.iter().filter_map(|s| match &s.step.output {
+        Some(StepOutput::Approval { call, decision }) => Some((call.id.clone(), decision.clone())),
+        _ => None,
+    });
+    words.collect()
+}
+
 fn ended_calls(steps: &[StoredStep]) -> HashSet<String> {
     steps.iter().filter(|s| s.step.state != StepState::Intent).filter_map(call_of).map(|call| call.id).collect()
 }
 
 /// The call that a tool's step was begun for.
 pub(crate) fn call_of(step: &StoredStep) -> Option<ToolCall> {
-    let input = step.input.clone().filter(|_| step.step.kind == StepKind::ToolExecution)?;
-    serde_json::from_value(input).ok()
+    call_in(step).filter(|_| step.step.kind == StepKind::ToolExecution)
+}
+
+/// The call that a tool's step, or an approval, is about.
+pub(crate) fn call_in(step: &StoredStep) -> Option<ToolCall> {
+    serde_json::from_value(step.input.clone()?).ok()
 }
 
 fn call_ids<'i>(items: impl Iterator<Item = &'i Item>) -> HashSet<String> {

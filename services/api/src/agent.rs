@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Micros,
+    approval::ApprovalRule,
     chat::{ToolChoice, ToolSpec},
 };
 
@@ -57,6 +58,10 @@ pub struct AgentSpec {
     /// Offers the model the `hand_off` action; None: the agent never hands over.
     #[serde(default)]
     pub hand_off: Option<HandOffSpec>,
+    /// Which calls of tools wait for a person; the first rule that fits a call decides. Without a rule, calls of tools
+    /// with the risk `approval_required` wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalRule>,
     #[serde(default)]
     pub sampling: Sampling,
     /// OpenAI's `response_format`; None: free text.
@@ -96,6 +101,7 @@ impl AgentSpec {
             input_shields: vec![],
             output_shields: vec![],
             hand_off: None,
+            approvals: vec![],
             sampling: Sampling::default(),
             response_format: None,
             parallel_tool_calls: None,

@@ -5,6 +5,7 @@
 //! no SQL), so that any room can be tested against a few lines of code.
 
 pub mod agent;
+pub mod approval;
 mod asked;
 pub mod attempt;
 pub mod blobs;

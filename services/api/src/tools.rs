@@ -22,11 +22,19 @@ pub trait Tools: Send + Sync {
     /// `NotFound` naming the group.
     async fn list(&self, cx: &Cx, groups: &[String]) -> Result<Vec<ToolDef>>;
 
-    /// Calls a tool out of `groups`. An unknown tool, bad arguments or a failing tool are an outcome with `is_error`.
+    /// Calls a tool out of `groups`. An unknown tool, bad arguments or a failing tool are an outcome with `is_error`, and
+    /// so is one of the risk `approval_required` unless the call is `approved`: by a person, or by its agent's rules.
     ///
     /// # Errors
     /// Infrastructure only (`Internal`, `Unavailable`, `Cancelled`).
-    async fn call(&self, cx: &Cx, groups: &[String], call: &ToolCall, idempotency_key: &str) -> Result<Outcome>;
+    async fn call(
+        &self,
+        cx: &Cx,
+        groups: &[String],
+        call: &ToolCall,
+        idempotency_key: &str,
+        approved: bool,
+    ) -> Result<Outcome>;
 }
 
 /// One kind of tool. Stateless towards tenants: what is registered is handed in with every call.

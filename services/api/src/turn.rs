@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     Kind, Micros,
+    approval::{Asked, Decision},
     chat::{Role, ToolCall, Usage},
     memory::Passage,
     safety::{Stage, Verdict},
@@ -196,6 +197,7 @@ pub enum StepOutput {
     ToolExecution { call: ToolCall, result: ToolResult },
     ShieldCall { stage: Stage, shield_id: String, verdict: Verdict },
     MemoryRetrieval { query: String, stores: Vec<String>, passages: Vec<Passage> },
+    Approval { call: ToolCall, decision: Decision },
     Failed { error: TurnError },
 }
 
@@ -300,9 +302,14 @@ pub enum EventBody {
     StepCompleted { step: Step },
     #[serde(rename = "frontdesk.hand_off")]
     HandedOff { hand_off: HandOff },
-    /// The turn waits for results of client tools or an approval.
+    /// The turn waits: for the results of these calls of client tools, and for a person's word on these.
     #[serde(rename = "frontdesk.turn.awaiting_input")]
-    AwaitingInput { turn: Turn, calls: Vec<ToolCall> },
+    AwaitingInput {
+        turn: Turn,
+        calls: Vec<ToolCall>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        approvals: Vec<Asked>,
+    },
     #[serde(rename = "frontdesk.turn.resumed")]
     Resumed { results: Vec<Value> },
     /// Another worker has the turn and begins this step anew: the events from `from_seq` up to this one are void, and

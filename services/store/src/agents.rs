@@ -55,6 +55,21 @@ pub async fn ensure_inline(tx: &mut Tx, at: Micros) -> Result<()> {
     Ok(())
 }
 
+/// The agent as it was at `version`.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn load_version(tx: &mut Tx, id: &str, version: i64) -> Result<Agent> {
+    let tenant = tx.tenant();
+    let row: Option<Row> =
+        on!(tx, conn => sqlx::query_as("SELECT a.id, v.version, v.spec, a.created_at, v.created_at AS updated_at \
+         FROM agent a JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id \
+         WHERE a.tenant = $1 AND a.id = $2 AND v.version = $3")
+        .bind(&*tenant).bind(id).bind(version).fetch_optional(conn).await)
+        .doing("load an agent's version")?;
+    row.ok_or_else(|| missing(id))?.read()
+}
+
 impl Tenant<'_> {
     /// Writes a new agent as its version 1.
     ///
@@ -111,14 +126,7 @@ impl Tenant<'_> {
     /// # Errors
     /// `NotFound`.
     pub async fn load_agent_version(&self, id: &str, version: i64) -> Result<Agent> {
-        let mut tx = self.read().await?;
-        let row: Option<Row> =
-            on!(tx, conn => sqlx::query_as("SELECT a.id, v.version, v.spec, a.created_at, v.created_at AS updated_at \
-             FROM agent a JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id \
-             WHERE a.tenant = $1 AND a.id = $2 AND v.version = $3")
-            .bind(self.id()).bind(id).bind(version).fetch_optional(conn).await)
-            .doing("load an agent's version")?;
-        row.ok_or_else(|| missing(id))?.read()
+        load_version(&mut self.read().await?, id, version).await
     }
 
     /// # Errors

@@ -4,6 +4,10 @@
 //! the next epoch and goes on with it; the one before can write no more ([`crate::turns::fence`]). A turn that waits
 //! for its first worker, or was given back, is one whose lease is 0.
 //!
+//! A turn whose process was lost is gone on with at once, together with those it ran beside. One whose process was lost
+//! twice since a step of it last ended is a suspect: it may be what ends them. A process works on one suspect at a time,
+//! so what ends it then is this one, and its neighbours count no further loss.
+//!
 //! Invariants: a claim changes the epoch, so two workers never write under one; tenants are served in turn, whoever
 //! has the longer line.
 
@@ -50,6 +54,15 @@ pub struct Line {
     pub of_all: i64,
 }
 
+/// Which of the turns that nobody holds a claim is after.
+#[derive(Clone, Copy, PartialEq)]
+enum Which {
+    /// Those that were lost at most once since a step of them last ended.
+    Trusted,
+    /// The others, those with the fewest losses first; none while this owner holds one of them.
+    Suspects,
+}
+
 /// How many heads are asked for in one statement.
 const HEADS: usize = 500;
 
@@ -86,6 +99,24 @@ pub async fn take_up(tx: &mut Tx, id: &str, lease: Option<Lease<'_>>, timeout: i
         .bind(lease.map(|lease| lease.owner)).bind(until).bind(now.saturating_add(timeout))
         .bind(i64::from(lease.is_some())).fetch_optional(conn).await)
     .doing("take a turn up")?;
+    row.map(|row| row.read(now)).transpose()
+}
+
+/// Takes a turn that waits for input, to put something into its inbox: it goes on waiting, under a new epoch, and its
+/// row is locked until the transaction ends. None when it does not wait (any more).
+///
+/// # Errors
+/// As any query.
+pub async fn take_waiting(tx: &mut Tx, id: &str) -> Result<Option<Claimed>> {
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    let sql = concat!(
+        "UPDATE turn SET epoch = epoch + 1 WHERE tenant = $1 AND id = $2 AND state = 'awaiting_input' \
+         RETURNING tenant, attempts, deadline, ",
+        columns!()
+    );
+    let row: Option<ClaimedRow> =
+        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).fetch_optional(conn).await)
+            .doing("take a turn that waits")?;
     row.map(|row| row.read(now)).transpose()
 }
 
@@ -154,9 +185,9 @@ impl Tenant<'_> {
 }
 
 impl System<'_> {
-    /// Claims up to `limit` running turns that nobody holds. Each tenant's turns stand in line by age, and the lines
-    /// are served in turn: a turn comes after as many as its tenant has in hand and before it in its own line. Over
-    /// all tenants, since a process works for all of them.
+    /// Claims up to `limit` running turns that nobody holds, of suspects one at most and none while `lease.owner` holds
+    /// one. Each tenant's turns stand in line by age, and the lines are served in turn: a turn comes after as many as its
+    /// tenant has in hand and before it in its own line. Over all tenants, since a process works for all of them.
     ///
     /// # Errors
     /// As any query.
@@ -165,20 +196,31 @@ impl System<'_> {
         if !self.turns_unheld().await? {
             return Ok(vec![]);
         }
+        let mut claimed = self.claim(lease, limit, Which::Trusted).await?;
+        if i64::try_from(claimed.len()).is_ok_and(|n| n < limit) {
+            claimed.extend(self.claim(lease, 1, Which::Suspects).await?);
+        }
+        Ok(claimed)
+    }
+
+    async fn claim(&self, lease: Lease<'_>, limit: i64, which: Which) -> Result<Vec<Claimed>> {
         let mut tx = self.write().await?;
         let now = tx.now().await?;
         // On Postgres a row that another is claiming is passed over; what it claimed before the lock is looked at anew.
         macro_rules! claim {
-            ($lock:literal) => {
+            ($which:literal, $first:literal, $lock:literal) => {
                 concat!(
                     "WITH hand AS ( \
                      SELECT tenant, count(*) AS n FROM turn WHERE state = 'running' AND lease_until >= $3 GROUP BY tenant), \
                      line AS ( \
                      SELECT w.tenant, w.id, row_number() OVER (PARTITION BY w.tenant ORDER BY w.created_at, w.id) + COALESCE(hand.n, 0) AS place \
-                     FROM turn w LEFT JOIN hand ON hand.tenant = w.tenant WHERE w.state = 'running' AND w.lease_until < $3), \
-                     picked AS ( \
+                     FROM turn w LEFT JOIN hand ON hand.tenant = w.tenant WHERE w.state = 'running' AND w.lease_until < $3 AND ",
+                    $which,
+                    "), picked AS ( \
                      SELECT t.tenant, t.id FROM turn t JOIN line l ON l.tenant = t.tenant AND l.id = t.id \
-                     WHERE t.state = 'running' AND t.lease_until < $3 ORDER BY l.place, t.created_at, t.id LIMIT $4",
+                     WHERE t.state = 'running' AND t.lease_until < $3 ORDER BY ",
+                    $first,
+                    "l.place, t.created_at, t.id LIMIT $4",
                     $lock,
                     ") UPDATE turn SET epoch = epoch + 1, attempts = attempts + 1, lease_owner = $1, lease_until = $2 \
                      WHERE state = 'running' AND lease_until < $3 AND (tenant, id) IN (SELECT tenant, id FROM picked) \
@@ -187,9 +229,23 @@ impl System<'_> {
                 )
             };
         }
+        // `attempts` counts the time that was lost too: 1 is one loss, and taken up anew it is 2.
+        macro_rules! among {
+            ($lock:literal) => {
+                match which {
+                    Which::Trusted => claim!("w.attempts < 2", "", $lock),
+                    Which::Suspects => claim!(
+                        "w.attempts >= 2 AND NOT EXISTS (SELECT 1 FROM turn h WHERE h.state = 'running' \
+                         AND h.lease_until >= $3 AND h.lease_owner = $1 AND h.attempts > 2)",
+                        "t.attempts, ",
+                        $lock
+                    ),
+                }
+            };
+        }
         let sql = match self.store().dialect() {
-            Dialect::Postgres => claim!(" FOR UPDATE OF t SKIP LOCKED"),
-            Dialect::Sqlite => claim!(""),
+            Dialect::Postgres => among!(" FOR UPDATE OF t SKIP LOCKED"),
+            Dialect::Sqlite => among!(""),
         };
         let rows: Vec<ClaimedRow> = on!(tx, conn => sqlx::query_as(sql).bind(lease.owner)
             .bind(now.saturating_add(lease.micros)).bind(now).bind(limit).fetch_all(conn).await)

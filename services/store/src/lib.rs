@@ -21,6 +21,7 @@
 
 mod accounts;
 pub mod agents;
+pub mod approvals;
 pub mod batch_lines;
 pub mod blobs;
 pub mod claims;

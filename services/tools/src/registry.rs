@@ -177,7 +177,7 @@ impl Registry {
         let (def, _) = self.load_tool(cx, name).await?;
         let arguments = Value::Object(arguments.clone()).to_string();
         let call = ToolCall { id: idempotency_key.to_owned(), name: def.name, arguments };
-        self.call(cx, &[def.toolgroup], &call, idempotency_key).await
+        self.call(cx, &[def.toolgroup], &call, idempotency_key, false).await
     }
 
     /// Makes `entries` all the data that the group's tools keep under names with `prefix` (every entry's key
@@ -315,7 +315,14 @@ impl Tools for Registry {
         Ok(offered.into_iter().map(|o| ToolDef { name: o.name.clone(), ..o.tool().def.clone() }).collect())
     }
 
-    async fn call(&self, cx: &Cx, groups: &[String], call: &ToolCall, idempotency_key: &str) -> Result<Outcome> {
+    async fn call(
+        &self,
+        cx: &Cx,
+        groups: &[String],
+        call: &ToolCall,
+        idempotency_key: &str,
+        approved: bool,
+    ) -> Result<Outcome> {
         let offered = self.offered(cx, groups, false).await?;
         let Some(found) = offered.iter().find(|o| o.name == call.name) else {
             let known: Vec<&str> = offered.iter().map(|o| o.name.as_str()).collect();
@@ -323,7 +330,7 @@ impl Tools for Registry {
         };
         let tool = found.tool();
         // Nobody can be asked here; without a yes it is a no, in a turn and outside.
-        if tool.def.risk == Risk::ApprovalRequired {
+        if tool.def.risk == Risk::ApprovalRequired && !approved {
             return Ok(failed(&format!("'{}' needs the approval of a person and was not run", call.name)));
         }
         let bound = &tool.def.bound_args;

@@ -99,16 +99,19 @@ async fn what_needs_approval_is_refused_in_a_turn_and_outside_and_never_reaches_
         let (registry, shop, cx) = with_shop(store).await;
         let groups = ["shop".to_owned()];
         let call = |name: &str| ToolCall { id: "call_1".into(), name: name.into(), arguments: "{}".into() };
-        let in_a_turn = done(registry.call(&cx, &groups, &call("refund"), "key_1").await);
+        let in_a_turn = done(registry.call(&cx, &groups, &call("refund"), "key_1", false).await);
         let outside = done(registry.invoke(&cx, "refund", &Map::new(), "key_2").await);
         for refused in [in_a_turn, outside] {
             assert!(refused.is_error && refused.content.contains("'refund' needs the approval"), "{refused:?}");
         }
         assert!(shop.called.lock().expect("the calls").is_empty());
+        // With a person's word it runs.
+        assert_eq!(done(registry.call(&cx, &groups, &call("refund"), "key_5", true).await).content, "done");
+        assert_eq!(std::mem::take(&mut *shop.called.lock().expect("the calls")), ["refund"]);
         // The model is offered it all the same, and the tool beside it runs.
         let offered = registry.list(&cx, &groups).await.expect("a list");
         assert_eq!(offered.iter().map(|def| def.name.as_str()).collect::<Vec<_>>(), ["look", "refund"]);
-        assert_eq!(done(registry.call(&cx, &groups, &call("look"), "key_3").await).content, "done");
+        assert_eq!(done(registry.call(&cx, &groups, &call("look"), "key_3", false).await).content, "done");
         assert_eq!(done(registry.invoke(&cx, "look", &Map::new(), "key_4").await).content, "done");
         assert_eq!(*shop.called.lock().expect("the calls"), ["look", "look"]);
     })

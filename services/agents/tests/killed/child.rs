@@ -1,7 +1,7 @@
 //! The process that is killed: a room of agents over a database that outlives it.
 //!
-//! It asks turn after turn and works on its own and on those that others left; each turn asks its model three times
-//! and calls four tools with an effect. What it says goes to standard error, a line each:
+//! It asks turn after turn, works on its own and on those that others left, and says yes to whatever waits for a person;
+//! each turn asks its model three times and calls five tools with an effect, of which one waits for that. What it says goes to standard error, a line each:
 //! `worker ID`, `accepted TURN`, `saw TURN SEQ HASH`, `point POINT`, `idle`, `stopped`.
 
 // A test program reads its own environment; the rule is for the rooms of the product.
@@ -20,7 +20,8 @@ use std::{
 use async_trait::async_trait;
 use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, Point};
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids as _, Inference, Kind, Memory, Result, Safety, Tools,
+    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids as _, Inference, Kind, Memory, Order, PageRequest, Result,
+    Safety, Tools,
     agent::AgentSpec,
     chat::{Dialect, FinishReason, ReplyHead, Role, ToolCall},
     clock::SystemClock,
@@ -120,6 +121,20 @@ async fn work() {
         fault: fault(told.clone()),
     });
     agents.recover().await.expect("it works");
+    let (approver, its) = (agents.clone(), cx.clone());
+    let approves = tokio::spawn(async move {
+        loop {
+            let page = PageRequest { after: None, limit: 100, order: Order::Asc };
+            let open = approver.open_approvals(&its, &page).await.map(|page| page.items).unwrap_or_default();
+            for approval in open {
+                // Another process may have been first; the same word again is the same word.
+                if let Err(error) = approver.decide(&its, &approval.id, true, None).await {
+                    assert_eq!(error.kind, Kind::Unavailable, "{error}");
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
     let asks = var(ASKS);
     if asks == "once" {
         ask(&agents, &cx).await;
@@ -138,6 +153,7 @@ async fn work() {
         }
     }
     idle(&store, told).await;
+    approves.abort();
     agents.shutdown(Duration::from_secs(60)).await;
     say("stopped");
     store.close().await;
@@ -161,7 +177,7 @@ async fn idle(store: &Store, mut told: watch::Receiver<bool>) {
 /// How many turns have not ended.
 async fn running(store: &Store) -> i64 {
     let mut tx = store.system().read().await.expect("a transaction");
-    frontdesk_store::on!(tx, conn => frontdesk_store::sqlx::query_scalar("SELECT count(*) FROM turn WHERE state = 'running'")
+    frontdesk_store::on!(tx, conn => frontdesk_store::sqlx::query_scalar("SELECT count(*) FROM turn WHERE state IN ('running', 'awaiting_input')")
         .fetch_one(conn).await)
     .expect("a count")
 }
@@ -226,7 +242,9 @@ impl Inference for Shopper {
                 call(1, "b", "pay"),
                 finish(FinishReason::ToolCalls),
             ],
-            2 => vec![call(0, "c", "pay"), call(1, "d", "book"), finish(FinishReason::ToolCalls)],
+            2 => {
+                vec![call(0, "c", "pay"), call(1, "e", "refund"), call(2, "d", "book"), finish(FinishReason::ToolCalls)]
+            }
             _ => vec![text("Booked"), text(" and"), text(" paid."), finish(FinishReason::Stop)],
         };
         let frames = stream::iter(events).then(async |event| {
@@ -251,13 +269,14 @@ impl Inference for Shopper {
     }
 }
 
-/// Two tools that write a line in the file of their key: `book` none where there is one, `pay` always.
+/// Three tools that write a line in the file of their key: `book` none where there is one, `pay` and `refund` always.
+/// `refund` waits for a person.
 struct Ledger(PathBuf);
 
 #[async_trait]
 impl Tools for Ledger {
     async fn list(&self, _: &Cx, _: &[String]) -> Result<Vec<ToolDef>> {
-        let def = |name: &str, effect| ToolDef {
+        let def = |name: &str, effect, risk| ToolDef {
             name: name.into(),
             wire_name: name.into(),
             toolgroup: "shop".into(),
@@ -265,17 +284,22 @@ impl Tools for Ledger {
             schema: serde_json::json!({ "type": "object" }),
             runs: Runs::Server,
             effect,
-            risk: Risk::LowImpactWrite,
+            risk,
             bound_args: Default::default(),
             hash: String::new(),
         };
-        Ok(vec![def("book", Effect::Idempotent), def("pay", Effect::Unsafe)])
+        Ok(vec![
+            def("book", Effect::Idempotent, Risk::LowImpactWrite),
+            def("pay", Effect::Unsafe, Risk::LowImpactWrite),
+            def("refund", Effect::Unsafe, Risk::ApprovalRequired),
+        ])
     }
 
-    async fn call(&self, _: &Cx, _: &[String], call: &ToolCall, key: &str) -> Result<Outcome> {
+    async fn call(&self, _: &Cx, _: &[String], call: &ToolCall, key: &str, approved: bool) -> Result<Outcome> {
+        assert!(approved || call.name != "refund", "a call that nobody approved");
         let file = self.0.join(key);
         // The effect is the byte, not the file: who dies in between has had none.
-        if call.name == "pay" || std::fs::metadata(&file).map_or(true, |file| file.len() == 0) {
+        if call.name != "book" || std::fs::metadata(&file).map_or(true, |file| file.len() == 0) {
             let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
             let written = opened.and_then(|mut file| file.write_all(b"x"));
             written.map_err(|e| Error::internal("the ledger cannot be written", e))?;

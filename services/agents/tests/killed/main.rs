@@ -202,7 +202,9 @@ impl Ground {
         let steps = transcript::steps(&mut tx, id).await.expect("steps");
         assert_eq!(steps.iter().filter(|s| s.step.kind == StepKind::Inference).count(), 3, "{id}: {steps:?}");
         let tools: Vec<_> = steps.iter().filter(|s| s.step.kind == StepKind::ToolExecution).collect();
-        assert_eq!(tools.len(), 4, "{id}: {steps:?}");
+        assert_eq!(tools.len(), 5, "{id}: {steps:?}");
+        let asked: Vec<_> = steps.iter().filter(|s| s.step.kind == StepKind::Approval).map(|s| s.step.state).collect();
+        assert_eq!(asked, [StepState::Done], "{id}: a person is asked once: {steps:?}");
         let mut unknown = 0;
         for step in tools {
             assert!(keys.insert(step.idem_key.clone()), "{id}: one key for two steps");
@@ -258,7 +260,7 @@ fn kills(database: Option<String>, workers: usize) {
     eprintln!(
         "{kills} kills, {workers} at work, seed {seed}: {histogram:?}; {turns} turns ended, {} were told of, {unknown} of {} outcomes unknown",
         ground.accepted.len(),
-        turns * 4,
+        turns * 5,
     );
 }
 

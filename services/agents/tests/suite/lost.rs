@@ -112,6 +112,66 @@ async fn wherever_its_worker_dies_a_turn_goes_on_and_nothing_is_doubled() {
     .await;
 }
 
+/// Asks for a refund, then says so.
+fn refunder(prompt: &[Message]) -> Line {
+    match prompt.last().map(|m| m.role) {
+        Some(Role::Tool) => Line::Say("Refunded."),
+        _ => Line::Call(vec![("a", "refund", "{}"), ("b", "book", "{}")]),
+    }
+}
+
+/// A turn that waits for a person, whose worker is lost at the `nth` time it comes to `point`, before or after that;
+/// false when it ended first.
+async fn approval_survives(store: &Store, point: Point, nth: usize) -> bool {
+    let stage = Stage::with(store.clone(), Arc::new(RandomIds), short(), Bounds::default()).await;
+    stage.model.follow(refunder);
+    let (fault, reached) = at(point, nth);
+    let doomed = stage.failing(short(), fault);
+    let conversation = stage.conversation(with_tools()).await;
+    let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "money back")).await.expect("a turn");
+    let lost = tokio::select! {
+        () = reached.notified() => true,
+        _ = doomed.settled(&turn.id) => false,
+    };
+    stage.agents.recover().await.expect("another process");
+    let waiting = stage.settled(&turn.id).await;
+    assert_eq!(waiting.turn.state, TurnState::AwaitingInput, "{point:?} {nth}: {:?}", waiting.steps);
+    assert!(!stage.tools.ledger.lock().expect("the ledger").iter().any(|(tool, _)| tool == "refund"), "not asked yet");
+    let [asked] = &waiting.approvals[..] else { panic!("{point:?} {nth}: {:?}", waiting.approvals) };
+    let who = if lost { &stage } else { &doomed };
+    who.agents.decide(&stage.cx, &asked.approval_id, true, None).await.expect("approved");
+    let view = stage.settled(&turn.id).await;
+    let what = format!("{point:?} {nth}: {:?} {:?}", view.turn, view.steps);
+    assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Refunded."), "{what}");
+    assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "no step is left open: {what}");
+    assert_eq!(view.steps.iter().filter(|s| s.kind == StepKind::Approval).count(), 1, "asked once: {what}");
+    let ledger = stage.tools.ledger.lock().expect("the ledger").clone();
+    let effects = |name: &str| ledger.iter().filter(|(tool, _)| tool == name).count();
+    assert_eq!(effects("book"), 1, "{what}");
+    match view.steps.iter().filter(|s| s.kind == StepKind::ToolExecution).map(|s| s.state).collect::<Vec<_>>()[..] {
+        [StepState::Done, StepState::Done] => assert_eq!(effects("refund"), 1, "{what}"),
+        [StepState::Done, StepState::Unknown] => assert!(effects("refund") <= 1, "{what}"),
+        _ => panic!("{what}"),
+    }
+    stage.agents.shutdown(Duration::ZERO).await;
+    // Whether it was lost at all.
+    lost || tokio::time::timeout(Duration::ZERO, reached.notified()).await.is_ok()
+}
+
+#[tokio::test]
+async fn wherever_its_worker_dies_an_approval_is_asked_once_and_done_once() {
+    each_database(|store| async move {
+        for point in [Point::AfterIntent, Point::AfterEffect, Point::BeforeCommit, Point::AfterCommit] {
+            let mut nth = 1;
+            while approval_survives(&store, point, nth).await {
+                nth += 1;
+            }
+            assert!(nth > 3, "{point:?} is come to in every step");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn half_a_text_is_void_and_followers_are_told_from_where() {
     each_database(|store| async move {
@@ -199,7 +259,12 @@ async fn a_turn_that_ends_its_workers_is_given_up_where_people_see_it() {
         let code = view.turn.error.as_ref().map(|e| e.code.as_str());
         assert_eq!((view.turn.state, code), (TurnState::DeadLetter, Some("attempts_exhausted")));
         assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "no step is left open: {:?}", view.steps);
-        assert_eq!(view.steps.last().map(|s| s.state), Some(StepState::Unknown), "{:?}", view.steps);
+        assert_eq!(
+            view.steps.last().map(|s| s.state),
+            Some(StepState::Failed),
+            "a model call does nothing: {:?}",
+            view.steps
+        );
         next.model.play([Line::Say("Hello.")]);
         assert_eq!(answer(&next.ask(&conversation, "still there?").await), "Hello.", "the conversation goes on");
         next.agents.shutdown(Duration::ZERO).await;

@@ -1,6 +1,7 @@
 //! The turn without a gateway: models, tools, knowledge and shields are a few lines of code each, the rows
 //! are real, on SQLite and on Postgres.
 
+mod approvals;
 mod as_model;
 mod cancel;
 mod ends;

@@ -149,8 +149,8 @@ fn reply(frames: stream::BoxStream<'static, Result<Frame>>) -> ChatReply {
     ChatReply { head, frames }
 }
 
-/// A group `shop` with `look` (answers what it was given), `refund` (refused, as the registry refuses what needs
-/// a person), `slow` (never ends), and two that have an effect: `book` (the same key, the same booking) and `pay` (each
+/// A group `shop` with `look` (answers what it was given), `refund` (refused without a person's word, as the registry
+/// does), `slow` (never ends), and two that have an effect: `book` (the same key, the same booking) and `pay` (each
 /// call pays).
 #[derive(Default)]
 pub struct Toolbox {
@@ -164,7 +164,7 @@ impl Toolbox {
     fn effect(&self, tool: &str, key: &str) {
         let entry = (tool.to_owned(), key.to_owned());
         let mut ledger = self.ledger.lock().expect("the ledger");
-        if tool == "pay" || !ledger.contains(&entry) {
+        if tool != "book" || !ledger.contains(&entry) {
             ledger.push(entry);
         }
     }
@@ -201,11 +201,12 @@ impl Tools for Toolbox {
         }
     }
 
-    async fn call(&self, _: &Cx, _: &[String], call: &ToolCall, key: &str) -> Result<Outcome> {
+    async fn call(&self, _: &Cx, _: &[String], call: &ToolCall, key: &str, approved: bool) -> Result<Outcome> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         match call.name.as_str() {
             "slow" => std::future::pending::<()>().await,
             "book" | "pay" => self.effect(&call.name, key),
+            "refund" if approved => self.effect(&call.name, key),
             "refund" => return Ok(Outcome::Done(ToolResult::error("this needs the approval of a person"))),
             _ => {}
         }

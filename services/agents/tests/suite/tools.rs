@@ -40,22 +40,6 @@ async fn calls_of_one_answer_are_done_in_order_and_told_apart() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_refused_is_a_result_the_model_reads() {
-    each_database(|store| async move {
-        let stage = Stage::set(store).await;
-        let conversation = stage.conversation(with_tools()).await;
-        stage.model.play([Line::Call(vec![("a", "refund", "{}")]), Line::Say("I may not.")]);
-        let view = stage.ask(&conversation, "refund me").await;
-        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "I may not."));
-        assert!(done(&view)[0].2, "{:?}", done(&view));
-        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 1, "who refuses is the registry");
-        let told = stage.model.asked().pop().expect("a second prompt").pop().expect("its last message");
-        assert!(told.0 == Role::Tool && told.1.contains("approval"), "{told:?}");
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_hand_off_is_a_transition_with_our_words() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;

@@ -4,6 +4,7 @@
 //! Invariant: what is not in a list does not exist, and only `open` is reachable without a key.
 
 pub mod agents;
+pub mod approvals;
 pub mod attempts;
 pub mod batches;
 pub mod chat_completions;
@@ -189,6 +190,8 @@ fn write_scope() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(agents::create::create))
         .routes(routes!(agents::delete::delete))
+        .routes(routes!(approvals::list::list))
+        .routes(routes!(approvals::show::show, approvals::decide::decide))
         .routes(routes!(models::register::register))
         .routes(routes!(models::delete::delete))
         .routes(routes!(toolgroups::register::register))

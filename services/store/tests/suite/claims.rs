@@ -196,3 +196,57 @@ async fn how_far_turns_are_is_asked_for_all_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_was_lost_twice_is_taken_up_one_at_a_time_until_it_gets_on() {
+    each_database(|store| async move {
+        let (cx, _) = two_tenants(&store).await;
+        let agent = agent(&store, &cx).await;
+        let system = store.system();
+        let lost = async |owner: &str| {
+            let claimed = system.claim_turns(Lease { owner, micros: LONG }, 10).await.expect("claimed");
+            system.end_turn_leases().await.expect("its process is lost");
+            claimed.into_iter().map(|c| (c.stored.turn.id, c.attempts)).collect::<Vec<_>>()
+        };
+        let mut all = vec![];
+        for at in 0..3 {
+            all.push(turn(&store, &cx, &agent, at, None).await);
+        }
+        // Begun, and begun again after the first loss: all of them at once.
+        for attempt in 1..=2 {
+            let mut claimed = lost("dead").await;
+            claimed.sort();
+            let mut want: Vec<(String, i64)> = all.iter().map(|id| (id.clone(), attempt)).collect();
+            want.sort();
+            assert_eq!(claimed, want);
+        }
+        // Suspects now: one at a time, and one that nobody suspects beside it.
+        let fresh = turn(&store, &cx, &agent, 9, None).await;
+        let lease = Lease { owner: "w", micros: LONG };
+        let first = system.claim_turns(lease, 10).await.expect("claimed");
+        let ids: Vec<&str> = first.iter().map(|c| c.stored.turn.id.as_str()).collect();
+        assert_eq!(ids, [&fresh, &all[0]]);
+        assert!(system.claim_turns(lease, 10).await.expect("asked").is_empty(), "while it has not got on");
+        let other = system.claim_turns(Lease { owner: "v", micros: LONG }, 10).await.expect("claimed");
+        assert_eq!(
+            other.iter().map(|c| &c.stored.turn.id).collect::<Vec<_>>(),
+            [&all[1]],
+            "another process takes one too"
+        );
+        let mut tx = store.tenant(&cx).write().await.expect("a transaction");
+        turns::fence(&mut tx, &all[0], first[1].stored.epoch, 0, true).await.expect("asked").expect("a step ended");
+        tx.commit().await.expect("written");
+        let next = system.claim_turns(lease, 10).await.expect("claimed");
+        assert_eq!(next.iter().map(|c| &c.stored.turn.id).collect::<Vec<_>>(), [&all[2]]);
+        // The ones that were lost less often come first, whoever is older.
+        system.end_turn_leases().await.expect("all are lost");
+        assert_eq!(lost("x").await.len(), 3, "two that nobody suspects any more, and one suspect");
+        let mut order = vec![];
+        for owner in ["a", "b", "c", "d"] {
+            let one = system.claim_turns(Lease { owner, micros: LONG }, 10).await.expect("claimed");
+            order.extend(one.iter().map(|claimed| claimed.attempts));
+        }
+        assert_eq!(order, [3, 3, 4, 5]);
+    })
+    .await;
+}

@@ -7,6 +7,7 @@
 use frontdesk_api::{
     Error, Result,
     agent::{Agent, AgentSpec, HandOffSpec, Limits},
+    approval::ApprovalRule,
     chat::ToolChoice,
     clock::rfc3339,
 };
@@ -116,6 +117,9 @@ pub struct Extension {
     pub shields: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hand_off: Option<HandOffSpec>,
+    /// Which calls of tools wait for a person.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalRule>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +167,7 @@ impl AgentConfig {
             input_shields: self.input_shields.clone().unwrap_or_default(),
             output_shields: self.output_shields.clone().unwrap_or_default(),
             hand_off: extension.hand_off,
+            approvals: extension.approvals,
             sampling: frontdesk_api::agent::Sampling { seed: extension.seed, ..sampling },
             response_format: self.response_format.as_ref().map(openai_format).transpose()?,
             limits,
@@ -182,6 +187,7 @@ impl AgentConfig {
             max_passages: (spec.max_passages != 4).then_some(spec.max_passages),
             shields: spec.shields.clone(),
             hand_off: spec.hand_off.clone(),
+            approvals: spec.approvals.clone(),
             limits: (spec.limits != Limits::default()).then(|| spec.limits.clone()),
             seed: spec.sampling.seed,
         };

@@ -159,6 +159,8 @@ pub fn step(turn_id: &str, done: &Done) -> Option<Step> {
             let inserted_context = passages(found.iter().map(|p| p.text.as_str()));
             Details::MemoryRetrieval { vector_db_ids: stores.join(","), inserted_context }
         }
+        // Not reached: the kind has no step here.
+        Some(StepOutput::Approval { .. }) => return None,
         Some(StepOutput::Failed { error }) => {
             frontdesk.error = Some(error.clone());
             nothing(kind)

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use frontdesk_api::{
+    approval::Asked,
     chat::ToolCall as Call,
     turn::{Event, EventBody, Item, ItemBody, Step as Done, StepKind, Turn as Run},
 };
@@ -139,11 +140,11 @@ impl Projection {
                 self.progress(step_id, Delta::ToolCall { parse_status: ParseStatus::Succeeded, tool_call })?
             }
             EventBody::StepCompleted { step } => self.completed(step)?,
-            EventBody::AwaitingInput { turn, calls } => {
-                Payload::TurnAwaitingInput { turn: Box::new(self.turn(turn, calls)) }
+            EventBody::AwaitingInput { turn, calls, approvals } => {
+                Payload::TurnAwaitingInput { turn: Box::new(self.turn(turn, calls, approvals)) }
             }
             EventBody::Completed { turn } | EventBody::Incomplete { turn } => {
-                Payload::TurnComplete { turn: Box::new(self.turn(turn, &[])) }
+                Payload::TurnComplete { turn: Box::new(self.turn(turn, &[], &[])) }
             }
             EventBody::Failed { turn } => return Some(failure(turn, "failed", "the turn failed")),
             EventBody::Cancelled { turn } => return Some(failure(turn, "cancelled", "the turn was cancelled")),
@@ -173,8 +174,8 @@ impl Projection {
         Some(Payload::StepComplete { step_type, step_id: done.id.clone(), step_details })
     }
 
-    fn turn(&self, run: &Run, waiting: &[Call]) -> Turn {
-        turn(run, &self.items, &self.steps, waiting)
+    fn turn(&self, run: &Run, waiting: &[Call], approvals: &[Asked]) -> Turn {
+        turn(run, &self.items, &self.steps, waiting, approvals)
     }
 }
 

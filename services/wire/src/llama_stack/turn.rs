@@ -1,6 +1,7 @@
 //! Turns and sessions in Llama Stack's shapes.
 
 use frontdesk_api::{
+    approval::Asked,
     chat::{Role, ToolCall, Usage},
     clock::rfc3339,
     turn::{
@@ -76,11 +77,15 @@ pub struct Extension {
     pub hand_off: Option<HandOff>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<TurnError>,
+    /// Calls of the agent's own tools that wait for a person (`/v1/approvals`); they are none of the client's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Asked>,
 }
 
-/// A turn with its items and steps, both in order. `waiting` are the calls a suspended turn waits for.
+/// A turn with its items and steps, both in order. `waiting` are the client's calls a suspended turn waits for, and
+/// `approvals` those of its own that wait for a person.
 #[must_use]
-pub fn turn(run: &Run, items: &[Item], steps: &[Done], waiting: &[ToolCall]) -> Turn {
+pub fn turn(run: &Run, items: &[Item], steps: &[Done], waiting: &[ToolCall], approvals: &[Asked]) -> Turn {
     let is_input = |item: &&Item| InputMessage::of(item).is_some();
     let input_messages = items.iter().take_while(is_input).filter_map(InputMessage::of).collect();
     let answer = items.iter().rev().find_map(|item| match &item.body {
@@ -110,6 +115,7 @@ pub fn turn(run: &Run, items: &[Item], steps: &[Done], waiting: &[ToolCall]) -> 
             citations: citations.to_vec(),
             hand_off: run.hand_off.clone(),
             error: run.error.clone(),
+            approvals: approvals.to_vec(),
         },
     }
 }

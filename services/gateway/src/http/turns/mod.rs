@@ -35,7 +35,7 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A turn as the wire shows it.
 #[must_use]
 pub fn shown(view: &TurnView) -> Turn {
-    turn(&view.turn, &view.items, &view.steps, &view.waiting)
+    turn(&view.turn, &view.items, &view.steps, &view.waiting, &view.approvals)
 }
 
 /// The sequence number after which a client wants events: the standard header of a reconnecting reader.

@@ -1,0 +1,176 @@
+//! Calls that wait for a person: asked, answered, gone on with.
+//!
+//! A call that the agent's rules make wait ([`asks`]) is a step of the kind `approval`: written, then the turn waits as
+//! it does for a client's tools, without a worker, a lease or memory. A person's word goes into the turn's inbox under
+//! the approval's id; when nothing is open any more the turn goes on, at whichever process. Invariants: a call that
+//! waits has no effect and no step of its own before a person approved it; there is one word to an approval, kept with
+//! the key that said it; what was denied is never called.
+
+use frontdesk_api::{
+    Cx, Error, Micros, Page, PageRequest, Result,
+    approval::{ApprovalState, Asked, Decision, asks},
+    chat::ToolCall,
+    tools::{Risk, ToolResult},
+    turn::{StepKind, StepOutput, StepState},
+};
+use frontdesk_store::{approvals::StoredApproval, turns::OnInput};
+
+use crate::{
+    Agents,
+    tools::as_input,
+    worker::{Worker, call_in},
+};
+
+/// Bytes of a reason.
+const MOST_REASON: usize = 2_000;
+
+/// A call that waits, or waited, for a person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Approval {
+    pub id: String,
+    pub state: ApprovalState,
+    pub turn_id: String,
+    pub session_id: Option<String>,
+    pub agent_id: String,
+    /// What would be called, as it will be.
+    pub call: ToolCall,
+    pub asked_at: Micros,
+    /// Until when it may be answered, by the database's clock; None where it may not be any more.
+    pub until: Option<Micros>,
+    pub decision: Option<Decision>,
+}
+
+impl From<StoredApproval> for Approval {
+    fn from(stored: StoredApproval) -> Self {
+        let timed_out = stored.turn_error.is_some_and(|error| error.code == "input_timeout");
+        let state = match &stored.decision {
+            Some(decision) if decision.approved => ApprovalState::Approved,
+            Some(_) => ApprovalState::Denied,
+            None if stored.overdue || timed_out => ApprovalState::Expired,
+            None if stored.until.is_some() => ApprovalState::Open,
+            None => ApprovalState::Withdrawn,
+        };
+        Self {
+            id: stored.id,
+            turn_id: stored.turn_id,
+            session_id: stored.session_id,
+            agent_id: stored.agent_id,
+            call: stored.call,
+            asked_at: stored.asked_at,
+            until: stored.until.filter(|_| state == ApprovalState::Open),
+            decision: stored.decision,
+            state,
+        }
+    }
+}
+
+impl Agents {
+    /// The approvals that a person can answer now.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn open_approvals(&self, cx: &Cx, page: &PageRequest) -> Result<Page<Approval>> {
+        let page = self.0.deps.store.tenant(cx).open_approvals(page).await?;
+        Ok(Page { items: page.items.into_iter().map(Approval::from).collect(), more: page.more })
+    }
+
+    /// # Errors
+    /// `NotFound`.
+    pub async fn approval(&self, cx: &Cx, id: &str) -> Result<Approval> {
+        self.0.deps.store.tenant(cx).load_approval(id).await.map(Approval::from)
+    }
+
+    /// Says a person's word to an approval; the turn goes on once nothing else of it is open. The same word again
+    /// changes nothing, and is answered as the first was.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` with the code `approval_decided` when the other word was said, `approval_expired` when its
+    /// time is over, `approval_withdrawn` when its turn has ended; `Invalid` for a reason that is too long.
+    pub async fn decide(&self, cx: &Cx, id: &str, approve: bool, reason: Option<String>) -> Result<Approval> {
+        if reason.as_ref().is_some_and(|reason| reason.len() > MOST_REASON || reason.contains('\0')) {
+            let message = format!("reason has at most {MOST_REASON} bytes and no zero byte");
+            return Err(Error::invalid("reason", message));
+        }
+        let approval = self.approval(cx, id).await?;
+        if approval.state == ApprovalState::Open {
+            let at = self.0.deps.clock.now();
+            let decision = Decision { approved: approve, reason, key_id: cx.principal.key_id.clone(), at };
+            // Somebody else may have been first, or the turn ended; what stands now is the answer.
+            self.put_decision(cx, &approval, decision).await?;
+        }
+        let approval = self.approval(cx, id).await?;
+        let (code, message) = match (approval.state, approve) {
+            (ApprovalState::Approved, true) | (ApprovalState::Denied, false) => return Ok(approval),
+            (ApprovalState::Approved, false) => ("approval_decided", "it was approved before"),
+            (ApprovalState::Denied, true) => ("approval_decided", "it was denied before"),
+            (ApprovalState::Expired, _) => ("approval_expired", "nobody answered it in time"),
+            (ApprovalState::Withdrawn, _) => ("approval_withdrawn", "its turn has ended"),
+            (ApprovalState::Open, _) => ("approval_open", "it was not kept; say it again"),
+        };
+        Err(Error::conflict(format!("the approval '{id}' cannot be answered so: {message}")).with_code(code))
+    }
+}
+
+impl Worker {
+    /// Whether a person has to say a word before this call. One that has been said ends the approval's step.
+    pub(crate) fn waits_for_a_word(&mut self, call: &ToolCall) -> bool {
+        if self.decided.contains_key(&call.id) {
+            return false;
+        }
+        if let Some(at) = self.asked_before(&call.id) {
+            let Some(decision) = self.said.remove(&self.left[at].step.id) else { return true };
+            let step = self.left.remove(at);
+            let output = StepOutput::Approval { call: call.clone(), decision: decision.clone() };
+            self.pen.end(step, StepState::Done, Some(output));
+            self.decided.insert(call.id.clone(), decision);
+            return false;
+        }
+        // A response ends where it would wait: see `refused`.
+        self.on_input == OnInput::Suspend && self.must_ask(call)
+    }
+
+    /// The place in `left` of the approval that was asked for this call.
+    fn asked_before(&self, call_id: &str) -> Option<usize> {
+        self.left.iter().position(|s| s.step.kind == StepKind::Approval && call_in(s).is_some_and(|c| c.id == call_id))
+    }
+
+    /// Asks a person: the turn then waits.
+    pub(crate) fn ask(&mut self, call: ToolCall) -> Asked {
+        let step = match self.asked_before(&call.id) {
+            Some(at) => self.left.remove(at),
+            None => self.pen.begin(StepKind::Approval, &format!("approval {}", call.id), Some(as_input(&call))),
+        };
+        let asked = Asked { approval_id: step.step.id.clone(), call };
+        self.asked.push(step);
+        asked
+    }
+
+    fn must_ask(&self, call: &ToolCall) -> bool {
+        self.offered.iter().find(|def| def.name == call.name).is_some_and(|def| asks(&self.spec.approvals, def, call))
+    }
+
+    /// What the model reads of a call that must not be made; None where it may.
+    pub(crate) fn refused(&self, call: &ToolCall) -> Option<ToolResult> {
+        match self.decided.get(&call.id) {
+            Some(decision) if decision.approved => None,
+            Some(Decision { reason: None, .. }) => Some(ToolResult::error("a person was asked and denied this call")),
+            Some(Decision { reason: Some(reason), .. }) => {
+                Some(ToolResult::error(&format!("a person was asked and denied this call: {reason}")))
+            }
+            None if self.must_ask(call) => {
+                let message =
+                    format!("'{}' needs the approval of a person and was not run: nobody can be asked here", call.name);
+                Some(ToolResult::error(&message))
+            }
+            None => None,
+        }
+    }
+
+    /// Whether the call may be made although the tool's risk asks for a person. Of a tool whose risk was lower when it was
+    /// listed the registry has the last word.
+    pub(crate) fn approved(&self, call: &ToolCall) -> bool {
+        let risky = |def: &&frontdesk_api::tools::ToolDef| def.name == call.name && def.risk == Risk::ApprovalRequired;
+        self.decided.get(&call.id).is_some_and(|decision| decision.approved)
+            || self.offered.iter().find(risky).is_some_and(|def| !asks(&self.spec.approvals, def, call))
+    }
+}

@@ -1,0 +1,284 @@
+//! Calls that wait for a person: asked once, answered once, and gone on with by whoever comes first.
+
+use std::{sync::Arc, time::Duration};
+
+use frontdesk_agents::{AsResponse, Bounds, NewTurn, Pace, TurnView};
+use frontdesk_api::{
+    Cx, Kind, PageRequest,
+    agent::AgentSpec,
+    approval::{ApprovalRule, ApprovalState},
+    chat::{Role, ToolSpec},
+    id::RandomIds,
+    tools::ToolResult,
+    turn::{EventBody, StepKind, StepState, TurnState},
+};
+use frontdesk_store::testing::each_database;
+
+use crate::stage::{Line, Stage, answer, done, pace, with_tools};
+
+fn all() -> PageRequest {
+    PageRequest { after: None, limit: 100, order: frontdesk_api::Order::Asc }
+}
+
+fn rules(rules: serde_json::Value) -> Vec<ApprovalRule> {
+    serde_json::from_value(rules).expect("rules")
+}
+
+fn effects(stage: &Stage) -> Vec<String> {
+    stage.tools.ledger.lock().expect("the ledger").iter().map(|(tool, _)| tool.clone()).collect()
+}
+
+/// The id of the one approval that the turn waits for.
+fn asked(view: &TurnView) -> &str {
+    assert_eq!(view.turn.state, TurnState::AwaitingInput, "{:?}", view.turn);
+    let [asked] = &view.approvals[..] else { panic!("one approval: {:?}", view.approvals) };
+    &asked.approval_id
+}
+
+#[tokio::test]
+async fn a_call_that_needs_a_person_waits_and_is_made_once_when_it_is_approved() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(with_tools()).await;
+        stage.model.play([Line::Call(vec![("a", "refund", "{\"amount\":5}")]), Line::Say("You have it back.")]);
+        let waiting = stage.ask(&conversation, "money back").await;
+        let id = asked(&waiting).to_owned();
+        assert!(waiting.waiting.is_empty(), "a client has nothing to do with it");
+        assert!(effects(&stage).is_empty() && done(&waiting).is_empty());
+
+        let open = stage.agents.open_approvals(&stage.cx, &all()).await.expect("a list").items;
+        let [approval] = &open[..] else { panic!("{open:?}") };
+        assert_eq!((approval.id.as_str(), approval.state), (id.as_str(), ApprovalState::Open));
+        assert_eq!((approval.call.name.as_str(), approval.call.arguments.as_str()), ("refund", "{\"amount\":5}"));
+        assert_eq!(approval.turn_id, waiting.turn.id);
+        assert!(approval.until.is_some());
+
+        // Whoever says it: another process, which has no memory of the turn.
+        let other = stage.beside(pace(), Bounds::default());
+        other.model.play([Line::Say("You have it back.")]);
+        let approved = other.agents.decide(&stage.cx, &id, true, Some("fine".into())).await.expect("approved");
+        let view = other.settled(&waiting.turn.id).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "You have it back."));
+        assert_eq!(effects(&stage), ["refund"]);
+        let decision = approved.decision.clone().expect("a decision");
+        assert_eq!((decision.key_id, decision.reason.as_deref()), (stage.cx.principal.key_id.clone(), Some("fine")));
+        assert_eq!(approved.state, ApprovalState::Approved);
+
+        // Once more the same, once the other way.
+        let again = stage.agents.decide(&stage.cx, &id, true, None).await.expect("the same word");
+        assert_eq!(again, approved, "what was said first stands");
+        let other_way = stage.agents.decide(&stage.cx, &id, false, None).await.expect_err("the other word");
+        assert_eq!((other_way.kind, other_way.code.as_deref()), (Kind::Conflict, Some("approval_decided")));
+        assert_eq!(effects(&stage), ["refund"]);
+        assert!(stage.agents.open_approvals(&stage.cx, &all()).await.expect("a list").items.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_denied_is_never_made_and_the_model_reads_why() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(with_tools()).await;
+        stage.model.play([Line::Call(vec![("a", "refund", "{}")]), Line::Say("I may not.")]);
+        let waiting = stage.ask(&conversation, "money back").await;
+        let id = asked(&waiting);
+        stage.agents.decide(&stage.cx, id, false, Some("no receipt".into())).await.expect("denied");
+        let view = stage.settled(&waiting.turn.id).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "I may not."));
+        assert!(effects(&stage).is_empty());
+        let told = stage.model.asked().pop().expect("a second prompt").pop().expect("its last message");
+        assert!(told.0 == Role::Tool && told.1.contains("denied this call: no receipt"), "{told:?}");
+        let denied = stage.agents.approval(&stage.cx, id).await.expect("it stays");
+        assert_eq!(denied.state, ApprovalState::Denied);
+        let late = stage.agents.decide(&stage.cx, id, true, None).await.expect_err("the other word");
+        assert_eq!(late.code.as_deref(), Some("approval_decided"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agents_rules_say_what_asks_and_what_runs() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let approvals = rules(serde_json::json!([
+            { "tool": "refund", "argument": "/amount", "above": 50 },
+            { "tool": "refund", "ask": false },
+            { "tool": "pay" },
+        ]));
+        let conversation = stage.conversation(AgentSpec { approvals, ..with_tools() }).await;
+        stage.model.play([Line::Call(vec![("a", "refund", "{\"amount\":50}")]), Line::Say("Small.")]);
+        assert_eq!(answer(&stage.ask(&conversation, "50 back").await), "Small.");
+        assert_eq!(effects(&stage), ["refund"], "a rule lets it run");
+        for call in [("b", "refund", "{\"amount\":51}"), ("c", "pay", "{}")] {
+            stage.model.play([Line::Call(vec![call])]);
+            let waiting = stage.ask(&conversation, "more").await;
+            asked(&waiting);
+            assert_eq!(waiting.approvals[0].call.name, call.1);
+        }
+        assert_eq!(effects(&stage), ["refund"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rule_that_cannot_hold_is_refused_by_its_member() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let tool = ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None };
+        for (rule, member) in [
+            (serde_json::json!({ "tool": "weather" }), "tool"),
+            (serde_json::json!({ "argument": "/amount" }), "above"),
+            (serde_json::json!({ "above": 5 }), "argument"),
+            (serde_json::json!({ "argument": "amount", "above": 5 }), "argument"),
+        ] {
+            let approvals = rules(serde_json::json!([{ "tool": "refund" }, rule]));
+            let spec = AgentSpec { approvals, client_tools: vec![tool.clone()], ..with_tools() };
+            let refused = stage.agents.create_agent(&stage.cx, spec).await.expect_err(member);
+            let param = format!("approvals[1].{member}");
+            assert_eq!((refused.kind, refused.param.as_deref()), (Kind::Invalid, Some(param.as_str())));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_runs_here_runs_first_and_then_it_is_waited_once_for_all_others() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let tool = ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None };
+        let conversation = stage.conversation(AgentSpec { client_tools: vec![tool], ..with_tools() }).await;
+        stage.model.play([
+            Line::Call(vec![
+                ("a", "refund", "{}"),
+                ("b", "weather", "{}"),
+                ("c", "look", "{}"),
+                ("d", "refund", "{\"n\":2}"),
+            ]),
+            Line::Say("All done."),
+        ]);
+        let waiting = stage.ask(&conversation, "go").await;
+        assert_eq!(done(&waiting).iter().map(|d| d.0.as_str()).collect::<Vec<_>>(), ["look"]);
+        assert_eq!(waiting.waiting.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["b"]);
+        let ids: Vec<String> = waiting.approvals.iter().map(|a| a.approval_id.clone()).collect();
+        assert_eq!(ids.len(), 2);
+        let turn = waiting.turn.id.as_str();
+
+        // A result for a call that waits for a person is refused by name.
+        let result = |id: &str| (id.to_owned(), ToolResult { content: "sun".into(), is_error: false, details: None });
+        let wrong = stage.agents.resume(&stage.cx, turn, vec![result("a")]).await.expect_err("not the client's");
+        assert!(wrong.kind == Kind::Invalid && wrong.message.contains("waits for a person"), "{wrong}");
+
+        stage.agents.decide(&stage.cx, &ids[1], false, None).await.expect("denied");
+        stage.agents.resume(&stage.cx, turn, vec![result("b")]).await.expect("taken in");
+        let still = stage.settled(turn).await;
+        assert_eq!((still.turn.state, still.waiting.len()), (TurnState::AwaitingInput, 0));
+        assert_eq!(asked(&still), ids[0]);
+        assert_eq!(stage.model.asked().len(), 1, "nothing goes on before all is there");
+        let none = stage.agents.resume(&stage.cx, turn, vec![]).await.expect_err("nothing of the client's is open");
+        assert!(none.message.contains("/v1/approvals"), "{none}");
+
+        stage.agents.decide(&stage.cx, &ids[0], true, None).await.expect("approved");
+        let view = stage.settled(turn).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "All done."));
+        assert_eq!(effects(&stage), ["refund"], "the other was denied");
+        let told = stage.model.asked().pop().expect("a second prompt");
+        let results: Vec<&str> = told.iter().filter(|m| m.0 == Role::Tool).map(|m| m.1.as_str()).collect();
+        assert!(results.len() == 4 && results[1] == "sun" && results[3].contains("denied"), "{results:?}");
+        assert_eq!(view.steps.iter().filter(|s| s.kind == StepKind::Inference).count(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_approval_that_nobody_answers_ends_its_turn_and_cannot_be_answered_then() {
+    each_database(|store| async move {
+        let often = Duration::from_millis(50);
+        let patience = Pace { wait: Duration::ZERO, poll: often, renew: often, look: often, ..pace() };
+        let stage = Stage::with(store, Arc::new(RandomIds), patience, Bounds::default()).await;
+        let conversation = stage.conversation(with_tools()).await;
+        stage.model.play([Line::Call(vec![("a", "refund", "{}")])]);
+        let waiting = stage.ask(&conversation, "money back").await;
+        let id = asked(&waiting);
+        let late = stage.agents.decide(&stage.cx, id, true, None).await.expect_err("its time is over");
+        assert_eq!((late.kind, late.code.as_deref()), (Kind::Conflict, Some("approval_expired")));
+        assert!(stage.agents.open_approvals(&stage.cx, &all()).await.expect("a list").items.is_empty());
+        stage.agents.recover().await.expect("it works");
+        let view = loop {
+            let view = stage.agents.load_turn(&stage.cx, &waiting.turn.id).await.expect("the turn");
+            if view.turn.state.is_terminal() {
+                break view;
+            }
+            tokio::task::yield_now().await;
+        };
+        let code = view.turn.error.as_ref().map(|e| e.code.as_str());
+        assert_eq!((view.turn.state, code), (TurnState::Incomplete, Some("input_timeout")));
+        assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "{:?}", view.steps);
+        let late = stage.agents.decide(&stage.cx, id, true, None).await.expect_err("its turn has ended");
+        assert_eq!(late.code.as_deref(), Some("approval_expired"));
+        assert!(effects(&stage).is_empty());
+        stage.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_turn_that_is_cancelled_withdraws_what_it_asked_and_keeps_what_was_said() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(with_tools()).await;
+        stage.model.play([Line::Call(vec![("a", "refund", "{}"), ("b", "refund", "{}")])]);
+        let waiting = stage.ask(&conversation, "money back").await;
+        let ids: Vec<String> = waiting.approvals.iter().map(|a| a.approval_id.clone()).collect();
+        stage.agents.decide(&stage.cx, &ids[0], true, None).await.expect("approved");
+        stage.agents.cancel(&stage.cx, &waiting.turn.id).await.expect("cancelled");
+        let view = stage.settled(&waiting.turn.id).await;
+        assert_eq!(view.turn.state, TurnState::Cancelled);
+        let states: Vec<StepState> =
+            view.steps.iter().filter(|s| s.kind == StepKind::Approval).map(|s| s.state).collect();
+        assert_eq!(states, [StepState::Done, StepState::Failed]);
+        let word = async |id: &str| stage.agents.decide(&stage.cx, id, true, None).await;
+        assert_eq!(word(&ids[0]).await.expect("it was said").state, ApprovalState::Approved);
+        let late = word(&ids[1]).await.expect_err("its turn has ended");
+        assert_eq!((late.kind, late.code.as_deref()), (Kind::Conflict, Some("approval_withdrawn")));
+        assert!(effects(&stage).is_empty(), "approved and not made");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_approval_is_its_tenants() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(with_tools()).await;
+        stage.model.play([Line::Call(vec![("a", "refund", "{}")])]);
+        let waiting = stage.ask(&conversation, "money back").await;
+        let stranger = Cx::internal("tenant_b", "r");
+        let refused = stage.agents.decide(&stranger, asked(&waiting), true, None).await.expect_err("not theirs");
+        assert_eq!((refused.kind, refused.code.as_deref()), (Kind::NotFound, Some("approval_not_found")));
+        assert!(stage.agents.open_approvals(&stranger, &all()).await.expect("a list").items.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_response_cannot_wait_so_what_needs_a_person_is_not_run() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let spec = with_tools();
+        let agent = stage.agents.create_agent(&stage.cx, spec.clone()).await.expect("an agent");
+        let conversation = (agent.id.clone(), String::new());
+        let response = AsResponse { spec, previous: None, echo: serde_json::json!({}), stored: true };
+        let asks = Stage::asks(&conversation, "money back");
+        let new = NewTurn { session_id: None, response: Some(response), ..asks };
+        stage.model.play([Line::Call(vec![("a", "refund", "{}")]), Line::Say("I may not.")]);
+        let turn = stage.agents.create_turn(&stage.cx, new).await.expect("a response");
+        let view = stage.settled(&turn.id).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "I may not."));
+        assert!(done(&view)[0].1.contains("needs the approval of a person"), "{:?}", done(&view));
+        assert!(effects(&stage).is_empty());
+        let waits = |e: &frontdesk_api::turn::Event| matches!(e.body, EventBody::AwaitingInput { .. });
+        assert!(!stage.events(&turn.id).await.iter().any(waits));
+    })
+    .await;
+}
