@@ -11,7 +11,8 @@ use frontdesk_api::{
 use frontdesk_store::{
     Tx, agents,
     conversations::{self, Conversation},
-    sessions, transcript, turns,
+    sessions::{self, Place},
+    transcript, turns,
     turns::{OnInput, StoredTurn, TurnRequest},
 };
 use serde_json::Value;
@@ -139,8 +140,7 @@ impl Room {
     /// Writes items as a turn that has ended. The caller commits.
     async fn put_items(&self, tx: &mut Tx, id: &str, items: &[ItemBody]) -> Result<Vec<Item>> {
         let (turn_id, now) = (self.deps.ids.next("turn"), self.deps.clock.now());
-        let parent = conversations::load(tx, id).await?.head;
-        let pos = sessions::advance(tx, id, &turn_id).await?;
+        let Place { pos, parent } = sessions::advance(tx, id, &turn_id).await?;
         let turn = Turn {
             session_id: Some(id.to_owned()),
             agent_id: agents::INLINE.into(),

@@ -99,17 +99,30 @@ pub async fn load(tx: &mut Tx, agent_id: &str, id: &str) -> Result<Session> {
     row.map(Session::from).ok_or_else(|| missing(id))
 }
 
-/// Makes `turn` the session's newest and says which place it has (from 0). Locks the session's row, so
-/// two turns that begin at once get different places.
+/// A turn's place in its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// From 0.
+    pub pos: i64,
+    /// The turn before it.
+    pub parent: Option<String>,
+}
+
+/// Makes `turn` the session's newest and says which place it has. Locks the session's row before anything is read of
+/// it, so two turns that begin at once stand one behind the other.
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn advance(tx: &mut Tx, id: &str, turn: &str) -> Result<i64> {
+pub async fn advance(tx: &mut Tx, id: &str, turn: &str) -> Result<Place> {
     let tenant = tx.tenant();
-    let turns: Option<i64> = on!(tx, conn => sqlx::query_scalar("UPDATE session SET head = $3, turns = turns + 1 WHERE tenant = $1 AND id = $2 RETURNING turns")
-        .bind(&*tenant).bind(id).bind(turn).fetch_optional(conn).await)
+    let before: Option<(i64, Option<String>)> = on!(tx, conn => sqlx::query_as("UPDATE session SET turns = turns + 1 WHERE tenant = $1 AND id = $2 RETURNING turns, head")
+        .bind(&*tenant).bind(id).fetch_optional(conn).await)
+    .doing("take a place in a session")?;
+    let (turns, parent) = before.ok_or_else(|| missing(id))?;
+    on!(tx, conn => sqlx::query("UPDATE session SET head = $3 WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).bind(turn).execute(conn).await.map(|_| ()))
     .doing("put a turn into its session")?;
-    turns.map(|n| n - 1).ok_or_else(|| missing(id))
+    Ok(Place { pos: turns - 1, parent })
 }
 
 fn missing(id: &str) -> Error {
