@@ -364,6 +364,13 @@ def test_an_agent_is_a_model_and_its_own_tools_are_shown_as_calls_with_results(f
     [
         ({"previous_response_id": "resp_nowhere"}, "previous_response_id", "previous_response_not_found"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type", "unsupported_tool"),
+        ({"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}, "tools[0].type", "unsupported_tool"),
+        ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "https://example.com"}]}, "tools[0].type", "unsupported_tool"),
+        ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_nowhere"]}]}, "tools[0].vector_store_ids", None),
+        ({"include": ["message.output_text.logprobs"]}, "include[0]", "unsupported_parameter"),
+        ({"prompt": {"id": "pmpt_nowhere"}}, "prompt.id", "prompt_not_found"),
+        ({"input": [{"type": "function_call_output", "call_id": "call_nowhere", "output": "x"}]}, "input", None),
+        ({"input": [{"type": "compaction", "encrypted_content": "gAAAA"}]}, "input[0].encrypted_content", "invalid_encrypted_content"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "detail": "auto"}]}]}, "input[0].content[0].type", "unsupported_content"),
         ({"input": [{"type": "item_reference", "id": "msg_nowhere"}]}, "input[0].id", "item_not_found"),
         ({"extra_body": {"top_k": 3}}, "top_k", "unknown_parameter"),
@@ -392,6 +399,90 @@ def test_what_does_not_exist_is_not_found(openai_client, scripted):
         with pytest.raises(openai.NotFoundError) as missing:
             call()
         assert missing.value.code == code, missing.value.message
+
+
+@pytest.fixture
+def pages(frontdesk):
+    """A knowledge store with one page."""
+    upload = frontdesk.http.post("/v1/files", files={"file": ("returns.md", b"# Returns\n\nReturns are free within 30 days of delivery.")}, data={"purpose": "assistants"})
+    store = frontdesk.http.post("/v1/vector_stores", json={"name": "pages", "file_ids": [upload.json()["id"]]})
+    assert store.is_success, store.text
+    return store.json()["id"]
+
+
+def test_a_search_in_files_is_shown_cited_and_the_same_from_every_number(frontdesk, openai_client, scripted, pages):
+    scripted.script([
+        {"when": {"last_role": "tool"}, "reply": {"text": "Free within 30 days [1]."}},
+        {"reply": {"tool_call": {"name": "look", "arguments": {"id": "7"}}, "text": "Free [1].", "argument_piece": 3}},
+    ])  # fmt: skip
+    search = {"type": "file_search", "vector_store_ids": [pages], "max_num_results": 3}
+    asked = {"model": MODEL, "input": "Are returns free?", "tools": [search, LOOK], "include": ["file_search_call.results"]}
+    seen = stream_of(frontdesk, "/v1/responses", "POST", json=asked | {"stream": True})
+    names = [name for name, _, _ in seen]
+    at = names.index("response.file_search_call.in_progress")
+    assert names[at - 1 : at + 4] == [
+        "response.output_item.added", "response.file_search_call.in_progress", "response.file_search_call.searching",
+        "response.file_search_call.completed", "response.output_item.done",
+    ]  # fmt: skip
+    assert "response.function_call_arguments.done" in names
+    response = openai.types.responses.Response.model_validate(seen[-1][2]["response"])
+    assert [item.type for item in response.output] == ["file_search_call", "message", "function_call"]
+    assert "30 days" in response.output[0].results[0].text and response.output[0].queries == ["Are returns free?"]
+    assert said(scripted)[-1][1].startswith("<sources>\n[1] ")
+    # With calls of a search and of a function: a reconnect behind every number gives the same bytes.
+    query = f"/v1/responses/{response.id}?stream=true&include=file_search_call.results"
+    text = lambda after: frontdesk.http.get(query + ("" if after < 0 else f"&starting_after={after}")).text  # noqa: E731
+    whole = text(-1)
+    blocks = whole.split("\n\n")[:-1]
+    assert len(blocks) == len(seen)
+    for after in range(-1, len(seen)):
+        assert text(after) == "".join(block + "\n\n" for block in blocks[after + 1 :])
+    answer = openai_client.responses.create(
+        model=MODEL, previous_response_id=response.id, tools=[search, LOOK],
+        input=[{"type": "function_call_output", "call_id": response.output[2].call_id, "output": "yes"}, {"role": "user", "content": "Are returns free, then?"}],
+    )  # fmt: skip
+    (citation,) = answer.output[-1].content[0].annotations
+    assert (citation.type, citation.filename, answer.output_text[: citation.index]) == ("file_citation", "returns.md", "Free within 30 days ")
+    assert answer.output[0].results is None, "nobody asked for them"
+    assert {tool.type for tool in answer.tools} == {"file_search", "function"}
+
+
+def test_a_conversation_made_short(openai_client, lenient_openai_client, scripted):
+    scripted.script([
+        {"when": {"last_user_contains": "Summarise the conversation"}, "reply": {"text": "They have a lamp."}},
+        {"times": 2, "reply": {"text": "You said {last_user}."}},
+    ])  # fmt: skip
+    first = openai_client.responses.create(model=MODEL, input="I have a lamp")
+    # The package's own type of the answer has no place for the customer's messages, which it says come first.
+    short = lenient_openai_client.responses.compact(model=MODEL, input="and a chair", previous_response_id=first.id)
+    assert (short.object, [item.type for item in short.output]) == ("response.compaction", ["message", "message", "compaction"])
+    assert short.usage.total_tokens > 0
+    sent_on = [item.model_dump(exclude_unset=True) for item in short.output] + [{"role": "user", "content": "what have I?"}]
+    assert openai_client.responses.create(model=MODEL, input=sent_on).output_text == "You said what have I?."
+    assert said(scripted) == [
+        ("user", "I have a lamp"), ("user", "and a chair"), ("user", "A summary of what was said before:\nThey have a lamp."),
+        ("user", "what have I?"),
+    ]  # fmt: skip
+
+
+def test_metadata_that_nobody_names_stays(openai_client):
+    conversation = openai_client.conversations.create(metadata={"shop": "lamps"})
+    with pytest.raises(openai.BadRequestError) as refused:
+        openai_client.conversations.with_raw_response.update(conversation.id, metadata=openai.omit)
+    assert (refused.value.param, refused.value.code) == ("metadata", "missing_required_parameter")
+    assert openai_client.conversations.retrieve(conversation.id).metadata == {"shop": "lamps"}
+    assert openai_client.conversations.update(conversation.id, metadata=None).metadata == {}
+
+
+def test_a_conversation_outlives_an_agent_that_spoke_in_it(frontdesk, openai_client, scripted):
+    spec = {"model": MODEL, "instructions": "", "name": "passing"}
+    agent = frontdesk.http.post("/v1/agents", json={"agent_config": spec}).json()["agent_id"]
+    scripted.script([{"times": 2, "reply": {"text": "You said {last_user}."}}])
+    conversation = openai_client.conversations.create()
+    openai_client.responses.create(model="agent/passing", input="one", conversation=conversation.id)
+    assert frontdesk.http.delete(f"/v1/agents/{agent}").is_success
+    openai_client.responses.create(model=MODEL, input="two", conversation=conversation.id)
+    assert [text for _, text in said(scripted)] == ["one", "You said one.", "two"]
 
 
 def test_a_stream_that_is_not_to_be_stored_ends_with_its_reader(openai_client, scripted):

@@ -1,6 +1,6 @@
 //! How a turn begins and is cancelled.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
 use frontdesk_api::{
     Cx, Error, Kind, Result,
@@ -14,7 +14,9 @@ use frontdesk_store::{
     claims::Claimed,
     conversations, idempotency,
     idempotency::Claim,
-    sessions, transcript, turns,
+    sessions,
+    transcript::{self, PastItem},
+    turns,
     turns::{OnInput, StoredTurn, TurnRequest},
 };
 use serde::Serialize;
@@ -124,11 +126,7 @@ impl Agents {
         if turn.state != TurnState::Running {
             return Ok(turn);
         }
-        if room.running.has(&cx.tenant, turn_id) {
-            room.running.stop(&cx.tenant, turn_id, Why::Asked);
-        } else {
-            room.tell(Word::Stop { tenant: cx.tenant.clone(), turn: turn_id.to_owned() }).await;
-        }
+        room.stop_work(cx, turn_id).await;
         // Its worker may have let go of it (to wait for input) before it could hear of this.
         room.end_if_waiting(cx, turn_id).await
     }
@@ -150,6 +148,15 @@ enum Begun {
 }
 
 impl Room {
+    /// Has whoever works on a turn stop, here or elsewhere. That it is to be cancelled stands in its row.
+    pub(crate) async fn stop_work(&self, cx: &Cx, turn_id: &str) {
+        if self.running.has(&cx.tenant, turn_id) {
+            self.running.stop(&cx.tenant, turn_id, Why::Asked);
+        } else {
+            self.tell(Word::Stop { tenant: cx.tenant.clone(), turn: turn_id.to_owned() }).await;
+        }
+    }
+
     async fn agent_of(&self, cx: &Cx, new: &NewTurn) -> Result<Agent> {
         let tenant = self.deps.store.tenant(cx);
         if let Some(response) = &new.response {
@@ -181,12 +188,15 @@ impl Room {
         if let Some(full) = full {
             return Err(full);
         }
+        if new.response.is_some() && brings_outputs(&new.items) {
+            answers_calls(&new.items, &past(&mut tx, new).await?)?;
+        }
         let (mut pos, mut parent) = (0, None);
         if let Some(response) = &new.response {
             agents::ensure_inline(&mut tx, self.deps.clock.now()).await?;
             parent = response.previous.clone();
             if let Some(previous) = &response.previous {
-                may_continue(&mut tx, previous).await?;
+                may_continue(previous, turns::hold(&mut tx, previous).await)?;
             }
         }
         if let Some(session_id) = &new.session_id {
@@ -345,8 +355,11 @@ pub(crate) fn time_of(spec: &AgentSpec) -> i64 {
 }
 
 /// A response goes on from another that has ended and is found by its id.
-pub(crate) async fn may_continue(tx: &mut Tx, previous: &str) -> Result<()> {
-    let found = match turns::load(tx, previous).await {
+///
+/// # Errors
+/// `Invalid` on `previous_response_id`.
+pub(crate) fn may_continue(previous: &str, found: Result<StoredTurn>) -> Result<()> {
+    let found = match found {
         Ok(stored) => Some(stored),
         Err(error) if error.kind == Kind::NotFound => None,
         Err(error) => return Err(error),
@@ -358,6 +371,48 @@ pub(crate) async fn may_continue(tx: &mut Tx, previous: &str) -> Result<()> {
     if !stored.turn.state.is_terminal() {
         let message = format!("the response '{previous}' has not ended: wait for it or cancel it");
         return Err(Error::invalid("previous_response_id", message).with_code("previous_response_in_progress"));
+    }
+    Ok(())
+}
+
+/// What a response goes on from.
+///
+/// # Errors
+/// As any query.
+pub(crate) async fn past(tx: &mut Tx, new: &NewTurn) -> Result<Vec<PastItem>> {
+    let previous = new.response.as_ref().and_then(|response| response.previous.as_deref());
+    match (&new.session_id, previous) {
+        (Some(session), _) => transcript::history(tx, session, i64::MAX).await,
+        (None, Some(previous)) => transcript::line(tx, previous).await,
+        (None, None) => Ok(vec![]),
+    }
+}
+
+fn brings_outputs(items: &[ItemBody]) -> bool {
+    items.iter().any(|item| matches!(item, ItemBody::FunctionCallOutput { .. }))
+}
+
+/// Every output answers a call that was made: one that answers none would be told to no model, and its client would
+/// never hear of it.
+///
+/// # Errors
+/// `Invalid` on `input`, naming the call.
+pub(crate) fn answers_calls(items: &[ItemBody], past: &[PastItem]) -> Result<()> {
+    let known = past.iter().map(|past| &past.item.body).chain(items);
+    let known: HashSet<&str> = known
+        .filter_map(|body| match body {
+            ItemBody::FunctionCall { call } => Some(call.id.as_str()),
+            _ => None,
+        })
+        .collect();
+    for item in items {
+        if let ItemBody::FunctionCallOutput { call_id, .. } = item
+            && !known.contains(call_id.as_str())
+        {
+            // OpenAI's words.
+            let message = format!("No tool call found for function call output with call_id {call_id}.");
+            return Err(Error::invalid("input", message));
+        }
     }
     Ok(())
 }

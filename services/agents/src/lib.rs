@@ -18,6 +18,7 @@ mod budget;
 mod catalogue;
 mod citations;
 mod close;
+mod compact;
 mod conversations;
 mod fault;
 mod follow;
@@ -54,6 +55,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use approvals::Approval;
 pub use begin::{AsResponse, NewTurn};
+pub use compact::Compacted;
 pub use conversations::Said;
 pub use fault::{Fault, Point};
 pub use follow::Events;

@@ -1,14 +1,14 @@
 //! Turns that are responses of OpenAI's API: found by their id, deleted, and what they were asked.
 
 use frontdesk_api::{
-    Cx, Error, Kind, Result,
+    Cx, Error, Kind, Page, PageRequest, Result,
     chat::Chat,
-    turn::{Event, Item, Turn},
+    turn::{Event, Item, ItemBody, Turn},
 };
-use frontdesk_store::{conversations, transcript, turns};
+use frontdesk_store::{conversations, transcript, transcript::PastItem, turns, turns::StoredTurn};
 use serde_json::Value;
 
-use crate::{Agents, NewTurn, Room, budget, follow::BATCH, prompt, running::Why, think};
+use crate::{Agents, NewTurn, Room, begin, budget, follow::BATCH, prompt, running::Why, think, worker};
 
 /// A response.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +33,19 @@ impl Agents {
         };
         let echo = stored.request.response.ok_or_else(missing)?;
         Ok(Response { turn: stored.turn, echo, inputs: stored.request.inputs })
+    }
+
+    /// The responses that can be looked up; those that were asked of `model` alone where one is named.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn list_responses(&self, cx: &Cx, page: &PageRequest, model: Option<&str>) -> Result<Page<Response>> {
+        let found = self.0.deps.store.tenant(cx).list_responses(page, model).await?;
+        let show = |stored: StoredTurn| {
+            let echo = stored.request.response.unwrap_or_default();
+            Response { turn: stored.turn, echo, inputs: stored.request.inputs }
+        };
+        Ok(Page { items: found.items.into_iter().map(show).collect(), more: found.more })
     }
 
     /// The turn's events by now, in order.
@@ -100,7 +113,8 @@ impl Agents {
         item.ok_or_else(|| Error::not_found(format!("no item has the id '{id}'")).with_code("item_not_found"))
     }
 
-    /// What a model would be asked first in this turn of a response, tools of its agent left out. Nothing is written.
+    /// What a model would be asked first in this turn of a response: its agent's tools are listed, and its knowledge is
+    /// searched. Shields are not asked. Nothing is written.
     ///
     /// # Errors
     /// As [`Agents::create_turn`].
@@ -108,32 +122,40 @@ impl Agents {
         let Some(response) = &new.response else {
             return Err(Error::new(Kind::Internal, "only a response is asked about"));
         };
-        let room = &self.0;
-        let mut tx = room.deps.store.tenant(cx).read().await?;
-        let past = match (&new.session_id, &response.previous) {
-            (Some(session), _) => {
-                conversations::load(&mut tx, session).await?;
-                transcript::history(&mut tx, session, i64::MAX).await?
-            }
-            (None, Some(previous)) => {
-                crate::begin::may_continue(&mut tx, previous).await?;
-                transcript::line(&mut tx, previous).await?
-            }
-            (None, None) => vec![],
-        };
-        drop(tx);
-        let items =
-            new.items.iter().map(|body| Item { id: String::new(), turn_id: String::new(), pos: 0, body: body.clone() });
-        let items: Vec<Item> = items.collect();
-        let spec = &response.spec;
-        let tools = spec.client_tools.clone();
+        let (deps, spec) = (&self.0.deps, &response.spec);
+        let past = self.past_of(cx, new).await?;
+        let mut items = new.items.clone();
+        if let Some(query) = worker::question(&items).filter(|_| !spec.knowledge.is_empty()) {
+            let passages = deps.memory.recall(cx, &spec.knowledge, &query, spec.max_passages).await?;
+            items.push(ItemBody::Retrieval { query, passages });
+        }
+        let items: Vec<Item> =
+            items.into_iter().map(|body| Item { id: String::new(), turn_id: String::new(), pos: 0, body }).collect();
+        let tools = think::tools(&deps.tools.list(cx, &spec.toolgroups).await?, spec);
         let left = match spec.keep_all_turns {
             true => usize::MAX,
-            false => budget::prompt(room.deps.inference.context_window(&spec.model), spec.sampling.max_tokens)
+            false => budget::prompt(deps.inference.context_window(&spec.model), spec.sampling.max_tokens)
                 .saturating_sub(budget::tools(&tools)),
         };
         let (messages, _) = prompt::messages(&spec.instructions, &past, &items, left);
         Ok(think::asked(spec, messages, tools, spec.tool_choice.clone()))
+    }
+
+    /// What a response that is not begun goes on from.
+    ///
+    /// # Errors
+    /// As [`Agents::create_turn`].
+    pub(crate) async fn past_of(&self, cx: &Cx, new: &NewTurn) -> Result<Vec<PastItem>> {
+        let mut tx = self.0.deps.store.tenant(cx).read().await?;
+        let previous = new.response.as_ref().and_then(|response| response.previous.as_ref());
+        if let Some(session) = &new.session_id {
+            conversations::load(&mut tx, session).await?;
+        } else if let Some(previous) = previous {
+            begin::may_continue(previous, turns::load(&mut tx, previous).await)?;
+        }
+        let past = begin::past(&mut tx, new).await?;
+        begin::answers_calls(&new.items, &past)?;
+        Ok(past)
     }
 }
 

@@ -10,6 +10,7 @@ use frontdesk_api::{
     agent::AgentSpec,
     chat::{Chat, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec},
     safety::Stage,
+    tools::ToolDef,
     turn::{EventBody, HandOffReason, ItemBody, StepKind, StepOutput, StepState},
 };
 use frontdesk_store::{transcript::StoredStep, turns::OnInput};
@@ -98,7 +99,7 @@ impl Worker {
         let spec = &self.spec;
         // A forced call is made once; forced again after its result, the model would call forever.
         let forced = matches!(spec.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-        let tools = self.tools();
+        let tools = tools(&self.offered, spec);
         let tool_choice =
             if tools.is_empty() || (forced && self.tool_calls > 0) { None } else { spec.tool_choice.clone() };
         let window = self.room.deps.inference.context_window(&spec.model);
@@ -108,22 +109,6 @@ impl Worker {
         };
         let (messages, dropped) = prompt::messages(&spec.instructions, &self.past, &self.items, room);
         (asked(spec, messages, tools, tool_choice), dropped)
-    }
-
-    /// What the model may call, in an order that stays.
-    fn tools(&self) -> Vec<ToolSpec> {
-        let here = self.offered.iter().map(|def| ToolSpec {
-            name: def.name.clone(),
-            description: Some(def.description.clone()).filter(|d| !d.is_empty()),
-            parameters: Some(def.schema.clone()),
-            strict: None,
-        });
-        let mut tools: Vec<ToolSpec> = here.collect();
-        tools.extend(self.spec.client_tools.iter().cloned());
-        tools.extend(self.spec.hand_off.is_some().then(hand_off_tool));
-        let mut names = HashSet::new();
-        tools.retain(|tool| names.insert(tool.name.clone()));
-        tools
     }
 
     /// Takes the answer in as it comes and shows what may be shown of it. Returns the judgement that stopped
@@ -339,6 +324,22 @@ impl Worker {
         self.pen.done(step_id, item.clone());
         self.items.push(item);
     }
+}
+
+/// What a model may call, in an order that stays; `offered` runs here.
+pub(crate) fn tools(offered: &[ToolDef], spec: &AgentSpec) -> Vec<ToolSpec> {
+    let here = offered.iter().map(|def| ToolSpec {
+        name: def.name.clone(),
+        description: Some(def.description.clone()).filter(|d| !d.is_empty()),
+        parameters: Some(def.schema.clone()),
+        strict: None,
+    });
+    let mut tools: Vec<ToolSpec> = here.collect();
+    tools.extend(spec.client_tools.iter().cloned());
+    tools.extend(spec.hand_off.is_some().then(hand_off_tool));
+    let mut names = HashSet::new();
+    tools.retain(|tool| names.insert(tool.name.clone()));
+    tools
 }
 
 /// A model call as the agent has it.

@@ -298,11 +298,8 @@ impl Worker {
         if self.items.iter().any(|item| matches!(item.body, ItemBody::Retrieval { .. })) {
             return Ok(());
         }
-        let asked = self.items.iter().rev().find_map(|item| match &item.body {
-            ItemBody::Message { role: Role::User, text, .. } => Some(text.clone()),
-            _ => None,
-        });
-        let Some(query) = asked.filter(|q| !self.knowledge.is_empty() && !q.trim().is_empty()) else { return Ok(()) };
+        let asked = question(self.items.iter().map(|item| &item.body));
+        let Some(query) = asked.filter(|_| !self.knowledge.is_empty()) else { return Ok(()) };
         let step = self.begin(StepKind::MemoryRetrieval, "recall");
         let (memory, cx, stores) = (Arc::clone(&self.room.deps.memory), self.cx.clone(), self.knowledge.clone());
         let limit = self.spec.max_passages;
@@ -361,6 +358,17 @@ impl Worker {
             }
         })
     }
+}
+
+/// What knowledge is searched for: the last words of the customer, where they are any.
+pub(crate) fn question<'i>(
+    items: impl IntoIterator<Item = &'i ItemBody, IntoIter: DoubleEndedIterator>,
+) -> Option<String> {
+    let last = items.into_iter().rev().find_map(|item| match item {
+        ItemBody::Message { role: Role::User, text, .. } => Some(text),
+        _ => None,
+    });
+    last.filter(|words| !words.trim().is_empty()).cloned()
 }
 
 /// What the model calls of these steps took.

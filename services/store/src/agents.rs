@@ -178,20 +178,28 @@ impl Tenant<'_> {
         Ok(Page::of(agents, page.limit))
     }
 
-    /// Deletes the agent with its conversations.
+    /// Deletes the agent with its conversations. Responses stay, for those and the conversations that go on from them:
+    /// each has with it what it worked by. Those that run are to be cancelled: their ids.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn delete_agent(&self, id: &str) -> Result<()> {
+    pub async fn delete_agent(&self, id: &str) -> Result<Vec<String>> {
         visible(id)?;
         let mut tx = self.write().await?;
+        let kept: Vec<(String, String)> =
+            on!(tx, conn => sqlx::query_as("UPDATE turn SET agent_id = $3, agent_version = 1, \
+             cancel_requested = CASE WHEN state = 'running' THEN $4 ELSE cancel_requested END \
+             WHERE tenant = $1 AND agent_id = $2 AND on_input = 'finish' RETURNING id, state")
+            .bind(self.id()).bind(id).bind(INLINE).bind(true).fetch_all(conn).await)
+            .doing("keep the responses of an agent")?;
         let gone = on!(tx, conn => sqlx::query("DELETE FROM agent WHERE tenant = $1 AND id = $2")
             .bind(self.id()).bind(id).execute(conn).await.map(|done| done.rows_affected()))
         .doing("delete an agent")?;
         if gone == 0 {
             return Err(missing(id));
         }
-        tx.commit().await
+        tx.commit().await?;
+        Ok(kept.into_iter().filter(|(_, state)| state == "running").map(|(turn, _)| turn).collect())
     }
 }
 
@@ -243,7 +251,7 @@ mod tests {
             for refused in [
                 theirs.load_agent("agent_1").await.map(|_| ()),
                 theirs.change_agent("agent_1", &second, 7).await.map(|_| ()),
-                theirs.delete_agent("agent_1").await,
+                theirs.delete_agent("agent_1").await.map(|_| ()),
             ] {
                 assert_eq!(refused.expect_err("another tenant's").kind, Kind::NotFound);
             }

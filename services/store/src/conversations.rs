@@ -2,9 +2,12 @@
 //!
 //! Every session has an agent in its row; a conversation's is [`agents::INLINE`], which stands for none.
 
-use frontdesk_api::{Error, Micros, Result};
+use frontdesk_api::{Error, Micros, Order, Page, PageRequest, Result};
 
-use crate::{Doing as _, System, Tenant, Tx, agents, on};
+use crate::{
+    Conn, Dialect, Doing as _, System, Tenant, Tx, agents, on, paging,
+    turns::{Row, StoredTurn, columns},
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Conversation {
@@ -82,6 +85,47 @@ impl Tenant<'_> {
         tx.commit().await
     }
 
+    /// The turns that are found by their id as responses; those that were asked of `model` alone where one is named.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn list_responses(&self, page: &PageRequest, model: Option<&str>) -> Result<Page<StoredTurn>> {
+        // Ids of responses begin with `resp_`; '`' comes behind '_'.
+        macro_rules! list {
+            ($model:literal, $rest:literal) => {
+                concat!(
+                    "SELECT ",
+                    columns!(),
+                    " FROM turn WHERE tenant = $1 AND id > 'resp_' AND id < 'resp`' AND stored AND ($4 IS NULL OR ",
+                    $model,
+                    " = $4) AND ",
+                    $rest
+                )
+            };
+        }
+        let sql = match (self.store().dialect(), page.order) {
+            (Dialect::Sqlite, Order::Asc) => {
+                list!("json_extract(request, '$.response.model')", "id > $2 ORDER BY id LIMIT $3")
+            }
+            (Dialect::Sqlite, Order::Desc) => {
+                list!("json_extract(request, '$.response.model')", "id < $2 ORDER BY id DESC LIMIT $3")
+            }
+            (Dialect::Postgres, Order::Asc) => {
+                list!("request::json #>> '{response,model}'", "id > $2 ORDER BY id LIMIT $3")
+            }
+            (Dialect::Postgres, Order::Desc) => {
+                list!("request::json #>> '{response,model}'", "id < $2 ORDER BY id DESC LIMIT $3")
+            }
+        };
+        let mut tx = self.read().await?;
+        let rows: Vec<Row> =
+            on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(paging::cursor(page)).bind(paging::fetch(page))
+            .bind(model).fetch_all(conn).await)
+            .doing("list responses")?;
+        let turns = rows.into_iter().map(Row::read).collect::<Result<Vec<_>>>()?;
+        Ok(Page::of(turns, page.limit))
+    }
+
     /// Deletes a response. One in a conversation is only found no more: the conversation keeps what was said. Whatever
     /// continued it continues what came before it.
     ///
@@ -93,6 +137,11 @@ impl Tenant<'_> {
             .bind(self.id()).bind(id).bind(false).execute(conn).await.map(|done| done.rows_affected()))
         .doing("delete a response")?;
         if kept == 0 {
+            // Before its children are looked for: one that is just being written is waited for.
+            if let Conn::Postgres(conn) = tx.conn() {
+                let held = sqlx::query("SELECT 1 FROM turn WHERE tenant = $1 AND id = $2 FOR UPDATE");
+                held.bind(self.id()).bind(id).execute(conn).await.map(|_| ()).doing("delete a response")?;
+            }
             on!(tx, conn => sqlx::query("UPDATE turn SET parent = (SELECT p.parent FROM turn p WHERE p.tenant = $1 AND p.id = $2) WHERE tenant = $1 AND parent = $2")
                 .bind(self.id()).bind(id).execute(conn).await.map(|_| ()))
             .doing("delete a response")?;
@@ -164,11 +213,14 @@ mod tests {
         let turn =
             StoredTurn { turn, pos: 0, epoch: 1, next_seq: 0, request, cancel_requested: false, on_input, stored };
         turns::add(&mut tx, &turn, Some(Lease { owner: "w", micros: 1 }), -1).await.expect("a turn");
-        let body = ItemBody::Message { role: Role::User, text: id.into(), citations: vec![] };
-        let item = Item { id: format!("msg_{id}"), turn_id: id.into(), pos: 0, body };
+        let item = Item { id: format!("msg_{id}"), turn_id: id.into(), pos: 0, body: says(id) };
         transcript::add_items(&mut tx, &[item]).await.expect("an item");
         tx.commit().await.expect("written");
         assert_eq!(tenant.load_turn(id).await.expect("the turn"), turn);
+    }
+
+    fn says(words: &str) -> ItemBody {
+        ItemBody::Message { role: Role::User, text: words.into(), citations: vec![] }
     }
 
     async fn line(store: &Store, cx: &Cx, id: &str) -> Vec<String> {
@@ -199,6 +251,32 @@ mod tests {
             drop(tx);
             let mut tx = store.tenant(&a).read().await.expect("a transaction");
             assert_eq!(transcript::find_item(&mut tx, "msg_2").await.expect("asked"), None);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_response_that_is_deleted_while_another_begins_to_continue_it_waits_for_that() {
+        each_database(|store| async move {
+            let (a, _) = two_tenants(&store).await;
+            response(&store, &a, "root", None, None, true).await;
+            response(&store, &a, "middle", Some("root"), None, true).await;
+            let tenant = store.tenant(&a);
+            let mut tx = tenant.write().await.expect("a transaction");
+            let held = turns::hold(&mut tx, "middle").await.expect("held");
+            let turn = Turn { id: "tip".into(), parent: Some("middle".into()), ..held.turn.clone() };
+            let deleted = tokio::spawn({
+                let (store, a) = (store.clone(), a.clone());
+                async move { store.tenant(&a).delete_response("middle").await }
+            });
+            turns::add(&mut tx, &StoredTurn { turn, ..held }, None, 1).await.expect("a turn");
+            let item = Item { id: "msg_tip".into(), turn_id: "tip".into(), pos: 0, body: says("tip") };
+            transcript::add_items(&mut tx, &[item]).await.expect("an item");
+            tx.commit().await.expect("written");
+            deleted.await.expect("it ended").expect("deleted");
+            assert_eq!(line(&store, &a, "tip").await, ["root", "tip"]);
+            let mut tx = tenant.write().await.expect("a transaction");
+            assert_eq!(turns::hold(&mut tx, "middle").await.expect_err("gone").kind, Kind::NotFound);
         })
         .await;
     }
@@ -262,7 +340,7 @@ mod tests {
             for refused in [
                 mine.load_agent(agents::INLINE).await.map(|_| ()),
                 mine.change_agent(agents::INLINE, &spec, 3).await.map(|_| ()),
-                mine.delete_agent(agents::INLINE).await,
+                mine.delete_agent(agents::INLINE).await.map(|_| ()),
             ] {
                 assert_eq!(refused.expect_err("not to be seen").kind, Kind::NotFound);
             }

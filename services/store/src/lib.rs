@@ -43,6 +43,7 @@ mod options;
 pub mod paging;
 pub mod passages;
 mod postgres;
+pub mod prompts;
 pub mod readings;
 pub mod sessions;
 mod sqlite;

@@ -13,7 +13,7 @@ use frontdesk_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Doing as _, Tenant, Tx, json, on};
+use crate::{Conn, Doing as _, Tenant, Tx, json, on};
 
 /// A turn with what the worker needs of its row.
 #[derive(Debug, Clone, PartialEq)]
@@ -234,6 +234,20 @@ pub async fn load(tx: &mut Tx, id: &str) -> Result<StoredTurn> {
     let row: Option<Row> =
         on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).fetch_optional(conn).await).doing("load a turn")?;
     row.ok_or_else(|| Error::not_found(format!("no turn has the id '{id}'")).with_code("turn_not_found"))?.read()
+}
+
+/// The turn, held so that nobody deletes it before this transaction has ended.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn hold(tx: &mut Tx, id: &str) -> Result<StoredTurn> {
+    let tenant = tx.tenant();
+    // SQLite writes one transaction after another.
+    if let Conn::Postgres(conn) = tx.conn() {
+        let held = sqlx::query("SELECT 1 FROM turn WHERE tenant = $1 AND id = $2 FOR KEY SHARE");
+        held.bind(&*tenant).bind(id).execute(conn).await.map(|_| ()).doing("hold a turn")?;
+    }
+    load(tx, id).await
 }
 
 /// The session's open turn (running or waiting), if there is one.

@@ -155,3 +155,85 @@ async fn thoughts_are_items_before_the_words_unless_a_shield_looks_at_those() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_output_that_answers_no_call_is_refused_by_the_calls_id() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let spec = with_client_tool(AgentSpec::new("m"));
+        stage.model.play([Line::Call(vec![("c1", "theirs", "{}")]), Line::Say("Good.")]);
+        let first = ask(&stage, asks(spec.clone(), None, vec![says("where?")])).await.turn.id;
+        for (previous, call) in [(Some(first.as_str()), "c2"), (None, "c1")] {
+            let new = asks(spec.clone(), previous, vec![output(call, "on the way")]);
+            let counted = stage.agents.would_ask(&stage.cx, &new).await.expect_err("nothing is asked");
+            let error = stage.agents.create_turn(&stage.cx, new).await.expect_err("no such call");
+            let want = format!("No tool call found for function call output with call_id {call}.");
+            assert_eq!((error.kind, error.param.as_deref(), &error.message), (Kind::Invalid, Some("input"), &want));
+            assert_eq!(counted.message, want);
+        }
+        ask(&stage, asks(spec, Some(&first), vec![output("c1", "on the way")])).await;
+        assert_eq!(stage.model.asked().len(), 2, "nobody was asked in between");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_would_be_asked_has_the_tools_and_the_passages_of_the_agent() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let spec = AgentSpec { knowledge: vec!["vs_1".into()], ..with_client_tool(with_tools()) };
+        stage.model.play([Line::Say("Within 30 days.")]);
+        let new = asks(spec, None, vec![says("May I return it?")]);
+        let would = stage.agents.would_ask(&stage.cx, &new).await.expect("a chat");
+        assert!(would.tools.iter().any(|tool| tool.name == "look") && would.tools.iter().any(|t| t.name == "theirs"));
+        ask(&stage, new).await;
+        let asked = stage.model.asked().pop().expect("a prompt");
+        let would: Vec<_> = would.messages.iter().map(|message| (message.role, message.joined())).collect();
+        assert_eq!(would, asked, "and is what is asked then");
+        assert!(would[0].1.starts_with("<sources>"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_that_is_deleted_leaves_what_it_said_in_conversations() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (agents, cx) = (&stage.agents, &stage.cx);
+        let agent = agents.create_agent(cx, AgentSpec::new("m")).await.expect("an agent");
+        let conversation = agents.open_conversation(cx, "{}", &[]).await.expect("a conversation").id;
+        stage.model.play([Line::Say("one"), Line::Say("two"), Line::Say("three"), Line::Say("four")]);
+        let of_agent = |new: NewTurn| NewTurn { agent_id: agent.id.clone(), ..new };
+        let within = |words: &str| NewTurn {
+            session_id: Some(conversation.clone()),
+            ..asks(AgentSpec::new("m"), None, vec![says(words)])
+        };
+        ask(&stage, of_agent(within("a"))).await;
+        let alone = ask(&stage, of_agent(asks(AgentSpec::new("m"), None, vec![says("b")]))).await.turn.id;
+        let late = of_agent(asks(AgentSpec::new("m"), None, vec![says("c")]));
+        agents.delete_agent(cx, &agent.id).await.expect("deleted");
+        ask(&stage, within("d")).await;
+        let prompt = |stage: &Stage| stage.model.asked().pop().expect("a prompt").into_iter().map(|(_, words)| words);
+        assert_eq!(prompt(&stage).collect::<Vec<_>>(), ["a", "one", "d"]);
+        ask(&stage, asks(AgentSpec::new("m"), Some(&alone), vec![says("e")])).await;
+        assert_eq!(prompt(&stage).collect::<Vec<_>>(), ["b", "two", "e"]);
+        let gone = agents.create_turn(cx, late).await.expect_err("no such agent");
+        assert_eq!(gone.code.as_deref(), Some("agent_not_found"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_response_that_runs_is_stopped_with_its_agent() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let agent = stage.agents.create_agent(&stage.cx, AgentSpec::new("m")).await.expect("an agent");
+        stage.model.play([Line::Silence]);
+        let new = NewTurn { agent_id: agent.id.clone(), ..asks(AgentSpec::new("m"), None, vec![says("a")]) };
+        let turn = stage.agents.create_turn(&stage.cx, new).await.expect("a response").id;
+        stage.model.begun().await;
+        stage.agents.delete_agent(&stage.cx, &agent.id).await.expect("deleted");
+        assert_eq!(stage.settled(&turn).await.turn.state, TurnState::Cancelled);
+    })
+    .await;
+}

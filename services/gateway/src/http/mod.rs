@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod models;
 pub mod paging;
 pub mod prefix;
+pub mod prompts;
 pub mod providers;
 pub mod reply;
 pub mod rerank;
@@ -157,11 +158,15 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(turns::resume::resume))
         .routes(routes!(turns::cancel::cancel))
         .routes(routes!(turns::step::step))
-        .routes(routes!(responses::create::create))
+        .routes(routes!(responses::list::list, responses::create::create))
         .routes(routes!(responses::input_tokens::input_tokens))
+        .routes(routes!(responses::compact::compact))
         .routes(routes!(responses::show::show, responses::delete::delete))
         .routes(routes!(responses::cancel::cancel))
         .routes(routes!(responses::input_items::input_items))
+        .routes(routes!(prompts::list::list))
+        .routes(routes!(prompts::show::show))
+        .routes(routes!(prompts::versions::versions))
         .routes(routes!(conversations::create::create))
         .routes(routes!(conversations::show::show, conversations::update::update, conversations::delete::delete))
         .routes(routes!(conversations::items::list, conversations::items::create))
@@ -192,6 +197,9 @@ fn write_scope() -> OpenApiRouter<App> {
         .routes(routes!(agents::delete::delete))
         .routes(routes!(approvals::list::list))
         .routes(routes!(approvals::show::show, approvals::decide::decide))
+        .routes(routes!(prompts::create::create))
+        .routes(routes!(prompts::update::update, prompts::delete::delete))
+        .routes(routes!(prompts::set_default_version::set_default_version))
         .routes(routes!(models::register::register))
         .routes(routes!(models::delete::delete))
         .routes(routes!(toolgroups::register::register))

@@ -16,12 +16,21 @@ use crate::{
     app::App,
     auth::Caller,
     http::{
-        extract::{Query, Raw},
-        paging::PageQuery,
+        extract::Raw,
         responses::{ItemsQuery, resolved},
     },
     problem::Problem,
 };
+
+/// Where an item stands.
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct ItemPath {
+    /// The conversation's id.
+    conversation_id: String,
+    /// The item's id.
+    item_id: String,
+}
 
 /// Everything in the conversation, in order.
 async fn all(app: &App, cx: &Cx, id: &str, results: bool) -> Result<Vec<Value>> {
@@ -33,16 +42,16 @@ async fn all(app: &App, cx: &Cx, id: &str, results: bool) -> Result<Vec<Value>> 
 /// The items of a conversation, newest first
 #[utoipa::path(
     get, path = "/v1/conversations/{conversation_id}/items", tag = "responses",
-    params(("conversation_id" = String, Path, description = "The conversation's id"), PageQuery),
+    params(("conversation_id" = String, Path, description = "The conversation's id"), ItemsQuery),
     responses((status = 200, description = "OpenAI's list of items", body = serde_json::Value))
 )]
 pub async fn list(
     State(app): State<App>,
     Caller(cx): Caller,
     Path(id): Path<String>,
-    Query(pairs): Query<Vec<(String, String)>>,
+    query: ItemsQuery,
 ) -> Result<Json<Value>, Problem> {
-    let query = ItemsQuery::read(pairs)?;
+    let query = query.read()?;
     let (page, more) = query.cut(all(&app, &cx, &id, query.results).await?)?;
     Ok(Json(conversation::list(page, more)))
 }
@@ -68,16 +77,13 @@ pub async fn create(
 /// An item of a conversation
 #[utoipa::path(
     get, path = "/v1/conversations/{conversation_id}/items/{item_id}", tag = "responses",
-    params(
-        ("conversation_id" = String, Path, description = "The conversation's id"),
-        ("item_id" = String, Path, description = "The item's id"),
-    ),
+    params(ItemPath),
     responses((status = 200, description = "OpenAI's item", body = serde_json::Value))
 )]
 pub async fn show(
     State(app): State<App>,
     Caller(cx): Caller,
-    Path((id, item_id)): Path<(String, String)>,
+    Path(ItemPath { conversation_id: id, item_id }): Path<ItemPath>,
 ) -> Result<Json<Value>, Problem> {
     let item = all(&app, &cx, &id, true).await?.into_iter().find(|item| item["id"] == item_id.as_str());
     let missing = || Error::not_found(format!("this conversation has no item with the id '{item_id}'"));
@@ -89,16 +95,13 @@ pub async fn show(
 /// Answers the conversation.
 #[utoipa::path(
     delete, path = "/v1/conversations/{conversation_id}/items/{item_id}", tag = "responses",
-    params(
-        ("conversation_id" = String, Path, description = "The conversation's id"),
-        ("item_id" = String, Path, description = "The item's id"),
-    ),
+    params(ItemPath),
     responses((status = 200, description = "OpenAI's conversation", body = serde_json::Value))
 )]
 pub async fn delete(
     State(app): State<App>,
     Caller(cx): Caller,
-    Path((id, item_id)): Path<(String, String)>,
+    Path(ItemPath { conversation_id: id, item_id }): Path<ItemPath>,
 ) -> Result<Json<Value>, Problem> {
     app.agents.delete_item(&cx, &id, &item_id).await?;
     Ok(Json(shown(&app.agents.conversation(&cx, &id).await?)?))

@@ -8,28 +8,23 @@ use frontdesk_wire::openai::responses::{conversation::list, item::sent};
 use serde_json::Value;
 
 use super::ItemsQuery;
-use crate::{
-    app::App,
-    auth::Caller,
-    http::{extract::Query, paging::PageQuery},
-    problem::Problem,
-};
+use crate::{app::App, auth::Caller, problem::Problem};
 
 /// What a response was asked
 ///
 /// The items of its request, newest first; not what it continues.
 #[utoipa::path(
     get, path = "/v1/responses/{response_id}/input_items", tag = "responses",
-    params(("response_id" = String, Path, description = "The response's id"), PageQuery),
+    params(("response_id" = String, Path, description = "The response's id"), ItemsQuery),
     responses((status = 200, description = "OpenAI's list of items", body = serde_json::Value))
 )]
 pub async fn input_items(
     State(app): State<App>,
     Caller(cx): Caller,
     Path(id): Path<String>,
-    Query(pairs): Query<Vec<(String, String)>>,
+    query: ItemsQuery,
 ) -> Result<Json<Value>, Problem> {
-    let query = ItemsQuery::read(pairs)?;
+    let query = query.read()?;
     let items = app.agents.response_input(&cx, &id).await?;
     let (page, more) = query.cut(items.iter().filter_map(sent).collect())?;
     Ok(Json(list(page, more)))

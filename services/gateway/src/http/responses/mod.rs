@@ -6,10 +6,12 @@
 //! could ever read it.
 
 pub mod cancel;
+pub mod compact;
 pub mod create;
 pub mod delete;
 pub mod input_items;
 pub mod input_tokens;
+pub mod list;
 pub mod show;
 
 use std::collections::VecDeque;
@@ -17,17 +19,20 @@ use std::collections::VecDeque;
 use axum::{
     Json,
     body::Body,
+    extract::FromRequestParts,
+    http::request::Parts,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use frontdesk_agents::{AsResponse, Events, INLINE, NewTurn, Passing, as_model::AGENT, ended_badly, goes_on};
 use frontdesk_api::{
-    Cx, Error, Kind, Order, PageRequest, Result,
+    Cx, Error, Kind, Memory as _, Order, PageRequest, Result,
     agent::{AgentSpec, Limits},
     turn::{ItemBody, TurnState},
 };
 use frontdesk_wire::openai::responses::{
     input::Input,
+    prompt::filled,
     request::{Asked, FILE_SEARCH_RESULTS, known},
     stream::{Projection, Shown},
     tools::function,
@@ -37,7 +42,7 @@ use serde_json::Value;
 
 use crate::{
     app::App,
-    http::{paging::PageQuery, reply::event_stream, turns::HEARTBEAT},
+    http::{extract::Query, paging::PageQuery, reply::event_stream, turns::HEARTBEAT},
     problem,
     problem::Problem,
 };
@@ -60,21 +65,43 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked, idempotency_key: Option<Strin
         }
         Some(name) => {
             let agent = app.agents.load_agent_named(cx, name).await?;
-            if asked.instructions.is_some() {
-                let message = format!("'instructions' cannot be given to '{}': an agent has its own", asked.model);
-                return Err(Error::invalid("instructions", message));
+            for (name, given) in [("instructions", asked.instructions.is_some()), ("prompt", asked.prompt.is_some())] {
+                if given {
+                    let message = format!("'{name}' cannot be given to '{}': an agent has its own", asked.model);
+                    return Err(Error::invalid(name, message));
+                }
             }
             (agent.id, agent.spec)
         }
     };
-    for (i, tool) in asked.tools.into_iter().enumerate() {
+    for (i, tool) in asked.tools.functions.into_iter().enumerate() {
         if spec.client_tools.iter().any(|own| own.name == tool.name) {
             let message = format!("the agent has a tool of its own that is called '{}'", tool.name);
             return Err(Error::invalid(format!("tools[{i}].name"), message));
         }
         spec.client_tools.push(tool);
     }
-    spec.instructions = asked.instructions.unwrap_or(spec.instructions);
+    if let Some(search) = asked.tools.search {
+        spec.max_passages = search.most.and_then(|most| most.try_into().ok()).unwrap_or(spec.max_passages);
+        let more: Vec<String> = search.stores.into_iter().filter(|id| !spec.knowledge.contains(id)).collect();
+        // A search for nothing finds nothing, in stores that exist.
+        app.knowledge.recall(cx, &more, "", 1).await.map_err(|error| wrong(error, search.path))?;
+        spec.knowledge.extend(more);
+    }
+    if let Some(named) = asked.prompt {
+        let stored = app.store.tenant(cx).load_prompt(&named.id, named.version).await;
+        let stored = stored.map_err(|error| wrong(error, "prompt.id"))?;
+        spec.instructions = filled(&stored.text, &stored.variables, &named.variables)?;
+        // It was meant as it is now.
+        echo["prompt"]["version"] = Value::String(stored.version.to_string());
+    }
+    if let Some(instructions) = asked.instructions {
+        // An agent's own are never touched: it was given none.
+        spec.instructions = match spec.instructions.as_str() {
+            "" => instructions,
+            prompt => format!("{prompt}\n\n{instructions}"),
+        };
+    }
     spec.tool_choice = asked.tool_choice.or(spec.tool_choice);
     spec.parallel_tool_calls = asked.parallel_tool_calls.or(spec.parallel_tool_calls);
     spec.response_format = asked.response_format.or(spec.response_format);
@@ -83,11 +110,20 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked, idempotency_key: Option<Strin
     spec.sampling.max_tokens = asked.max_output_tokens.or(spec.sampling.max_tokens);
     spec.limits.max_tool_calls = asked.max_tool_calls.unwrap_or(spec.limits.max_tool_calls);
     spec.model_params.extend(asked.extra);
-    echo.insert("tools".into(), spec.client_tools.iter().map(function).collect());
+    let searches = asked.tools.shown.into_iter().filter(|tool| tool["type"] == "file_search");
+    echo.insert("tools".into(), spec.client_tools.iter().map(function).chain(searches).collect());
     let response =
         AsResponse { spec, previous: asked.previous_response_id, echo: Value::Object(echo), stored: asked.store };
     let (items, session_id) = (resolved(app, cx, asked.input).await?, asked.conversation);
     Ok(NewTurn { agent_id, session_id, items, idempotency_key, response: Some(response), ..NewTurn::default() })
+}
+
+/// In a request's body something that does not exist is a wrong value, not a missing page.
+fn wrong(error: Error, member: impl Into<String>) -> Error {
+    match error.kind {
+        Kind::NotFound => Error { kind: Kind::Invalid, ..error }.with_param(member),
+        _ => error,
+    }
 }
 
 /// Items as they were sent, those that are only named read from where they stand.
@@ -99,13 +135,9 @@ pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemB
     for one in input {
         items.push(match one {
             Input::Item(body) => body,
-            Input::Reference { id, path } => match app.agents.load_item(cx, &id).await {
-                Ok(item) => item.body,
-                Err(error) if error.kind == Kind::NotFound => {
-                    return Err(Error { kind: Kind::Invalid, ..error }.with_param(path));
-                }
-                Err(error) => return Err(error),
-            },
+            Input::Reference { id, path } => {
+                app.agents.load_item(cx, &id).await.map_err(|error| wrong(error, path))?.body
+            }
         });
     }
     Ok(items)
@@ -181,34 +213,66 @@ fn frames(state: Streamed) -> impl Stream<Item = Result<Bytes, std::convert::Inf
 }
 
 /// The query of a list of items.
+#[derive(Debug, Default, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ItemsQuery {
-    pub page: PageRequest,
+    /// Id of the item after which the page begins.
+    after: Option<String>,
+    /// 1 to 100; 20 where it is left out.
+    limit: Option<u32>,
+    /// `desc` (newest first, the default) or `asc`.
+    order: Option<String>,
+    /// `file_search_call.results`: what searches found. May come more than once.
+    #[param(required = false)]
+    include: Vec<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ItemsQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // By hand: serde reads no member that comes more than once into a list.
+        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await?;
+        let mut query = Self::default();
+        for (name, value) in pairs {
+            match name.as_str() {
+                "after" => query.after = Some(value),
+                "order" => query.order = Some(value),
+                "limit" => {
+                    let message = format!("limit must be 1 to 100, found '{value}'");
+                    query.limit = Some(value.parse().map_err(|_| Error::invalid("limit", message))?);
+                }
+                "include" | "include[]" => query.include.push(value),
+                _ => {}
+            }
+        }
+        Ok(query)
+    }
+}
+
+impl ItemsQuery {
+    /// Which page, and whether searches show what they found.
+    ///
+    /// # Errors
+    /// `Invalid` naming the parameter.
+    pub fn read(self) -> Result<ItemsPage> {
+        let mut results = false;
+        for word in &self.include {
+            results |= included(word)?;
+        }
+        let page = PageQuery { after: self.after, limit: self.limit, order: self.order }.request()?;
+        Ok(ItemsPage { page, results })
+    }
+}
+
+/// Which of a list of items are wanted.
+pub struct ItemsPage {
+    page: PageRequest,
     /// Whether searches show what they found.
     pub results: bool,
 }
 
-impl ItemsQuery {
-    /// Reads it from pairs: `include` may come more than once.
-    ///
-    /// # Errors
-    /// `Invalid` naming the parameter.
-    pub fn read(pairs: Vec<(String, String)>) -> Result<Self> {
-        let (mut page, mut results) = (PageQuery::default(), false);
-        for (name, value) in pairs {
-            match name.as_str() {
-                "after" => page.after = Some(value),
-                "order" => page.order = Some(value),
-                "limit" => {
-                    let message = format!("limit must be 1 to 100, found '{value}'");
-                    page.limit = Some(value.parse().map_err(|_| Error::invalid("limit", message))?);
-                }
-                "include" | "include[]" => results |= included(&value)?,
-                _ => {}
-            }
-        }
-        Ok(Self { page: page.request()?, results })
-    }
-
+impl ItemsPage {
     /// This page of `items`, which are in order; and whether there is more behind it.
     ///
     /// # Errors
@@ -248,7 +312,9 @@ pub struct ResponseRequest {
     /// A text, or a list of items.
     input: Option<Value>,
     instructions: Option<String>,
-    /// Functions; they run at the client.
+    /// `id`, `version` and `variables` of a stored prompt (`/v1/prompts`); its text stands before the instructions.
+    prompt: Option<Value>,
+    /// Functions, which run at the client, and `file_search`: the stores are searched before the model is asked.
     tools: Option<Vec<Value>>,
     tool_choice: Option<Value>,
     parallel_tool_calls: Option<bool>,

@@ -29,12 +29,15 @@ pub fn create(body: &[u8]) -> Result<Created> {
     Ok(Created { metadata, items })
 }
 
-/// `POST /v1/conversations/{id}`: the metadata that takes the place of the old.
+/// `POST /v1/conversations/{id}`: the metadata that takes the place of the old; null: none.
 ///
 /// # Errors
-/// `Invalid` naming the member.
+/// `Invalid` naming the member, also where it is left out: what nobody named is not wiped.
 pub fn update(body: &[u8]) -> Result<Metadata> {
     let mut fields = Fields::of_body(body)?;
+    if !fields.names("metadata") {
+        return Err(fields.missing("metadata"));
+    }
     let metadata = metadata(&mut fields)?;
     fields.end()?;
     Ok(metadata)

@@ -45,6 +45,12 @@ impl Fields {
         self.members.get(name).is_some_and(|value| !value.is_null())
     }
 
+    /// Whether the member is there, be it null.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
     #[must_use]
     pub fn is_object(&self, name: &str) -> bool {
         self.members.get(name).is_some_and(Value::is_object)

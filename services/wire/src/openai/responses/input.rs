@@ -10,7 +10,7 @@ use frontdesk_api::{
 };
 use serde_json::Value;
 
-use super::fields::Fields;
+use super::{compaction::opened, fields::Fields};
 
 /// Items of one request: what one statement writes.
 const MOST: usize = 1_000;
@@ -98,6 +98,11 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
         "item_reference" => {
             let id = fields.id("id")?.ok_or_else(|| fields.missing("id"))?;
             items.push(Input::Reference { id, path: fields.path("id") });
+        }
+        "compaction" => {
+            let path = fields.path("encrypted_content");
+            let summary = opened(&fields.needed("encrypted_content")?, &path)?;
+            items.push(says(Role::User, summary));
         }
         "reasoning" | "file_search_call" => {}
         other => {

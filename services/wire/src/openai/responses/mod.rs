@@ -4,10 +4,12 @@
 //! object. Pure functions both ways. Source of the shapes: OpenAI's API reference, "Responses" and "Conversations", and
 //! the types of its official packages.
 
+pub mod compaction;
 pub mod conversation;
 pub mod fields;
 pub mod input;
 pub mod item;
+pub mod prompt;
 pub mod request;
 pub mod stream;
 pub mod tools;

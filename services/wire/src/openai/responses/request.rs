@@ -1,15 +1,13 @@
 //! `POST /v1/responses`: what is asked, and the members of the response object that only repeat it.
 
-use frontdesk_api::{
-    Error, Result,
-    chat::{ToolChoice, ToolSpec},
-};
+use frontdesk_api::{Error, Result, chat::ToolChoice};
 use serde_json::{Map, Value, json};
 
 use super::{
     fields::Fields,
     input::{Input, input},
-    tools,
+    prompt::{self, Named},
+    tools::{self, Tools},
 };
 use crate::openai::peek;
 
@@ -35,7 +33,9 @@ pub struct Asked {
     pub model: String,
     pub input: Vec<Input>,
     pub instructions: Option<String>,
-    pub tools: Vec<ToolSpec>,
+    /// A stored text that stands before the instructions.
+    pub prompt: Option<Named>,
+    pub tools: Tools,
     pub tool_choice: Option<ToolChoice>,
     pub parallel_tool_calls: Option<bool>,
     pub max_output_tokens: Option<u32>,
@@ -67,10 +67,11 @@ pub struct Asked {
 pub fn request(body: &[u8]) -> Result<Asked> {
     let mut fields = Fields::of_body(body)?;
     let mut echo = Map::new();
-    let model = fields.text("model")?.filter(|m| !m.is_empty()).ok_or_else(|| fields.missing("model"))?;
+    let model = fields.id("model")?.filter(|m| !m.is_empty()).ok_or_else(|| fields.missing("model"))?;
     let items = fields.take("input").map(|value| input(value, "input")).transpose()?.unwrap_or_default();
     let instructions = fields.text("instructions")?;
-    let (tools, shown_tools) = tools::tools(fields.list("tools")?.unwrap_or_default())?;
+    let (prompt, shown_prompt) = prompt::prompt(&mut fields)?;
+    let tools = tools::tools(fields.list("tools")?.unwrap_or_default())?;
     let choice = fields.take("tool_choice");
     let tool_choice = choice.as_ref().map(|choice| tools::choice(choice, &tools)).transpose()?;
     let parallel_tool_calls = fields.flag("parallel_tool_calls")?;
@@ -109,7 +110,6 @@ pub fn request(body: &[u8]) -> Result<Asked> {
         fields.take(passed_over);
     }
     for (name, why) in [
-        ("prompt", "there are no stored prompts here"),
         ("context_management", "conversations are not compacted here"),
         ("moderation", "shields are set for agents here"),
     ] {
@@ -127,7 +127,7 @@ pub fn request(body: &[u8]) -> Result<Asked> {
     let repeated = [
         ("model", json!(model)),
         ("instructions", json!(instructions)),
-        ("tools", shown_tools),
+        ("tools", json!(tools.shown)),
         ("tool_choice", choice.unwrap_or_else(|| json!("auto"))),
         ("parallel_tool_calls", json!(parallel_tool_calls.unwrap_or(true))),
         ("max_output_tokens", json!(max_output_tokens)),
@@ -144,12 +144,14 @@ pub fn request(body: &[u8]) -> Result<Asked> {
         ("conversation", conversation.as_ref().map_or(Value::Null, |id| json!({ "id": id }))),
         ("text", text.1),
         ("reasoning", reasoning),
+        ("prompt", shown_prompt),
     ];
     echo.extend(repeated.map(|(name, value)| (name.to_owned(), value)));
     Ok(Asked {
         model,
         input: items,
         instructions,
+        prompt,
         tools,
         tool_choice,
         parallel_tool_calls,
@@ -254,6 +256,11 @@ pub fn known(wanted: &str, path: &str) -> Result<()> {
     if INCLUDABLE.contains(&wanted) {
         return Ok(());
     }
+    if wanted == "message.output_text.logprobs" {
+        let message = "'message.output_text.logprobs' is not supported: responses are kept without log probabilities; \
+                       ask chat completions for them";
+        return Err(Error::invalid(path, message).with_code("unsupported_parameter"));
+    }
     let message = format!("'{path}' must be one of {}", INCLUDABLE.join(", "));
     Err(Error::invalid(path, message))
 }
@@ -331,8 +338,27 @@ mod tests {
             (with("temperature", json!(3)), "temperature", None),
             (with("max_output_tokens", json!(0)), "max_output_tokens", None),
             (with("metadata", json!({ "a": 1 })), "metadata", None),
-            (with("include", json!(["message.output_text.logprobs"])), "include[0]", None),
-            (with("prompt", json!({ "id": "p" })), "prompt", Some("unsupported_parameter")),
+            (with("include", json!(["message.output_text.logprobs"])), "include[0]", Some("unsupported_parameter")),
+            (with("include", json!(["message"])), "include[0]", None),
+            (with("prompt", json!({})), "prompt.id", Some("missing_required_parameter")),
+            (with("prompt", json!({ "id": "p", "version": "new" })), "prompt.version", None),
+            (
+                with("prompt", json!({ "id": "p", "variables": { "a": { "type": "input_image" } } })),
+                "prompt.variables.a",
+                Some("unsupported_content"),
+            ),
+            (with("tools", json!([{ "type": "file_search" }])), "tools[0].vector_store_ids", None),
+            (
+                with("tools", json!([{ "type": "file_search", "vector_store_ids": ["v"], "max_num_results": 51 }])),
+                "tools[0].max_num_results",
+                None,
+            ),
+            (
+                with("tools", json!([{ "type": "file_search", "vector_store_ids": ["v"], "filters": {} }])),
+                "tools[0].filters",
+                Some("unsupported_parameter"),
+            ),
+            (with("tools", json!([{ "type": "mcp", "server_label": "x" }])), "tools[0].type", Some("unsupported_tool")),
             (with("previous_response_id", json!("r\u{0}")), "previous_response_id", None),
             (
                 json!({ "model": "m", "input": "x", "previous_response_id": "r", "conversation": "c" }),

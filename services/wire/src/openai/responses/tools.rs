@@ -1,5 +1,6 @@
-//! The tools of a response: functions, which run at the client. Tools that OpenAI runs itself have no provider here;
-//! a request that names one is refused by name, since a model that was promised a search must not go without.
+//! The tools of a response: functions, which run at the client, and searches in knowledge stores, which run here before
+//! the model is asked. Other tools that OpenAI runs itself have no provider here; a request that names one is refused by
+//! name, since a model that was promised a search must not go without.
 
 use frontdesk_api::{
     Error, Result,
@@ -12,40 +13,117 @@ use super::fields::Fields;
 /// The most tools of one request (OpenAI's API reference: 128).
 const MOST: usize = 128;
 
-/// The functions of a request, and how the response shows them.
+/// The most passages that one search brings (OpenAI's API reference, "file search": 50).
+const PASSAGES: u32 = 50;
+
+/// What a request brings to work with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tools {
+    pub functions: Vec<ToolSpec>,
+    pub search: Option<Search>,
+    /// As the response repeats them.
+    pub shown: Vec<Value>,
+}
+
+/// Knowledge stores to look into.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Search {
+    pub stores: Vec<String>,
+    /// Passages, 1 to 50; None: as many as the agent is used to.
+    pub most: Option<u32>,
+    /// Where the request names the stores.
+    pub path: String,
+}
+
+/// The tools of a request.
 ///
 /// # Errors
 /// `Invalid` naming the tool; with the code `unsupported_tool` where it is of a type that nothing here runs.
-pub fn tools(list: Vec<Value>) -> Result<(Vec<ToolSpec>, Value)> {
+pub fn tools(list: Vec<Value>) -> Result<Tools> {
     if list.len() > MOST {
         return Err(Error::invalid("tools", format!("'tools' has {} entries; at most {MOST} are taken", list.len())));
     }
-    let (mut tools, mut shown): (Vec<ToolSpec>, Vec<Value>) = (vec![], vec![]);
+    let mut tools = Tools::default();
     for (i, tool) in list.into_iter().enumerate() {
         let path = format!("tools[{i}]");
         let mut fields = Fields::of(tool, &path)?;
-        let kind = fields.needed("type")?;
-        if kind != "function" {
-            let message = format!("'{path}' is of the type '{kind}', which nothing here can run: functions are taken");
-            return Err(Error::invalid(format!("{path}.type"), message).with_code("unsupported_tool"));
+        match fields.needed("type")?.as_str() {
+            "function" => {
+                let spec = declared(fields, &tools.functions)?;
+                tools.shown.push(function(&spec));
+                tools.functions.push(spec);
+            }
+            "file_search" if tools.search.is_some() => {
+                let message = format!("'{path}' is a second file_search: name all stores in one");
+                return Err(Error::invalid(format!("{path}.type"), message));
+            }
+            "file_search" => {
+                let search = search(fields)?;
+                tools.shown.push(
+                    json!({ "type": "file_search", "vector_store_ids": search.stores, "max_num_results": search.most }),
+                );
+                tools.search = Some(search);
+            }
+            kind => {
+                let message = format!("'{path}' is of the type '{kind}', which nothing here runs: {}", instead(kind));
+                return Err(Error::invalid(format!("{path}.type"), message).with_code("unsupported_tool"));
+            }
         }
-        let name = fields.needed("name")?;
-        let callable = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let at = fields.path("name");
-        if name.is_empty() || name.len() > 64 || !name.chars().all(callable) {
-            return Err(Error::invalid(at.clone(), format!("'{at}' must have 1 to 64 letters, digits, _ and -")));
-        }
-        if tools.iter().any(|tool| tool.name == name) {
-            return Err(Error::invalid(at, format!("two tools are called '{name}'")));
-        }
-        let parameters = fields.object("parameters")?.map(Fields::into_value);
-        let (description, strict) = (fields.text("description")?, fields.flag("strict")?);
-        fields.end()?;
-        let spec = ToolSpec { name, description, parameters, strict };
-        shown.push(function(&spec));
-        tools.push(spec);
     }
-    Ok((tools, Value::Array(shown)))
+    Ok(tools)
+}
+
+/// What to use where OpenAI has a tool of its own.
+fn instead(kind: &str) -> &'static str {
+    match kind {
+        "mcp" => {
+            "register the tools as a tool group (POST /v1/toolgroups), and ask an agent that has it as 'agent/NAME'"
+        }
+        k if k.starts_with("web_search") => {
+            "give a function of your own that searches, or ask an agent whose tool group does"
+        }
+        "code_interpreter" => "give a function of your own that runs code, or ask an agent whose tool group does",
+        _ => "'function' and 'file_search' are taken",
+    }
+}
+
+fn declared(mut fields: Fields, before: &[ToolSpec]) -> Result<ToolSpec> {
+    let name = fields.needed("name")?;
+    let callable = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let at = fields.path("name");
+    if name.is_empty() || name.len() > 64 || !name.chars().all(callable) {
+        return Err(Error::invalid(at.clone(), format!("'{at}' must have 1 to 64 letters, digits, _ and -")));
+    }
+    if before.iter().any(|tool| tool.name == name) {
+        return Err(Error::invalid(at, format!("two tools are called '{name}'")));
+    }
+    let parameters = fields.object("parameters")?.map(Fields::into_value);
+    let (description, strict) = (fields.text("description")?, fields.flag("strict")?);
+    fields.end()?;
+    Ok(ToolSpec { name, description, parameters, strict })
+}
+
+fn search(mut fields: Fields) -> Result<Search> {
+    let path = fields.path("vector_store_ids");
+    let ids = fields.list("vector_store_ids")?.unwrap_or_default();
+    let stores: Option<Vec<String>> = ids.iter().map(|id| id.as_str().map(str::to_owned)).collect();
+    let Some(stores) = stores.filter(|ids| !ids.is_empty() && ids.iter().all(|id| !id.contains('\0'))) else {
+        return Err(Error::invalid(path.clone(), format!("'{path}' must be a list of ids, one or more")));
+    };
+    let most = fields.count("max_num_results", 1)?;
+    if most.is_some_and(|most| most > PASSAGES) {
+        let path = fields.path("max_num_results");
+        return Err(Error::invalid(path.clone(), format!("'{path}' must be 1 to {PASSAGES}")));
+    }
+    for name in ["filters", "ranking_options"] {
+        if fields.take(name).is_some() {
+            let path = fields.path(name);
+            let message = format!("'{path}' is not supported: name the stores that are to be searched instead");
+            return Err(Error::invalid(path, message).with_code("unsupported_parameter"));
+        }
+    }
+    fields.end()?;
+    Ok(Search { stores, most, path })
 }
 
 /// A function as a response shows it.
@@ -55,17 +133,20 @@ pub fn function(tool: &ToolSpec) -> Value {
             "parameters": tool.parameters, "strict": tool.strict })
 }
 
+/// Which of the tools the model is to call; a search is made in any case.
+///
 /// # Errors
 /// `Invalid` on `tool_choice`.
-pub fn choice(value: &Value, tools: &[ToolSpec]) -> Result<ToolChoice> {
+pub fn choice(value: &Value, tools: &Tools) -> Result<ToolChoice> {
     let named = value.get("name").and_then(Value::as_str);
     match (value.as_str(), value.get("type").and_then(Value::as_str), named) {
         (Some("auto"), ..) => Ok(ToolChoice::Auto),
         (Some("none"), ..) => Ok(ToolChoice::None),
         (Some("required"), ..) => Ok(ToolChoice::Required),
-        (_, Some("function"), Some(name)) if tools.iter().any(|tool| tool.name == name) => {
+        (_, Some("function"), Some(name)) if tools.functions.iter().any(|tool| tool.name == name) => {
             Ok(ToolChoice::Named(name.to_owned()))
         }
+        (_, Some("file_search"), _) if tools.search.is_some() => Ok(ToolChoice::Auto),
         (_, Some("function"), Some(name)) => {
             Err(Error::invalid("tool_choice", format!("'tool_choice' names '{name}', which is not among 'tools'")))
         }
