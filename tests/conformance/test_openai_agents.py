@@ -4,7 +4,9 @@ The programs are written as the examples of its published package are: agents an
 """
 
 import asyncio
+import json
 
+import httpx
 import pytest
 from agents import (
     Agent,
@@ -26,8 +28,6 @@ QUIET = RunConfig(tracing_disabled=True)
 
 @pytest.fixture
 def model(frontdesk):
-    import httpx
-
     http = httpx.AsyncClient(trust_env=False)
     client = AsyncOpenAI(base_url=frontdesk.v1, api_key=frontdesk.key, max_retries=0, timeout=60, http_client=http)
     return OpenAIResponsesModel(model=MODEL, openai_client=client)
@@ -135,7 +135,5 @@ def test_sessions_remember(model, scripted, kind):
         return second
 
     assert run(twice()).final_output == "You said two."
-    import json
-
     told = [(m["role"], m["content"]) for m in json.loads(scripted.requests()[-1]["body"])["messages"]]
     assert told == [("system", "Be brief."), ("user", "one"), ("assistant", "You said one."), ("user", "two")]

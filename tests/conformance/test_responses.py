@@ -412,7 +412,7 @@ def pages(frontdesk):
 
 def test_a_search_in_files_is_shown_cited_and_the_same_from_every_number(frontdesk, openai_client, scripted, pages):
     scripted.script([
-        {"when": {"last_role": "tool"}, "reply": {"text": "Free within 30 days [1]."}},
+        {"when": {"last_user_contains": "then?"}, "reply": {"text": "Free within 30 days [1]."}},
         {"reply": {"tool_call": {"name": "look", "arguments": {"id": "7"}}, "text": "Free [1].", "argument_piece": 3}},
     ])  # fmt: skip
     search = {"type": "file_search", "vector_store_ids": [pages], "max_num_results": 3}

@@ -33,14 +33,13 @@ pub fn prompt(fields: &mut Fields) -> Result<(Option<Named>, Value)> {
     });
     let version = version.transpose()?;
     let mut variables = BTreeMap::new();
-    if let Some(Value::Object(given)) = prompt.object("variables")?.map(Fields::into_value) {
-        for (name, value) in given {
-            let path = format!("prompt.variables.{name}");
-            variables.insert(name, words(value, &path)?);
-        }
+    let given = prompt.object("variables")?.map(Fields::into_value);
+    for (name, value) in given.iter().filter_map(Value::as_object).flatten() {
+        let path = format!("prompt.variables.{name}");
+        variables.insert(name.clone(), words(value.clone(), &path)?);
     }
     prompt.end()?;
-    let shown = json!({ "id": id, "version": version.map(|n| n.to_string()), "variables": variables });
+    let shown = json!({ "id": id, "version": version.map(|n| n.to_string()), "variables": given });
     Ok((Some(Named { id, version, variables }), shown))
 }
 
