@@ -371,7 +371,10 @@ def test_an_agent_is_a_model_and_its_own_tools_are_shown_as_calls_with_results(f
         ({"prompt": {"id": "pmpt_nowhere"}}, "prompt.id", "prompt_not_found"),
         ({"input": [{"type": "function_call_output", "call_id": "call_nowhere", "output": "x"}]}, "input", None),
         ({"input": [{"type": "compaction", "encrypted_content": "gAAAA"}]}, "input[0].encrypted_content", "invalid_encrypted_content"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image", "detail": "auto"}]}]}, "input[0].content[0].type", "unsupported_content"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "detail": "auto"}]}]}, "input[0].content[0].image_url", None),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "https://x"}]}]}, "input[0].content[0].file_url", "unsupported_parameter"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file_nowhere"}]}]}, "input", None),
+        ({"input": [{"role": "assistant", "content": [{"type": "input_image", "detail": "auto", "image_url": "u"}]}]}, "input[0].content[0].type", "unsupported_content"),
         ({"input": [{"type": "item_reference", "id": "msg_nowhere"}]}, "input[0].id", "item_not_found"),
         ({"extra_body": {"top_k": 3}}, "top_k", "unknown_parameter"),
         ({"background": True, "store": False}, "store", None),
@@ -445,6 +448,34 @@ def test_a_search_in_files_is_shown_cited_and_the_same_from_every_number(frontde
     assert (citation.type, citation.filename, answer.output_text[: citation.index]) == ("file_citation", "returns.md", "Free within 30 days ")
     assert answer.output[0].results is None, "nobody asked for them"
     assert {tool.type for tool in answer.tools} == {"file_search", "function"}
+
+
+def test_pictures_and_files_reach_the_model_and_stay(openai_client, scripted):
+    scripted.script([{"times": 2, "reply": {"text": "A lamp."}}])
+    pixel = "data:image/png;base64,iVBORw0KGgo="
+    note = openai_client.files.create(file=("note.md", b"# Lamps\n\nIt is green."), purpose="user_data")
+    photo = openai_client.files.create(file=("photo.png", b"\x89PNG", "image/png"), purpose="vision")
+    content = [
+        {"type": "input_text", "text": "What is it?"},
+        {"type": "input_image", "image_url": pixel, "detail": "low"},
+        {"type": "input_image", "file_id": photo.id, "detail": "auto"},
+        {"type": "input_file", "file_id": note.id},
+        {"type": "input_file", "file_data": "data:application/pdf;base64,JVBERi0=", "filename": "a.pdf"},
+    ]
+    response = openai_client.responses.create(model=MODEL, input=[{"role": "user", "content": content}])
+    told = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": pixel, "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw==", "detail": "auto"}},
+        {"type": "text", "text": "note.md:\nLamps\nIt is green."},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}},
+    ]
+    assert said(scripted)[0] == ("user", told)
+    (item,) = openai_client.responses.input_items.list(response.id).data
+    assert [part.type for part in item.content] == ["input_text", "input_image", "input_image", "input_text", "input_file"]
+    assert item.content[1].image_url == pixel
+    openai_client.responses.create(model=MODEL, input="And now?", previous_response_id=response.id)
+    assert said(scripted) == [("user", told), ("assistant", "A lamp."), ("user", "And now?")]
 
 
 def test_a_conversation_made_short(openai_client, lenient_openai_client, scripted):

@@ -21,6 +21,10 @@ const TOKEN: usize = 2;
 /// Tokens that chat templates put around a message: 5 or 6 in the shapes of Llama 3 and ChatML.
 const AROUND: usize = 8;
 
+/// The most tokens that a picture or a file counts, whose bytes say nothing of it: what the largest picture takes at
+/// Anthropic ("Vision", docs.anthropic.com: about 1,600). Long files take more.
+const PICTURE: usize = 1_600;
+
 /// Tokens that a prompt may have. The rest of the window is for the answer and for what the estimate falls short
 /// of: a quarter, or as much as the answer may take (`max_tokens`), but no more than half.
 pub(crate) fn prompt(window: Option<usize>, max_tokens: Option<u32>) -> usize {
@@ -33,7 +37,7 @@ pub(crate) fn prompt(window: Option<usize>, max_tokens: Option<u32>) -> usize {
 pub(crate) fn message(message: &Message) -> usize {
     let part = |part: &Part| match part {
         Part::Text(text) => text.len(),
-        Part::Other(value) => value.to_string().len(),
+        Part::Other(value) => value.to_string().len().min(PICTURE * TOKEN),
     };
     let content: usize = message.content.iter().map(part).sum();
     let calls: usize = message.tool_calls.iter().map(|c| c.id.len() + c.name.len() + c.arguments.len()).sum();

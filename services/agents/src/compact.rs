@@ -5,7 +5,7 @@
 use frontdesk_api::{
     ChatRequest, Cx, Error, Kind, Result,
     chat::{FinishReason, Message, Role, Usage},
-    turn::{Item, ItemBody},
+    turn::Item,
 };
 use futures::StreamExt as _;
 
@@ -55,8 +55,8 @@ impl Agents {
             let message = "the model did not bring its summary to an end; leave more room for it, or ask another model";
             return Err(Error::new(Kind::Upstream, message).with_code("not_summarised"));
         }
-        let customers = |item: &Item| matches!(&item.body, ItemBody::Message { role: Role::User, .. });
-        let said = past.into_iter().map(|past| past.item).chain(items).filter(customers).collect();
+        let said = past.into_iter().map(|past| past.item).chain(items);
+        let said = said.filter(|item| prompt::is_customers(&item.body)).collect();
         Ok(Compacted { said, summary, usage: reply.usage })
     }
 }

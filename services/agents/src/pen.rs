@@ -269,7 +269,7 @@ pub(crate) fn idem_key(turn: &str, n: i64, key: &str) -> String {
 /// What the id of an item begins with.
 pub(crate) fn prefix(body: &ItemBody) -> &'static str {
     match body {
-        ItemBody::Message { .. } => "msg",
+        ItemBody::Message { .. } | ItemBody::Content { .. } => "msg",
         ItemBody::FunctionCall { .. } => "fc",
         ItemBody::FunctionCallOutput { .. } => "fco",
         ItemBody::Reasoning { .. } => "rs",

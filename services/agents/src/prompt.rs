@@ -97,7 +97,7 @@ fn tell(items: &[&Item], outputs: &Outputs<'_>, running: bool) -> Vec<Message> {
         ItemBody::Retrieval { passages, .. } if running && !passages.is_empty() => Some(sources(passages)),
         _ => None,
     });
-    let asked = items.iter().rposition(|item| matches!(&item.body, ItemBody::Message { role: Role::User, .. }));
+    let asked = items.iter().rposition(|item| is_customers(&item.body));
     // Calls of the assistant's message at the end of `messages`, not yet followed by their outputs.
     let mut open: Vec<&str> = vec![];
     for (i, item) in items.iter().enumerate() {
@@ -114,6 +114,11 @@ fn tell(items: &[&Item], outputs: &Outputs<'_>, running: bool) -> Vec<Message> {
             continue;
         }
         answer(&mut open, outputs, &mut messages);
+        if let ItemBody::Content { role, parts } = &item.body {
+            let told = sources.iter().filter(|_| Some(i) == asked).cloned().map(Part::Text);
+            let content = told.chain(parts.iter().map(part)).collect();
+            messages.push(Message { content, ..empty(*role) });
+        }
         if let ItemBody::Message { role, text, .. } = &item.body {
             let text = match &sources {
                 Some(sources) if Some(i) == asked => format!("{sources}\n\n{text}"),
@@ -124,6 +129,18 @@ fn tell(items: &[&Item], outputs: &Outputs<'_>, running: bool) -> Vec<Message> {
     }
     answer(&mut open, outputs, &mut messages);
     messages
+}
+
+/// Whether these are words of the customer.
+pub(crate) fn is_customers(body: &ItemBody) -> bool {
+    matches!(body, ItemBody::Message { role: Role::User, .. } | ItemBody::Content { role: Role::User, .. })
+}
+
+fn part(part: &Value) -> Part {
+    match part.get("text").and_then(Value::as_str) {
+        Some(text) => Part::Text(text.to_owned()),
+        None => Part::Other(part.clone()),
+    }
 }
 
 /// The outputs of the `open` calls, in the calls' order.

@@ -6,6 +6,7 @@
 //! knows whether it was done, and the model and people are told so.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     future::Future,
     sync::Arc,
@@ -258,18 +259,18 @@ impl Worker {
         let answered = self.items.iter().rposition(is_answer);
         for i in 0..self.items.len() {
             let stage = match &self.items[i].body {
-                ItemBody::Message { .. } => Stage::Input,
+                ItemBody::Message { .. } | ItemBody::Content { .. } => Stage::Input,
                 _ => Stage::ToolOutput,
             };
-            let Some(text) = words(&self.items[i].body).cloned() else { continue };
+            let Some(text) = self.items[i].body.words().map(Cow::into_owned) else { continue };
             let judged = self.judge(stage, &text).await?;
             if judged.stops() && answered.is_some_and(|at| i <= at) {
-                set_words(&mut self.items[i].body, WITHHELD);
+                self.items[i].body.set_words(WITHHELD);
                 redacted.push(i);
                 continue;
             }
             if judged.text != text && !judged.stops() {
-                set_words(&mut self.items[i].body, &judged.text);
+                self.items[i].body.set_words(&judged.text);
                 redacted.push(i);
             }
             let stops = judged.stops();
@@ -365,10 +366,10 @@ pub(crate) fn question<'i>(
     items: impl IntoIterator<Item = &'i ItemBody, IntoIter: DoubleEndedIterator>,
 ) -> Option<String> {
     let last = items.into_iter().rev().find_map(|item| match item {
-        ItemBody::Message { role: Role::User, text, .. } => Some(text),
+        ItemBody::Message { role: Role::User, .. } | ItemBody::Content { role: Role::User, .. } => item.words(),
         _ => None,
     });
-    last.filter(|words| !words.trim().is_empty()).cloned()
+    last.filter(|words| !words.trim().is_empty()).map(Cow::into_owned)
 }
 
 /// What the model calls of these steps took.
@@ -420,20 +421,4 @@ fn call_ids<'i>(items: impl Iterator<Item = &'i Item>) -> HashSet<String> {
         _ => None,
     });
     ids.collect()
-}
-
-fn words(body: &ItemBody) -> Option<&String> {
-    match body {
-        ItemBody::Message { text, .. } => Some(text),
-        ItemBody::FunctionCallOutput { output, .. } => Some(output),
-        _ => None,
-    }
-}
-
-fn set_words(body: &mut ItemBody, words: &str) {
-    match body {
-        ItemBody::Message { text, .. } => words.clone_into(text),
-        ItemBody::FunctionCallOutput { output, .. } => words.clone_into(output),
-        _ => {}
-    }
 }

@@ -4,8 +4,10 @@
 //! anyone sees it (`seq` counts from 0 without a gap within a turn). Event names are those of OpenAI's
 //! Responses stream where it has one, else `frontdesk.*`; other wires are projections of these.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     Kind, Micros,
@@ -220,6 +222,12 @@ pub enum ItemBody {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         citations: Vec<Citation>,
     },
+    /// Words with pictures, sound or files among them, as the customer sent them: parts in the shape of OpenAI's chat
+    /// completions.
+    Content {
+        role: Role,
+        parts: Vec<Value>,
+    },
     FunctionCall {
         call: ToolCall,
     },
@@ -243,10 +251,38 @@ pub enum ItemBody {
 }
 
 impl ItemBody {
+    /// What the item says, of [`ItemBody::Content`] all its texts; None where it is no words of anyone.
+    #[must_use]
+    pub fn words(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Message { text, .. } => Some(text.into()),
+            Self::FunctionCallOutput { output, .. } => Some(output.into()),
+            Self::Content { parts, .. } => {
+                let texts: Vec<&str> = parts.iter().filter_map(|part| part.get("text")?.as_str()).collect();
+                Some(texts.join("\n").into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Says other words instead; what stands among them stays behind them.
+    pub fn set_words(&mut self, words: &str) {
+        match self {
+            Self::Message { text, .. } => words.clone_into(text),
+            Self::FunctionCallOutput { output, .. } => words.clone_into(output),
+            Self::Content { parts, .. } => {
+                parts.retain(|part| part.get("text").is_none());
+                parts.insert(0, json!({ "type": "text", "text": words }));
+            }
+            _ => {}
+        }
+    }
+
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Message { .. } => "message",
+            Self::Content { .. } => "content",
             Self::FunctionCall { .. } => "function_call",
             Self::FunctionCallOutput { .. } => "function_call_output",
             Self::Reasoning { .. } => "reasoning",

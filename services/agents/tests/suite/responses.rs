@@ -4,7 +4,7 @@ use frontdesk_agents::{AsResponse, INLINE, NewTurn, TurnView};
 use frontdesk_api::{
     ChatEvent, Kind,
     agent::AgentSpec,
-    chat::{FinishReason, Role, ToolSpec},
+    chat::{FinishReason, Part, Role, ToolSpec},
     turn::{ItemBody, TurnState},
 };
 use frontdesk_store::testing::each_database;
@@ -234,6 +234,32 @@ async fn a_response_that_runs_is_stopped_with_its_agent() {
         stage.model.begun().await;
         stage.agents.delete_agent(&stage.cx, &agent.id).await.expect("deleted");
         assert_eq!(stage.settled(&turn).await.turn.state, TurnState::Cancelled);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_picture_is_asked_with_in_its_turn_and_later_ones_and_its_words_pass_the_shields() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let picture = json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,iVBO" } });
+        let parts = vec![json!({ "type": "text", "text": "May I return it?" }), picture.clone()];
+        let shown = ItemBody::Content { role: Role::User, parts };
+        let spec = AgentSpec { knowledge: vec!["vs_1".into()], ..AgentSpec::new("m") };
+        let new = asks(spec.clone(), None, vec![shown.clone()]);
+        let chat = stage.agents.would_ask(&stage.cx, &new).await.expect("a chat");
+        assert!(chat.messages[0].joined().starts_with("<sources>"), "its words are looked up");
+        assert!(chat.messages[0].content.iter().any(|part| *part == Part::Other(picture.clone())));
+        stage.model.play([Line::Say("Yes."), Line::Say("Yes.")]);
+        let first = ask(&stage, new).await;
+        let after = asks(AgentSpec::new("m"), Some(&first.turn.id), vec![says("And now?")]);
+        let chat = stage.agents.would_ask(&stage.cx, &after).await.expect("a chat");
+        assert_eq!(chat.messages[0].content, [Part::Text("May I return it?".into()), Part::Other(picture.clone())]);
+
+        let mut redacted = shown;
+        redacted.set_words("May [name] return it?");
+        let want = vec![json!({ "type": "text", "text": "May [name] return it?" }), picture];
+        assert_eq!(redacted, ItemBody::Content { role: Role::User, parts: want });
     })
     .await;
 }

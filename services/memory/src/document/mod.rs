@@ -27,6 +27,19 @@ pub struct Document {
     pub sections: Vec<Section>,
 }
 
+impl Document {
+    /// All of it as lines: the title, then each section under its innermost heading.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut lines = vec![self.title.as_str()];
+        for section in &self.sections {
+            lines.extend(section.path.last().map(String::as_str));
+            lines.extend(section.blocks.iter().map(Block::text));
+        }
+        lines.join("\n")
+    }
+}
+
 /// Text under one heading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Section {

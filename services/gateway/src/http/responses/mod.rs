@@ -5,6 +5,7 @@
 //! up behind any number, and a client that leaves stops nothing, unless the response was not to be stored: then nobody
 //! could ever read it.
 
+mod attached;
 pub mod cancel;
 pub mod compact;
 pub mod create;
@@ -134,7 +135,10 @@ pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemB
     let mut items = Vec::with_capacity(input.len());
     for one in input {
         items.push(match one {
-            Input::Item(body) => body,
+            Input::Item(mut body) => {
+                attached::read(app, cx, &mut body).await?;
+                body
+            }
             Input::Reference { id, path } => {
                 app.agents.load_item(cx, &id).await.map_err(|error| wrong(error, path))?.body
             }

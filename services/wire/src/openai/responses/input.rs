@@ -10,7 +10,11 @@ use frontdesk_api::{
 };
 use serde_json::Value;
 
-use super::{compaction::opened, fields::Fields};
+use super::{
+    compaction::opened,
+    fields::Fields,
+    parts::{self, Sent},
+};
 
 /// Items of one request: what one statement writes.
 const MOST: usize = 1_000;
@@ -70,8 +74,10 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
                 Some(_) => Role::Developer,
                 None => return Err(fields.missing("role")),
             };
-            let text = content(&mut fields, "content")?;
-            items.push(says(role, text));
+            items.push(match parts::parts(&mut fields, "content", role == Role::User)? {
+                Sent::Words(text) => says(role, text),
+                Sent::Parts(parts) => Input::Item(ItemBody::Content { role, parts }),
+            });
         }
         "function_call" | "mcp_call" => {
             let id = match fields.text("call_id")? {
@@ -92,7 +98,8 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
             }
         }
         "function_call_output" => {
-            let (call_id, output) = (fields.needed("call_id")?, content(&mut fields, "output")?);
+            let call_id = fields.needed("call_id")?;
+            let Sent::Words(output) = parts::parts(&mut fields, "output", false)? else { return Ok(()) };
             items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error: false }));
         }
         "item_reference" => {
@@ -122,32 +129,6 @@ fn failure(error: &Value) -> String {
 
 fn says(role: Role, text: String) -> Input {
     Input::Item(ItemBody::Message { role, text, citations: vec![] })
-}
-
-/// A text, or parts that are texts.
-fn content(fields: &mut Fields, name: &str) -> Result<String> {
-    let path = fields.path(name);
-    let parts = match fields.take(name) {
-        None => return Err(fields.missing(name)),
-        Some(Value::String(text)) => return Ok(text),
-        Some(Value::Array(parts)) => parts,
-        Some(_) => return Err(Error::invalid(path.clone(), format!("'{path}' must be a string or a list of parts"))),
-    };
-    let mut text = String::new();
-    for (i, part) in parts.into_iter().enumerate() {
-        let mut part = Fields::of(part, &format!("{path}[{i}]"))?;
-        match part.needed("type")?.as_str() {
-            "input_text" | "output_text" | "text" => text.push_str(&part.needed("text")?),
-            "refusal" => text.push_str(&part.needed("refusal")?),
-            other => {
-                let path = part.path("type");
-                let message =
-                    format!("'{path}' is '{other}': responses take texts here; chat completions take other parts");
-                return Err(Error::invalid(path, message).with_code("unsupported_content"));
-            }
-        }
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -224,7 +205,7 @@ mod tests {
             (json!([{}]), "input[0].type"),
             (json!([{ "role": "robot", "content": "x" }]), "input[0].role"),
             (json!([{ "role": "user" }]), "input[0].content"),
-            (json!([{ "role": "user", "content": [{ "type": "input_image" }] }]), "input[0].content[0].type"),
+            (json!([{ "role": "user", "content": [{ "type": "input_image" }] }]), "input[0].content[0].image_url"),
             (json!([{ "role": "user", "content": "a" }, { "type": "computer_call" }]), "input[1].type"),
             (json!([{ "type": "function_call", "call_id": "c" }]), "input[0].name"),
             (json!([{ "type": "function_call_output", "call_id": "c", "output": 1 }]), "input[0].output"),

@@ -12,6 +12,8 @@ use frontdesk_api::{
 };
 use serde_json::{Value, json};
 
+use super::parts;
+
 /// Whose tools the calls shown as `mcp_call` are.
 const SERVER: &str = "frontdesk";
 
@@ -60,6 +62,10 @@ pub fn sent(item: &Item) -> Option<Value> {
         ItemBody::Message { role: Role::Assistant, text, citations } => message(id, text, citations, "completed"),
         ItemBody::Message { role, text, .. } => {
             let content = [json!({ "type": "input_text", "text": text })];
+            json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })
+        }
+        ItemBody::Content { role, parts } => {
+            let content: Vec<Value> = parts.iter().map(parts::shown).collect();
             json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })
         }
         ItemBody::FunctionCall { call } => function_call(id, call, "completed"),

@@ -9,6 +9,7 @@ pub mod conversation;
 pub mod fields;
 pub mod input;
 pub mod item;
+pub mod parts;
 pub mod prompt;
 pub mod request;
 pub mod stream;

@@ -161,7 +161,10 @@ impl Projection {
                     self.tell("response.mcp_call.in_progress", json!({ "item_id": id, "output_index": at }), out);
                 }
             }
-            ItemBody::FunctionCallOutput { .. } | ItemBody::Retrieval { .. } | ItemBody::HandOff { .. } => {}
+            ItemBody::FunctionCallOutput { .. }
+            | ItemBody::Retrieval { .. }
+            | ItemBody::HandOff { .. }
+            | ItemBody::Content { .. } => {}
         }
     }
 
@@ -251,6 +254,7 @@ impl Projection {
             }
             (
                 ItemBody::HandOff { .. }
+                | ItemBody::Content { .. }
                 | ItemBody::Message { .. }
                 | ItemBody::Reasoning { .. }
                 | ItemBody::FunctionCall { .. },

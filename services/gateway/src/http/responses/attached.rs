@@ -1,0 +1,95 @@
+//! Files in a response's input: those that are named by their ids are read, and those that are texts become words.
+//!
+//! A provider knows no file of ours, and few models read files at all; texts every model reads. What is no text goes on
+//! as it is, and the provider says whether its model takes it.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use frontdesk_api::{Cx, Error, Kind, Result, turn::ItemBody};
+use frontdesk_memory::document;
+use serde_json::{Value, json};
+
+use super::wrong;
+use crate::app::App;
+
+/// Puts contents where files are named.
+///
+/// # Errors
+/// `Invalid` naming a file that does not exist.
+pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody) -> Result<()> {
+    let ItemBody::Content { parts, .. } = body else { return Ok(()) };
+    for part in parts {
+        match part["type"].as_str() {
+            Some("image_url") => {
+                if let Some(id) = part["image_url"]["file_id"].as_str() {
+                    let (name, kind, bytes) = load(app, cx, id).await?;
+                    let kind = kind.or_else(|| picture(&name).map(str::to_owned)).ok_or_else(|| {
+                        let message =
+                            format!("the file '{id}' ({name}) is no picture by its name: png, jpg, gif and webp are");
+                        Error::invalid("input", message)
+                    })?;
+                    let url = data_url(&kind, &bytes);
+                    let image =
+                        json!({ "url": url, "detail": part["image_url"].get("detail").unwrap_or(&json!("auto")) });
+                    part["image_url"] = image;
+                }
+            }
+            Some("file") => *part = file(app, cx, part).await?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn file(app: &App, cx: &Cx, part: &Value) -> Result<Value> {
+    let given = part["file"]["filename"].as_str().map(str::to_owned);
+    let (name, kind, bytes) = match part["file"]["file_id"].as_str() {
+        Some(id) => load(app, cx, id).await?,
+        None => {
+            let Some((kind, bytes)) = part["file"]["file_data"].as_str().and_then(decoded) else {
+                return Ok(part.clone());
+            };
+            (given.clone().unwrap_or_default(), Some(kind), bytes)
+        }
+    };
+    let name = given.unwrap_or(name);
+    if let Ok(document) = document::read(&name, kind.as_deref(), &bytes) {
+        return Ok(json!({ "type": "text", "text": format!("{name}:\n{}", document.text()) }));
+    }
+    let kind = kind.unwrap_or_else(|| match name.to_ascii_lowercase().ends_with(".pdf") {
+        true => "application/pdf".to_owned(),
+        false => "application/octet-stream".to_owned(),
+    });
+    Ok(json!({ "type": "file", "file": { "filename": name, "file_data": data_url(&kind, &bytes) } }))
+}
+
+/// A file's name, type and content.
+async fn load(app: &App, cx: &Cx, id: &str) -> Result<(String, Option<String>, Vec<u8>)> {
+    let file = app.knowledge.load_file(cx, id).await.map_err(|error| wrong(error, "input"))?;
+    let most = app.config.limits.max_body_mb.saturating_mul(1 << 20);
+    if usize::try_from(file.bytes).map_or(true, |bytes| bytes > most) {
+        // It goes on in a request of its own, and into the rows of this one.
+        let message = format!("the file '{id}' is larger than a request may be (limits.max_body_mb)");
+        return Err(Error::new(Kind::TooLarge, message).with_param("input"));
+    }
+    let content = app.knowledge.load_content(cx, id).await.map_err(|error| wrong(error, "input"))?;
+    Ok((file.filename, file.media_type, content.to_vec()))
+}
+
+fn picture(name: &str) -> Option<&'static str> {
+    match name.rsplit_once('.')?.1.to_ascii_lowercase().as_str() {
+        "png" => Some("image/png"),
+        "jpg" | "jpeg" => Some("image/jpeg"),
+        "gif" => Some("image/gif"),
+        "webp" => Some("image/webp"),
+        _ => None,
+    }
+}
+
+fn data_url(kind: &str, bytes: &[u8]) -> String {
+    format!("data:{kind};base64,{}", STANDARD.encode(bytes))
+}
+
+fn decoded(url: &str) -> Option<(String, Vec<u8>)> {
+    let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
+    Some((head.strip_suffix(";base64")?.to_owned(), STANDARD.decode(data).ok()?))
+}

@@ -1,0 +1,159 @@
+//! What a message is made of: OpenAI's parts of a response, and of a chat, which is how they are kept and asked with.
+//!
+//! Pictures, sound and files go as they are to the model's provider, which takes them or refuses them. A file that is
+//! only named by its id here is read where files are (`{"file_id": …}` stands in its place until then).
+
+use frontdesk_api::{Error, Result};
+use serde_json::{Map, Value, json};
+
+use super::fields::Fields;
+
+/// What stood in a member.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sent {
+    /// Texts alone, joined.
+    Words(String),
+    /// Parts in the shape of a chat, at least one of them no text.
+    Parts(Vec<Value>),
+}
+
+/// A text, or parts; `others`: also such that are no texts.
+///
+/// # Errors
+/// `Invalid` naming the part.
+pub fn parts(fields: &mut Fields, name: &str, others: bool) -> Result<Sent> {
+    let path = fields.path(name);
+    let list = match fields.take(name) {
+        None => return Err(fields.missing(name)),
+        Some(Value::String(text)) => return Ok(Sent::Words(text)),
+        Some(Value::Array(parts)) => parts,
+        Some(_) => return Err(Error::invalid(path.clone(), format!("'{path}' must be a string or a list of parts"))),
+    };
+    let mut parts = vec![];
+    for (i, value) in list.into_iter().enumerate() {
+        let mut part = Fields::of(value, &format!("{path}[{i}]"))?;
+        let kind = part.needed("type")?;
+        parts.push(match kind.as_str() {
+            "input_text" | "output_text" | "text" => text(part.needed("text")?),
+            "refusal" => text(part.needed("refusal")?),
+            "input_image" if others => image(part)?,
+            "input_file" if others => file(part)?,
+            "input_audio" if others => {
+                let audio = part.object("input_audio")?.ok_or_else(|| part.missing("input_audio"))?;
+                json!({ "type": "input_audio", "input_audio": audio.into_value() })
+            }
+            other => {
+                let path = part.path("type");
+                let message = format!(
+                    "'{path}' is '{other}', which is not taken here: texts are, and of users pictures, sound and files"
+                );
+                return Err(Error::invalid(path, message).with_code("unsupported_content"));
+            }
+        });
+    }
+    if parts.iter().any(|part| part["type"] != "text") {
+        return Ok(Sent::Parts(parts));
+    }
+    Ok(Sent::Words(parts.iter().filter_map(|part| part["text"].as_str()).collect()))
+}
+
+fn text(text: String) -> Value {
+    json!({ "type": "text", "text": text })
+}
+
+fn image(mut part: Fields) -> Result<Value> {
+    let mut image = Map::new();
+    match (part.text("image_url")?, part.id("file_id")?) {
+        (Some(url), None) => image.insert("url".into(), url.into()),
+        (None, Some(id)) => image.insert("file_id".into(), id.into()),
+        _ => {
+            let path = part.path("image_url");
+            return Err(Error::invalid(path.clone(), format!("one of '{path}' and 'file_id' must be given")));
+        }
+    };
+    if let Some(detail) = part.word("detail", &["auto", "low", "high", "original"])? {
+        image.insert("detail".into(), detail.into());
+    }
+    Ok(json!({ "type": "image_url", "image_url": image }))
+}
+
+fn file(mut part: Fields) -> Result<Value> {
+    if part.has("file_url") {
+        let path = part.path("file_url");
+        let message = format!(
+            "'{path}' is not supported: nothing is fetched here; send 'file_data', or upload it and name its 'file_id'"
+        );
+        return Err(Error::invalid(path, message).with_code("unsupported_parameter"));
+    }
+    let mut file = Map::new();
+    match (part.text("file_data")?, part.id("file_id")?) {
+        (Some(data), None) => file.insert("file_data".into(), data.into()),
+        (None, Some(id)) => file.insert("file_id".into(), id.into()),
+        _ => {
+            let path = part.path("file_data");
+            return Err(Error::invalid(path.clone(), format!("one of '{path}' and 'file_id' must be given")));
+        }
+    };
+    if let Some(name) = part.text("filename")? {
+        file.insert("filename".into(), name.into());
+    }
+    Ok(json!({ "type": "file", "file": file }))
+}
+
+/// A part of a chat as a response shows it.
+#[must_use]
+pub fn shown(part: &Value) -> Value {
+    match part["type"].as_str() {
+        Some("text") => json!({ "type": "input_text", "text": part["text"] }),
+        Some("image_url") => {
+            let detail = part["image_url"].get("detail").cloned().unwrap_or_else(|| "auto".into());
+            json!({ "type": "input_image", "image_url": part["image_url"]["url"], "detail": detail })
+        }
+        Some("file") => {
+            let file = &part["file"];
+            json!({ "type": "input_file", "file_data": file["file_data"], "filename": file["filename"] })
+        }
+        _ => part.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(content: Value, others: bool) -> Result<Sent> {
+        parts(&mut Fields::of(json!({ "content": content }), "input[0]").expect("an object"), "content", others)
+    }
+
+    #[test]
+    fn parts_become_those_of_a_chat_and_come_back() {
+        let sent = json!([
+            { "type": "input_text", "text": "What is it?" },
+            { "type": "input_image", "image_url": "data:image/png;base64,iVBO", "detail": "low" },
+            { "type": "input_file", "file_data": "data:application/pdf;base64,JVBE", "filename": "a.pdf" },
+        ]);
+        let Ok(Sent::Parts(parts)) = read(sent.clone(), true) else { panic!("parts") };
+        assert_eq!(
+            parts[1],
+            json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,iVBO", "detail": "low" } })
+        );
+        assert_eq!(parts[2]["file"]["filename"], "a.pdf");
+        assert_eq!(Value::Array(parts.iter().map(shown).collect()), sent);
+        let words = json!([{ "type": "input_text", "text": "a" }, { "type": "output_text", "text": "b" }]);
+        assert_eq!(read(words, false).expect("words"), Sent::Words("ab".into()));
+    }
+
+    #[test]
+    fn what_is_not_taken_is_named() {
+        for (part, others, param) in [
+            (json!({ "type": "input_image", "image_url": "u" }), false, "input[0].content[0].type"),
+            (json!({ "type": "input_video" }), true, "input[0].content[0].type"),
+            (json!({ "type": "input_image", "detail": "auto" }), true, "input[0].content[0].image_url"),
+            (json!({ "type": "input_file", "file_url": "https://x" }), true, "input[0].content[0].file_url"),
+            (json!({ "type": "input_audio" }), true, "input[0].content[0].input_audio"),
+        ] {
+            let error = read(json!([part]), others).expect_err("refused");
+            assert_eq!(error.param.as_deref(), Some(param), "{error}");
+        }
+    }
+}
