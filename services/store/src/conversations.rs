@@ -316,6 +316,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn responses_are_listed_by_page_and_by_the_model_they_were_asked_of() {
+        each_database(|store| async move {
+            let (a, b) = two_tenants(&store).await;
+            for id in ["resp_1", "resp_2", "resp_3", "turn_1"] {
+                response(&store, &a, id, None, None, id != "resp_2").await;
+            }
+            response(&store, &b, "resp_4", None, None, true).await;
+            let mine = store.tenant(&a);
+            let echo = serde_json::json!({ "response": { "model": "up/m" } }).to_string();
+            let mut tx = mine.write().await.expect("a transaction");
+            let asked = on!(tx, conn => sqlx::query("UPDATE turn SET request = $3 WHERE tenant = $1 AND id = $2")
+                .bind(mine.id()).bind("resp_3").bind(&echo).execute(conn).await.map(|_| ()));
+            asked.expect("asked of a model");
+            tx.commit().await.expect("written");
+            for (limit, after, order, model, ids, more) in [
+                (1, None, Order::Desc, None, vec!["resp_3"], true),
+                (1, Some("resp_3"), Order::Desc, None, vec!["resp_1"], false),
+                (5, None, Order::Asc, None, vec!["resp_1", "resp_3"], false),
+                (5, None, Order::Asc, Some("up/m"), vec!["resp_3"], false),
+                (5, None, Order::Desc, Some("up/other"), vec![], false),
+            ] {
+                let page = PageRequest { limit, after: after.map(str::to_owned), order };
+                let found = mine.list_responses(&page, model).await.expect("a page");
+                let found_ids: Vec<&str> = found.items.iter().map(|stored| stored.turn.id.as_str()).collect();
+                assert_eq!((found_ids, found.more), (ids, more), "{page:?} {model:?}");
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn what_is_not_to_be_stored_is_purged_after_its_time_and_nothing_else() {
         each_database(|store| async move {
             let (a, b) = two_tenants(&store).await;
