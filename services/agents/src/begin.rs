@@ -1,4 +1,4 @@
-//! How a turn begins and is cancelled.
+//! How a turn begins.
 
 use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
@@ -71,13 +71,13 @@ pub struct AsResponse {
 impl Agents {
     /// Begins a turn: its row, what it was asked and its first event in one transaction. It then runs by
     /// itself, here or at whoever has a place for it, whatever becomes of the caller. A turn of the session that waits
-    /// for input is given up.
+    /// for input is given up; while one runs, the agent's [`frontdesk_api::agent::OnMessage`] says what becomes of this one.
     ///
     /// With an idempotency key, the same request again gets the turn that the first one made.
     ///
     /// # Errors
     /// `NotFound` (agent, session), `Invalid` (no or wrong items), `Conflict` with the code `turn_running`
-    /// while the session's turn runs or `idempotency_key_reused`, `Unavailable` while the server stops;
+    /// while the session's turn runs or `idempotency_key_reused`, `RateLimited` with the code `session_queue_full`, `Unavailable` while the server stops;
     /// `RateLimited` and `Unavailable` with the code `turn_queue_full` where too many turns stand in line.
     pub async fn create_turn(&self, cx: &Cx, new: NewTurn) -> Result<Turn> {
         let (room, cx) = (self.clone(), cx.clone());
@@ -103,32 +103,21 @@ impl Agents {
         // Entered before it is written, so that nobody takes it for lost in between.
         let entered = room.place().map(|place| Entered::new(room, cx, &id, place));
         let written = room.write_new(cx, &new, &agent, id, entered.is_some()).await?;
-        let Begun::New(claimed) = written else {
-            let Begun::Before(turn) = written else {
-                return Err(Error::new(Kind::Internal, "a turn began without a turn"));
-            };
-            return self.0.deps.store.tenant(cx).load_turn(&turn).await.map(|stored| stored.turn);
+        let claimed = match written {
+            Begun::New(claimed) => *claimed,
+            Begun::Before(turn) => {
+                return self.0.deps.store.tenant(cx).load_turn(&turn).await.map(|stored| stored.turn);
+            }
+            Begun::Behind { turn, before } => {
+                drop(entered);
+                room.stands_behind(cx, before).await;
+                return Ok(turn);
+            }
         };
         let turn = claimed.stored.turn.clone();
         room.hub.wake(&cx.tenant, &turn.id);
-        room.hand_on(cx, agent.spec, *claimed, entered).await;
+        room.hand_on(cx, agent.spec, claimed, entered).await;
         Ok(turn)
-    }
-
-    /// Asks a turn to stop. One that waits, or that nobody works on, ends at once; one that runs, here or elsewhere,
-    /// ends as soon as its worker hears of it: follow its events to see it. One that has ended stays as it is.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn cancel(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
-        let room = &self.0;
-        let turn = room.ask_to_stop(cx, turn_id).await?;
-        if turn.state != TurnState::Running {
-            return Ok(turn);
-        }
-        room.stop_work(cx, turn_id).await;
-        // Its worker may have let go of it (to wait for input) before it could hear of this.
-        room.end_if_waiting(cx, turn_id).await
     }
 
     /// Runs work to its end whatever becomes of the caller: what is written is also taken up.
@@ -145,6 +134,11 @@ enum Begun {
     New(Box<Claimed>),
     /// The same request made this turn before.
     Before(String),
+    /// It stands behind the open turn of its session.
+    Behind {
+        turn: Turn,
+        before: Before,
+    },
 }
 
 impl Room {
@@ -191,7 +185,7 @@ impl Room {
         if new.response.is_some() && brings_outputs(&new.items) {
             answers_calls(&new.items, &past(&mut tx, new).await?)?;
         }
-        let (mut pos, mut parent) = (0, None);
+        let (mut pos, mut parent, mut before) = (0, None, None);
         if let Some(response) = &new.response {
             agents::ensure_inline(&mut tx, self.deps.clock.now()).await?;
             parent = response.previous.clone();
@@ -206,14 +200,18 @@ impl Room {
             }
             let place = sessions::advance(&mut tx, session_id, &id).await?;
             (pos, parent) = (place.pos, place.parent);
-            self.make_room(&mut tx, session_id).await?;
+            before = self.make_room(&mut tx, session_id, &id, agent.spec.on_message).await?;
         }
+        let (held, state) = match before {
+            Some(_) => (false, TurnState::Queued),
+            None => (held, TurnState::Running),
+        };
         let turn = Turn {
             session_id: new.session_id.clone(),
             agent_id: new.agent_id.clone(),
             agent_version: agent.version,
             parent,
-            state: TurnState::Running,
+            state,
             error: None,
             hand_off: None,
             usage: Usage::default(),
@@ -250,6 +248,12 @@ impl Room {
         transcript::add_items(&mut tx, &items).await?;
         let first = turns::fence(&mut tx, id, stored.epoch, 1, false).await?.unwrap_or(0);
         transcript::add_events(&mut tx, id, first, &[EventBody::Created { turn: stored.turn.clone() }]).await?;
+        if let (Some(before), Some(session_id)) = (before, &new.session_id) {
+            // Should none be open any more.
+            turns::begin_next(&mut tx, session_id).await?;
+            tx.commit().await?;
+            return Ok(Begun::Behind { turn: stored.turn, before });
+        }
         tx.commit().await?;
         stored.next_seq = first + 1;
         Ok(Begun::New(Box::new(Claimed { tenant: cx.tenant.clone(), stored, left, attempts: 1 })))
@@ -269,64 +273,6 @@ impl Room {
             return Ok(None);
         };
         Ok(Some(full.with_code("turn_queue_full").with_retry_after(LATER)))
-    }
-
-    /// A session has one open turn: while one runs, a new message has to wait; one that waits is given up.
-    async fn make_room(&self, tx: &mut Tx, session_id: &str) -> Result<()> {
-        let Some(open) = turns::find_open(tx, session_id).await? else { return Ok(()) };
-        if open.turn.state == TurnState::Running {
-            return Err(turns::busy());
-        }
-        let waiting = open.turn.id.clone();
-        self.give_up(tx, open.turn, "superseded", "a newer message came while the turn waited").await?;
-        tracing::info!(turn = waiting, "a waiting turn was given up for a newer message");
-        Ok(())
-    }
-
-    /// Ends a waiting turn as cancelled. The caller commits.
-    async fn give_up(&self, tx: &mut Tx, turn: Turn, code: &str, message: &str) -> Result<Turn> {
-        let claimed = claims::take_up(tx, &turn.id, None, 0).await?;
-        let stored = claimed.ok_or_else(turns::busy)?.stored;
-        let turn = close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, failed(code, message)).await?;
-        self.tally.ended(TurnState::Cancelled);
-        Ok(turn)
-    }
-
-    /// Notes that the turn is to be cancelled; one that waits, or that nobody works on, ends at once.
-    async fn ask_to_stop(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
-        let mut tx = self.deps.store.tenant(cx).write().await?;
-        let turn = turns::load(&mut tx, turn_id).await?.turn;
-        let turn = match turn.state {
-            TurnState::Running => {
-                turns::request_cancel(&mut tx, turn_id).await?;
-                match claims::take_unheld(&mut tx, turn_id).await? {
-                    None => turn,
-                    Some(stored) => {
-                        let error = failed("cancelled", "the turn was cancelled");
-                        self.tally.ended(TurnState::Cancelled);
-                        close_rows(&mut tx, self, stored, StepState::Unknown, TurnState::Cancelled, error).await?
-                    }
-                }
-            }
-            TurnState::AwaitingInput => self.give_up(&mut tx, turn, "cancelled", "the turn was cancelled").await?,
-            _ => return Ok(turn),
-        };
-        tx.commit().await?;
-        self.hub.wake(&cx.tenant, turn_id);
-        Ok(turn)
-    }
-
-    /// Ends a turn that waits although it was to be cancelled. How it stands now.
-    pub(crate) async fn end_if_waiting(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
-        let mut tx = self.deps.store.tenant(cx).write().await?;
-        let stored = turns::load(&mut tx, turn_id).await?;
-        if !(stored.cancel_requested && stored.turn.state == TurnState::AwaitingInput) {
-            return Ok(stored.turn);
-        }
-        let turn = self.give_up(&mut tx, stored.turn, "cancelled", "the turn was cancelled").await?;
-        tx.commit().await?;
-        self.hub.wake(&cx.tenant, turn_id);
-        Ok(turn)
     }
 
     /// Works on a turn that was entered; one that stands in line is told of.

@@ -5,15 +5,17 @@ use frontdesk_api::{
     approval::{Asked, Decision},
     chat::ToolCall,
     dispatch::Word,
+    safety::Stage,
     tools::ToolResult,
     turn::{EventBody, HandOff, Item, ItemBody, StepKind, StepOutput, StepState, Turn, TurnError, TurnState},
 };
-use frontdesk_store::{Tx, agents, transcript, turns, turns::StoredTurn};
+use frontdesk_store::{Tx, agents, transcript, transcript::INTERRUPTED, turns, turns::StoredTurn};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
     Room,
+    behind::why_stopped,
     halt::{Halt, failed},
     running::Why,
     tools::outcome_unknown,
@@ -42,6 +44,14 @@ impl Worker {
             Ok(Closing::Waiting { .. }) if self.stop.token().is_cancelled() => Err(Halt::Stopped(self.stop.why())),
             outcome => outcome,
         };
+        let stopped = match outcome {
+            Err(Halt::Stopped(Why::Asked)) => self.why_stopped().await,
+            _ => failed("internal", "the turn was not stopped"),
+        };
+        if stopped.code == INTERRUPTED && !self.received && !self.shields(Stage::Input).is_empty() {
+            // What no shield has seen is put before no model, in this turn or in the next.
+            self.pen.hide();
+        }
         let turn = &mut self.pen.turn;
         let mut waiting = None;
         match outcome {
@@ -68,7 +78,7 @@ impl Worker {
             }
             Err(Halt::Stopped(Why::Asked)) => {
                 turn.state = TurnState::Cancelled;
-                turn.error = Some(failed("cancelled", "the turn was cancelled"));
+                turn.error = Some(stopped);
             }
             Err(Halt::Stopped(Why::Lost)) => {
                 tracing::info!(turn = turn.id, "another worker has the turn; dropped");
@@ -123,6 +133,7 @@ impl Worker {
                     tracing::warn!(turn = self.pen.turn.id, error = %error, "could not look whether a waiting turn is to be cancelled");
                 }
             }
+            Ok(()) if self.pen.next_began => self.room.tell(Word::Claimable).await,
             Ok(()) | Err(Halt::Fenced) => {}
             Err(halt) => tracing::error!(
                 turn = self.pen.turn.id,
@@ -134,6 +145,18 @@ impl Worker {
 }
 
 impl Worker {
+    /// Whether somebody asked it to stop, or a newer message cut it off.
+    async fn why_stopped(&self) -> TurnError {
+        let asked = async {
+            let mut tx = self.room.deps.store.tenant(&self.cx).read().await?;
+            why_stopped(&mut tx, &self.pen.turn.id).await
+        };
+        asked.await.unwrap_or_else(|error| {
+            tracing::warn!(turn = self.pen.turn.id, error = %error, "why a turn was stopped could not be read");
+            failed("cancelled", "the turn was cancelled")
+        })
+    }
+
     /// Lets another go on with the turn: what was not written is as if it had not been done.
     async fn give_back(&self) {
         let (turn, tenant) = (&self.pen.turn.id, self.room.deps.store.tenant(&self.cx));
@@ -163,7 +186,7 @@ fn tell(turn: &Turn) {
 fn last_event(turn: &Turn, waiting: Option<(Vec<ToolCall>, Vec<Asked>)>) -> EventBody {
     let turn = turn.clone();
     match turn.state {
-        TurnState::AwaitingInput | TurnState::Running => {
+        TurnState::AwaitingInput | TurnState::Running | TurnState::Queued => {
             let (calls, approvals) = waiting.unwrap_or_default();
             EventBody::AwaitingInput { turn, calls, approvals }
         }
@@ -202,7 +225,7 @@ pub(crate) async fn close_rows(
             },
             StepKind::ToolExecution => match came::<ToolResult>(&inbox, &call.id) {
                 Some(result) => {
-                    let result = if shielded(tx, &stored).await? { unseen(&result) } else { result };
+                    let result = if shielded(tx, &stored, Stage::ToolOutput).await? { unseen(&result) } else { result };
                     let output = StepOutput::ToolExecution { call: call.clone(), result: result.clone() };
                     (StepState::Done, Some(output), Some(result))
                 }
@@ -223,6 +246,8 @@ pub(crate) async fn close_rows(
         step.step.output = Some(output.unwrap_or_else(|| StepOutput::Failed { error: error.clone() }));
         events.push(EventBody::StepCompleted { step: step.step.clone() });
     }
+    // Nothing but its creation was written: it was cut off before it was begun.
+    let unheard = error.code == INTERRUPTED && stored.next_seq <= 1;
     stored.turn.state = state;
     stored.turn.error = Some(error);
     stored.turn.completed_at = Some(now);
@@ -232,6 +257,10 @@ pub(crate) async fn close_rows(
     transcript::put_steps(tx, &id, &open).await?;
     transcript::add_items(tx, &items).await?;
     transcript::add_events(tx, &id, first, &events).await?;
+    if unheard && shielded(tx, &stored, Stage::Input).await? {
+        // What no shield has seen is put before no model, in this turn or in the next.
+        transcript::hide_items(tx, &id).await?;
+    }
     turns::set_state(tx, &stored.turn, None).await?;
     Ok(stored.turn)
 }
@@ -242,13 +271,13 @@ fn came<T: DeserializeOwned>(inbox: &[(String, Value)], key: &str) -> Option<T> 
     serde_json::from_value(payload.clone()).ok()
 }
 
-/// Whether results of tools are looked at by shields before a model reads them.
-async fn shielded(tx: &mut Tx, stored: &StoredTurn) -> Result<bool> {
+/// Whether shields look at what comes in at this stage before a model reads it.
+async fn shielded(tx: &mut Tx, stored: &StoredTurn, stage: Stage) -> Result<bool> {
     let spec = match &stored.request.spec {
         Some(spec) => spec.clone(),
         None => agents::load_version(tx, &stored.turn.agent_id, stored.turn.agent_version).await?.spec,
     };
-    Ok(!spec.shields.is_empty())
+    Ok(!spec.shields.is_empty() || (stage == Stage::Input && !spec.input_shields.is_empty()))
 }
 
 /// In the place of a result that no shield has looked at, and none will: that there was one must not be forgotten.

@@ -116,6 +116,13 @@ impl Room {
         if let Err(error) = self.deps.store.system().purge_responses().await {
             tracing::warn!(error = %error, cause = ?error.source, "responses that are not to be stored could not be purged");
         }
+        match self.deps.store.system().turns_standing().await {
+            Ok(standing) => self.tally.looked(standing),
+            Err(error) => tracing::debug!(error = %error, "the turns that stand still could not be counted"),
+        }
+        if let Err(error) = self.unstick().await {
+            tracing::warn!(error = %error, cause = ?error.source, "sessions that stand still could not be looked for");
+        }
         if let Err(error) = self.end_overdue().await {
             tracing::warn!(error = %error, cause = ?error.source, "turns that waited too long could not be ended");
         }
@@ -148,10 +155,10 @@ impl Room {
             let mut tx = self.deps.store.tenant(&cx).write().await?;
             let Some(stored) = claims::take_overdue(&mut tx, &turn).await? else { continue };
             let waited = failed("input_timeout", "the turn waited too long for input; send the message again");
-            close_rows(&mut tx, self, stored, StepState::Failed, TurnState::Incomplete, waited).await?;
+            let ended = close_rows(&mut tx, self, stored, StepState::Failed, TurnState::Incomplete, waited).await?;
             tx.commit().await?;
             self.tally.ended(TurnState::Incomplete);
-            self.hub.wake(&tenant, &turn);
+            self.ended(&cx, &ended).await;
         }
         Ok(())
     }
@@ -249,10 +256,10 @@ impl Room {
         );
         let mut tx = self.deps.store.tenant(cx).write().await?;
         let error = failed("attempts_exhausted", message);
-        close_rows(&mut tx, self, claimed.stored, StepState::Unknown, TurnState::DeadLetter, error).await?;
+        let ended = close_rows(&mut tx, self, claimed.stored, StepState::Unknown, TurnState::DeadLetter, error).await?;
         tx.commit().await?;
         self.tally.ended(TurnState::DeadLetter);
-        self.hub.wake(&cx.tenant, &turn);
+        self.ended(cx, &ended).await;
         tracing::error!(turn, attempts = most, "a turn was given up: its worker was lost again and again");
         Ok(())
     }

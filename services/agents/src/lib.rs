@@ -14,6 +14,7 @@
 mod approvals;
 pub mod as_model;
 mod begin;
+mod behind;
 mod budget;
 mod catalogue;
 mod citations;
@@ -48,8 +49,8 @@ use std::{
 };
 
 use frontdesk_api::{Clock, Dispatch, Ids, Inference, Memory, Safety, Tools};
-pub use frontdesk_store::agents::INLINE;
 use frontdesk_store::{Store, turns::Lease};
+pub use frontdesk_store::{agents::INLINE, claims::Standing};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -203,7 +204,7 @@ impl Agents {
     /// How many turns this process works on now, and how many it brought to an end.
     #[must_use]
     pub fn tally(&self) -> Turns {
-        Turns { running: self.0.running.count(), ended: self.0.tally.counts() }
+        Turns { running: self.0.running.count(), ended: self.0.tally.counts(), standing: self.0.tally.standing() }
     }
 }
 

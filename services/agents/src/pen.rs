@@ -70,6 +70,8 @@ pub(crate) struct Pen {
     patience: i64,
     /// It stays as long after its end, though it is not stored.
     pub(crate) lingers: bool,
+    /// Its end let the next turn of its session begin.
+    pub(crate) next_began: bool,
 }
 
 impl Pen {
@@ -82,6 +84,7 @@ impl Pen {
             ids: Arc::clone(&room.deps.ids),
             cx,
             lingers: stored.request.lingers,
+            next_began: false,
             turn: stored.turn,
             epoch: stored.epoch,
             next_step: i64::try_from(steps).unwrap_or(i64::MAX),
@@ -246,7 +249,7 @@ impl Pen {
         transcript::add_events(&mut tx, id, first, &page.events).await?;
         if let Some(turn) = &page.state {
             let waits = turn.state == TurnState::AwaitingInput || self.lingers;
-            turns::set_state(&mut tx, turn, waits.then_some(self.patience)).await?;
+            self.next_began |= turns::set_state(&mut tx, turn, waits.then_some(self.patience)).await?;
         }
         self.reach(Point::BeforeCommit).await;
         if let Err(error) = (self.make)(tx).await {
@@ -381,6 +384,7 @@ mod tests {
             fault: None,
             patience: 0,
             lingers: false,
+            next_began: false,
         }
     }
 

@@ -29,7 +29,7 @@ pub(crate) fn messages(instructions: &str, past: &[PastItem], now: &[Item], room
     let outputs = loop {
         let outputs = outputs(told.iter().flat_map(|turn| turn.iter().map(|p| &p.item)).chain(now));
         let before = told.len();
-        told.retain(|turn| worth_telling(turn[0].state, turn.iter().map(|p| &p.item), &outputs));
+        told.retain(|turn| worth_telling(&turn[0], turn.iter().map(|p| &p.item), &outputs));
         if told.len() == before {
             break outputs;
         }
@@ -74,9 +74,9 @@ fn beginnings(turns: &[Vec<&Item>]) -> Vec<bool> {
 type Outputs<'i> = HashMap<&'i str, &'i str>;
 
 /// A turn that broke off is told only where something was done in it: the model must not do it again, and
-/// what broke one turn must not break the next.
-fn worth_telling<'i>(state: TurnState, mut items: impl Iterator<Item = &'i Item>, outputs: &Outputs<'_>) -> bool {
-    let broke_off = matches!(state, TurnState::Failed | TurnState::Cancelled);
+/// what broke one turn must not break the next. What a customer said before a newer message cut the turn off counts.
+fn worth_telling<'i>(turn: &PastItem, mut items: impl Iterator<Item = &'i Item>, outputs: &Outputs<'_>) -> bool {
+    let broke_off = matches!(turn.state, TurnState::Failed | TurnState::Cancelled) && !turn.interrupted;
     !broke_off
         || items.any(|i| matches!(&i.body, ItemBody::FunctionCall { call } if outputs.contains_key(call.id.as_str())))
 }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn past(state: TurnState, items: Vec<Item>) -> Vec<PastItem> {
-        items.into_iter().map(|item| PastItem { state, item }).collect()
+        items.into_iter().map(|item| PastItem { state, interrupted: false, item }).collect()
     }
 
     /// With room for everything.

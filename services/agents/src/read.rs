@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use frontdesk_api::{
-    Cx, Error, Kind, Result,
+    Cx, Error, Kind, Page, PageRequest, Result,
     approval::Asked,
     chat::ToolCall,
     turn::{Item, Session, Step, StepKind, StepState, Turn, TurnState},
@@ -34,6 +34,14 @@ impl Agents {
         let mut tx = self.0.deps.store.tenant(cx).read().await?;
         let turn = turns::load(&mut tx, id).await?.turn;
         view(&mut tx, turn).await
+    }
+
+    /// The turns that were given up, for people to look at.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn dead_letters(&self, cx: &Cx, page: &PageRequest) -> Result<Page<Turn>> {
+        self.0.deps.store.tenant(cx).dead_letters(page).await
     }
 
     /// The turn, if it stands in that session of that agent.
@@ -132,7 +140,7 @@ pub fn ended_badly(turn: &Turn) -> Error {
         None => ("internal", "the turn did not end well", Some(Kind::Internal)),
     };
     let kind = kind.unwrap_or(match code {
-        "cancelled" | "superseded" => Kind::Conflict,
+        "cancelled" | "superseded" | "interrupted" => Kind::Conflict,
         "attempts_exhausted" | "worker_lost" => Kind::Unavailable,
         _ => Kind::Upstream,
     });

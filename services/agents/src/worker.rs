@@ -84,6 +84,8 @@ pub(crate) struct Worker {
     pub(crate) decided: HashMap<String, Decision>,
     /// What the last model call before this worker asked for.
     pending: Vec<ToolCall>,
+    /// What the turn was asked has been looked at by its shields and shown.
+    pub(crate) received: bool,
     /// The number of the next event when this worker began.
     first_seq: i64,
     /// What was left of the first attempt at the open model call is void from here on.
@@ -180,6 +182,7 @@ impl Worker {
             pending: asked_for(&steps),
             ended: ended_calls(&steps),
             left,
+            received: stored.next_seq > 1,
             first_seq: stored.next_seq,
             void_from,
             model_calls: count(StepKind::Inference),
@@ -283,6 +286,7 @@ impl Worker {
             self.pen.replace(&self.items[i]);
         }
         self.pen.event(EventBody::Input { items: self.items.clone() });
+        self.received = true;
         for judged in &judgements {
             if judged.stops() {
                 // What was blocked here is not put before a model in a later turn either.

@@ -62,6 +62,9 @@ pub struct AgentSpec {
     /// with the risk `approval_required` wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalRule>,
+    /// What a message does that comes while the turn of its conversation runs.
+    #[serde(default, skip_serializing_if = "OnMessage::is_reject")]
+    pub on_message: OnMessage,
     #[serde(default)]
     pub sampling: Sampling,
     /// OpenAI's `response_format`; None: free text.
@@ -102,6 +105,7 @@ impl AgentSpec {
             output_shields: vec![],
             hand_off: None,
             approvals: vec![],
+            on_message: OnMessage::Reject,
             sampling: Sampling::default(),
             response_format: None,
             parallel_tool_calls: None,
@@ -110,6 +114,26 @@ impl AgentSpec {
             limits: Limits::default(),
             metadata: Map::new(),
         }
+    }
+}
+
+/// What becomes of a message that comes while the turn of its conversation runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMessage {
+    /// It is refused (`turn_running`).
+    #[default]
+    Reject,
+    /// Its turn stands behind the running one and begins when that has ended.
+    Queue,
+    /// The running turn is cancelled, and those that stand behind it; its own begins when their worker has let go.
+    Interrupt,
+}
+
+impl OnMessage {
+    #[must_use]
+    pub fn is_reject(&self) -> bool {
+        *self == Self::Reject
     }
 }
 

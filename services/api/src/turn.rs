@@ -34,6 +34,8 @@ pub struct Session {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TurnState {
+    /// It stands behind the open turn of its session.
+    Queued,
     Running,
     AwaitingInput,
     Completed,
@@ -49,6 +51,7 @@ impl TurnState {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Running => "running",
             Self::AwaitingInput => "awaiting_input",
             Self::Completed => "completed",
@@ -62,6 +65,7 @@ impl TurnState {
     /// The unknown word, as `Internal`.
     pub fn parse(word: &str) -> crate::Result<Self> {
         let all = [
+            Self::Queued,
             Self::Running,
             Self::AwaitingInput,
             Self::Completed,
@@ -76,7 +80,7 @@ impl TurnState {
     }
     #[must_use]
     pub fn is_terminal(self) -> bool {
-        !matches!(self, Self::Running | Self::AwaitingInput)
+        !matches!(self, Self::Queued | Self::Running | Self::AwaitingInput)
     }
 }
 

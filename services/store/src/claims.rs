@@ -63,6 +63,19 @@ enum Which {
     Suspects,
 }
 
+/// Turns of all tenants that stand still, by what they wait for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Standing {
+    /// For a worker.
+    pub in_line: i64,
+    /// For the open turn of their session to end.
+    pub queued: i64,
+    /// For a client or a person.
+    pub awaiting_input: i64,
+    /// For nobody: they were given up.
+    pub dead_letter: i64,
+}
+
 /// How many heads are asked for in one statement.
 const HEADS: usize = 500;
 
@@ -118,6 +131,22 @@ pub async fn take_waiting(tx: &mut Tx, id: &str) -> Result<Option<Claimed>> {
         on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).fetch_optional(conn).await)
             .doing("take a turn that waits")?;
     row.map(|row| row.read(now)).transpose()
+}
+
+/// Takes a turn that stands behind another of its session, to end it: under a new epoch. None when it stands there no
+/// more.
+///
+/// # Errors
+/// As any query.
+pub async fn take_queued(tx: &mut Tx, id: &str) -> Result<Option<StoredTurn>> {
+    let tenant = tx.tenant();
+    let sql = concat!(
+        "UPDATE turn SET epoch = epoch + 1 WHERE tenant = $1 AND id = $2 AND state = 'queued' RETURNING ",
+        columns!()
+    );
+    let row: Option<Row> = on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).fetch_optional(conn).await)
+        .doing("take a turn that stands behind another")?;
+    row.map(Row::read).transpose()
 }
 
 /// Takes a running turn that nobody holds, to end it: under a new epoch. None when somebody works on it.
@@ -306,6 +335,21 @@ impl System<'_> {
         Ok(Line { of_tenant, of_all })
     }
 
+    /// How many turns stand still, over all tenants.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn turns_standing(&self) -> Result<Standing> {
+        let mut tx = self.read().await?;
+        on!(tx, conn => sqlx::query_as("SELECT \
+             (SELECT count(*) FROM turn WHERE state = 'running' AND lease_owner IS NULL) AS in_line, \
+             (SELECT count(*) FROM turn WHERE state = 'queued') AS queued, \
+             (SELECT count(*) FROM turn WHERE state = 'awaiting_input') AS awaiting_input, \
+             (SELECT count(*) FROM turn WHERE state = 'dead_letter') AS dead_letter")
+            .fetch_one(conn).await)
+        .doing("count the turns that stand still")
+    }
+
     /// Turns (tenant, id) that have waited for input longer than they may; at most 1000.
     ///
     /// # Errors
@@ -316,6 +360,19 @@ impl System<'_> {
         on!(tx, conn => sqlx::query_as("SELECT tenant, id FROM turn WHERE state = 'awaiting_input' AND deadline < $1 ORDER BY deadline LIMIT 1000")
             .bind(now).fetch_all(conn).await)
         .doing("look for turns that waited too long")
+    }
+
+    /// Sessions (tenant, id) in which turns stand in line and none is open; at most 100. Whoever ends a turn lets the
+    /// next begin, so there are such only where two did something at the same moment.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn stuck_sessions(&self) -> Result<Vec<(String, String)>> {
+        let mut tx = self.read().await?;
+        on!(tx, conn => sqlx::query_as("SELECT DISTINCT q.tenant, q.session_id FROM turn q WHERE q.state = 'queued' AND NOT EXISTS ( \
+             SELECT 1 FROM turn o WHERE o.tenant = q.tenant AND o.session_id = q.session_id AND o.state IN ('running', 'awaiting_input')) LIMIT 100")
+            .fetch_all(conn).await)
+        .doing("look for sessions that stand still")
     }
 
     /// How far these turns (tenant, id) are; those that are gone are left out.

@@ -4,11 +4,14 @@
 
 use frontdesk_api::{
     Error, Kind, Micros, Result,
-    turn::{Event, EventBody, Item, ItemBody, Step, StepKind, StepOutput, StepState, TurnState},
+    turn::{Event, EventBody, Item, ItemBody, Step, StepKind, StepOutput, StepState, TurnError, TurnState},
 };
 use serde::Serialize;
 
 use crate::{Doing as _, Tenant, Tx, json, on};
+
+/// The code of the error of a turn that a newer message cut off.
+pub const INTERRUPTED: &str = "interrupted";
 
 /// A step with the parts that only its worker needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +29,8 @@ pub struct StoredStep {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PastItem {
     pub state: TurnState,
+    /// A newer message cut the turn off: what it was asked counts all the same.
+    pub interrupted: bool,
     pub item: Item,
 }
 
@@ -148,6 +153,7 @@ pub async fn hide_items(tx: &mut Tx, turn_id: &str) -> Result<()> {
 #[derive(sqlx::FromRow)]
 struct ItemRow {
     state: String,
+    error: Option<String>,
     id: String,
     turn_id: String,
     pos: i64,
@@ -158,7 +164,10 @@ impl ItemRow {
     fn read(self) -> Result<PastItem> {
         let body: ItemBody = json::read("an item", &self.payload)?;
         let item = Item { id: self.id, turn_id: self.turn_id, pos: self.pos, body };
-        Ok(PastItem { state: TurnState::parse(&self.state)?, item })
+        let error: Option<TurnError> =
+            self.error.as_deref().map(|error| json::read("a turn's error", error)).transpose()?;
+        let interrupted = error.is_some_and(|error| error.code == INTERRUPTED);
+        Ok(PastItem { state: TurnState::parse(&self.state)?, interrupted, item })
     }
 }
 
@@ -169,7 +178,7 @@ impl ItemRow {
 pub async fn items(tx: &mut Tx, turn_id: &str) -> Result<Vec<Item>> {
     let tenant = tx.tenant();
     let rows: Vec<ItemRow> =
-        on!(tx, conn => sqlx::query_as("SELECT 'running' AS state, id, turn_id, pos, payload FROM item \
+        on!(tx, conn => sqlx::query_as("SELECT 'running' AS state, CAST(NULL AS TEXT) AS error, id, turn_id, pos, payload FROM item \
          WHERE tenant = $1 AND turn_id = $2 ORDER BY pos")
         .bind(&*tenant).bind(turn_id).fetch_all(conn).await)
         .doing("load a turn's items")?;
@@ -183,7 +192,7 @@ pub async fn items(tx: &mut Tx, turn_id: &str) -> Result<Vec<Item>> {
 pub async fn history(tx: &mut Tx, session_id: &str, before: i64) -> Result<Vec<PastItem>> {
     let tenant = tx.tenant();
     let rows: Vec<ItemRow> =
-        on!(tx, conn => sqlx::query_as("SELECT t.state, i.id, i.turn_id, i.pos, i.payload FROM turn t \
+        on!(tx, conn => sqlx::query_as("SELECT t.state, t.error, i.id, i.turn_id, i.pos, i.payload FROM turn t \
          JOIN item i ON i.tenant = t.tenant AND i.turn_id = t.id \
          WHERE t.tenant = $1 AND t.session_id = $2 AND t.pos < $3 AND i.hidden = $4 ORDER BY t.pos, i.pos")
         .bind(&*tenant).bind(session_id).bind(before).bind(false).fetch_all(conn).await)
@@ -198,10 +207,10 @@ pub async fn history(tx: &mut Tx, session_id: &str, before: i64) -> Result<Vec<P
 /// As any query.
 pub async fn line(tx: &mut Tx, id: &str) -> Result<Vec<PastItem>> {
     let tenant = tx.tenant();
-    let rows: Vec<ItemRow> = on!(tx, conn => sqlx::query_as("WITH RECURSIVE line (id, parent, state, back) AS ( \
-         SELECT id, parent, state, 0 FROM turn WHERE tenant = $1 AND id = $2 UNION ALL \
-         SELECT t.id, t.parent, t.state, l.back + 1 FROM turn t JOIN line l ON t.id = l.parent WHERE t.tenant = $1) \
-         SELECT l.state, i.id, i.turn_id, i.pos, i.payload FROM line l JOIN item i ON i.turn_id = l.id \
+    let rows: Vec<ItemRow> = on!(tx, conn => sqlx::query_as("WITH RECURSIVE line (id, parent, state, error, back) AS ( \
+         SELECT id, parent, state, error, 0 FROM turn WHERE tenant = $1 AND id = $2 UNION ALL \
+         SELECT t.id, t.parent, t.state, t.error, l.back + 1 FROM turn t JOIN line l ON t.id = l.parent WHERE t.tenant = $1) \
+         SELECT l.state, l.error, i.id, i.turn_id, i.pos, i.payload FROM line l JOIN item i ON i.turn_id = l.id \
          WHERE i.tenant = $1 AND i.hidden = $3 ORDER BY l.back DESC, i.pos")
         .bind(&*tenant).bind(id).bind(false).fetch_all(conn).await)
     .doing("load what a turn continues")?;
@@ -215,7 +224,7 @@ pub async fn line(tx: &mut Tx, id: &str) -> Result<Vec<PastItem>> {
 pub async fn find_item(tx: &mut Tx, id: &str) -> Result<Option<Item>> {
     let tenant = tx.tenant();
     let row: Option<ItemRow> =
-        on!(tx, conn => sqlx::query_as("SELECT 'completed' AS state, id, turn_id, pos, payload FROM item \
+        on!(tx, conn => sqlx::query_as("SELECT 'completed' AS state, CAST(NULL AS TEXT) AS error, id, turn_id, pos, payload FROM item \
          WHERE tenant = $1 AND id = $2 AND hidden = $3")
         .bind(&*tenant).bind(id).bind(false).fetch_optional(conn).await)
         .doing("look for an item")?;

@@ -5,7 +5,7 @@
 //! hands out sequence numbers; a worker whose epoch has passed gets nothing and must drop the turn.
 
 use frontdesk_api::{
-    Error, Micros, Result,
+    Error, Micros, Order, Page, PageRequest, Result,
     agent::AgentSpec,
     chat::Usage,
     cx::Customer,
@@ -13,7 +13,7 @@ use frontdesk_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Conn, Doing as _, Tenant, Tx, json, on};
+use crate::{Conn, Doing as _, Tenant, Tx, json, on, paging};
 
 /// A turn with what the worker needs of its row.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,7 +148,8 @@ impl Row {
 }
 
 /// Writes a new turn in the state its `turn` says, at the epoch it says: held by `lease`, or by nobody and for the
-/// first who claims it. `timeout` is how long it may take, in microseconds.
+/// first who claims it. `timeout` is how long it may take, in microseconds, from now, or from when one that is queued
+/// begins: until then its `deadline` is that length.
 ///
 /// # Errors
 /// `Conflict` with the code `turn_running` when its session has an open turn.
@@ -156,12 +157,13 @@ pub async fn add(tx: &mut Tx, new: &StoredTurn, lease: Option<Lease<'_>>, timeou
     let (tenant, now) = (tx.tenant(), tx.now().await?);
     let (turn, request, usage) = (&new.turn, json::write(&new.request)?, json::write(&new.turn.usage)?);
     let until = lease.map_or(0, |lease| now.saturating_add(lease.micros));
+    let deadline = if turn.state == TurnState::Queued { timeout } else { now.saturating_add(timeout) };
     let written = on!(tx, conn => sqlx::query("INSERT INTO turn (tenant, id, agent_id, agent_version, session_id, pos, parent, state, epoch, next_seq, \
          lease_owner, lease_until, on_input, cancel_requested, deadline, request, usage, created_at, stored, completed_at, attempts) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)")
         .bind(&*tenant).bind(&turn.id).bind(&turn.agent_id).bind(turn.agent_version).bind(&turn.session_id).bind(new.pos)
         .bind(&turn.parent).bind(turn.state.as_str()).bind(new.epoch).bind(new.next_seq).bind(lease.map(|lease| lease.owner))
-        .bind(until).bind(new.on_input.as_str()).bind(false).bind(now.saturating_add(timeout)).bind(&request).bind(&usage)
+        .bind(until).bind(new.on_input.as_str()).bind(false).bind(deadline).bind(&request).bind(&usage)
         .bind(turn.created_at).bind(new.stored).bind(turn.completed_at).bind(i64::from(lease.is_some())).execute(conn).await.map(|_| ()));
     let Err(sqlx::Error::Database(refusal)) = &written else { return written.doing("create a turn") };
     if refusal.is_unique_violation() {
@@ -193,11 +195,12 @@ pub async fn fence(tx: &mut Tx, id: &str, epoch: i64, n: usize, got_on: bool) ->
 }
 
 /// Writes how the turn stands; anything but `Running` gives the lease back. `patience`: for how long from now it may
-/// wait, or stays where it is not stored, in microseconds; None: as it was begun. Only behind [`fence`].
+/// wait, or stays where it is not stored, in microseconds; None: as it was begun. Only behind [`fence`]. Where the turn
+/// has ended, the next one that stands behind it begins: whether there was one, for whoever wakes workers.
 ///
 /// # Errors
 /// As any query.
-pub async fn set_state(tx: &mut Tx, turn: &Turn, patience: Option<i64>) -> Result<()> {
+pub async fn set_state(tx: &mut Tx, turn: &Turn, patience: Option<i64>) -> Result<bool> {
     let tenant = tx.tenant();
     let error = turn.error.as_ref().map(json::write).transpose()?;
     let hand_off = turn.hand_off.as_ref().map(json::write).transpose()?;
@@ -212,7 +215,38 @@ pub async fn set_state(tx: &mut Tx, turn: &Turn, patience: Option<i64>) -> Resul
          deadline = COALESCE($9, deadline) WHERE tenant = $1 AND id = $2")
         .bind(&*tenant).bind(&turn.id).bind(turn.state.as_str()).bind(&error).bind(&hand_off).bind(&usage)
         .bind(turn.completed_at).bind(running).bind(deadline).execute(conn).await.map(|_| ()))
-    .doing("write how a turn stands")
+    .doing("write how a turn stands")?;
+    match &turn.session_id {
+        Some(session) if turn.state.is_terminal() => begin_next(tx, session).await,
+        _ => Ok(false),
+    }
+}
+
+/// Lets the first turn that stands in the session's line begin, unless one is open: it is running then, and for the
+/// first who claims it. Whether one began.
+///
+/// # Errors
+/// As any query.
+pub async fn begin_next(tx: &mut Tx, session_id: &str) -> Result<bool> {
+    let tenant = tx.tenant();
+    // The first may be cancelled at this moment; then it is the next one's turn.
+    for _ in 0..3 {
+        let first: Option<String> = on!(tx, conn => sqlx::query_scalar("SELECT q.id FROM turn q WHERE q.tenant = $1 AND q.session_id = $2 AND q.state = 'queued' \
+             AND NOT EXISTS (SELECT 1 FROM turn o WHERE o.tenant = $1 AND o.session_id = $2 AND o.state IN ('running', 'awaiting_input')) \
+             ORDER BY q.pos LIMIT 1")
+            .bind(&*tenant).bind(session_id).fetch_optional(conn).await)
+        .doing("look who is next in a session")?;
+        let Some(first) = first else { return Ok(false) };
+        let now = tx.now().await?;
+        let begun = on!(tx, conn => sqlx::query("UPDATE turn SET state = 'running', lease_owner = NULL, lease_until = 0, deadline = $3 + deadline, attempts = 0 \
+             WHERE tenant = $1 AND id = $2 AND state = 'queued'")
+            .bind(&*tenant).bind(&first).bind(now).execute(conn).await.map(|done| done.rows_affected()))
+        .doing("begin the next turn of a session")?;
+        if begun == 1 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Notes that the turn is to be cancelled, for whichever worker holds it.
@@ -250,21 +284,53 @@ pub async fn hold(tx: &mut Tx, id: &str) -> Result<StoredTurn> {
     load(tx, id).await
 }
 
-/// The session's open turn (running or waiting), if there is one.
+/// The session's open turn (running or waiting), if there is one: locked until the transaction ends, so that it cannot
+/// end before a turn stands behind it.
 ///
 /// # Errors
 /// As any query.
 pub async fn find_open(tx: &mut Tx, session_id: &str) -> Result<Option<StoredTurn>> {
+    macro_rules! open {
+        ($lock:literal) => {
+            concat!(
+                "SELECT ",
+                columns!(),
+                " FROM turn WHERE tenant = $1 AND session_id = $2 AND state IN ('running', 'awaiting_input')",
+                $lock
+            )
+        };
+    }
+    let tenant = tx.tenant();
+    // One that ended while its lock was waited for is gone, and whoever ended it may have let the next begin.
+    for _ in 0..2 {
+        let sql = match tx.conn() {
+            Conn::Postgres(_) => open!(" FOR UPDATE"),
+            Conn::Sqlite(_) => open!(""),
+        };
+        let row: Option<Row> =
+            on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(session_id).fetch_optional(conn).await)
+                .doing("look for a session's open turn")?;
+        if let Some(row) = row {
+            return row.read().map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// The turns that stand behind the session's open one, in order.
+///
+/// # Errors
+/// As any query.
+pub async fn behind(tx: &mut Tx, session_id: &str) -> Result<Vec<StoredTurn>> {
     let tenant = tx.tenant();
     let sql = concat!(
         "SELECT ",
         columns!(),
-        " FROM turn WHERE tenant = $1 AND session_id = $2 AND state IN ('running', 'awaiting_input')"
+        " FROM turn WHERE tenant = $1 AND session_id = $2 AND state = 'queued' ORDER BY pos"
     );
-    let row: Option<Row> =
-        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(session_id).fetch_optional(conn).await)
-            .doing("look for a session's open turn")?;
-    row.map(Row::read).transpose()
+    let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(session_id).fetch_all(conn).await)
+        .doing("look who stands in a session's line")?;
+    rows.into_iter().map(Row::read).collect()
 }
 
 impl Tenant<'_> {
@@ -273,6 +339,29 @@ impl Tenant<'_> {
     pub async fn load_turn(&self, id: &str) -> Result<StoredTurn> {
         let mut tx = self.read().await?;
         load(&mut tx, id).await
+    }
+
+    /// The turns that were given up.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn dead_letters(&self, page: &PageRequest) -> Result<Page<Turn>> {
+        macro_rules! given_up {
+            ($order:literal) => {
+                concat!("SELECT ", columns!(), " FROM turn WHERE tenant = $1 AND state = 'dead_letter' AND ", $order)
+            };
+        }
+        let sql = match page.order {
+            Order::Asc => given_up!("id > $2 ORDER BY id LIMIT $3"),
+            Order::Desc => given_up!("id < $2 ORDER BY id DESC LIMIT $3"),
+        };
+        let mut tx = self.read().await?;
+        let rows: Vec<Row> =
+            on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(paging::cursor(page)).bind(paging::fetch(page))
+            .fetch_all(conn).await)
+            .doing("list the turns that were given up")?;
+        let turns = rows.into_iter().map(|row| row.read().map(|stored| stored.turn)).collect::<Result<Vec<_>>>()?;
+        Ok(Page::of(turns, page.limit))
     }
 
     /// The session's turns in order.

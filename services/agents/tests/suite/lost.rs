@@ -11,7 +11,8 @@ use std::{
 
 use frontdesk_agents::{Bounds, Fault, Pace, Point};
 use frontdesk_api::{
-    agent::{AgentSpec, Limits},
+    Cx, Order, PageRequest,
+    agent::{AgentSpec, Limits, OnMessage},
     chat::{Message, Role, ToolSpec},
     id::RandomIds,
     tools::ToolResult,
@@ -173,6 +174,38 @@ async fn wherever_its_worker_dies_an_approval_is_asked_once_and_done_once() {
 }
 
 #[tokio::test]
+async fn what_stands_behind_a_turn_begins_wherever_that_ends() {
+    each_database(|store| async move {
+        for point in [Point::AfterIntent, Point::AfterEffect, Point::BeforeCommit, Point::AfterCommit] {
+            let stage = Stage::with(store.clone(), Arc::new(RandomIds), short(), Bounds::default()).await;
+            let spec = AgentSpec { on_message: OnMessage::Queue, ..with_tools() };
+            let conversation = stage.conversation(spec).await;
+            stage.model.follow(shopper);
+            // The last commit of a turn, or the last thing before it.
+            let last = match point {
+                Point::AfterIntent => 4,
+                Point::AfterEffect => 5,
+                Point::BeforeCommit | Point::AfterCommit => 5,
+            };
+            let (fault, reached) = at(point, last);
+            let doomed = stage.failing(short(), fault);
+            let ask = async |words| doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, words)).await;
+            let first = ask("buy it").await.expect("a turn");
+            let behind = ask("and again").await.expect("a turn behind it");
+            assert_eq!(behind.state, TurnState::Queued);
+            reached.notified().await;
+            stage.agents.recover().await.expect("another process");
+            for turn in [&first, &behind] {
+                let view = stage.settled(&turn.id).await;
+                assert_eq!(view.turn.state, TurnState::Completed, "{point:?}: {:?}", view.turn);
+            }
+            stage.agents.shutdown(Duration::ZERO).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn half_a_text_is_void_and_followers_are_told_from_where() {
     each_database(|store| async move {
         let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
@@ -265,6 +298,15 @@ async fn a_turn_that_ends_its_workers_is_given_up_where_people_see_it() {
             "a model call does nothing: {:?}",
             view.steps
         );
+        let page = PageRequest { after: None, limit: 10, order: Order::Desc };
+        let given_up = next.agents.dead_letters(&stage.cx, &page).await.expect("a list").items;
+        assert_eq!(given_up.iter().map(|turn| &turn.id).collect::<Vec<_>>(), [&turn.id]);
+        let stranger = next.agents.dead_letters(&Cx::internal("tenant_b", "r"), &page).await.expect("a list").items;
+        assert!(stranger.is_empty());
+        // Counted when it is next looked.
+        while next.agents.tally().standing.is_none_or(|standing| standing.dead_letter != 1) {
+            tokio::task::yield_now().await;
+        }
         next.model.play([Line::Say("Hello.")]);
         assert_eq!(answer(&next.ask(&conversation, "still there?").await), "Hello.", "the conversation goes on");
         next.agents.shutdown(Duration::ZERO).await;

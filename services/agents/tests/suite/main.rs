@@ -3,6 +3,7 @@
 
 mod approvals;
 mod as_model;
+mod behind;
 mod cancel;
 mod ends;
 mod input;

@@ -196,6 +196,7 @@ fn write_scope() -> OpenApiRouter<App> {
         .routes(routes!(agents::create::create))
         .routes(routes!(agents::delete::delete))
         .routes(routes!(approvals::list::list))
+        .routes(routes!(turns::list::list))
         .routes(routes!(approvals::show::show, approvals::decide::decide))
         .routes(routes!(prompts::create::create))
         .routes(routes!(prompts::update::update, prompts::delete::delete))

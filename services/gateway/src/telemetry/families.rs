@@ -193,6 +193,13 @@ pub(crate) static TURNS_ENDED: Family = family(
     &["frontdesk.turn.state"],
     "Agents' turns that this process brought to an end, by how they ended",
 );
+pub(crate) static TURNS_STANDING: Family = family(
+    "frontdesk.turns.standing",
+    "{turn}",
+    Kind::UpDown,
+    &["frontdesk.turn.state"],
+    "Agents' turns of all processes that stand still, by what they wait for, when this process last looked",
+);
 pub(crate) static BATCHES_RUNNING: Family =
     family("frontdesk.batches.running", "{batch}", Kind::UpDown, &[], "Batches that this process works on");
 pub(crate) static BATCHES_WAITING: Family = family(
@@ -277,6 +284,7 @@ pub(crate) static ALL: [&Family; 30] = [
     &REUSE,
     &TURNS_RUNNING,
     &TURNS_ENDED,
+    &TURNS_STANDING,
     &BATCHES_RUNNING,
     &BATCHES_WAITING,
     &BATCHES_ENDED,

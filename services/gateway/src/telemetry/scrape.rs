@@ -2,12 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
+use frontdesk_api::turn::TurnState;
 use prometheus::{TextEncoder, proto::MetricFamily};
 
 use super::{
     families::{
         BATCH_LINES, BATCHES_ENDED, BATCHES_RUNNING, BATCHES_WAITING, BUILD, CPU, DESCRIPTORS, FILES_READING, POOL,
-        POOL_MOST, RESIDENT, SPANS, STARTED, TURNS_ENDED, TURNS_RUNNING,
+        POOL_MOST, RESIDENT, SPANS, STARTED, TURNS_ENDED, TURNS_RUNNING, TURNS_STANDING,
     },
     process,
     spool::OUTCOMES,
@@ -38,6 +39,15 @@ fn read(app: &App) -> impl Iterator<Item = MetricFamily> {
     let known = |value: Option<f64>| value.map(|value| (vec![], value));
     let (turns, pool, process) = (app.agents.tally(), app.store.connections(), process::read());
     let ended = turns.ended.map(|(state, count)| (vec![state.as_str().to_owned()], number(count)));
+    let standing = turns.standing.into_iter().flat_map(|standing| {
+        [
+            ("in_line", standing.in_line),
+            (TurnState::Queued.as_str(), standing.queued),
+            (TurnState::AwaitingInput.as_str(), standing.awaiting_input),
+            (TurnState::DeadLetter.as_str(), standing.dead_letter),
+        ]
+        .map(|(state, count)| (vec![state.to_owned()], number(count.unsigned_abs())))
+    });
     let batches = app.batches.tally();
     let done = batches.ended.map(|(state, count)| (vec![state.as_str().to_owned()], number(count)));
     let lines = batches.lines.map(|(outcome, count)| (vec![outcome.as_str().to_owned()], number(count)));
@@ -51,6 +61,7 @@ fn read(app: &App) -> impl Iterator<Item = MetricFamily> {
     [
         TURNS_RUNNING.read(one(number(turns.running))),
         TURNS_ENDED.read(ended),
+        TURNS_STANDING.read(standing),
         BATCHES_RUNNING.read(one(number(batches.running))),
         BATCHES_WAITING.read(one(number(batches.waiting))),
         BATCHES_ENDED.read(done),

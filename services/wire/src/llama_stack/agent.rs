@@ -6,7 +6,7 @@
 
 use frontdesk_api::{
     Error, Result,
-    agent::{Agent, AgentSpec, HandOffSpec, Limits},
+    agent::{Agent, AgentSpec, HandOffSpec, Limits, OnMessage},
     approval::ApprovalRule,
     chat::ToolChoice,
     clock::rfc3339,
@@ -120,6 +120,9 @@ pub struct Extension {
     /// Which calls of tools wait for a person.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<ApprovalRule>,
+    /// What a message does that comes while the turn of its conversation runs.
+    #[serde(skip_serializing_if = "OnMessage::is_reject")]
+    pub on_message: OnMessage,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,6 +171,7 @@ impl AgentConfig {
             output_shields: self.output_shields.clone().unwrap_or_default(),
             hand_off: extension.hand_off,
             approvals: extension.approvals,
+            on_message: extension.on_message,
             sampling: frontdesk_api::agent::Sampling { seed: extension.seed, ..sampling },
             response_format: self.response_format.as_ref().map(openai_format).transpose()?,
             limits,
@@ -188,6 +192,7 @@ impl AgentConfig {
             shields: spec.shields.clone(),
             hand_off: spec.hand_off.clone(),
             approvals: spec.approvals.clone(),
+            on_message: spec.on_message,
             limits: (spec.limits != Limits::default()).then(|| spec.limits.clone()),
             seed: spec.sampling.seed,
         };

@@ -166,7 +166,9 @@ async fn whole(app: &App, cx: &Cx, mut events: Events, mut projection: Projectio
     }
     match projection.turn() {
         Some(turn) if matches!(turn.state, TurnState::Failed | TurnState::DeadLetter) => Err(ended_badly(turn).into()),
-        Some(turn) if turn.state == TurnState::Running && app.agents.is_stopping() => Err(goes_on(turn).into()),
+        Some(turn) if matches!(turn.state, TurnState::Queued | TurnState::Running) && app.agents.is_stopping() => {
+            Err(goes_on(turn).into())
+        }
         Some(turn) if turn.state.is_terminal() => Ok(Json(projection.response()).into_response()),
         // Its events end before it does where its rows are gone.
         _ => Err(Error::conflict(format!("the response of request {} was deleted before it ended", cx.request)).into()),

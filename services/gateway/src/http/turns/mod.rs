@@ -6,6 +6,7 @@
 
 pub mod cancel;
 pub mod create;
+pub mod list;
 pub mod resume;
 pub mod show;
 pub mod step;
@@ -77,7 +78,7 @@ async fn whole(app: &App, cx: &Cx, turn_id: &str, mut events: Events) -> Result<
     let view = app.agents.load_turn(cx, turn_id).await?;
     match view.turn.state {
         TurnState::Failed | TurnState::Cancelled | TurnState::DeadLetter => Err(ended_badly(&view.turn).into()),
-        TurnState::Running => Err(goes_on(&view.turn).into()),
+        TurnState::Queued | TurnState::Running => Err(goes_on(&view.turn).into()),
         _ => Ok(Json(shown(&view)).into_response()),
     }
 }

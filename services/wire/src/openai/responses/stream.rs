@@ -321,6 +321,7 @@ impl Projection {
 #[must_use]
 pub fn status(state: TurnState) -> &'static str {
     match state {
+        TurnState::Queued => "queued",
         TurnState::Running | TurnState::AwaitingInput => "in_progress",
         TurnState::Completed => "completed",
         TurnState::Failed | TurnState::DeadLetter => "failed",
