@@ -47,8 +47,16 @@ pub const DATABASE: &str = "FRONTDESK_KILLED_DATABASE";
 pub const LEDGER: &str = "FRONTDESK_KILLED_LEDGER";
 /// `POINT:NTH`; nothing: it does not stop.
 pub const FAULT: &str = "FRONTDESK_KILLED_FAULT";
-/// How many turns it asks at once, each again and again; `once`: one, one time.
+/// How many turns it asks at once, each again and again; `once`: one, one time; `poison`: one that ends its process, and
+/// four beside it.
 pub const ASKS: &str = "FRONTDESK_KILLED_ASKS";
+
+/// How often a turn is begun; nothing: for ever.
+pub const ATTEMPTS: &str = "FRONTDESK_KILLED_ATTEMPTS";
+
+/// What a turn is asked that ends its process, and what those are asked that take their time beside it.
+const POISON: &str = "poison";
+const SLOW: &str = "take your time";
 
 fn var(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
@@ -117,7 +125,7 @@ async fn work() {
             ..Pace::default()
         },
         // Who is killed again and again is not what ends it.
-        bounds: Bounds { attempts: i64::MAX, ..Bounds::default() },
+        bounds: Bounds { attempts: var(ATTEMPTS).parse().unwrap_or(i64::MAX), ..Bounds::default() },
         fault: fault(told.clone()),
     });
     agents.recover().await.expect("it works");
@@ -137,7 +145,17 @@ async fn work() {
     });
     let asks = var(ASKS);
     if asks == "once" {
-        ask(&agents, &cx).await;
+        ask(&agents, &cx, "buy it").await;
+    } else if asks == "poison" {
+        for _ in 0..4 {
+            let (agents, cx) = (agents.clone(), cx.clone());
+            tokio::spawn(async move { ask(&agents, &cx, SLOW).await });
+        }
+        while running(&store).await < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // It does not come to its end.
+        ask(&agents, &cx, POISON).await;
     } else {
         for _ in 0..asks.parse::<usize>().expect("a number") {
             let (agents, cx, store) = (agents.clone(), cx.clone(), store.clone());
@@ -147,7 +165,7 @@ async fn work() {
                     while running(&store).await >= BUSY {
                         tokio::time::sleep(Duration::from_millis(20)).await;
                     }
-                    ask(&agents, &cx).await;
+                    ask(&agents, &cx, "buy it").await;
                 }
             });
         }
@@ -183,14 +201,14 @@ async fn running(store: &Store) -> i64 {
 }
 
 /// Asks a turn and follows it to its end.
-async fn ask(agents: &Agents, cx: &Cx) {
+async fn ask(agents: &Agents, cx: &Cx, words: &str) {
     let spec = AgentSpec { toolgroups: vec!["shop".into()], ..AgentSpec::new("m") };
     let agent = agents.create_agent(cx, spec).await.expect("an agent");
     let session = agents.create_session(cx, &agent.id, "test").await.expect("a session");
     let new = NewTurn {
         agent_id: agent.id,
         session_id: Some(session.id),
-        items: vec![ItemBody::Message { role: Role::User, text: "buy it".into(), citations: vec![] }],
+        items: vec![ItemBody::Message { role: Role::User, text: words.into(), citations: vec![] }],
         // So that asking again, whatever became of the first time, makes no second turn.
         idempotency_key: Some(RandomIds.next("key")),
         ..NewTurn::default()
@@ -224,7 +242,15 @@ struct Shopper;
 #[async_trait]
 impl Inference for Shopper {
     async fn chat(&self, _: &Cx, request: ChatRequest) -> Result<ChatReply> {
-        let results = request.chat()?.messages.iter().filter(|m| m.role == Role::Tool).count();
+        let messages = &request.chat()?.messages;
+        let results = messages.iter().filter(|m| m.role == Role::Tool).count();
+        let asked = messages.iter().rfind(|m| m.role == Role::User).map(|m| m.joined()).unwrap_or_default();
+        if asked == POISON {
+            std::process::abort();
+        }
+        if asked == SLOW && results == 0 {
+            tokio::time::sleep(Duration::from_millis(1000)).await;
+        }
         let call = |index, id: &str, name: &str| ChatEvent::ToolCall {
             choice: 0,
             index,

@@ -95,6 +95,10 @@ impl Ground {
     }
 
     fn start(&mut self, fault: &str, asks: &str) -> Running {
+        self.start_with(fault, asks, "")
+    }
+
+    fn start_with(&mut self, fault: &str, asks: &str, attempts: &str) -> Running {
         let n = self.begun;
         self.begun += 1;
         let mut command = Command::new(std::env::current_exe().expect("this program"));
@@ -105,6 +109,7 @@ impl Ground {
             .env(child::LEDGER, self.ledger())
             .env(child::FAULT, fault)
             .env(child::ASKS, asks)
+            .env(child::ATTEMPTS, attempts)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -115,6 +120,7 @@ impl Ground {
             for line in said.lines().map_while(Result::ok) {
                 let _ = tell.send((n, line));
             }
+            let _ = tell.send((n, "gone".to_owned()));
         });
         Running { n, child }
     }
@@ -139,7 +145,7 @@ impl Ground {
                 let before = self.saw.insert(key, hash.to_owned());
                 assert!(before.is_none_or(|before| before == hash), "event {seq} of {turn} was shown as two things");
             }
-            ["point" | "idle" | "stopped", ..] => {}
+            ["point" | "idle" | "stopped" | "gone", ..] => {}
             // A panic of the child is a failure of this test.
             _ => assert!(!line.contains("panicked"), "a process said: {line}"),
         }
@@ -288,6 +294,40 @@ fn one_process_on_sqlite_is_killed_again_and_again() {
 #[test]
 fn three_processes_on_postgres_are_killed_again_and_again() {
     on_postgres(|url| kills(Some(url), 3));
+}
+
+/// A turn that ends its process, with four beside it: it is given up, and it alone.
+fn poisons(database: Option<String>) {
+    let mut ground = Ground::new(database);
+    let mut process = ground.start_with("", "poison", "5");
+    let mut deaths = 0;
+    while ground.until(&["gone", "idle"]).1 == "gone" {
+        deaths += 1;
+        assert!(deaths <= 10, "it is never given up");
+        drop(process);
+        process = ground.start_with("", "0", "5");
+    }
+    assert_eq!(deaths, 5, "it was begun as often as it may be");
+    drop(process);
+    let (runtime, store) = ground.store();
+    let states = runtime.block_on(async {
+        let cx = Cx::internal("tenant_a", "check");
+        let mut states = vec![];
+        for id in ids(&store).await {
+            states.push(store.tenant(&cx).load_turn(&id).await.expect("the turn").turn.state);
+        }
+        store.close().await;
+        states
+    });
+    let given_up = states.iter().filter(|state| **state == TurnState::DeadLetter).count();
+    let completed = states.iter().filter(|state| **state == TurnState::Completed).count();
+    assert_eq!((given_up, completed), (1, 4), "{states:?}");
+}
+
+#[test]
+fn a_turn_that_ends_its_process_does_not_take_its_neighbours_with_it() {
+    poisons(None);
+    on_postgres(|url| poisons(Some(url)));
 }
 
 /// Everything that is written of turns.
