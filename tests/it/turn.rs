@@ -109,6 +109,38 @@ async fn a_second_message_during_a_turn_is_a_conflict() {
 }
 
 #[tokio::test]
+async fn a_second_message_waits_for_its_turn_or_takes_the_others_place() {
+    let scripted = Scripted::start();
+    let frontdesk = Frontdesk::start(shop::options(&scripted));
+    for (on_message, first_says, gate) in [("queue", "turn_complete", "q"), ("interrupt", "interrupted", "i")] {
+        let agent = shop::agent(&frontdesk, json!({ "frontdesk": { "on_message": on_message } })).await;
+        let path = shop::session(&frontdesk, &agent).await;
+        scripted.script(json!([
+            {"reply": {"text": "one two", "gates": { gate: 2 }}},
+            {"reply": {"text": "the second"}}
+        ]));
+        let first = frontdesk.request("POST", &path).json(&shop::say("hello", true)).send().await.expect("a stream");
+        scripted.waiting(gate).await;
+        let second =
+            frontdesk.request("POST", &path).json(&shop::say("and this", true)).send().await.expect("a stream");
+        assert_eq!(second.status(), 200, "{on_message}");
+        // Its stream begins at once; what it is answered comes in its turn.
+        if on_message == "queue" {
+            scripted.release(gate);
+        }
+        let first = first.text().await.expect("the rest");
+        assert!(first.contains(first_says), "{on_message}: {first}");
+        let second = second.text().await.expect("the rest");
+        assert!(second.contains("turn_start") && second.contains("the second"), "{on_message}: {second}");
+        scripted.release(gate);
+    }
+    let (status, said) = frontdesk.get("/v1/turns?state=dead_letter").await;
+    assert_eq!((status, &said["data"]), (200, &json!([])), "{said}");
+    let (status, said) = frontdesk.get("/v1/turns").await;
+    assert_eq!((status, &said["error"]["param"]), (400, &json!("state")), "{said}");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_finds_its_turn_done() {
     let scripted = Scripted::start();
     let frontdesk = Frontdesk::start(shop::options(&scripted));

@@ -7,10 +7,10 @@ use frontdesk_api::{
     agent::{Agent, AgentSpec},
     chat::{Role, Usage},
     dispatch::Word,
-    turn::{EventBody, Item, ItemBody, StepState, Turn, TurnState},
+    turn::{EventBody, Item, ItemBody, Turn, TurnState},
 };
 use frontdesk_store::{
-    Tx, agents, claims,
+    Tx, agents,
     claims::Claimed,
     conversations, idempotency,
     idempotency::Claim,
@@ -22,7 +22,7 @@ use frontdesk_store::{
 use serde::Serialize;
 use tracing::Instrument as _;
 
-use crate::{Agents, Room, close::close_rows, halt::failed, keeper::Entered, pen::prefix, running::Why, worker};
+use crate::{Agents, Room, behind::Before, keeper::Entered, pen::prefix, worker};
 
 /// How long the answer to an idempotency key is kept: a day, in microseconds.
 const KEPT: i64 = 24 * 60 * 60 * 1_000_000;
@@ -110,12 +110,13 @@ impl Agents {
             }
             Begun::Behind { turn, before } => {
                 drop(entered);
-                room.stands_behind(cx, before).await;
-                return Ok(turn);
+                Box::pin(room.stands_behind(cx, before)).await;
+                room.wake(cx, &turn);
+                return Ok(*turn);
             }
         };
         let turn = claimed.stored.turn.clone();
-        room.hub.wake(&cx.tenant, &turn.id);
+        room.wake(cx, &turn);
         room.hand_on(cx, agent.spec, claimed, entered).await;
         Ok(turn)
     }
@@ -136,21 +137,12 @@ enum Begun {
     Before(String),
     /// It stands behind the open turn of its session.
     Behind {
-        turn: Turn,
+        turn: Box<Turn>,
         before: Before,
     },
 }
 
 impl Room {
-    /// Has whoever works on a turn stop, here or elsewhere. That it is to be cancelled stands in its row.
-    pub(crate) async fn stop_work(&self, cx: &Cx, turn_id: &str) {
-        if self.running.has(&cx.tenant, turn_id) {
-            self.running.stop(&cx.tenant, turn_id, Why::Asked);
-        } else {
-            self.tell(Word::Stop { tenant: cx.tenant.clone(), turn: turn_id.to_owned() }).await;
-        }
-    }
-
     async fn agent_of(&self, cx: &Cx, new: &NewTurn) -> Result<Agent> {
         let tenant = self.deps.store.tenant(cx);
         if let Some(response) = &new.response {
@@ -200,7 +192,8 @@ impl Room {
             }
             let place = sessions::advance(&mut tx, session_id, &id).await?;
             (pos, parent) = (place.pos, place.parent);
-            before = self.make_room(&mut tx, session_id, &id, agent.spec.on_message).await?;
+            // On the heap: it is seldom more than a look, and larger than all the rest when it is.
+            before = Box::pin(self.make_room(&mut tx, session_id, &id, agent.spec.on_message)).await?;
         }
         let (held, state) = match before {
             Some(_) => (false, TurnState::Queued),
@@ -252,7 +245,7 @@ impl Room {
             // Should none be open any more.
             turns::begin_next(&mut tx, session_id).await?;
             tx.commit().await?;
-            return Ok(Begun::Behind { turn: stored.turn, before });
+            return Ok(Begun::Behind { turn: Box::new(stored.turn), before });
         }
         tx.commit().await?;
         stored.next_seq = first + 1;
@@ -273,6 +266,13 @@ impl Room {
             return Ok(None);
         };
         Ok(Some(full.with_code("turn_queue_full").with_retry_after(LATER)))
+    }
+
+    /// Wakes those who follow a turn that was written, or the one before it, which may have been ended for it.
+    fn wake(&self, cx: &Cx, turn: &Turn) {
+        for id in std::iter::once(&turn.id).chain(&turn.parent) {
+            self.hub.wake(&cx.tenant, id);
+        }
     }
 
     /// Works on a turn that was entered; one that stands in line is told of.

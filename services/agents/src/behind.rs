@@ -128,13 +128,18 @@ impl Room {
 
     /// Tells a running turn's worker, wherever it is, that it is to stop: its row says so.
     async fn stop(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
+        self.stop_work(cx, turn_id).await;
+        // Its worker may have let go of it (to wait for input) before it could hear of this.
+        self.end_if_waiting(cx, turn_id).await
+    }
+
+    /// Has whoever works on a turn stop, here or elsewhere. That it is to be cancelled stands in its row.
+    pub(crate) async fn stop_work(&self, cx: &Cx, turn_id: &str) {
         if self.running.has(&cx.tenant, turn_id) {
             self.running.stop(&cx.tenant, turn_id, Why::Asked);
         } else {
             self.tell(Word::Stop { tenant: cx.tenant.clone(), turn: turn_id.to_owned() }).await;
         }
-        // Its worker may have let go of it (to wait for input) before it could hear of this.
-        self.end_if_waiting(cx, turn_id).await
     }
 
     /// Ends a waiting turn as cancelled. The caller commits.

@@ -9,7 +9,12 @@ use frontdesk_api::{
     tools::ToolResult,
     turn::{EventBody, HandOff, Item, ItemBody, StepKind, StepOutput, StepState, Turn, TurnError, TurnState},
 };
-use frontdesk_store::{Tx, agents, transcript, transcript::INTERRUPTED, turns, turns::StoredTurn};
+use frontdesk_store::{
+    Tx, agents, transcript,
+    transcript::{INTERRUPTED, StoredStep},
+    turns,
+    turns::StoredTurn,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -97,18 +102,9 @@ impl Worker {
             }
         }
         let error = self.pen.turn.error.clone().unwrap_or_else(|| failed("internal", "the step did not end"));
-        if let Some(step) = self.open.take() {
-            match step.step.kind {
-                StepKind::ToolExecution => self.cut_off(step, error.clone()),
-                _ => self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error: error.clone() })),
-            }
-        }
-        // What an earlier worker had begun, and this one came to no more.
-        for step in std::mem::take(&mut self.left) {
-            match call_of(&step).filter(|call| !self.runs_at_client(call)) {
-                Some(_) => self.cut_off(step, error.clone()),
-                None => self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error: error.clone() })),
-            }
+        // What was begun here, and what an earlier worker had begun and this one came to no more.
+        for step in self.open.take().into_iter().chain(std::mem::take(&mut self.left)) {
+            self.end_open(step, &error);
         }
         if waiting.is_none() {
             for step in std::mem::take(&mut self.asked) {
@@ -145,6 +141,23 @@ impl Worker {
 }
 
 impl Worker {
+    /// Ends a step that did not come to its end. What a client had brought ends it all the same.
+    fn end_open(&mut self, step: StoredStep, error: &TurnError) {
+        let call = call_of(&step);
+        if let Some(call) = call.clone()
+            && let Some(result) = self.inbox.remove(&call.id)
+        {
+            let result = if self.shields(Stage::ToolOutput).is_empty() { result } else { unseen(&result) };
+            self.answer(&step.step.id, &call, &result);
+            self.pen.end(step, StepState::Done, Some(StepOutput::ToolExecution { call, result }));
+            return;
+        }
+        match call.filter(|call| !self.runs_at_client(call)) {
+            Some(_) => self.cut_off(step, error.clone()),
+            None => self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error: error.clone() })),
+        }
+    }
+
     /// Whether somebody asked it to stop, or a newer message cut it off.
     async fn why_stopped(&self) -> TurnError {
         let asked = async {

@@ -102,7 +102,8 @@ impl Worker {
     /// whose worker was lost between its intent and its end is made again under its key where it may be repeated; of
     /// another nobody knows whether it was made, and it is never made again unseen.
     async fn go_on(&mut self, call: ToolCall, step: StoredStep) -> Result<Option<Closing>, Halt> {
-        if let Some(result) = self.inbox.remove(&call.id) {
+        // It stays in the inbox: should the turn be stopped before a shield has looked at it, it is not lost.
+        if let Some(result) = self.inbox.get(&call.id).cloned() {
             self.open = Some(step.clone());
             return self.conclude(step, call, result).await;
         }
@@ -224,7 +225,7 @@ impl Worker {
         self.pen.end(step, StepState::Unknown, Some(StepOutput::Failed { error }));
     }
 
-    fn answer(&mut self, step_id: &str, call: &ToolCall, result: &ToolResult) {
+    pub(crate) fn answer(&mut self, step_id: &str, call: &ToolCall, result: &ToolResult) {
         let output = ItemBody::FunctionCallOutput {
             call_id: call.id.clone(),
             output: result.content.clone(),

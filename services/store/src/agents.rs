@@ -188,7 +188,7 @@ impl Tenant<'_> {
         let mut tx = self.write().await?;
         let kept: Vec<(String, String)> =
             on!(tx, conn => sqlx::query_as("UPDATE turn SET agent_id = $3, agent_version = 1, \
-             cancel_requested = CASE WHEN state = 'running' THEN $4 ELSE cancel_requested END \
+             cancel_requested = CASE WHEN state IN ('running', 'queued') THEN $4 ELSE cancel_requested END \
              WHERE tenant = $1 AND agent_id = $2 AND on_input = 'finish' RETURNING id, state")
             .bind(self.id()).bind(id).bind(INLINE).bind(true).fetch_all(conn).await)
             .doing("keep the responses of an agent")?;

@@ -48,6 +48,11 @@ impl ToolProvider for Shop {
 
     async fn call(&self, _: &Cx, _: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
         self.called.lock().expect("the calls").push(call.name.clone());
+        let asked: serde_json::Value = serde_json::from_str(&call.arguments).expect("the registry reads them first");
+        if let Some(size) = asked["size"].as_u64() {
+            let content = "x".repeat(usize::try_from(size).expect("it fits"));
+            return Ok(Outcome::Done(ToolResult { content, is_error: false, details: None }));
+        }
         Ok(Outcome::Done(ToolResult { content: "done".into(), is_error: false, details: None }))
     }
 }
@@ -114,6 +119,24 @@ async fn what_needs_approval_is_refused_in_a_turn_and_outside_and_never_reaches_
         assert_eq!(done(registry.call(&cx, &groups, &call("look"), "key_3", false).await).content, "done");
         assert_eq!(done(registry.invoke(&cx, "look", &Map::new(), "key_4").await).content, "done");
         assert_eq!(*shop.called.lock().expect("the calls"), ["look", "look"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_result_that_is_too_large_is_told_by_its_size_and_not_read() {
+    each_database(|store| async move {
+        let (registry, _, cx) = with_shop(store).await;
+        let groups = ["shop".to_owned()];
+        for (size, fits) in [(256 * 1024, true), (256 * 1024 + 1, false), (10_000_000, false)] {
+            let arguments = json!({ "size": size }).to_string();
+            let call = ToolCall { id: "call_1".into(), name: "look".into(), arguments };
+            let result = done(registry.call(&cx, &groups, &call, &format!("key_{size}"), false).await);
+            assert_eq!(!result.is_error, fits, "{size}");
+            if !fits {
+                assert!(result.content.contains(&size.to_string()) && result.content.len() < 200, "{}", result.content);
+            }
+        }
     })
     .await;
 }

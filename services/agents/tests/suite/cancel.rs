@@ -73,6 +73,21 @@ async fn ended(stage: &Stage, turn: &Turn) -> bool {
     stage.events(&turn.id).await.iter().any(|e| matches!(e.body, EventBody::AwaitingInput { .. }))
 }
 
+#[tokio::test]
+async fn a_cancel_of_a_turn_that_has_ended_changes_nothing() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        stage.model.play([Line::Say("Hello.")]);
+        let view = stage.ask(&conversation, "hello").await;
+        let events = stage.events(&view.turn.id).await;
+        let turn = stage.agents.cancel(&stage.cx, &view.turn.id).await.expect("answered");
+        assert_eq!(turn, view.turn);
+        assert_eq!((stage.settled(&turn.id).await, stage.events(&turn.id).await), (view, events));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_while_a_turn_is_about_to_wait_ends_it_instead() {
     each_database(|store| async move {

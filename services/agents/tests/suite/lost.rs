@@ -176,30 +176,29 @@ async fn wherever_its_worker_dies_an_approval_is_asked_once_and_done_once() {
 #[tokio::test]
 async fn what_stands_behind_a_turn_begins_wherever_that_ends() {
     each_database(|store| async move {
-        for point in [Point::AfterIntent, Point::AfterEffect, Point::BeforeCommit, Point::AfterCommit] {
-            let stage = Stage::with(store.clone(), Arc::new(RandomIds), short(), Bounds::default()).await;
-            let spec = AgentSpec { on_message: OnMessage::Queue, ..with_tools() };
-            let conversation = stage.conversation(spec).await;
-            stage.model.follow(shopper);
-            // The last commit of a turn, or the last thing before it.
-            let last = match point {
-                Point::AfterIntent => 4,
-                Point::AfterEffect => 5,
-                Point::BeforeCommit | Point::AfterCommit => 5,
-            };
-            let (fault, reached) = at(point, last);
-            let doomed = stage.failing(short(), fault);
-            let ask = async |words| doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, words)).await;
-            let first = ask("buy it").await.expect("a turn");
-            let behind = ask("and again").await.expect("a turn behind it");
-            assert_eq!(behind.state, TurnState::Queued);
-            reached.notified().await;
-            stage.agents.recover().await.expect("another process");
-            for turn in [&first, &behind] {
-                let view = stage.settled(&turn.id).await;
-                assert_eq!(view.turn.state, TurnState::Completed, "{point:?}: {:?}", view.turn);
+        for point in [Point::AfterIntent, Point::BeforeCommit, Point::AfterCommit] {
+            // Its last commits; of some points there are not so many.
+            for nth in 5..=8 {
+                let stage = Stage::with(store.clone(), Arc::new(RandomIds), short(), Bounds::default()).await;
+                let spec = AgentSpec { on_message: OnMessage::Queue, ..with_tools() };
+                let conversation = stage.conversation(spec).await;
+                stage.model.follow(shopper);
+                let (fault, reached) = at(point, nth);
+                let doomed = stage.failing(short(), fault);
+                let ask = async |words| doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, words)).await;
+                let first = ask("buy it").await.expect("a turn");
+                let behind = ask("and again").await.expect("a turn behind it");
+                tokio::select! {
+                    () = reached.notified() => {}
+                    _ = doomed.settled(&first.id) => {}
+                }
+                stage.agents.recover().await.expect("another process");
+                for turn in [&first, &behind] {
+                    let view = stage.settled(&turn.id).await;
+                    assert_eq!(view.turn.state, TurnState::Completed, "{point:?} {nth}: {:?}", view.turn);
+                }
+                stage.agents.shutdown(Duration::ZERO).await;
             }
-            stage.agents.shutdown(Duration::ZERO).await;
         }
     })
     .await;
@@ -272,6 +271,36 @@ async fn results_of_client_tools_outlive_the_worker_that_was_given_them() {
         let results: Vec<String> = done(&view).into_iter().map(|(_, words, _)| words).collect();
         assert_eq!(results, ["sunny", "high"]);
         next.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancel_that_comes_after_a_clients_result_keeps_it() {
+    each_database(|store| async move {
+        for (shields, told) in [(vec![], "sunny"), (vec!["guard".to_owned()], "was not looked at")] {
+            let stage = Stage::with(store.clone(), Arc::new(RandomIds), short(), Bounds::default()).await;
+            let tool = ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None };
+            let spec = AgentSpec { client_tools: vec![tool], shields, ..AgentSpec::new("m") };
+            let conversation = stage.conversation(spec).await;
+            stage.model.play([Line::Call(vec![("a", "weather", "{}")])]);
+            let turn = stage.ask(&conversation, "go to sea?").await.turn;
+            // One that takes the result and dies before it does anything; nobody goes on with the turn.
+            let doomed = stage.failing(short(), Arc::new(|_| Box::pin(async { die() })));
+            let result = ToolResult { content: "sunny".into(), is_error: false, details: None };
+            doomed.agents.resume(&stage.cx, &turn.id, vec![("a".to_owned(), result)]).await.expect("taken");
+            // Once its lease is over.
+            while stage.agents.cancel(&stage.cx, &turn.id).await.expect("asked").state != TurnState::Cancelled {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let view = stage.settled(&turn.id).await;
+            assert_eq!(view.steps.last().map(|s| s.state), Some(StepState::Done), "{:?}", view.steps);
+            stage.model.play([Line::Say("Yes.")]);
+            stage.ask(&conversation, "well?").await;
+            let prompt = stage.model.asked().pop().expect("a prompt");
+            let results: Vec<&str> = prompt.iter().filter(|m| m.0 == Role::Tool).map(|m| m.1.as_str()).collect();
+            assert!(results.len() == 1 && results[0].contains(told), "{results:?}");
+        }
     })
     .await;
 }

@@ -266,7 +266,7 @@ pub(crate) static STARTED: Family = Family {
 };
 
 /// All of them.
-pub(crate) static ALL: [&Family; 30] = [
+pub(crate) static ALL: [&Family; 31] = [
     &HTTP_DURATION,
     &HTTP_ACTIVE,
     &OVERHEAD_TIME,
