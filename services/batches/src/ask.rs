@@ -3,11 +3,12 @@
 //! The places are those of all batches of this process. Invariants: a line has a place while it is asked and none
 //! while it waits to be asked again; what was answered by the same moment is written in one transaction; an answer that
 //! was heard is let go of only once it is written, or another process holds the batch: where the database fails it is
-//! kept and written again, and nothing new is asked meanwhile.
+//! kept and written again, and nothing new is asked meanwhile. One that the database will never take has failed, and
+//! says why.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use frontdesk_api::{Cx, Result};
+use frontdesk_api::{Cx, Error, Kind, Result};
 use frontdesk_store::batch_lines::{self, OpenLine};
 use futures::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio::{
@@ -55,20 +56,28 @@ impl Trouble {
         self.until().is_none_or(|until| Instant::now() >= until)
     }
 
-    /// What was tried worked, or it is to be tried again later.
-    fn hear<T>(&mut self, tried: Result<T>) -> Option<T> {
+    /// What was tried worked, or it is to be tried again later (None).
+    ///
+    /// # Errors
+    /// Those that do not pass.
+    fn hear<T>(&mut self, tried: Result<T>) -> Result<Option<T>> {
         let error = match tried {
             Ok(done) => {
                 self.0 = None;
-                return Some(done);
+                return Ok(Some(done));
             }
-            Err(error) => error,
+            Err(error) if passes(&error) => error,
+            lasting => return lasting.map(Some),
         };
         let wait = self.0.map_or(AGAIN.0, |(_, wait)| (wait * 2).min(AGAIN.1));
         self.0 = Some((Instant::now() + wait, wait));
         tracing::warn!(%error, cause = ?error.source, "a batch cannot be read or written for now; its answers are kept and written again");
-        None
+        Ok(None)
     }
+}
+
+fn passes(error: &Error) -> bool {
+    matches!(error.kind, Kind::Unavailable | Kind::Timeout | Kind::RateLimited)
 }
 
 impl Work {
@@ -86,7 +95,11 @@ impl Work {
                 stopped.cancel();
             }
             if trouble.is_over() && !heard.is_empty() {
-                match trouble.hear(self.note(&heard).await) {
+                let noted = match self.note(&heard).await {
+                    Err(error) if !passes(&error) => self.note_each(&mut heard).await,
+                    noted => noted,
+                };
+                match trouble.hear(noted)? {
                     Some(Next::GoOn) => heard.clear(),
                     Some(next) => return Ok(next),
                     None => {}
@@ -94,7 +107,7 @@ impl Work {
             }
             if trouble.is_over() && stop.is_none() && more && ahead.is_empty() {
                 let lines = inner.store.tenant(&self.cx).open_lines(self.id(), after, AHEAD).await;
-                if let Some(lines) = trouble.hear(lines) {
+                if let Some(lines) = trouble.hear(lines)? {
                     after = lines.last().map_or(after, |line| line.pos);
                     more = !lines.is_empty();
                     ahead.extend(lines);
@@ -160,6 +173,25 @@ impl Work {
             _ => self.progress = before,
         }
         noted
+    }
+
+    /// Writes answers one by one, those that the database will never take as failed. What was written is heard no more.
+    async fn note_each(&mut self, heard: &mut Vec<(i64, Answer)>) -> Result<Next> {
+        while let Some((pos, answer)) = heard.last().cloned() {
+            let noted = match self.note(&[(pos, answer)]).await {
+                Err(error) if !passes(&error) => {
+                    tracing::error!(line = pos, %error, cause = ?error.source, "the answer to a line of a batch cannot be kept");
+                    let (cx, endpoint) = (self.asker(pos), self.request.endpoint);
+                    self.note(&[(pos, self.batches.0.lines.refused(&cx, endpoint, &error))]).await?
+                }
+                noted => noted?,
+            };
+            if noted != Next::GoOn {
+                return Ok(noted);
+            }
+            heard.pop();
+        }
+        Ok(Next::GoOn)
     }
 
     async fn put_down(&mut self, answers: &[(i64, Answer)]) -> Result<Next> {

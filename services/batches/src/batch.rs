@@ -94,6 +94,9 @@ pub struct Progress {
     pub has_output: bool,
     /// Whether the error file is there.
     pub has_errors: bool,
+    /// How often it was put aside since it last got on, because its contents could not be reached.
+    #[serde(default)]
+    pub waits: u32,
 }
 
 impl Progress {

@@ -3,6 +3,8 @@
 //! Invariant: files and end are one transaction, so a batch that has ended has its files, and one that is finished
 //! again after a crash has them once.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use frontdesk_api::{
     Cx, Result,
@@ -13,15 +15,20 @@ use frontdesk_store::{
     files::{StoredFile, write_file},
     jobs,
 };
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
-    Batches, JobState, Outcome,
-    work::{Next, Work},
+    Batches, Files, JobState, Outcome,
+    patience::Without,
+    work::{Next, Work, fault},
 };
 
 /// What such a file is for, in OpenAI's word.
 const PURPOSE: &str = "batch_output";
+
+/// How long beyond a batch's time its answers wait for a place that takes them: they are there and may have been paid
+/// for. Long enough for an operator to come back to.
+const KEEP_TRYING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Work {
     /// Writes the files and ends the batch.
@@ -30,21 +37,25 @@ impl Work {
         let inner = &batches.0;
         let mut files = vec![];
         if let Some(of) = self.request.files.clone() {
-            for (file_id, kind) in [(of.output, "output"), (of.errors, "error")] {
-                let (batches, cx, id) = (batches.clone(), self.cx.clone(), self.id().to_owned());
-                let put = || put(batches.clone(), cx.clone(), id.clone(), kind == "output").boxed();
-                match self.patiently("its files cannot be kept", put).await? {
-                    Ok(Some(kept)) => files.push((file_id, kind, kept)),
-                    Ok(None) => {}
-                    Err(next) => return Ok(self.discard(files, next).await),
+            let (cx, id) = (self.cx.clone(), self.id().to_owned());
+            let put = put_all(&batches, &cx, &id, of);
+            files = match self.patiently("its files cannot be kept", KEEP_TRYING, put).await? {
+                Ok(files) => files,
+                Err(Without::Yet(next)) => return Ok(next),
+                Err(Without::GivenUp { ending, error }) => {
+                    let message = format!("the answers were there and could not be kept: {error}");
+                    return self.end(ending, vec![fault("files_not_kept", message)]).await;
                 }
-            }
+            };
             self.progress.has_output = files.iter().any(|(_, kind, _)| *kind == "output");
             self.progress.has_errors = files.iter().any(|(_, kind, _)| *kind == "error");
         }
         let (id, now) = (self.id().to_owned(), inner.clock.now());
         let ending = self.progress.ending.unwrap_or(JobState::Completed);
-        let Some(mut tx) = self.write().await? else { return Ok(self.discard(files, Next::Lost).await) };
+        let Some(mut tx) = self.write().await? else {
+            discard(&batches, &self.cx, files).await;
+            return Ok(Next::Lost);
+        };
         if self.request.files.is_some() {
             for (file_id, kind, kept) in &files {
                 let file = describe(file_id, format!("{id}_{kind}.jsonl"), kept, now);
@@ -57,22 +68,39 @@ impl Work {
         inner.tally.ended(ending);
         Ok(Next::GoOn)
     }
+}
 
-    /// Clears contents that no file will be made of.
-    async fn discard(&self, files: Vec<(String, &str, Kept)>, next: Next) -> Next {
-        for (_, _, kept) in files {
-            self.batches.0.contents.discard(&self.cx, kept).await;
+/// A content that was kept: its file's id and word for what it is.
+type Put = (String, &'static str, Kept);
+
+/// Keeps what goes into the output file and into the error file; of one that has no line there is none. Both or
+/// nothing.
+async fn put_all(batches: &Batches, cx: &Cx, id: &str, of: Files) -> Result<Vec<Put>> {
+    let mut files = vec![];
+    for (file_id, kind) in [(of.output, "output"), (of.errors, "error")] {
+        match put(batches, cx, id, kind == "output").await {
+            Ok(kept) => files.extend(kept.map(|kept| (file_id, kind, kept))),
+            Err(error) => {
+                discard(batches, cx, files).await;
+                return Err(error);
+            }
         }
-        next
+    }
+    Ok(files)
+}
+
+/// Clears contents that no file will be made of.
+async fn discard(batches: &Batches, cx: &Cx, files: Vec<Put>) {
+    for (_, _, kept) in files {
+        batches.0.contents.discard(cx, kept).await;
     }
 }
 
-/// Keeps the content of the output file or of the error file; None: it has no line.
-async fn put(batches: Batches, cx: Cx, id: String, succeeded: bool) -> Result<Option<Kept>> {
-    let mut lines = lines(batches.clone(), cx.clone(), id, succeeded);
+async fn put(batches: &Batches, cx: &Cx, id: &str, succeeded: bool) -> Result<Option<Kept>> {
+    let mut lines = lines(batches.clone(), cx.clone(), id.to_owned(), succeeded);
     let Some(first) = lines.try_next().await? else { return Ok(None) };
     let all = stream::iter([Ok(first)]).chain(lines).boxed();
-    batches.0.contents.put(&cx, all).await.map(Some)
+    batches.0.contents.put(cx, all).await.map(Some)
 }
 
 /// The lines of one of the files, read as they are written.

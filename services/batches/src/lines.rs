@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use frontdesk_api::Cx;
+use frontdesk_api::{Cx, Error};
 
 use crate::{Answer, EndedLine, Endpoint, Fault, NewLine};
 
@@ -27,6 +27,9 @@ pub trait Lines: Send + Sync {
     /// Asks for what a line wants, as if it had come by itself: an error is an answer that failed. Dropped, it stops
     /// the work upstream.
     async fn ask(&self, cx: &Cx, endpoint: Endpoint, request: String) -> (Answer, Again);
+
+    /// The answer to a line that came to nothing for this reason.
+    fn refused(&self, cx: &Cx, endpoint: Endpoint, error: &Error) -> Answer;
 
     /// One line of an output or error file, with its line feed.
     fn write(&self, batch_id: &str, line: &EndedLine) -> String;

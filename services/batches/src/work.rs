@@ -10,10 +10,12 @@ use frontdesk_store::{
     Tx, batch_lines,
     jobs::{self, Claimed},
 };
-use futures::FutureExt as _;
 use tokio::time::Instant;
 
-use crate::{Batches, Fault, JobState, NewLine, Outcome, Progress, Request, Stage, keeper::Signals, read::request_id};
+use crate::{
+    Batches, Fault, JobState, NewLine, Outcome, Progress, Request, Stage, keeper::Signals, patience::Without,
+    read::request_id,
+};
 
 /// How often a batch is begun without getting on before it counts as failed: it may be what ends the process that
 /// works on it (memory), and without a limit it would end every one that starts.
@@ -30,6 +32,8 @@ pub(crate) enum Next {
     Lost,
     /// This process is stopping.
     GiveBack,
+    /// It is tried again later, by whoever claims it then.
+    PutAside,
 }
 
 pub(crate) struct Work {
@@ -42,8 +46,10 @@ pub(crate) struct Work {
     pub(crate) request: Request,
     pub(crate) progress: Progress,
     pub(crate) signals: Signals,
-    /// When its time is over.
+    /// When its time is over; now where it was when the batch was claimed.
     pub(crate) until: Instant,
+    /// By how much its time was over then.
+    pub(crate) late: Duration,
 }
 
 impl Work {
@@ -62,6 +68,7 @@ impl Work {
             progress: job.progress,
             signals,
             until: Instant::now() + Duration::from_micros(u64::try_from(left).unwrap_or(0)),
+            late: Duration::from_micros(u64::try_from(left.saturating_neg()).unwrap_or(0)),
         }
     }
 
@@ -83,6 +90,7 @@ impl Work {
         match next {
             Next::GoOn => tracing::info!(state = ?self.progress.ending, "a batch has ended"),
             Next::Lost => tracing::info!("a batch is held by another process"),
+            Next::PutAside => {}
             Next::GiveBack => {
                 if let Err(error) = self.batches.0.store.tenant(&self.cx).give_back_job(&self.id, self.epoch).await {
                     tracing::warn!(error = %error, cause = ?error.source, "a batch could not be given back");
@@ -126,12 +134,13 @@ impl Work {
         let (batches, endpoint) = (self.batches.clone(), self.request.endpoint);
         let Some(files) = self.request.files.clone() else { return Ok(Next::GoOn) };
         let cx = self.cx.clone();
-        let open = || {
-            let (contents, cx, input) = (batches.0.contents.clone(), cx.clone(), files.input.clone());
-            async move { contents.open(&cx, &input, None).await?.whole().await }.boxed()
-        };
-        let content = match self.patiently("its input cannot be read", open).await {
-            Ok(Err(next)) => return Ok(next),
+        let open = async { batches.0.contents.open(&cx, &files.input, None).await?.whole().await };
+        let content = match self.patiently("its input cannot be read", Duration::ZERO, open).await {
+            Ok(Err(Without::Yet(next))) => return Ok(next),
+            Ok(Err(Without::GivenUp { ending, error })) => {
+                let message = format!("the input file could not be read in its time: {error}");
+                return self.end(ending, vec![fault("input_file_unreachable", message)]).await;
+            }
             Ok(Ok(content)) => content,
             Err(error) if error.kind == Kind::NotFound => {
                 let message = format!("{error}: it was deleted before it was read");
@@ -207,19 +216,24 @@ impl Work {
         }
     }
 
-    /// Ends the batch as failed as a whole, without files.
     async fn fail(&mut self, faults: Vec<Fault>) -> Result<Next> {
+        self.end(JobState::Failed, faults).await
+    }
+
+    /// Ends the batch as a whole, without files.
+    pub(crate) async fn end(&mut self, ending: JobState, faults: Vec<Fault>) -> Result<Next> {
         self.progress.faults = faults;
-        self.progress.ending = Some(JobState::Failed);
+        self.progress.ending = Some(ending);
         let (id, now) = (self.id.clone(), self.batches.0.clock.now());
-        let unread = self.progress.stage == Stage::Reading;
+        let of_files = self.request.files.is_some();
         let Some(mut tx) = self.write().await? else { return Ok(Next::Lost) };
-        if unread {
+        if of_files {
+            // Nobody can read them without its files.
             batch_lines::delete(&mut tx, &id).await?;
         }
-        jobs::end(&mut tx, &id, JobState::Failed, now).await?;
+        jobs::end(&mut tx, &id, ending, now).await?;
         tx.commit().await?;
-        self.batches.0.tally.ended(JobState::Failed);
+        self.batches.0.tally.ended(ending);
         Ok(Next::GoOn)
     }
 
@@ -230,6 +244,6 @@ impl Work {
     }
 }
 
-fn fault(code: &str, message: String) -> Fault {
+pub(crate) fn fault(code: &str, message: String) -> Fault {
     Fault { code: code.to_owned(), message, param: None, line: None }
 }

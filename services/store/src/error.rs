@@ -32,7 +32,9 @@ fn explain(what: &str, cause: sqlx::Error) -> Error {
             (Kind::Unavailable, "every database connection is busy, or the database does not answer")
         }
         sqlx::Error::PoolClosed => (Kind::Unavailable, "the database is closed"),
-        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => (Kind::Unavailable, "the connection to the database broke"),
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => {
+            (Kind::Unavailable, "the connection to the database broke")
+        }
         _ => (Kind::Internal, "the database answered with an error"),
     };
     let error = Error::new(kind, format!("could not {what}: {why}")).with_source(cause);
@@ -53,6 +55,10 @@ fn refused(refusal: &dyn DatabaseError) -> (Kind, &'static str) {
         (5, "22021", _) => (Kind::Invalid, "a text in it has a character that the database cannot keep (a zero byte)"),
         (5, "57014", _) => (Kind::Timeout, "the database took too long"),
         (5, "40001" | "40P01", _) => (Kind::Unavailable, "another change came in between; try again"),
+        (5, "25P03" | "25P04", _) => {
+            (Kind::Unavailable, "the database ended a transaction that stood still for too long")
+        }
+        (5, "25006", _) => (Kind::Unavailable, "the database takes no writes now: it stands by for another"),
         (5, "53100", _) => (Kind::Unavailable, "the database's disk is full"),
         (5, state, _) if state.starts_with("08") || state.starts_with("53") || state.starts_with("57P") => {
             (Kind::Unavailable, "the database is stopping, starting or out of capacity")

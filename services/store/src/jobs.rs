@@ -195,6 +195,20 @@ async fn end_of(tx: &mut Tx, tenant: &str, id: &str, state: JobState, ended_at: 
     .doing("end a job")
 }
 
+/// Puts a job aside for so many microseconds, or until its deadline where that is sooner and to come. Nobody holds it,
+/// and it does not count as one that was begun. Only behind [`fence`].
+///
+/// # Errors
+/// As any query.
+pub async fn put_aside(tx: &mut Tx, id: &str, micros: i64) -> Result<()> {
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    let until = now.saturating_add(micros);
+    on!(tx, conn => sqlx::query("UPDATE job SET owner = NULL, epoch = epoch + 1, attempts = 0, \
+         lease_until = CASE WHEN deadline > $3 AND deadline < $4 THEN deadline ELSE $4 END WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).bind(now).bind(until).execute(conn).await.map(|_| ()))
+    .doing("put a job aside")
+}
+
 /// Deletes a job that has ended; false when it is open, of another kind or not there.
 ///
 /// # Errors
@@ -257,15 +271,16 @@ impl Tenant<'_> {
         Ok(Page { items: items.into_iter().filter_map(read).collect(), more })
     }
 
-    /// Notes that an open job is to be cancelled, for whoever holds it or claims it next; false when it has ended or
-    /// is not there. Asked twice, the first time stays.
+    /// Notes that an open job is to be cancelled, for whoever holds it or claims it next, one that was put aside at
+    /// once; false when it has ended or is not there. Asked twice, the first time stays.
     ///
     /// # Errors
     /// As any query.
     pub async fn request_job_cancel(&self, kind: &str, id: &str, now: Micros) -> Result<bool> {
         let mut tx = self.write().await?;
         let open =
-            on!(tx, conn => sqlx::query("UPDATE job SET cancel_requested_at = COALESCE(cancel_requested_at, $4) \
+            on!(tx, conn => sqlx::query("UPDATE job SET cancel_requested_at = COALESCE(cancel_requested_at, $4), \
+             lease_until = CASE WHEN owner IS NULL THEN 0 ELSE lease_until END \
              WHERE tenant = $1 AND kind = $2 AND id = $3 AND state = 'open'")
             .bind(self.id()).bind(kind).bind(id).bind(now).execute(conn).await.map(|done| done.rows_affected()))
             .doing("ask a job to stop")?;
@@ -322,7 +337,7 @@ impl System<'_> {
             "UPDATE job SET owner = $3, lease_until = $4, epoch = epoch + 1, attempts = attempts + 1 \
              WHERE state = 'open' AND lease_until < $5 AND (tenant, id) IN (SELECT tenant, id FROM ( \
              SELECT j.tenant, j.id, j.created_at, row_number() OVER (PARTITION BY j.tenant ORDER BY j.created_at, j.id) \
-             + (SELECT count(*) FROM job h WHERE h.tenant = j.tenant AND h.state = 'open' AND h.lease_until >= $5 \
+             + (SELECT count(*) FROM job h WHERE h.tenant = j.tenant AND h.state = 'open' AND h.lease_until >= $5 AND h.owner IS NOT NULL \
              AND h.kind IN ($1, $2)) AS place \
              FROM job j WHERE j.kind IN ($1, $2) AND j.state = 'open' AND j.lease_until < $5) waiting \
              ORDER BY place, created_at, id LIMIT $6) RETURNING ",
@@ -346,7 +361,7 @@ impl System<'_> {
         Ok(claims)
     }
 
-    /// Open jobs of these kinds that nobody holds now.
+    /// Open jobs of these kinds that nobody holds now, those that were put aside among them.
     ///
     /// # Errors
     /// As any query.
@@ -354,7 +369,7 @@ impl System<'_> {
         let mut tx = self.read().await?;
         let now = tx.now().await?;
         let waiting: i64 = on!(tx, conn => sqlx::query_scalar("SELECT count(*) FROM job \
-             WHERE kind IN ($1, $2) AND state = 'open' AND lease_until < $3")
+             WHERE kind IN ($1, $2) AND state = 'open' AND (lease_until < $3 OR owner IS NULL)")
             .bind(kinds[0]).bind(kinds[1]).bind(now).fetch_one(conn).await)
         .doing("count the jobs that wait")?;
         Ok(waiting.unsigned_abs())

@@ -1,7 +1,9 @@
 //! Batches as their neighbours see them: on SQLite and on Postgres, with lines that a test answers.
 
 mod ends;
+mod refusing;
 mod rows;
+mod waits;
 mod work;
 
 use std::{
@@ -13,7 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use frontdesk_api::{Clock, Contents as _, Cx, blobs::Place, clock::FixedClock, id::RandomIds};
+use frontdesk_api::{Clock, Contents as _, Cx, Error, blobs::Place, clock::FixedClock, id::RandomIds};
 use frontdesk_batches::{
     Again, Answer, Batch, Batches, Deps, EndedLine, Endpoint, Fault, JobState, Lines, NewBatch, NewLine, Outcome, Pace,
 };
@@ -87,6 +89,10 @@ impl Lines for Scripted {
         (Answer { succeeded, status: if succeeded { 200 } else { 400 }, body: format!("\"{request}\"") }, again)
     }
 
+    fn refused(&self, _: &Cx, _: Endpoint, error: &Error) -> Answer {
+        Answer { succeeded: false, status: 500, body: format!("\"{:?}\"", error.kind) }
+    }
+
     fn write(&self, _: &str, line: &EndedLine) -> String {
         format!("{} {} {}\n", line.custom_id, line.outcome.as_str(), line.body)
     }
@@ -115,7 +121,7 @@ impl Stage {
         let (cx, _) = two_tenants(store).await;
         let lines = Arc::new(Scripted { gate, ..Scripted::default() });
         let clock: Arc<dyn Clock> = Arc::new(FixedClock::at(now));
-        let contents = Arc::new(InRows { store: store.clone(), out: AtomicUsize::new(0) });
+        let contents = Arc::new(InRows::new(store));
         let ids = Arc::new(RandomIds);
         let deps = Deps { store: store.clone(), contents: contents.clone(), lines: lines.clone(), clock, ids, pace };
         Self { store: store.clone(), batches: Batches::new(deps), lines, contents, cx }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use frontdesk_batches::{Endpoint, JobState, NewBatch, NewLine, Outcome, Pace, request_id};
-use frontdesk_store::{Store, jobs::Lease, on, sqlx, testing::each_database};
+use frontdesk_store::{Store, jobs::Lease, testing::each_database};
 use tokio::sync::Semaphore;
 
 use crate::{Stage, counts, quick, said, until};
@@ -129,43 +129,6 @@ async fn a_line_that_waits_leaves_its_place() {
         let batch = stage.ended(&id).await;
         assert_eq!((batch.state, counts(&batch)), (JobState::Cancelled, [1, 0, 0, 1, 0]));
         assert_eq!(stage.lines.asked(), ["busy 1", "x"]);
-        stage.batches.shutdown(Duration::from_secs(60)).await;
-    })
-    .await;
-}
-
-/// Puts the lines out of reach, or back: every read and write of them is an error meanwhile.
-async fn lines_are_there(store: &Store, there: bool) {
-    let sql = if there { "ALTER TABLE away RENAME TO batch_line" } else { "ALTER TABLE batch_line RENAME TO away" };
-    let mut tx = store.system().write().await.expect("open");
-    on!(tx, conn => sqlx::query(sql).execute(conn).await.map(|_| ())).expect("renamed");
-    tx.commit().await.expect("committed");
-}
-
-#[tokio::test]
-async fn an_answer_that_the_database_does_not_take_is_kept_and_not_asked_for_again() {
-    each_database(async |store: Store| {
-        let gate = Arc::new(Semaphore::new(0));
-        let stage = Stage::new(&store, Pace { lines_at_once: 2, ..quick() }, Some(gate.clone())).await;
-        let id = stage.create("hold a\nhold b\nfail\nlast").await;
-        stage.batches.recover().await.expect("begun");
-        stage.lines.until_asked(2).await;
-        lines_are_there(&store, false).await;
-        gate.add_permits(2);
-        stage.lines.until_answered(2).await;
-        for _ in 0..50 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            assert_eq!(stage.lines.asked().len(), 2, "nothing new is asked that could not be written");
-        }
-        assert_eq!(counts(&stage.find(&id).await)[1], 0, "nothing could be written");
-        lines_are_there(&store, true).await;
-        let batch = stage.ended(&id).await;
-        assert_eq!((batch.state, counts(&batch)), (JobState::Completed, [4, 3, 1, 0, 0]));
-        assert_eq!(stage.lines.asked(), ["hold a", "hold b", "fail", "last"]);
-        let tally = stage.batches.tally();
-        let lines = tally.lines.map(|(outcome, count)| (outcome.as_str(), count));
-        assert_eq!(lines, [("succeeded", 3), ("failed", 1), ("cancelled", 0), ("expired", 0)]);
-        assert_eq!((tally.waiting, tally.ended[0]), (0, (JobState::Completed, 1)));
         stage.batches.shutdown(Duration::from_secs(60)).await;
     })
     .await;

@@ -86,14 +86,18 @@ impl Lines for Answers {
         };
         problem::log(&error);
         let again = match error.kind {
-            Kind::RateLimited | Kind::Unavailable => Again::Later(error.retry_after),
+            Kind::RateLimited | Kind::Unavailable | Kind::Timeout => Again::Later(error.retry_after),
             _ => Again::No,
         };
+        (self.refused(cx, endpoint, &error), again)
+    }
+
+    fn refused(&self, cx: &Cx, endpoint: Endpoint, error: &Error) -> Answer {
         let (status, body) = match endpoint {
-            Endpoint::Messages => (anthropic::error::status(error.kind), anthropic::error::body(&error, &cx.request)),
-            _ => (status::shown(error.kind).status, status::openai_body(&error, &cx.request)),
+            Endpoint::Messages => (anthropic::error::status(error.kind), anthropic::error::body(error, &cx.request)),
+            _ => (status::shown(error.kind).status, status::openai_body(error, &cx.request)),
         };
-        (Answer { succeeded: false, status, body: body.to_string() }, again)
+        Answer { succeeded: false, status, body: body.to_string() }
     }
 
     fn write(&self, batch_id: &str, line: &EndedLine) -> String {
