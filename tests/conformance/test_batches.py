@@ -103,6 +103,19 @@ def test_one_that_is_cancelled_keeps_what_it_has(openai_client, scripted):
         openai_client.batches.cancel(batch.id)
 
 
+def test_files_expire_when_the_client_says_so(openai_client, scripted):
+    scripted.script([{"when": {"body_contains": "scripted"}, "reply": {"text": "hello"}}])
+    after = {"anchor": "created_at", "seconds": 3600}
+    file = openai_client.files.create(file=("in.jsonl", chat("a", "hi").encode()), purpose="batch", expires_after=after)
+    assert file.expires_at == file.created_at + 3600
+    batch = openai_client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h", output_expires_after=after)
+    output = openai_client.files.retrieve(ended(openai_client, batch).output_file_id)
+    assert output.expires_at == output.created_at + 3600
+    with pytest.raises(openai.BadRequestError) as refused:
+        openai_client.files.create(file=("a.md", b"x"), purpose="user_data", expires_after={"anchor": "created_at", "seconds": 60})
+    assert refused.value.param == "expires_after"
+
+
 def test_batches_are_listed_page_by_page(openai_client):
     made = [begun(openai_client, ["oops"]).id for _ in range(3)]
     seen = [batch.id for batch in openai_client.batches.list(limit=2)]

@@ -14,12 +14,16 @@ use serde_json::json;
 
 use crate::shop;
 
-/// Every file below the folder.
+/// Every file below the folder but for its mark.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![];
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("an entry").path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if !path.ends_with(".frontdesk") {
+            found.push(path);
+        }
     }
     found
 }

@@ -21,6 +21,16 @@ pub type Pieces<'a> = BoxStream<'a, Result<Bytes>>;
 /// A place that keeps contents by key.
 #[async_trait]
 pub trait Blobs: Send + Sync {
+    /// Makes the place ready for its first content. `used`: it has some already, so that what is missing is not made
+    /// anew, which would read as if they were gone.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be reached, or is `used` and not there.
+    async fn prepare(&self, used: bool) -> Result<()> {
+        let _ = used;
+        Ok(())
+    }
+
     /// Keeps `content` under `key`, whole or not at all; in memory is a part of it, however long it is. A key is
     /// written once. Dropped before its end it may leave something behind that [`Blobs::delete`] clears.
     ///
@@ -31,7 +41,7 @@ pub trait Blobs: Send + Sync {
     /// The content of `key`, or the bytes `range` of it, which lies inside.
     ///
     /// # Errors
-    /// `NotFound` when there is none; as [`Blobs::put`]. A stream that breaks off ends with an error.
+    /// `NotFound` when the place is there and has none; as [`Blobs::put`]. A stream that breaks off ends with an error.
     async fn get(&self, cx: &Cx, key: &str, range: Option<Range<u64>>) -> Result<Pieces<'static>>;
 
     /// Clears `key`, and what a [`Blobs::put`] of it left behind that never came to its end. Nothing there: well.

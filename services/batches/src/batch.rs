@@ -62,6 +62,9 @@ pub struct Request {
     pub key_id: String,
     /// When its time is over.
     pub expires_at: Micros,
+    /// How long its output and error files are kept, in seconds from their creation; None: until they are deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_expires_after_s: Option<u64>,
 }
 
 /// Ids of a batch's files. Those it writes are drawn when it begins, so that finishing twice writes them once.

@@ -1,5 +1,7 @@
 //! Beginning a batch, asking it to stop, forgetting it.
 
+use std::time::Duration;
+
 use frontdesk_api::{Cx, Error, Kind, Micros, Result};
 use frontdesk_store::{
     batch_lines,
@@ -16,8 +18,8 @@ const PURPOSE: &str = "batch";
 
 /// What to do.
 pub enum NewBatch {
-    /// Read an uploaded file, and write its answers to files.
-    OfFile { endpoint: Endpoint, input: String, metadata: Map<String, Value> },
+    /// Read an uploaded file, and write its answers to files, which are kept for so long (None: until deleted).
+    OfFile { endpoint: Endpoint, input: String, metadata: Map<String, Value>, output_expires_after: Option<Duration> },
     /// Ask these of Anthropic's Messages.
     OfMessages(Vec<NewLine>),
 }
@@ -36,8 +38,8 @@ impl Batches {
             return Err(Error::new(Kind::Invalid, message).with_code("client_key"));
         }
         let tenant = inner.store.tenant(cx);
-        let (endpoint, files, metadata, lines) = match new {
-            NewBatch::OfFile { endpoint, input, metadata } => {
+        let (endpoint, files, metadata, lines, keep) = match new {
+            NewBatch::OfFile { endpoint, input, metadata, output_expires_after } => {
                 let file = tenant.load_file(&input).await.map_err(|e| e.with_param("input_file_id"))?;
                 if file.purpose != PURPOSE {
                     let message = format!(
@@ -47,9 +49,9 @@ impl Batches {
                     return Err(Error::invalid("input_file_id", message));
                 }
                 let (output, errors) = (inner.ids.next("file"), inner.ids.next("file"));
-                (endpoint, Some(Files { input, output, errors }), metadata, vec![])
+                (endpoint, Some(Files { input, output, errors }), metadata, vec![], output_expires_after)
             }
-            NewBatch::OfMessages(lines) => (Endpoint::Messages, None, Map::new(), lines),
+            NewBatch::OfMessages(lines) => (Endpoint::Messages, None, Map::new(), lines, None),
         };
         let (id, now) = (inner.ids.next(endpoint.kind()), inner.clock.now());
         let read = files.is_none();
@@ -61,7 +63,8 @@ impl Batches {
         };
         let window: Micros = micros(inner.pace.window);
         let key_id = cx.principal.key_id.clone();
-        let payload = Request { endpoint, files, metadata, key_id, expires_at: now.saturating_add(window) };
+        let (expires_at, output_expires_after_s) = (now.saturating_add(window), keep.map(|keep| keep.as_secs()));
+        let payload = Request { endpoint, files, metadata, key_id, expires_at, output_expires_after_s };
         let job =
             NewJob { id: &id, kind: endpoint.kind(), payload: &payload, progress: &progress, window, created_at: now };
         let mut tx = tenant.write().await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use frontdesk_api::{
-    Cx, Result,
+    Cx, Micros, Result,
     blobs::{Kept, Pieces},
 };
 use frontdesk_store::{
@@ -19,6 +19,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
     Batches, Files, JobState, Outcome,
+    keeper::micros,
     patience::Without,
     work::{Next, Work, fault},
 };
@@ -51,6 +52,7 @@ impl Work {
             self.progress.has_errors = files.iter().any(|(_, kind, _)| *kind == "error");
         }
         let (id, now) = (self.id().to_owned(), inner.clock.now());
+        let keep = self.request.output_expires_after_s.map(|s| now.saturating_add(micros(Duration::from_secs(s))));
         let ending = self.progress.ending.unwrap_or(JobState::Completed);
         let Some(mut tx) = self.write().await? else {
             discard(&batches, &self.cx, files).await;
@@ -58,7 +60,7 @@ impl Work {
         };
         if self.request.files.is_some() {
             for (file_id, kind, kept) in &files {
-                let file = describe(file_id, format!("{id}_{kind}.jsonl"), kept, now);
+                let file = describe(file_id, format!("{id}_{kind}.jsonl"), kept, (now, keep));
                 write_file(&mut tx, &file, &kept.place).await?;
             }
             batch_lines::delete(&mut tx, &id).await?;
@@ -118,7 +120,7 @@ fn lines(batches: Batches, cx: Cx, id: String, succeeded: bool) -> Pieces<'stati
     pages.try_filter(|text| std::future::ready(!text.is_empty())).boxed()
 }
 
-fn describe(id: &str, filename: String, kept: &Kept, created_at: i64) -> StoredFile {
+fn describe(id: &str, filename: String, kept: &Kept, times: (Micros, Option<Micros>)) -> StoredFile {
     StoredFile {
         id: id.to_owned(),
         filename,
@@ -126,6 +128,7 @@ fn describe(id: &str, filename: String, kept: &Kept, created_at: i64) -> StoredF
         media_type: Some("application/jsonl".to_owned()),
         bytes: kept.bytes,
         hash: kept.hash.clone(),
-        created_at,
+        created_at: times.0,
+        expires_at: times.1,
     }
 }

@@ -1,7 +1,7 @@
 //! What clients see of batches: how they stand, and the results of those that have no files.
 
 use frontdesk_api::{Cx, Error, Page, PageRequest, Result};
-use frontdesk_store::jobs::missing;
+use frontdesk_store::jobs::{UNREADABLE, missing};
 
 use crate::{Batch, Batches, EndedLine, Endpoint, JobState, batch::MESSAGES};
 
@@ -16,7 +16,8 @@ pub fn request_id(batch_id: &str, pos: i64) -> String {
 
 impl Batches {
     /// # Errors
-    /// `NotFound`, also for a batch of the other kind: of files, or of messages.
+    /// `NotFound`, also for a batch of the other kind: of files, or of messages; `Conflict` for one whose row this
+    /// program cannot read.
     pub async fn find(&self, cx: &Cx, of: Endpoint, id: &str) -> Result<Batch> {
         self.load(cx, of.kind(), id).await
     }
@@ -26,7 +27,8 @@ impl Batches {
             .store
             .tenant(cx)
             .find_job(kind, id)
-            .await?
+            .await
+            .map_err(|error| unreadable(id, error))?
             .ok_or_else(|| missing("batch", id).with_code("batch_not_found"))
     }
 
@@ -64,4 +66,16 @@ impl Batches {
     pub async fn results(&self, cx: &Cx, id: &str, after: i64) -> Result<Vec<EndedLine>> {
         self.0.store.tenant(cx).ended_lines(id, after, PAGE).await
     }
+}
+
+/// Says of a row that another version has written that it does not fail the server, and what to do.
+fn unreadable(id: &str, error: Error) -> Error {
+    if error.code.as_deref() != Some(UNREADABLE) {
+        return error;
+    }
+    let message = format!(
+        "the batch '{id}' cannot be read by this version of the server and is not worked on: {}; send its requests again",
+        error.message
+    );
+    Error::conflict(message).with_code("batch_unreadable").with_source(error)
 }

@@ -1,6 +1,6 @@
 //! Uploaded files.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use bytes::Bytes;
 use frontdesk_api::{
@@ -13,6 +13,9 @@ use crate::{Knowledge, StoredFile};
 
 /// Longest file name in bytes, as file systems have it.
 const LONGEST_NAME: usize = 255;
+
+/// Files asked for at a time whose time is over.
+const EXPIRED: i64 = 100;
 
 impl Knowledge {
     /// Keeps a file. `purpose` is the caller's word for what it is for.
@@ -28,7 +31,7 @@ impl Knowledge {
         content: &[u8],
     ) -> Result<StoredFile> {
         let kept = self.receive(cx, filename, whole(Bytes::copy_from_slice(content))).await?;
-        self.create_file_of(cx, filename, purpose, media_type, kept).await
+        self.create_file_of(cx, filename, purpose, media_type, None, kept).await
     }
 
     /// Takes in a content as it comes, before all that is to be said of the file is known.
@@ -46,7 +49,7 @@ impl Knowledge {
         self.shelf.put(cx, bounded.boxed()).await
     }
 
-    /// Makes a file of a content that was received.
+    /// Makes a file of a content that was received; `expires_after`: how long it is kept, None: until it is deleted.
     ///
     /// # Errors
     /// `Invalid` for a name or purpose that is none; `Unavailable` when it comes too late. The content goes then.
@@ -56,6 +59,7 @@ impl Knowledge {
         filename: &str,
         purpose: &str,
         media_type: Option<&str>,
+        expires_after: Option<Duration>,
         kept: Kept,
     ) -> Result<StoredFile> {
         let made = async {
@@ -64,6 +68,9 @@ impl Knowledge {
                 return Err(Error::invalid("purpose", "purpose must not be empty"));
             }
             let file = self.describe(filename, purpose, media_type, &kept);
+            let expires_at = expires_after
+                .map(|after| file.created_at.saturating_add(i64::try_from(after.as_micros()).unwrap_or(i64::MAX)));
+            let file = StoredFile { expires_at, ..file };
             self.store.tenant(cx).add_file(&file, &kept.place).await?;
             Ok(file)
         };
@@ -130,6 +137,32 @@ impl Knowledge {
         self.forget(cx, id).await
     }
 
+    /// Deletes the files of all tenants whose time is over; how many. One that cannot be deleted is logged and keeps no
+    /// other.
+    ///
+    /// # Errors
+    /// As the database's when asked for them.
+    pub async fn expire(&self) -> Result<usize> {
+        let mut deleted = 0;
+        loop {
+            let old = self.store.system().expired_files(self.clock.now(), EXPIRED).await?;
+            let before = deleted;
+            for (tenant, id) in old {
+                match self.delete_file(&Cx::internal(&tenant, "expired"), &id).await {
+                    Ok(()) => deleted += 1,
+                    // Another was first.
+                    Err(error) if error.kind == Kind::NotFound => {}
+                    Err(error) => {
+                        tracing::warn!(tenant, file = id, error = %error, cause = ?error.source, "a file whose time is over could not be deleted");
+                    }
+                }
+            }
+            if deleted == before {
+                return Ok(deleted);
+            }
+        }
+    }
+
     /// The row, and its content as soon as may be.
     pub(crate) async fn forget(&self, cx: &Cx, id: &str) -> Result<()> {
         self.store.tenant(cx).delete_file(id).await?;
@@ -146,6 +179,7 @@ impl Knowledge {
             bytes: kept.bytes,
             hash: kept.hash.clone(),
             created_at: self.clock.now(),
+            expires_at: None,
         }
     }
 }

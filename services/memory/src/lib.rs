@@ -9,6 +9,7 @@
 pub mod chunk;
 pub mod document;
 mod files;
+mod gather;
 mod ingest;
 mod reading;
 mod recall;

@@ -67,6 +67,13 @@ impl Knowledge {
                     tracing::warn!(error = %error, cause = ?error.source, "files without a reader could not be looked for");
                 }
             }
+            match self.expire().await {
+                Ok(0) => {}
+                Ok(files) => tracing::info!(files, "files were deleted, their time was over"),
+                Err(error) => {
+                    tracing::warn!(error = %error, cause = ?error.source, "files whose time is over could not be looked for");
+                }
+            }
         }
     }
 

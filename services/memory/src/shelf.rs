@@ -7,7 +7,6 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::BytesMut;
 use frontdesk_api::{
     Blobs, Contents, Cx, Error, Ids, Kind, Result,
     blobs::{DAMAGED, Kept, Opened, Pieces, Place, whole},
@@ -15,13 +14,15 @@ use frontdesk_api::{
 use frontdesk_store::{Store, blobs::lost, files::Placed};
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::{
-    sync::Notify,
+    sync::{Notify, OnceCell},
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-/// How often an upload that goes into a row lies in memory at its most: as it is collected, once more while that
-/// grows, and as the database's copy.
-const COPIES: usize = 3;
+use crate::gather::gather;
+
+/// How often an upload that goes into a row lies in memory at its most: its parts and the whole ([`crate::gather`]),
+/// then the whole and the database's copy.
+const COPIES: usize = 2;
 
 /// What of an upload is in memory that goes elsewhere: what a place gathers before it writes it, and what is on its
 /// way to it. The largest of the places gathers 8 MiB (providers/blobs).
@@ -54,6 +55,8 @@ pub(crate) struct Inner {
     ids: Arc<dyn Ids>,
     /// By their ids; the first takes what is new. None at all: rows.
     pub(crate) places: Vec<(String, At)>,
+    /// Done once the first place took its first content.
+    ready: OnceCell<()>,
     pub(crate) pace: Pace,
     /// Rung when there is something to clear.
     pub(crate) wake: Notify,
@@ -62,7 +65,8 @@ pub(crate) struct Inner {
 impl Shelf {
     #[must_use]
     pub fn new(store: Store, ids: Arc<dyn Ids>, places: Vec<(String, At)>) -> Self {
-        Self(Arc::new(Inner { store, ids, places, pace: Pace::default(), wake: Notify::new() }))
+        let (pace, ready, wake) = (Pace::default(), OnceCell::new(), Notify::new());
+        Self(Arc::new(Inner { store, ids, places, ready, pace, wake }))
     }
 
     /// A shelf of another pace.
@@ -73,6 +77,7 @@ impl Shelf {
             store: store.clone(),
             ids: ids.clone(),
             places: places.clone(),
+            ready: OnceCell::new(),
             pace,
             wake: Notify::new(),
         }))
@@ -122,7 +127,17 @@ impl Shelf {
         }
     }
 
+    /// Makes the place ready for its first content, unless rows say that it has some already.
+    ///
+    /// # Errors
+    /// `Unavailable` where it should have contents and is not there.
+    pub(crate) async fn ready(&self, place: &str, blobs: &dyn Blobs) -> Result<()> {
+        let holdings = self.0.store.system().holdings().await?;
+        blobs.prepare(holdings.iter().any(|holding| holding.place == place)).await
+    }
+
     async fn put_at(&self, cx: &Cx, place: &str, blobs: &dyn Blobs, content: Pieces<'_>) -> Result<Kept> {
+        self.0.ready.get_or_try_init(|| self.ready(place, blobs)).await?;
         let tenant = self.0.store.tenant(cx);
         let key = self.0.ids.next("blob");
         tenant.begin_blob(&key, place, self.lease()).await?;
@@ -153,15 +168,11 @@ impl Shelf {
 
 #[async_trait]
 impl Contents for Shelf {
-    async fn put(&self, cx: &Cx, mut content: Pieces<'_>) -> Result<Kept> {
+    async fn put(&self, cx: &Cx, content: Pieces<'_>) -> Result<Kept> {
         if let Some((id, place)) = self.first() {
             return self.put_at(cx, id, place.as_ref(), content).await;
         }
-        let mut all = BytesMut::new();
-        while let Some(piece) = content.try_next().await? {
-            all.extend_from_slice(&piece);
-        }
-        let all = all.freeze();
+        let all = gather(content).await?;
         let (bytes, hash) = (i64::try_from(all.len()).unwrap_or(i64::MAX), blake3::hash(&all).as_bytes().to_vec());
         Ok(Kept { bytes, hash, place: Place::Row(all) })
     }

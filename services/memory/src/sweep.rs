@@ -51,6 +51,10 @@ impl Shelf {
     async fn inspect(&self) {
         for (id, place) in &self.0.places {
             let Some(place) = place else { continue };
+            if let Err(error) = self.ready(id, place.as_ref()).await {
+                tracing::error!(store = id, "files cannot be kept or read: {error}");
+                continue;
+            }
             let health = place.health().await;
             if health.status == Status::Error {
                 tracing::error!(store = id, "files cannot be kept or read: {}", health.message.unwrap_or_default());

@@ -1,7 +1,7 @@
 //! Contents elsewhere than in rows: kept, read, cleared, and what becomes of them when somebody dies or a place is down.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::{
         Arc, Mutex,
@@ -194,10 +194,10 @@ async fn a_content_whose_writer_died_is_cleared_and_never_named() {
         let Place::Blob(key) = &held.place else { panic!("not in a row") };
         assert_eq!(heap.keys(), [format!("{}/{key}", cx.tenant)]);
         let knowledge = knowledge(&store, &alive);
-        let late = knowledge.create_file_of(&cx, "a.md", "assistants", None, kept).await.expect_err("too late");
+        let late = knowledge.create_file_of(&cx, "a.md", "assistants", None, None, kept).await.expect_err("too late");
         assert_eq!(late.kind, Kind::Unavailable);
         assert_eq!(knowledge.list_files(&cx, None, &Default::default()).await.expect("listed").items, []);
-        let file = knowledge.create_file_of(&cx, "a.md", "assistants", None, held).await.expect("in time");
+        let file = knowledge.create_file_of(&cx, "a.md", "assistants", None, None, held).await.expect("in time");
         assert_eq!(knowledge.load_content(&cx, &file.id).await.expect("there"), &b"in good hands"[..]);
     })
     .await;
@@ -247,6 +247,42 @@ async fn a_file_whose_place_is_down_is_read_into_its_store_when_that_is_back() {
         assert_eq!(knowledge.resume().await.expect("looked"), 1);
         let read = knowledge.load_store_file(&cx, &vs.id, &file.id).await.expect("in the store");
         assert_eq!(read.status, "completed", "{:?}", read.error);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_whose_time_is_over_is_deleted_also_from_its_stores() {
+    each_database(async |store: Store| {
+        let (cx, other) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let shelf = shelf(&store, &[("heap", at(&heap))]);
+        let hour = Duration::from_secs(3600);
+        let at_time = |now| {
+            let index = FullText::shared(store.clone());
+            let clock = Arc::new(FixedClock::at(now));
+            Knowledge::new(store.clone(), index, clock, Arc::new(RandomIds)).with_shelf(shelf.clone())
+        };
+        let knowledge = at_time(1);
+        let mut files = vec![];
+        for (cx, keep) in [(&cx, Some(hour)), (&other, Some(hour)), (&cx, Some(2 * hour)), (&cx, None)] {
+            let kept = knowledge.receive(cx, "a.md", whole("Dogs are welcome.")).await.expect("kept");
+            let file = knowledge.create_file_of(cx, "a.md", "assistants", None, keep, kept).await.expect("a file");
+            let micros = |keep: Duration| i64::try_from(keep.as_micros()).expect("small");
+            assert_eq!(file.expires_at, keep.map(|keep| file.created_at + micros(keep)));
+            assert_eq!(knowledge.load_file(cx, &file.id).await.expect("there"), file);
+            files.push(file.id);
+        }
+        let vs = knowledge.create_store(&cx, "pets", Map::new()).await.expect("a store");
+        knowledge.attach_file(&cx, &vs.id, &files[0], None).await.expect("read");
+        assert_eq!(at_time(3_600_000_000).expire().await.expect("looked"), 0);
+        assert_eq!(at_time(3_700_000_000).expire().await.expect("looked"), 2);
+        let left = knowledge.list_files(&cx, None, &Default::default()).await.expect("listed").items;
+        let left: BTreeSet<String> = left.into_iter().map(|file| file.id).collect();
+        assert_eq!(left, files[2..].iter().cloned().collect());
+        assert_eq!(knowledge.load_store_file(&cx, &vs.id, &files[0]).await.expect_err("gone").kind, Kind::NotFound);
+        shelf.sweep().await.expect("looked");
+        assert_eq!(heap.keys().len(), 2);
     })
     .await;
 }

@@ -5,7 +5,7 @@
 
 use frontdesk_api::{Error, Micros, Order, Page, PageRequest, Result, blobs::Place};
 
-use crate::{Doing as _, Tenant, Tx, blobs, on, paging};
+use crate::{Doing as _, System, Tenant, Tx, blobs, on, paging};
 
 /// A file without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -20,6 +20,8 @@ pub struct StoredFile {
     /// BLAKE3 of the content.
     pub hash: Vec<u8>,
     pub created_at: Micros,
+    /// When it is to be deleted; None: not by itself.
+    pub expires_at: Option<Micros>,
 }
 
 /// Where a file's content is.
@@ -55,7 +57,7 @@ impl Tenant<'_> {
     /// `NotFound` when this tenant has no such file.
     pub async fn load_file(&self, id: &str) -> Result<StoredFile> {
         let mut tx = self.read().await?;
-        let found = on!(tx, conn => sqlx::query_as("SELECT id, filename, purpose, media_type, bytes, hash, created_at \
+        let found = on!(tx, conn => sqlx::query_as("SELECT id, filename, purpose, media_type, bytes, hash, created_at, expires_at \
              FROM file WHERE tenant = $1 AND id = $2")
             .bind(self.id()).bind(id).fetch_optional(conn).await)
         .doing("look up a file")?;
@@ -85,11 +87,11 @@ impl Tenant<'_> {
     pub async fn list_files(&self, purpose: Option<&str>, page: &PageRequest) -> Result<Page<StoredFile>> {
         let sql = match page.order {
             Order::Asc => {
-                "SELECT id, filename, purpose, media_type, bytes, hash, created_at FROM file \
+                "SELECT id, filename, purpose, media_type, bytes, hash, created_at, expires_at FROM file \
                  WHERE tenant = $1 AND id > $2 AND ($3 = '' OR purpose = $3) ORDER BY id LIMIT $4"
             }
             Order::Desc => {
-                "SELECT id, filename, purpose, media_type, bytes, hash, created_at FROM file \
+                "SELECT id, filename, purpose, media_type, bytes, hash, created_at, expires_at FROM file \
                  WHERE tenant = $1 AND id < $2 AND ($3 = '' OR purpose = $3) ORDER BY id DESC LIMIT $4"
             }
         };
@@ -117,6 +119,20 @@ impl Tenant<'_> {
     }
 }
 
+impl System<'_> {
+    /// Up to `limit` files whose time was over at `now`, the oldest first: their tenants and ids. Over all tenants,
+    /// since one sweep deletes for all of them.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn expired_files(&self, now: Micros, limit: i64) -> Result<Vec<(String, String)>> {
+        let mut tx = self.read().await?;
+        on!(tx, conn => sqlx::query_as("SELECT tenant, id FROM file WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2")
+            .bind(now).bind(limit).fetch_all(conn).await)
+        .doing("look for files whose time is over")
+    }
+}
+
 /// Writes a file in a transaction of the caller's; a blob that it names is kept from then on.
 ///
 /// # Errors
@@ -130,10 +146,10 @@ pub async fn write_file(tx: &mut Tx, file: &StoredFile, content: &Place) -> Resu
             (&[][..], Some(key))
         }
     };
-    on!(tx, conn => sqlx::query("INSERT INTO file (tenant, id, filename, purpose, media_type, bytes, hash, created_at, content, blob) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
+    on!(tx, conn => sqlx::query("INSERT INTO file (tenant, id, filename, purpose, media_type, bytes, hash, created_at, content, blob, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)")
         .bind(&*tenant).bind(&file.id).bind(&file.filename).bind(&file.purpose).bind(&file.media_type)
-        .bind(file.bytes).bind(&file.hash).bind(file.created_at).bind(content).bind(blob).execute(conn).await.map(|_| ()))
+        .bind(file.bytes).bind(&file.hash).bind(file.created_at).bind(content).bind(blob).bind(file.expires_at).execute(conn).await.map(|_| ()))
     .doing(&format!("store the file '{}'", file.filename))
 }
 

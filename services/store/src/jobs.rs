@@ -10,6 +10,9 @@ use serde::{Serialize, de::DeserializeOwned};
 pub use crate::turns::Lease;
 use crate::{Doing as _, System, Tenant, Tx, json, on, paging};
 
+/// Code of errors about a job whose row says something that this program does not understand.
+pub const UNREADABLE: &str = "job_unreadable";
+
 /// How a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -132,7 +135,11 @@ struct Row {
 impl Row {
     fn read<P: DeserializeOwned, Q: DeserializeOwned>(self) -> Result<Job<P, Q>> {
         let id = self.id.clone();
-        self.parse().map_err(|e| Error { message: format!("'{id}': {}", e.message), ..e })
+        self.parse().map_err(|e| Error {
+            message: format!("'{id}': {}", e.message),
+            code: Some(UNREADABLE.into()),
+            ..e
+        })
     }
 
     fn parse<P: DeserializeOwned, Q: DeserializeOwned>(self) -> Result<Job<P, Q>> {
@@ -238,7 +245,8 @@ impl Tenant<'_> {
         row.map(Row::read).transpose()
     }
 
-    /// Newest first unless asked otherwise. One that cannot be read is left out and logged.
+    /// Newest first unless asked otherwise. Those that cannot be read are left out and logged; a page of
+    /// them alone is passed over.
     ///
     /// # Errors
     /// As any query.
@@ -259,16 +267,23 @@ impl Tenant<'_> {
                 " FROM job WHERE tenant = $1 AND kind = $2 AND id < $3 ORDER BY id DESC LIMIT $4"
             ),
         };
-        let mut tx = self.read().await?;
-        let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(kind).bind(paging::cursor(page))
-            .bind(paging::fetch(page)).fetch_all(conn).await)
-        .doing("list jobs")?;
-        let Page { items, more } = Page::of(rows, page.limit);
         let read = |row: Row| {
             let job = row.read();
             job.inspect_err(|e| tracing::error!(error = %e, cause = ?e.source, "a job is not listed")).ok()
         };
-        Ok(Page { items: items.into_iter().filter_map(read).collect(), more })
+        let (mut tx, mut page) = (self.read().await?, page.clone());
+        loop {
+            let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(kind)
+                .bind(paging::cursor(&page)).bind(paging::fetch(&page)).fetch_all(conn).await)
+            .doing("list jobs")?;
+            let Page { items: rows, more } = Page::of(rows, page.limit);
+            page.after = rows.last().map(|row| row.id.clone());
+            let items: Vec<_> = rows.into_iter().filter_map(read).collect();
+            // By its last item a client asks for the next page.
+            if !items.is_empty() || !more {
+                return Ok(Page { items, more });
+            }
+        }
     }
 
     /// Notes that an open job is to be cancelled, for whoever holds it or claims it next, one that was put aside at

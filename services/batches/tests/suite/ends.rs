@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use frontdesk_api::Kind;
+use frontdesk_api::{Kind, Order, PageRequest};
 use frontdesk_batches::{Endpoint, JobState, NewBatch, NewLine, Outcome, Pace};
 use frontdesk_store::{
     Store, on, sqlx,
@@ -97,9 +97,16 @@ async fn one_that_cannot_be_read_fails_by_itself() {
         assert_eq!(stage.ended(&good).await.state, JobState::Completed);
         until("the end of both", async || (stage.batches.tally().ended[1].1 == 1).then_some(())).await;
         let error = stage.batches.find(&stage.cx, Endpoint::Embeddings, &bad).await.expect_err("unreadable");
-        assert!(error.kind == Kind::Internal && error.message.contains(&bad), "{error}");
+        assert_eq!((error.kind, error.code.as_deref()), (Kind::Conflict, Some("batch_unreadable")));
+        assert!(error.message.contains(&bad) && error.message.contains("what a job was asked"), "{error}");
         let listed = stage.batches.list(&stage.cx, Endpoint::Embeddings, &Default::default()).await.expect("listed");
         assert_eq!(listed.items.iter().map(|batch| batch.id.as_str()).collect::<Vec<_>>(), [good.as_str()]);
+        // Also behind a page that has nothing else, which one of these orders begins with.
+        for order in [Order::Asc, Order::Desc] {
+            let page = PageRequest { limit: 1, order, ..PageRequest::default() };
+            let listed = stage.batches.list(&stage.cx, Endpoint::Embeddings, &page).await.expect("listed");
+            assert_eq!(listed.items.iter().map(|batch| batch.id.as_str()).collect::<Vec<_>>(), [good.as_str()]);
+        }
         stage.batches.shutdown(Duration::from_secs(60)).await;
     })
     .await;

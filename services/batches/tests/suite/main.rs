@@ -141,9 +141,15 @@ impl Stage {
             bytes: 1,
             hash: vec![0; 32],
             created_at: 1,
+            expires_at: None,
         };
         self.store.tenant(&self.cx).add_file(&file, &Place::Row(lines.to_owned().into())).await.expect("a file");
-        let new = NewBatch::OfFile { endpoint: Endpoint::Embeddings, input: id, metadata: Map::new() };
+        let new = NewBatch::OfFile {
+            endpoint: Endpoint::Embeddings,
+            input: id,
+            metadata: Map::new(),
+            output_expires_after: None,
+        };
         self.batches.create(&self.cx, new).await.expect("a batch").id
     }
 

@@ -122,9 +122,12 @@ fn text(hash: &mut Hasher, text: &str) {
     hash.update(text.as_bytes());
 }
 
-/// What `stream_options` say beside the wish for usage.
+/// What `stream_options` say beside the wish for usage; all of it where they are no object.
 fn options(hash: &mut Hasher, value: &RawValue) {
-    let Ok(Members(mut members)) = serde_json::from_str::<Members<'_>>(value.get()) else { return };
+    let Ok(Members(mut members)) = serde_json::from_str::<Members<'_>>(value.get()) else {
+        text(hash, "stream_options");
+        return squeezed(hash, value.get());
+    };
     members.sort_by(|(a, _), (b, _)| a.cmp(b));
     for (name, value) in members.iter().filter(|(name, _)| name != "include_usage") {
         text(hash, "stream_options");

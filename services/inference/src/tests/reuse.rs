@@ -109,6 +109,8 @@ async fn what_makes_a_difference_is_asked_anew() {
         chat(&format!(r#"{MESSAGES},"seed":1"#)),
         chat(&format!(r#"{MESSAGES},"x_unknown":null"#)),
         chat(&format!(r#"{MESSAGES},"stream_options":{{"include_usage":true,"more":1}}"#)),
+        chat(&format!(r#"{MESSAGES},"stream_options":[true]"#)),
+        chat(&format!(r#"{MESSAGES},"stream_options":null"#)),
         chat(r#""messages":[{"content":"hi","role":"user"}]"#),
         chat(r#""messages":[{"role":"user","content":"h i"}]"#),
         chat(r#""messages":[{"role":"user","content":"hi"}],"messages":[]"#),
@@ -122,7 +124,7 @@ async fn what_makes_a_difference_is_asked_anew() {
     for (i, request) in different.into_iter().enumerate() {
         assert_eq!(reuse(&reusing, request).await, Reuse::Hit, "{i}");
     }
-    assert_eq!(a.asked(), 13);
+    assert_eq!(a.asked(), 15);
 }
 
 #[tokio::test]

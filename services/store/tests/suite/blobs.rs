@@ -21,6 +21,7 @@ async fn name(store: &Store, cx: &Cx, file: &str, key: &str) -> Result<()> {
         bytes: 3,
         hash: vec![0; 32],
         created_at: 1,
+        expires_at: None,
     };
     store.tenant(cx).add_file(&file, &Place::Blob(key.into())).await
 }

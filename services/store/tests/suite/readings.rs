@@ -24,6 +24,7 @@ async fn filled(store: &Store, cx: &Cx, files: &[&str], reader: Reader<'_>) {
             bytes: 1,
             hash: vec![0; 32],
             created_at: 1,
+            expires_at: None,
         };
         tenant.add_store_file("vs", &file, &Place::Row("x".into()), None, reader).await.expect("a file");
     }

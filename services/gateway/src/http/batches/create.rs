@@ -8,7 +8,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{BatchInfo, WINDOW};
-use crate::{app::App, auth::Caller, http::extract, problem::Problem};
+use crate::{
+    app::App,
+    auth::Caller,
+    http::{extract, files::expiry::ExpiresAfter},
+    problem::Problem,
+};
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +28,9 @@ pub struct CreateBatch {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     metadata: Option<Box<RawValue>>,
+    /// How long the output and error files are kept from their creation; absent: until they are deleted.
+    #[serde(default)]
+    output_expires_after: Option<ExpiresAfter>,
 }
 
 /// Create a batch
@@ -50,7 +58,8 @@ pub async fn create(
     }
     let metadata = peek::metadata(body.metadata.as_deref().map(RawValue::get))?;
     let metadata = metadata.into_iter().map(|(name, text)| (name, text.into())).collect();
-    let new = NewBatch::OfFile { endpoint, input: body.input_file_id, metadata };
+    let output_expires_after = body.output_expires_after.map(|after| after.read("output_expires_after")).transpose()?;
+    let new = NewBatch::OfFile { endpoint, input: body.input_file_id, metadata, output_expires_after };
     Ok(Json(app.batches.create(&cx, new).await?.into()))
 }
 
@@ -167,6 +176,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn files_of_a_batch_expire_when_it_was_asked_for() {
+        let gateway = TestGateway::start(Frames::whole()).await;
+        let input = file(&gateway, "batch", &[line("a", "up/echo", ""), line("b", "nobody", "")].concat()).await;
+        let mut body = asked(&input);
+        body["output_expires_after"] = json!({ "anchor": "created_at", "seconds": 3600 });
+        let made = gateway.post("/v1/batches", &body).await;
+        assert_eq!(made.status, 200, "{}", made.text());
+        work(&gateway).await;
+        let batch = gateway.get(&format!("/v1/batches/{}", made.json()["id"].as_str().expect("an id"))).await.json();
+        for member in ["output_file_id", "error_file_id"] {
+            let id = batch[member].as_str().expect("a file");
+            let file = gateway.get(&format!("/v1/files/{id}")).await.json();
+            assert_eq!(file["expires_at"].as_i64(), file["created_at"].as_i64().map(|at| at + 3600), "{file}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_request_that_cannot_be_names_its_member() {
         let gateway = TestGateway::start(Frames::whole()).await;
         let (input, page) = (file(&gateway, "batch", "x").await, file(&gateway, "assistants", "x").await);
@@ -179,6 +205,7 @@ mod tests {
             ("metadata", json!({ "n": 1 }), 400),
             ("metadata", json!(long), 400),
             ("output_expires_after", json!({}), 400),
+            ("output_expires_after", json!({ "anchor": "created_at", "seconds": 60 }), 400),
         ] {
             let mut body = asked(&input);
             body[member] = value;

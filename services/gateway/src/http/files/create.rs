@@ -1,4 +1,4 @@
-//! `POST /v1/files`: a form with the parts `file` and `purpose`.
+//! `POST /v1/files`: a form with the parts `file` and `purpose`, and `expires_after` where it is not kept for good.
 
 use std::time::Duration;
 
@@ -6,12 +6,14 @@ use axum::{
     Json,
     extract::{DefaultBodyLimit, FromRequest, Multipart, Request, State, multipart::MultipartError},
 };
-use bytes::BytesMut;
 use frontdesk_api::{Cx, Error, Kind, Result, blobs::Kept};
 use frontdesk_memory::{Knowledge, StoredFile};
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::FileInfo;
+use super::{
+    FileInfo,
+    expiry::{ExpiresAfter, short},
+};
 use crate::{
     app::App,
     auth::Caller,
@@ -21,6 +23,10 @@ use crate::{
 
 /// Longest `purpose`, in bytes.
 const LONGEST_PURPOSE: usize = 64;
+
+/// The parts that say how long a file is kept, and how long each may be, in bytes.
+const EXPIRES: &str = "expires_after";
+const LONGEST_EXPIRY: usize = 32;
 
 /// Upload a file
 ///
@@ -88,6 +94,12 @@ pub struct UploadForm {
     file: Vec<u8>,
     /// What it is for: `assistants`, `user_data`, …
     purpose: String,
+    /// `created_at`; with `expires_after[seconds]`: how long the file is kept.
+    #[schema(rename = "expires_after[anchor]")]
+    expires_after_anchor: Option<String>,
+    /// 3,600 to 2,592,000.
+    #[schema(rename = "expires_after[seconds]")]
+    expires_after_seconds: Option<u64>,
 }
 
 /// What has come of a form so far. The content is kept as it comes, whatever part comes first.
@@ -96,6 +108,7 @@ struct Draft {
     filename: String,
     media_type: Option<String>,
     purpose: Option<String>,
+    expires: Option<ExpiresAfter>,
     kept: Option<Kept>,
 }
 
@@ -114,14 +127,23 @@ impl Draft {
                     self.kept = Some(knowledge.receive(cx, &self.filename, part.map_err(wrong).boxed()).await?);
                 }
                 Some("purpose") => {
-                    let mut said = BytesMut::new();
-                    let mut part = part.map_err(wrong);
-                    while let (true, Some(piece)) = (said.len() <= LONGEST_PURPOSE, part.try_next().await?) {
-                        said.extend_from_slice(&piece);
-                    }
-                    self.purpose = Some(purpose(&said)?);
+                    self.purpose = Some(purpose(&short(part.map_err(wrong), LONGEST_PURPOSE).await?)?);
                 }
-                // Clients send parts of newer versions (`expires_after`); they change nothing here.
+                Some("expires_after[anchor]") => {
+                    let said = short(part.map_err(wrong), LONGEST_EXPIRY).await?;
+                    self.expires.get_or_insert_default().anchor = String::from_utf8(said.into()).ok();
+                }
+                Some("expires_after[seconds]") => {
+                    let said = short(part.map_err(wrong), LONGEST_EXPIRY).await?;
+                    let seconds = std::str::from_utf8(&said).ok().and_then(|said| said.parse().ok());
+                    self.expires.get_or_insert_default().seconds = seconds;
+                }
+                // Kept for good it would be other than was asked for.
+                Some(EXPIRES) => {
+                    let message = format!("{EXPIRES} is two parts: {EXPIRES}[anchor] and {EXPIRES}[seconds]");
+                    return Err(Error::invalid(EXPIRES, message));
+                }
+                // Clients send parts of newer versions; they change nothing here.
                 _ => {}
             }
         }
@@ -131,14 +153,19 @@ impl Draft {
         if self.purpose.is_none() {
             return Err(Error::invalid("purpose", "the form has no part 'purpose'"));
         }
-        Ok(())
+        self.expires_after().map(|_| ())
+    }
+
+    fn expires_after(&self) -> Result<Option<Duration>> {
+        self.expires.as_ref().map(|expires| expires.read(EXPIRES)).transpose()
     }
 
     async fn finish(self, knowledge: &Knowledge, cx: &Cx) -> Result<StoredFile> {
+        let expires_after = self.expires_after()?;
         let (Some(kept), Some(purpose)) = (self.kept, self.purpose) else {
             return Err(Error::invalid("file", "the form has no part 'file'"));
         };
-        knowledge.create_file_of(cx, &self.filename, &purpose, self.media_type.as_deref(), kept).await
+        knowledge.create_file_of(cx, &self.filename, &purpose, self.media_type.as_deref(), expires_after, kept).await
     }
 
     /// Clears what was kept of a form that comes to nothing.
@@ -185,6 +212,39 @@ mod tests {
         let request = gateway.request("DELETE", &format!("/v1/files/{id}")).body(Body::empty()).expect("a request");
         assert_eq!(gateway.send(request).await.json()["deleted"], true);
         assert_eq!(gateway.get(&format!("/v1/files/{id}")).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn a_file_says_when_it_expires_and_what_is_no_time_is_refused() {
+        let gateway = TestGateway::start(Frames::whole()).await;
+        let form_of = |more: &[(&str, &str)]| {
+            let parts = [("name=\"purpose\"", "user_data"), ("name=\"file\"; filename=\"a.md\"", "x")];
+            form(&[&parts[..], more].concat())
+        };
+        let (anchor, seconds) = ("name=\"expires_after[anchor]\"", "name=\"expires_after[seconds]\"");
+        let made = upload(&gateway, form_of(&[(anchor, "created_at"), (seconds, "3600")])).await.json();
+        assert_eq!(made["expires_at"].as_i64(), made["created_at"].as_i64().map(|at| at + 3600), "{made}");
+        let shown = gateway.get(&format!("/v1/files/{}", made["id"].as_str().expect("an id"))).await;
+        assert_eq!(shown.json(), made);
+        assert_eq!(upload(&gateway, form_of(&[])).await.json().get("expires_at"), None);
+        for wrong in [
+            &[(anchor, "created_at")][..],
+            &[(seconds, "3600")],
+            &[(anchor, "created_at"), (seconds, "3599")],
+            &[(anchor, "created_at"), (seconds, "2592001")],
+            &[(anchor, "created_at"), (seconds, "-1")],
+            &[(anchor, "last_active_at"), (seconds, "3600")],
+            &[("name=\"expires_after\"", "{}")],
+        ] {
+            let refused = upload(&gateway, form_of(wrong)).await;
+            assert_eq!(
+                (refused.status.as_u16(), &refused.json()["error"]["param"]),
+                (400, &"expires_after".into()),
+                "{wrong:?}: {}",
+                refused.text()
+            );
+        }
+        assert_eq!(gateway.get("/v1/files").await.json()["data"].as_array().map(Vec::len), Some(2));
     }
 
     #[tokio::test]

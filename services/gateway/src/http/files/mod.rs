@@ -3,6 +3,7 @@
 pub mod content;
 pub mod create;
 pub mod delete;
+pub mod expiry;
 pub mod list;
 pub mod room;
 pub mod show;
@@ -20,6 +21,9 @@ pub struct FileInfo {
     pub bytes: i64,
     /// Unix seconds.
     pub created_at: i64,
+    /// Unix seconds; absent: it is kept until it is deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
     pub filename: String,
     pub purpose: String,
     /// Always `processed`: a file is kept whole or not at all.
@@ -33,6 +37,7 @@ impl From<StoredFile> for FileInfo {
             object: "file",
             bytes: file.bytes,
             created_at: unix_seconds(file.created_at),
+            expires_at: file.expires_at.map(unix_seconds),
             filename: file.filename,
             purpose: file.purpose,
             status: "processed",
