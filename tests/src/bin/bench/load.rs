@@ -216,7 +216,7 @@ async fn fill(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
     (socket.read_buf(buffer).await.ok()? > 0).then_some(())
 }
 
-fn percentile(values: &mut [u32], share: f64) -> f64 {
+pub(crate) fn percentile(values: &mut [u32], share: f64) -> f64 {
     values.sort_unstable();
     let rank = (values.len() as f64 * share).ceil() as usize;
     values.get(rank.saturating_sub(1)).copied().unwrap_or(0).into()

@@ -4,6 +4,8 @@
 //! hop    reference gateways (raw | peek | splice | full): the physical limit of a hop in Rust
 //! load   a closed-loop client: one line of a table
 //! idle   memory per idle stream
+//! turns  turns with a tool call, parked turns, streamed turns: what they cost and hold
+//! floor  the commits of a turn, bare, on the same database
 //! ready  time from start to the line `ready`, and the memory of the idle process
 //!
 //! Ratios between rows of one interleaved run are the result, never absolutes: `tests/bench/run.sh`
@@ -12,6 +14,7 @@
 // A measuring tool is not a room of the product: it prints tables and reads its arguments.
 #![allow(clippy::print_stdout)]
 
+mod commits;
 mod hop;
 mod idle;
 mod load;
@@ -21,10 +24,12 @@ mod process;
 mod prompt;
 mod ready;
 mod table;
+mod turns;
 
 use options::Options;
 
-const USAGE: &str = "usage: bench mock|hop|load|idle|ready|table [--option value]...  (tests/bench/README.md)";
+const USAGE: &str =
+    "usage: bench mock|hop|load|idle|turns|floor|ready|table [--option value]...  (tests/bench/README.md)";
 
 fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +51,8 @@ fn main() -> std::process::ExitCode {
         "hop" => runtime.block_on(hop::run(&options)),
         "load" => runtime.block_on(load::run(&options)),
         "idle" => runtime.block_on(idle::run(&options)),
+        "turns" => runtime.block_on(turns::run(&options)),
+        "floor" => runtime.block_on(commits::run(&options)),
         "ready" => ready::run(&options),
         "table" => table::run(&options),
         other => Err(format!("unknown command {other:?}; {USAGE}")),

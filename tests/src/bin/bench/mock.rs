@@ -16,6 +16,8 @@ struct Mock {
     chunk: Vec<u8>,
     last: Vec<u8>,
     chunks: u64,
+    /// What is answered to a streamed request that does not carry a tool's result; empty: chunks, to every one.
+    call: Vec<u8>,
     /// Between two chunks.
     chunk_pause: Duration,
     /// Before the first byte: the model's time.
@@ -52,11 +54,22 @@ impl Mock {
         let mut last = part("{}", "\"stop\"");
         last.extend(event("[DONE]"));
         last.extend_from_slice(b"0\r\n\r\n");
+        let call = options.find("tool").map(|tool| {
+            let arguments = options.text("arguments", "{}").replace('"', "\\\"");
+            let call = part(
+                &format!(
+                    r#"{{"role":"assistant","content":null,"tool_calls":[{{"index":0,"id":"call_mock","type":"function","function":{{"name":"{tool}","arguments":"{arguments}"}}}}]}}"#
+                ),
+                "null",
+            );
+            [call, part("{}", "\"tool_calls\""), event("[DONE]"), b"0\r\n\r\n".to_vec()].concat()
+        });
         Self {
             answer: (head + &body).into_bytes(),
             first_chunk: part(r#"{"role":"assistant","content":""}"#, "null"),
             chunk: part(r#"{"content":"word "}"#, "null"),
             last,
+            call: call.unwrap_or_default(),
             chunks: options.number("chunks", 64),
             chunk_pause: Duration::from_micros(options.number("chunk-us", 0)),
             delay: Duration::from_micros(options.number("delay-us", 0)),
@@ -74,7 +87,8 @@ impl Mock {
                 .any(|needle| find(&buffer[end.saturating_sub(TAIL).max(body)..end], needle).is_some());
             pause(self.delay).await;
             if streamed {
-                self.stream(&mut socket).await?;
+                let asks = !self.call.is_empty() && find(&buffer[body..end], b"\"role\":\"tool\"").is_none();
+                self.stream(&mut socket, asks).await?;
             } else {
                 socket.write_all(&self.answer).await.ok()?;
             }
@@ -82,9 +96,13 @@ impl Mock {
         }
     }
 
-    async fn stream(&self, socket: &mut TcpStream) -> Option<()> {
+    /// `asks`: for the tool, instead of answering.
+    async fn stream(&self, socket: &mut TcpStream, asks: bool) -> Option<()> {
         const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
         socket.write_all(HEAD).await.ok()?;
+        if asks {
+            return socket.write_all(&self.call).await.ok();
+        }
         socket.write_all(&self.first_chunk).await.ok()?;
         pause(self.hold).await;
         for _ in 0..self.chunks {

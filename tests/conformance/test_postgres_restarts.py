@@ -1,0 +1,48 @@
+"""A PostgreSQL that crashes under load, of a size that a suite can bear; tests/bench/restarts.py runs it for long."""
+
+import importlib.util
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parent.parent / "bench"
+CRASHES = 4
+PARALLEL = 8
+
+
+@pytest.fixture
+def restarts():
+    spec = importlib.util.spec_from_file_location("restarts", BENCH / "restarts.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_acknowledgement_is_lost_and_every_turn_ends(restarts, scripted_server, scripted, another_frontdesk, tmp_path_factory):
+    # The user that PostgreSQL runs as must be able to enter its parents.
+    folder = tmp_path_factory.mktemp("crashes")
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(parent.stat().st_mode | 0o055)
+    postgres = sys.modules["postgres"]
+    url = postgres.start(folder / "postgres", durable=True)
+    try:
+        restarts.script(scripted)
+        entry = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key }} }}'
+        frontdesk = another_frontdesk(entry, database=url)
+
+        def some_turns(clients):
+            """Until each client but one has got on by a turn: work is under way when it crashes."""
+            before = [len(client.turns) for client in clients]
+            end = time.monotonic() + restarts.PATIENCE_S
+            while sum(len(c.turns) > b for c, b in zip(clients, before, strict=True)) < PARALLEL - 1:
+                assert time.monotonic() < end and all(c.wrong is None for c in clients), [c.wrong for c in clients]
+                time.sleep(0.01)
+
+        went = restarts.run(frontdesk, folder / "postgres", url, PARALLEL, lambda crashes, _: crashes == CRASHES, some_turns)
+        assert went["turns"] >= CRASHES * (PARALLEL - 1), went
+        assert went["asked_again"] > 0, f"no crash was felt: {went}"
+        frontdesk.program.stop()
+    finally:
+        postgres.stop(folder / "postgres")
