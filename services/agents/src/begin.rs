@@ -17,12 +17,12 @@ use frontdesk_store::{
     sessions,
     transcript::{self, PastItem},
     turns,
-    turns::{OnInput, StoredTurn, TurnRequest},
+    turns::{AskedBy, OnInput, StoredTurn, TurnRequest},
 };
 use serde::Serialize;
 use tracing::Instrument as _;
 
-use crate::{Agents, Room, behind::Before, keeper::Entered, pen::prefix, worker};
+use crate::{Agents, Room, asking, behind::Before, handing, keeper::Entered, pen::prefix, worker};
 
 /// How long the answer to an idempotency key is kept: a day, in microseconds.
 const KEPT: i64 = 24 * 60 * 60 * 1_000_000;
@@ -53,6 +53,8 @@ pub struct NewTurn {
     /// The turn is a response of OpenAI's API: it is asked with any items, none of them or many, and ends where the
     /// client has calls to make.
     pub response: Option<AsResponse>,
+    /// The turn that asks it, and the epoch at which its worker holds that one.
+    pub asked_by: Option<(AskedBy, i64)>,
 }
 
 /// What makes a turn a response.
@@ -101,7 +103,7 @@ impl Agents {
         let agent = room.agent_of(cx, &new).await?;
         let id = room.deps.ids.next(if new.response.is_some() { "resp" } else { "turn" });
         // Entered before it is written, so that nobody takes it for lost in between.
-        let entered = room.place().map(|place| Entered::new(room, cx, &id, place));
+        let entered = room.place().map(|place| Entered::new(room, cx, &id, Some(place)));
         let written = room.write_new(cx, &new, &agent, id, entered.is_some()).await?;
         let claimed = match written {
             Begun::New(claimed) => *claimed,
@@ -131,7 +133,7 @@ impl Agents {
     }
 }
 
-enum Begun {
+pub(crate) enum Begun {
     New(Box<Claimed>),
     /// The same request made this turn before.
     Before(String),
@@ -152,11 +154,22 @@ impl Room {
         }
         let Some(session) = &new.session_id else { return tenant.load_agent(&new.agent_id).await };
         let session = tenant.load_session(&new.agent_id, session).await?;
-        tenant.load_agent_version(&new.agent_id, session.agent_version).await
+        let mut tx = tenant.read().await?;
+        let successor = sessions::answering(&mut tx, &session.id).await?;
+        drop(tx);
+        let (agent, version) = successor.unwrap_or((session.agent_id, session.agent_version));
+        tenant.load_agent_version(&agent, version).await
     }
 
     /// `held`: this process works on it; else it stands in line.
-    async fn write_new(&self, cx: &Cx, new: &NewTurn, agent: &Agent, id: String, held: bool) -> Result<Begun> {
+    pub(crate) async fn write_new(
+        &self,
+        cx: &Cx,
+        new: &NewTurn,
+        agent: &Agent,
+        id: String,
+        held: bool,
+    ) -> Result<Begun> {
         let hash = new.idempotency_key.as_ref().map(|_| hash_of(new)).transpose()?;
         let full = if held { None } else { self.full(cx).await? };
         let mut tx = self.deps.store.tenant(cx).write().await?;
@@ -177,10 +190,13 @@ impl Room {
         if new.response.is_some() && brings_outputs(&new.items) {
             answers_calls(&new.items, &past(&mut tx, new).await?)?;
         }
-        let (mut pos, mut parent, mut before) = (0, None, None);
+        let (mut pos, mut parent, mut before, mut quiet) = (0, None, None, None);
+        if let Some((by, epoch)) = &new.asked_by {
+            asking::may_ask(&mut tx, by, *epoch).await?;
+        }
         if let Some(response) = &new.response {
             agents::ensure_inline(&mut tx, self.deps.clock.now()).await?;
-            parent = response.previous.clone();
+            parent = new.asked_by.as_ref().map(|(by, _)| by.turn.clone()).or(response.previous.clone());
             if let Some(previous) = &response.previous {
                 may_continue(previous, turns::hold(&mut tx, previous).await)?;
             }
@@ -194,6 +210,7 @@ impl Room {
             (pos, parent) = (place.pos, place.parent);
             // On the heap: it is seldom more than a look, and larger than all the rest when it is.
             before = Box::pin(self.make_room(&mut tx, session_id, &id, agent.spec.on_message)).await?;
+            quiet = handing::quiet(&mut tx, session_id).await?;
         }
         let (held, state) = match before {
             Some(_) => (false, TurnState::Queued),
@@ -201,7 +218,7 @@ impl Room {
         };
         let turn = Turn {
             session_id: new.session_id.clone(),
-            agent_id: new.agent_id.clone(),
+            agent_id: agent.id.clone(),
             agent_version: agent.version,
             parent,
             state,
@@ -219,6 +236,8 @@ impl Room {
             spec: new.response.as_ref().map(|response| response.spec.clone()),
             response: new.response.as_ref().map(|response| response.echo.clone()),
             lingers: new.idempotency_key.is_some(),
+            asked_by: new.asked_by.as_ref().map(|(by, _)| by.clone()),
+            quiet,
             key_id: cx.principal.key_id.clone(),
             request: cx.request.clone(),
             customer: cx.customer.clone(),

@@ -8,7 +8,7 @@ use frontdesk_api::{
 
 use frontdesk_store::agents::NamedAgent;
 
-use crate::{Agents, HAND_OFF};
+use crate::{Agents, HAND_OFF, asking};
 
 impl Agents {
     /// Stores an agent as its version 1.
@@ -135,6 +135,8 @@ impl Agents {
         }
         check_approvals(spec)?;
         self.check_tools(cx, spec).await?;
+        self.check_agents(cx, spec).await?;
+        self.check_targets(cx, spec).await?;
         self.check_names(cx, spec).await
     }
 
@@ -147,7 +149,8 @@ impl Agents {
                 return Err(Error::invalid(param, "a tool's name has 1 to 64 letters, digits, _ and -"));
             }
             let again = spec.client_tools[..i].iter().any(|other| other.name == tool.name);
-            if again || (spec.hand_off.is_some() && tool.name == HAND_OFF) {
+            let asks = spec.agents.iter().any(|other| asking::tool_name(&other.agent) == tool.name);
+            if again || asks || (spec.hand_off.is_some() && tool.name == HAND_OFF) {
                 return Err(Error::invalid(param, format!("two tools are called '{}'", tool.name)));
             }
         }
@@ -157,6 +160,13 @@ impl Agents {
             let message =
                 format!("a tool of the agent's groups is called '{HAND_OFF}', which is the agent's own action");
             return Err(Error::invalid("toolgroups", message));
+        }
+        for (i, tool) in spec.agents.iter().enumerate() {
+            let name = asking::tool_name(&tool.agent);
+            if name == HAND_OFF || tools.iter().any(|def| def.name == name) {
+                let message = format!("'{name}' is the name of a tool of the agent's tool groups");
+                return Err(Error::invalid(format!("agents[{i}].agent"), message));
+            }
         }
         for (i, tool) in spec.client_tools.iter().enumerate() {
             if tools.iter().any(|def| def.name == tool.name) {

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Room,
+    asking::asked_turn,
     behind::why_stopped,
     halt::{Halt, failed},
     running::Why,
@@ -32,6 +33,8 @@ use crate::{
 pub(crate) enum Closing {
     Completed,
     HandedOff(HandOff),
+    /// A person has the conversation: what was said stands, and nothing is answered.
+    Quiet(HandOff),
     /// A limit ended it; what was said stands.
     Incomplete(TurnError),
     /// It waits for the results of these calls of client tools, and for a person's word on these.
@@ -57,11 +60,18 @@ impl Worker {
             // What no shield has seen is put before no model, in this turn or in the next.
             self.pen.hide();
         }
+        let handed = match &outcome {
+            Ok(Closing::HandedOff(hand_off)) => self.hands_on(hand_off),
+            _ => None,
+        };
+        // A person reads what was said in it.
+        self.pen.lingers |= handed.as_ref().is_some_and(|handed| handed.hand_off.to.is_none());
+        self.pen.hand_on(handed);
         let turn = &mut self.pen.turn;
         let mut waiting = None;
         match outcome {
             Ok(Closing::Completed) => turn.state = TurnState::Completed,
-            Ok(Closing::HandedOff(hand_off)) => {
+            Ok(Closing::HandedOff(hand_off) | Closing::Quiet(hand_off)) => {
                 turn.state = TurnState::Completed;
                 turn.hand_off = Some(hand_off);
             }
@@ -119,6 +129,7 @@ impl Worker {
         self.pen.stand();
         tell(&self.pen.turn);
         let written = self.pen.commit().await;
+        self.room.stop_asked(&self.cx, &self.pen.stopped).await;
         if written.is_ok() {
             self.room.tally.ended(self.pen.turn.state);
         }
@@ -228,8 +239,11 @@ pub(crate) async fn close_rows(
     open.retain(|s| s.step.state == StepState::Intent);
     let mut events = vec![];
     let mut pos = transcript::items(tx, &id).await?.last().map_or(0, |item| item.pos + 1);
-    let mut items = vec![];
+    let (mut items, mut asked) = (vec![], vec![]);
     for step in &mut open {
+        if let Some(turn) = asked_turn(step) {
+            asked.push(turn.to_owned());
+        }
         let call = call_in(step).unwrap_or_default();
         let (state, output, result) = match step.step.kind {
             StepKind::Approval => match came::<Decision>(&inbox, &step.step.id) {
@@ -273,6 +287,9 @@ pub(crate) async fn close_rows(
     if unheard && shielded(tx, &stored, Stage::Input).await? {
         // What no shield has seen is put before no model, in this turn or in the next.
         transcript::hide_items(tx, &id).await?;
+    }
+    for turn in &asked {
+        turns::request_cancel(tx, turn).await?;
     }
     turns::set_state(tx, &stored.turn, None).await?;
     Ok(stored.turn)

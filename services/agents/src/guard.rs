@@ -72,7 +72,7 @@ impl Worker {
         let step_id = step.step.id.clone();
         let closing = match verdict {
             Verdict::HandOff { reason, message } => {
-                let hand_off = HandOff { reason: *reason, message: message.clone() };
+                let hand_off = HandOff::to_people(*reason, message.clone());
                 self.hand_over(&step_id, &hand_off);
                 Closing::HandedOff(hand_off)
             }

@@ -105,7 +105,7 @@ impl Agents {
         let after = write(&mut tx, turn_id, claimed.stored.epoch, &events).await?;
         // Entered once it is ours and before anyone can see it run: nobody takes it for lost in between, and a
         // request that was refused has touched nobody's entry.
-        let entered = place.map(|place| Entered::new(room, cx, turn_id, place));
+        let entered = place.map(|place| Entered::new(room, cx, turn_id, Some(place)));
         tx.commit().await?;
         claimed.stored.next_seq = after + 1;
         let turn = claimed.stored.turn.clone();

@@ -201,7 +201,7 @@ impl Room {
             };
             let more = claimed.len() == places.len();
             for (claimed, place) in claimed.into_iter().zip(places) {
-                self.take_up(claimed, place);
+                self.take_up(claimed, Some(place));
             }
             self.backlog.store(more, Ordering::SeqCst);
             if !more {
@@ -210,7 +210,8 @@ impl Room {
         }
     }
 
-    fn take_up(self: &Arc<Self>, claimed: Claimed, place: OwnedSemaphorePermit) {
+    /// Works on a turn that was claimed. Without a `place` of its own it works in that of the turn that waits for it.
+    pub(crate) fn take_up(self: &Arc<Self>, claimed: Claimed, place: Option<OwnedSemaphorePermit>) {
         let (cx, turn) = (asker(&claimed), &claimed.stored.turn);
         let entered = Entered::new(self, &cx, &turn.id, place);
         entered.stop.begin();
@@ -291,9 +292,9 @@ pub(crate) struct Entered {
 }
 
 impl Entered {
-    pub(crate) fn new(room: &Arc<Room>, cx: &Cx, turn: &str, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(room: &Arc<Room>, cx: &Cx, turn: &str, place: Option<OwnedSemaphorePermit>) -> Self {
         let stop = room.running.enter(&cx.tenant, turn);
-        Self { room: Arc::clone(room), tenant: cx.tenant.clone(), turn: turn.to_owned(), stop, place: Some(place) }
+        Self { room: Arc::clone(room), tenant: cx.tenant.clone(), turn: turn.to_owned(), stop, place }
     }
 }
 

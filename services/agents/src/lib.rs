@@ -13,6 +13,7 @@
 
 mod approvals;
 pub mod as_model;
+mod asking;
 mod begin;
 mod behind;
 mod budget;
@@ -25,6 +26,7 @@ mod fault;
 mod follow;
 mod guard;
 mod halt;
+mod handing;
 mod hold;
 mod hub;
 mod inputs;
@@ -55,6 +57,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use approvals::Approval;
+use begin::Begun;
 pub use begin::{AsResponse, NewTurn};
 pub use compact::Compacted;
 pub use conversations::Said;

@@ -21,6 +21,7 @@ use crate::{
     Room,
     fault::{Fault, Point},
     halt::Halt,
+    handing::{self, Handed},
     hub::Hub,
     micros,
 };
@@ -46,6 +47,9 @@ struct Page {
     items: Vec<Item>,
     replaced: Vec<(String, ItemBody)>,
     hide: bool,
+    /// Turns that were asked and are to stop.
+    stops: Vec<String>,
+    handed: Option<Handed>,
     state: Option<Turn>,
 }
 
@@ -72,6 +76,8 @@ pub(crate) struct Pen {
     pub(crate) lingers: bool,
     /// Its end let the next turn of its session begin.
     pub(crate) next_began: bool,
+    /// Turns that were asked and are to stop, by what is committed.
+    pub(crate) stopped: Vec<String>,
 }
 
 impl Pen {
@@ -85,6 +91,7 @@ impl Pen {
             cx,
             lingers: stored.request.lingers,
             next_began: false,
+            stopped: vec![],
             turn: stored.turn,
             epoch: stored.epoch,
             next_step: i64::try_from(steps).unwrap_or(i64::MAX),
@@ -182,6 +189,16 @@ impl Pen {
         self.page.hide = true;
     }
 
+    /// A turn that was asked is to stop; whoever works on it hears of it at once or with its next look at the rows.
+    pub(crate) fn stop_asked(&mut self, turn: &str) {
+        self.page.stops.push(turn.to_owned());
+    }
+
+    /// Writes with the next commit who has the conversation from then on.
+    pub(crate) fn hand_on(&mut self, handed: Option<Handed>) {
+        self.page.handed = handed;
+    }
+
     /// Writes how the turn stands with the next commit.
     pub(crate) fn stand(&mut self) {
         self.page.state = Some(self.turn.clone());
@@ -211,6 +228,7 @@ impl Pen {
         if !written {
             return Err(Halt::Fenced);
         }
+        self.stopped.extend(page.stops);
         self.hub.wake(&self.cx.tenant, &self.turn.id);
         self.reach(Point::AfterCommit).await;
         if page.steps.iter().any(|s| s.step.state == StepState::Intent) {
@@ -247,6 +265,12 @@ impl Pen {
             transcript::hide_items(&mut tx, id).await?;
         }
         transcript::add_events(&mut tx, id, first, &page.events).await?;
+        if let Some(handed) = &page.handed {
+            handing::write(&mut tx, &self.ids.next("handoff"), handed, self.clock.now()).await?;
+        }
+        for turn in &page.stops {
+            turns::request_cancel(&mut tx, turn).await?;
+        }
         if let Some(turn) = &page.state {
             let waits = turn.state == TurnState::AwaitingInput || self.lingers;
             self.next_began |= turns::set_state(&mut tx, turn, waits.then_some(self.patience)).await?;
@@ -385,6 +409,7 @@ mod tests {
             patience: 0,
             lingers: false,
             next_began: false,
+            stopped: vec![],
         }
     }
 

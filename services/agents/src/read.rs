@@ -50,7 +50,9 @@ impl Agents {
     /// `NotFound`.
     pub async fn load_turn_of(&self, cx: &Cx, agent_id: &str, session_id: &str, id: &str) -> Result<TurnView> {
         let view = self.load_turn(cx, id).await?;
-        if view.turn.agent_id != agent_id || view.turn.session_id.as_deref() != Some(session_id) {
+        // A conversation that was handed on has turns of several agents.
+        let held = view.turn.agent_id == agent_id || self.load_session(cx, agent_id, session_id).await.is_ok();
+        if !held || view.turn.session_id.as_deref() != Some(session_id) {
             return Err(
                 Error::not_found(format!("this session has no turn with the id '{id}'")).with_code("turn_not_found")
             );

@@ -11,20 +11,20 @@ use frontdesk_api::{
     chat::{Chat, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec},
     safety::Stage,
     tools::ToolDef,
-    turn::{EventBody, HandOffReason, ItemBody, StepKind, StepOutput, StepState},
+    turn::{EventBody, ItemBody, StepKind, StepOutput, StepState},
 };
 use frontdesk_store::{transcript::StoredStep, turns::OnInput};
 use futures::{StreamExt as _, stream::BoxStream};
-use serde_json::json;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::{
-    HAND_OFF, budget,
+    asking, budget,
     citations::cite,
     close::Closing,
     guard::Judged,
     halt::{Halt, failed},
+    handing,
     hold::release,
     prompt,
     reply::Reply,
@@ -336,7 +336,8 @@ pub(crate) fn tools(offered: &[ToolDef], spec: &AgentSpec) -> Vec<ToolSpec> {
     });
     let mut tools: Vec<ToolSpec> = here.collect();
     tools.extend(spec.client_tools.iter().cloned());
-    tools.extend(spec.hand_off.is_some().then(hand_off_tool));
+    tools.extend(asking::tools(spec));
+    tools.extend(spec.hand_off.as_ref().map(handing::tool));
     let mut names = HashSet::new();
     tools.retain(|tool| names.insert(tool.name.clone()));
     tools
@@ -366,28 +367,4 @@ pub(crate) fn asked(
 
 fn model_of(head: &ReplyHead) -> String {
     if head.provider.is_empty() { head.model.clone() } else { format!("{}/{}", head.provider, head.model) }
-}
-
-/// The action by which a model gives the conversation to a person.
-fn hand_off_tool() -> ToolSpec {
-    let reasons = [
-        HandOffReason::CustomerRequest,
-        HandOffReason::MissingKnowledge,
-        HandOffReason::UnsupportedRequest,
-        HandOffReason::PolicyRestriction,
-        HandOffReason::ToolFailure,
-        HandOffReason::PendingClarification,
-        HandOffReason::UsageLimit,
-    ];
-    ToolSpec {
-        name: HAND_OFF.into(),
-        description: Some("Hand the conversation over to a person.".into()),
-        parameters: Some(json!({
-            "type": "object",
-            "properties": { "reason": { "type": "string", "enum": reasons } },
-            "required": ["reason"],
-            "additionalProperties": false,
-        })),
-        strict: None,
-    }
 }

@@ -7,11 +7,10 @@
 use std::sync::Arc;
 
 use frontdesk_api::{
-    agent::HandOffSpec,
     chat::ToolCall,
     safety::Stage,
     tools::{Effect, Outcome, ToolResult},
-    turn::{HandOff, HandOffReason, ItemBody, StepKind, StepOutput, StepState, TurnError},
+    turn::{HandOff, ItemBody, StepKind, StepOutput, StepState, TurnError},
 };
 use frontdesk_store::{transcript::StoredStep, turns::OnInput};
 use serde_json::{Value, json};
@@ -19,6 +18,7 @@ use tracing::Instrument as _;
 
 use crate::{
     HAND_OFF,
+    asking::{asked_turn, tool_name},
     close::Closing,
     halt::{Halt, failed},
     worker::{Worker, call_of},
@@ -48,7 +48,7 @@ impl Worker {
                 return Ok(Some(closing));
             }
             let closing = match self.spec.hand_off.clone().filter(|_| call.name == HAND_OFF) {
-                Some(spec) => Some(self.hand_off(call, &spec)),
+                Some(spec) => self.hand_off(call, &spec).await?,
                 None => self.do_here(call).await?,
             };
             if closing.is_some() {
@@ -84,7 +84,7 @@ impl Worker {
             if let Some(closing) = self.count() {
                 return Ok(Some(closing));
             }
-            let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
+            let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(self.intent(&call)));
             self.asked.push(step);
             waiting.push(call);
         }
@@ -110,6 +110,15 @@ impl Worker {
         if let Some(refused) = self.refused(&call) {
             self.open = Some(step.clone());
             return self.conclude(step, call, refused).await;
+        }
+        if let Some(spec) = self.spec.hand_off.clone().filter(|_| call.name == HAND_OFF) {
+            let step = self.pen.again(step);
+            return self.hand_on(step, call, &spec).await;
+        }
+        if self.asks(&call.name).is_some() {
+            let step = self.pen.again(step);
+            self.open = Some(step.clone());
+            return self.ask_agent(call, step).await;
         }
         let effect = self.offered.iter().find(|def| def.name == call.name).map(|def| def.effect);
         if !matches!(effect, Some(Effect::None | Effect::Idempotent)) {
@@ -142,8 +151,11 @@ impl Worker {
     }
 
     async fn do_here(&mut self, call: ToolCall) -> Result<Option<Closing>, Halt> {
-        let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
+        let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(self.intent(&call)));
         self.open = Some(step.clone());
+        if self.asks(&call.name).is_some() {
+            return self.ask_agent(call, step).await;
+        }
         let result = match self.refused(&call) {
             Some(refused) => refused,
             None if self.offered.iter().any(|def| def.name == call.name) => self.call_tool(&call, &step).await?,
@@ -157,6 +169,8 @@ impl Worker {
     fn no_tool(&self, name: &str) -> String {
         let mut known: Vec<&str> = self.offered.iter().map(|def| def.name.as_str()).collect();
         known.extend(self.spec.client_tools.iter().map(|tool| tool.name.as_str()));
+        let asks: Vec<String> = self.spec.agents.iter().map(|tool| tool_name(&tool.agent)).collect();
+        known.extend(asks.iter().map(String::as_str));
         known.extend(self.spec.hand_off.is_some().then_some(HAND_OFF));
         let known =
             if known.is_empty() { "there are none".to_owned() } else { format!("there are {}", known.join(", ")) };
@@ -219,6 +233,9 @@ impl Worker {
     /// A tool that was cut off may have done its work. The model reads so in later turns: it must not do it
     /// again unseen.
     pub(crate) fn cut_off(&mut self, step: StoredStep, error: TurnError) {
+        if let Some(turn) = asked_turn(&step) {
+            self.pen.stop_asked(turn);
+        }
         if let Some(call) = call_of(&step) {
             self.answer(&step.step.id, &call, &outcome_unknown());
         }
@@ -236,20 +253,19 @@ impl Worker {
         self.items.push(item);
     }
 
-    /// Ends the turn by giving it to a person: the customer reads our words, not the model's.
-    fn hand_off(&mut self, call: ToolCall, spec: &HandOffSpec) -> Closing {
-        // A model that cannot name its reason still wants a person.
-        let reason = serde_json::from_str::<Value>(&call.arguments)
-            .ok()
-            .and_then(|arguments| serde_json::from_value(arguments.get("reason")?.clone()).ok())
-            .unwrap_or(HandOffReason::UnsupportedRequest);
-        let hand_off = HandOff { reason, message: spec.message.clone() };
-        let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
+    /// Ends a call, and the turn with it, by a hand-over.
+    pub(crate) fn handed_over(
+        &mut self,
+        step: StoredStep,
+        call: ToolCall,
+        result: ToolResult,
+        hand_off: HandOff,
+    ) -> Closing {
         let step_id = step.step.id.clone();
-        let result = ToolResult { content: json!({ "handed_off": true }).to_string(), is_error: false, details: None };
         self.answer(&step_id, &call, &result);
         self.hand_over(&step_id, &hand_off);
-        self.pen.say(&step_id, &spec.message, vec![]);
+        self.pen.say(&step_id, &hand_off.message, vec![]);
+        self.open = None;
         self.pen.end(step, StepState::Done, Some(StepOutput::ToolExecution { call, result }));
         Closing::HandedOff(hand_off)
     }

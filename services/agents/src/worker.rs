@@ -21,18 +21,18 @@ use frontdesk_api::{
     memory::Passage,
     safety::Stage,
     tools::{ToolDef, ToolResult},
-    turn::{EventBody, Item, ItemBody, StepKind, StepOutput, StepState},
+    turn::{EventBody, HandOff, Item, ItemBody, StepKind, StepOutput, StepState},
 };
 use frontdesk_store::{
     claims::Claimed,
     transcript::{self, PastItem, StoredStep},
-    turns::OnInput,
+    turns::{AskedBy, OnInput},
 };
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::{
-    Room,
+    Room, asking,
     close::Closing,
     fault::Point,
     halt::{Halt, failed, reason},
@@ -66,6 +66,10 @@ pub(crate) struct Worker {
     pub(crate) items: Vec<Item>,
     pub(crate) model_calls: u32,
     pub(crate) tool_calls: u32,
+    /// The turn whose tool this one is.
+    pub(crate) asked_by: Option<AskedBy>,
+    /// A person has the conversation.
+    quiet: Option<HandOff>,
     /// Ids of calls that are taken in this conversation.
     pub(crate) call_ids: HashSet<String>,
     /// The step that was begun and has not ended.
@@ -139,6 +143,8 @@ impl Worker {
         let id = &stored.turn.id;
         let (steps, items) = (transcript::steps(&mut tx, id).await?, transcript::items(&mut tx, id).await?);
         let past = match (&stored.turn.session_id, &stored.turn.parent) {
+            // It knows what it was asked and nothing of who asked it.
+            _ if stored.request.asked_by.is_some() => vec![],
             (Some(session), _) => transcript::history(&mut tx, session, stored.pos).await?,
             (None, Some(parent)) => transcript::line(&mut tx, parent).await?,
             (None, None) => vec![],
@@ -171,7 +177,8 @@ impl Worker {
             all
         };
         stored.turn.usage = spent(&steps);
-        Ok(Self {
+        let (asked_by, quiet) = (stored.request.asked_by.clone(), stored.request.quiet.clone());
+        let mut worker = Self {
             toolgroups: with(&spec.toolgroups, &stored.request.toolgroups),
             knowledge: with(&spec.knowledge, &stored.request.knowledge),
             offered: vec![],
@@ -198,7 +205,11 @@ impl Worker {
             deadline,
             past,
             items,
-        })
+            asked_by,
+            quiet,
+        };
+        steps.iter().filter_map(asking::took).for_each(|took| worker.spend(&took));
+        Ok(worker)
     }
 
     async fn drive(&mut self) -> Result<Closing, Halt> {
@@ -207,6 +218,9 @@ impl Worker {
             && let Some(closing) = self.receive().await?
         {
             return Ok(closing);
+        }
+        if let Some(hand_off) = self.quiet.take() {
+            return Ok(Closing::Quiet(hand_off));
         }
         self.recall().await?;
         let (tools, cx, groups) = (Arc::clone(&self.room.deps.tools), self.cx.clone(), self.toolgroups.clone());
@@ -376,12 +390,15 @@ pub(crate) fn question<'i>(
     last.filter(|words| !words.trim().is_empty()).map(Cow::into_owned)
 }
 
-/// What the model calls of these steps took.
+/// What the model calls of these steps took, and those of turns that were asked in them.
 fn spent(steps: &[StoredStep]) -> Usage {
     let mut all = Usage::default();
     for step in steps {
         if let Some(StepOutput::Inference { usage, .. }) = &step.step.output {
             all.add(*usage);
+        }
+        if let Some(took) = asking::took(step) {
+            all.add(took.usage);
         }
     }
     all

@@ -55,6 +55,9 @@ pub struct AgentSpec {
     /// Shields that look at what the agent writes only (Llama Stack's `output_shields`).
     #[serde(default)]
     pub output_shields: Vec<String>,
+    /// Other agents that it may ask; each is a tool of its own to the model, named `ask_` and its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentTool>,
     /// Offers the model the `hand_off` action; None: the agent never hands over.
     #[serde(default)]
     pub hand_off: Option<HandOffSpec>,
@@ -103,6 +106,7 @@ impl AgentSpec {
             shields: vec![],
             input_shields: vec![],
             output_shields: vec![],
+            agents: vec![],
             hand_off: None,
             approvals: vec![],
             on_message: OnMessage::Reject,
@@ -142,6 +146,42 @@ impl OnMessage {
 pub struct HandOffSpec {
     /// What the customer reads when the agent hands over; ours, never the model's words.
     pub message: String,
+    /// To whom it may; empty: to people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<HandOffTarget>,
+}
+
+impl HandOffSpec {
+    /// To people, with these words to the customer.
+    #[must_use]
+    pub fn to_people(message: impl Into<String>) -> Self {
+        Self { message: message.into(), targets: vec![] }
+    }
+}
+
+/// Someone an agent may hand a conversation to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HandOffTarget {
+    /// `people`, or the name of an agent.
+    pub to: String,
+    /// When the model should choose it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// What the customer reads then; None: the message of the hand-off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// An agent that another may ask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentTool {
+    /// Its name.
+    pub agent: String,
+    /// When the model should ask it, and what for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
 }
 
 /// None everywhere: the model's own defaults.

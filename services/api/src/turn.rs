@@ -115,12 +115,35 @@ pub struct TurnError {
     pub kind: Option<Kind>,
 }
 
-/// A typed transition, never text: the conversation now belongs to a person.
+/// A typed transition, never text: the conversation now belongs to a person, or to another agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct HandOff {
     pub reason: HandOffReason,
     /// What the customer was told.
     pub message: String,
+    /// The name of the agent that hands over, where another takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The agent that takes over; None: people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Successor>,
+}
+
+impl HandOff {
+    #[must_use]
+    pub fn to_people(reason: HandOffReason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), from: None, to: None }
+    }
+}
+
+/// The agent that answers from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Successor {
+    /// Its name.
+    pub agent: String,
+    pub agent_id: String,
+    /// The version that answers.
+    pub version: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

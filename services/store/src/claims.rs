@@ -166,6 +166,23 @@ pub async fn take_unheld(tx: &mut Tx, id: &str) -> Result<Option<StoredTurn>> {
     row.map(Row::read).transpose()
 }
 
+/// Claims this running turn, if nobody holds it.
+///
+/// # Errors
+/// As any query.
+pub async fn claim_one(tx: &mut Tx, id: &str, lease: Lease<'_>) -> Result<Option<Claimed>> {
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    let sql = concat!(
+        "UPDATE turn SET epoch = epoch + 1, attempts = attempts + 1, lease_owner = $3, lease_until = $4 \
+         WHERE tenant = $1 AND id = $2 AND state = 'running' AND lease_until < $5 RETURNING tenant, attempts, deadline, ",
+        columns!()
+    );
+    let row: Option<ClaimedRow> = on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).bind(lease.owner)
+        .bind(now.saturating_add(lease.micros)).bind(now).fetch_optional(conn).await)
+    .doing("claim a turn")?;
+    row.map(|row| row.read(now)).transpose()
+}
+
 /// Takes a turn whose time for waiting is over, to end it: under a new epoch. None when it does not wait any more.
 ///
 /// # Errors

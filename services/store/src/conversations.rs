@@ -162,7 +162,7 @@ impl System<'_> {
         let mut tx = self.write().await?;
         let now = tx.now().await?;
         let gone =
-            on!(tx, conn => sqlx::query("DELETE FROM turn WHERE NOT stored AND session_id IS NULL AND deadline < $1 \
+            on!(tx, conn => sqlx::query("DELETE FROM turn WHERE NOT stored AND session_id IS NULL AND asked_by IS NULL AND deadline < $1 \
              AND state NOT IN ('running', 'awaiting_input')")
             .bind(now).execute(conn).await.map(|done| done.rows_affected()))
             .doing("purge responses")?;

@@ -32,6 +32,7 @@ mod door;
 mod error;
 pub mod files;
 mod folder;
+pub mod handoffs;
 pub mod idempotency;
 pub mod jobs;
 mod json;

@@ -99,6 +99,29 @@ pub async fn load(tx: &mut Tx, agent_id: &str, id: &str) -> Result<Session> {
     row.map(Session::from).ok_or_else(|| missing(id))
 }
 
+/// The agent that the conversation was handed to, and its version; None: the one it began with.
+///
+/// # Errors
+/// As any query.
+pub async fn answering(tx: &mut Tx, id: &str) -> Result<Option<(String, i64)>> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query_as("SELECT answers_agent, answers_version FROM session s WHERE tenant = $1 AND id = $2 \
+         AND EXISTS (SELECT 1 FROM agent a WHERE a.tenant = s.tenant AND a.id = s.answers_agent)")
+        .bind(&*tenant).bind(id).fetch_optional(conn).await)
+    .doing("look who answers in a session")
+}
+
+/// From now on this agent answers in the session.
+///
+/// # Errors
+/// As any query.
+pub async fn answered_by(tx: &mut Tx, id: &str, agent: &str, version: i64) -> Result<()> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query("UPDATE session SET answers_agent = $3, answers_version = $4 WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).bind(agent).bind(version).execute(conn).await.map(|_| ()))
+    .doing("hand a session to another agent")
+}
+
 /// A turn's place in its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {

@@ -57,6 +57,8 @@ pub(crate) async fn open(path: &Path, sync: Sync, options: &Options) -> Result<F
     let common = SqliteConnectOptions::new()
         .filename(path)
         .foreign_keys(true)
+        // A turn that goes takes along those it asked, and they theirs.
+        .pragma("recursive_triggers", "ON")
         .busy_timeout(Duration::from_secs(5))
         .synchronous(synchronous);
     let writing = common.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal);

@@ -50,11 +50,27 @@ pub struct TurnRequest {
     /// Its request may come again, so that it stays after its end though it is not stored.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lingers: bool,
+    /// The turn whose tool it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<AskedBy>,
+    /// A person has the conversation, by this hand-over: it is written down and not answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<HandOff>,
     /// The key that asked for it.
     pub key_id: String,
     /// The id of the request that asked for it.
     pub request: String,
     pub customer: Option<Customer>,
+}
+
+/// Who asked a turn that is another turn's tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedBy {
+    pub turn: String,
+    /// The call that it is.
+    pub call_id: String,
+    /// Ids of the agents that wait for its answer, the outermost first.
+    pub agents: Vec<String>,
 }
 
 /// Whether a turn stops for input and goes on later, or ends so that the next turn brings it.
@@ -159,12 +175,13 @@ pub async fn add(tx: &mut Tx, new: &StoredTurn, lease: Option<Lease<'_>>, timeou
     let until = lease.map_or(0, |lease| now.saturating_add(lease.micros));
     let deadline = if turn.state == TurnState::Queued { timeout } else { now.saturating_add(timeout) };
     let written = on!(tx, conn => sqlx::query("INSERT INTO turn (tenant, id, agent_id, agent_version, session_id, pos, parent, state, epoch, next_seq, \
-         lease_owner, lease_until, on_input, cancel_requested, deadline, request, usage, created_at, stored, completed_at, attempts) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)")
+         lease_owner, lease_until, on_input, cancel_requested, deadline, request, usage, created_at, stored, completed_at, attempts, asked_by) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)")
         .bind(&*tenant).bind(&turn.id).bind(&turn.agent_id).bind(turn.agent_version).bind(&turn.session_id).bind(new.pos)
         .bind(&turn.parent).bind(turn.state.as_str()).bind(new.epoch).bind(new.next_seq).bind(lease.map(|lease| lease.owner))
-        .bind(until).bind(new.on_input.as_str()).bind(false).bind(deadline).bind(&request).bind(&usage)
-        .bind(turn.created_at).bind(new.stored).bind(turn.completed_at).bind(i64::from(lease.is_some())).execute(conn).await.map(|_| ()));
+         .bind(until).bind(new.on_input.as_str()).bind(false).bind(deadline).bind(&request).bind(&usage)
+         .bind(turn.created_at).bind(new.stored).bind(turn.completed_at).bind(i64::from(lease.is_some()))
+         .bind(new.request.asked_by.as_ref().map(|by| &*by.turn)).execute(conn).await.map(|_| ()));
     let Err(sqlx::Error::Database(refusal)) = &written else { return written.doing("create a turn") };
     if refusal.is_unique_violation() {
         return Err(busy());

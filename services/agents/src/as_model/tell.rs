@@ -79,10 +79,10 @@ impl Telling {
         self.ended = event.body.is_last();
         let told = self.words.push(event)?;
         if self.ended
-            && self.words.asks()
+            && (self.words.asks() || self.words.is_for_people())
             && let Some(passing) = self.passing.take()
         {
-            // The next request goes on from it.
+            // The next request goes on from it, or a person reads it.
             passing.keep();
         }
         Ok(told)
@@ -129,6 +129,10 @@ impl Words {
     /// Whether the answer ends with calls of the client's functions.
     fn asks(&self) -> bool {
         !self.calls.is_empty() && self.turn.hand_off.is_none()
+    }
+
+    fn is_for_people(&self) -> bool {
+        self.turn.hand_off.as_ref().is_some_and(|hand_off| hand_off.to.is_none())
     }
 
     fn push(&mut self, event: Event) -> Result<Vec<ChatEvent>> {

@@ -251,7 +251,7 @@ async fn a_client_that_leaves_stops_its_turn_unless_it_can_ask_again() {
 async fn an_end_that_no_model_knows_stands_beside() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
-        let hand_off = Some(HandOffSpec { message: "A colleague will write to you.".into() });
+        let hand_off = Some(HandOffSpec::to_people("A colleague will write to you."));
         agent(&stage, "hands", AgentSpec { hand_off, ..AgentSpec::new("m") }).await;
         agent(&stage, "guarded", AgentSpec { shields: vec!["guard".into()], ..AgentSpec::new("m") }).await;
         let limits = frontdesk_api::agent::Limits { max_steps: 1, ..Default::default() };

@@ -3,9 +3,11 @@
 
 mod approvals;
 mod as_model;
+mod asking;
 mod behind;
 mod cancel;
 mod ends;
+mod handing;
 mod input;
 mod line;
 mod long;

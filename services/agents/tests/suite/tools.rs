@@ -43,7 +43,7 @@ async fn calls_of_one_answer_are_done_in_order_and_told_apart() {
 async fn a_hand_off_is_a_transition_with_our_words() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
-        let hand_off = Some(HandOffSpec { message: "A colleague takes over.".into() });
+        let hand_off = Some(HandOffSpec::to_people("A colleague takes over."));
         let conversation = stage.conversation(AgentSpec { hand_off, ..AgentSpec::new("m") }).await;
         stage.model.play([Line::Call(vec![("a", "hand_off", "{\"reason\":\"customer_request\"}")])]);
         let view = stage.ask(&conversation, "a person, please").await;

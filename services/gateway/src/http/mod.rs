@@ -16,6 +16,7 @@ pub mod edge;
 pub mod embeddings;
 pub mod extract;
 pub mod files;
+pub mod handoffs;
 pub mod health;
 pub mod inference;
 pub mod inspect;
@@ -158,6 +159,10 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(turns::resume::resume))
         .routes(routes!(turns::cancel::cancel))
         .routes(routes!(turns::step::step))
+        .routes(routes!(handoffs::list::list))
+        .routes(routes!(handoffs::show::show))
+        .routes(routes!(handoffs::take::take))
+        .routes(routes!(handoffs::done::done))
         .routes(routes!(responses::list::list, responses::create::create))
         .routes(routes!(responses::input_tokens::input_tokens))
         .routes(routes!(responses::compact::compact))

@@ -6,7 +6,7 @@
 
 use frontdesk_api::{
     Error, Result,
-    agent::{Agent, AgentSpec, HandOffSpec, Limits, OnMessage},
+    agent::{Agent, AgentSpec, AgentTool, HandOffSpec, Limits, OnMessage},
     approval::ApprovalRule,
     chat::ToolChoice,
     clock::rfc3339,
@@ -115,6 +115,9 @@ pub struct Extension {
     /// Shields at whichever stages they guard.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shields: Vec<String>,
+    /// Agents that it may ask.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<AgentTool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hand_off: Option<HandOffSpec>,
     /// Which calls of tools wait for a person.
@@ -169,6 +172,7 @@ impl AgentConfig {
             shields: extension.shields,
             input_shields: self.input_shields.clone().unwrap_or_default(),
             output_shields: self.output_shields.clone().unwrap_or_default(),
+            agents: extension.agents,
             hand_off: extension.hand_off,
             approvals: extension.approvals,
             on_message: extension.on_message,
@@ -190,6 +194,7 @@ impl AgentConfig {
             knowledge: spec.knowledge.clone(),
             max_passages: (spec.max_passages != 4).then_some(spec.max_passages),
             shields: spec.shields.clone(),
+            agents: spec.agents.clone(),
             hand_off: spec.hand_off.clone(),
             approvals: spec.approvals.clone(),
             on_message: spec.on_message,

@@ -60,7 +60,7 @@ pub(super) async fn move_in(app: &App, cx: &Cx, shop: &Shop, spinner: &Spinner) 
         toolgroups,
         knowledge: vec![store.id],
         shields: vec![SHIELD.into()],
-        hand_off: Some(HandOffSpec { message: shop.hand_off.clone() }),
+        hand_off: Some(HandOffSpec::to_people(shop.hand_off.clone())),
         ..AgentSpec::new(&shop.model)
     };
     let agent = app.agents.create_agent(cx, spec).await?;

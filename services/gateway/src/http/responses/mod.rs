@@ -65,7 +65,10 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked, idempotency_key: Option<Strin
             (INLINE.to_owned(), AgentSpec { keep_all_turns: !asked.truncate, limits, ..AgentSpec::new(&asked.model) })
         }
         Some(name) => {
-            let agent = app.agents.load_agent_named(cx, name).await?;
+            let mut agent = app.agents.load_agent_named(cx, name).await?;
+            if let Some(conversation) = &asked.conversation {
+                agent = app.agents.answering(cx, conversation, agent).await?;
+            }
             for (name, given) in [("instructions", asked.instructions.is_some()), ("prompt", asked.prompt.is_some())] {
                 if given {
                     let message = format!("'{name}' cannot be given to '{}': an agent has its own", asked.model);

@@ -43,7 +43,7 @@ pub async fn create(
         idempotency_key: idempotency_key(&headers)?,
         toolgroups: input.toolgroups,
         knowledge: input.knowledge,
-        response: None,
+        ..NewTurn::default()
     };
     let turn = app.agents.create_turn(&cx, new).await?;
     answer(&app, &cx, &turn.id, body.stream.unwrap_or(false), after).await

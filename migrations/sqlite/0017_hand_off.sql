@@ -1,0 +1,34 @@
+-- Agents that ask one another, and conversations that are handed on: to another agent, or to people.
+
+-- The turn whose tool this one is; it goes with it, and those it asked with it (PRAGMA recursive_triggers).
+ALTER TABLE turn ADD COLUMN asked_by TEXT;
+CREATE INDEX turn_asked_by ON turn (tenant, asked_by) WHERE asked_by IS NOT NULL;
+CREATE TRIGGER turn_deletes_asked AFTER DELETE ON turn FOR EACH ROW
+BEGIN
+    DELETE FROM turn WHERE tenant = OLD.tenant AND asked_by = OLD.id;
+END;
+
+-- The agent that a conversation was handed to, which answers in it from then on; null: the one it began with.
+ALTER TABLE session ADD COLUMN answers_agent TEXT;
+ALTER TABLE session ADD COLUMN answers_version INTEGER;
+
+-- Conversations that wait for a person, or have one.
+CREATE TABLE handoff (
+    tenant     TEXT NOT NULL,
+    id         TEXT NOT NULL,
+    session_id TEXT, -- null: the turn stood in no conversation
+    turn_id    TEXT NOT NULL,
+    agent_id   TEXT NOT NULL, -- who handed it over
+    reason     TEXT NOT NULL,
+    message    TEXT NOT NULL, -- what the customer read
+    state      TEXT NOT NULL, -- open | taken | done
+    taken_by   TEXT NOT NULL DEFAULT '',
+    created_at INTEGER NOT NULL,
+    taken_at   INTEGER,
+    done_at    INTEGER,
+    PRIMARY KEY (tenant, id),
+    UNIQUE (tenant, turn_id),
+    FOREIGN KEY (tenant, turn_id) REFERENCES turn (tenant, id) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX handoff_of_state ON handoff (tenant, state, id);
+CREATE INDEX handoff_taken ON handoff (tenant, session_id) WHERE state = 'taken';
