@@ -165,6 +165,36 @@ def test_a_stored_chat_with_an_agent(openai_client, scripted):
     assert kept.choices[0].message.content == "Kept." and kept.model == MODEL
 
 
+def test_an_agent_asks_another_and_one_hands_over_to_people(frontdesk, openai_client, scripted):
+    post = frontdesk.http.post
+    ask = {"agents": [{"agent": "lamp-shop", "description": "Knows every order."}]}
+    config = {"name": "front", "model": "up/scripted", "instructions": "You are the first.", "frontdesk": ask}
+    created = post("/v1/agents", json={"agent_config": config})
+    assert created.is_success, created.text
+    scripted.script([
+        {"reply": {"tool_call": {"name": "ask_lamp-shop", "arguments": {"message": "Where is 48213?"}}}},
+        *look_and_say("On its way."), {"reply": {"text": "It will come."}},
+    ])  # fmt: skip
+    answer = openai_client.chat.completions.create(model="agent/front", messages=ASKED)
+    assert answer.choices[0].message.content == "It will come."
+    first, asked, told, last = [sent(scripted, number)["messages"] for number in (-4, -3, -2, -1)]
+    assert [m["content"] for m in asked] == ["You answer for a lamp shop.", "Where is 48213?"]
+    assert last[-1]["content"] == "On its way." and first[0]["content"] == "You are the first." and len(told) == 4
+
+    scripted.script([
+        {"reply": {"tool_call": {"name": "ask_lamp-shop", "arguments": {"message": "A person!"}}}},
+        {"reply": {"tool_call": {"name": "hand_off", "arguments": {"reason": "customer_request"}}}},
+    ])  # fmt: skip
+    answer = openai_client.chat.completions.create(model="agent/front", messages=ASKED)
+    assert answer.frontdesk["hand_off"] == {"reason": "customer_request", "message": "A colleague will write to you."}
+    newest = frontdesk.http.get("/v1/handoffs", params={"state": "open", "limit": 1}).json()["data"][0]
+    assert (newest["agent_id"], newest["conversation"], newest["reason"]) == (created.json()["agent_id"], None, "customer_request")
+    taken = post(f"/v1/handoffs/{newest['id']}/take", json={"by": "Ada"}).json()
+    assert (taken["state"], taken["taken_by"]) == ("taken", "Ada")
+    assert post(f"/v1/handoffs/{newest['id']}/done").json()["state"] == "done"
+    frontdesk.http.delete(f"/v1/agents/{created.json()['agent_id']}")
+
+
 def test_nodes_client(node, scripted):  # noqa: F811
     scripted.script(look_and_say("It is on its way."))
     (line,) = node("chat.completions.create", model=MODEL, messages=ASKED)
