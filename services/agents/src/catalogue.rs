@@ -135,8 +135,8 @@ impl Agents {
         }
         check_approvals(spec)?;
         self.check_tools(cx, spec).await?;
-        self.check_agents(cx, spec).await?;
-        self.check_targets(cx, spec).await?;
+        Box::pin(self.check_agents(cx, spec)).await?;
+        Box::pin(self.check_targets(cx, spec)).await?;
         self.check_names(cx, spec).await
     }
 

@@ -48,7 +48,7 @@ impl Worker {
                 return Ok(Some(closing));
             }
             let closing = match self.spec.hand_off.clone().filter(|_| call.name == HAND_OFF) {
-                Some(spec) => self.hand_off(call, &spec).await?,
+                Some(spec) => Box::pin(self.hand_off(call, &spec)).await?,
                 None => self.do_here(call).await?,
             };
             if closing.is_some() {
@@ -113,12 +113,12 @@ impl Worker {
         }
         if let Some(spec) = self.spec.hand_off.clone().filter(|_| call.name == HAND_OFF) {
             let step = self.pen.again(step);
-            return self.hand_on(step, call, &spec).await;
+            return Box::pin(self.hand_on(step, call, &spec)).await;
         }
         if self.asks(&call.name).is_some() {
             let step = self.pen.again(step);
             self.open = Some(step.clone());
-            return self.ask_agent(call, step).await;
+            return Box::pin(self.ask_agent(call, step)).await;
         }
         let effect = self.offered.iter().find(|def| def.name == call.name).map(|def| def.effect);
         if !matches!(effect, Some(Effect::None | Effect::Idempotent)) {
@@ -154,7 +154,7 @@ impl Worker {
         let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(self.intent(&call)));
         self.open = Some(step.clone());
         if self.asks(&call.name).is_some() {
-            return self.ask_agent(call, step).await;
+            return Box::pin(self.ask_agent(call, step)).await;
         }
         let result = match self.refused(&call) {
             Some(refused) => refused,
