@@ -3,6 +3,9 @@
 -- The turn whose tool this one is; it goes with it.
 ALTER TABLE turn ADD COLUMN asked_by TEXT COLLATE "C";
 CREATE INDEX turn_asked_by ON turn (tenant, asked_by) WHERE asked_by IS NOT NULL;
+-- It is not purged by its own time, so the sweep need not come by it.
+DROP INDEX turn_not_stored;
+CREATE INDEX turn_not_stored ON turn (deadline) WHERE NOT stored AND session_id IS NULL AND asked_by IS NULL;
 CREATE FUNCTION frontdesk_delete_asked() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     DELETE FROM turn WHERE tenant = OLD.tenant AND asked_by = OLD.id;
