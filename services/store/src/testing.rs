@@ -28,7 +28,8 @@ where
     Fut: Future<Output = ()>,
 {
     let store = Store::temporary().await.expect("a temporary SQLite database");
-    case(store).await;
+    // On the heap: a test is as large as everything it ever waits for.
+    Box::pin(case(store)).await;
     on_postgres(&case).await;
 }
 
@@ -47,7 +48,7 @@ where
     };
     let fresh = FreshDatabase::make(&server).await;
     let store = Store::postgres(&fresh.url, &options()).await.expect("the fresh Postgres database opens");
-    let outcome = AssertUnwindSafe(case(store.clone())).catch_unwind().await;
+    let outcome = AssertUnwindSafe(Box::pin(case(store.clone()))).catch_unwind().await;
     store.close().await;
     fresh.drop().await;
     if let Err(panic) = outcome {
