@@ -1,4 +1,4 @@
-//! Tenants and API keys: who may come in, and as whom.
+//! Tenants and API keys: who may come in, and as whom; and the end customers that tenants vouch for.
 //!
 //! Checking a key touches no database: every gateway keeps a table of key hashes in memory, changes it
 //! with its own writes at once, and asks the database every few seconds what others changed. A key's text
@@ -9,12 +9,15 @@
 //! returns, elsewhere within [`FRESH_EVERY`]; no key text appears in a log, an error or a `Debug`.
 
 mod bootstrap;
+mod customer_keys;
 mod fresh;
 mod key;
 mod keys;
 mod pepper;
+mod seal;
 mod table;
 mod tenants;
+mod token;
 
 use std::{
     collections::BTreeSet,
@@ -24,6 +27,7 @@ use std::{
 use frontdesk_api::{Clock, Cx, Error, Ids, Kind, Micros, Principal, Result, Scope};
 use frontdesk_store::{Dialect, Store};
 
+pub use customer_keys::{CustomerKey, CustomerKeyRequest, MOST_LIVE, Material};
 pub use fresh::FRESH_EVERY;
 pub use frontdesk_store::{ApiKey, StoredTenant};
 pub use keys::{CreatedKey, KeyRequest};

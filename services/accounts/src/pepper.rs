@@ -70,6 +70,11 @@ impl Pepper {
         blake3::keyed_hash(&self.0, key.as_bytes())
     }
 
+    /// What secrets in the database are sealed with. No key's hash says anything about it.
+    pub(crate) fn sealing_key(&self) -> [u8; 32] {
+        blake3::derive_key("frontdesk 2026-11-27 secrets at rest", &self.0)
+    }
+
     /// Tells peppers apart without telling them. The text is longer than any key can be, so no key hashes to it.
     pub(crate) fn mark(&self) -> String {
         let text = "frontdesk pepper mark ".repeat(crate::key::LONGEST / 22 + 2);

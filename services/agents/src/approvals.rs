@@ -7,16 +7,20 @@
 //! the key that said it; what was denied is never called.
 
 use frontdesk_api::{
-    Cx, Error, Micros, Page, PageRequest, Result,
+    Cx, Error, Kind, Micros, Page, PageRequest, Result,
     approval::{ApprovalState, Asked, Decision, asks},
     chat::ToolCall,
+    customer::CUSTOMER_TOKEN,
     tools::{Risk, ToolResult},
     turn::{StepKind, StepOutput, StepState},
 };
-use frontdesk_store::{approvals::StoredApproval, turns::OnInput};
+use frontdesk_store::{
+    approvals::{self, StoredApproval},
+    turns::{self, OnInput},
+};
 
 use crate::{
-    Agents,
+    Agents, access,
     tools::as_input,
     worker::{Worker, call_in},
 };
@@ -68,16 +72,24 @@ impl Agents {
     /// The approvals that a person can answer now.
     ///
     /// # Errors
-    /// As any query.
+    /// `Forbidden` on behalf of a customer: they are everybody's.
     pub async fn open_approvals(&self, cx: &Cx, page: &PageRequest) -> Result<Page<Approval>> {
+        if cx.customer.is_some() {
+            let message = format!("approvals are listed for the tenant's own people: leave out {CUSTOMER_TOKEN}");
+            return Err(Error::new(Kind::Forbidden, message).with_param(CUSTOMER_TOKEN).with_code("not_for_customers"));
+        }
         let page = self.0.deps.store.tenant(cx).open_approvals(page).await?;
         Ok(Page { items: page.items.into_iter().map(Approval::from).collect(), more: page.more })
     }
 
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`, also where it is another customer's.
     pub async fn approval(&self, cx: &Cx, id: &str) -> Result<Approval> {
-        self.0.deps.store.tenant(cx).load_approval(id).await.map(Approval::from)
+        let tenant = self.0.deps.store.tenant(cx);
+        let stored = tenant.load_approval(id).await?;
+        let mut tx = tenant.read().await?;
+        let turn = turns::load(&mut tx, &stored.turn_id).await?;
+        if access::sees(&mut tx, cx, &turn).await? { Ok(stored.into()) } else { Err(approvals::missing(id)) }
     }
 
     /// Says a person's word to an approval; the turn goes on once nothing else of it is open. The same word again

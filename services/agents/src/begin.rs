@@ -22,7 +22,7 @@ use frontdesk_store::{
 use serde::Serialize;
 use tracing::Instrument as _;
 
-use crate::{Agents, Room, asking, behind::Before, handing, keeper::Entered, pen::prefix, worker};
+use crate::{Agents, Room, access, asking, behind::Before, handing, keeper::Entered, pen::prefix, worker};
 
 /// How long the answer to an idempotency key is kept: a day, in microseconds.
 const KEPT: i64 = 24 * 60 * 60 * 1_000_000;
@@ -170,7 +170,7 @@ impl Room {
         id: String,
         held: bool,
     ) -> Result<Begun> {
-        let hash = new.idempotency_key.as_ref().map(|_| hash_of(new)).transpose()?;
+        let hash = new.idempotency_key.as_ref().map(|_| hash_of(cx, new)).transpose()?;
         let full = if held { None } else { self.full(cx).await? };
         let mut tx = self.deps.store.tenant(cx).write().await?;
         if let (Some(key), Some(hash)) = (&new.idempotency_key, &hash) {
@@ -198,7 +198,8 @@ impl Room {
             agents::ensure_inline(&mut tx, self.deps.clock.now()).await?;
             parent = new.asked_by.as_ref().map(|(by, _)| by.turn.clone()).or(response.previous.clone());
             if let Some(previous) = &response.previous {
-                may_continue(previous, turns::hold(&mut tx, previous).await)?;
+                let held = turns::hold(&mut tx, previous).await;
+                may_continue(previous, access::to_continue(&mut tx, cx, held).await)?;
             }
         }
         if let Some(session_id) = &new.session_id {
@@ -206,6 +207,8 @@ impl Room {
                 Some(_) => drop(conversations::load(&mut tx, session_id).await?),
                 None => drop(sessions::load(&mut tx, &new.agent_id, session_id).await?),
             }
+            let missing = if new.response.is_some() { conversations::missing } else { sessions::missing };
+            access::enter_session(&mut tx, cx, session_id, missing).await?;
             let place = sessions::advance(&mut tx, session_id, &id).await?;
             (pos, parent) = (place.pos, place.parent);
             // On the heap: it is seldom more than a look, and larger than all the rest when it is.
@@ -411,7 +414,7 @@ fn check(new: &NewTurn) -> Result<()> {
 }
 
 /// What makes two requests the same.
-fn hash_of(new: &NewTurn) -> Result<[u8; 32]> {
+fn hash_of(cx: &Cx, new: &NewTurn) -> Result<[u8; 32]> {
     #[derive(Serialize)]
     struct Request<'r>(&'r str, Option<&'r str>, &'r [ItemBody], &'r [String], &'r [String]);
     let request = Request(&new.agent_id, new.session_id.as_deref(), &new.items, &new.toolgroups, &new.knowledge);
@@ -421,6 +424,11 @@ fn hash_of(new: &NewTurn) -> Result<[u8; 32]> {
     if let Some(response) = &new.response {
         let more = serde_json::to_vec(response).map_err(|e| Error::internal("could not read the request", e))?;
         hash.update(&more);
+    }
+    // Another customer's request is another one, whatever it says.
+    if let Some(customer) = &cx.customer {
+        let owner = serde_json::to_vec(&customer.owner());
+        hash.update(&owner.map_err(|e| Error::internal("could not read the customer", e))?);
     }
     Ok(*hash.finalize().as_bytes())
 }

@@ -17,7 +17,7 @@ use frontdesk_api::{
 use frontdesk_store::{Tx, claims, transcript, transcript::INTERRUPTED, turns, turns::StoredTurn};
 use serde_json::json;
 
-use crate::{Agents, Room, close::close_rows, halt::failed, read::Open, running::Why};
+use crate::{Agents, Room, access, close::close_rows, halt::failed, read::Open, running::Why};
 
 /// Turns that may stand behind the open one of a session: more than a person writes while an answer comes.
 const MOST_BEHIND: usize = 10;
@@ -154,7 +154,7 @@ impl Room {
     /// Notes that the turn is to be cancelled; one that waits, or that nobody works on, ends at once.
     async fn ask_to_stop(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
         let mut tx = self.deps.store.tenant(cx).write().await?;
-        let turn = turns::load(&mut tx, turn_id).await?.turn;
+        let turn = access::load_turn(&mut tx, cx, turn_id).await?.turn;
         let unheld = match turn.state {
             TurnState::Running => {
                 turns::request_cancel(&mut tx, turn_id).await?;

@@ -3,12 +3,12 @@
 use frontdesk_api::{
     Cx, Error, Kind, Page, PageRequest, Result,
     agent::{Agent, AgentSpec},
+    cx::Customer,
     turn::Session,
 };
+use frontdesk_store::{agents::NamedAgent, sessions};
 
-use frontdesk_store::agents::NamedAgent;
-
-use crate::{Agents, HAND_OFF, asking};
+use crate::{Agents, HAND_OFF, access, asking};
 
 impl Agents {
     /// Stores an agent as its version 1.
@@ -90,21 +90,25 @@ impl Agents {
             head: None,
             created_at: deps.clock.now(),
         };
-        deps.store.tenant(cx).add_session(&session).await?;
+        let owner = cx.customer.as_ref().map(Customer::owner);
+        deps.store.tenant(cx).add_session(&session, owner.as_ref()).await?;
         Ok(session)
     }
 
     /// # Errors
     /// `NotFound`, also when it is another agent's.
     pub async fn load_session(&self, cx: &Cx, agent_id: &str, id: &str) -> Result<Session> {
-        self.0.deps.store.tenant(cx).load_session(agent_id, id).await
+        let mut tx = self.0.deps.store.tenant(cx).read().await?;
+        let session = sessions::load(&mut tx, agent_id, id).await?;
+        access::see_session(&mut tx, cx, id, sessions::missing).await?;
+        Ok(session)
     }
 
     /// # Errors
     /// `NotFound` for the agent.
     pub async fn list_sessions(&self, cx: &Cx, agent_id: &str, page: &PageRequest) -> Result<Page<Session>> {
         self.load_agent(cx, agent_id).await?;
-        self.0.deps.store.tenant(cx).list_sessions(agent_id, page).await
+        self.0.deps.store.tenant(cx).list_sessions(agent_id, &cx.sight(), page).await
     }
 
     /// Deletes a conversation with its turns; one that runs stops without a word.
@@ -112,6 +116,7 @@ impl Agents {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_session(&self, cx: &Cx, agent_id: &str, id: &str) -> Result<()> {
+        self.load_session(cx, agent_id, id).await?;
         self.0.deps.store.tenant(cx).delete_session(agent_id, id).await
     }
 

@@ -17,7 +17,7 @@ use frontdesk_store::{
 };
 use serde_json::Value;
 
-use crate::{Agents, Room, pen::prefix};
+use crate::{Agents, Room, access, pen::prefix};
 
 /// What one turn of a conversation brought.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,7 @@ impl Agents {
         let (id, now) = (deps.ids.next("conv"), deps.clock.now());
         let mut tx = deps.store.tenant(cx).write().await?;
         conversations::add(&mut tx, &id, metadata, now).await?;
+        access::enter_session(&mut tx, cx, &id, conversations::missing).await?;
         if !items.is_empty() {
             self.0.put_items(&mut tx, &id, items).await?;
         }
@@ -54,7 +55,9 @@ impl Agents {
     /// `NotFound`.
     pub async fn conversation(&self, cx: &Cx, id: &str) -> Result<Conversation> {
         let mut tx = self.0.deps.store.tenant(cx).read().await?;
-        conversations::load(&mut tx, id).await
+        let conversation = conversations::load(&mut tx, id).await?;
+        access::see_session(&mut tx, cx, id, conversations::missing).await?;
+        Ok(conversation)
     }
 
     /// Puts other notes in the place of the old.
@@ -62,6 +65,7 @@ impl Agents {
     /// # Errors
     /// `NotFound`.
     pub async fn update_conversation(&self, cx: &Cx, id: &str, metadata: &str) -> Result<Conversation> {
+        self.conversation(cx, id).await?;
         self.0.deps.store.tenant(cx).update_conversation(id, metadata).await?;
         self.conversation(cx, id).await
     }
@@ -71,6 +75,7 @@ impl Agents {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_conversation(&self, cx: &Cx, id: &str) -> Result<()> {
+        self.conversation(cx, id).await?;
         self.0.deps.store.tenant(cx).delete_conversation(id).await
     }
 
@@ -83,6 +88,7 @@ impl Agents {
         let turns = tenant.session_turns(id).await?;
         let mut tx = tenant.read().await?;
         conversations::load(&mut tx, id).await?;
+        access::see_session(&mut tx, cx, id, conversations::missing).await?;
         let mut items = transcript::history(&mut tx, id, i64::MAX).await?.into_iter().map(|past| past.item).peekable();
         let mut said = vec![];
         for stored in turns {
@@ -106,6 +112,7 @@ impl Agents {
     pub async fn add_items(&self, cx: &Cx, id: &str, items: &[ItemBody]) -> Result<Vec<Item>> {
         let mut tx = self.0.deps.store.tenant(cx).write().await?;
         conversations::load(&mut tx, id).await?;
+        access::enter_session(&mut tx, cx, id, conversations::missing).await?;
         let items = self.0.put_items(&mut tx, id, items).await?;
         tx.commit().await?;
         Ok(items)

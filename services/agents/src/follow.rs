@@ -8,7 +8,7 @@ use frontdesk_api::{
 };
 use futures::stream::{self, BoxStream};
 
-use crate::{Agents, Room, hub::Follower};
+use crate::{Agents, Room, access, hub::Follower};
 
 /// Events in order, without gaps. Dropping it leaves the turn running.
 pub type Events = BoxStream<'static, Result<Event>>;
@@ -24,7 +24,7 @@ impl Agents {
     /// # Errors
     /// `NotFound`. Inside the stream: what reading rows can bring.
     pub async fn events(&self, cx: &Cx, turn_id: &str, after: Option<i64>) -> Result<Events> {
-        self.0.deps.store.tenant(cx).load_turn(turn_id).await?;
+        access::load_turn(&mut self.0.deps.store.tenant(cx).read().await?, cx, turn_id).await?;
         let follow = Follow {
             room: Arc::clone(&self.0),
             // Following begins before the first look, so nothing falls in between.

@@ -14,7 +14,7 @@ use frontdesk_store::{Tx, claims, claims::Claimed, transcript, turns};
 use serde_json::{Value, json};
 
 use crate::{
-    Agents, Approval,
+    Agents, Approval, access,
     begin::{SOON, time_of},
     keeper::{Entered, asker},
     read::Open,
@@ -45,6 +45,7 @@ impl Agents {
     pub async fn resume(&self, cx: &Cx, turn_id: &str, results: Vec<(String, ToolResult)>) -> Result<Resumed> {
         let (room, cx, turn_id) = (self.clone(), cx.clone(), turn_id.to_owned());
         self.detached(async move {
+            access::load_turn(&mut room.0.deps.store.tenant(&cx).read().await?, &cx, &turn_id).await?;
             let Some(resumed) = room.take_in(&cx, &turn_id, Input::Results(results)).await? else {
                 let mut tx = room.0.deps.store.tenant(&cx).read().await?;
                 let state = turns::load(&mut tx, &turn_id).await?.turn.state;
@@ -111,7 +112,9 @@ impl Agents {
         let turn = claimed.stored.turn.clone();
         room.hub.wake(&cx.tenant, turn_id);
         // Who says a word is not who asked: the turn goes on in the name of the one who did.
-        let asker = if said { asker(&claimed) } else { cx.clone() };
+        // Whoever lets it go on, it stays the customer's who began it.
+        let customer = claimed.stored.request.customer.clone();
+        let asker = if said { asker(&claimed) } else { Cx { customer, ..cx.clone() } };
         room.hand_on(&asker, spec, claimed, entered).await;
         Ok(Some(Resumed { turn, after }))
     }

@@ -11,6 +11,7 @@
 //! Invariants: every write of a turn goes through its fence (one writer per turn, whatever else happens); a
 //! session has at most one open turn; only SQL is awaited inside a transaction.
 
+mod access;
 mod approvals;
 pub mod as_model;
 mod asking;

@@ -6,7 +6,7 @@ use frontdesk_api::{
 };
 use frontdesk_store::transcript;
 
-use crate::{Agents, NewTurn};
+use crate::{Agents, NewTurn, access};
 
 /// A turn that goes when this is dropped. One that a conversation holds stays in it.
 pub struct Passing(Option<Held>);
@@ -51,14 +51,15 @@ impl Agents {
     /// What the agent said and did in a turn that was not to be stored, for the request that goes on from it.
     ///
     /// # Errors
-    /// `NotFound`, also for a turn of another agent and one that still runs.
+    /// `NotFound`, also for a turn of another agent or customer and one that still runs.
     pub(crate) async fn brought_by(&self, cx: &Cx, agent_id: &str, turn: &str) -> Result<Vec<ItemBody>> {
         let mut tx = self.0.deps.store.tenant(cx).read().await?;
         let stored = frontdesk_store::turns::load(&mut tx, turn).await?;
         let ours = stored.turn.agent_id == agent_id
             && stored.turn.session_id.is_none()
             && !stored.stored
-            && stored.turn.state.is_terminal();
+            && stored.turn.state.is_terminal()
+            && access::continues(&mut tx, cx, &stored).await?;
         if !ours {
             return Err(Error::new(Kind::NotFound, "no such turn to go on from"));
         }

@@ -8,11 +8,11 @@ use frontdesk_api::{
     chat::ToolCall,
     turn::{Item, Session, Step, StepKind, StepState, Turn, TurnState},
 };
-use frontdesk_store::{transcript, transcript::StoredStep, turns};
+use frontdesk_store::{transcript, transcript::StoredStep};
 
 use serde_json::Value;
 
-use crate::Agents;
+use crate::{Agents, access};
 
 /// A turn with all it is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,7 @@ impl Agents {
     /// `NotFound`.
     pub async fn load_turn(&self, cx: &Cx, id: &str) -> Result<TurnView> {
         let mut tx = self.0.deps.store.tenant(cx).read().await?;
-        let turn = turns::load(&mut tx, id).await?.turn;
+        let turn = access::load_turn(&mut tx, cx, id).await?.turn;
         view(&mut tx, turn).await
     }
 
@@ -81,7 +81,7 @@ impl Agents {
         session_id: &str,
     ) -> Result<(Session, Vec<TurnView>)> {
         let tenant = self.0.deps.store.tenant(cx);
-        let session = tenant.load_session(agent_id, session_id).await?;
+        let session = self.load_session(cx, agent_id, session_id).await?;
         let stored = tenant.session_turns(session_id).await?;
         let mut tx = tenant.read().await?;
         let mut views = Vec::with_capacity(stored.len());

@@ -5,10 +5,10 @@ use frontdesk_api::{
     chat::Chat,
     turn::{Event, Item, ItemBody, Turn},
 };
-use frontdesk_store::{conversations, transcript, transcript::PastItem, turns, turns::StoredTurn};
+use frontdesk_store::{conversations, transcript, transcript::PastItem, turns};
 use serde_json::Value;
 
-use crate::{Agents, NewTurn, Room, begin, budget, follow::BATCH, prompt, running::Why, think, worker};
+use crate::{Agents, NewTurn, Room, access, begin, budget, follow::BATCH, prompt, running::Why, think, worker};
 
 /// A response.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,8 @@ impl Agents {
     /// `NotFound`, also for a turn that is no response and for one that was not to be stored.
     pub async fn load_response(&self, cx: &Cx, id: &str) -> Result<Response> {
         let missing = || Error::not_found(format!("no response has the id '{id}'")).with_code("response_not_found");
-        let stored = match self.0.deps.store.tenant(cx).load_turn(id).await {
+        let mut tx = self.0.deps.store.tenant(cx).read().await?;
+        let stored = match access::load_turn(&mut tx, cx, id).await {
             Ok(stored) if stored.stored => stored,
             Ok(_) => return Err(missing()),
             Err(error) if error.kind == Kind::NotFound => return Err(missing()),
@@ -35,17 +36,23 @@ impl Agents {
         Ok(Response { turn: stored.turn, echo, inputs: stored.request.inputs })
     }
 
-    /// The responses that can be looked up; those that were asked of `model` alone where one is named.
+    /// The responses that can be looked up; those that were asked of `model` alone where one is named. A page is shorter
+    /// where responses of customers stand in it that the caller does not see.
     ///
     /// # Errors
     /// As any query.
     pub async fn list_responses(&self, cx: &Cx, page: &PageRequest, model: Option<&str>) -> Result<Page<Response>> {
-        let found = self.0.deps.store.tenant(cx).list_responses(page, model).await?;
-        let show = |stored: StoredTurn| {
-            let echo = stored.request.response.unwrap_or_default();
-            Response { turn: stored.turn, echo, inputs: stored.request.inputs }
-        };
-        Ok(Page { items: found.items.into_iter().map(show).collect(), more: found.more })
+        let tenant = self.0.deps.store.tenant(cx);
+        let found = tenant.list_responses(page, model).await?;
+        let mut tx = tenant.read().await?;
+        let mut items = vec![];
+        for stored in found.items {
+            if access::in_sight(&mut tx, cx, &stored).await? {
+                let echo = stored.request.response.unwrap_or_default();
+                items.push(Response { turn: stored.turn, echo, inputs: stored.request.inputs });
+            }
+        }
+        Ok(Page { items, more: found.more })
     }
 
     /// The turn's events by now, in order.
@@ -110,7 +117,10 @@ impl Agents {
     pub async fn load_item(&self, cx: &Cx, id: &str) -> Result<Item> {
         let mut tx = self.0.deps.store.tenant(cx).read().await?;
         let item = transcript::find_item(&mut tx, id).await?;
-        item.ok_or_else(|| Error::not_found(format!("no item has the id '{id}'")).with_code("item_not_found"))
+        let missing = || Error::not_found(format!("no item has the id '{id}'")).with_code("item_not_found");
+        let item = item.ok_or_else(missing)?;
+        let stored = turns::load(&mut tx, &item.turn_id).await?;
+        if access::sees(&mut tx, cx, &stored).await? { Ok(item) } else { Err(missing()) }
     }
 
     /// What a model would be asked first in this turn of a response: its agent's tools are listed, and its knowledge is
@@ -150,8 +160,10 @@ impl Agents {
         let previous = new.response.as_ref().and_then(|response| response.previous.as_ref());
         if let Some(session) = &new.session_id {
             conversations::load(&mut tx, session).await?;
+            access::see_session(&mut tx, cx, session, conversations::missing).await?;
         } else if let Some(previous) = previous {
-            begin::may_continue(previous, turns::load(&mut tx, previous).await)?;
+            let found = turns::load(&mut tx, previous).await;
+            begin::may_continue(previous, access::to_continue(&mut tx, cx, found).await)?;
         }
         let past = begin::past(&mut tx, new).await?;
         begin::answers_calls(&new.items, &past)?;

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, time::Instant};
 use serde::{Deserialize, Serialize};
 pub use tokio_util::sync::CancellationToken;
 
+pub use crate::customer::Customer;
 use crate::{client_keys::ClientKeys, reuse::CacheControl};
 
 /// What a key may do.
@@ -28,16 +29,6 @@ pub struct Principal {
     pub scopes: BTreeSet<Scope>,
 }
 
-/// A verified end customer; bound tool arguments are filled from here, never by the model.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Customer {
-    /// The token's `sub`.
-    pub sub: String,
-    /// All verified claims.
-    #[serde(default)]
-    pub claims: serde_json::Map<String, serde_json::Value>,
-}
-
 #[derive(Debug, Clone)]
 pub struct Cx {
     pub tenant: String,
@@ -48,6 +39,7 @@ pub struct Cx {
     pub turn: Option<String>,
     /// The conversation this is part of: an agent's session, or what a client named in `x-frontdesk-session`.
     pub session: Option<String>,
+    /// None: anonymous.
     pub customer: Option<Customer>,
     /// Work past this moment is wasted: stop with `Kind::Timeout`.
     pub deadline: Option<Instant>,

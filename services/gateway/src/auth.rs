@@ -1,7 +1,9 @@
-//! From a key to a `Cx`: who asks, for which tenant, with which scopes.
+//! From a key to a `Cx`: who asks, for which tenant, with which scopes, and on behalf of which end customer.
 //!
 //! Routes are listed by the scope they need (`http::lists`); the edge asks here before it lets a request through.
-//! Invariant: no handler of a list with a scope runs without a verified key that holds it.
+//! Invariants: no handler of a list with a scope runs without a verified key that holds it; where a request names an end
+//! customer, no handler that takes a [`Caller`] runs unless the customer's token was verified, whatever the route does
+//! with it.
 
 use std::collections::HashMap;
 
@@ -9,7 +11,7 @@ use axum::{
     extract::{FromRequestParts, Request},
     http::{HeaderMap, Method, header, request::Parts},
 };
-use frontdesk_api::{Cx, Error, Kind, Scope, reuse::CacheControl};
+use frontdesk_api::{Cx, Error, Kind, Scope, customer::CUSTOMER_TOKEN, cx::Customer, reuse::CacheControl};
 use subtle::ConstantTimeEq as _;
 use utoipa::openapi::Paths;
 
@@ -127,17 +129,34 @@ fn session(headers: &HeaderMap) -> Option<String> {
     (1..=MAX_SESSION).contains(&value.len()).then(|| value.to_owned())
 }
 
+/// The end customer that a request names; None: it names none.
+async fn customer(app: &App, cx: &Cx, headers: &HeaderMap) -> frontdesk_api::Result<Option<Customer>> {
+    let refused = |why: &str| {
+        let error = Error::new(Kind::Unauthenticated, format!("{CUSTOMER_TOKEN} {why}"));
+        error.with_param(CUSTOMER_TOKEN).with_code("invalid_customer_token")
+    };
+    let mut given = headers.get_all(CUSTOMER_TOKEN).iter();
+    let Some(token) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(refused("came more than once: a request is one customer's"));
+    }
+    let token = token.to_str().map_err(|_| refused("must hold a signed JWT, which is ASCII"))?;
+    app.accounts.verify_customer(cx, token.trim()).await.map(Some)
+}
+
 /// The verified caller, as handlers take it.
 pub struct Caller(pub Cx);
 
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
+impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         // Absent only where a route was listed without a scope: refuse rather than guess.
-        let cx = parts.extensions.remove::<Cx>();
-        cx.map(Self)
-            .ok_or_else(|| Error::new(Kind::Unauthenticated, "this route was reached without a verified key").into())
+        let Some(mut cx) = parts.extensions.remove::<Cx>() else {
+            return Err(Error::new(Kind::Unauthenticated, "this route was reached without a verified key").into());
+        };
+        cx.customer = customer(app, &cx, &parts.headers).await?;
+        Ok(Self(cx))
     }
 }
 

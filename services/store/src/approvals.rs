@@ -78,6 +78,12 @@ macro_rules! select {
     };
 }
 
+/// The error for an approval that is not there, or not to be seen.
+#[must_use]
+pub fn missing(id: &str) -> Error {
+    Error::not_found(format!("no approval has the id '{id}'")).with_code("approval_not_found")
+}
+
 impl Tenant<'_> {
     /// # Errors
     /// `NotFound`.
@@ -87,8 +93,7 @@ impl Tenant<'_> {
         let row: Option<Row> =
             on!(tx, conn => sqlx::query_as(select!("s.id = $2")).bind(self.id()).bind(id).fetch_optional(conn).await)
                 .doing("load an approval")?;
-        row.ok_or_else(|| Error::not_found(format!("no approval has the id '{id}'")).with_code("approval_not_found"))?
-            .read(now)
+        row.ok_or_else(|| missing(id))?.read(now)
     }
 
     /// The approvals that nobody answered and that may be answered still.

@@ -171,7 +171,9 @@ impl System<'_> {
     }
 }
 
-fn missing(id: &str) -> Error {
+/// The error for a conversation that is not there, or not to be seen.
+#[must_use]
+pub fn missing(id: &str) -> Error {
     Error::not_found(format!("no conversation has the id '{id}'")).with_code("conversation_not_found")
 }
 

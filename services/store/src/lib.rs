@@ -27,6 +27,7 @@ pub mod blobs;
 pub mod claims;
 pub mod completions;
 pub mod conversations;
+pub mod customer_keys;
 mod dispatch;
 mod door;
 mod error;

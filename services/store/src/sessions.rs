@@ -1,6 +1,10 @@
 //! Conversations as rows.
 
-use frontdesk_api::{Error, Kind, Micros, Order, Page, PageRequest, Result, turn::Session};
+use frontdesk_api::{
+    Error, Kind, Micros, Order, Page, PageRequest, Result,
+    customer::{Owner, Sight},
+    turn::Session,
+};
 
 use crate::{Doing as _, Tenant, Tx, on, paging};
 
@@ -28,13 +32,15 @@ impl From<Row> for Session {
 }
 
 impl Tenant<'_> {
+    /// Adds a session that is `owner`'s, or nobody's.
+    ///
     /// # Errors
     /// `NotFound` when the agent does not exist.
-    pub async fn add_session(&self, session: &Session) -> Result<()> {
+    pub async fn add_session(&self, session: &Session, owner: Option<&Owner>) -> Result<()> {
         let mut tx = self.write().await?;
-        on!(tx, conn => sqlx::query("INSERT INTO session (tenant, id, agent_id, agent_version, name, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
+        on!(tx, conn => sqlx::query("INSERT INTO session (tenant, id, agent_id, agent_version, name, created_at, customer, issuer) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
             .bind(self.id()).bind(&session.id).bind(&session.agent_id).bind(session.agent_version).bind(&session.name)
-            .bind(session.created_at).execute(conn).await.map(|_| ()))
+            .bind(session.created_at).bind(owner.map(|o| &o.sub)).bind(owner.map(|o| &o.issuer)).execute(conn).await.map(|_| ()))
         .doing("create a session")
         .map_err(|e| match e.kind {
             Kind::Conflict => Error::not_found(format!("no agent has the id '{}'", session.agent_id)).with_source(e),
@@ -50,23 +56,32 @@ impl Tenant<'_> {
         load(&mut tx, agent_id, id).await
     }
 
+    /// The sessions of an agent that are in `sight`.
+    ///
     /// # Errors
     /// As any query.
-    pub async fn list_sessions(&self, agent_id: &str, page: &PageRequest) -> Result<Page<Session>> {
+    pub async fn list_sessions(&self, agent_id: &str, sight: &Sight, page: &PageRequest) -> Result<Page<Session>> {
         let sql = match page.order {
             Order::Asc => {
                 "SELECT id, agent_id, agent_version, name, head, created_at FROM session \
-                 WHERE tenant = $1 AND agent_id = $2 AND id > $3 ORDER BY id LIMIT $4"
+                 WHERE tenant = $1 AND agent_id = $2 AND id > $3 \
+                 AND ($5 OR (customer IS NULL AND $6) OR (customer = $7 AND issuer = $8)) ORDER BY id LIMIT $4"
             }
             Order::Desc => {
                 "SELECT id, agent_id, agent_version, name, head, created_at FROM session \
-                 WHERE tenant = $1 AND agent_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4"
+                 WHERE tenant = $1 AND agent_id = $2 AND id < $3 \
+                 AND ($5 OR (customer IS NULL AND $6) OR (customer = $7 AND issuer = $8)) ORDER BY id DESC LIMIT $4"
             }
+        };
+        let owner = match sight {
+            Sight::Of(owner) => Some(owner),
+            Sight::All | Sight::Unowned => None,
         };
         let mut tx = self.read().await?;
         let rows: Vec<Row> =
             on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(agent_id).bind(paging::cursor(page))
-            .bind(paging::fetch(page)).fetch_all(conn).await)
+            .bind(paging::fetch(page)).bind(*sight == Sight::All).bind(*sight == Sight::Unowned)
+            .bind(owner.map(|o| &o.sub)).bind(owner.map(|o| &o.issuer)).fetch_all(conn).await)
             .doing("list sessions")?;
         Ok(Page::of(rows.into_iter().map(Session::from).collect(), page.limit))
     }
@@ -148,6 +163,33 @@ pub async fn advance(tx: &mut Tx, id: &str, turn: &str) -> Result<Place> {
     Ok(Place { pos: turns - 1, parent })
 }
 
-fn missing(id: &str) -> Error {
+/// Whose the session (or conversation) is; None also where there is none of the id.
+///
+/// # Errors
+/// As any query.
+pub async fn owner(tx: &mut Tx, id: &str) -> Result<Option<Owner>> {
+    let tenant = tx.tenant();
+    let row: Option<(Option<String>, Option<String>)> =
+        on!(tx, conn => sqlx::query_as("SELECT customer, issuer FROM session WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).fetch_optional(conn).await)
+        .doing("look up whose a session is")?;
+    Ok(row.and_then(|(customer, issuer)| Some(Owner { sub: customer?, issuer: issuer.unwrap_or_default() })))
+}
+
+/// Makes a session that is nobody's `owner`'s. Whose it is now: of two who claim it at once, the first one's.
+///
+/// # Errors
+/// As any query.
+pub async fn claim(tx: &mut Tx, id: &str, owner_now: &Owner) -> Result<Option<Owner>> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query("UPDATE session SET customer = $3, issuer = $4 WHERE tenant = $1 AND id = $2 AND customer IS NULL")
+        .bind(&*tenant).bind(id).bind(&owner_now.sub).bind(&owner_now.issuer).execute(conn).await.map(|_| ()))
+    .doing("claim a session")?;
+    owner(tx, id).await
+}
+
+/// The error for a session that is not there, or not to be seen.
+#[must_use]
+pub fn missing(id: &str) -> Error {
     Error::not_found(format!("this agent has no session with the id '{id}'")).with_code("session_not_found")
 }

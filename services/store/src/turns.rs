@@ -284,7 +284,13 @@ pub async fn load(tx: &mut Tx, id: &str) -> Result<StoredTurn> {
     let sql = concat!("SELECT ", columns!(), " FROM turn WHERE tenant = $1 AND id = $2");
     let row: Option<Row> =
         on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).fetch_optional(conn).await).doing("load a turn")?;
-    row.ok_or_else(|| Error::not_found(format!("no turn has the id '{id}'")).with_code("turn_not_found"))?.read()
+    row.ok_or_else(|| missing(id))?.read()
+}
+
+/// The error for a turn that is not there, or not to be seen.
+#[must_use]
+pub fn missing(id: &str) -> Error {
+    Error::not_found(format!("no turn has the id '{id}'")).with_code("turn_not_found")
 }
 
 /// The turn, held so that nobody deletes it before this transaction has ended.

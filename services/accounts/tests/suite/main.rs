@@ -1,6 +1,7 @@
 //! Tenants and keys, on SQLite and on Postgres, always with two tenants.
 
 mod bootstrap;
+mod customers;
 mod keys;
 mod tenants;
 

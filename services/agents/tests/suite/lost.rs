@@ -14,6 +14,7 @@ use frontdesk_api::{
     Cx, Order, PageRequest,
     agent::{AgentSpec, Limits, OnMessage},
     chat::{Message, Role, ToolSpec},
+    cx::Customer,
     id::RandomIds,
     tools::ToolResult,
     turn::{EventBody, StepKind, StepState, TurnState},
@@ -200,6 +201,31 @@ async fn what_stands_behind_a_turn_begins_wherever_that_ends() {
                 stage.agents.shutdown(Duration::ZERO).await;
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_turn_that_is_taken_over_stays_its_customers() {
+    each_database(|store| async move {
+        let mut stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
+        let claims = serde_json::Map::from_iter([("email".to_owned(), "ada@example.org".into())]);
+        let ada = Customer { sub: "ada".into(), issuer: Some("https://shop.example".into()), claims };
+        stage.cx.customer = Some(ada.clone());
+        stage.model.follow(shopper);
+        let (fault, reached) = at(Point::AfterIntent, 1);
+        let doomed = stage.failing(short(), fault);
+        let conversation = stage.conversation(with_tools()).await;
+        let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "buy it")).await.expect("a turn");
+        reached.notified().await;
+        stage.agents.recover().await.expect("another process");
+        let view = stage.settled(&turn.id).await;
+        assert_eq!(answer(&view), "Booked and paid.", "{view:?}");
+        let seen = stage.tools.customers.lock().expect("the customers").clone();
+        assert_eq!(seen, [Some("ada".to_owned()), Some("ada".to_owned())]);
+        let stored = stage.store.tenant(&stage.cx).load_turn(&turn.id).await.expect("the turn");
+        assert_eq!(stored.request.customer, Some(ada));
+        stage.agents.shutdown(Duration::ZERO).await;
     })
     .await;
 }

@@ -158,6 +158,8 @@ pub struct Toolbox {
     pub calls: AtomicUsize,
     /// Effects, by tool and key.
     pub ledger: Mutex<Vec<(String, String)>>,
+    /// On whose behalf calls came, in order.
+    pub customers: Mutex<Vec<Option<String>>>,
 }
 
 impl Toolbox {
@@ -201,8 +203,9 @@ impl Tools for Toolbox {
         }
     }
 
-    async fn call(&self, _: &Cx, _: &[String], call: &ToolCall, key: &str, approved: bool) -> Result<Outcome> {
+    async fn call(&self, cx: &Cx, _: &[String], call: &ToolCall, key: &str, approved: bool) -> Result<Outcome> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        self.customers.lock().expect("the customers").push(cx.customer.as_ref().map(|c| c.sub.clone()));
         match call.name.as_str() {
             "slow" => std::future::pending::<()>().await,
             "book" | "pay" => self.effect(&call.name, key),

@@ -9,6 +9,7 @@ use axum::{
     response::{Html, IntoResponse},
 };
 use bytes::Bytes;
+use frontdesk_api::customer::CUSTOMER_TOKEN;
 use utoipa::openapi::{
     OpenApi, SecurityRequirement,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -60,6 +61,12 @@ fn describe(api: &mut OpenApi) {
     let components = api.components.get_or_insert_default();
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     let plain = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-api-key")));
+    // Not asked for by any route: it says on whose behalf one is asked.
+    let customer = ApiKeyValue::with_description(
+        CUSTOMER_TOKEN,
+        "A signed JWT that names the end customer; see /v1/customer-keys",
+    );
+    components.security_schemes.insert("customer".into(), SecurityScheme::ApiKey(ApiKey::Header(customer)).into());
     components.security_schemes.insert("bearer".into(), bearer.into());
     components.security_schemes.insert("x-api-key".into(), plain.into());
     let none: [&str; 0] = [];

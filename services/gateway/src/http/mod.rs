@@ -11,6 +11,7 @@ pub mod chat_completions;
 pub mod completions;
 pub mod console;
 pub mod conversations;
+pub mod customer_keys;
 pub mod docs;
 pub mod edge;
 pub mod embeddings;
@@ -223,6 +224,8 @@ fn admin_scope() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(keys::list::list, keys::create::create))
         .routes(routes!(keys::revoke::revoke))
+        .routes(routes!(customer_keys::list::list, customer_keys::create::create))
+        .routes(routes!(customer_keys::revoke::revoke))
         .routes(routes!(tenants::list::list, tenants::create::create))
         .routes(routes!(usage::list::list))
 }
