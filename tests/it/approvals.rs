@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::shop;
 
 /// A turn whose call waits for a person: the path of its conversation, its id, and the approval's.
-async fn waiting(frontdesk: &Frontdesk, scripted: &Scripted) -> (String, String, String) {
+pub async fn waiting(frontdesk: &Frontdesk, scripted: &Scripted) -> (String, String, String) {
     shop::register_tools(frontdesk, "shop").await;
     let rules = json!({ "approvals": [{ "tool": "start_return" }] });
     let agent = shop::agent(frontdesk, json!({ "toolgroups": ["shop"], "frontdesk": rules })).await;

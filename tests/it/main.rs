@@ -22,4 +22,5 @@ mod stored;
 mod telemetry;
 mod tenants;
 mod turn;
+mod walk;
 mod zoo;

@@ -183,7 +183,22 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
         assert!(attributes["gen_ai.response.id"].starts_with("chatcmpl"), "{attributes:?}");
         assert_eq!((&attributes["gen_ai.conversation.id"], &attributes["gen_ai.agent.id"]), (&session, &agent));
     }
-    let Some(Data::Sum(ended)) = &collector.metrics()["frontdesk.turns.ended"].data else { panic!() };
+    assert_eq!(shown(&tool.attributes)["gen_ai.conversation.id"], session);
+    let metrics = collector.metrics();
+    for (name, sum) in
+        [("frontdesk.turn.duration", None), ("frontdesk.turn.queued", None), ("frontdesk.turn.model_calls", Some(2.0))]
+    {
+        let Some(Data::Histogram(seen)) = &metrics[name].data else { panic!("{name}") };
+        let point = &seen.data_points[0];
+        assert_eq!(point.count, 1, "{name}");
+        assert!(sum.is_none() || point.sum == sum, "{name}: {point:?}");
+    }
+    let Some(Data::Sum(calls)) = &metrics["frontdesk.tool.calls"].data else { panic!() };
+    let calls = calls.data_points.iter().map(|p| (shown(&p.attributes)["frontdesk.tool.outcome"].clone(), p.value));
+    let number = |n| Some(opentelemetry_proto::tonic::metrics::v1::number_data_point::Value::AsDouble(n));
+    let want = [("cut_off", 0.0), ("failed", 0.0), ("succeeded", 1.0)].map(|(end, n)| (end.to_owned(), number(n)));
+    assert_eq!(calls.collect::<Vec<_>>(), want);
+    let Some(Data::Sum(ended)) = &metrics["frontdesk.turns.ended"].data else { panic!() };
     let completed = ended.data_points.iter().find(|p| shown(&p.attributes)["frontdesk.turn.state"] == "completed");
     let one = opentelemetry_proto::tonic::metrics::v1::number_data_point::Value::AsDouble(1.0);
     assert_eq!(completed.and_then(|point| point.value), Some(one));
@@ -191,6 +206,36 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
     for word in ["4711", "on its way", "Be brief"] {
         assert!(!bytes.contains(word), "{word} left the house");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn a_turn_that_another_process_goes_on_with_stays_in_its_trace() {
+    let (scripted, collector) = (Scripted::start(), Collector::start().await);
+    scripted.script(json!([
+        { "reply": { "text": "one two three", "gates": { "never": 2 } } },
+        { "reply": { "text": "one two three" } },
+    ]));
+    let mut frontdesk = Frontdesk::start(options(&scripted, collector.url(), "").config("turns: { lease_s: 2 }"));
+    let agent = shop::agent(&frontdesk, json!({ "name": "Clerk" })).await;
+    let turns = shop::session(&frontdesk, &agent).await;
+    let ask = |frontdesk: &Frontdesk| {
+        frontdesk.request("POST", &turns).header("idempotency-key", "k").json(&shop::say("hello", true))
+    };
+    let given = format!("00-{TRACE}-{PARENT}-01");
+    let asked = ask(&frontdesk).header("traceparent", given).send().await.expect("a stream");
+    scripted.waiting("never").await;
+    drop(asked);
+    frontdesk.restart();
+    let rest = ask(&frontdesk).send().await.expect("a stream").text().await.expect("its end");
+    assert!(rest.contains("turn_complete"), "{rest}");
+    frontdesk.stop();
+
+    // The first process took its own spans with it.
+    let turn = collector.span("invoke_agent Clerk");
+    assert_eq!(hex(&turn.trace_id), TRACE);
+    assert!(!turn.parent_span_id.is_empty(), "the request that asked for it");
+    let call = collector.span("chat up/scripted");
+    assert_eq!((hex(&call.trace_id), &call.parent_span_id), (TRACE.to_owned(), &turn.span_id));
 }
 
 /// The value of a series as `/metrics` writes it.

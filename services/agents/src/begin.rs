@@ -244,6 +244,7 @@ impl Room {
             key_id: cx.principal.key_id.clone(),
             request: cx.request.clone(),
             customer: cx.customer.clone(),
+            trace: self.deps.observer.trace(),
         };
         let on_input = if new.response.is_some() { OnInput::Finish } else { OnInput::Suspend };
         let stored = new.response.as_ref().is_none_or(|response| response.stored);

@@ -108,8 +108,8 @@ impl Room {
 
     /// Ends a turn that nobody holds, for a newer message.
     async fn cut_off(&self, tx: &mut Tx, stored: StoredTurn) -> Result<()> {
-        close_rows(tx, self, stored, StepState::Unknown, TurnState::Cancelled, interrupted()).await?;
-        self.tally.ended(TurnState::Cancelled);
+        let turn = close_rows(tx, self, stored, StepState::Unknown, TurnState::Cancelled, interrupted()).await?;
+        self.note(&turn, None);
         Ok(())
     }
 
@@ -147,7 +147,7 @@ impl Room {
         let claimed = claims::take_up(tx, &turn.id, None, 0).await?;
         let stored = claimed.ok_or_else(turns::busy)?.stored;
         let turn = close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, error).await?;
-        self.tally.ended(TurnState::Cancelled);
+        self.note(&turn, None);
         Ok(turn)
     }
 
@@ -172,8 +172,10 @@ impl Room {
         let turn = match unheld {
             None => turn,
             Some(stored) => {
-                self.tally.ended(TurnState::Cancelled);
-                close_rows(&mut tx, self, stored, StepState::Unknown, TurnState::Cancelled, cancelled()).await?
+                let closed = close_rows(&mut tx, self, stored, StepState::Unknown, TurnState::Cancelled, cancelled());
+                let turn = closed.await?;
+                self.note(&turn, None);
+                turn
             }
         };
         tx.commit().await?;

@@ -131,7 +131,7 @@ impl Worker {
         let written = self.pen.commit().await;
         self.room.stop_asked(&self.cx, &self.pen.stopped).await;
         if written.is_ok() {
-            self.room.tally.ended(self.pen.turn.state);
+            self.room.note(&self.pen.turn, Some(self.model_calls));
         }
         match written {
             Ok(()) if self.pen.turn.state == TurnState::AwaitingInput => {

@@ -157,7 +157,7 @@ impl Room {
             let waited = failed("input_timeout", "the turn waited too long for input; send the message again");
             let ended = close_rows(&mut tx, self, stored, StepState::Failed, TurnState::Incomplete, waited).await?;
             tx.commit().await?;
-            self.tally.ended(TurnState::Incomplete);
+            self.note(&ended, None);
             self.ended(&cx, &ended).await;
         }
         Ok(())
@@ -259,7 +259,7 @@ impl Room {
         let error = failed("attempts_exhausted", message);
         let ended = close_rows(&mut tx, self, claimed.stored, StepState::Unknown, TurnState::DeadLetter, error).await?;
         tx.commit().await?;
-        self.tally.ended(TurnState::DeadLetter);
+        self.note(&ended, None);
         self.ended(cx, &ended).await;
         tracing::error!(turn, attempts = most, "a turn was given up: its worker was lost again and again");
         Ok(())

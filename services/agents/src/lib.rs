@@ -32,6 +32,7 @@ mod hold;
 mod hub;
 mod inputs;
 mod keeper;
+mod observe;
 mod passing;
 mod pen;
 mod prompt;
@@ -51,7 +52,7 @@ use std::{
     time::Duration,
 };
 
-use frontdesk_api::{Clock, Dispatch, Ids, Inference, Memory, Safety, Tools};
+use frontdesk_api::{Clock, Dispatch, Ids, Inference, Memory, Micros, Safety, Tools, turn::Turn};
 use frontdesk_store::{Store, turns::Lease};
 pub use frontdesk_store::{agents::INLINE, claims::Standing};
 use tokio::sync::{Notify, Semaphore};
@@ -65,6 +66,7 @@ pub use conversations::Said;
 pub use fault::{Fault, Point};
 pub use follow::Events;
 pub use inputs::Resumed;
+pub use observe::{Observer, ToolEnd, Unobserved};
 pub use passing::Passing;
 pub use read::{TurnView, ended_badly, goes_on};
 pub use responses::Response;
@@ -84,6 +86,8 @@ pub struct Deps {
     pub safety: Arc<dyn Safety>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
+    /// Hears what turns come to.
+    pub observer: Arc<dyn Observer>,
     /// How workers of other processes are woken, and this one is.
     pub dispatch: Arc<dyn Dispatch>,
     pub pace: Pace,
@@ -213,9 +217,25 @@ impl Agents {
 }
 
 impl Room {
+    /// A turn came to its state at this process; one that is no end counts nothing. `model_calls`: how many it made, None
+    /// where no worker ended it.
+    pub(crate) fn note(&self, turn: &Turn, model_calls: Option<u32>) {
+        self.tally.ended(turn.state);
+        if turn.state.is_terminal() {
+            let until = turn.completed_at.unwrap_or(turn.created_at);
+            self.deps.observer.ended(turn.state, seconds(turn.created_at, until), model_calls);
+        }
+    }
+
     pub(crate) fn lease(&self) -> Lease<'_> {
         Lease { owner: &self.owner, micros: micros(self.deps.pace.lease) }
     }
+}
+
+/// What lies between two moments of one clock, in seconds; 0 where the clock was set back.
+pub(crate) fn seconds(from: Micros, until: Micros) -> f64 {
+    let between = u64::try_from(until.saturating_sub(from)).unwrap_or(0);
+    Duration::from_micros(between).as_secs_f64()
 }
 
 pub(crate) fn micros(duration: Duration) -> i64 {

@@ -17,7 +17,7 @@ const ENDS: [TurnState; 5] =
 
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    ends: [AtomicU64; ENDS.len()],
+    ended: [AtomicU64; ENDS.len()],
     /// Of all processes, when it was last looked.
     standing: Mutex<Option<Standing>>,
 }
@@ -37,12 +37,12 @@ impl Tally {
     /// A turn came to this state; one that is no end counts nothing.
     pub(crate) fn ended(&self, state: TurnState) {
         if let Some(place) = ENDS.iter().position(|end| *end == state) {
-            self.ends[place].fetch_add(1, Ordering::Relaxed);
+            self.ended[place].fetch_add(1, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn counts(&self) -> [(TurnState, u64); ENDS.len()] {
-        std::array::from_fn(|place| (ENDS[place], self.ends[place].load(Ordering::Relaxed)))
+        std::array::from_fn(|place| (ENDS[place], self.ended[place].load(Ordering::Relaxed)))
     }
 
     pub(crate) fn looked(&self, standing: Standing) {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tracing::Instrument as _;
 
 use crate::{
-    HAND_OFF,
+    HAND_OFF, ToolEnd,
     asking::{asked_turn, tool_name},
     close::Closing,
     halt::{Halt, failed},
@@ -185,12 +185,20 @@ impl Worker {
             gen_ai.operation.name = "execute_tool",
             gen_ai.tool.name = call.name,
             gen_ai.tool.call.id = call.id,
+            gen_ai.conversation.id = self.pen.turn.session_id,
             error.type = tracing::field::Empty,
             step = step.step.id,
         );
         let outcome = self
             .call_out(async { tools.call(&cx, &groups, call, &step.idem_key, approved).await }.instrument(span.clone()))
-            .await?;
+            .await;
+        let end = match &outcome {
+            Ok(Outcome::Done(result)) if !result.is_error => ToolEnd::Succeeded,
+            Ok(_) | Err(Halt::Failed(_)) => ToolEnd::Failed,
+            Err(_) => ToolEnd::CutOff,
+        };
+        self.room.deps.observer.tool_called(end);
+        let outcome = outcome?;
         Ok(match outcome {
             Outcome::Done(result) => {
                 if result.is_error {

@@ -38,6 +38,7 @@ use crate::{
     halt::{Halt, failed, reason},
     pen::Pen,
     running::Stop,
+    seconds,
     think::Thought,
 };
 
@@ -114,6 +115,12 @@ pub(crate) async fn run(room: Arc<Room>, cx: Cx, spec: AgentSpec, claimed: Claim
         state = tracing::field::Empty,
         request = cx.request,
     );
+    if let Some(trace) = &stored.request.trace {
+        room.deps.observer.join(&span, trace);
+    }
+    if stored.epoch == 1 {
+        room.deps.observer.begun(seconds(stored.turn.created_at, room.deps.clock.now()));
+    }
     let work = async {
         let turn = stored.turn.id.clone();
         match Worker::load(room, cx, spec, claimed.clone(), stop).await {
@@ -322,7 +329,12 @@ impl Worker {
         let step = self.begin(StepKind::MemoryRetrieval, "recall");
         let (memory, cx, stores) = (Arc::clone(&self.room.deps.memory), self.cx.clone(), self.knowledge.clone());
         let limit = self.spec.max_passages;
-        let span = tracing::info_span!("recall", gen_ai.operation.name = "retrieval", step = step.step.id);
+        let span = tracing::info_span!(
+            "recall",
+            gen_ai.operation.name = "retrieval",
+            gen_ai.conversation.id = self.pen.turn.session_id,
+            step = step.step.id
+        );
         let found = self.call_out(async { memory.recall(&cx, &stores, &query, limit).await }.instrument(span)).await?;
         let (passages, judged) = self.judge_passages(found).await?;
         self.remember(&step.step.id, &query, passages.clone());

@@ -310,6 +310,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         safety: safety.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
+        observer: telemetry.turns(),
         dispatch: store.dispatch(),
         pace: pace(&config),
         bounds: bounds(&config),

@@ -61,6 +61,9 @@ pub struct TurnRequest {
     /// The id of the request that asked for it.
     pub request: String,
     pub customer: Option<Customer>,
+    /// W3C `traceparent` of the request that asked for it, as its trace goes on here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// Who asked a turn that is another turn's tool.

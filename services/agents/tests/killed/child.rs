@@ -116,6 +116,7 @@ async fn work() {
         safety: Arc::new(Nothing),
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
+        observer: Arc::new(frontdesk_agents::Unobserved),
         dispatch: store.dispatch(),
         pace: Pace {
             lease: Duration::from_secs(2),

@@ -322,6 +322,7 @@ impl Stage {
             safety: Arc::new(Guard),
             clock: Arc::new(FixedClock::at(1_000_000)),
             ids,
+            observer: Arc::new(frontdesk_agents::Unobserved),
             dispatch: store.dispatch(),
             pace,
             bounds,

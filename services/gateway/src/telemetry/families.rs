@@ -47,6 +47,10 @@ const OPERATION: &[f64] = &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56
 const FIRST: &[f64] = &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 /// Seconds between tokens, as the GenAI conventions advise.
 const BETWEEN: &[f64] = &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
+/// Seconds of a turn: one that waits for a person takes hours.
+const TURN: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0];
+/// A few things, up to the most model calls of a turn.
+const FEW: &[f64] = &[1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 25.0, 50.0, 100.0];
 /// Tokens of a call, as the GenAI conventions advise.
 const TOKENS: &[f64] = &[
     1.0,
@@ -200,6 +204,34 @@ pub(crate) static TURNS_STANDING: Family = family(
     &["frontdesk.turn.state"],
     "Agents' turns of all processes that stand still, by what they wait for, when this process last looked",
 );
+pub(crate) static TURN_DURATION: Family = family(
+    "frontdesk.turn.duration",
+    "s",
+    Kind::Histogram(TURN),
+    &["frontdesk.turn.state"],
+    "Time from asking for a turn to its end, waiting for input included, of turns that this process brought to an end",
+);
+pub(crate) static TURN_QUEUED: Family = family(
+    "frontdesk.turn.queued",
+    "s",
+    Kind::Histogram(REQUEST),
+    &[],
+    "Time from asking for a turn to when this process began the work on it, of turns that nobody had worked on",
+);
+pub(crate) static TURN_CALLS: Family = family(
+    "frontdesk.turn.model_calls",
+    "{call}",
+    Kind::Histogram(FEW),
+    &[],
+    "Model calls of a turn that came to an end at its worker",
+);
+pub(crate) static TOOL_CALLS: Family = family(
+    "frontdesk.tool.calls",
+    "{call}",
+    Kind::Counter,
+    &["frontdesk.tool.outcome"],
+    "Calls of tools that run here in turns, by how they ended",
+);
 pub(crate) static BATCHES_RUNNING: Family =
     family("frontdesk.batches.running", "{batch}", Kind::UpDown, &[], "Batches that this process works on");
 pub(crate) static BATCHES_WAITING: Family = family(
@@ -266,7 +298,7 @@ pub(crate) static STARTED: Family = Family {
 };
 
 /// All of them.
-pub(crate) static ALL: [&Family; 31] = [
+pub(crate) static ALL: [&Family; 35] = [
     &HTTP_DURATION,
     &HTTP_ACTIVE,
     &OVERHEAD_TIME,
@@ -285,6 +317,10 @@ pub(crate) static ALL: [&Family; 31] = [
     &TURNS_RUNNING,
     &TURNS_ENDED,
     &TURNS_STANDING,
+    &TURN_DURATION,
+    &TURN_QUEUED,
+    &TURN_CALLS,
+    &TOOL_CALLS,
     &BATCHES_RUNNING,
     &BATCHES_WAITING,
     &BATCHES_ENDED,

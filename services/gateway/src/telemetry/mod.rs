@@ -20,6 +20,7 @@ mod spans;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{sync::Arc, time::Instant};
 
@@ -38,12 +39,14 @@ use crate::config;
 use calls::Calls;
 use observed::Observed;
 use requests::Requests;
+use turns::TurnsObserved;
 
 /// The numbers of this process, and whether calls are traced.
 pub struct Telemetry {
     registry: Registry,
     requests: Arc<Requests>,
     calls: Arc<Calls>,
+    turns: Arc<TurnsObserved>,
     /// Client connections that are open.
     pub(crate) connections: IntGauge,
     traces: bool,
@@ -61,12 +64,14 @@ impl Telemetry {
         let registry = Registry::new();
         let make = || -> prometheus::Result<_> {
             let connections = families::CONNECTIONS.gauge(&registry)?;
-            Ok((Requests::new(&registry)?, Calls::new(&registry)?, connections))
+            let turns = TurnsObserved::new(&registry, config.otlp_endpoint().is_some())?;
+            Ok((Requests::new(&registry)?, Calls::new(&registry)?, turns, connections))
         };
-        let (requests, calls, connections) = make().map_err(|e| Error::internal("setting up the metrics", e))?;
+        let (requests, calls, turns, connections) = make().map_err(|e| Error::internal("setting up the metrics", e))?;
         Ok(Self {
             requests: Arc::new(requests),
             calls: Arc::new(calls),
+            turns: Arc::new(turns),
             connections,
             registry,
             traces: config.otlp_endpoint().is_some(),
@@ -78,6 +83,11 @@ impl Telemetry {
     /// The same `Inference`, its calls counted and traced.
     pub fn observed(&self, inference: Arc<dyn Inference>) -> Arc<dyn Inference> {
         Arc::new(Observed::new(inference, self))
+    }
+
+    /// Who hears what agents' turns come to.
+    pub(crate) fn turns(&self) -> Arc<dyn frontdesk_agents::Observer> {
+        self.turns.clone()
     }
 
     /// The templates of all routes, for their names.

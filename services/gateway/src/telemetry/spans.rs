@@ -82,7 +82,7 @@ pub(super) fn answered(span: &Span, status: StatusCode) {
 }
 
 /// A W3C `traceparent`; None for one that does not read.
-fn parsed(header: &str) -> Option<SpanContext> {
+pub(super) fn parsed(header: &str) -> Option<SpanContext> {
     let mut parts = header.split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     // Later versions may have more parts, this one has not; ff is no version.
@@ -132,17 +132,20 @@ impl SpanExt for Span {
     }
 
     fn carried(&self, cx: &Cx) -> Option<Cx> {
-        if self.is_disabled() {
-            return None;
-        }
-        let context = self.context();
-        let span = context.span();
-        let span = span.span_context();
-        span.is_valid().then(|| {
-            let traceparent = format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags().to_u8());
-            Cx { traceparent: Some(traceparent), ..cx.clone() }
-        })
+        carried(self).map(|traceparent| Cx { traceparent: Some(traceparent), ..cx.clone() })
     }
+}
+
+/// `span` as the parent of what is done elsewhere, as W3C writes it; None where there is no such span.
+pub(super) fn carried(span: &Span) -> Option<String> {
+    if span.is_disabled() {
+        return None;
+    }
+    let context = span.context();
+    let span = context.span();
+    let span = span.span_context();
+    let shown = || format!("00-{}-{}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags().to_u8());
+    span.is_valid().then(shown)
 }
 
 /// A span as it leaves: named, its kind and status set, without what only the log wants.
