@@ -22,5 +22,6 @@ mod stored;
 mod telemetry;
 mod tenants;
 mod turn;
+mod versions;
 mod walk;
 mod zoo;

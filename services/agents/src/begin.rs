@@ -150,7 +150,7 @@ impl Room {
         if let Some(response) = &new.response {
             let (id, spec) = (new.agent_id.clone(), response.spec.clone());
             let version = if id == agents::INLINE { 1 } else { tenant.load_agent(&id).await?.version };
-            return Ok(Agent { id, version, spec, created_at: 0, updated_at: 0 });
+            return Ok(Agent { id, version, newest: version, spec, created_at: 0, updated_at: 0 });
         }
         let Some(session) = &new.session_id else { return tenant.load_agent(&new.agent_id).await };
         let session = tenant.load_session(&new.agent_id, session).await?;

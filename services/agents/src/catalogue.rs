@@ -11,24 +11,15 @@ use frontdesk_store::{agents::NamedAgent, sessions};
 use crate::{Agents, HAND_OFF, access, asking};
 
 impl Agents {
-    /// Stores an agent as its version 1.
+    /// Stores an agent with its version 1, which is published at once.
     ///
     /// # Errors
     /// `Invalid` naming the member, `Conflict` when the name is taken.
     pub async fn create_agent(&self, cx: &Cx, spec: AgentSpec) -> Result<Agent> {
         self.check(cx, &spec).await?;
         let deps = &self.0.deps;
-        deps.store.tenant(cx).add_agent(&deps.ids.next("agent"), &spec, deps.clock.now()).await
-    }
-
-    /// Stores the agent's next version. Conversations that began before stay on theirs.
-    ///
-    /// # Errors
-    /// As [`Agents::create_agent`], and `NotFound`.
-    pub async fn update_agent(&self, cx: &Cx, id: &str, spec: AgentSpec) -> Result<Agent> {
-        self.check(cx, &spec).await?;
-        let deps = &self.0.deps;
-        deps.store.tenant(cx).change_agent(id, &spec, deps.clock.now()).await
+        let (id, by) = (deps.ids.next("agent"), &cx.principal.key_id);
+        deps.store.tenant(cx).add_agent(&id, &spec, Some(by), deps.clock.now()).await
     }
 
     /// # Errors
@@ -71,7 +62,7 @@ impl Agents {
         Ok(())
     }
 
-    /// Opens a conversation on the agent's newest version.
+    /// Opens a conversation on the agent's published version.
     ///
     /// # Errors
     /// `NotFound` for the agent, `Invalid` for the name.
@@ -121,7 +112,7 @@ impl Agents {
     }
 
     /// What can be known to be wrong before any turn.
-    async fn check(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
+    pub(crate) async fn check(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
         if spec.model.is_empty() {
             return Err(Error::invalid("model", "model is missing: name a model"));
         }

@@ -44,6 +44,7 @@ mod speech;
 mod tally;
 mod think;
 mod tools;
+mod versions;
 mod watch;
 mod worker;
 
@@ -71,6 +72,7 @@ pub use passing::Passing;
 pub use read::{TurnView, ended_badly, goes_on};
 pub use responses::Response;
 pub use tally::Turns;
+pub use versions::Writing;
 
 use crate::{hub::Hub, running::Running, tally::Tally};
 

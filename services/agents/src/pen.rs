@@ -361,7 +361,7 @@ mod tests {
     async fn pen(store: &Store, fates: &[Fate]) -> Pen {
         let (cx, _) = two_tenants(store).await;
         let tenant = store.tenant(&cx);
-        let agent = tenant.add_agent(&RandomIds.next("agent"), &AgentSpec::new("m"), 0).await.expect("an agent");
+        let agent = tenant.add_agent(&RandomIds.next("agent"), &AgentSpec::new("m"), None, 0).await.expect("an agent");
         let turn = Turn {
             id: RandomIds.next("turn"),
             session_id: None,

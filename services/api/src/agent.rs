@@ -9,14 +9,37 @@ use crate::{
     chat::{ToolChoice, ToolSpec},
 };
 
-/// A stored agent: its current spec under a version number that counts from 1.
+/// A stored agent at its published version, which new conversations begin with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Agent {
     pub id: String,
+    /// Counts from 1.
     pub version: i64,
+    /// The newest version; above `version` there are drafts.
+    pub newest: i64,
     pub spec: AgentSpec,
     pub created_at: Micros,
     pub updated_at: Micros,
+}
+
+/// One version of an agent. What stands in it never changes; which one is published does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentVersion {
+    pub agent_id: String,
+    /// Counts from 1.
+    pub version: i64,
+    pub spec: AgentSpec,
+    /// Why it was written, for people.
+    pub note: Option<String>,
+    pub created_at: Micros,
+    /// Id of the key that wrote it; None: written before this was kept.
+    pub created_by: Option<String>,
+    /// When it last became the published one; None: never.
+    pub published_at: Option<Micros>,
+    /// Id of the key that published it then.
+    pub published_by: Option<String>,
+    /// It is the published one now.
+    pub published: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

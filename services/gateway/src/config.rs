@@ -22,7 +22,7 @@ use serde_json::Value;
 
 pub use hub::Hub;
 pub use plain::plain;
-pub use read::{Environment, environment, load, parse, yaml};
+pub use read::{Environment, environment, load, parse, typed, yaml};
 pub use suggest::nearest;
 pub use telemetry::{MetricsAccess, Telemetry};
 

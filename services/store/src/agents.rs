@@ -1,16 +1,17 @@
-//! Agents and their versions. A change of an agent is a new version row; the agent points at its newest.
+//! Agents, at their published versions. The versions themselves are in [`crate::versions`].
 
 use frontdesk_api::{
     Error, Kind, Micros, Order, Page, PageRequest, Result,
     agent::{Agent, AgentSpec},
 };
 
-use crate::{Doing as _, Tenant, Tx, json, on, paging};
+use crate::{Doing as _, Tenant, Tx, json, on, paging, versions};
 
 #[derive(sqlx::FromRow)]
 struct Row {
     id: String,
     version: i64,
+    newest: i64,
     spec: String,
     created_at: Micros,
     updated_at: Micros,
@@ -22,6 +23,7 @@ impl Row {
             spec: json::read("an agent", &self.spec)?,
             id: self.id,
             version: self.version,
+            newest: self.newest,
             created_at: self.created_at,
             updated_at: self.updated_at,
         })
@@ -50,7 +52,7 @@ pub async fn ensure_inline(tx: &mut Tx, at: Micros) -> Result<()> {
         .bind(&*tenant).bind(INLINE).bind(at).execute(conn).await.map(|done| done.rows_affected()))
     .doing("write the agent of turns without one")?;
     if new > 0 {
-        add_version(tx, INLINE, 1, &AgentSpec::new(INLINE), at).await?;
+        versions::add(tx, INLINE, 1, &versions::Change::first(&AgentSpec::new(INLINE), None, at)).await?;
     }
     Ok(())
 }
@@ -62,7 +64,7 @@ pub async fn ensure_inline(tx: &mut Tx, at: Micros) -> Result<()> {
 pub async fn load_version(tx: &mut Tx, id: &str, version: i64) -> Result<Agent> {
     let tenant = tx.tenant();
     let row: Option<Row> =
-        on!(tx, conn => sqlx::query_as("SELECT a.id, v.version, v.spec, a.created_at, v.created_at AS updated_at \
+        on!(tx, conn => sqlx::query_as("SELECT a.id, v.version, a.newest, v.spec, a.created_at, v.created_at AS updated_at \
          FROM agent a JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id \
          WHERE a.tenant = $1 AND a.id = $2 AND v.version = $3")
         .bind(&*tenant).bind(id).bind(version).fetch_optional(conn).await)
@@ -71,41 +73,22 @@ pub async fn load_version(tx: &mut Tx, id: &str, version: i64) -> Result<Agent> 
 }
 
 impl Tenant<'_> {
-    /// Writes a new agent as its version 1.
+    /// Writes a new agent, with its version 1 published. `by`: the key that asks for it.
     ///
     /// # Errors
     /// `Conflict` when the name is taken.
-    pub async fn add_agent(&self, id: &str, spec: &AgentSpec, at: Micros) -> Result<Agent> {
+    pub async fn add_agent(&self, id: &str, spec: &AgentSpec, by: Option<&str>, at: Micros) -> Result<Agent> {
         let mut tx = self.write().await?;
         on!(tx, conn => sqlx::query("INSERT INTO agent (tenant, id, name, version, created_at, updated_at) VALUES ($1, $2, $3, 1, $4, $4)")
             .bind(self.id()).bind(id).bind(&spec.name).bind(at).execute(conn).await.map(|_| ()))
         .doing("create an agent")
         .map_err(|e| taken(e, spec))?;
-        add_version(&mut tx, id, 1, spec, at).await?;
+        versions::add(&mut tx, id, 1, &versions::Change::first(spec, by, at)).await?;
         tx.commit().await?;
-        Ok(Agent { id: id.to_owned(), version: 1, spec: spec.clone(), created_at: at, updated_at: at })
+        Ok(Agent { id: id.to_owned(), version: 1, newest: 1, spec: spec.clone(), created_at: at, updated_at: at })
     }
 
-    /// Writes the agent's next version.
-    ///
-    /// # Errors
-    /// `NotFound`; `Conflict` when the new name is taken.
-    pub async fn change_agent(&self, id: &str, spec: &AgentSpec, at: Micros) -> Result<Agent> {
-        visible(id)?;
-        let mut tx = self.write().await?;
-        let changed: Option<(i64, Micros)> =
-            on!(tx, conn => sqlx::query_as("UPDATE agent SET version = version + 1, name = $3, updated_at = $4 \
-             WHERE tenant = $1 AND id = $2 RETURNING version, created_at")
-            .bind(self.id()).bind(id).bind(&spec.name).bind(at).fetch_optional(conn).await)
-            .doing("change an agent")
-            .map_err(|e| taken(e, spec))?;
-        let Some((version, created_at)) = changed else { return Err(missing(id)) };
-        add_version(&mut tx, id, version, spec, at).await?;
-        tx.commit().await?;
-        Ok(Agent { id: id.to_owned(), version, spec: spec.clone(), created_at, updated_at: at })
-    }
-
-    /// The agent at its newest version.
+    /// The agent at its published version.
     ///
     /// # Errors
     /// `NotFound`.
@@ -113,7 +96,7 @@ impl Tenant<'_> {
         visible(id)?;
         let mut tx = self.read().await?;
         let row: Option<Row> =
-            on!(tx, conn => sqlx::query_as("SELECT a.id, a.version, v.spec, a.created_at, a.updated_at FROM agent a \
+            on!(tx, conn => sqlx::query_as("SELECT a.id, a.version, a.newest, v.spec, a.created_at, a.updated_at FROM agent a \
              JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id AND v.version = a.version \
              WHERE a.tenant = $1 AND a.id = $2")
             .bind(self.id()).bind(id).fetch_optional(conn).await)
@@ -134,7 +117,7 @@ impl Tenant<'_> {
     pub async fn find_agent_named(&self, name: &str) -> Result<Option<Agent>> {
         let mut tx = self.read().await?;
         let row: Option<Row> =
-            on!(tx, conn => sqlx::query_as("SELECT a.id, a.version, v.spec, a.created_at, a.updated_at FROM agent a \
+            on!(tx, conn => sqlx::query_as("SELECT a.id, a.version, a.newest, v.spec, a.created_at, a.updated_at FROM agent a \
              JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id AND v.version = a.version \
              WHERE a.tenant = $1 AND a.name = $2")
             .bind(self.id()).bind(name).fetch_optional(conn).await)
@@ -159,12 +142,12 @@ impl Tenant<'_> {
     pub async fn list_agents(&self, page: &PageRequest) -> Result<Page<Agent>> {
         let sql = match page.order {
             Order::Asc => {
-                "SELECT a.id, a.version, v.spec, a.created_at, a.updated_at FROM agent a \
+                "SELECT a.id, a.version, a.newest, v.spec, a.created_at, a.updated_at FROM agent a \
                  JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id AND v.version = a.version \
                  WHERE a.tenant = $1 AND a.id > $2 AND a.id <> $4 ORDER BY a.id LIMIT $3"
             }
             Order::Desc => {
-                "SELECT a.id, a.version, v.spec, a.created_at, a.updated_at FROM agent a \
+                "SELECT a.id, a.version, a.newest, v.spec, a.created_at, a.updated_at FROM agent a \
                  JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id AND v.version = a.version \
                  WHERE a.tenant = $1 AND a.id < $2 AND a.id <> $4 ORDER BY a.id DESC LIMIT $3"
             }
@@ -203,22 +186,15 @@ impl Tenant<'_> {
     }
 }
 
-async fn add_version(tx: &mut Tx, id: &str, version: i64, spec: &AgentSpec, at: Micros) -> Result<()> {
-    let (tenant, spec) = (tx.tenant(), json::write(spec)?);
-    on!(tx, conn => sqlx::query("INSERT INTO agent_version (tenant, agent_id, version, spec, created_at) VALUES ($1, $2, $3, $4, $5)")
-        .bind(&*tenant).bind(id).bind(version).bind(&spec).bind(at).execute(conn).await.map(|_| ()))
-    .doing("write an agent's version")
-}
-
-fn visible(id: &str) -> Result<()> {
+pub(crate) fn visible(id: &str) -> Result<()> {
     if id == INLINE { Err(missing(id)) } else { Ok(()) }
 }
 
-fn missing(id: &str) -> Error {
+pub(crate) fn missing(id: &str) -> Error {
     Error::not_found(format!("no agent has the id '{id}'")).with_code("agent_not_found")
 }
 
-fn taken(error: Error, spec: &AgentSpec) -> Error {
+pub(crate) fn taken(error: Error, spec: &AgentSpec) -> Error {
     let Some(name) = spec.name.as_deref().filter(|_| error.kind == Kind::Conflict) else { return error };
     Error::conflict(format!("an agent named '{name}' exists already")).with_param("name").with_source(error)
 }
@@ -234,43 +210,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_a_new_version_and_the_old_one_stays() {
-        each_database(|store| async move {
-            let (a, b) = two_tenants(&store).await;
-            let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
-            mine.add_agent("agent_1", &spec(Some("shop")), 5).await.expect("created");
-            let mut second = spec(Some("shop"));
-            second.model = "other".into();
-            let changed = mine.change_agent("agent_1", &second, 6).await.expect("changed");
-            assert_eq!((changed.version, changed.created_at, changed.updated_at), (2, 5, 6));
-            assert_eq!(mine.load_agent("agent_1").await.expect("loaded"), changed);
-            assert_eq!(mine.load_agent_version("agent_1", 1).await.expect("loaded").spec, spec(Some("shop")));
-            assert_eq!(mine.find_agent_named("shop").await.expect("asked").map(|a| a.id).as_deref(), Some("agent_1"));
-
-            assert_eq!(theirs.find_agent_named("shop").await.expect("asked"), None);
-            for refused in [
-                theirs.load_agent("agent_1").await.map(|_| ()),
-                theirs.change_agent("agent_1", &second, 7).await.map(|_| ()),
-                theirs.delete_agent("agent_1").await.map(|_| ()),
-            ] {
-                assert_eq!(refused.expect_err("another tenant's").kind, Kind::NotFound);
-            }
-            assert_eq!(mine.load_agent("agent_1").await.expect("unchanged"), changed);
-        })
-        .await;
-    }
-
-    #[tokio::test]
     async fn a_name_is_taken_once_in_a_tenant() {
         each_database(|store| async move {
             let (a, b) = two_tenants(&store).await;
             let mine = store.tenant(&a);
-            mine.add_agent("agent_1", &spec(Some("shop")), 1).await.expect("created");
-            let taken = mine.add_agent("agent_2", &spec(Some("shop")), 2).await.expect_err("taken");
+            mine.add_agent("agent_1", &spec(Some("shop")), None, 1).await.expect("created");
+            let taken = mine.add_agent("agent_2", &spec(Some("shop")), None, 2).await.expect_err("taken");
             assert_eq!((taken.kind, taken.param.as_deref()), (Kind::Conflict, Some("name")));
-            store.tenant(&b).add_agent("agent_1", &spec(Some("shop")), 3).await.expect("another tenant's name is free");
+            store
+                .tenant(&b)
+                .add_agent("agent_1", &spec(Some("shop")), None, 3)
+                .await
+                .expect("another tenant's name is free");
             for id in ["agent_3", "agent_4"] {
-                mine.add_agent(id, &spec(None), 4).await.expect("no name, no clash");
+                mine.add_agent(id, &spec(None), None, 4).await.expect("no name, no clash");
             }
             let page = PageRequest { limit: 2, ..PageRequest::default() };
             let first = mine.list_agents(&page).await.expect("a page");

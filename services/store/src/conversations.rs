@@ -369,10 +369,9 @@ mod tests {
             response(&store, &a, "1", None, None, true).await;
             let mine = store.tenant(&a);
             assert!(mine.list_agents(&PageRequest::default()).await.expect("a page").items.is_empty());
-            let spec = frontdesk_api::agent::AgentSpec::new("m");
             for refused in [
                 mine.load_agent(agents::INLINE).await.map(|_| ()),
-                mine.change_agent(agents::INLINE, &spec, 3).await.map(|_| ()),
+                mine.publish_agent_version(agents::INLINE, 1, None, None, 3).await.map(|_| ()),
                 mine.delete_agent(agents::INLINE).await.map(|_| ()),
             ] {
                 assert_eq!(refused.expect_err("not to be seen").kind, Kind::NotFound);

@@ -55,6 +55,7 @@ pub mod transcript;
 pub mod turns;
 mod tx;
 pub mod usage;
+pub mod versions;
 
 use std::sync::Arc;
 

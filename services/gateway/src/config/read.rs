@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use frontdesk_api::{Error, Result};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Config, DEFAULT_FILE, ProviderEntry, nearest, plain, substitute::substitute};
@@ -38,13 +39,21 @@ pub fn load(file: Option<&Path>, env: &Environment<'_>) -> Result<Config> {
 pub fn parse(text: &str, env: &Environment<'_>) -> Result<Config> {
     let mut value = yaml(text)?;
     substitute(&mut value, "", env)?;
-    let config: Config = serde_path_to_error::deserialize(&value).map_err(|e| {
+    let config: Config = typed(&value)?;
+    check(&config)?;
+    Ok(config)
+}
+
+/// Reads a value as what it should be.
+///
+/// # Errors
+/// `Invalid` with the path of the key as `param`, and what was found and is allowed in the message.
+pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T> {
+    serde_path_to_error::deserialize(value).map_err(|e| {
         let path = e.path().to_string();
         let message = explain(&e.into_inner().to_string());
         Error::invalid(if path == "." { String::new() } else { path }, message)
-    })?;
-    check(&config)?;
-    Ok(config)
+    })
 }
 
 /// Reads a YAML text; an empty one is an empty mapping.

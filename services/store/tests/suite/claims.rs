@@ -19,7 +19,7 @@ use frontdesk_store::{
 const LONG: i64 = 24 * 60 * 60 * 1_000_000;
 
 async fn agent(store: &Store, cx: &Cx) -> String {
-    let agent = store.tenant(cx).add_agent(&RandomIds.next("agent"), &AgentSpec::new("m"), 0).await;
+    let agent = store.tenant(cx).add_agent(&RandomIds.next("agent"), &AgentSpec::new("m"), None, 0).await;
     agent.expect("an agent").id
 }
 

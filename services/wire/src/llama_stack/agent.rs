@@ -37,8 +37,10 @@ pub struct AgentView {
     pub agent_config: AgentConfig,
     /// RFC 3339.
     pub created_at: String,
-    /// Counts from 1; a conversation stays on the version it began with.
+    /// The published version, from 1; a conversation stays on the one it began with.
     pub version: i64,
+    /// The newest version; above `version` there are drafts.
+    pub newest_version: i64,
 }
 
 impl From<&Agent> for AgentView {
@@ -48,6 +50,7 @@ impl From<&Agent> for AgentView {
             agent_config: AgentConfig::from_spec(&agent.spec),
             created_at: rfc3339(agent.created_at),
             version: agent.version,
+            newest_version: agent.newest,
         }
     }
 }

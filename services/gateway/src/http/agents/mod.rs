@@ -1,6 +1,12 @@
-//! Agents in Llama Stack's shape: created, listed, shown, deleted.
+//! Agents: created, listed, shown and deleted in Llama Stack's shape; changed, exported and imported as specs.
 
 pub mod create;
 pub mod delete;
+pub mod document;
+pub mod export;
+pub mod import;
 pub mod list;
 pub mod show;
+pub mod update;
+pub mod versions;
+mod yaml;

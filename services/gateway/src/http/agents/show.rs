@@ -8,7 +8,7 @@ use frontdesk_wire::llama_stack::agent::AgentView;
 
 use crate::{app::App, auth::Caller, problem::Problem};
 
-/// One agent at its newest version
+/// One agent at its published version
 #[utoipa::path(
     get, path = "/v1/agents/{agent_id}", tag = "agents",
     params(("agent_id" = String, Path, description = "The agent's id")),
