@@ -8,7 +8,7 @@ use frontdesk_api::{
 };
 use frontdesk_store::{agents::NamedAgent, sessions};
 
-use crate::{Agents, HAND_OFF, access, asking};
+use crate::{Agents, HAND_OFF, access, asking, guidelines};
 
 impl Agents {
     /// Stores an agent with its version 1, which is published at once.
@@ -130,6 +130,11 @@ impl Agents {
             return Err(Error::invalid("limits.timeout_s", "a turn takes 1 to 86400 seconds"));
         }
         check_approvals(spec)?;
+        if limits.max_tokens == Some(0) || limits.max_cost_micro_usd == Some(0) {
+            let name = if limits.max_tokens == Some(0) { "max_tokens" } else { "max_cost_micro_usd" };
+            return Err(Error::invalid(format!("limits.{name}"), format!("{name} must be at least 1")));
+        }
+        guidelines::check(spec)?;
         self.check_tools(cx, spec).await?;
         Box::pin(self.check_agents(cx, spec)).await?;
         Box::pin(self.check_targets(cx, spec)).await?;

@@ -26,6 +26,7 @@ mod conversations;
 mod fault;
 mod follow;
 mod guard;
+mod guidelines;
 mod halt;
 mod handing;
 mod hold;

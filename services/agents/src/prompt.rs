@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use frontdesk_api::{
+    agent::AgentSpec,
     chat::{Message, Part, Role, ToolCall},
     memory::Passage,
     turn::{Item, ItemBody, TurnState},
@@ -15,6 +16,24 @@ use frontdesk_store::transcript::PastItem;
 use serde_json::{Map, Value};
 
 use crate::budget;
+
+/// What a model is told before a conversation: the agent's instructions, its languages, then the guidelines of this
+/// turn. Guidelines stand here, and not before the customer's words, since every model's template takes one message of
+/// the system at the beginning and many take none elsewhere; what is cached of a prompt is lost where they change.
+pub(crate) fn instructions(spec: &AgentSpec, rules: &str) -> String {
+    let languages = match spec.languages.split_first() {
+        None => String::new(),
+        Some((only, [])) => format!("Answer in this language, whatever the customer writes in: {only}."),
+        Some((first, _)) => {
+            let all = spec.languages.join(", ");
+            format!(
+                "Answer in the language the customer writes in where it is one of these: {all}. Else answer in {first}."
+            )
+        }
+    };
+    let parts = [spec.instructions.as_str(), &languages, rules];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
+}
 
 /// The messages of a model call: instructions, earlier turns, then the items of the running turn. And how many of
 /// the oldest turns were left out so that the rest fits into `room`, in tokens as [`budget`] estimates them.

@@ -8,7 +8,7 @@ use std::{collections::HashSet, sync::Arc};
 use frontdesk_api::{
     ChatRequest, Frame,
     agent::AgentSpec,
-    chat::{Chat, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec},
+    chat::{Chat, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
     safety::Stage,
     tools::ToolDef,
     turn::{EventBody, ItemBody, StepKind, StepOutput, StepState},
@@ -63,7 +63,7 @@ impl Worker {
         }
         let mut reply = Reply::default();
         let stopped = self.listen(answer.frames, &mut reply, &mut speech, &step).instrument(span).await?;
-        self.pen.turn.usage.add(reply.usage);
+        let cost = self.spend(&answer.head, reply.usage);
         let judged = match stopped {
             Some(judged) => judged,
             None if reply.text.trim().is_empty() => {
@@ -72,11 +72,11 @@ impl Worker {
             None => self.judge(Stage::Output, &reply.text).await?,
         };
         if judged.stops() {
-            return Ok(Thought::Closed(self.withhold(step, &answer.head, &reply, speech, &judged)));
+            return Ok(Thought::Closed(self.withhold(step, &answer.head, &reply, cost, speech, &judged)));
         }
         let calls = reply.calls(&mut self.call_ids, self.pen.ids.clone().as_ref());
         let calls = self.judge_calls(calls).await?;
-        self.told(step, &answer.head, reply, speech, &judged, calls)
+        self.told(step, &answer.head, reply, cost, speech, &judged, calls)
     }
 
     /// Puts the calls before the shields, before anyone sees them: what they redact is written nowhere as it
@@ -107,7 +107,8 @@ impl Worker {
             true => usize::MAX,
             false => budget::prompt(window, spec.sampling.max_tokens).saturating_sub(budget::tools(&tools)),
         };
-        let (messages, dropped) = prompt::messages(&spec.instructions, &self.past, &self.items, room);
+        let instructions = prompt::instructions(spec, &self.rules);
+        let (messages, dropped) = prompt::messages(&instructions, &self.past, &self.items, room);
         (asked(spec, messages, tools, tool_choice), dropped)
     }
 
@@ -230,6 +231,7 @@ impl Worker {
         step: StoredStep,
         head: &ReplyHead,
         reply: &Reply,
+        cost: Option<i64>,
         speech: Speech,
         judged: &Judged,
     ) -> Closing {
@@ -239,6 +241,7 @@ impl Worker {
             tool_calls: vec![],
             finish_reason: reply.finish_word(),
             usage: reply.usage,
+            cost_nano_usd: cost,
         };
         self.open = None;
         self.pen.end(step, StepState::Done, Some(output));
@@ -251,6 +254,7 @@ impl Worker {
         step: StoredStep,
         head: &ReplyHead,
         reply: Reply,
+        cost: Option<i64>,
         mut speech: Speech,
         judged: &Judged,
         calls: Vec<(ToolCall, Judged)>,
@@ -284,6 +288,7 @@ impl Worker {
             tool_calls: calls.to_vec(),
             finish_reason: reply.finish_word(),
             usage: reply.usage,
+            cost_nano_usd: cost,
         };
         self.open = None;
         self.pen.end(step, StepState::Done, Some(output));
@@ -309,6 +314,33 @@ impl Worker {
             }
             _ => Ok(Thought::Closed(Closing::Completed)),
         }
+    }
+
+    /// Counts what a model call took. What it cost in nano-USD; None: its model has no price.
+    pub(crate) fn spend(&mut self, head: &ReplyHead, usage: Usage) -> Option<i64> {
+        self.pen.turn.usage.add(usage);
+        let cost = match head.reuse {
+            // Nobody was asked.
+            Some(_) => Some(0),
+            None => self.room.deps.inference.cost(&head.provider, &head.model, &usage),
+        };
+        self.cost = self.cost.saturating_add(cost.unwrap_or(0));
+        cost
+    }
+
+    /// The turn's end where it has taken more than it may.
+    pub(crate) fn overspent(&self) -> Option<Closing> {
+        let (limits, usage) = (&self.spec.limits, &self.pen.turn.usage);
+        let tokens = usage.input_tokens.saturating_add(usage.output_tokens);
+        let cost = u64::try_from(self.cost).unwrap_or(0);
+        let error = if let Some(most) = limits.max_tokens.filter(|most| tokens >= *most) {
+            failed("turn_max_tokens", format!("the turn took {tokens} tokens and reached its limit of {most}"))
+        } else if let Some(most) = limits.max_cost_micro_usd.filter(|most| cost >= most.saturating_mul(1_000)) {
+            failed("turn_max_cost", format!("the turn cost {} micro-USD and reached its limit of {most}", cost / 1_000))
+        } else {
+            return None;
+        };
+        Some(Closing::Incomplete(error))
     }
 
     fn called(&mut self, step_id: &str, call: &ToolCall) {
@@ -365,6 +397,6 @@ pub(crate) fn asked(
     }
 }
 
-fn model_of(head: &ReplyHead) -> String {
+pub(crate) fn model_of(head: &ReplyHead) -> String {
     if head.provider.is_empty() { head.model.clone() } else { format!("{}/{}", head.provider, head.model) }
 }

@@ -35,6 +35,7 @@ use crate::{
     Room, asking,
     close::Closing,
     fault::Point,
+    guidelines,
     halt::{Halt, failed, reason},
     pen::Pen,
     running::Stop,
@@ -93,6 +94,12 @@ pub(crate) struct Worker {
     pub(crate) received: bool,
     /// The number of the next event when this worker began.
     first_seq: i64,
+    /// What the turn's model calls cost so far, in nano-USD, as far as their models have prices.
+    pub(crate) cost: i64,
+    /// The guidelines of this turn, as its model reads them.
+    pub(crate) rules: String,
+    /// What an earlier worker found of them ([`guidelines::found`]).
+    pub(crate) matched: Option<Option<Vec<String>>>,
     /// What was left of the first attempt at the open model call is void from here on.
     void_from: Option<i64>,
 }
@@ -183,7 +190,8 @@ impl Worker {
             all.extend(more.iter().filter(|id| !own.contains(id)).cloned());
             all
         };
-        stored.turn.usage = spent(&steps);
+        let cost;
+        (stored.turn.usage, cost) = spent(&steps);
         let (asked_by, quiet) = (stored.request.asked_by.clone(), stored.request.quiet.clone());
         let mut worker = Self {
             toolgroups: with(&spec.toolgroups, &stored.request.toolgroups),
@@ -195,6 +203,9 @@ impl Worker {
             decided: decided(&steps),
             pending: asked_for(&steps),
             ended: ended_calls(&steps),
+            cost,
+            rules: String::new(),
+            matched: guidelines::found(&steps),
             left,
             received: stored.next_seq > 1,
             first_seq: stored.next_seq,
@@ -230,6 +241,7 @@ impl Worker {
             return Ok(Closing::Quiet(hand_off));
         }
         self.recall().await?;
+        self.guide().await?;
         let (tools, cx, groups) = (Arc::clone(&self.room.deps.tools), self.cx.clone(), self.toolgroups.clone());
         self.offered = self.call_out(async { tools.list(&cx, &groups).await }).await?;
         let mut calls = std::mem::take(&mut self.pending);
@@ -241,10 +253,16 @@ impl Worker {
                 let message = format!("the turn reached its limit of {} model calls", self.spec.limits.max_steps);
                 return Ok(Closing::Incomplete(failed("max_steps", message)));
             }
+            if let Some(closing) = self.overspent() {
+                return Ok(closing);
+            }
             calls = match self.think().await? {
                 Thought::Closed(closing) => return Ok(closing),
                 Thought::Calls(calls) => calls,
             };
+            if let Some(closing) = self.overspent() {
+                return Ok(closing);
+            }
         }
     }
 
@@ -402,18 +420,23 @@ pub(crate) fn question<'i>(
     last.filter(|words| !words.trim().is_empty()).map(Cow::into_owned)
 }
 
-/// What the model calls of these steps took, and those of turns that were asked in them.
-fn spent(steps: &[StoredStep]) -> Usage {
-    let mut all = Usage::default();
+/// What the model calls of these steps took, those of turns that were asked in them included, and what they cost in
+/// nano-USD, without those.
+fn spent(steps: &[StoredStep]) -> (Usage, i64) {
+    let (mut all, mut money) = (Usage::default(), 0_i64);
     for step in steps {
-        if let Some(StepOutput::Inference { usage, .. }) = &step.step.output {
+        if let Some(
+            StepOutput::Inference { usage, cost_nano_usd, .. } | StepOutput::Guidelines { usage, cost_nano_usd, .. },
+        ) = &step.step.output
+        {
             all.add(*usage);
+            money = money.saturating_add(cost_nano_usd.unwrap_or(0));
         }
         if let Some(took) = asking::took(step) {
             all.add(took.usage);
         }
     }
-    all
+    (all, money)
 }
 
 /// The calls that the newest model call of these steps asked for; none while it has not ended.

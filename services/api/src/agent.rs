@@ -93,6 +93,19 @@ pub struct AgentSpec {
     pub on_message: OnMessage,
     #[serde(default)]
     pub sampling: Sampling,
+    /// Rules that hold under a condition; which of them do is found once a turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guidelines: Vec<Guideline>,
+    /// Whether a model is asked which guidelines hold.
+    #[serde(default, skip_serializing_if = "GuidelineMatch::is_default")]
+    pub guideline_match: GuidelineMatch,
+    /// The model that finds which guidelines hold; None: the agent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guideline_model: Option<String>,
+    /// Languages it answers in, as tags of BCP 47 (`de`, `pt-BR`), the first for customers who write in another; none:
+    /// as the model does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<String>,
     /// OpenAI's `response_format`; None: free text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_format: Option<Value>,
@@ -134,6 +147,10 @@ impl AgentSpec {
             approvals: vec![],
             on_message: OnMessage::Reject,
             sampling: Sampling::default(),
+            guidelines: vec![],
+            guideline_match: GuidelineMatch::default(),
+            guideline_model: None,
+            languages: vec![],
             response_format: None,
             parallel_tool_calls: None,
             keep_all_turns: false,
@@ -207,6 +224,61 @@ pub struct AgentTool {
     pub description: String,
 }
 
+/// A rule of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Guideline {
+    /// Unique within the agent: 1 to 64 letters, digits, `_` and `-`.
+    pub id: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When it holds, in words that follow "when": `the customer asks for a refund`. Empty: always.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub condition: String,
+    /// What the model is told then.
+    pub action: String,
+    /// The greater, the earlier it stands; 0 where it is left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
+    /// Ids of guidelines that do not hold where this one does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excludes: Vec<String>,
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub enabled: bool,
+}
+
+/// Whether a model is asked which guidelines hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GuidelineMatch {
+    /// Where more than three have a condition.
+    #[default]
+    Auto,
+    /// Never: all guidelines stand in every prompt with their conditions.
+    Always,
+}
+
+impl GuidelineMatch {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(value: &i32) -> bool {
+    *value == 0
+}
+
 /// None everywhere: the model's own defaults.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -227,11 +299,19 @@ pub struct Limits {
     pub max_tool_calls: u32,
     /// Wall time of a turn's work, in seconds; it begins anew when a turn goes on after input.
     pub timeout_s: u64,
+    /// Tokens of all the turn's model calls, prompts and answers together, looked at between steps: what a call takes
+    /// beyond it is taken. None: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// What the turn's model calls may cost, in micro-USD, looked at between steps. A model without a price costs
+    /// nothing here. None: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost_micro_usd: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_steps: 10, max_tool_calls: 20, timeout_s: 300 }
+        Self { max_steps: 10, max_tool_calls: 20, timeout_s: 300, max_tokens: None, max_cost_micro_usd: None }
     }
 }
 

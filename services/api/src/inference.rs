@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ChatReply, ChatRequest, Cx, Error, Result,
-    chat::Dialect,
+    chat::{Dialect, Usage},
     embed::{EmbedRequest, Embeddings},
     provider::Health,
     rerank::{Ranking, RerankRequest},
@@ -56,6 +56,12 @@ pub trait Inference: Send + Sync {
     /// Tokens of prompt and answer together that the model takes, where that is known by now: from the
     /// configuration or from what the upstream said before. Asks nobody; None: not known.
     fn context_window(&self, _model: &str) -> Option<usize> {
+        None
+    }
+
+    /// What `usage` at the provider's model costs at list price now, in nano-USD. Asks nobody; None: nobody here knows
+    /// prices, or this model has none.
+    fn cost(&self, _provider: &str, _model: &str, _usage: &Usage) -> Option<i64> {
         None
     }
 

@@ -181,6 +181,7 @@ pub enum StepKind {
     ShieldCall,
     MemoryRetrieval,
     Approval,
+    Guidelines,
 }
 
 impl StepKind {
@@ -192,6 +193,7 @@ impl StepKind {
             Self::ShieldCall => "shield_call",
             Self::MemoryRetrieval => "memory_retrieval",
             Self::Approval => "approval",
+            Self::Guidelines => "guidelines",
         }
     }
 }
@@ -222,12 +224,47 @@ impl StepState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StepOutput {
-    Inference { model: String, text: String, tool_calls: Vec<ToolCall>, finish_reason: String, usage: Usage },
-    ToolExecution { call: ToolCall, result: ToolResult },
-    ShieldCall { stage: Stage, shield_id: String, verdict: Verdict },
-    MemoryRetrieval { query: String, stores: Vec<String>, passages: Vec<Passage> },
-    Approval { call: ToolCall, decision: Decision },
-    Failed { error: TurnError },
+    Inference {
+        model: String,
+        text: String,
+        tool_calls: Vec<ToolCall>,
+        finish_reason: String,
+        usage: Usage,
+        /// None: the model has no price.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost_nano_usd: Option<i64>,
+    },
+    /// Which guidelines hold in this turn, by their ids. With an `error` that could not be found, and all were given.
+    Guidelines {
+        matched: Vec<String>,
+        model: String,
+        usage: Usage,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost_nano_usd: Option<i64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<TurnError>,
+    },
+    ToolExecution {
+        call: ToolCall,
+        result: ToolResult,
+    },
+    ShieldCall {
+        stage: Stage,
+        shield_id: String,
+        verdict: Verdict,
+    },
+    MemoryRetrieval {
+        query: String,
+        stores: Vec<String>,
+        passages: Vec<Passage>,
+    },
+    Approval {
+        call: ToolCall,
+        decision: Decision,
+    },
+    Failed {
+        error: TurnError,
+    },
 }
 
 /// A piece of the conversation. `pos` counts within its turn.

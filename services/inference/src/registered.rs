@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use async_trait::async_trait;
 use frontdesk_api::{
     ChatReply, ChatRequest, Clock, Cx, Error, Inference, Result,
+    chat::Usage,
     embed::{EmbedRequest, Embeddings},
     inference::{Counted, Model, ModelKind},
     provider::Health,
@@ -193,6 +194,10 @@ impl Inference for Registered {
         self.inner.context_window(model)
     }
 
+    fn cost(&self, provider: &str, model: &str, usage: &Usage) -> Option<i64> {
+        self.inner.cost(provider, model, usage)
+    }
+
     async fn health(&self) -> Health {
         self.inner.health().await
     }
@@ -215,12 +220,7 @@ fn offered(model: StoredModel) -> Model {
 mod tests {
     use std::sync::Mutex;
 
-    use frontdesk_api::{
-        Kind,
-        chat::{Chat, Usage},
-        clock::FixedClock,
-        embed::Embed,
-    };
+    use frontdesk_api::{Kind, chat::Chat, clock::FixedClock, embed::Embed};
     use frontdesk_store::testing::{each_database, two_tenants};
     use serde_json::json;
 

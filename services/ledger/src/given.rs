@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Frame, Inference, Result,
-    chat::Reuse,
+    chat::{Reuse, Usage},
     embed::{EmbedRequest, Embeddings},
     inference::{Counted, Model},
     provider::Health,
@@ -145,6 +145,10 @@ impl Inference for Given {
 
     fn context_window(&self, model: &str) -> Option<usize> {
         self.inner.context_window(model)
+    }
+
+    fn cost(&self, provider: &str, model: &str, usage: &Usage) -> Option<i64> {
+        self.inner.cost(provider, model, usage)
     }
 
     async fn health(&self) -> Health {

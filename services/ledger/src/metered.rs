@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Frame, Inference, Result,
-    chat::{Message, Part},
+    chat::{Message, Part, Usage},
     embed::{EmbedRequest, Embeddings},
     inference::{Counted, Model},
     provider::Health,
@@ -93,6 +93,10 @@ impl Inference for Metered {
 
     fn context_window(&self, model: &str) -> Option<usize> {
         self.inner.context_window(model)
+    }
+
+    fn cost(&self, provider: &str, model: &str, usage: &Usage) -> Option<i64> {
+        self.ledger.0.prices.cost(provider, model, usage, self.ledger.0.clock.now())
     }
 
     async fn health(&self) -> Health {

@@ -8,6 +8,7 @@ mod behind;
 mod cancel;
 mod customers;
 mod ends;
+mod guidelines;
 mod handing;
 mod input;
 mod line;

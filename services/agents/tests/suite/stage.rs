@@ -131,6 +131,12 @@ impl Inference for Script {
         Ok(vec![])
     }
 
+    /// A micro-USD for each token of a prompt at `up/m`.
+    fn cost(&self, provider: &str, model: &str, usage: &Usage) -> Option<i64> {
+        let tokens = i64::try_from(usage.input_tokens).ok()?;
+        ((provider, model) == ("up", "m")).then_some(tokens * 1_000)
+    }
+
     fn context_window(&self, _: &str) -> Option<usize> {
         Some(self.window.load(Ordering::SeqCst)).filter(|tokens| *tokens > 0)
     }

@@ -3,6 +3,7 @@
 //! Invariant: what a command answers goes to stdout, everything else to stderr, and a failure says
 //! what to do and ends with a status other than 0.
 
+mod agent;
 mod chat;
 mod demo;
 mod doctor;
@@ -44,6 +45,8 @@ enum Command {
     Demo(demo::Demo),
     /// Talk to a running server
     Chat(chat::Chat),
+    /// Write agents to files and read them back
+    Agent(agent::Agent),
     /// Create, list and revoke API keys
     Keys(keys::Keys),
     /// List models, and fetch more
@@ -94,6 +97,7 @@ pub fn run() -> ExitCode {
         Command::Demo(demo) => in_runtime(demo.run()),
         Command::Health(health) => in_runtime(health.run()),
         Command::Chat(chat) => in_runtime(chat.run()),
+        Command::Agent(agent) => in_runtime(agent.run()),
         Command::Keys(keys) => in_runtime(keys.run()),
         Command::Models(models) => in_runtime(models.run()),
         Command::Usage(usage) => in_runtime(usage.run()),

@@ -84,6 +84,21 @@ impl Remote {
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.answered(request).await
+    }
+
+    /// Sends a text and reads one.
+    pub(super) async fn text(&self, method: reqwest::Method, path: &str, body: Option<String>) -> Result<String> {
+        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = self.answered(request).await?;
+        let broken = |e| Error::upstream(format!("reading the answer of {}{path}", self.url)).with_source(e);
+        response.text().await.map_err(broken)
+    }
+
+    async fn answered(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
         let response = request.send().await.map_err(|e| {
             let hint = if e.is_connect() { "; is it running? start it with: frontdesk up" } else { "" };
             Error::unavailable(format!("cannot reach the server at {}{hint}", self.url)).with_source(e)
@@ -139,4 +154,10 @@ impl Remote {
         }
         Ok(())
     }
+}
+
+/// Percent-encoded for a query.
+pub(super) fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

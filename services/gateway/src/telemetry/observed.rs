@@ -137,6 +137,10 @@ impl Inference for Observed {
         self.inner.context_window(model)
     }
 
+    fn cost(&self, provider: &str, model: &str, usage: &Usage) -> Option<i64> {
+        self.inner.cost(provider, model, usage)
+    }
+
     async fn health(&self) -> Health {
         self.inner.health().await
     }

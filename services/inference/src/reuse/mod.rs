@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Frame, Inference, Result,
-    chat::Reuse,
+    chat::{Reuse, Usage},
     cx::CancellationToken,
     embed::{EmbedRequest, Embeddings},
     inference::{Counted, Model},
@@ -165,6 +165,10 @@ impl Inference for Reusing {
 
     fn context_window(&self, model: &str) -> Option<usize> {
         self.inner.context_window(model)
+    }
+
+    fn cost(&self, provider: &str, model: &str, usage: &Usage) -> Option<i64> {
+        self.inner.cost(provider, model, usage)
     }
 
     async fn health(&self) -> Health {

@@ -6,7 +6,7 @@
 
 use frontdesk_api::{
     Error, Result,
-    agent::{Agent, AgentSpec, AgentTool, HandOffSpec, Limits, OnMessage},
+    agent::{Agent, AgentSpec, AgentTool, Guideline, GuidelineMatch, HandOffSpec, Limits, OnMessage},
     approval::ApprovalRule,
     chat::ToolChoice,
     clock::rfc3339,
@@ -133,6 +133,18 @@ pub struct Extension {
     pub limits: Option<Limits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
+    /// Rules that hold under a condition.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub guidelines: Vec<Guideline>,
+    /// Whether a model is asked which guidelines hold; `auto` where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guideline_match: Option<GuidelineMatch>,
+    /// The model that finds which guidelines hold; the agent's where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guideline_model: Option<String>,
+    /// Languages it answers in (BCP 47), the first for customers who write in another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<String>,
 }
 
 /// The group by which Llama Stack's clients ask for retrieval; its `vector_db_ids` are knowledge stores.
@@ -179,6 +191,10 @@ impl AgentConfig {
             hand_off: extension.hand_off,
             approvals: extension.approvals,
             on_message: extension.on_message,
+            guidelines: extension.guidelines,
+            guideline_match: extension.guideline_match.unwrap_or_default(),
+            guideline_model: extension.guideline_model,
+            languages: extension.languages,
             sampling: frontdesk_api::agent::Sampling { seed: extension.seed, ..sampling },
             response_format: self.response_format.as_ref().map(openai_format).transpose()?,
             limits,
@@ -203,6 +219,10 @@ impl AgentConfig {
             on_message: spec.on_message,
             limits: (spec.limits != Limits::default()).then(|| spec.limits.clone()),
             seed: spec.sampling.seed,
+            guidelines: spec.guidelines.clone(),
+            guideline_match: Some(spec.guideline_match).filter(|how| *how != GuidelineMatch::default()),
+            guideline_model: spec.guideline_model.clone(),
+            languages: spec.languages.clone(),
         };
         let sampling = SamplingParams::from_domain(&spec.sampling);
         Self {
@@ -303,6 +323,11 @@ mod tests {
             "response_format": {"type": "json_schema", "json_schema": {"type": "object"}},
             "sampling_params": {"strategy": {"type": "top_p", "temperature": 0.2, "top_p": 0.9}, "max_tokens": 100},
             "tool_config": {"tool_choice": "required", "tool_prompt_format": "json"},
+            "frontdesk": {
+                "guidelines": [{"id": "kind", "condition": "it rains", "action": "Be kind.", "excludes": []}],
+                "guideline_match": "always", "guideline_model": "m", "languages": ["de", "en"],
+                "limits": {"max_steps": 3, "max_tokens": 9000, "max_cost_micro_usd": 500}
+            },
             "a_newer_member": {"x": 1}
         })
     }

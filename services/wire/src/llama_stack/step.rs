@@ -32,7 +32,7 @@ pub enum StepType {
 }
 
 impl StepType {
-    /// None for approvals: the protocol has no such step, a waiting turn says so itself.
+    /// None for approvals (a waiting turn says so itself) and guidelines: the protocol has no such steps.
     #[must_use]
     pub fn of(kind: StepKind) -> Option<Self> {
         Some(match kind {
@@ -40,7 +40,7 @@ impl StepType {
             StepKind::ToolExecution => Self::ToolExecution,
             StepKind::ShieldCall => Self::ShieldCall,
             StepKind::MemoryRetrieval => Self::MemoryRetrieval,
-            StepKind::Approval => return None,
+            StepKind::Approval | StepKind::Guidelines => return None,
         })
     }
 }
@@ -130,7 +130,7 @@ pub fn step(turn_id: &str, done: &Done) -> Option<Step> {
     let kind = StepType::of(done.kind)?;
     let mut frontdesk = Extension::new(done.state);
     let details = match &done.output {
-        Some(StepOutput::Inference { model, text, tool_calls, finish_reason, usage }) => {
+        Some(StepOutput::Inference { model, text, tool_calls, finish_reason, usage, .. }) => {
             frontdesk.model = Some(model.clone());
             frontdesk.finish_reason = Some(finish_reason.clone());
             frontdesk.usage = Some(*usage);
@@ -165,7 +165,7 @@ pub fn step(turn_id: &str, done: &Done) -> Option<Step> {
             frontdesk.error = Some(error.clone());
             nothing(kind)
         }
-        None => nothing(kind),
+        Some(StepOutput::Guidelines { .. }) | None => nothing(kind),
     };
     Some(Step {
         step_id: done.id.clone(),
