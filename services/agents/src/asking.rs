@@ -31,8 +31,13 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::{
-    Agents, AsResponse, Begun, NewTurn, Room, close::Closing, halt::Halt, keeper::Entered, running::Why,
-    tools::as_input, worker::Worker,
+    Agents, AsResponse, Begun, NewTurn, Room,
+    close::Closing,
+    halt::Halt,
+    keeper::Entered,
+    running::Why,
+    tools::as_input,
+    worker::{Worker, cost_of},
 };
 
 /// The most agents in a chain of questions below the one that a client asked.
@@ -52,6 +57,9 @@ pub(crate) struct Took {
     pub(crate) model_calls: u32,
     pub(crate) tool_calls: u32,
     pub(crate) usage: Usage,
+    /// As far as its models have prices.
+    #[serde(default)]
+    pub(crate) cost_nano_usd: i64,
 }
 
 /// How a turn that was asked ended.
@@ -110,6 +118,13 @@ pub(crate) fn took(step: &StoredStep) -> Option<Took> {
     }
 }
 
+/// The tighter of a limit and of what is left of the asking turn's.
+fn least(own: Option<u64>, outer: Option<u64>, spent: u64) -> Option<u64> {
+    // A turn whose limit is reached ends before its next call.
+    let left = outer.map(|most| most.saturating_sub(spent).max(1));
+    own.into_iter().chain(left).min()
+}
+
 impl Worker {
     /// The agent that a call of this name asks.
     pub(crate) fn asks(&self, name: &str) -> Option<&AgentTool> {
@@ -150,15 +165,16 @@ impl Worker {
         if result.is_error {
             span.record("error.type", "tool_error");
         }
-        self.spend(&took);
+        self.count_asked(&took);
         self.pen.turn.usage.add(took.usage);
+        self.cost = self.cost.saturating_add(took.cost_nano_usd);
         let result = ToolResult { details: serde_json::to_value(&took).ok(), ..result };
         let Some(hand_off) = hand_off else { return self.conclude(step, call, result).await };
         Ok(Some(self.handed_over(step, call, result, hand_off)))
     }
 
     /// Counts what was asked against the turn's own limits.
-    pub(crate) fn spend(&mut self, took: &Took) {
+    pub(crate) fn count_asked(&mut self, took: &Took) {
         self.model_calls = self.model_calls.saturating_add(took.model_calls);
         self.tool_calls = self.tool_calls.saturating_add(took.tool_calls);
     }
@@ -195,6 +211,10 @@ impl Worker {
         }
         spec.limits.max_steps = spec.limits.max_steps.min(left);
         spec.limits.max_tool_calls = spec.limits.max_tool_calls.min(own.max_tool_calls.saturating_sub(self.tool_calls));
+        let spent = self.pen.turn.usage.input_tokens.saturating_add(self.pen.turn.usage.output_tokens);
+        let cost = u64::try_from(self.cost / 1_000).unwrap_or(0);
+        spec.limits.max_tokens = least(spec.limits.max_tokens, own.max_tokens, spent);
+        spec.limits.max_cost_micro_usd = least(spec.limits.max_cost_micro_usd, own.max_cost_micro_usd, cost);
         let time = self.deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
         spec.limits.timeout_s = spec.limits.timeout_s.min(time);
         // Nobody is there to run them.
@@ -253,6 +273,8 @@ impl Room {
         match self.write_new(cx, &new, &agent, id, true).await {
             Ok(Begun::New(claimed)) => self.hand_on(cx, agent.spec, *claimed, Some(entered)).await,
             Ok(Begun::Before(_)) => {}
+            // A turn without a session stands behind none.
+            Ok(Begun::Behind { .. }) => {}
             // Another worker of the asking turn was here first.
             Err(error) if error.kind == Kind::Conflict && error.code.as_deref() == Some("turn_running") => {}
             Err(error) => return Err(error),
@@ -295,7 +317,9 @@ impl Room {
             |wanted| u32::try_from(steps.iter().filter(|step| kind(step) == wanted).count()).unwrap_or(u32::MAX);
         took.model_calls = count(frontdesk_api::turn::StepKind::Inference);
         took.tool_calls = count(frontdesk_api::turn::StepKind::ToolExecution);
+        took.cost_nano_usd = steps.iter().filter_map(cost_of).fold(0, i64::saturating_add);
         for deeper in steps.iter().filter_map(self::took) {
+            took.cost_nano_usd = took.cost_nano_usd.saturating_add(deeper.cost_nano_usd);
             took.model_calls = took.model_calls.saturating_add(deeper.model_calls);
             took.tool_calls = took.tool_calls.saturating_add(deeper.tool_calls);
         }

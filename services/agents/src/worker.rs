@@ -226,7 +226,7 @@ impl Worker {
             asked_by,
             quiet,
         };
-        steps.iter().filter_map(asking::took).for_each(|took| worker.spend(&took));
+        steps.iter().filter_map(asking::took).for_each(|took| worker.count_asked(&took));
         Ok(worker)
     }
 
@@ -420,20 +420,25 @@ pub(crate) fn question<'i>(
     last.filter(|words| !words.trim().is_empty()).map(Cow::into_owned)
 }
 
-/// What the model calls of these steps took, those of turns that were asked in them included, and what they cost in
-/// nano-USD, without those.
+/// What a step's model call cost, in nano-USD; None where it made none or its model has no price.
+pub(crate) fn cost_of(step: &StoredStep) -> Option<i64> {
+    match step.step.output.as_ref()? {
+        StepOutput::Inference { cost_nano_usd, .. } | StepOutput::Guidelines { cost_nano_usd, .. } => *cost_nano_usd,
+        _ => None,
+    }
+}
+
+/// What the model calls of these steps took and cost in nano-USD, those of turns that were asked in them included.
 fn spent(steps: &[StoredStep]) -> (Usage, i64) {
     let (mut all, mut money) = (Usage::default(), 0_i64);
     for step in steps {
-        if let Some(
-            StepOutput::Inference { usage, cost_nano_usd, .. } | StepOutput::Guidelines { usage, cost_nano_usd, .. },
-        ) = &step.step.output
-        {
+        if let Some(StepOutput::Inference { usage, .. } | StepOutput::Guidelines { usage, .. }) = &step.step.output {
             all.add(*usage);
-            money = money.saturating_add(cost_nano_usd.unwrap_or(0));
         }
+        money = money.saturating_add(cost_of(step).unwrap_or(0));
         if let Some(took) = asking::took(step) {
             all.add(took.usage);
+            money = money.saturating_add(took.cost_nano_usd);
         }
     }
     (all, money)

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use frontdesk_agents::{Bounds, Fault, Pace, Point};
+use frontdesk_agents::{Bounds, Fault, Pace, Point, Writing};
 use frontdesk_api::{
     Kind,
     agent::{AgentSpec, AgentTool, HandOffSpec, Limits},
@@ -179,7 +179,8 @@ async fn a_circle_of_agents_is_refused_when_it_would_be_closed_and_does_not_turn
         let agents = &stage.agents;
         let a = agents.create_agent(&stage.cx, named("a", AgentSpec::new("m"))).await.expect("an agent").id;
         agents.create_agent(&stage.cx, named("b", asks(&["a"], AgentSpec::new("m")))).await.expect("an agent");
-        let closed = agents.update_agent(&stage.cx, &a, named("a", asks(&["b"], AgentSpec::new("m")))).await;
+        let circle = named("a", asks(&["b"], AgentSpec::new("m")));
+        let closed = agents.write_version(&stage.cx, &a, &circle, &Writing::default()).await;
         assert!(closed.expect_err("a circle").message.contains("b, which asks a"));
         let same = asks(&["x y", "x_y"], AgentSpec::new("m"));
         agents.create_agent(&stage.cx, named("x y", AgentSpec::new("m"))).await.expect("an agent");

@@ -179,7 +179,7 @@ mod tests {
                 strict: None,
             }],
             tool_choice: Some(ToolChoice::Named("add".into())),
-            hand_off: Some(HandOffSpec { message: "A colleague takes over.".into() }),
+            hand_off: Some(HandOffSpec { message: "A colleague takes over.".into(), targets: vec![] }),
             sampling: Sampling { temperature: Some(0.2), stop: vec!["END".into()], ..Sampling::default() },
             response_format: Some(json!({"type": "json_object"})),
             limits: Limits { max_steps: 3, ..Limits::default() },
