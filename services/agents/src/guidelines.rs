@@ -245,18 +245,19 @@ fn question<'i>(spec: &AgentSpec, asked: &[Guideline], said: impl Iterator<Item 
         instructions.push_str(&format!("\n{n}. {}", rule.condition.trim().replace('\n', " ")));
     }
     let mut newest: Vec<_> = said
-        .filter_map(|item| match &item.body {
-            ItemBody::Message { role: role @ (Role::User | Role::Assistant), text, .. } => Some((role, text)),
-            _ => None,
+        .filter_map(|item| {
+            let from = match &item.body {
+                ItemBody::Message { role: Role::User, .. } | ItemBody::Content { role: Role::User, .. } => "customer",
+                ItemBody::Message { role: Role::Assistant, .. } => "agent",
+                _ => return None,
+            };
+            Some((from, item.body.words()?))
         })
         .collect();
     newest.drain(..newest.len().saturating_sub(MESSAGES));
     let said: Vec<_> = newest
         .into_iter()
-        .map(|(role, text)| {
-            let from = if *role == Role::User { "customer" } else { "agent" };
-            json!({ "from": from, "text": text.chars().take(CHARACTERS).collect::<String>() })
-        })
+        .map(|(from, text)| json!({ "from": from, "text": text.chars().take(CHARACTERS).collect::<String>() }))
         .collect();
     let schema = json!({
         "type": "object",
