@@ -75,7 +75,7 @@ async fn where_matching_fails_all_rules_are_given_and_the_step_says_so() {
             stage.model.play([line, Line::Say("Hello.")]);
             let view = stage.ask(&conversation, "hello").await;
             assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Hello."));
-            assert_eq!(stage.model.asked().len(), before + if code == "upstream" { 1 } else { 2 }, "{code}");
+            assert_eq!(stage.model.asked().len(), before + 2, "{code}");
             let read = stage.model.asked().pop().expect("a prompt")[0].1.clone();
             assert!(
                 read.contains("- refund: When they speak of refund: Do refund.") && read.contains("Always"),
