@@ -33,6 +33,14 @@ async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<Stri
     let store = id(&made(frontdesk, "/v1/vector_stores", json!({ "name": "pages" })).await["id"]);
     made(frontdesk, &format!("/v1/vector_stores/{store}/files"), json!({ "file_id": file })).await;
 
+    let people = json!({ "frontdesk": { "hand_off": { "message": "A colleague takes over." } } });
+    let agent = shop::agent(frontdesk, people).await;
+    let handing = shop::session(frontdesk, &agent).await;
+    let call = json!({ "name": "hand_off", "arguments": { "reason": "customer_request" } });
+    scripted.script(json!([{ "reply": { "tool_call": call } }]));
+    shop::ask(frontdesk, &handing, "a person, please").await;
+    let handoff = id(&frontdesk.get("/v1/handoffs").await.1["data"][0]["id"]);
+
     scripted.script(json!([{ "times": 9, "reply": { "text": "hello" } }]));
     let chat = json!({ "model": "up/scripted", "messages": [{ "role": "user", "content": "hi" }] });
     let mut stored = chat.clone();
@@ -63,6 +71,8 @@ async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<Stri
         ("turn_id", &turn),
         ("step_id", &step),
         ("approval_id", &approval),
+        ("handoff_id", &handoff),
+        ("version", "1"),
         ("file_id", &file),
         ("vector_store_id", &store),
         ("completion_id", &completion),
