@@ -16,6 +16,8 @@ pub(crate) struct Reply {
     /// What it thinks beside.
     pub(crate) thoughts: String,
     pub(crate) usage: Usage,
+    /// What it cost, in nano-USD; None while that is not known, and where its model has no price.
+    pub(crate) cost: Option<i64>,
     /// None while the answer has not ended.
     pub(crate) finish: Option<FinishReason>,
     calls: Vec<Written>,

@@ -63,7 +63,7 @@ impl Worker {
         }
         let mut reply = Reply::default();
         let stopped = self.listen(answer.frames, &mut reply, &mut speech, &step).instrument(span).await?;
-        let cost = self.spend(&answer.head, reply.usage);
+        reply.cost = self.spend(&answer.head, reply.usage);
         let judged = match stopped {
             Some(judged) => judged,
             None if reply.text.trim().is_empty() => {
@@ -72,11 +72,11 @@ impl Worker {
             None => self.judge(Stage::Output, &reply.text).await?,
         };
         if judged.stops() {
-            return Ok(Thought::Closed(self.withhold(step, &answer.head, &reply, cost, speech, &judged)));
+            return Ok(Thought::Closed(self.withhold(step, &answer.head, &reply, speech, &judged)));
         }
         let calls = reply.calls(&mut self.call_ids, self.pen.ids.clone().as_ref());
         let calls = self.judge_calls(calls).await?;
-        self.told(step, &answer.head, reply, cost, speech, &judged, calls)
+        self.told(step, &answer.head, reply, speech, &judged, calls)
     }
 
     /// Puts the calls before the shields, before anyone sees them: what they redact is written nowhere as it
@@ -231,7 +231,6 @@ impl Worker {
         step: StoredStep,
         head: &ReplyHead,
         reply: &Reply,
-        cost: Option<i64>,
         speech: Speech,
         judged: &Judged,
     ) -> Closing {
@@ -241,7 +240,7 @@ impl Worker {
             tool_calls: vec![],
             finish_reason: reply.finish_word(),
             usage: reply.usage,
-            cost_nano_usd: cost,
+            cost_nano_usd: reply.cost,
         };
         self.open = None;
         self.pen.end(step, StepState::Done, Some(output));
@@ -254,7 +253,6 @@ impl Worker {
         step: StoredStep,
         head: &ReplyHead,
         reply: Reply,
-        cost: Option<i64>,
         mut speech: Speech,
         judged: &Judged,
         calls: Vec<(ToolCall, Judged)>,
@@ -288,7 +286,7 @@ impl Worker {
             tool_calls: calls.to_vec(),
             finish_reason: reply.finish_word(),
             usage: reply.usage,
-            cost_nano_usd: cost,
+            cost_nano_usd: reply.cost,
         };
         self.open = None;
         self.pen.end(step, StepState::Done, Some(output));

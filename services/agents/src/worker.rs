@@ -15,7 +15,7 @@ use std::{
 
 use frontdesk_api::{
     Cx, Kind,
-    agent::AgentSpec,
+    agent::{AgentSpec, OnMessage},
     approval::Decision,
     chat::{Role, ToolCall, Usage},
     memory::Passage,
@@ -37,6 +37,7 @@ use crate::{
     fault::Point,
     guidelines,
     halt::{Halt, failed, reason},
+    handing,
     pen::Pen,
     running::Stop,
     seconds,
@@ -170,6 +171,11 @@ impl Worker {
             true => transcript::newest_step_seq(&mut tx, id).await?.map(|began| began + 1),
             false => None,
         };
+        // While it stood behind another turn of its session, a person may have taken the conversation.
+        let stood = stored.next_seq <= 1 && spec.on_message != OnMessage::Reject;
+        if let (true, None, Some(session)) = (stood, &stored.request.quiet, &stored.turn.session_id) {
+            stored.request.quiet = handing::quiet(&mut tx, session).await?;
+        }
         drop(tx);
         let deadline = Instant::now() + Duration::from_micros(u64::try_from(time).unwrap_or(0)).min(LONGEST);
         let cx = Cx {

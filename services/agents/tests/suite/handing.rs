@@ -4,7 +4,7 @@
 use frontdesk_agents::{AsResponse, NewTurn};
 use frontdesk_api::{
     Kind, Order, PageRequest,
-    agent::{AgentSpec, HandOffSpec, HandOffTarget},
+    agent::{AgentSpec, HandOffSpec, HandOffTarget, OnMessage},
     chat::Role,
     turn::{EventBody, HandOffReason, ItemBody, TurnState},
 };
@@ -180,6 +180,30 @@ async fn a_turn_that_stands_in_no_conversation_stays_for_the_person_who_reads_it
         assert_eq!(stage.store.system().purge_responses().await.expect("purged"), 0);
         let open = stage.agents.list_handoffs(&stage.cx, Some(State::Open), &page()).await.expect("a list").items;
         assert_eq!(open.iter().map(|one| (&one.turn_id, &one.session_id)).collect::<Vec<_>>(), [(&turn.id, &None)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_that_stood_in_line_is_not_answered_once_a_person_has_the_conversation() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (agents, cx) = (&stage.agents, &stage.cx);
+        let spec = AgentSpec { on_message: OnMessage::Queue, ..handing(named("shop"), vec![]) };
+        let conversation = stage.conversation(spec).await;
+        stage.model.play([hands(r#"{"reason":"customer_request"}"#)]);
+        stage.ask(&conversation, "a person!").await;
+        let open = agents.list_handoffs(cx, Some(State::Open), &page()).await.expect("a list").items;
+        stage.model.play([Line::Silence]);
+        let running = agents.create_turn(cx, Stage::asks(&conversation, "when?")).await.expect("a turn");
+        stage.model.begun().await;
+        let behind = agents.create_turn(cx, Stage::asks(&conversation, "are you there?")).await.expect("a turn");
+        assert_eq!(behind.state, TurnState::Queued);
+        agents.take_handoff(cx, &open[0].id, "Ada").await.expect("taken");
+        agents.cancel(cx, &running.id).await.expect("stopped");
+        let quiet = stage.settled(&behind.id).await;
+        assert_eq!((quiet.turn.state, answer(&quiet), quiet.steps.len()), (TurnState::Completed, "", 0));
+        agents.shutdown(std::time::Duration::ZERO).await;
     })
     .await;
 }

@@ -165,7 +165,7 @@ async fn wherever_its_worker_dies_an_approval_is_asked_once_and_done_once() {
     each_database(|store| async move {
         for point in [Point::AfterIntent, Point::AfterEffect, Point::BeforeCommit, Point::AfterCommit] {
             let mut nth = 1;
-            while approval_survives(&store, point, nth).await {
+            while Box::pin(approval_survives(&store, point, nth)).await {
                 nth += 1;
             }
             assert!(nth > 3, "{point:?} is come to in every step");
