@@ -1,7 +1,5 @@
 //! Turns that outlive the process that works on them, and processes that work as one.
 
-use std::time::Duration;
-
 use frontdesk_tests::{Frontdesk, Lane, Options, PATIENCE, Scripted};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
