@@ -75,6 +75,11 @@ serve() {
     echo "    - { id: paced, type: openai, config: { base_url: \"http://127.0.0.1:$paced/v1\", api_key: none, models: [mock] } }"
     [[ -z ${database:-} ]] || echo "database_url: \"$database\""
   } >"$dir/$name/frontdesk.yaml"
+  # Keys of one database are made with one pepper.
+  if [[ -n ${database:-} && -e $dir/$lane/data/pepper && $name != "$lane" ]]; then
+    mkdir -p "$dir/$name/data"
+    cp -p "$dir/$lane/data/pepper" "$dir/$name/data/pepper"
+  fi
   start ours env FRONTDESK_ADMIN_KEY=$key "$@" "$FRONTDESK_BIN" up --config "$dir/$name/frontdesk.yaml" \
     --listen "127.0.0.1:$port" --data-dir "$dir/$name/data"
   listens "$port"

@@ -222,7 +222,8 @@ impl Parts {
 /// `--turns` turns that wait for a tool of the client's: what the server holds for them.
 async fn parked(server: &Arc<Server>, options: &Options) -> Result<Value, String> {
     let turns = options.number("turns", 10_000);
-    let parameters = json!({ "order_id": { "param_type": "string", "description": "its number", "required": true } });
+    let parameters =
+        json!([{ "name": "order_id", "parameter_type": "string", "description": "its number", "required": true }]);
     let tool = json!({ "name": "lookup_order", "description": "Looks an order up.", "parameters": parameters });
     let agent = server.agent(options, json!({ "client_tools": [tool] })).await?;
     let paths = server.sessions(&agent, turns).await?;
