@@ -189,6 +189,7 @@ async fn a_message_that_stood_in_line_is_not_answered_once_a_person_has_the_conv
     each_database(|store| async move {
         let stage = Stage::set(store).await;
         let (agents, cx) = (&stage.agents, &stage.cx);
+        agents.recover().await.expect("it takes turns out of the line");
         let spec = AgentSpec { on_message: OnMessage::Queue, ..handing(named("shop"), vec![]) };
         let conversation = stage.conversation(spec).await;
         stage.model.play([hands(r#"{"reason":"customer_request"}"#)]);
