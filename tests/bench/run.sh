@@ -11,48 +11,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-if [[ -z ${FRONTDESK_BIN:-} ]]; then
-  cargo build --release --locked >&2
-  FRONTDESK_BIN=$CARGO_TARGET_DIR/release/frontdesk
-fi
-if [[ -z ${BENCH_BIN:-} ]]; then
-  cargo build --release --locked -p frontdesk-tests --bin bench >&2
-  BENCH_BIN=$CARGO_TARGET_DIR/release/bench
-fi
+source tests/bench/common.sh
 nginx=${NGINX:-$(command -v nginx || true)}
 rounds=${ROUNDS:-7} secs=${SECS:-4} conc=${CONC:-1 16 64} sse_conc=${SSE_CONC:-1 16} prompts=${PROMPTS:-700}
-
-dir=$(mktemp -d "${TMPDIR:-/tmp}/frontdesk-bench.XXXXXX")
-chmod 755 "$dir"
-pids=()
-finish() {
-  local pid
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  [[ ! -s $dir/nginx.pid ]] || kill "$(cat "$dir/nginx.pid")" 2>/dev/null || true
-  wait 2>/dev/null || true
-  rm -rf "$dir"
-}
-trap finish EXIT
-
-# start VARIABLE COMMAND...: runs it in the background; its process id goes into VARIABLE.
-start() {
-  local -n into=$1
-  shift
-  "$@" >"$dir/$RANDOM.log" 2>&1 &
-  into=$!
-  pids+=("$into")
-}
-# listens PORT: returns once something accepts there.
-listens() {
-  local try
-  for try in $(seq 200); do
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
-    sleep 0.05
-  done
-  echo "run.sh: nothing listens on port $1 (attempt $try)" >&2
-  exit 1
-}
+finish_more() { [[ ! -s $dir/nginx.pid ]] || kill "$(cat "$dir/nginx.pid")" 2>/dev/null || true; }
 
 # Ports follow one base; BASE_PORT moves them all.
 base=${BASE_PORT:-19100}

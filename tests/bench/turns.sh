@@ -11,49 +11,11 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
-if [[ -z ${FRONTDESK_BIN:-} ]]; then
-  cargo build --release --locked >&2
-  FRONTDESK_BIN=$CARGO_TARGET_DIR/release/frontdesk
-fi
-if [[ -z ${BENCH_BIN:-} ]]; then
-  cargo build --release --locked -p frontdesk-tests --bin bench >&2
-  BENCH_BIN=$CARGO_TARGET_DIR/release/bench
-fi
+source tests/bench/common.sh
 lanes=${LANES:-sqlite postgres} rounds=${ROUNDS:-3} turns=${TURNS:-300} conc=${CONC:-1 16 64}
 parked=${PARKED:-10000} streams=${STREAMS:-500} python=${PYTHON:-python3}
-
-dir=$(mktemp -d "${DATA:-${TMPDIR:-/tmp}}/frontdesk-turns.XXXXXX")
-chmod 755 "$dir"
-pids=() postgres=
-finish() {
-  local pid
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null || true
-  [[ -z $postgres ]] || "$python" tests/postgres.py stop "$dir/postgres" || true
-  rm -rf "$dir"
-}
-trap finish EXIT
-
-# start VARIABLE COMMAND...: runs it in the background; its process id goes into VARIABLE.
-start() {
-  local -n into=$1
-  shift
-  "$@" >"$dir/$RANDOM.log" 2>&1 &
-  into=$!
-  pids+=("$into")
-}
-# listens PORT: returns once something accepts there.
-listens() {
-  local try
-  for try in $(seq 400); do
-    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
-    sleep 0.05
-  done
-  echo "turns.sh: nothing listens on port $1 (attempt $try)" >&2
-  cat "$dir"/*.log >&2
-  exit 1
-}
+postgres=
+finish_more() { [[ -z $postgres ]] || "$python" tests/postgres.py stop "$dir/postgres" || true; }
 
 base=${BASE_PORT:-19300} key=frontdesk-bench-admin-key
 calls=$base paced=$((base + 1))
