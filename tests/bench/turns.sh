@@ -54,8 +54,12 @@ turns() {
     --data "$dir/$name/data" ${database:+--database "$database"}
 }
 end() {
+  local pid left=()
   kill "$ours"
   wait "$ours" 2>/dev/null || true
+  # Its number is free for others now.
+  for pid in "${pids[@]}"; do [[ $pid == "$ours" ]] || left+=("$pid"); done
+  pids=("${left[@]}")
 }
 
 ulimit -n 16384 2>/dev/null || true

@@ -131,6 +131,9 @@ async fn no_route_finds_or_changes_anything_of_another_tenant() {
             if batch["status"] == "completed" || batch["processing_status"] == "ended" {
                 break;
             }
+            let open = ["validating", "in_progress", "finalizing"];
+            let state = batch["status"].as_str().or(batch["processing_status"].as_str()).unwrap_or_default();
+            assert!(open.contains(&state), "{path}: {batch}");
             tokio::task::yield_now().await;
         }
     }

@@ -4,8 +4,24 @@
 //! asked for it. Invariant: every door of this room that takes the id of a session, a turn, a response or an item asks
 //! here first, and what a caller may not see is answered as if it were not there.
 
-use frontdesk_api::{Cx, Error, Result, customer::Owner, cx::Customer};
+use frontdesk_api::{
+    Cx, Error, Kind, Result,
+    customer::{CUSTOMER_TOKEN, Owner},
+    cx::Customer,
+};
 use frontdesk_store::{Tx, sessions, turns, turns::StoredTurn};
+
+/// Lets pass who asks for the tenant's own people: what they work through is every customer's.
+///
+/// # Errors
+/// `Forbidden` on behalf of a customer, with the code `not_for_customers`; `what` begins the message.
+pub(crate) fn no_customers(cx: &Cx, what: &str) -> Result<()> {
+    if cx.customer.is_none() {
+        return Ok(());
+    }
+    let message = format!("{what} are for the tenant's own people: leave out {CUSTOMER_TOKEN}");
+    Err(Error::new(Kind::Forbidden, message).with_param(CUSTOMER_TOKEN).with_code("not_for_customers"))
+}
 
 /// Lets pass who may see the session; else `missing`.
 ///

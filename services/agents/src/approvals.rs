@@ -7,10 +7,9 @@
 //! the key that said it; what was denied is never called.
 
 use frontdesk_api::{
-    Cx, Error, Kind, Micros, Page, PageRequest, Result,
+    Cx, Error, Micros, Page, PageRequest, Result,
     approval::{ApprovalState, Asked, Decision, asks},
     chat::ToolCall,
-    customer::CUSTOMER_TOKEN,
     tools::{Risk, ToolResult},
     turn::{StepKind, StepOutput, StepState},
 };
@@ -74,10 +73,7 @@ impl Agents {
     /// # Errors
     /// `Forbidden` on behalf of a customer: they are everybody's.
     pub async fn open_approvals(&self, cx: &Cx, page: &PageRequest) -> Result<Page<Approval>> {
-        if cx.customer.is_some() {
-            let message = format!("approvals are listed for the tenant's own people: leave out {CUSTOMER_TOKEN}");
-            return Err(Error::new(Kind::Forbidden, message).with_param(CUSTOMER_TOKEN).with_code("not_for_customers"));
-        }
+        access::no_customers(cx, "lists of approvals")?;
         let page = self.0.deps.store.tenant(cx).open_approvals(page).await?;
         Ok(Page { items: page.items.into_iter().map(Approval::from).collect(), more: page.more })
     }

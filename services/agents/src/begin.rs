@@ -40,7 +40,7 @@ const MOST_ITEMS: usize = 1_000;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewTurn {
     pub agent_id: String,
-    /// None: a turn without a conversation, on the agent's newest version.
+    /// None: a turn without a conversation, on the agent's published version.
     pub session_id: Option<String>,
     /// User messages and outputs of tools the client ran, in order.
     pub items: Vec<ItemBody>,

@@ -154,13 +154,21 @@ impl Room {
     /// Notes that the turn is to be cancelled; one that waits, or that nobody works on, ends at once.
     async fn ask_to_stop(&self, cx: &Cx, turn_id: &str) -> Result<Turn> {
         let mut tx = self.deps.store.tenant(cx).write().await?;
-        let turn = access::load_turn(&mut tx, cx, turn_id).await?.turn;
+        let mut turn = access::load_turn(&mut tx, cx, turn_id).await?.turn;
         let unheld = match turn.state {
             TurnState::Running => {
                 turns::request_cancel(&mut tx, turn_id).await?;
                 claims::take_unheld(&mut tx, turn_id).await?
             }
-            TurnState::Queued => claims::take_queued(&mut tx, turn_id).await?,
+            TurnState::Queued => match claims::take_queued(&mut tx, turn_id).await? {
+                // It began in between.
+                None => {
+                    turns::request_cancel(&mut tx, turn_id).await?;
+                    turn = turns::load(&mut tx, turn_id).await?.turn;
+                    claims::take_unheld(&mut tx, turn_id).await?
+                }
+                queued => queued,
+            },
             TurnState::AwaitingInput => {
                 let turn = self.give_up(&mut tx, turn, cancelled()).await?;
                 tx.commit().await?;

@@ -6,9 +6,9 @@ use frontdesk_api::{
     cx::Customer,
     turn::Session,
 };
-use frontdesk_store::{agents::NamedAgent, sessions};
+use frontdesk_store::{agents::NamedAgent, sessions, versions::Change};
 
-use crate::{Agents, HAND_OFF, access, asking, guidelines};
+use crate::{Agents, HAND_OFF, access, asking, guidelines, versions};
 
 impl Agents {
     /// Stores an agent with its version 1, which is published at once.
@@ -16,10 +16,19 @@ impl Agents {
     /// # Errors
     /// `Invalid` naming the member, `Conflict` when the name is taken.
     pub async fn create_agent(&self, cx: &Cx, spec: AgentSpec) -> Result<Agent> {
+        self.create_agent_noted(cx, spec, None).await
+    }
+
+    /// As [`Agents::create_agent`]; `note`: why, for people.
+    ///
+    /// # Errors
+    /// As [`Agents::create_agent`].
+    pub async fn create_agent_noted(&self, cx: &Cx, spec: AgentSpec, note: Option<&str>) -> Result<Agent> {
+        let note = versions::check_note(note)?;
         self.check(cx, &spec).await?;
         let deps = &self.0.deps;
-        let (id, by) = (deps.ids.next("agent"), &cx.principal.key_id);
-        deps.store.tenant(cx).add_agent(&id, &spec, Some(by), deps.clock.now()).await
+        let first = Change::first(&spec, Some(&cx.principal.key_id), deps.clock.now());
+        deps.store.tenant(cx).add_agent_by(&deps.ids.next("agent"), &Change { note, ..first }).await
     }
 
     /// # Errors
@@ -202,6 +211,10 @@ fn check_approvals(spec: &AgentSpec) -> Result<()> {
         let wrong = |member: &str, message: &str| Err(Error::invalid(format!("approvals[{i}].{member}"), message));
         if rule.tool.as_ref().is_some_and(|name| spec.client_tools.iter().any(|tool| tool.name == *name)) {
             return wrong("tool", "a client's tool runs at the client, which asks its people itself");
+        }
+        let ours = |name: &String| *name == HAND_OFF || asking::tools(spec).any(|tool| tool.name == *name);
+        if rule.tool.as_ref().is_some_and(ours) {
+            return wrong("tool", "handing over and asking another agent wait for nobody; give that agent a rule");
         }
         match (&rule.argument, rule.above) {
             (None, None) => {}

@@ -196,6 +196,11 @@ fn given(rules: &[Guideline], matched: Option<&[String]>) -> String {
     }
 }
 
+/// All that a turn's model may be given.
+pub(crate) fn most(spec: &AgentSpec) -> String {
+    all(&by_priority(spec))
+}
+
 /// All rules, for the model to look at the conditions itself.
 fn all(rules: &[Guideline]) -> String {
     if rules.is_empty() {

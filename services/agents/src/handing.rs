@@ -21,7 +21,7 @@ use frontdesk_store::{
 };
 use serde_json::{Value, json};
 
-use crate::{Agents, HAND_OFF, close::Closing, halt::Halt, worker::Worker};
+use crate::{Agents, HAND_OFF, access, close::Closing, halt::Halt, worker::Worker};
 
 /// The target that means people.
 pub(crate) const PEOPLE: &str = "people";
@@ -228,14 +228,16 @@ impl Agents {
     /// The hand-overs to people of a state, or all.
     ///
     /// # Errors
-    /// As any query.
+    /// `Forbidden` on behalf of a customer, as with the next three.
     pub async fn list_handoffs(&self, cx: &Cx, state: Option<State>, page: &PageRequest) -> Result<Page<Handoff>> {
+        access::no_customers(cx, "hand-offs")?;
         self.0.deps.store.tenant(cx).list_handoffs(state, page).await
     }
 
     /// # Errors
     /// `NotFound`.
     pub async fn load_handoff(&self, cx: &Cx, id: &str) -> Result<Handoff> {
+        access::no_customers(cx, "hand-offs")?;
         self.0.deps.store.tenant(cx).load_handoff(id).await
     }
 
@@ -244,6 +246,7 @@ impl Agents {
     /// # Errors
     /// `NotFound`; `Conflict` with the code `handoff_taken` or `handoff_done`.
     pub async fn take_handoff(&self, cx: &Cx, id: &str, by: &str) -> Result<Handoff> {
+        access::no_customers(cx, "hand-offs")?;
         let deps = &self.0.deps;
         deps.store.tenant(cx).take_handoff(id, by, deps.clock.now()).await
     }
@@ -253,6 +256,7 @@ impl Agents {
     /// # Errors
     /// `NotFound`.
     pub async fn end_handoff(&self, cx: &Cx, id: &str) -> Result<Handoff> {
+        access::no_customers(cx, "hand-offs")?;
         let deps = &self.0.deps;
         deps.store.tenant(cx).end_handoff(id, deps.clock.now()).await
     }

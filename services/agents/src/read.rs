@@ -39,8 +39,9 @@ impl Agents {
     /// The turns that were given up, for people to look at.
     ///
     /// # Errors
-    /// As any query.
+    /// `Forbidden` on behalf of a customer.
     pub async fn dead_letters(&self, cx: &Cx, page: &PageRequest) -> Result<Page<Turn>> {
+        access::no_customers(cx, "turns that were given up")?;
         self.0.deps.store.tenant(cx).dead_letters(page).await
     }
 

@@ -8,7 +8,9 @@ use frontdesk_api::{
 use frontdesk_store::{conversations, transcript, transcript::PastItem, turns};
 use serde_json::Value;
 
-use crate::{Agents, NewTurn, Room, access, begin, budget, follow::BATCH, prompt, running::Why, think, worker};
+use crate::{
+    Agents, NewTurn, Room, access, begin, budget, follow::BATCH, guidelines, prompt, running::Why, think, worker,
+};
 
 /// A response.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,7 +149,9 @@ impl Agents {
             false => budget::prompt(deps.inference.context_window(&spec.model), spec.sampling.max_tokens)
                 .saturating_sub(budget::tools(&tools)),
         };
-        let (messages, _) = prompt::messages(&spec.instructions, &past, &items, left);
+        // Which guidelines hold is not asked here: no more than all of them.
+        let instructions = prompt::instructions(spec, &guidelines::most(spec));
+        let (messages, _) = prompt::messages(&instructions, &past, &items, left);
         Ok(think::asked(spec, messages, tools, spec.tool_choice.clone()))
     }
 
@@ -177,7 +181,9 @@ impl Room {
         let mut tx = tenant.read().await?;
         let stored = turns::load(&mut tx, id).await?;
         drop(tx);
-        if stored.stored || stored.turn.session_id.is_some() {
+        // A person reads what was said in one that was handed over to people.
+        let for_people = stored.turn.hand_off.as_ref().is_some_and(|hand_off| hand_off.to.is_none());
+        if stored.stored || stored.turn.session_id.is_some() || for_people {
             return Ok(());
         }
         self.running.stop(&cx.tenant, id, Why::Asked);

@@ -22,6 +22,17 @@ pub struct Writing {
     pub publish: bool,
 }
 
+/// A version's note, if it says anything.
+///
+/// # Errors
+/// `Invalid` where it is too long.
+pub(crate) fn check_note(note: Option<&str>) -> Result<Option<&str>> {
+    if note.is_some_and(|note| note.len() > MOST_NOTE || note.contains('\0')) {
+        return Err(Error::invalid("note", format!("note must have at most {MOST_NOTE} bytes and no zero byte")));
+    }
+    Ok(note.filter(|note| !note.is_empty()))
+}
+
 impl Agents {
     /// Writes the agent's next version, as a draft unless it is to be published. Conversations stay on theirs.
     ///
@@ -35,15 +46,12 @@ impl Agents {
         spec: &AgentSpec,
         writing: &Writing,
     ) -> Result<AgentVersion> {
-        if writing.note.as_deref().is_some_and(|note| note.len() > MOST_NOTE || note.contains('\0')) {
-            let message = format!("note must have at most {MOST_NOTE} bytes and no zero byte");
-            return Err(Error::invalid("note", message));
-        }
+        let note = check_note(writing.note.as_deref())?;
         self.check(cx, spec).await?;
         let deps = &self.0.deps;
         let change = Change {
             spec,
-            note: writing.note.as_deref().filter(|note| !note.is_empty()),
+            note,
             by: Some(&cx.principal.key_id),
             at: deps.clock.now(),
             after: writing.expected_newest,

@@ -59,7 +59,10 @@ impl Work {
         let Some(mut tx) = self.write().await? else { return Ok(Err(Without::Yet(Next::Lost))) };
         let since = self.late + Instant::now().saturating_duration_since(self.until);
         let ending = match () {
-            () if self.signals.cancel.is_cancelled() => Some(JobState::Cancelled),
+            // One that was ended by its cancel keeps the answers it has, and tries as long as others do.
+            () if self.signals.cancel.is_cancelled() && self.progress.ending != Some(JobState::Cancelled) => {
+                Some(JobState::Cancelled)
+            }
             () if Instant::now() >= self.until && since >= late => Some(JobState::Expired),
             () => None,
         };

@@ -265,7 +265,7 @@ pub struct Limits {
     pub max_body_mb: usize,
     /// Largest uploaded file, in MiB.
     pub max_upload_mb: usize,
-    /// Memory for all uploads under way, in MiB; one that goes into the database takes about three times its size, one
+    /// Memory for all uploads under way, in MiB; one that goes into the database takes up to twice its size, one
     /// that goes elsewhere at most 16 MiB; further ones wait.
     pub upload_memory_mb: usize,
     /// How long an upload may wait for that memory before it is answered with 503, in seconds.

@@ -143,11 +143,12 @@ impl Knowledge {
     /// # Errors
     /// As the database's when asked for them.
     pub async fn expire(&self) -> Result<usize> {
-        let mut deleted = 0;
+        let (mut deleted, mut behind) = (0, (i64::MIN, String::new(), String::new()));
         loop {
-            let old = self.store.system().expired_files(self.clock.now(), EXPIRED).await?;
-            let before = deleted;
-            for (tenant, id) in old {
+            let old = self.store.system().expired_files(self.clock.now(), &behind, EXPIRED).await?;
+            let Some(last) = old.last() else { return Ok(deleted) };
+            behind.clone_from(last);
+            for (_, tenant, id) in old {
                 match self.delete_file(&Cx::internal(&tenant, "expired"), &id).await {
                     Ok(()) => deleted += 1,
                     // Another was first.
@@ -156,9 +157,6 @@ impl Knowledge {
                         tracing::warn!(tenant, file = id, error = %error, cause = ?error.source, "a file whose time is over could not be deleted");
                     }
                 }
-            }
-            if deleted == before {
-                return Ok(deleted);
             }
         }
     }

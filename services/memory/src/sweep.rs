@@ -49,8 +49,12 @@ impl Shelf {
 
     /// Tells the log which places cannot be used, and of which the configuration has lost sight.
     async fn inspect(&self) {
+        let holdings = self.0.store.system().holdings().await.unwrap_or_default();
         for (id, place) in &self.0.places {
-            let Some(place) = place else { continue };
+            // One without contents is made ready for its first: a volume may be mounted until then.
+            let Some(place) = place.as_ref().filter(|_| holdings.iter().any(|holding| holding.place == *id)) else {
+                continue;
+            };
             if let Err(error) = self.ready(id, place.as_ref()).await {
                 tracing::error!(store = id, "files cannot be kept or read: {error}");
                 continue;
@@ -60,7 +64,6 @@ impl Shelf {
                 tracing::error!(store = id, "files cannot be kept or read: {}", health.message.unwrap_or_default());
             }
         }
-        let holdings = self.0.store.system().holdings().await.unwrap_or_default();
         for holding in holdings.iter().filter(|holding| self.place(&holding.place).is_err()) {
             tracing::error!(
                 store = holding.place,

@@ -5,7 +5,10 @@ use frontdesk_api::{
     agent::{Agent, AgentSpec},
 };
 
-use crate::{Doing as _, Tenant, Tx, json, on, paging, versions};
+use crate::{
+    Doing as _, Tenant, Tx, json, on, paging,
+    versions::{self, Change},
+};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -52,7 +55,7 @@ pub async fn ensure_inline(tx: &mut Tx, at: Micros) -> Result<()> {
         .bind(&*tenant).bind(INLINE).bind(at).execute(conn).await.map(|done| done.rows_affected()))
     .doing("write the agent of turns without one")?;
     if new > 0 {
-        versions::add(tx, INLINE, 1, &versions::Change::first(&AgentSpec::new(INLINE), None, at)).await?;
+        versions::add(tx, INLINE, 1, &Change::first(&AgentSpec::new(INLINE), None, at)).await?;
     }
     Ok(())
 }
@@ -78,12 +81,21 @@ impl Tenant<'_> {
     /// # Errors
     /// `Conflict` when the name is taken.
     pub async fn add_agent(&self, id: &str, spec: &AgentSpec, by: Option<&str>, at: Micros) -> Result<Agent> {
+        self.add_agent_by(id, &Change::first(spec, by, at)).await
+    }
+
+    /// As [`Tenant::add_agent`], with a note of why.
+    ///
+    /// # Errors
+    /// As [`Tenant::add_agent`].
+    pub async fn add_agent_by(&self, id: &str, change: &Change<'_>) -> Result<Agent> {
+        let (spec, at) = (change.spec, change.at);
         let mut tx = self.write().await?;
         on!(tx, conn => sqlx::query("INSERT INTO agent (tenant, id, name, version, created_at, updated_at) VALUES ($1, $2, $3, 1, $4, $4)")
             .bind(self.id()).bind(id).bind(&spec.name).bind(at).execute(conn).await.map(|_| ()))
         .doing("create an agent")
         .map_err(|e| taken(e, spec))?;
-        versions::add(&mut tx, id, 1, &versions::Change::first(spec, by, at)).await?;
+        versions::add(&mut tx, id, 1, change).await?;
         tx.commit().await?;
         Ok(Agent { id: id.to_owned(), version: 1, newest: 1, spec: spec.clone(), created_at: at, updated_at: at })
     }

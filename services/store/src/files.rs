@@ -120,15 +120,21 @@ impl Tenant<'_> {
 }
 
 impl System<'_> {
-    /// Up to `limit` files whose time was over at `now`, the oldest first: their tenants and ids. Over all tenants,
-    /// since one sweep deletes for all of them.
+    /// Up to `limit` files whose time was over at `now`, behind the one given, the oldest first: when that was, their
+    /// tenants and ids. Over all tenants, since one sweep deletes for all of them.
     ///
     /// # Errors
     /// As any query.
-    pub async fn expired_files(&self, now: Micros, limit: i64) -> Result<Vec<(String, String)>> {
+    pub async fn expired_files(
+        &self,
+        now: Micros,
+        behind: &(Micros, String, String),
+        limit: i64,
+    ) -> Result<Vec<(Micros, String, String)>> {
         let mut tx = self.read().await?;
-        on!(tx, conn => sqlx::query_as("SELECT tenant, id FROM file WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2")
-            .bind(now).bind(limit).fetch_all(conn).await)
+        on!(tx, conn => sqlx::query_as("SELECT expires_at, tenant, id FROM file WHERE expires_at <= $1 AND (expires_at, tenant, id) > ($3, $4, $5) \
+             ORDER BY expires_at, tenant, id LIMIT $2")
+            .bind(now).bind(limit).bind(behind.0).bind(&behind.1).bind(&behind.2).fetch_all(conn).await)
         .doing("look for files whose time is over")
     }
 }

@@ -176,9 +176,9 @@ impl Tenant<'_> {
         let handoff = load(&mut tx, id).await?;
         tx.commit().await?;
         match handoff.state {
-            State::Done => Err(Error::conflict("this hand-off is done").with_code("handoff_done")),
+            State::Done => Err(Error::conflict(format!("the hand-off '{id}' is done")).with_code("handoff_done")),
             State::Taken if taken == 0 && handoff.taken_by != by => {
-                let message = format!("'{}' has taken this conversation", handoff.taken_by);
+                let message = format!("'{}' has taken the hand-off '{id}'", handoff.taken_by);
                 Err(Error::conflict(message).with_code("handoff_taken"))
             }
             _ => Ok(handoff),

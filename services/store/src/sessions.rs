@@ -126,7 +126,7 @@ pub async fn answering(tx: &mut Tx, id: &str) -> Result<Option<(String, i64)>> {
     .doing("look who answers in a session")
 }
 
-/// From now on this agent answers in the session.
+/// From now on this agent answers in the session, also what stands in line there.
 ///
 /// # Errors
 /// As any query.
@@ -134,7 +134,12 @@ pub async fn answered_by(tx: &mut Tx, id: &str, agent: &str, version: i64) -> Re
     let tenant = tx.tenant();
     on!(tx, conn => sqlx::query("UPDATE session SET answers_agent = $3, answers_version = $4 WHERE tenant = $1 AND id = $2")
         .bind(&*tenant).bind(id).bind(agent).bind(version).execute(conn).await.map(|_| ()))
-    .doing("hand a session to another agent")
+    .doing("hand a session to another agent")?;
+    // A response works by what stands with it.
+    on!(tx, conn => sqlx::query("UPDATE turn SET agent_id = $3, agent_version = $4 \
+         WHERE tenant = $1 AND session_id = $2 AND state = 'queued' AND on_input = 'suspend'")
+        .bind(&*tenant).bind(id).bind(agent).bind(version).execute(conn).await.map(|_| ()))
+    .doing("hand turns in line to another agent")
 }
 
 /// A turn's place in its session.

@@ -40,7 +40,8 @@ pub struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// What an agent begins with.
-    pub(crate) fn first(spec: &'a AgentSpec, by: Option<&'a str>, at: Micros) -> Self {
+    #[must_use]
+    pub fn first(spec: &'a AgentSpec, by: Option<&'a str>, at: Micros) -> Self {
         Self { spec, note: None, by, at, after: None, publish: true }
     }
 }

@@ -3,15 +3,16 @@
 
 use frontdesk_agents::{AsResponse, NewTurn};
 use frontdesk_api::{
-    Kind, Order, PageRequest,
+    Cx, Kind, Order, PageRequest,
     agent::{AgentSpec, HandOffSpec, HandOffTarget, OnMessage},
     chat::Role,
+    cx::Customer,
     turn::{EventBody, HandOffReason, ItemBody, TurnState},
 };
 use frontdesk_store::{handoffs::State, testing::each_database};
 use serde_json::json;
 
-use crate::stage::{Line, Stage, answer, done};
+use crate::stage::{Line, Stage, answer, done, with_tools};
 
 fn named(name: &str) -> AgentSpec {
     AgentSpec { name: Some(name.into()), instructions: name.into(), ..AgentSpec::new("m") }
@@ -197,7 +198,9 @@ async fn a_message_that_stood_in_line_is_not_answered_once_a_person_has_the_conv
         let open = agents.list_handoffs(cx, Some(State::Open), &page()).await.expect("a list").items;
         stage.model.play([Line::Silence]);
         let running = agents.create_turn(cx, Stage::asks(&conversation, "when?")).await.expect("a turn");
-        stage.model.begun().await;
+        while stage.model.asked().len() < 2 {
+            tokio::task::yield_now().await;
+        }
         let behind = agents.create_turn(cx, Stage::asks(&conversation, "are you there?")).await.expect("a turn");
         assert_eq!(behind.state, TurnState::Queued);
         agents.take_handoff(cx, &open[0].id, "Ada").await.expect("taken");
@@ -205,6 +208,55 @@ async fn a_message_that_stood_in_line_is_not_answered_once_a_person_has_the_conv
         let quiet = stage.settled(&behind.id).await;
         assert_eq!((quiet.turn.state, answer(&quiet), quiet.steps.len()), (TurnState::Completed, "", 0));
         agents.shutdown(std::time::Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_that_stands_in_line_is_the_agents_that_took_over() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (agents, cx) = (&stage.agents, &stage.cx);
+        agents.recover().await.expect("it takes turns out of the line");
+        let returns = agents.create_agent(cx, named("returns")).await.expect("an agent");
+        let spec = handing(AgentSpec { name: Some("shop".into()), ..with_tools() }, vec![to("returns", None)]);
+        let conversation = stage.conversation(AgentSpec { on_message: OnMessage::Queue, ..spec }).await;
+        stage.model.play([
+            Line::Call(vec![("a", "refund", "{}")]),
+            hands(r#"{"reason":"unsupported_request","to":"returns"}"#),
+            Line::Say("Within 30 days."),
+        ]);
+        // It waits for a person, and the next message for it.
+        let first = stage.ask(&conversation, "money back").await;
+        let behind = agents.create_turn(cx, Stage::asks(&conversation, "how long?")).await.expect("a turn");
+        assert_eq!((behind.state, &behind.agent_id), (TurnState::Queued, &conversation.0));
+        agents.decide(cx, &first.approvals[0].approval_id, true, None).await.expect("approved");
+        let view = stage.settled(&behind.id).await;
+        assert_eq!((answer(&view), &view.turn.agent_id), ("Within 30 days.", &returns.id));
+        let prompt = stage.model.asked().pop().expect("a prompt");
+        assert_eq!(prompt[0], (Role::System, "returns".to_owned()));
+        agents.shutdown(std::time::Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_queue_is_for_the_tenants_own_people() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let customer = Customer { sub: "eve".into(), issuer: None, claims: serde_json::Map::new() };
+        let eve = Cx { customer: Some(customer), ..stage.cx.clone() };
+        let agents = &stage.agents;
+        for refused in [
+            agents.list_handoffs(&eve, None, &page()).await.map(|_| ()),
+            agents.load_handoff(&eve, "handoff_1").await.map(|_| ()),
+            agents.take_handoff(&eve, "handoff_1", "Eve").await.map(|_| ()),
+            agents.end_handoff(&eve, "handoff_1").await.map(|_| ()),
+            agents.dead_letters(&eve, &page()).await.map(|_| ()),
+        ] {
+            let error = refused.expect_err("not for customers");
+            assert_eq!((error.kind, error.code.as_deref()), (Kind::Forbidden, Some("not_for_customers")));
+        }
     })
     .await;
 }

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::{Stage, counts, quick, said, until};
 
-/// One batch at once, and an hour before one that was put aside is tried again.
+/// One batch at once, and as long as may be before one that was put aside is tried again.
 fn patient() -> Pace {
     Pace { batches_at_once: 1, patience: Duration::from_secs(3600), ..quick() }
 }

@@ -35,7 +35,12 @@ pub async fn import(
     let written = match known {
         Some(agent) => app.agents.write_version(&cx, &agent.id, &spec, &query.into()).await?,
         None => {
-            let agent = app.agents.create_agent(&cx, spec).await?;
+            if let Some(expected) = query.expected_newest {
+                let name = spec.name.as_deref().unwrap_or_default();
+                let message = format!("no agent named '{name}' is published, so {expected} is not its newest version");
+                return Err(Error::conflict(message).with_code("version_changed").with_param("expected_newest").into());
+            }
+            let agent = app.agents.create_agent_noted(&cx, spec, query.note.as_deref()).await?;
             app.agents.load_version(&cx, &agent.id, agent.version).await?
         }
     };

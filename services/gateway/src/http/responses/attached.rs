@@ -11,17 +11,22 @@ use serde_json::{Value, json};
 use super::wrong;
 use crate::app::App;
 
-/// Puts contents where files are named.
+/// Bytes of files that a request may bring in by their ids: as many as it could hold itself.
+pub fn room(app: &App) -> usize {
+    app.config.limits.max_body_mb.saturating_mul(1 << 20)
+}
+
+/// Puts contents where files are named, as many as `room` has bytes for.
 ///
 /// # Errors
-/// `Invalid` naming a file that does not exist.
-pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody) -> Result<()> {
+/// `Invalid` naming a file that does not exist; `TooLarge` naming the one that has no room any more.
+pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody, room: &mut usize) -> Result<()> {
     let ItemBody::Content { parts, .. } = body else { return Ok(()) };
     for part in parts {
         match part["type"].as_str() {
             Some("image_url") => {
                 if let Some(id) = part["image_url"]["file_id"].as_str() {
-                    let (name, kind, bytes) = load(app, cx, id).await?;
+                    let (name, kind, bytes) = load(app, cx, id, room).await?;
                     let kind = kind.or_else(|| picture(&name).map(str::to_owned)).ok_or_else(|| {
                         let message =
                             format!("the file '{id}' ({name}) is no picture by its name: png, jpg, gif and webp are");
@@ -33,17 +38,17 @@ pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody) -> Result<()> {
                     part["image_url"] = image;
                 }
             }
-            Some("file") => *part = file(app, cx, part).await?,
+            Some("file") => *part = file(app, cx, part, room).await?,
             _ => {}
         }
     }
     Ok(())
 }
 
-async fn file(app: &App, cx: &Cx, part: &Value) -> Result<Value> {
+async fn file(app: &App, cx: &Cx, part: &Value, room: &mut usize) -> Result<Value> {
     let given = part["file"]["filename"].as_str().map(str::to_owned);
     let (name, kind, bytes) = match part["file"]["file_id"].as_str() {
-        Some(id) => load(app, cx, id).await?,
+        Some(id) => load(app, cx, id, room).await?,
         None => {
             let Some((kind, bytes)) = part["file"]["file_data"].as_str().and_then(decoded) else {
                 return Ok(part.clone());
@@ -63,14 +68,16 @@ async fn file(app: &App, cx: &Cx, part: &Value) -> Result<Value> {
 }
 
 /// A file's name, type and content.
-async fn load(app: &App, cx: &Cx, id: &str) -> Result<(String, Option<String>, Vec<u8>)> {
+async fn load(app: &App, cx: &Cx, id: &str, room: &mut usize) -> Result<(String, Option<String>, Vec<u8>)> {
     let file = app.knowledge.load_file(cx, id).await.map_err(|error| wrong(error, "input"))?;
-    let most = app.config.limits.max_body_mb.saturating_mul(1 << 20);
-    if usize::try_from(file.bytes).map_or(true, |bytes| bytes > most) {
+    let left = usize::try_from(file.bytes).ok().and_then(|bytes| room.checked_sub(bytes));
+    let Some(left) = left else {
         // It goes on in a request of its own, and into the rows of this one.
-        let message = format!("the file '{id}' is larger than a request may be (limits.max_body_mb)");
+        let message =
+            format!("with the file '{id}' the input is larger than a request may be (limits.max_body_mb): send less");
         return Err(Error::new(Kind::TooLarge, message).with_param("input"));
-    }
+    };
+    *room = left;
     let content = app.knowledge.load_content(cx, id).await.map_err(|error| wrong(error, "input"))?;
     Ok((file.filename, file.media_type, content.to_vec()))
 }

@@ -135,11 +135,11 @@ fn wrong(error: Error, member: impl Into<String>) -> Error {
 /// # Errors
 /// `Invalid` naming a reference to nothing.
 pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemBody>> {
-    let mut items = Vec::with_capacity(input.len());
+    let (mut items, mut room) = (Vec::with_capacity(input.len()), attached::room(app));
     for one in input {
         items.push(match one {
             Input::Item(mut body) => {
-                attached::read(app, cx, &mut body).await?;
+                attached::read(app, cx, &mut body, &mut room).await?;
                 body
             }
             Input::Reference { id, path } => {

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::fields::Fields;
 
+/// Bytes of a filled text: what a window of a million tokens may hold, at four bytes a token.
+const MOST: usize = 4 << 20;
+
 /// A stored prompt as a request names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
@@ -60,7 +63,8 @@ fn words(value: Value, path: &str) -> Result<String> {
 /// The text with the words of its variables, which are `declared`.
 ///
 /// # Errors
-/// `Invalid` naming a variable that the text has not, or one that nothing was given for.
+/// `Invalid` naming a variable that the text has not, or one that nothing was given for, or the first that makes the
+/// text longer than 4 MiB.
 pub fn filled(text: &str, declared: &[String], given: &BTreeMap<String, String>) -> Result<String> {
     if let Some(name) = given.keys().find(|name| !declared.contains(name)) {
         let path = format!("prompt.variables.{name}");
@@ -71,6 +75,11 @@ pub fn filled(text: &str, declared: &[String], given: &BTreeMap<String, String>)
         match piece {
             Piece::Text(words) => filled.push_str(words),
             Piece::Name(name) => match given.get(name) {
+                Some(words) if filled.len().saturating_add(words.len()) > MOST => {
+                    let path = format!("prompt.variables.{name}");
+                    let message = format!("'{path}' makes the prompt longer than {MOST} bytes");
+                    return Err(Error::invalid(path, message).with_code("prompt_too_long"));
+                }
                 Some(words) => filled.push_str(words),
                 None => {
                     let message = format!("the prompt's variable '{name}' is not given");
@@ -137,6 +146,11 @@ mod tests {
     #[test]
     fn what_is_missing_or_unknown_is_named() {
         assert_eq!(fill("{{a}}", &[]).expect_err("not given").code.as_deref(), Some("missing_variable"));
+        let long = fill(&"{{a}}".repeat(5), &[("a", &"x".repeat(1 << 20))]).expect_err("too long");
+        assert_eq!(
+            (long.code.as_deref(), long.param.as_deref()),
+            (Some("prompt_too_long"), Some("prompt.variables.a"))
+        );
         let unknown = fill("x", &[("c", "d")]).expect_err("no such variable");
         assert_eq!(unknown.param.as_deref(), Some("prompt.variables.c"));
     }
