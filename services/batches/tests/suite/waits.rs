@@ -90,6 +90,26 @@ async fn one_that_waits_hears_that_it_is_cancelled() {
     .await;
 }
 
+#[tokio::test]
+async fn one_that_was_cancelled_keeps_its_answers_though_the_store_of_files_is_down_for_a_while() {
+    each_database(async |store: Store| {
+        let gate = Arc::new(Semaphore::new(0));
+        let stage = Stage::new(&store, quick(), Some(gate.clone())).await;
+        let id = stage.create("hold\nhold").await;
+        stage.batches.recover().await.expect("begun");
+        stage.lines.until_asked(2).await;
+        stage.batches.cancel(&stage.cx, Endpoint::Embeddings, &id).await.expect("asked");
+        stage.contents.out.store(3, Ordering::SeqCst);
+        gate.add_permits(2);
+        let batch = stage.ended(&id).await;
+        assert_eq!((batch.state, counts(&batch)), (JobState::Cancelled, [2, 2, 0, 0, 0]));
+        assert!(batch.progress.faults.is_empty(), "{:?}", batch.progress.faults);
+        assert_eq!(stage.files(&batch).await.0.len(), 2);
+        stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
 /// Makes the batch older, and looks for it now.
 async fn age(stage: &Stage, id: &str, by: Duration) {
     let mut tx = stage.store.tenant(&stage.cx).write().await.expect("open");
