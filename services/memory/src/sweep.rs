@@ -51,11 +51,10 @@ impl Shelf {
     async fn inspect(&self) {
         let holdings = self.0.store.system().holdings().await.unwrap_or_default();
         for (id, place) in &self.0.places {
+            let Some(place) = place else { continue };
             // One without contents is made ready for its first: a volume may be mounted until then.
-            let Some(place) = place.as_ref().filter(|_| holdings.iter().any(|holding| holding.place == *id)) else {
-                continue;
-            };
-            if let Err(error) = self.ready(id, place.as_ref()).await {
+            let used = holdings.iter().any(|holding| holding.place == *id);
+            if used && let Err(error) = self.ready(id, place.as_ref()).await {
                 tracing::error!(store = id, "files cannot be kept or read: {error}");
                 continue;
             }
