@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     Place,
-    remote::{Remote, escaped, running},
+    remote::{Remote, escaped},
     say, write,
 };
 
@@ -57,10 +57,7 @@ enum Verb {
 
 impl Agent {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        let url = match &self.url {
-            Some(url) => url.clone(),
-            None => running(&self.place.load()?.data_dir).unwrap_or_else(|| "http://127.0.0.1:8321".into()),
-        };
+        let url = self.place.server(self.url.as_deref())?;
         let Some(key) = &self.key else {
             return Err(Error::invalid("key", "give an API key of the server with --key or FRONTDESK_API_KEY"));
         };
@@ -93,25 +90,63 @@ fn told(what: &str, file: &Path, cause: std::io::Error) -> Error {
     Error::invalid("FILE", format!("cannot {what} {}: {cause}", file.display()))
 }
 
-/// The agent of that id or name.
-pub(super) async fn agent_id(remote: &Remote, wanted: &str) -> Result<String> {
-    let mut names = vec![];
-    let mut start = 0;
+/// An agent of the server, as its list shows it.
+pub(super) struct Listed {
+    pub(super) id: String,
+    /// Its name; the id where it has none.
+    pub(super) name: String,
+}
+
+/// All agents of the server's tenant.
+pub(super) async fn listed(remote: &Remote) -> Result<Vec<Listed>> {
+    let mut listed = vec![];
     loop {
-        let page = remote.json(Method::GET, &format!("/v1/agents?limit=100&start_index={start}"), None).await?;
-        let agents = page["data"].as_array().cloned().unwrap_or_default();
-        for agent in &agents {
-            let (id, name) = (agent["agent_id"].as_str().unwrap_or_default(), agent["agent_config"]["name"].as_str());
-            if id == wanted || name == Some(wanted) {
-                return Ok(id.to_owned());
-            }
-            names.push(name.unwrap_or(id).to_owned());
-        }
-        start += agents.len();
+        let page = format!("/v1/agents?limit=100&start_index={}", listed.len());
+        let page = remote.json(Method::GET, &page, None).await?;
+        let agents = page["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+        listed.extend(agents.iter().map(|agent| {
+            let id = agent["agent_id"].as_str().unwrap_or_default();
+            let name = agent["agent_config"]["name"].as_str().unwrap_or(id);
+            Listed { id: id.to_owned(), name: name.to_owned() }
+        }));
         if page["has_more"] != true || agents.is_empty() {
-            let there =
-                if names.is_empty() { "there are none".into() } else { format!("there are: {}", names.join(", ")) };
-            return Err(Error::not_found(format!("no agent has the id or name '{wanted}'; {there}")));
+            return Ok(listed);
         }
+    }
+}
+
+/// The agent of that id, else the one of that name: no name of another agent hides an id.
+pub(super) fn chosen<'a>(listed: &'a [Listed], wanted: &str) -> Option<&'a Listed> {
+    listed.iter().find(|agent| agent.id == wanted).or_else(|| listed.iter().find(|agent| agent.name == wanted))
+}
+
+/// Which agents there are, for an error.
+pub(super) fn told_names(listed: &[Listed]) -> String {
+    if listed.is_empty() {
+        return "there are none yet".into();
+    }
+    let names: Vec<&str> = listed.iter().map(|agent| agent.name.as_str()).collect();
+    format!("there are: {}", names.join(", "))
+}
+
+/// The id of the agent of that id or name.
+pub(super) async fn agent_id(remote: &Remote, wanted: &str) -> Result<String> {
+    let listed = listed(remote).await?;
+    chosen(&listed, wanted)
+        .map(|agent| agent.id.clone())
+        .ok_or_else(|| Error::not_found(format!("no agent has the id or name '{wanted}'; {}", told_names(&listed))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Listed, chosen};
+
+    #[test]
+    fn an_id_stands_before_a_name_that_is_the_same() {
+        let agent = |id: &str, name: &str| Listed { id: id.into(), name: name.into() };
+        let listed = [agent("agent_1", "agent_2"), agent("agent_2", "shop"), agent("agent_3", "shop")];
+        assert_eq!(chosen(&listed, "agent_2").map(|agent| agent.id.as_str()), Some("agent_2"));
+        assert_eq!(chosen(&listed, "shop").map(|agent| agent.id.as_str()), Some("agent_2"));
+        assert!(chosen(&listed, "bakery").is_none());
     }
 }

@@ -10,7 +10,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::{
     Place,
-    remote::{Remote, running},
+    agent::{Listed, chosen, listed, told_names},
+    remote::Remote,
     say, write,
 };
 
@@ -36,10 +37,7 @@ pub(super) struct Chat {
 
 impl Chat {
     pub(super) async fn run(self) -> Result<ExitCode> {
-        let url = match &self.url {
-            Some(url) => url.clone(),
-            None => running(&self.place.load()?.data_dir).unwrap_or_else(|| "http://127.0.0.1:8321".into()),
-        };
+        let url = self.place.server(self.url.as_deref())?;
         let remote = Remote::new(&url, &self.key)?;
         let mut partner = Partner::find(&remote, self.agent.as_deref(), self.model.as_deref()).await?;
         if let Some(question) = &self.question {
@@ -81,29 +79,20 @@ impl Partner {
         if let Some(model) = model {
             return Ok(Self::Model { model: model.into(), messages: vec![] });
         }
-        let agents = remote.json(Method::GET, "/v1/agents?limit=100", None).await?;
-        let agents = agents["data"].as_array().cloned().unwrap_or_default();
-        let name_of = |a: &Value| a["agent_config"]["name"].as_str().map(str::to_owned);
-        let id_of = |a: &Value| a["agent_id"].as_str().unwrap_or_default().to_owned();
+        let agents = listed(remote).await?;
         let found = match agent {
-            Some(wanted) => agents.iter().find(|a| id_of(a) == wanted || name_of(a).as_deref() == Some(wanted)),
+            Some(wanted) => chosen(&agents, wanted),
             None => agents.first().filter(|_| agents.len() == 1),
         };
-        let Some(found) = found else {
-            let known: Vec<String> = agents.iter().map(|a| name_of(a).unwrap_or_else(|| id_of(a))).collect();
-            let there =
-                if known.is_empty() { "there is none yet".into() } else { format!("there are: {}", known.join(", ")) };
+        let Some(Listed { id, name }) = found else {
+            let there = told_names(&agents);
             let message = format!("name the agent to talk to with --agent ({there}), or a model with --model");
             return Err(Error::invalid("agent", message));
         };
-        let id = id_of(found);
         let session = json!({ "session_name": "frontdesk chat" });
         let session = remote.json(Method::POST, &format!("/v1/agents/{id}/session"), Some(&session)).await?;
         let session = session["session_id"].as_str().unwrap_or_default();
-        Ok(Self::Agent {
-            name: name_of(found).unwrap_or_else(|| id.clone()),
-            path: format!("/v1/agents/{id}/session/{session}/turn"),
-        })
+        Ok(Self::Agent { name: name.clone(), path: format!("/v1/agents/{id}/session/{session}/turn") })
     }
 
     fn name(&self) -> &str {

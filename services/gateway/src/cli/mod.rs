@@ -87,6 +87,17 @@ impl Place {
         }
         Ok(config)
     }
+
+    /// The address of the server that a command talks to: the one given, else that of this data folder, else the default.
+    ///
+    /// # Errors
+    /// As [`config::load`].
+    pub(super) fn server(&self, given: Option<&str>) -> Result<String> {
+        match given {
+            Some(url) => Ok(url.to_owned()),
+            None => Ok(remote::running(&self.load()?.data_dir).unwrap_or_else(|| "http://127.0.0.1:8321".into())),
+        }
+    }
 }
 
 /// Runs the command named by the process's arguments.
