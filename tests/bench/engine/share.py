@@ -5,7 +5,7 @@ model, temperature 0); blocks of requests through the gateway and past it, on th
 machine does meanwhile touches both alike. Invariants: both sides answer the same tokens or the run fails; processor time is
 the gateway's alone, without the worker's, less what it uses while the other side is asked; every process started is ended.
 
-    python3 share.py --bin FRONTDESK [--rounds 15] [--block 8]
+    python3 share.py --bin FRONTDESK [--rounds 15] [--block 8] [--device cuda]
 """
 import argparse
 import contextlib
@@ -27,11 +27,14 @@ SHORT, LONG = 1, 128
 GOAL_REQUEST, GOAL_TOKEN = 15, 1
 # What a request leaves to do after its answer (books, log lines) is done by then.
 SETTLED = 0.15
-CONFIG = """
-providers:
-  inference:
-    - { id: local, type: mistralrs, config: { models: [ { id: m, path: %s } ] } }
-"""
+
+
+def config(device, environment):
+    """One worker with the demo model. JSON is YAML."""
+    worker = {"models": [{"id": "m", "path": str(DEMO)}], "environment": environment}
+    if device:
+        worker["device"] = device
+    return json.dumps({"providers": {"inference": [{"id": "local", "type": "mistralrs", "config": worker}]}})
 
 
 def connected(family, address):
@@ -46,10 +49,10 @@ def connected(family, address):
 class Gateway:
     """`frontdesk up` with the demo model in a worker."""
 
-    def __init__(self, binary, folder):
-        config = Path(folder) / "frontdesk.yaml"
-        config.write_text(CONFIG % json.dumps(str(DEMO)))
-        command = [binary, "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", f"{folder}/data"]
+    def __init__(self, binary, folder, written):
+        file = Path(folder) / "frontdesk.yaml"
+        file.write_text(written)
+        command = [binary, "up", "--config", str(file), "--listen", "127.0.0.1:0", "--data-dir", f"{folder}/data"]
         environment = {**os.environ, "FRONTDESK_ADMIN_KEY": KEY}
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
@@ -168,11 +171,14 @@ def main():
     arguments.add_argument("--bin", required=True)
     arguments.add_argument("--rounds", type=int, default=15)
     arguments.add_argument("--block", type=int, default=8, help="requests to one side before the other has its turn")
+    arguments.add_argument("--device", help="where the worker computes: cuda, for instance")
+    arguments.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for the worker")
     given = arguments.parse_args()
+    written = config(given.device, dict(pair.split("=", 1) for pair in given.env))
     load = " ".join(read(Path("/proc/loadavg")).split()[:3])
     print(f"{os.cpu_count()} cores, load {load}, {given.rounds} rounds of {given.block} requests a side; µs, median (least–most).\n")
     print("| answer | tokens | straight | added to the first byte | added to the end | gateway's processor | goal |\n|---|--:|--:|--:|--:|--:|--:|")
-    with tempfile.TemporaryDirectory() as folder, Gateway(given.bin, folder) as gateway:
+    with tempfile.TemporaryDirectory() as folder, Gateway(given.bin, folder, written) as gateway:
         ask(gateway.client, "local/m", SHORT, False)  # the engine has loaded once this is answered
         worker = gateway.worker()
         for name, stream in [("streamed", True), ("whole", False)]:
