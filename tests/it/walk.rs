@@ -56,6 +56,8 @@ async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<Stri
     let prompt = id(&made(frontdesk, "/v1/prompts", json!({ "prompt": "Be brief." })).await["prompt_id"]);
     let customers = json!({ "algorithm": "HS256", "audience": "shop" });
     let customer_key = id(&made(frontdesk, "/v1/customer-keys", customers).await["id"]);
+    let secret = json!({ "name": "crm", "value": "12345678", "hosts": ["api.crm.example"] });
+    let secret = id(&made(frontdesk, "/v1/secrets", secret).await["name"]);
     let line = json!({ "custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": chat }).to_string();
     let lines = shop::upload_for(frontdesk, "batch", "batch.jsonl", line.as_bytes()).await;
     let batch = json!({ "input_file_id": lines, "endpoint": "/v1/chat/completions", "completion_window": "24h" });
@@ -85,6 +87,7 @@ async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<Stri
         ("/v1/customer-keys/{key_id}", &customer_key),
         ("/v1/batches/{batch_id}", &batch),
         ("/v1/messages/batches/{batch_id}", &messages),
+        ("secret_name", &secret),
         ("toolgroup_id", "shop"),
         ("tool_name", "lookup_order"),
     ];

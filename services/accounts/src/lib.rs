@@ -15,6 +15,7 @@ mod key;
 mod keys;
 mod pepper;
 mod seal;
+mod secrets;
 mod table;
 mod tenants;
 mod token;
@@ -32,6 +33,7 @@ pub use fresh::FRESH_EVERY;
 pub use frontdesk_store::{ApiKey, StoredTenant};
 pub use keys::{CreatedKey, KeyRequest};
 pub use pepper::Pepper;
+pub use secrets::{MOST_SECRETS, SecretInfo};
 
 /// The tenant of a fresh installation, and the operator's: its admins may manage every tenant.
 pub const DEFAULT_TENANT: &str = "default";

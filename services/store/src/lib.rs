@@ -47,6 +47,7 @@ pub mod passages;
 mod postgres;
 pub mod prompts;
 pub mod readings;
+pub mod secrets;
 pub mod sessions;
 mod sqlite;
 pub mod testing;

@@ -3,6 +3,7 @@
 mod bootstrap;
 mod customers;
 mod keys;
+mod secrets;
 mod tenants;
 
 use std::sync::{

@@ -34,6 +34,7 @@ pub mod reply;
 pub mod rerank;
 pub mod responses;
 pub mod safety;
+pub mod secrets;
 pub mod sessions;
 pub mod shields;
 pub mod tenants;
@@ -232,6 +233,8 @@ fn admin_scope() -> OpenApiRouter<App> {
         .routes(routes!(keys::revoke::revoke))
         .routes(routes!(customer_keys::list::list, customer_keys::create::create))
         .routes(routes!(customer_keys::revoke::revoke))
+        .routes(routes!(secrets::list::list, secrets::create::create))
+        .routes(routes!(secrets::show::show, secrets::delete::delete))
         .routes(routes!(tenants::list::list, tenants::create::create))
         .routes(routes!(usage::list::list))
 }
