@@ -8,12 +8,15 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     vec,
 };
 
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tower::Service;
+
+use crate::network::Network;
 
 /// Whether the address is one of the public internet, by IANA's special-purpose registries (RFC 6890 and its updates).
 /// One that carries another inside (IPv4-mapped, NAT64) is judged by that; 6to4 and Teredo never pass.
@@ -61,17 +64,58 @@ pub(crate) fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
+/// Which addresses a client connects to.
+#[derive(Clone)]
+pub(crate) enum Admits {
+    All,
+    /// Those of the public internet, and these.
+    Public(Arc<[Network]>),
+}
+
+impl Admits {
+    pub(crate) fn admits(&self, address: IpAddr) -> bool {
+        match self {
+            Self::All => true,
+            Self::Public(also) => is_public(address) || also.iter().any(|network| network.holds(address)),
+        }
+    }
+}
+
+/// Addresses by name, for tests.
+#[cfg(test)]
+pub(crate) type Table = Arc<dyn Fn(&str) -> Vec<SocketAddr> + Send + Sync>;
+
 /// Looks names up as the system does.
 #[derive(Clone)]
 pub(crate) struct Resolver {
     system: GaiResolver,
-    /// Addresses that are not public are left out.
-    public_only: bool,
+    /// Others are left out.
+    admits: Admits,
+    #[cfg(test)]
+    table: Option<Table>,
 }
 
 impl Resolver {
-    pub(crate) fn new(public_only: bool) -> Self {
-        Self { system: GaiResolver::new(), public_only }
+    #[cfg(test)]
+    pub(crate) fn with(self, table: Option<Table>) -> Self {
+        Self { table, ..self }
+    }
+
+    pub(crate) fn new(admits: Admits) -> Self {
+        Self {
+            system: GaiResolver::new(),
+            admits,
+            #[cfg(test)]
+            table: None,
+        }
+    }
+
+    fn admitted(found: Vec<SocketAddr>, admits: &Admits) -> io::Result<vec::IntoIter<SocketAddr>> {
+        let admitted: Vec<SocketAddr> = found.into_iter().filter(|address| admits.admits(address.ip())).collect();
+        if admitted.is_empty() && matches!(admits, Admits::Public(_)) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, NOT_PUBLIC));
+        }
+        Ok(admitted.into_iter())
     }
 }
 
@@ -85,15 +129,14 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (looked_up, public_only) = (self.system.call(name), self.public_only);
-        Box::pin(async move {
-            let found: Vec<SocketAddr> =
-                looked_up.await?.filter(|address| !public_only || is_public(address.ip())).collect();
-            if found.is_empty() && public_only {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, NOT_PUBLIC));
-            }
-            Ok(found.into_iter())
-        })
+        let admits = self.admits.clone();
+        #[cfg(test)]
+        if let Some(table) = &self.table {
+            let found = table(name.as_str());
+            return Box::pin(async move { Self::admitted(found, &admits) });
+        }
+        let looked_up = self.system.call(name);
+        Box::pin(async move { Self::admitted(looked_up.await?.collect(), &admits) })
     }
 }
 
@@ -169,8 +212,10 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_leads_inside_is_not_resolved() {
         let localhost = || "localhost".parse::<Name>().expect("a name");
-        let refused = Resolver::new(true).call(localhost()).await.expect_err("it leads here");
+        let refused = Resolver::new(Admits::Public(Arc::default())).call(localhost()).await.expect_err("it leads here");
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
-        assert!(Resolver::new(false).call(localhost()).await.expect("it leads here").all(|a| a.ip().is_loopback()));
+        assert!(
+            Resolver::new(Admits::All).call(localhost()).await.expect("it leads here").all(|a| a.ip().is_loopback())
+        );
     }
 }

@@ -9,10 +9,12 @@
 mod answer;
 pub mod client_key;
 mod connect;
+mod egress;
 pub mod follow;
 pub mod frames;
 mod guard;
 pub mod kept;
+mod network;
 pub mod setting;
 pub mod upstream;
 
@@ -35,8 +37,10 @@ use tokio::runtime;
 pub use answer::{Answer, Body};
 pub use client_key::{ClientKey, ClientKeys};
 use connect::UnixConnector;
+pub use egress::Outside;
 pub use follow::Follow;
-use guard::{NOT_PUBLIC, Resolver, is_public, literal};
+use guard::{Admits, NOT_PUBLIC, Resolver, literal};
+pub use network::Network;
 pub use upstream::Upstream;
 
 /// Time limits of one client.
@@ -63,9 +67,11 @@ pub struct Client {
     pools: RwLock<Vec<(runtime::Id, Arc<Pools>)>>,
     /// Where HTTP is spoken over this Unix socket, whatever host the URL names.
     socket: Option<PathBuf>,
-    /// Servers inside (loopback, private) are not asked.
-    public_only: bool,
+    /// Servers elsewhere are not asked.
+    admits: Admits,
     limits: Limits,
+    #[cfg(test)]
+    table: Option<guard::Table>,
 }
 
 /// The TCP of every connection.
@@ -82,13 +88,36 @@ impl Client {
     /// A client for the addresses an operator wrote into the configuration; those may be private ones.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { pools: RwLock::default(), socket: None, public_only: false, limits }
+        Self {
+            pools: RwLock::default(),
+            socket: None,
+            admits: Admits::All,
+            limits,
+            #[cfg(test)]
+            table: None,
+        }
     }
 
     /// A client for addresses that others name: it asks servers of the public internet and no others.
     #[must_use]
     pub fn public(limits: Limits) -> Self {
-        Self { public_only: true, ..Self::new(limits) }
+        Self::public_and(limits, vec![])
+    }
+
+    /// As [`Client::public`], and what the operator allows inside.
+    #[must_use]
+    pub fn public_and(limits: Limits, inside: Vec<Network>) -> Self {
+        Self { admits: Admits::Public(inside.into()), ..Self::new(limits) }
+    }
+
+    /// With these addresses for names.
+    #[cfg(test)]
+    pub(crate) fn looking_up(
+        mut self,
+        table: impl Fn(&str) -> Vec<std::net::SocketAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.table = Some(Arc::new(table));
+        self
     }
 
     /// A client that speaks HTTP over one Unix socket, whatever host the URL names.
@@ -119,7 +148,10 @@ impl Client {
     }
 
     fn tcp(&self) -> Tcp {
-        let mut connector = HttpConnector::new_with_resolver(Resolver::new(self.public_only));
+        let resolver = Resolver::new(self.admits.clone());
+        #[cfg(test)]
+        let resolver = resolver.with(self.table.clone());
+        let mut connector = HttpConnector::new_with_resolver(resolver);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(self.limits.connect));
         connector.set_keepalive(Some(Duration::from_secs(60)));
@@ -134,7 +166,7 @@ impl Client {
     /// (or the deadline of `cx`), `Cancelled` when `cx` is, `Internal` where TLS cannot be set up.
     pub async fn send(&self, cx: &Cx, method: Method, uri: &Uri, headers: HeaderMap, body: Bytes) -> Result<Answer> {
         // A name is judged when it is looked up, an address that stands there itself is not.
-        if self.public_only && uri.host().and_then(literal).is_some_and(|address| !is_public(address)) {
+        if uri.host().and_then(literal).is_some_and(|address| !self.admits.admits(address)) {
             let message = format!("cannot connect to {}: {NOT_PUBLIC}", place(uri));
             return Err(Error::upstream(message).with_code("unreachable"));
         }

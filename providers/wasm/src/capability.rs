@@ -1,6 +1,6 @@
 //! The powers a component may ask for, one WIT interface each.
 //!
-//! Invariant: this list and `wit/tool.wit` name the same interfaces; an import outside it is refused by name.
+//! Invariant: this list and `wit/` name the same interfaces; an import outside it is refused by name.
 
 use std::fmt;
 
@@ -21,10 +21,12 @@ pub enum Capability {
     Clock,
     /// Unpredictable bytes.
     Random,
+    /// Requests to the hosts that the operator named.
+    Fetch,
 }
 
 impl Capability {
-    pub const ALL: [Self; 4] = [Self::Log, Self::Kv, Self::Clock, Self::Random];
+    pub const ALL: [Self; 5] = [Self::Log, Self::Kv, Self::Clock, Self::Random, Self::Fetch];
 
     /// The interface's name in WIT and the name an operator grants it by.
     #[must_use]
@@ -34,6 +36,7 @@ impl Capability {
             Self::Kv => "kv",
             Self::Clock => "clock",
             Self::Random => "random",
+            Self::Fetch => "fetch",
         }
     }
 

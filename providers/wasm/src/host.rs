@@ -14,6 +14,7 @@ use wasmtime::{
 use crate::{
     capability::{Capabilities, Capability},
     fault::Stop,
+    fetch,
     limits::{Limit, Limits},
     log::{LogLevel, LogLine, one_line},
     meter::{CpuMeter, SpaceMeter},
@@ -27,6 +28,8 @@ pub struct HostGrants {
     pub kv: Option<Arc<dyn ToolHost>>,
     pub clock: Option<Arc<dyn Clock>>,
     pub random: Option<Arc<dyn Random>>,
+    /// Already confined to the hosts and secrets of one tenant's group.
+    pub fetch: Option<Arc<dyn ToolHost>>,
 }
 
 impl HostGrants {
@@ -37,6 +40,7 @@ impl HostGrants {
             Capability::Kv => self.kv.is_some(),
             Capability::Clock => self.clock.is_some(),
             Capability::Random => self.random.is_some(),
+            Capability::Fetch => self.fetch.is_some(),
         };
         Capability::ALL.into_iter().filter(held).collect()
     }
@@ -66,7 +70,7 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) cpu: Arc<CpuMeter>,
     pub(crate) space: SpaceMeter,
-    grants: HostGrants,
+    pub(crate) grants: HostGrants,
     describing: bool,
     pub(crate) host_calls: u32,
     pub(crate) log: Vec<LogLine>,
@@ -92,7 +96,7 @@ impl State {
         Self { describing: true, ..Self::new(limits, HostGrants::default()) }
     }
 
-    fn enter(&mut self) -> wasmtime::Result<()> {
+    pub(crate) fn enter(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;
         self.within(Limit::HostCalls, self.host_calls as usize <= self.limits.host_calls as usize)
     }
@@ -101,7 +105,7 @@ impl State {
         if held { Ok(()) } else { Err(Stop::Limit(self.limits.exceeded(limit)).into()) }
     }
 
-    fn grant<T: ?Sized>(&self, capability: Capability, held: &Option<Arc<T>>) -> wasmtime::Result<Arc<T>> {
+    pub(crate) fn grant<T: ?Sized>(&self, capability: Capability, held: &Option<Arc<T>>) -> wasmtime::Result<Arc<T>> {
         if let Some(held) = held {
             return Ok(Arc::clone(held));
         }
@@ -124,6 +128,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, granted: Capabilities) -> wasmti
             Capability::Kv => link_kv(&mut interface)?,
             Capability::Clock => link_clock(&mut interface)?,
             Capability::Random => link_random(&mut interface)?,
+            Capability::Fetch => fetch::link(&mut interface)?,
         }
     }
     Ok(linker)

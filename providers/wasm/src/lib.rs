@@ -1,6 +1,6 @@
 //! Tools as WebAssembly components, in a sandbox where nothing is ambient.
 //!
-//! A component exports one interface, `frontdesk:tool/tools` (see `wit/tool.wit`), and imports the powers it
+//! A component exports one interface, `frontdesk:tool/tools` (see `wit/`), and imports the powers it
 //! asks for; it gets those that were granted and can name no other. Each call runs in a fresh instance under
 //! limits of time, memory, stack, output and host calls, and whatever stops it is named with its figure.
 //!
@@ -13,6 +13,7 @@ mod component;
 mod described;
 mod engine;
 mod fault;
+mod fetch;
 mod host;
 mod limits;
 mod log;

@@ -141,6 +141,7 @@ impl WasmTools {
                 Capability::Kv => grants.kv = Some(Arc::clone(&host)),
                 Capability::Clock => grants.clock = Some(Arc::clone(&self.clock)),
                 Capability::Random => grants.random = Some(Arc::new(OsRandom)),
+                Capability::Fetch => grants.fetch = Some(Arc::clone(&host)),
             }
         }
         Ok(grants)
@@ -170,6 +171,7 @@ impl ToolProvider for WasmTools {
             tools: tools.collect(),
             requests: component.imports().iter().map(|c| c.name().to_owned()).collect(),
             hash: component.hash().to_hex().to_string(),
+            ..Inspected::default()
         })
     }
 

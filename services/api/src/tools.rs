@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Cx, Result, chat::ToolCall};
+use crate::{Cx, Error, Kind, Result, chat::ToolCall, egress::OutboundAnswer};
 
 /// The tools of a tenant, over all providers.
 #[async_trait]
@@ -46,6 +46,14 @@ pub trait ToolProvider: Send + Sync {
     /// `Invalid` saying what is wrong with it, `TooLarge` naming the limit.
     async fn inspect(&self, cx: &Cx, source: &ToolSource) -> Result<Inspected>;
 
+    /// What has to be read before [`ToolProvider::inspect`]; it is handed in as the source's `body`.
+    ///
+    /// # Errors
+    /// `Invalid` where `args` name several things, or none that is needed.
+    fn reads(&self, args: &Value) -> Result<Option<Reads>> {
+        Ok(args.get("component").and_then(Value::as_str).map(|id| Reads::File(id.to_owned())))
+    }
+
     /// Calls a tool by its name inside the source (`ToolDef::wire_name`).
     async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome>;
 }
@@ -56,20 +64,35 @@ pub struct ToolSource {
     pub toolgroup: String,
     /// The registration's `args`.
     pub args: Value,
-    /// The component's bytes, where the provider runs code.
+    /// The component's bytes, where the provider runs code; what the provider kept ([`Inspected::kept`]), where it did.
     pub body: Option<Bytes>,
     /// Powers the operator granted, by capability name (`kv`, `log`).
     pub grants: Vec<String>,
 }
 
+/// Where what a group is made from lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reads {
+    /// A file of the tenant's, by its id.
+    File(String),
+    /// An address, read once at registration through [`crate::Egress`].
+    Url(String),
+}
+
 /// What `inspect` found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Inspected {
     pub tools: Vec<ToolDef>,
     /// Powers asked for (`kv`, `log`, …).
     pub requests: Vec<String>,
     /// Hash of what was inspected; a change means a new registration.
     pub hash: String,
+    /// What is handed in as `body` with every later call, in place of what the group was made from.
+    pub kept: Option<Bytes>,
+    /// The args as they are stored, where that is not as they were given.
+    pub args: Option<Value>,
+    /// For people, shown by a dry run: which hosts and secrets the tools ask for, what was left out and why.
+    pub report: Value,
 }
 
 /// The platform's services for a running tool, already confined to one tenant and tool group.
@@ -77,6 +100,51 @@ pub struct Inspected {
 pub trait ToolHost: Send + Sync {
     async fn kv_get(&self, key: &str) -> Result<Option<Vec<u8>>>;
     async fn kv_set(&self, key: &str, value: Vec<u8>) -> Result<()>;
+
+    /// Sends a request to one of the group's hosts, with secrets of the group's written into it. Whatever a secret is,
+    /// it is struck out of the answer.
+    ///
+    /// # Errors
+    /// `Invalid` and `Forbidden` for what may not be sent or not there, `TooLarge`, `Timeout`, `Upstream`; others are
+    /// infrastructure.
+    async fn fetch(&self, request: FetchRequest) -> Result<OutboundAnswer> {
+        Err(Error::new(Kind::Forbidden, format!("nothing may be sent from here, not to '{}' either", request.url)))
+    }
+}
+
+/// A request that a tool asks the platform to send.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchRequest {
+    /// In capitals.
+    pub method: String,
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+    pub credentials: Vec<Credential>,
+    pub body: Bytes,
+}
+
+/// A secret that the platform writes into a request; who asks for it knows its name alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// The name of the tenant's secret.
+    pub secret: String,
+    pub place: CredentialPlace,
+    /// Of the header, the query's parameter or the cookie.
+    pub name: String,
+    /// Before the secret (`Bearer `).
+    #[serde(default)]
+    pub prefix: String,
+    /// The secret in base64, as HTTP Basic wants `user:password`.
+    #[serde(default)]
+    pub base64: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialPlace {
+    Header,
+    Query,
+    Cookie,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

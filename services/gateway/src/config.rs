@@ -4,6 +4,7 @@
 //! and is what runs when no file is given. Invariant: only this module and `main` read the environment,
 //! and an unknown key or a value of the wrong kind stops the start with the path of the key.
 
+mod egress;
 mod hub;
 mod plain;
 mod read;
@@ -20,6 +21,7 @@ use frontdesk_safety::OnError;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use egress::Egress;
 pub use hub::Hub;
 pub use plain::plain;
 pub use read::{Environment, environment, load, parse, typed, yaml};
@@ -43,6 +45,7 @@ pub struct Config {
     pub models_dir: Option<PathBuf>,
     pub role: Role,
     pub hub: Hub,
+    pub egress: Egress,
     pub providers: Providers,
     /// Aliases, routes and fallbacks.
     pub models: Vec<Route>,
@@ -65,6 +68,7 @@ impl Default for Config {
             models_dir: None,
             role: Role::All,
             hub: Hub::default(),
+            egress: Egress::default(),
             providers: Providers::default(),
             models: vec![],
             prices: vec![],

@@ -290,6 +290,8 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         clock: clock.clone(),
         ids: ids.clone(),
         limits: KvLimits::default(),
+        egress: Arc::new(frontdesk_http::Outside::new(config.egress.networks()?)),
+        secrets: Arc::new(accounts.clone()),
     }));
     let (router, safety) = (Arc::new(router), Arc::new(safety));
     let routes = config.models.iter().map(|model| model.id.clone());

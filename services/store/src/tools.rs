@@ -50,21 +50,22 @@ impl Row {
 }
 
 impl Tenant<'_> {
-    /// Registers a group with its tools in order, or registers it anew; data its tools kept stays.
+    /// Registers a group with its tools in order, or registers it anew; data its tools kept stays. `kept` is what its
+    /// provider made of it.
     ///
     /// # Errors
     /// As any query.
-    pub async fn put_toolgroup(&self, group: &StoredToolgroup, tools: &[ToolDef]) -> Result<()> {
+    pub async fn put_toolgroup(&self, group: &StoredToolgroup, tools: &[ToolDef], kept: Option<&[u8]>) -> Result<()> {
         let (args, grants) = (json::write(&group.args)?, json::write(&group.grants)?);
         let rows =
             (0i64..).zip(tools).map(|(pos, tool)| Ok((pos, tool, json::write(tool)?))).collect::<Result<Vec<_>>>()?;
         let mut tx = self.write().await?;
-        on!(tx, conn => sqlx::query("INSERT INTO toolgroup (tenant, id, provider_id, trust, args, grants, hash, revision, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+        on!(tx, conn => sqlx::query("INSERT INTO toolgroup (tenant, id, provider_id, trust, args, grants, hash, revision, created_at, kept) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
              ON CONFLICT (tenant, id) DO UPDATE SET provider_id = excluded.provider_id, trust = excluded.trust, args = excluded.args, \
-             grants = excluded.grants, hash = excluded.hash, revision = excluded.revision")
+             grants = excluded.grants, hash = excluded.hash, revision = excluded.revision, kept = excluded.kept")
             .bind(self.id()).bind(&group.id).bind(&group.provider_id).bind(&group.trust).bind(&args).bind(&grants)
-            .bind(&group.hash).bind(&group.revision).bind(group.created_at).execute(conn).await.map(|_| ()))
+            .bind(&group.hash).bind(&group.revision).bind(group.created_at).bind(kept).execute(conn).await.map(|_| ()))
         .doing("register a tool group")?;
         on!(tx, conn => sqlx::query("DELETE FROM tool WHERE tenant = $1 AND toolgroup_id = $2")
             .bind(self.id()).bind(&group.id).execute(conn).await.map(|_| ()))
@@ -118,6 +119,19 @@ impl Tenant<'_> {
         .doing("load a group's tools")?;
         let tools = tools.iter().map(|tool| json::read("a tool", tool)).collect::<Result<Vec<_>>>()?;
         Ok(Some((row.read()?, tools)))
+    }
+
+    /// What the group's provider made of it at this revision.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn find_toolgroup_kept(&self, id: &str, revision: &str) -> Result<Option<Vec<u8>>> {
+        let mut tx = self.read().await?;
+        let row: Option<Option<Vec<u8>>> =
+            on!(tx, conn => sqlx::query_scalar("SELECT kept FROM toolgroup WHERE tenant = $1 AND id = $2 AND revision = $3")
+                .bind(self.id()).bind(id).bind(revision).fetch_optional(conn).await)
+            .doing("load what a tool group is made of")?;
+        Ok(row.flatten())
     }
 
     /// Deletes the group with the data its tools kept.
@@ -213,14 +227,16 @@ mod tests {
         each_database(|store| async move {
             let (a, b) = two_tenants(&store).await;
             let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
-            mine.put_toolgroup(&group("r1"), &[tool("z"), tool("a")]).await.expect("registered");
+            mine.put_toolgroup(&group("r1"), &[tool("z"), tool("a")], Some(b"kept")).await.expect("registered");
             let (found, tools) = mine.find_toolgroup("shop").await.expect("asked").expect("there");
             assert_eq!(found, group("r1"));
             assert_eq!(tools, [tool("z"), tool("a")]);
+            assert_eq!(mine.find_toolgroup_kept("shop", "r1").await.expect("asked").as_deref(), Some(&b"kept"[..]));
+            assert_eq!(theirs.find_toolgroup_kept("shop", "r1").await.expect("asked"), None);
             assert_eq!(theirs.find_toolgroup("shop").await.expect("asked"), None);
             assert_eq!(theirs.delete_toolgroup("shop").await.expect_err("not theirs").kind, Kind::NotFound);
 
-            mine.put_toolgroup(&group("r2"), &[tool("b")]).await.expect("registered anew");
+            mine.put_toolgroup(&group("r2"), &[tool("b")], None).await.expect("registered anew");
             assert_eq!(mine.toolgroup_revisions().await.expect("listed"), [("shop".to_owned(), "r2".to_owned())]);
             assert_eq!(mine.find_toolgroup("shop").await.expect("asked").expect("there").1, [tool("b")]);
         })
@@ -233,7 +249,7 @@ mod tests {
             let (a, b) = two_tenants(&store).await;
             let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
             for tenant in [&mine, &theirs] {
-                tenant.put_toolgroup(&group("r1"), &[]).await.expect("registered");
+                tenant.put_toolgroup(&group("r1"), &[], None).await.expect("registered");
             }
             let mut tx = mine.write().await.expect("a transaction");
             for (key, value) in [("order/1", "x"), ("order/1", "yy"), ("order%2", "z"), ("return/1", "w")] {
@@ -241,7 +257,7 @@ mod tests {
             }
             assert_eq!(values_held(&mut tx, "shop").await.expect("measured"), (3, 7 + 2 + 7 + 1 + 8 + 1));
             tx.commit().await.expect("committed");
-            mine.put_toolgroup(&group("r2"), &[]).await.expect("registered anew");
+            mine.put_toolgroup(&group("r2"), &[], None).await.expect("registered anew");
             assert_eq!(mine.find_tool_value("shop", "order/1").await.expect("read").as_deref(), Some(&b"yy"[..]));
             assert_eq!(theirs.find_tool_value("shop", "order/1").await.expect("read"), None);
 
@@ -251,7 +267,7 @@ mod tests {
             assert_eq!(mine.find_tool_value("shop", "order/1").await.expect("read"), None);
             assert!(mine.find_tool_value("shop", "order%2").await.expect("read").is_some());
             mine.delete_toolgroup("shop").await.expect("deleted");
-            mine.put_toolgroup(&group("r3"), &[]).await.expect("registered");
+            mine.put_toolgroup(&group("r3"), &[], None).await.expect("registered");
             assert_eq!(mine.find_tool_value("shop", "order%2").await.expect("read"), None);
         })
         .await;

@@ -11,7 +11,7 @@ use jsonschema::Validator;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::arguments;
+use crate::{arguments, fetch::Policy};
 
 /// Whose systems a group's results come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +67,8 @@ pub(crate) struct Ready {
     pub(crate) provider_id: String,
     pub(crate) provider: Arc<dyn ToolProvider>,
     pub(crate) source: ToolSource,
+    /// What its tools may ask and use.
+    pub(crate) policy: Policy,
     pub(crate) tools: Vec<ReadyTool>,
 }
 
@@ -83,9 +85,10 @@ impl Ready {
         provider: Arc<dyn ToolProvider>,
         body: Option<bytes::Bytes>,
     ) -> Result<Self> {
+        let policy = Policy::of(&row.args)?;
         let source = ToolSource { toolgroup: row.id, args: row.args, body, grants: row.grants };
         let tools = tools.into_iter().map(ReadyTool::new).collect::<Result<_>>()?;
-        Ok(Self { revision: row.revision, provider_id: row.provider_id, provider, source, tools })
+        Ok(Self { revision: row.revision, provider_id: row.provider_id, provider, source, policy, tools })
     }
 }
 

@@ -1,10 +1,18 @@
-//! What a running tool can ask of the platform: to keep bytes under names of its own.
+//! What a running tool can ask of the platform: to keep bytes under names of its own, to ask its group's hosts.
 //!
 //! Invariant: a host is made for one tenant and one group; no name leads out of them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use frontdesk_api::{Cx, Error, Kind, Result, tools::ToolHost};
+use frontdesk_api::{
+    Cx, Egress, Error, Kind, Result, Secrets,
+    egress::OutboundAnswer,
+    tools::{FetchRequest, ToolHost},
+};
 use frontdesk_store::{Store, tools};
+
+use crate::group::Ready;
 
 /// How much a group's tools may keep.
 #[derive(Debug, Clone, Copy)]
@@ -52,23 +60,31 @@ impl KvLimits {
 pub(crate) struct Host {
     pub(crate) store: Store,
     pub(crate) cx: Cx,
-    pub(crate) group: String,
+    /// As it was when the call began: its hosts and secrets do not change under way.
+    pub(crate) group: Arc<Ready>,
     pub(crate) limits: KvLimits,
+    pub(crate) egress: Arc<dyn Egress>,
+    pub(crate) secrets: Arc<dyn Secrets>,
 }
 
 #[async_trait]
 impl ToolHost for Host {
     async fn kv_get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         self.limits.check(key, &[])?;
-        self.store.tenant(&self.cx).find_tool_value(&self.group, key).await
+        self.store.tenant(&self.cx).find_tool_value(&self.group.source.toolgroup, key).await
     }
 
     async fn kv_set(&self, key: &str, value: Vec<u8>) -> Result<()> {
         self.limits.check(key, &value)?;
         let mut tx = self.store.tenant(&self.cx).write().await?;
-        tools::put_value(&mut tx, &self.group, key, &value).await?;
+        let group = &self.group.source.toolgroup;
+        tools::put_value(&mut tx, group, key, &value).await?;
         // Measured after the write: a full group refuses it and the transaction takes it back.
-        self.limits.check_held(&self.group, tools::values_held(&mut tx, &self.group).await?)?;
+        self.limits.check_held(group, tools::values_held(&mut tx, group).await?)?;
         tx.commit().await
+    }
+
+    async fn fetch(&self, request: FetchRequest) -> Result<OutboundAnswer> {
+        self.group.policy.send(&self.cx, &*self.egress, &*self.secrets, request).await
     }
 }

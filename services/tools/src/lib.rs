@@ -9,13 +9,17 @@
 //! tools and failing tools are results the model reads; a provider never sees another tenant or group.
 
 mod arguments;
+mod fetch;
 mod group;
 mod host;
+mod register;
 mod registration;
 mod registry;
+mod strike;
 
 pub use group::{Group, Trust};
 pub use host::KvLimits;
+pub use register::Preview;
 pub use registration::{Bound, Override, Registration};
 pub use registry::{ComponentBytes, Registry, Setting};
 

@@ -65,11 +65,6 @@ impl Registration {
         Value::Object(args)
     }
 
-    /// The file id of the code to run, where there is code.
-    pub(crate) fn component(args: &Value) -> Option<&str> {
-        args.get("component").and_then(Value::as_str)
-    }
-
     pub(crate) fn grants(&self) -> Result<Vec<String>> {
         let Some(given) = self.args.get("grants").filter(|g| !g.is_null()) else { return Ok(vec![]) };
         let listed =
@@ -160,7 +155,7 @@ mod tests {
             hash: String::new(),
         };
         let requests = requests.iter().map(|r| (*r).to_owned()).collect();
-        Inspected { tools: names.iter().map(tool).collect(), requests, hash: "h".into() }
+        Inspected { tools: names.iter().map(tool).collect(), requests, hash: "h".into(), ..Inspected::default() }
     }
 
     fn registration(tools: Value) -> Registration {

@@ -11,18 +11,15 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
-    Clock, Cx, Error, Ids, Kind, Result, Tools,
+    Clock, Cx, Egress, Error, Ids, Kind, Result, Secrets, Tools,
     chat::ToolCall,
-    tools::{Outcome, Risk, ToolDef, ToolProvider, ToolResult, ToolSource},
+    tools::{Outcome, Risk, ToolDef, ToolProvider, ToolResult},
 };
-use frontdesk_store::{
-    Store,
-    tools::{self as rows, StoredToolgroup},
-};
+use frontdesk_store::{Store, tools as rows};
 use serde_json::{Map, Value};
 
 use crate::{
-    Group, KvLimits, Registration, arguments,
+    Group, KvLimits, arguments,
     group::{Ready, ReadyTool},
     host::Host,
     registration::{BUILTIN, quoted},
@@ -48,11 +45,14 @@ pub struct Setting {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     pub limits: KvLimits,
+    /// The way out for tools.
+    pub egress: Arc<dyn Egress>,
+    pub secrets: Arc<dyn Secrets>,
 }
 
 /// The tools of all tenants.
 pub struct Registry {
-    setting: Setting,
+    pub(crate) setting: Setting,
     /// By tenant and group.
     ready: RwLock<HashMap<(String, String), Arc<Ready>>>,
 }
@@ -74,38 +74,6 @@ impl Registry {
     #[must_use]
     pub fn new(setting: Setting) -> Self {
         Self { setting, ready: RwLock::default() }
-    }
-
-    /// Registers a group, or registers it anew with what it is now; data its tools kept stays.
-    ///
-    /// # Errors
-    /// `Invalid` naming what is wrong (`provider_id`, `args.…`, `tools.…`), `TooLarge`, `NotFound` for the
-    /// component's file.
-    pub async fn register(&self, cx: &Cx, registration: Registration) -> Result<Group> {
-        registration.check()?;
-        let provider = self.provider(&registration.provider_id)?;
-        let args = registration.provider_args();
-        let grants = registration.grants()?;
-        let body = self.body(cx, &args).await?;
-        let source = ToolSource { toolgroup: registration.toolgroup_id.clone(), args, body, grants };
-        let found = provider.inspect(cx, &source).await?;
-        let hash = found.hash.clone();
-        let tools = registration.apply(found, &source.grants)?;
-        let row = StoredToolgroup {
-            id: registration.toolgroup_id,
-            provider_id: registration.provider_id,
-            trust: registration.trust.as_str().to_owned(),
-            args: source.args,
-            grants: source.grants,
-            hash,
-            revision: self.setting.ids.next("rev"),
-            created_at: self.setting.clock.now(),
-        };
-        // Parsed before it is written: a schema that does not compile is refused here, not in a turn.
-        let ready = Ready::new(row.clone(), tools.clone(), provider, source.body)?;
-        self.setting.store.tenant(cx).put_toolgroup(&row, &tools).await?;
-        self.keep(cx, &row.id, Arc::new(ready));
-        Ok(row.into())
     }
 
     /// # Errors
@@ -202,18 +170,12 @@ impl Registry {
         tx.commit().await
     }
 
-    fn provider(&self, id: &str) -> Result<Arc<dyn ToolProvider>> {
+    pub(crate) fn provider(&self, id: &str) -> Result<Arc<dyn ToolProvider>> {
         let providers = &self.setting.providers;
         providers.get(id).cloned().ok_or_else(|| {
             let known: Vec<&str> = providers.keys().map(String::as_str).collect();
             Error::invalid("provider_id", format!("no tool provider has the id '{id}'; there are {}", quoted(&known)))
         })
-    }
-
-    async fn body(&self, cx: &Cx, args: &Value) -> Result<Option<Bytes>> {
-        let Some(file) = Registration::component(args) else { return Ok(None) };
-        let loaded = self.setting.bodies.load(cx, file).await;
-        loaded.map(Some).map_err(|e| if e.kind == Kind::NotFound { e.with_param("args.component") } else { e })
     }
 
     async fn revisions(&self, cx: &Cx) -> Result<BTreeMap<String, String>> {
@@ -225,18 +187,23 @@ impl Registry {
         ready.get(&(cx.tenant.clone(), id.to_owned())).cloned()
     }
 
-    fn keep(&self, cx: &Cx, id: &str, group: Arc<Ready>) {
+    pub(crate) fn keep(&self, cx: &Cx, id: &str, group: Arc<Ready>) {
         self.ready.write().unwrap_or_else(PoisonError::into_inner).insert((cx.tenant.clone(), id.to_owned()), group);
     }
 
     async fn load(&self, cx: &Cx, id: &str) -> Result<Arc<Ready>> {
-        let (row, tools) = self.setting.store.tenant(cx).find_toolgroup(id).await?.ok_or_else(|| no_group(id))?;
+        let tenant = self.setting.store.tenant(cx);
+        let (row, tools) = tenant.find_toolgroup(id).await?.ok_or_else(|| no_group(id))?;
+        let kept = tenant.find_toolgroup_kept(id, &row.revision).await?;
         let provider = self.setting.providers.get(&row.provider_id).cloned().ok_or_else(|| {
             let message =
                 format!("the provider '{}' of the tool group '{id}' is not configured any more", row.provider_id);
             Error::unavailable(message)
         })?;
-        let body = self.body(cx, &row.args).await?;
+        let body = match kept {
+            Some(kept) => Some(Bytes::from(kept)),
+            None => self.read(cx, &*provider, &row.args).await?,
+        };
         let ready = Arc::new(Ready::new(row, tools, provider, body)?);
         self.keep(cx, id, Arc::clone(&ready));
         Ok(ready)
@@ -350,8 +317,10 @@ impl Tools for Registry {
         let host = Host {
             store: self.setting.store.clone(),
             cx: cx.clone(),
-            group: found.group.source.toolgroup.clone(),
+            group: Arc::clone(&found.group),
             limits: self.setting.limits,
+            egress: Arc::clone(&self.setting.egress),
+            secrets: Arc::clone(&self.setting.secrets),
         };
         let outcome = found.group.provider.call(cx, &found.group.source, &call, Arc::new(host)).await;
         match outcome {

@@ -8,10 +8,12 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
-    Cx, Error, Result, Tools,
+    Cx, Egress, Error, Result, Secrets, Tools,
     chat::ToolCall,
     clock::FixedClock,
+    egress::{Outbound, OutboundAnswer, OutboundLimits},
     id::RandomIds,
+    secret::Secret,
     tools::{Effect, Inspected, Outcome, Risk, Runs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use frontdesk_store::{
@@ -43,7 +45,12 @@ impl ToolProvider for Shop {
             bound_args: BTreeMap::new(),
             hash: String::new(),
         };
-        Ok(Inspected { tools: vec![tool("look"), tool("refund")], requests: vec![], hash: "h".into() })
+        Ok(Inspected {
+            tools: vec![tool("look"), tool("refund")],
+            requests: vec![],
+            hash: "h".into(),
+            ..Inspected::default()
+        })
     }
 
     async fn call(&self, _: &Cx, _: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
@@ -67,6 +74,23 @@ impl ComponentBytes for NoFiles {
     }
 }
 
+/// No host answers and there is no secret.
+struct Nowhere;
+
+#[async_trait]
+impl Egress for Nowhere {
+    async fn send(&self, _: &Cx, request: Outbound, _: OutboundLimits) -> Result<OutboundAnswer> {
+        Err(Error::upstream(format!("nobody listens at {}", request.url)))
+    }
+}
+
+#[async_trait]
+impl Secrets for Nowhere {
+    async fn find(&self, _: &Cx, _: &str) -> Result<Option<Secret>> {
+        Ok(None)
+    }
+}
+
 /// A registry with the group `shop`, in which `refund` needs the approval of a person.
 async fn with_shop(store: Store) -> (Registry, Arc<Shop>, Cx) {
     let (cx, _) = two_tenants(&store).await;
@@ -79,6 +103,8 @@ async fn with_shop(store: Store) -> (Registry, Arc<Shop>, Cx) {
         clock: Arc::new(FixedClock::at(0)),
         ids: Arc::new(RandomIds),
         limits: KvLimits::default(),
+        egress: Arc::new(Nowhere),
+        secrets: Arc::new(Nowhere),
     });
     let approval = Override { risk: Some(Risk::ApprovalRequired), ..Override::default() };
     let registration = Registration {
@@ -137,6 +163,40 @@ async fn a_result_that_is_too_large_is_told_by_its_size_and_not_read() {
                 assert!(result.content.contains(&size.to_string()) && result.content.len() < 200, "{}", result.content);
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_registration_names_hosts_and_secrets_that_there_are() {
+    each_database(|store| async move {
+        let (registry, _, cx) = with_shop(store).await;
+        for (args, param) in [
+            (json!({ "hosts": ["*.com"] }), "args.hosts[0]"),
+            (json!({ "hosts": ["api.shop.example"], "secrets": ["none"] }), "args.secrets"),
+        ] {
+            let registration = Registration {
+                toolgroup_id: "shop".into(),
+                provider_id: "shop".into(),
+                args: args.as_object().expect("an object").clone(),
+                ..Registration::default()
+            };
+            assert_eq!(registry.register(&cx, registration).await.expect_err(param).param.as_deref(), Some(param));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_the_tools_and_writes_nothing() {
+    each_database(|store| async move {
+        let (registry, _, cx) = with_shop(store).await;
+        let registration =
+            Registration { toolgroup_id: "other".into(), provider_id: "shop".into(), ..Registration::default() };
+        let preview = registry.preview(&cx, registration).await.expect("a preview");
+        assert_eq!(preview.group.id, "other");
+        assert_eq!(preview.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["look", "refund"]);
+        assert!(registry.load_group(&cx, "other").await.is_err());
     })
     .await;
 }

@@ -95,8 +95,10 @@ impl Guest<'_> {
         );
         let mut module = wat::parse_str(&text).unwrap();
         let mut resolve = Resolve::default();
-        let package = resolve.push_str("tool.wit", include_str!("../../wit/tool.wit")).unwrap();
-        let world = resolve.select_world(&[package], Some("tool")).unwrap();
+        // One package in two files; only the first says which.
+        let wit = concat!(include_str!("../../wit/tool.wit"), include_str!("../../wit/fetch.wit"));
+        let package = resolve.push_str("tool.wit", wit).unwrap();
+        let world = resolve.select_world(&[package], Some("fetching-tool")).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
         ComponentEncoder::default().module(&module).unwrap().encode().unwrap().into()
     }
@@ -162,6 +164,7 @@ pub fn grants() -> HostGrants {
         kv: Some(MemoryKv::with(&[])),
         clock: Some(Arc::new(frontdesk_api::clock::FixedClock::at(1_700_000_000_000_000))),
         random: Some(Arc::new(frontdesk_wasm::OsRandom)),
+        fetch: None,
     }
 }
 

@@ -4,26 +4,73 @@ use std::collections::BTreeMap;
 
 use axum::{Json, extract::State};
 use frontdesk_api::Error;
-use frontdesk_tools::{Override, Registration, Trust};
-use frontdesk_wire::llama_stack::tool::{RegisterToolgroup, ToolGroup};
+use frontdesk_tools::{Override, Preview, Registration, Trust};
+use frontdesk_wire::llama_stack::tool::{RegisterToolgroup, Tool, ToolGroup, tool};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::shown;
 use crate::{app::App, auth::Caller, http::extract, problem::Problem};
 
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DryRun {
+    /// Show what would come of it, and register nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// The registered group, or what a dry run shows.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum Registered {
+    Group(ToolGroup),
+    Preview(Box<ToolgroupPreview>),
+}
+
+/// What a registration would come to.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ToolgroupPreview {
+    /// Always true.
+    pub dry_run: bool,
+    pub toolgroup: ToolGroup,
+    pub tools: Vec<Tool>,
+    /// Powers it asks for; all of them are granted.
+    pub requests: Vec<String>,
+    /// What the provider says: hosts and secrets that its tools ask for, what was left out and why.
+    #[schema(value_type = Option<Object>)]
+    pub report: Value,
+}
+
+impl ToolgroupPreview {
+    fn of(preview: Preview) -> Self {
+        let provider = &preview.group.provider_id;
+        Self {
+            dry_run: true,
+            toolgroup: shown(&preview.group),
+            tools: preview.tools.iter().map(|def| tool(def, provider)).collect(),
+            requests: preview.requests,
+            report: preview.report,
+        }
+    }
+}
+
 /// Register a tool group, or register it anew
 ///
 /// For a component: `provider_id: "wasm"` and `args: {"component": FILE_ID, "grants": ["kv"]}`. It is
 /// compiled and looked into now; a power it asks for and was not granted is refused by name.
+/// `args.hosts` and `args.secrets` say which servers its tools may ask and which secrets they may use there.
 #[utoipa::path(
-    post, path = "/v1/toolgroups", tag = "tools",
-    request_body = RegisterToolgroup, responses((status = 200, body = ToolGroup))
+    post, path = "/v1/toolgroups", tag = "tools", params(DryRun),
+    request_body = RegisterToolgroup, responses((status = 200, body = Registered))
 )]
 pub async fn register(
     State(app): State<App>,
     Caller(cx): Caller,
+    extract::Query(DryRun { dry_run }): extract::Query<DryRun>,
     extract::Json(body): extract::Json<RegisterToolgroup>,
-) -> Result<Json<ToolGroup>, Problem> {
+) -> Result<Json<Registered>, Problem> {
     let registration = Registration {
         toolgroup_id: body.toolgroup_id,
         provider_id: body.provider_id,
@@ -32,7 +79,11 @@ pub async fn register(
         trust: trust(body.trust.as_deref())?,
         tools: overrides(body.tools)?,
     };
-    Ok(Json(shown(&app.tools.register(&cx, registration).await?)))
+    if dry_run {
+        let preview = app.tools.preview(&cx, registration).await?;
+        return Ok(Json(Registered::Preview(Box::new(ToolgroupPreview::of(preview)))));
+    }
+    Ok(Json(Registered::Group(shown(&app.tools.register(&cx, registration).await?))))
 }
 
 fn trust(word: Option<&str>) -> frontdesk_api::Result<Trust> {

@@ -1,0 +1,149 @@
+//! Hosts, secrets and echoes: what a tool asks for and what leaves the house.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::*;
+
+/// Answers with what it was sent, as debugging services do, and remembers it.
+#[derive(Default)]
+struct Echo(Mutex<Vec<Outbound>>);
+
+#[async_trait]
+impl Egress for Echo {
+    async fn send(&self, _: &Cx, request: Outbound, _: OutboundLimits) -> Result<OutboundAnswer> {
+        let headers: Vec<String> = request.headers.iter().map(|(n, v)| format!("{n}: {v}")).collect();
+        let body = json!({ "url": request.url, "headers": headers }).to_string();
+        let echoed = ("x-echo".to_owned(), headers.join("; "));
+        self.0.lock().expect("the requests").push(request);
+        Ok(OutboundAnswer { status: 200, headers: vec![echoed], body: body.into() })
+    }
+}
+
+/// The tenant `a` has `crm`, bound to one host.
+struct Vault;
+
+#[async_trait]
+impl Secrets for Vault {
+    async fn find(&self, cx: &Cx, name: &str) -> Result<Option<Secret>> {
+        let value = match name {
+            "crm" => "top/secret\"1",
+            "basic" => "ada:passw0rd!",
+            _ => return Ok(None),
+        };
+        let hosts = vec!["api.crm.example".parse().expect("a rule")];
+        Ok((cx.tenant == "a").then(|| Secret { value: value.into(), hosts }))
+    }
+}
+
+fn policy() -> Policy {
+    let args = json!({ "hosts": ["api.crm.example", "*.open.example"], "secrets": ["crm", "basic", "gone"] });
+    Policy::of(&args).expect("a policy")
+}
+
+fn request(url: &str, credentials: Vec<Credential>) -> FetchRequest {
+    FetchRequest { method: "GET".into(), url: url.into(), credentials, ..FetchRequest::default() }
+}
+
+fn credential(secret: &str, place: CredentialPlace, name: &str) -> Credential {
+    Credential { secret: secret.into(), place, name: name.into(), prefix: String::new(), base64: false }
+}
+
+fn bearer(secret: &str) -> Credential {
+    Credential { prefix: "Bearer ".into(), ..credential(secret, CredentialPlace::Header, "Authorization") }
+}
+
+async fn send(tenant: &str, request: FetchRequest) -> (Result<OutboundAnswer>, Vec<Outbound>) {
+    let echo = Echo::default();
+    let answer = policy().send(&Cx::internal(tenant, "r"), &echo, &Vault, request).await;
+    (answer, echo.0.into_inner().expect("the requests"))
+}
+
+#[tokio::test]
+async fn a_request_goes_to_the_groups_hosts_alone() {
+    for url in ["https://api.crm.example/a", "https://x.open.example/"] {
+        assert_eq!(send("a", request(url, vec![])).await.1.len(), 1, "{url}");
+    }
+    for (url, kind) in [
+        ("https://evil.example/", Kind::Forbidden),
+        ("http://api.crm.example/", Kind::Forbidden),
+        ("https://api.crm.example:8443/", Kind::Forbidden),
+        ("https://api.crm.example@evil.example/", Kind::Invalid),
+        ("https://open.example/", Kind::Forbidden),
+        ("https://api.crm.example./", Kind::Invalid),
+    ] {
+        let (answer, sent) = send("a", request(url, vec![])).await;
+        assert_eq!((answer.expect_err(url).kind, sent.len()), (kind, 0), "{url}");
+    }
+    let (none, cx, echo) = (Policy::default(), Cx::internal("a", "r"), Echo::default());
+    let none = none.send(&cx, &echo, &Vault, request("https://a.example", vec![]));
+    assert!(none.await.expect_err("no hosts").message.contains("none"));
+}
+
+#[tokio::test]
+async fn a_secret_is_sent_and_struck_out_of_what_comes_back() {
+    let credentials = vec![
+        bearer("crm"),
+        credential("crm", CredentialPlace::Query, "key"),
+        credential("crm", CredentialPlace::Cookie, "sid"),
+        Credential { prefix: "Basic ".into(), base64: true, ..credential("basic", CredentialPlace::Header, "x-basic") },
+    ];
+    let mut wanted = request("https://api.crm.example/a?b=1", credentials);
+    wanted.headers = vec![("authorization".into(), "Bearer mine".into()), ("cookie".into(), "a=b".into())];
+    let (answer, sent) = send("a", wanted).await;
+    let sent = &sent[0];
+    assert_eq!(sent.url, "https://api.crm.example/a?b=1&key=top%2Fsecret%221");
+    let expected = [
+        ("cookie", "a=b; sid=top%2Fsecret%221"),
+        ("Authorization", "Bearer top/secret\"1"),
+        ("x-basic", "Basic YWRhOnBhc3N3MHJkIQ=="),
+    ];
+    assert_eq!(sent.headers, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    let answer = answer.expect("an answer");
+    let seen = format!("{answer:?}{}", String::from_utf8_lossy(&answer.body));
+    for left in ["top/secret", "top\\/secret", "%2Fsecret", "YWRhOnBhc3N3MHJkIQ", "passw0rd"] {
+        assert!(!seen.contains(left), "{left} in {seen}");
+    }
+    assert!(seen.contains("Bearer [secret crm]") && seen.contains("Basic [secret basic]"), "{seen}");
+    assert!(serde_json::from_slice::<Value>(&answer.body).is_ok(), "still JSON");
+}
+
+#[tokio::test]
+async fn a_secret_goes_to_its_own_hosts_for_its_own_tenant_and_group() {
+    for (tenant, url, secret, why) in [
+        ("a", "https://x.open.example/", "crm", "may not be sent to https://x.open.example"),
+        ("a", "https://api.crm.example/", "other", "not among those of this tool"),
+        ("a", "https://api.crm.example/", "gone", "no secret 'gone' any more"),
+        ("b", "https://api.crm.example/", "crm", "no secret 'crm' any more"),
+    ] {
+        let (answer, sent) = send(tenant, request(url, vec![bearer(secret)])).await;
+        let error = answer.expect_err(why);
+        assert!(error.kind == Kind::Forbidden && error.message.contains(why) && sent.is_empty(), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn text_that_names_a_secret_is_text() {
+    let mut wanted = request("https://api.crm.example/?q=%7B%7Bsecret:crm%7D%7D", vec![]);
+    wanted.headers = vec![("x-a".into(), "[secret crm]".into())];
+    let (_, sent) = send("a", wanted.clone()).await;
+    assert_eq!((&sent[0].url, &sent[0].headers), (&wanted.url, &wanted.headers));
+}
+
+#[test]
+fn what_cannot_be_a_policy_is_named() {
+    for (args, param) in [
+        (json!({ "hosts": ["a.example", "*.com"] }), "args.hosts[1]"),
+        (json!({ "hosts": "a.example" }), "args.hosts"),
+        (json!({ "hosts": [1] }), "args.hosts"),
+        (json!({ "secrets": [{}] }), "args.secrets"),
+        (json!({ "secrets": { "k": 1 } }), "args.secrets"),
+        (json!({ "hosts": vec!["a.example"; 65] }), "args.hosts"),
+    ] {
+        assert_eq!(Policy::of(&args).expect_err(param).param.as_deref(), Some(param));
+    }
+    let by_use = Policy::of(&json!({ "secrets": { "k": "crm", "l": null } })).expect("a policy");
+    assert_eq!(by_use.secrets, BTreeSet::from(["crm".to_owned()]));
+}

@@ -1,0 +1,131 @@
+//! Registration: read what a group is made from, look into it, hold it to the rules, pin it in rows.
+//!
+//! Invariant: a dry run goes the same way to the last step and writes nothing.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use frontdesk_api::{
+    Cx, Error, Kind, Result,
+    egress::{Outbound, OutboundLimits},
+    tools::{Reads, ToolDef, ToolProvider, ToolSource},
+};
+use frontdesk_store::tools::StoredToolgroup;
+use serde_json::Value;
+
+use crate::{Group, Registration, Registry, fetch::Policy, group::Ready};
+
+/// What is read from an address at registration: at most this much, and no longer.
+const READ: OutboundLimits = OutboundLimits { time: std::time::Duration::from_secs(60), answer: 32 << 20 };
+
+/// What a registration would come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    pub group: Group,
+    pub tools: Vec<ToolDef>,
+    /// Powers it asks for; all of them are granted.
+    pub requests: Vec<String>,
+    /// What the provider says for people: hosts, secrets, what was left out.
+    pub report: Value,
+}
+
+/// A registration that went through every check.
+struct Checked {
+    row: StoredToolgroup,
+    tools: Vec<ToolDef>,
+    kept: Option<Bytes>,
+    ready: Ready,
+    requests: Vec<String>,
+    report: Value,
+}
+
+impl Registry {
+    /// Registers a group, or registers it anew with what it is now; data its tools kept stays.
+    ///
+    /// # Errors
+    /// `Invalid` naming what is wrong (`provider_id`, `args.…`, `tools.…`), `TooLarge`, `NotFound` for a file.
+    pub async fn register(&self, cx: &Cx, registration: Registration) -> Result<Group> {
+        let checked = self.check(cx, registration).await?;
+        let Checked { row, tools, kept, ready, .. } = checked;
+        self.setting.store.tenant(cx).put_toolgroup(&row, &tools, kept.as_deref()).await?;
+        self.keep(cx, &row.id, Arc::new(ready));
+        Ok(row.into())
+    }
+
+    /// What [`Registry::register`] would do, without doing it.
+    ///
+    /// # Errors
+    /// As [`Registry::register`].
+    pub async fn preview(&self, cx: &Cx, registration: Registration) -> Result<Preview> {
+        let Checked { row, tools, requests, report, .. } = self.check(cx, registration).await?;
+        Ok(Preview { group: row.into(), tools, requests, report })
+    }
+
+    async fn check(&self, cx: &Cx, registration: Registration) -> Result<Checked> {
+        registration.check()?;
+        let provider = self.provider(&registration.provider_id)?;
+        let args = registration.provider_args();
+        let grants = registration.grants()?;
+        // Before anything is read: what is named may be wrong.
+        Policy::of(&args)?;
+        let body = self.read(cx, &*provider, &args).await?;
+        let mut source = ToolSource { toolgroup: registration.toolgroup_id.clone(), args, body, grants };
+        let mut found = provider.inspect(cx, &source).await?;
+        let (hash, requests) = (found.hash.clone(), found.requests.clone());
+        let (kept, report) = (found.kept.take(), std::mem::take(&mut found.report));
+        if let Some(args) = found.args.take() {
+            source.args = args;
+        }
+        let tools = registration.apply(found, &source.grants)?;
+        let row = StoredToolgroup {
+            id: registration.toolgroup_id,
+            provider_id: registration.provider_id,
+            trust: registration.trust.as_str().to_owned(),
+            args: source.args,
+            grants: source.grants,
+            hash,
+            revision: self.setting.ids.next("rev"),
+            created_at: self.setting.clock.now(),
+        };
+        // Parsed before it is written: a schema that does not compile is refused here, not in a turn.
+        let body = kept.clone().or(source.body);
+        let ready = Ready::new(row.clone(), tools.clone(), provider, body)?;
+        for secret in &ready.policy.secrets {
+            if self.setting.secrets.find(cx, secret).await?.is_none() {
+                let message = format!("there is no secret '{secret}': an admin puts it at /v1/secrets first");
+                return Err(Error::invalid("args.secrets", message));
+            }
+        }
+        Ok(Checked { row, tools, kept, ready, requests, report })
+    }
+
+    /// What the group is made from, where it lies somewhere else.
+    pub(crate) async fn read(&self, cx: &Cx, provider: &dyn ToolProvider, args: &Value) -> Result<Option<Bytes>> {
+        match provider.reads(args)? {
+            None => Ok(None),
+            Some(Reads::File(file)) => {
+                let param = if args.get("component").is_some() { "args.component" } else { "args.file_id" };
+                let loaded = self.setting.bodies.load(cx, &file).await;
+                loaded.map(Some).map_err(|e| if e.kind == Kind::NotFound { e.with_param(param) } else { e })
+            }
+            Some(Reads::Url(url)) => self.download(cx, url).await.map(Some).map_err(|e| e.with_param("args.url")),
+        }
+    }
+
+    async fn download(&self, cx: &Cx, url: String) -> Result<Bytes> {
+        let accept = ("accept".to_owned(), "application/json, application/yaml, */*;q=0.5".to_owned());
+        let request = Outbound { method: "GET".into(), url: url.clone(), headers: vec![accept], body: Bytes::new() };
+        let answer = self.setting.egress.send(cx, request, READ).await?;
+        match answer.status {
+            200..=299 => Ok(answer.body),
+            300..=399 => {
+                let to = answer.header("location").unwrap_or("nowhere");
+                Err(Error::new(
+                    Kind::Invalid,
+                    format!("the address leads on to {to}: name that one if it is the right one"),
+                ))
+            }
+            status => Err(Error::new(Kind::Invalid, format!("the address answered with status {status}"))),
+        }
+    }
+}
