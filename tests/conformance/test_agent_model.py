@@ -158,6 +158,34 @@ def test_a_request_with_a_key_gets_its_answer_again(openai_client, scripted):
     assert len(scripted.requests()) == before + 1
 
 
+def test_a_key_outlives_a_new_version_and_the_agent(frontdesk, openai_client, scripted):
+    config = {"name": "once", "model": "up/scripted", "instructions": "Old.", "toolgroups": []}
+    created = frontdesk.http.post("/v1/agents", json={"agent_config": config})
+    assert created.is_success, created.text
+    agent = created.json()["agent_id"]
+    before = len(scripted.requests())
+    chat = {"model": "agent/once", "messages": ASKED, "extra_headers": {"Idempotency-Key": "outlives-chat"}}
+    response = {"model": "agent/once", "input": "hi", "extra_headers": {"Idempotency-Key": "outlives-response"}}
+    scripted.script([{"reply": {"text": "Old words."}}])
+    said = openai_client.chat.completions.create(**chat)
+    scripted.script([{"reply": {"text": "Old words."}}])
+    first = openai_client.responses.create(**response)
+
+    def the_same():
+        assert openai_client.chat.completions.create(**chat).choices == said.choices
+        again = openai_client.responses.create(**response)
+        assert (again.id, again.output_text, again.tools) == (first.id, "Old words.", first.tools)
+
+    changed = frontdesk.http.patch(f"/v1/agents/{agent}", params={"publish": "true"}, json={"instructions": "New."})
+    assert changed.is_success, changed.text
+    the_same()
+    assert frontdesk.http.delete(f"/v1/agents/{agent}").is_success
+    the_same()
+    with pytest.raises(openai.ConflictError):
+        openai_client.responses.create(**{**response, "input": "ho"})
+    assert len(scripted.requests()) == before + 2
+
+
 def test_a_stored_chat_with_an_agent(openai_client, scripted):
     scripted.script(look_and_say("Kept."))
     answer = openai_client.chat.completions.create(model=MODEL, messages=ASKED, store=True, metadata={"shop": "lamps"})

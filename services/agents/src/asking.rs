@@ -261,7 +261,8 @@ impl Room {
             Err(error) if error.kind == Kind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let response = AsResponse { spec: agent.spec.clone(), previous: None, echo: Value::Null, stored: false };
+        let (spec, version) = (agent.spec.clone(), agent.version);
+        let response = AsResponse { spec, version, previous: None, echo: Value::Null, stored: false };
         let new = NewTurn {
             agent_id: agent.id.clone(),
             items: vec![ItemBody::Message { role: Role::User, text: message, citations: vec![] }],

@@ -22,10 +22,12 @@ use frontdesk_store::{
 use serde::Serialize;
 use tracing::Instrument as _;
 
-use crate::{Agents, Room, access, asking, behind::Before, handing, keeper::Entered, pen::prefix, worker};
+use crate::{
+    Agents, Room, access, asking, behind::Before, handing, keeper::Entered, pen::prefix, repeat, repeat::Sent, worker,
+};
 
 /// How long the answer to an idempotency key is kept: a day, in microseconds.
-const KEPT: i64 = 24 * 60 * 60 * 1_000_000;
+pub(crate) const KEPT: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// When a server that stops can be asked again: its successor.
 pub(crate) const SOON: Duration = Duration::from_secs(1);
@@ -46,6 +48,9 @@ pub struct NewTurn {
     pub items: Vec<ItemBody>,
     /// The client's key for repeating the request.
     pub idempotency_key: Option<String>,
+    /// What the client sent ([`crate::sent`]), where what stands here was made of that and of what is stored: a key
+    /// goes with what was sent. None: all of this was sent.
+    pub sent: Option<Sent>,
     /// Tool groups beside the agent's, for this turn.
     pub toolgroups: Vec<String>,
     /// Knowledge stores beside the agent's, for this turn.
@@ -62,6 +67,8 @@ pub struct NewTurn {
 pub struct AsResponse {
     /// What it works by. The turn's agent, [`crate::INLINE`] where there is none, only says whose it is.
     pub spec: AgentSpec,
+    /// The agent's version that the spec was made of; 1 where there is none.
+    pub version: i64,
     /// The response it continues.
     pub previous: Option<String>,
     /// What of the response object repeats the request.
@@ -148,8 +155,7 @@ impl Room {
     async fn agent_of(&self, cx: &Cx, new: &NewTurn) -> Result<Agent> {
         let tenant = self.deps.store.tenant(cx);
         if let Some(response) = &new.response {
-            let (id, spec) = (new.agent_id.clone(), response.spec.clone());
-            let version = if id == agents::INLINE { 1 } else { tenant.load_agent(&id).await?.version };
+            let (id, spec, version) = (new.agent_id.clone(), response.spec.clone(), response.version);
             return Ok(Agent { id, version, newest: version, spec, created_at: 0, updated_at: 0 });
         }
         let Some(session) = &new.session_id else { return tenant.load_agent(&new.agent_id).await };
@@ -170,12 +176,12 @@ impl Room {
         id: String,
         held: bool,
     ) -> Result<Begun> {
-        let hash = new.idempotency_key.as_ref().map(|_| hash_of(cx, new)).transpose()?;
+        let hash = new.idempotency_key.as_ref().map(|_| repeat::hash_of(cx, new)).transpose()?;
         let full = if held { None } else { self.full(cx).await? };
         let mut tx = self.deps.store.tenant(cx).write().await?;
         if let (Some(key), Some(hash)) = (&new.idempotency_key, &hash) {
-            match idempotency::claim(&mut tx, "turn", key, hash, KEPT).await? {
-                Claim::New => idempotency::answer(&mut tx, "turn", key, 200, &id).await?,
+            match idempotency::claim(&mut tx, repeat::SCOPE, key, hash, KEPT).await? {
+                Claim::New => idempotency::answer(&mut tx, repeat::SCOPE, key, 200, &id).await?,
                 Claim::Same(turn) => return Ok(Begun::Before(turn)),
                 Claim::Other => {
                     let message = format!("the idempotency key '{key}' was used for another request");
@@ -412,24 +418,4 @@ fn check(new: &NewTurn) -> Result<()> {
         return Err(Error::invalid("Idempotency-Key", "an idempotency key has 1 to 255 bytes and no zero byte"));
     }
     Ok(())
-}
-
-/// What makes two requests the same.
-fn hash_of(cx: &Cx, new: &NewTurn) -> Result<[u8; 32]> {
-    #[derive(Serialize)]
-    struct Request<'r>(&'r str, Option<&'r str>, &'r [ItemBody], &'r [String], &'r [String]);
-    let request = Request(&new.agent_id, new.session_id.as_deref(), &new.items, &new.toolgroups, &new.knowledge);
-    let bytes = serde_json::to_vec(&request).map_err(|e| Error::internal("could not read the request", e))?;
-    let mut hash = blake3::Hasher::new();
-    hash.update(&bytes);
-    if let Some(response) = &new.response {
-        let more = serde_json::to_vec(response).map_err(|e| Error::internal("could not read the request", e))?;
-        hash.update(&more);
-    }
-    // Another customer's request is another one, whatever it says.
-    if let Some(customer) = &cx.customer {
-        let owner = serde_json::to_vec(&customer.owner());
-        hash.update(&owner.map_err(|e| Error::internal("could not read the customer", e))?);
-    }
-    Ok(*hash.finalize().as_bytes())
 }

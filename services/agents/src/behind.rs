@@ -17,7 +17,7 @@ use frontdesk_api::{
 use frontdesk_store::{Tx, claims, transcript, transcript::INTERRUPTED, turns, turns::StoredTurn};
 use serde_json::json;
 
-use crate::{Agents, Room, access, close::close_rows, halt::failed, read::Open, running::Why};
+use crate::{Agents, Room, access, close::close_rows, halt::failed, leaving, read::Open, running::Why};
 
 /// Turns that may stand behind the open one of a session: more than a person writes while an answer comes.
 const MOST_BEHIND: usize = 10;
@@ -143,7 +143,7 @@ impl Room {
     }
 
     /// Ends a waiting turn as cancelled. The caller commits.
-    async fn give_up(&self, tx: &mut Tx, turn: Turn, error: TurnError) -> Result<Turn> {
+    pub(crate) async fn give_up(&self, tx: &mut Tx, turn: Turn, error: TurnError) -> Result<Turn> {
         let claimed = claims::take_up(tx, &turn.id, None, 0).await?;
         let stored = claimed.ok_or_else(turns::busy)?.stored;
         let turn = close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, error).await?;
@@ -225,10 +225,17 @@ impl Room {
     }
 }
 
-/// Why a turn was asked to stop: by somebody, or by a newer message.
+/// Why a turn was asked to stop: by somebody, by a newer message, or since its agent is gone.
 pub(crate) async fn why_stopped(tx: &mut Tx, turn_id: &str) -> Result<TurnError> {
     let inbox = transcript::inbox(tx, turn_id).await?;
-    Ok(if inbox.iter().any(|(key, _)| key.starts_with(INTERRUPTION)) { interrupted() } else { cancelled() })
+    let told = |why: fn(&str) -> bool| inbox.iter().any(|(key, _)| why(key));
+    Ok(if told(|key| key == leaving::GONE) {
+        leaving::gone()
+    } else if told(|key| key.starts_with(INTERRUPTION)) {
+        interrupted()
+    } else {
+        cancelled()
+    })
 }
 
 async fn asks_people(tx: &mut Tx, waiting: &StoredTurn) -> Result<bool> {

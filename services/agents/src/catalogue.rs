@@ -59,18 +59,6 @@ impl Agents {
         self.0.deps.store.tenant(cx).list_agents(page).await
     }
 
-    /// Deletes an agent with its sessions; turns that run stop without a word. Its responses stay, those that run are
-    /// cancelled.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn delete_agent(&self, cx: &Cx, id: &str) -> Result<()> {
-        for turn in self.0.deps.store.tenant(cx).delete_agent(id).await? {
-            self.0.stop_work(cx, &turn).await;
-        }
-        Ok(())
-    }
-
     /// Opens a conversation on the agent's published version.
     ///
     /// # Errors

@@ -113,7 +113,7 @@ impl Agents {
         let mut tx = self.0.deps.store.tenant(cx).write().await?;
         conversations::load(&mut tx, id).await?;
         access::enter_session(&mut tx, cx, id, conversations::missing).await?;
-        let items = self.0.put_items(&mut tx, id, items).await?;
+        let (_, items) = self.0.put_items(&mut tx, id, items).await?;
         tx.commit().await?;
         Ok(items)
     }
@@ -144,9 +144,10 @@ impl Agents {
 }
 
 impl Room {
-    /// Writes items as a turn that has ended. The caller commits.
-    async fn put_items(&self, tx: &mut Tx, id: &str, items: &[ItemBody]) -> Result<Vec<Item>> {
+    /// Writes items as a turn that has ended, no agent's. The caller commits.
+    pub(crate) async fn put_items(&self, tx: &mut Tx, id: &str, items: &[ItemBody]) -> Result<(Turn, Vec<Item>)> {
         let (turn_id, now) = (self.deps.ids.next("turn"), self.deps.clock.now());
+        agents::ensure_inline(tx, now).await?;
         let Place { pos, parent } = sessions::advance(tx, id, &turn_id).await?;
         let turn = Turn {
             session_id: Some(id.to_owned()),
@@ -175,6 +176,6 @@ impl Room {
             })
             .collect();
         transcript::add_items(tx, &items).await?;
-        Ok(items)
+        Ok((turn.turn, items))
     }
 }

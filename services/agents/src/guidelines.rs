@@ -253,7 +253,7 @@ fn question<'i>(spec: &AgentSpec, asked: &[Guideline], said: impl Iterator<Item 
         .filter_map(|item| {
             let from = match &item.body {
                 ItemBody::Message { role: Role::User, .. } | ItemBody::Content { role: Role::User, .. } => "customer",
-                ItemBody::Message { role: Role::Assistant, .. } => "agent",
+                ItemBody::Message { role: Role::Assistant, .. } | ItemBody::Person { .. } => "agent",
                 _ => return None,
             };
             Some((from, item.body.words()?))

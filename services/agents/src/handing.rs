@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use frontdesk_api::{
-    Cx, Error, Page, PageRequest, Result,
+    Cx, Error, Result,
     agent::{Agent, AgentSpec, HandOffSpec, HandOffTarget},
     chat::{ToolCall, ToolSpec},
     tools::ToolResult,
@@ -21,7 +21,7 @@ use frontdesk_store::{
 };
 use serde_json::{Value, json};
 
-use crate::{Agents, HAND_OFF, access, close::Closing, halt::Halt, worker::Worker};
+use crate::{Agents, HAND_OFF, close::Closing, halt::Halt, worker::Worker};
 
 /// The target that means people.
 pub(crate) const PEOPLE: &str = "people";
@@ -146,6 +146,7 @@ pub(crate) async fn write(tx: &mut Tx, id: &str, stored: &Handed, now: i64) -> R
                 message,
                 state: State::Open,
                 taken_by: String::new(),
+                taken_key: String::new(),
                 created_at: now,
                 taken_at: None,
                 done_at: None,
@@ -223,41 +224,5 @@ impl Agents {
             Some((id, version)) => tenant.load_agent_version(&id, version).await,
             None => Ok(agent),
         }
-    }
-
-    /// The hand-overs to people of a state, or all.
-    ///
-    /// # Errors
-    /// `Forbidden` on behalf of a customer, as with the next three.
-    pub async fn list_handoffs(&self, cx: &Cx, state: Option<State>, page: &PageRequest) -> Result<Page<Handoff>> {
-        access::no_customers(cx, "hand-offs")?;
-        self.0.deps.store.tenant(cx).list_handoffs(state, page).await
-    }
-
-    /// # Errors
-    /// `NotFound`.
-    pub async fn load_handoff(&self, cx: &Cx, id: &str) -> Result<Handoff> {
-        access::no_customers(cx, "hand-offs")?;
-        self.0.deps.store.tenant(cx).load_handoff(id).await
-    }
-
-    /// Gives a conversation to a person; the agent is quiet in it until [`Agents::end_handoff`].
-    ///
-    /// # Errors
-    /// `NotFound`; `Conflict` with the code `handoff_taken` or `handoff_done`.
-    pub async fn take_handoff(&self, cx: &Cx, id: &str, by: &str) -> Result<Handoff> {
-        access::no_customers(cx, "hand-offs")?;
-        let deps = &self.0.deps;
-        deps.store.tenant(cx).take_handoff(id, by, deps.clock.now()).await
-    }
-
-    /// Gives a conversation back to its agent.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn end_handoff(&self, cx: &Cx, id: &str) -> Result<Handoff> {
-        access::no_customers(cx, "hand-offs")?;
-        let deps = &self.0.deps;
-        deps.store.tenant(cx).end_handoff(id, deps.clock.now()).await
     }
 }

@@ -296,7 +296,7 @@ pub(crate) fn idem_key(turn: &str, n: i64, key: &str) -> String {
 /// What the id of an item begins with.
 pub(crate) fn prefix(body: &ItemBody) -> &'static str {
     match body {
-        ItemBody::Message { .. } | ItemBody::Content { .. } => "msg",
+        ItemBody::Message { .. } | ItemBody::Content { .. } | ItemBody::Person { .. } => "msg",
         ItemBody::FunctionCall { .. } => "fc",
         ItemBody::FunctionCallOutput { .. } => "fco",
         ItemBody::Reasoning { .. } => "rs",

@@ -138,6 +138,9 @@ fn tell(items: &[&Item], outputs: &Outputs<'_>, running: bool) -> Vec<Message> {
             let content = told.chain(parts.iter().map(part)).collect();
             messages.push(Message { content, ..empty(*role) });
         }
+        if let ItemBody::Person { text, .. } = &item.body {
+            messages.push(Message::text(Role::Assistant, text));
+        }
         if let ItemBody::Message { role, text, .. } = &item.body {
             let text = match &sources {
                 Some(sources) if Some(i) == asked => format!("{sources}\n\n{text}"),

@@ -15,7 +15,7 @@ use std::{
 
 use frontdesk_api::{
     Cx, Kind,
-    agent::{AgentSpec, OnMessage},
+    agent::AgentSpec,
     approval::Decision,
     chat::{Role, ToolCall, Usage},
     memory::Passage,
@@ -172,8 +172,7 @@ impl Worker {
             false => None,
         };
         // While it stood behind another turn of its session, a person may have taken the conversation.
-        let stood = stored.next_seq <= 1 && spec.on_message != OnMessage::Reject;
-        if let (true, None, Some(session)) = (stood, &stored.request.quiet, &stored.turn.session_id) {
+        if let (true, None, Some(session)) = (stored.next_seq <= 1, &stored.request.quiet, &stored.turn.session_id) {
             stored.request.quiet = handing::quiet(&mut tx, session).await?;
         }
         drop(tx);

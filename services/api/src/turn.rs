@@ -292,6 +292,12 @@ pub enum ItemBody {
         role: Role,
         parts: Vec<Value>,
     },
+    /// Words to the customer by a person who had taken the conversation, in the place of the agent's.
+    Person {
+        /// The person's name, as given when the conversation was taken.
+        by: String,
+        text: String,
+    },
     FunctionCall {
         call: ToolCall,
     },
@@ -319,7 +325,7 @@ impl ItemBody {
     #[must_use]
     pub fn words(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Message { text, .. } => Some(text.into()),
+            Self::Message { text, .. } | Self::Person { text, .. } => Some(text.into()),
             Self::FunctionCallOutput { output, .. } => Some(output.into()),
             Self::Content { parts, .. } => {
                 let texts: Vec<&str> = parts.iter().filter_map(|part| part.get("text")?.as_str()).collect();
@@ -332,7 +338,7 @@ impl ItemBody {
     /// Says other words instead; what stands among them stays behind them.
     pub fn set_words(&mut self, words: &str) {
         match self {
-            Self::Message { text, .. } => words.clone_into(text),
+            Self::Message { text, .. } | Self::Person { text, .. } => words.clone_into(text),
             Self::FunctionCallOutput { output, .. } => words.clone_into(output),
             Self::Content { parts, .. } => {
                 parts.retain(|part| part.get("text").is_none());
@@ -347,6 +353,7 @@ impl ItemBody {
         match self {
             Self::Message { .. } => "message",
             Self::Content { .. } => "content",
+            Self::Person { .. } => "person",
             Self::FunctionCall { .. } => "function_call",
             Self::FunctionCallOutput { .. } => "function_call_output",
             Self::Reasoning { .. } => "reasoning",

@@ -6,7 +6,8 @@ use frontdesk_api::{
 };
 
 use crate::{
-    Doing as _, Tenant, Tx, json, on, paging,
+    Conn, Doing as _, Tenant, Tx, json, on, paging,
+    turns::{self, StoredTurn},
     versions::{self, Change},
 };
 
@@ -172,30 +173,62 @@ impl Tenant<'_> {
         let agents = rows.into_iter().map(Row::read).collect::<Result<Vec<_>>>()?;
         Ok(Page::of(agents, page.limit))
     }
+}
 
-    /// Deletes the agent with its conversations. Responses stay, for those and the conversations that go on from them:
-    /// each has with it what it worked by. Those that run are to be cancelled: their ids.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn delete_agent(&self, id: &str) -> Result<Vec<String>> {
-        visible(id)?;
-        let mut tx = self.write().await?;
-        let kept: Vec<(String, String)> =
-            on!(tx, conn => sqlx::query_as("UPDATE turn SET agent_id = $3, agent_version = 1, \
-             cancel_requested = CASE WHEN state IN ('running', 'queued') THEN $4 ELSE cancel_requested END \
-             WHERE tenant = $1 AND agent_id = $2 AND on_input = 'finish' RETURNING id, state")
-            .bind(self.id()).bind(id).bind(INLINE).bind(true).fetch_all(conn).await)
-            .doing("keep the responses of an agent")?;
-        let gone = on!(tx, conn => sqlx::query("DELETE FROM agent WHERE tenant = $1 AND id = $2")
-            .bind(self.id()).bind(id).execute(conn).await.map(|done| done.rows_affected()))
-        .doing("delete an agent")?;
-        if gone == 0 {
-            return Err(missing(id));
+/// Parts an agent from what stays when it goes: responses, and turns in conversations of other agents that were handed
+/// to it. What stands in line in such a conversation is its first agent's again; all else is [`INLINE`]'s, and has with it
+/// what it worked by. Of those the ones that have not ended, for the caller to end, in the order of their conversations'
+/// lines. The agent's row is locked until the transaction ends, so that no turn begins meanwhile that would go with it.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn part(tx: &mut Tx, id: &str, at: Micros) -> Result<Vec<StoredTurn>> {
+    visible(id)?;
+    let tenant = tx.tenant();
+    let lock = match tx.conn() {
+        Conn::Postgres(_) => "SELECT id FROM agent WHERE tenant = $1 AND id = $2 FOR UPDATE",
+        Conn::Sqlite(_) => "SELECT id FROM agent WHERE tenant = $1 AND id = $2",
+    };
+    let found: Option<String> =
+        on!(tx, conn => sqlx::query_scalar(lock).bind(&*tenant).bind(id).fetch_optional(conn).await)
+            .doing("look for an agent")?;
+    found.ok_or_else(|| missing(id))?;
+    ensure_inline(tx, at).await?;
+    // A response works by what stands with it.
+    on!(tx, conn => sqlx::query("UPDATE turn SET \
+         agent_id = (SELECT s.agent_id FROM session s WHERE s.tenant = turn.tenant AND s.id = turn.session_id), \
+         agent_version = (SELECT s.agent_version FROM session s WHERE s.tenant = turn.tenant AND s.id = turn.session_id) \
+         WHERE tenant = $1 AND agent_id = $2 AND state = 'queued' AND on_input = 'suspend' AND EXISTS \
+         (SELECT 1 FROM session s WHERE s.tenant = turn.tenant AND s.id = turn.session_id AND s.agent_id <> $2)")
+        .bind(&*tenant).bind(id).execute(conn).await.map(|_| ()))
+    .doing("give turns in line back to the agent they began with")?;
+    let mut open = turns::open_elsewhere(tx, id).await?;
+    for stored in &mut open {
+        if stored.request.spec.is_none() {
+            let spec = load_version(tx, id, stored.turn.agent_version).await?.spec;
+            stored.request.spec = Some(spec);
+            turns::keep_request(tx, &stored.turn.id, &stored.request).await?;
         }
-        tx.commit().await?;
-        Ok(kept.into_iter().filter(|(_, state)| state == "running").map(|(turn, _)| turn).collect())
+        (stored.turn.agent_id, stored.turn.agent_version) = (INLINE.to_owned(), 1);
     }
+    on!(tx, conn => sqlx::query("UPDATE turn SET agent_id = $3, agent_version = 1 WHERE tenant = $1 AND agent_id = $2 \
+         AND (on_input = 'finish' OR EXISTS \
+         (SELECT 1 FROM session s WHERE s.tenant = turn.tenant AND s.id = turn.session_id AND s.agent_id <> $2))")
+        .bind(&*tenant).bind(id).bind(INLINE).execute(conn).await.map(|_| ()))
+    .doing("keep turns of an agent that goes")?;
+    Ok(open)
+}
+
+/// Deletes the agent with its conversations. Behind [`part`].
+///
+/// # Errors
+/// `NotFound`.
+pub async fn delete(tx: &mut Tx, id: &str) -> Result<()> {
+    let tenant = tx.tenant();
+    let gone = on!(tx, conn => sqlx::query("DELETE FROM agent WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).execute(conn).await.map(|done| done.rows_affected()))
+    .doing("delete an agent")?;
+    if gone == 0 { Err(missing(id)) } else { Ok(()) }
 }
 
 pub(crate) fn visible(id: &str) -> Result<()> {
@@ -243,7 +276,10 @@ mod tests {
             let rest = PageRequest { after: Some("agent_3".into()), ..page };
             let rest = mine.list_agents(&rest).await.expect("a page");
             assert_eq!((rest.items.len(), rest.more), (1, false));
-            mine.delete_agent("agent_1").await.expect("deleted");
+            let mut tx = mine.write().await.expect("a transaction");
+            part(&mut tx, "agent_1", 5).await.expect("nothing stays");
+            delete(&mut tx, "agent_1").await.expect("deleted");
+            tx.commit().await.expect("deleted");
             assert_eq!(mine.load_agent("agent_1").await.expect_err("gone").kind, Kind::NotFound);
         })
         .await;

@@ -372,7 +372,7 @@ mod tests {
             for refused in [
                 mine.load_agent(agents::INLINE).await.map(|_| ()),
                 mine.publish_agent_version(agents::INLINE, 1, None, None, 3).await.map(|_| ()),
-                mine.delete_agent(agents::INLINE).await.map(|_| ()),
+                agents::part(&mut mine.write().await.expect("a transaction"), agents::INLINE, 3).await.map(|_| ()),
             ] {
                 assert_eq!(refused.expect_err("not to be seen").kind, Kind::NotFound);
             }

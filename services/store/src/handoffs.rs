@@ -2,9 +2,12 @@
 //!
 //! Invariant: an entry goes open, taken, done and never back; a turn has one at most.
 
-use frontdesk_api::{Error, Micros, Order, Page, PageRequest, Result, turn::HandOffReason};
+use frontdesk_api::{
+    Error, Micros, Order, Page, PageRequest, Result,
+    turn::{HandOffReason, Item},
+};
 
-use crate::{Doing as _, Tenant, Tx, json, on, paging};
+use crate::{Conn, Doing as _, Tenant, Tx, json, on, paging};
 
 /// A conversation that waits for a person, or has one.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,9 +24,43 @@ pub struct Handoff {
     pub state: State,
     /// Empty while nobody took it.
     pub taken_by: String,
+    /// The id of the key it was taken with; empty while nobody took it.
+    pub taken_key: String,
     pub created_at: Micros,
     pub taken_at: Option<Micros>,
     pub done_at: Option<Micros>,
+}
+
+/// Who takes a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Person<'a> {
+    /// The name that was given.
+    pub by: &'a str,
+    /// The id of the key that it came with.
+    pub key: &'a str,
+}
+
+impl Handoff {
+    /// That this person has it.
+    ///
+    /// # Errors
+    /// `Conflict` with the code `handoff_not_taken`, `handoff_taken` where another has it, `handoff_done`.
+    pub fn is_with(&self, person: Person<'_>) -> Result<()> {
+        let id = &self.id;
+        let (message, code) = match self.state {
+            // Without a key: taken before keys were kept.
+            State::Taken if self.taken_by == person.by && ["", person.key].contains(&self.taken_key.as_str()) => {
+                return Ok(());
+            }
+            State::Taken if self.taken_by == person.by => {
+                (format!("'{}' has taken the hand-off '{id}' with another key", person.by), "handoff_taken")
+            }
+            State::Taken => (format!("'{}' has taken the hand-off '{id}'", self.taken_by), "handoff_taken"),
+            State::Open => (format!("nobody has taken the hand-off '{id}'"), "handoff_not_taken"),
+            State::Done => (format!("the hand-off '{id}' is done"), "handoff_done"),
+        };
+        Err(Error::conflict(message).with_code(code))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +89,7 @@ impl State {
 /// The columns of a [`Row`], as a literal.
 macro_rules! columns {
     () => {
-        "id, session_id, turn_id, agent_id, reason, message, state, taken_by, created_at, taken_at, done_at"
+        "id, session_id, turn_id, agent_id, reason, message, state, taken_by, taken_key, created_at, taken_at, done_at"
     };
 }
 
@@ -66,6 +103,7 @@ struct Row {
     message: String,
     state: String,
     taken_by: String,
+    taken_key: String,
     created_at: Micros,
     taken_at: Option<Micros>,
     done_at: Option<Micros>,
@@ -84,6 +122,7 @@ impl Row {
             agent_id: self.agent_id,
             message: self.message,
             taken_by: self.taken_by,
+            taken_key: self.taken_key,
             created_at: self.created_at,
             taken_at: self.taken_at,
             done_at: self.done_at,
@@ -131,6 +170,96 @@ async fn load(tx: &mut Tx, id: &str) -> Result<Handoff> {
     row.ok_or_else(missing)?.read()
 }
 
+/// The hand-over, which stays as it is until the transaction ends.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn hold(tx: &mut Tx, id: &str) -> Result<Handoff> {
+    let tenant = tx.tenant();
+    // SQLite writes one transaction after another.
+    if let Conn::Postgres(conn) = tx.conn() {
+        let held = sqlx::query("SELECT 1 FROM handoff WHERE tenant = $1 AND id = $2 FOR UPDATE");
+        held.bind(&*tenant).bind(id).execute(conn).await.map(|_| ()).doing("hold a hand-off")?;
+    }
+    load(tx, id).await
+}
+
+/// Something that was said in a conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Word {
+    pub item: Item,
+    /// When its turn began.
+    pub at: Micros,
+}
+
+/// A place in a conversation.
+type At = (i64, i64);
+
+/// What was said in the conversation of a hand-over, in its turn where that stood in none: words alone, those that
+/// shields keep from models left out.
+///
+/// # Errors
+/// `Invalid` where the page begins behind something that is not there.
+pub async fn words(tx: &mut Tx, handoff: &Handoff, page: &PageRequest) -> Result<Page<Word>> {
+    let tenant = tx.tenant();
+    macro_rules! said {
+        ($what:literal, $where:literal, $rest:literal) => {
+            concat!(
+                "SELECT ",
+                $what,
+                " FROM turn t JOIN item i ON i.tenant = t.tenant AND i.turn_id = t.id WHERE t.tenant = $1 AND ",
+                $where,
+                $rest
+            )
+        };
+    }
+    macro_rules! of {
+        ($where:literal) => {
+            (
+                said!("t.pos, i.pos", $where, " AND i.id = $3"),
+                said!(
+                    "i.id, i.turn_id, i.pos, i.payload, t.created_at",
+                    $where,
+                    " AND i.hidden = $3 AND i.kind IN ('message', 'content', 'person') \
+                     AND (t.pos > $4 OR (t.pos = $4 AND i.pos > $5)) ORDER BY t.pos, i.pos LIMIT $6"
+                ),
+                said!(
+                    "i.id, i.turn_id, i.pos, i.payload, t.created_at",
+                    $where,
+                    " AND i.hidden = $3 AND i.kind IN ('message', 'content', 'person') \
+                     AND (t.pos < $4 OR (t.pos = $4 AND i.pos < $5)) ORDER BY t.pos DESC, i.pos DESC LIMIT $6"
+                ),
+            )
+        };
+    }
+    let (wher, (place, up, down)) = match &handoff.session_id {
+        Some(session) => (session, of!("t.session_id = $2")),
+        None => (&handoff.turn_id, of!("t.id = $2")),
+    };
+    let (from, sql) = match page.order {
+        Order::Asc => ((-1, -1), up),
+        Order::Desc => ((i64::MAX, i64::MAX), down),
+    };
+    let (turn, pos) = match &page.after {
+        None => from,
+        Some(after) => {
+            let at: Option<At> =
+                on!(tx, conn => sqlx::query_as(place).bind(&*tenant).bind(wher).bind(after).fetch_optional(conn).await)
+                    .doing("look for a message")?;
+            at.ok_or_else(|| Error::invalid("after", format!("'{after}' is no message of this conversation")))?
+        }
+    };
+    let rows: Vec<(String, String, i64, String, Micros)> =
+        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(wher)
+        .bind(false).bind(turn).bind(pos).bind(paging::fetch(page)).fetch_all(conn).await)
+        .doing("read what was said")?;
+    let read = |(id, turn_id, pos, payload, at): (String, String, i64, String, Micros)| {
+        let body = json::read("an item", &payload)?;
+        Ok(Word { item: Item { id, turn_id, pos, body }, at })
+    };
+    Ok(Page::of(rows.into_iter().map(read).collect::<Result<Vec<_>>>()?, page.limit))
+}
+
 impl Tenant<'_> {
     /// # Errors
     /// `NotFound`.
@@ -167,22 +296,16 @@ impl Tenant<'_> {
     ///
     /// # Errors
     /// `NotFound`; `Conflict` with the code `handoff_taken` where another has it, `handoff_done` where it is done.
-    pub async fn take_handoff(&self, id: &str, by: &str, at: Micros) -> Result<Handoff> {
+    pub async fn take_handoff(&self, id: &str, person: Person<'_>, at: Micros) -> Result<Handoff> {
         let mut tx = self.write().await?;
-        let taken = on!(tx, conn => sqlx::query("UPDATE handoff SET state = 'taken', taken_by = $3, taken_at = $4 \
+        on!(tx, conn => sqlx::query("UPDATE handoff SET state = 'taken', taken_by = $3, taken_key = $4, taken_at = $5 \
              WHERE tenant = $1 AND id = $2 AND state = 'open'")
-            .bind(self.id()).bind(id).bind(by).bind(at).execute(conn).await.map(|done| done.rows_affected()))
+            .bind(self.id()).bind(id).bind(person.by).bind(person.key).bind(at).execute(conn).await.map(|_| ()))
         .doing("take a conversation over")?;
         let handoff = load(&mut tx, id).await?;
         tx.commit().await?;
-        match handoff.state {
-            State::Done => Err(Error::conflict(format!("the hand-off '{id}' is done")).with_code("handoff_done")),
-            State::Taken if taken == 0 && handoff.taken_by != by => {
-                let message = format!("'{}' has taken the hand-off '{id}'", handoff.taken_by);
-                Err(Error::conflict(message).with_code("handoff_taken"))
-            }
-            _ => Ok(handoff),
-        }
+        handoff.is_with(person)?;
+        Ok(handoff)
     }
 
     /// Ends a hand-over: the agent answers again. Ending one that is done changes nothing.

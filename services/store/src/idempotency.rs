@@ -41,6 +41,19 @@ pub async fn claim(tx: &mut Tx, scope: &str, key: &str, request_hash: &[u8], kee
     Ok(if hash == request_hash { Claim::Same(body.unwrap_or_default()) } else { Claim::Other })
 }
 
+/// The answer to the request of this hash, where one is kept.
+///
+/// # Errors
+/// As any query.
+pub async fn find(tx: &mut Tx, scope: &str, key: &str, request_hash: &[u8]) -> Result<Option<String>> {
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    let found: Option<Option<String>> = on!(tx, conn => sqlx::query_scalar("SELECT body FROM idempotency \
+         WHERE tenant = $1 AND scope = $2 AND key = $3 AND request_hash = $4 AND expires_at >= $5")
+        .bind(&*tenant).bind(scope).bind(key).bind(request_hash).bind(now).fetch_optional(conn).await)
+    .doing("look for an idempotency key")?;
+    Ok(found.flatten())
+}
+
 /// Keeps the answer of a key that [`claim`] gave as new.
 ///
 /// # Errors
@@ -85,7 +98,10 @@ mod tests {
             let mut tx = store.tenant(&a).write().await.expect("a transaction");
             assert_eq!(claim(&mut tx, "turn", "k", b"one", 1).await.expect("seen"), Claim::Same("turn_1".into()));
             assert_eq!(claim(&mut tx, "turn", "k", b"two", 1).await.expect("seen"), Claim::Other);
+            assert_eq!(find(&mut tx, "turn", "k", b"one").await.expect("looked"), Some("turn_1".into()));
+            assert_eq!(find(&mut tx, "turn", "k", b"two").await.expect("looked"), None);
             assert_eq!(claim(&mut tx, "file", "k", b"two", 1).await.expect("another scope"), Claim::New);
+            assert_eq!(find(&mut tx, "file", "k", b"two").await.expect("not answered yet"), None);
             drop(tx);
             let mut tx = store.tenant(&b).write().await.expect("a transaction");
             assert_eq!(claim(&mut tx, "turn", "k", b"two", 1).await.expect("another tenant"), Claim::New);

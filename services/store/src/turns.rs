@@ -13,7 +13,7 @@ use frontdesk_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Conn, Doing as _, Tenant, Tx, json, on, paging};
+use crate::{Conn, Doing as _, Tenant, Tx, agents, json, on, paging};
 
 /// A turn with what the worker needs of its row.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,7 +171,7 @@ impl Row {
 /// begins: until then its `deadline` is that length.
 ///
 /// # Errors
-/// `Conflict` with the code `turn_running` when its session has an open turn.
+/// `Conflict` with the code `turn_running` when its session has an open turn; `NotFound` where its agent is gone.
 pub async fn add(tx: &mut Tx, new: &StoredTurn, lease: Option<Lease<'_>>, timeout: i64) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now().await?);
     let (turn, request, usage) = (&new.turn, json::write(&new.request)?, json::write(&new.turn.usage)?);
@@ -188,6 +188,9 @@ pub async fn add(tx: &mut Tx, new: &StoredTurn, lease: Option<Lease<'_>>, timeou
     let Err(sqlx::Error::Database(refusal)) = &written else { return written.doing("create a turn") };
     if refusal.is_unique_violation() {
         return Err(busy());
+    }
+    if refusal.is_foreign_key_violation() {
+        return Err(agents::missing(&turn.agent_id));
     }
     written.doing("create a turn")
 }
@@ -357,6 +360,40 @@ pub async fn behind(tx: &mut Tx, session_id: &str) -> Result<Vec<StoredTurn>> {
     let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(session_id).fetch_all(conn).await)
         .doing("look who stands in a session's line")?;
     rows.into_iter().map(Row::read).collect()
+}
+
+/// The agent's turns that have not ended and stay without it: responses, and turns in conversations of other agents.
+/// Locked until the transaction ends; those that stand in line first.
+pub(crate) async fn open_elsewhere(tx: &mut Tx, agent_id: &str) -> Result<Vec<StoredTurn>> {
+    macro_rules! open {
+        ($lock:literal) => {
+            concat!(
+                "SELECT ",
+                columns!(),
+                " FROM turn WHERE tenant = $1 AND agent_id = $2 AND state IN ('queued', 'running', 'awaiting_input') \
+                 AND (on_input = 'finish' OR EXISTS (SELECT 1 FROM session s WHERE s.tenant = turn.tenant \
+                 AND s.id = turn.session_id AND s.agent_id <> $2)) \
+                 ORDER BY CASE WHEN state = 'queued' THEN 0 ELSE 1 END, pos",
+                $lock
+            )
+        };
+    }
+    let tenant = tx.tenant();
+    let sql = match tx.conn() {
+        Conn::Postgres(_) => open!(" FOR UPDATE"),
+        Conn::Sqlite(_) => open!(""),
+    };
+    let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(agent_id).fetch_all(conn).await)
+        .doing("look for an agent's open turns")?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// Writes anew what came with a turn.
+pub(crate) async fn keep_request(tx: &mut Tx, id: &str, request: &TurnRequest) -> Result<()> {
+    let (tenant, request) = (tx.tenant(), json::write(request)?);
+    on!(tx, conn => sqlx::query("UPDATE turn SET request = $3 WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).bind(&request).execute(conn).await.map(|_| ()))
+    .doing("keep what a turn works by")
 }
 
 impl Tenant<'_> {

@@ -71,11 +71,16 @@ pub(super) async fn to_turn(
     }
     let answered = matches!(chat.messages.last(), Some(last) if last.role == Role::Tool);
     configure(&mut spec, chat, answered)?;
-    let client_tools = spec.client_tools.iter().map(|tool| tool.name.clone()).collect();
-    let response = AsResponse { spec, previous: None, echo: Value::Null, stored: false };
+    let client_tools = client_tools(&spec);
+    let response = AsResponse { spec, version: agent.version, previous: None, echo: Value::Null, stored: false };
     let idempotency_key = request.idempotency_key.clone();
     let new = NewTurn { agent_id: agent.id, items, idempotency_key, response: Some(response), ..NewTurn::default() };
     Ok((new, client_tools))
+}
+
+/// The names of the functions that run at the client.
+pub(super) fn client_tools(spec: &AgentSpec) -> HashSet<String> {
+    spec.client_tools.iter().map(|tool| tool.name.clone()).collect()
 }
 
 /// What the request says beside its messages, over what the agent says.

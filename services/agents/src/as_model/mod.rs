@@ -11,7 +11,7 @@
 mod ask;
 mod tell;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use frontdesk_api::{
@@ -21,10 +21,11 @@ use frontdesk_api::{
     inference::{Counted, Model, ModelKind, not_offered},
     provider::Health,
     rerank::{Ranking, RerankRequest},
+    turn::Turn,
 };
 use futures::{StreamExt as _, stream};
 
-use crate::Agents;
+use crate::{Agents, NewTurn, Passing, sent};
 use tell::Telling;
 
 /// What the name of a model begins with where an agent is meant.
@@ -49,11 +50,31 @@ impl AgentModels {
         Self { agents, models }
     }
 
-    async fn ask(&self, cx: &Cx, name: &str, request: &ChatRequest) -> Result<ChatReply> {
+    /// The turn of this chat, begun now or when the same request came before; the names of the functions that run at the
+    /// client, and what stops and deletes it once its reader is done.
+    async fn turn(
+        &self,
+        cx: &Cx,
+        name: &str,
+        request: &ChatRequest,
+    ) -> Result<(Turn, HashSet<String>, Option<Passing>)> {
+        let key = request.idempotency_key.as_ref();
+        // By the house itself none is asked with a key.
+        let sent = key.and_then(|_| request.source()).map(|source| sent("chat", &source.bytes));
+        if let (Some(key), Some(sent)) = (key, &sent)
+            && let Some(before) = self.agents.begun_before(cx, key, sent).await?
+        {
+            let client_tools = before.request.spec.as_ref().map(ask::client_tools).unwrap_or_default();
+            return Ok((before.turn, client_tools, None));
+        }
         let agent = self.agents.load_agent_named(cx, name).await?;
         let (new, client_tools) = ask::to_turn(&self.agents, cx, agent, request).await?;
-        let kept = new.idempotency_key.is_some();
-        let (turn, passing) = self.agents.begin_passing(cx, new, kept).await?;
+        let (turn, passing) = self.agents.begin_passing(cx, NewTurn { sent, ..new }, key.is_some()).await?;
+        Ok((turn, client_tools, passing))
+    }
+
+    async fn ask(&self, cx: &Cx, name: &str, request: &ChatRequest) -> Result<ChatReply> {
+        let (turn, client_tools, passing) = self.turn(cx, name, request).await?;
         let mut telling = Telling {
             events: self.agents.events(cx, &turn.id, None).await?,
             words: tell::Words::new(turn, client_tools, request.stream),

@@ -268,7 +268,7 @@ async fn a_response_cannot_wait_so_what_needs_a_person_is_not_run() {
         let spec = with_tools();
         let agent = stage.agents.create_agent(&stage.cx, spec.clone()).await.expect("an agent");
         let conversation = (agent.id.clone(), String::new());
-        let response = AsResponse { spec, previous: None, echo: serde_json::json!({}), stored: true };
+        let response = AsResponse { spec, version: 1, previous: None, echo: serde_json::json!({}), stored: true };
         let asks = Stage::asks(&conversation, "money back");
         let new = NewTurn { session_id: None, response: Some(response), ..asks };
         stage.model.play([Line::Call(vec![("a", "refund", "{}")]), Line::Say("I may not.")]);

@@ -66,7 +66,7 @@ fn say(text: &str) -> ItemBody {
 fn response(previous: Option<&str>, session: Option<&str>) -> NewTurn {
     let spec = AgentSpec::new("m");
     let previous = previous.map(str::to_owned);
-    let response = AsResponse { spec, previous, echo: json!({}), stored: true };
+    let response = AsResponse { spec, version: 1, previous, echo: json!({}), stored: true };
     let (agent_id, session_id) = (INLINE.to_owned(), session.map(str::to_owned));
     NewTurn { agent_id, session_id, items: vec![say("hello")], response: Some(response), ..NewTurn::default() }
 }

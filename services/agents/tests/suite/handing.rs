@@ -158,6 +158,8 @@ async fn people_have_a_queue_and_the_agent_is_quiet_while_one_has_the_conversati
             agents.load_handoff(&other, &one.id).await.expect_err("not theirs"),
             agents.take_handoff(&other, &one.id, "Eve").await.expect_err("not theirs"),
             agents.end_handoff(&other, &one.id).await.expect_err("not theirs"),
+            agents.handoff_words(&other, &one.id, &page()).await.expect_err("not theirs"),
+            agents.say_in_handoff(&other, &one.id, "Ada", "hi", None).await.expect_err("not theirs"),
         ] {
             assert_eq!(error.kind, Kind::NotFound);
         }
@@ -174,7 +176,7 @@ async fn a_turn_that_stands_in_no_conversation_stays_for_the_person_who_reads_it
         let agent = stage.agents.create_agent(&stage.cx, handing(named("shop"), vec![])).await.expect("an agent");
         stage.model.play([hands("{}")]);
         let items = vec![ItemBody::Message { role: Role::User, text: "a person!".into(), citations: vec![] }];
-        let response = AsResponse { spec: agent.spec, previous: None, echo: json!(null), stored: false };
+        let response = AsResponse { spec: agent.spec, version: 1, previous: None, echo: json!(null), stored: false };
         let new = NewTurn { agent_id: agent.id, items, response: Some(response), ..NewTurn::default() };
         let turn = stage.agents.create_turn(&stage.cx, new).await.expect("a turn");
         stage.settled(&turn.id).await;
@@ -251,6 +253,8 @@ async fn the_queue_is_for_the_tenants_own_people() {
             agents.list_handoffs(&eve, None, &page()).await.map(|_| ()),
             agents.load_handoff(&eve, "handoff_1").await.map(|_| ()),
             agents.take_handoff(&eve, "handoff_1", "Eve").await.map(|_| ()),
+            agents.handoff_words(&eve, "handoff_1", &page()).await.map(|_| ()),
+            agents.say_in_handoff(&eve, "handoff_1", "Eve", "hi", None).await.map(|_| ()),
             agents.end_handoff(&eve, "handoff_1").await.map(|_| ()),
             agents.dead_letters(&eve, &page()).await.map(|_| ()),
         ] {

@@ -21,7 +21,8 @@ fn output(call: &str, output: &str) -> ItemBody {
 }
 
 fn asks(spec: AgentSpec, previous: Option<&str>, items: Vec<ItemBody>) -> NewTurn {
-    let response = AsResponse { spec, previous: previous.map(str::to_owned), echo: json!({}), stored: true };
+    let response =
+        AsResponse { spec, version: 1, previous: previous.map(str::to_owned), echo: json!({}), stored: true };
     NewTurn { agent_id: INLINE.into(), items, response: Some(response), ..NewTurn::default() }
 }
 

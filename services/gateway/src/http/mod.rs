@@ -207,6 +207,7 @@ fn write_scope() -> OpenApiRouter<App> {
         .routes(routes!(handoffs::list::list))
         .routes(routes!(handoffs::show::show))
         .routes(routes!(handoffs::take::take))
+        .routes(routes!(handoffs::messages::messages, handoffs::say::say))
         .routes(routes!(handoffs::done::done))
         .routes(routes!(approvals::list::list))
         .routes(routes!(turns::list::list))

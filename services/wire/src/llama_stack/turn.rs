@@ -73,6 +73,9 @@ pub struct Extension {
     pub usage: Usage,
     /// Sources of the answer, made by the platform from what was retrieved.
     pub citations: Vec<Citation>,
+    /// The person who wrote this, where it is not the agent's: the conversation was taken over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hand_off: Option<HandOff>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,10 +92,13 @@ pub fn turn(run: &Run, items: &[Item], steps: &[Done], waiting: &[ToolCall], app
     let is_input = |item: &&Item| InputMessage::of(item).is_some();
     let input_messages = items.iter().take_while(is_input).filter_map(InputMessage::of).collect();
     let answer = items.iter().rev().find_map(|item| match &item.body {
-        ItemBody::Message { role: Role::Assistant, text, citations } => Some((text.as_str(), citations.as_slice())),
+        ItemBody::Message { role: Role::Assistant, text, citations } => {
+            Some((text.as_str(), citations.as_slice(), None))
+        }
+        ItemBody::Person { by, text } => Some((text.as_str(), &[][..], Some(by.clone()))),
         _ => None,
     });
-    let (text, citations) = answer.unwrap_or_default();
+    let (text, citations, author) = answer.unwrap_or_default();
     let stop_reason = match run.state {
         TurnState::AwaitingInput => StopReason::EndOfMessage,
         TurnState::Incomplete => StopReason::OutOfTokens,
@@ -113,6 +119,7 @@ pub fn turn(run: &Run, items: &[Item], steps: &[Done], waiting: &[ToolCall], app
             state: run.state,
             usage: run.usage,
             citations: citations.to_vec(),
+            author,
             hand_off: run.hand_off.clone(),
             error: run.error.clone(),
             approvals: approvals.to_vec(),

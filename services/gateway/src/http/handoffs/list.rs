@@ -95,12 +95,24 @@ mod tests {
         let other = gateway.post(&format!("/v1/handoffs/{id}/take"), &json!({ "by": "Bob" })).await;
         assert_eq!((other.status.as_u16(), &other.json()["error"]["code"]), (409, &json!("handoff_taken")));
 
+        let unnamed = gateway.post(&format!("/v1/handoffs/{id}/take"), &json!({})).await;
+        assert_eq!((unnamed.status.as_u16(), &unnamed.json()["error"]["param"]), (400, &json!("by")));
+
         // What the customer writes now is kept and not answered.
         let turn = gateway.post(&path, &asks).await.json();
         assert_eq!(turn["output_message"]["content"], "", "{turn}");
         assert_eq!(turn["steps"], json!([]));
         assert_eq!(turn["frontdesk"]["hand_off"]["reason"], "customer_request", "{turn}");
         assert_eq!(gateway.get("/v1/handoffs?state=open").await.json()["data"], json!([]));
+
+        let messages = format!("/v1/handoffs/{id}/messages");
+        let said = gateway.post(&messages, &json!({ "by": "Ada", "text": "Here I am." })).await.json();
+        let read = gateway.get(&format!("{messages}?limit=2")).await.json();
+        assert_eq!(read["data"][0], said, "{read}");
+        let (from, by) = (&said["from"], &said["by"]);
+        assert_eq!((from, by, &read["data"][1]["from"]), (&json!("person"), &json!("Ada"), &json!("customer")));
+        let other = gateway.post(&messages, &json!({ "by": "Bob", "text": "I too." })).await;
+        assert_eq!((other.status.as_u16(), &other.json()["error"]["code"]), (409, &json!("handoff_taken")));
 
         let done = gateway.post_text(&format!("/v1/handoffs/{id}/done"), "").await.json();
         assert_eq!(done["state"], "done");

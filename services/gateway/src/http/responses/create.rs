@@ -6,6 +6,7 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
+use frontdesk_agents::{NewTurn, sent};
 use frontdesk_api::{Error, Kind, Result};
 use frontdesk_wire::openai::responses::{request::request, stream::Projection};
 
@@ -48,9 +49,20 @@ pub async fn create(
                        leave out the header, or 'store'";
         return Err(Error::invalid("Idempotency-Key", message).into());
     }
-    let new = to_turn(&app, &cx, asked, key).await?;
-    let echo = new.response.as_ref().map(|response| response.echo.clone()).unwrap_or_default();
-    let (turn, passing) = app.agents.begin_passing(&cx, new, store).await.map_err(locked)?;
+    let sent = key.as_ref().map(|_| sent("responses", &body));
+    let before = match (&key, &sent) {
+        (Some(key), Some(sent)) => app.agents.begun_before(&cx, key, sent).await?,
+        _ => None,
+    };
+    let (turn, echo, passing) = match before {
+        Some(before) => (before.turn, before.request.response.unwrap_or_default(), None),
+        None => {
+            let new = NewTurn { idempotency_key: key, sent, ..to_turn(&app, &cx, asked).await? };
+            let echo = new.response.as_ref().map(|response| response.echo.clone()).unwrap_or_default();
+            let (turn, passing) = app.agents.begin_passing(&cx, new, store).await.map_err(locked)?;
+            (turn, echo, passing)
+        }
+    };
     if background && !stream {
         return Ok(Json(standing(&app, &cx, &turn.id, echo, results).await?).into_response());
     }

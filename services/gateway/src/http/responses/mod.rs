@@ -56,13 +56,14 @@ const PATIENCE: (u64, u64) = (600, 3600);
 ///
 /// # Errors
 /// `NotFound` for an agent, `Invalid` naming the member.
-async fn to_turn(app: &App, cx: &Cx, asked: Asked, idempotency_key: Option<String>) -> Result<NewTurn> {
+async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     let Asked { mut echo, .. } = asked;
     let timeout_s = if asked.background { PATIENCE.1 } else { PATIENCE.0 };
-    let (agent_id, mut spec) = match asked.model.strip_prefix(AGENT) {
+    let (agent_id, version, mut spec) = match asked.model.strip_prefix(AGENT) {
         None => {
             let limits = Limits { timeout_s, ..Limits::default() };
-            (INLINE.to_owned(), AgentSpec { keep_all_turns: !asked.truncate, limits, ..AgentSpec::new(&asked.model) })
+            let spec = AgentSpec { keep_all_turns: !asked.truncate, limits, ..AgentSpec::new(&asked.model) };
+            (INLINE.to_owned(), 1, spec)
         }
         Some(name) => {
             let mut agent = app.agents.load_agent_named(cx, name).await?;
@@ -75,7 +76,7 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked, idempotency_key: Option<Strin
                     return Err(Error::invalid(name, message));
                 }
             }
-            (agent.id, agent.spec)
+            (agent.id, agent.version, agent.spec)
         }
     };
     for (i, tool) in asked.tools.functions.into_iter().enumerate() {
@@ -116,10 +117,10 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked, idempotency_key: Option<Strin
     spec.model_params.extend(asked.extra);
     let searches = asked.tools.shown.into_iter().filter(|tool| tool["type"] == "file_search");
     echo.insert("tools".into(), spec.client_tools.iter().map(function).chain(searches).collect());
-    let response =
-        AsResponse { spec, previous: asked.previous_response_id, echo: Value::Object(echo), stored: asked.store };
+    let (previous, echo) = (asked.previous_response_id, Value::Object(echo));
+    let response = AsResponse { spec, version, previous, echo, stored: asked.store };
     let (items, session_id) = (resolved(app, cx, asked.input).await?, asked.conversation);
-    Ok(NewTurn { agent_id, session_id, items, idempotency_key, response: Some(response), ..NewTurn::default() })
+    Ok(NewTurn { agent_id, session_id, items, response: Some(response), ..NewTurn::default() })
 }
 
 /// In a request's body something that does not exist is a wrong value, not a missing page.

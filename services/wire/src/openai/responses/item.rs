@@ -64,6 +64,11 @@ pub fn sent(item: &Item) -> Option<Value> {
             let content = [json!({ "type": "input_text", "text": text })];
             json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })
         }
+        ItemBody::Person { by, text } => {
+            let mut said = message(id, text, &[], "completed");
+            said["frontdesk"] = json!({ "author": by });
+            said
+        }
         ItemBody::Content { role, parts } => {
             let content: Vec<Value> = parts.iter().map(parts::shown).collect();
             json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })

@@ -164,7 +164,9 @@ impl Projection {
             ItemBody::FunctionCallOutput { .. }
             | ItemBody::Retrieval { .. }
             | ItemBody::HandOff { .. }
-            | ItemBody::Content { .. } => {}
+            | ItemBody::Content { .. }
+            // In no response.
+            | ItemBody::Person { .. } => {}
         }
     }
 
@@ -255,6 +257,7 @@ impl Projection {
             (
                 ItemBody::HandOff { .. }
                 | ItemBody::Content { .. }
+                | ItemBody::Person { .. }
                 | ItemBody::Message { .. }
                 | ItemBody::Reasoning { .. }
                 | ItemBody::FunctionCall { .. },

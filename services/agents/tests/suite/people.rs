@@ -1,0 +1,166 @@
+//! A person who has taken a conversation: what is said to them and by them.
+
+use frontdesk_agents::{AsResponse, NewTurn};
+use frontdesk_api::{
+    Cx, Kind, Order, PageRequest, Principal,
+    agent::{AgentSpec, HandOffSpec},
+    chat::Role,
+    turn::{EventBody, ItemBody, TurnState},
+};
+use frontdesk_store::{
+    handoffs::{Handoff, State},
+    testing::each_database,
+};
+use serde_json::json;
+
+use crate::stage::{Line, Stage, answer};
+
+fn page() -> PageRequest {
+    PageRequest { after: None, limit: 20, order: Order::Asc }
+}
+
+/// A conversation that was handed to people, and its entry in their queue.
+async fn handed(stage: &Stage) -> ((String, String), Handoff) {
+    let hand_off = Some(HandOffSpec::to_people("A colleague will write to you."));
+    let conversation = stage.conversation(AgentSpec { hand_off, ..AgentSpec::new("m") }).await;
+    stage.model.play([Line::Call(vec![("c1", "hand_off", r#"{"reason":"customer_request"}"#)])]);
+    stage.ask(&conversation, "a person!").await;
+    let open = stage.agents.list_handoffs(&stage.cx, Some(State::Open), &page()).await.expect("a list").items;
+    (conversation, open[0].clone())
+}
+
+/// The same tenant's people, with another key.
+fn with_key(cx: &Cx, key_id: &str) -> Cx {
+    Cx { principal: Principal { key_id: key_id.into(), ..cx.principal.clone() }, ..cx.clone() }
+}
+
+/// All that was said, as (who, words).
+async fn words(stage: &Stage, handoff: &str, page: &PageRequest) -> Vec<(String, String)> {
+    let words = stage.agents.handoff_words(&stage.cx, handoff, page).await.expect("words").items;
+    let told = words.into_iter().map(|word| match word.item.body {
+        ItemBody::Person { by, text } => (by, text),
+        ItemBody::Message { role, text, .. } => (format!("{role:?}"), text),
+        other => panic!("no words: {other:?}"),
+    });
+    told.collect()
+}
+
+fn said(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(who, words)| ((*who).to_owned(), (*words).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn a_person_reads_and_says_and_the_agent_goes_on_with_it() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (agents, cx) = (&stage.agents, &stage.cx);
+        let (conversation, handoff) = handed(&stage).await;
+        agents.take_handoff(cx, &handoff.id, "Ada").await.expect("taken");
+        stage.ask(&conversation, "is it late?").await;
+        let word = agents.say_in_handoff(cx, &handoff.id, "Ada", "It comes on Monday.", None).await.expect("said");
+        stage.ask(&conversation, "thank you").await;
+        let all = [
+            ("User", "a person!"),
+            ("Assistant", "A colleague will write to you."),
+            ("User", "is it late?"),
+            ("Ada", "It comes on Monday."),
+            ("User", "thank you"),
+        ];
+        assert_eq!(words(&stage, &handoff.id, &page()).await, said(&all));
+        let after = PageRequest { after: Some(word.item.id.clone()), ..page() };
+        assert_eq!(words(&stage, &handoff.id, &after).await, said(&all[4..]));
+        let newest = PageRequest { after: None, limit: 2, order: Order::Desc };
+        assert_eq!(words(&stage, &handoff.id, &newest).await, said(&[all[4], all[3]]));
+        let nowhere = PageRequest { after: Some("msg_nowhere".into()), ..page() };
+        let error = agents.handoff_words(cx, &handoff.id, &nowhere).await.expect_err("not there");
+        assert_eq!((error.kind, error.param.as_deref()), (Kind::Invalid, Some("after")));
+
+        // It is a turn like any other to who reads or follows.
+        let (_, turns) = agents.load_conversation(cx, &conversation.0, &conversation.1).await.expect("it");
+        let turn = &turns.iter().find(|view| view.turn.id == word.item.turn_id).expect("its turn").turn;
+        assert_eq!((turn.state, turn.completed_at.is_some()), (TurnState::Completed, true));
+        let events = stage.events(&turn.id).await;
+        assert!(matches!(&events[1].body, EventBody::ItemDone { item, .. } if *item == word.item), "{events:?}");
+
+        agents.end_handoff(cx, &handoff.id).await.expect("done");
+        stage.model.play([Line::Say("On Monday, as my colleague said.")]);
+        assert_eq!(answer(&stage.ask(&conversation, "when?").await), "On Monday, as my colleague said.");
+        let prompt = stage.model.asked().pop().expect("a prompt");
+        assert!(prompt.contains(&(Role::Assistant, "It comes on Monday.".to_owned())), "{prompt:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_who_has_it_says_something_and_only_while() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (agents, cx) = (&stage.agents, &stage.cx);
+        let (_, handoff) = handed(&stage).await;
+        let id = handoff.id.as_str();
+        let refused = async |cx: &Cx, by: &str, text: &str| {
+            let error = agents.say_in_handoff(cx, id, by, text, None).await.expect_err("refused");
+            (error.kind, error.code.or(error.param).unwrap_or_default())
+        };
+        let conflict = |code: &str| (Kind::Conflict, code.to_owned());
+        assert_eq!(refused(cx, "Ada", "hi").await, conflict("handoff_not_taken"));
+        let taken = agents.take_handoff(cx, id, "Ada").await.expect("taken");
+        assert_eq!((taken.taken_by.as_str(), &taken.taken_key), ("Ada", &cx.principal.key_id));
+        assert_eq!(refused(cx, "Bob", "hi").await, conflict("handoff_taken"));
+        // Another with her name.
+        let other = with_key(cx, "key_other");
+        assert_eq!(refused(&other, "Ada", "hi").await, conflict("handoff_taken"));
+        let error = agents.take_handoff(&other, id, "Ada").await.expect_err("it is the other's");
+        assert_eq!(error.code.as_deref(), Some("handoff_taken"));
+        for (by, text, param) in [("", "hi", "by"), ("Ada", " ", "text"), ("Ada", "a\0", "text"), ("A\n", "hi", "by")] {
+            assert_eq!(refused(cx, by, text).await, (Kind::Invalid, param.to_owned()));
+        }
+        agents.end_handoff(cx, id).await.expect("done");
+        assert_eq!(refused(cx, "Ada", "hi").await, conflict("handoff_done"));
+        let nowhere = agents.say_in_handoff(cx, "handoff_nowhere", "Ada", "hi", None).await.expect_err("not there");
+        assert_eq!(nowhere.kind, Kind::NotFound);
+        assert_eq!(words(&stage, id, &page()).await.len(), 2, "nothing was said");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_that_comes_again_with_its_key_is_said_once() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (agents, cx) = (&stage.agents, &stage.cx);
+        let (_, handoff) = handed(&stage).await;
+        agents.take_handoff(cx, &handoff.id, "Ada").await.expect("taken");
+        let say = async |text: &str| agents.say_in_handoff(cx, &handoff.id, "Ada", text, Some("k")).await;
+        let first = say("Hello.").await.expect("said");
+        assert_eq!(say("Hello.").await.expect("the same"), first);
+        let error = say("Hello again.").await.expect_err("another");
+        assert_eq!(error.code.as_deref(), Some("idempotency_key_reused"));
+        assert_eq!(words(&stage, &handoff.id, &page()).await.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_a_turn_stood_in_no_conversation_it_is_read_and_nothing_is_said() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (agents, cx) = (&stage.agents, &stage.cx);
+        let hand_off = Some(HandOffSpec::to_people("A colleague will write to you."));
+        let agent = agents.create_agent(cx, AgentSpec { hand_off, ..AgentSpec::new("m") }).await.expect("an agent");
+        stage.model.play([Line::Call(vec![("c1", "hand_off", "{}")])]);
+        let items = vec![ItemBody::Message { role: Role::User, text: "a person!".into(), citations: vec![] }];
+        let (spec, version) = (agent.spec, agent.version);
+        let response = AsResponse { spec, version, previous: None, echo: json!(null), stored: false };
+        let new = NewTurn { agent_id: agent.id, items, response: Some(response), ..NewTurn::default() };
+        let turn = agents.create_turn(cx, new).await.expect("a turn");
+        stage.settled(&turn.id).await;
+        let open = agents.list_handoffs(cx, Some(State::Open), &page()).await.expect("a list").items;
+        agents.take_handoff(cx, &open[0].id, "Ada").await.expect("taken");
+        let all = [("User", "a person!"), ("Assistant", "A colleague will write to you.")];
+        assert_eq!(words(&stage, &open[0].id, &page()).await, said(&all));
+        let error = agents.say_in_handoff(cx, &open[0].id, "Ada", "hi", None).await.expect_err("to whom?");
+        assert_eq!(error.code.as_deref(), Some("handoff_without_conversation"));
+    })
+    .await;
+}
