@@ -179,10 +179,10 @@ def test_a_key_outlives_a_new_version_and_the_agent(frontdesk, openai_client, sc
     changed = frontdesk.http.patch(f"/v1/agents/{agent}", params={"publish": "true"}, json={"instructions": "New."})
     assert changed.is_success, changed.text
     the_same()
-    assert frontdesk.http.delete(f"/v1/agents/{agent}").is_success
-    the_same()
     with pytest.raises(openai.ConflictError):
         openai_client.responses.create(**{**response, "input": "ho"})
+    assert frontdesk.http.delete(f"/v1/agents/{agent}").is_success
+    the_same()
     assert len(scripted.requests()) == before + 2
 
 
