@@ -59,15 +59,15 @@ impl Room {
         by: &str,
         on_message: OnMessage,
     ) -> Result<Option<Before>> {
+        // First, as whoever ends it does: it is locked then, and none of those behind it begins.
+        let mut open = turns::find_open(tx, session_id).await?;
         if on_message == OnMessage::Interrupt {
-            // Before the open one ends, so that none of them begins.
             for stored in turns::behind(tx, session_id).await? {
                 if let Some(stored) = claims::take_queued(tx, &stored.turn.id).await? {
                     self.cut_off(tx, stored).await?;
                 }
             }
         }
-        let mut open = turns::find_open(tx, session_id).await?;
         if let Some(waiting) = open.take_if(|open| open.turn.state == TurnState::AwaitingInput) {
             if on_message == OnMessage::Queue && asks_people(tx, &waiting).await? {
                 open = Some(waiting);

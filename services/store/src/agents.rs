@@ -3,11 +3,12 @@
 use frontdesk_api::{
     Error, Kind, Micros, Order, Page, PageRequest, Result,
     agent::{Agent, AgentSpec},
+    turn::TurnState,
 };
 
 use crate::{
     Conn, Doing as _, Tenant, Tx, json, on, paging,
-    turns::{self, StoredTurn},
+    turns::{self, OnInput, StoredTurn},
     versions::{self, Change},
 };
 
@@ -194,7 +195,11 @@ pub async fn part(tx: &mut Tx, id: &str, at: Micros) -> Result<Vec<StoredTurn>> 
             .doing("look for an agent")?;
     found.ok_or_else(|| missing(id))?;
     ensure_inline(tx, at).await?;
+    let mut open = turns::open_elsewhere(tx, id).await?;
     // A response works by what stands with it.
+    open.retain(|stored| stored.turn.state != TurnState::Queued || stored.on_input == OnInput::Finish);
+    // Ended before those they stand behind, none of them begins.
+    open.sort_by_key(|stored| stored.turn.state != TurnState::Queued);
     on!(tx, conn => sqlx::query("UPDATE turn SET \
          agent_id = (SELECT s.agent_id FROM session s WHERE s.tenant = turn.tenant AND s.id = turn.session_id), \
          agent_version = (SELECT s.agent_version FROM session s WHERE s.tenant = turn.tenant AND s.id = turn.session_id) \
@@ -202,7 +207,6 @@ pub async fn part(tx: &mut Tx, id: &str, at: Micros) -> Result<Vec<StoredTurn>> 
          (SELECT 1 FROM session s WHERE s.tenant = turn.tenant AND s.id = turn.session_id AND s.agent_id <> $2)")
         .bind(&*tenant).bind(id).execute(conn).await.map(|_| ()))
     .doing("give turns in line back to the agent they began with")?;
-    let mut open = turns::open_elsewhere(tx, id).await?;
     for stored in &mut open {
         if stored.request.spec.is_none() {
             let spec = load_version(tx, id, stored.turn.agent_version).await?.spec;

@@ -363,7 +363,7 @@ pub async fn behind(tx: &mut Tx, session_id: &str) -> Result<Vec<StoredTurn>> {
 }
 
 /// The agent's turns that have not ended and stay without it: responses, and turns in conversations of other agents.
-/// Locked until the transaction ends; those that stand in line first.
+/// Locked until the transaction ends; those that stand in line last, as whoever ends a turn locks them.
 pub(crate) async fn open_elsewhere(tx: &mut Tx, agent_id: &str) -> Result<Vec<StoredTurn>> {
     macro_rules! open {
         ($lock:literal) => {
@@ -373,7 +373,7 @@ pub(crate) async fn open_elsewhere(tx: &mut Tx, agent_id: &str) -> Result<Vec<St
                 " FROM turn WHERE tenant = $1 AND agent_id = $2 AND state IN ('queued', 'running', 'awaiting_input') \
                  AND (on_input = 'finish' OR EXISTS (SELECT 1 FROM session s WHERE s.tenant = turn.tenant \
                  AND s.id = turn.session_id AND s.agent_id <> $2)) \
-                 ORDER BY CASE WHEN state = 'queued' THEN 0 ELSE 1 END, pos",
+                 ORDER BY CASE WHEN state = 'queued' THEN 1 ELSE 0 END, pos",
                 $lock
             )
         };
