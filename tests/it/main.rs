@@ -16,6 +16,7 @@ mod lossless;
 mod lost;
 mod money;
 mod pull;
+mod replay;
 mod scripted;
 mod shop;
 mod stored;

@@ -41,6 +41,7 @@ mod people;
 mod prompt;
 mod read;
 mod repeat;
+pub mod replay;
 mod reply;
 mod responses;
 mod running;
@@ -176,6 +177,8 @@ pub(crate) struct Room {
     pub(crate) runtime: tokio::runtime::Handle,
     /// Places for turns that are worked on here.
     pub(crate) places: Arc<Semaphore>,
+    /// Places for replays.
+    pub(crate) replays: Arc<Semaphore>,
     /// Rung when a place becomes free.
     pub(crate) free: Notify,
     /// Turns stand in line for a place.
@@ -196,6 +199,7 @@ impl Agents {
         let owner = deps.ids.next("worker");
         Self(Arc::new(Room {
             places: Arc::new(Semaphore::new(deps.bounds.at_once)),
+            replays: Arc::new(Semaphore::new(replay::AT_ONCE)),
             deps,
             owner,
             hub: Arc::default(),

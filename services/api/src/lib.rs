@@ -23,6 +23,7 @@ pub mod inference;
 pub mod memory;
 pub mod page;
 pub mod provider;
+pub mod replay;
 pub mod rerank;
 pub mod reuse;
 pub mod safety;

@@ -47,6 +47,16 @@ impl Folder {
         Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
+    /// Removes the folders in it whose names begin with `prefix`; one that cannot be removed stays.
+    pub(crate) fn clear(&self, prefix: &str) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)) {
+            if let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!(folder = %entry.path().display(), %error, "what an earlier process left cannot be removed");
+            }
+        }
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -70,6 +70,9 @@ pub use options::Options;
 pub use sqlx;
 pub use tx::{Conn, Tx};
 
+/// What the names of the folders of [`Store::scratch`] begin with.
+const SCRATCH: &str = "scratch-";
+
 /// The database of one Frontdesk installation. Clones share it.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -79,11 +82,11 @@ struct Inner {
     /// Wakes workers where there is one process.
     local: Arc<dispatch::Local>,
     /// Held for the life of the store: one server per folder.
-    _folder: Held,
+    folder: Held,
 }
 
 enum Held {
-    Folder { _lock: Folder },
+    Folder { lock: Folder },
     Temporary { _folder: tempfile::TempDir },
     Nothing,
 }
@@ -127,11 +130,12 @@ impl Store {
     /// is newer than this program knows, or a migration was changed after it ran.
     pub async fn open(options: &Options) -> Result<Self> {
         let folder = Folder::take(&options.data_dir)?;
+        folder.clear(SCRATCH);
         let db = match &options.database_url {
             Some(url) => Db::Postgres(postgres::open(url, options).await?),
             None => Db::Sqlite(sqlite::open(&folder.path().join("frontdesk.db"), sqlite::Sync::Full, options).await?),
         };
-        Ok(Self(Arc::new(Inner { db, local: Arc::default(), _folder: Held::Folder { _lock: folder } })))
+        Ok(Self(Arc::new(Inner { db, local: Arc::default(), folder: Held::Folder { lock: folder } })))
     }
 
     /// A fresh SQLite database in a temporary folder, gone with the last clone. A real file, but not
@@ -140,20 +144,31 @@ impl Store {
     /// # Errors
     /// `Internal`: the folder cannot be made.
     pub async fn temporary() -> Result<Self> {
-        let folder = tempfile::tempdir().map_err(|e| frontdesk_api::Error::internal("make a temporary folder", e))?;
+        Self::fresh(tempfile::tempdir()).await
+    }
+
+    /// As [`Store::temporary`], in this store's folder where it has one: for work on copies of rows that must come back
+    /// into none of its tables. What a process that was killed left of one goes with the next [`Store::open`].
+    ///
+    /// # Errors
+    /// `Internal`: the folder cannot be made.
+    pub async fn scratch(&self) -> Result<Self> {
+        let Held::Folder { lock } = &self.0.folder else { return Self::temporary().await };
+        Self::fresh(tempfile::Builder::new().prefix(SCRATCH).tempdir_in(lock.path())).await
+    }
+
+    async fn fresh(made: std::io::Result<tempfile::TempDir>) -> Result<Self> {
+        let folder = made.map_err(|e| frontdesk_api::Error::internal("make a temporary folder", e))?;
         let options = Options::at(folder.path());
         let file = sqlite::open(&folder.path().join("frontdesk.db"), sqlite::Sync::Off, &options).await?;
-        Ok(Self(Arc::new(Inner {
-            db: Db::Sqlite(file),
-            local: Arc::default(),
-            _folder: Held::Temporary { _folder: folder },
-        })))
+        let folder = Held::Temporary { _folder: folder };
+        Ok(Self(Arc::new(Inner { db: Db::Sqlite(file), local: Arc::default(), folder })))
     }
 
     /// A Postgres database that is not tied to a folder; for tests.
     pub(crate) async fn postgres(url: &str, options: &Options) -> Result<Self> {
         let db = Db::Postgres(postgres::open(url, options).await?);
-        Ok(Self(Arc::new(Inner { db, local: Arc::default(), _folder: Held::Nothing })))
+        Ok(Self(Arc::new(Inner { db, local: Arc::default(), folder: Held::Nothing })))
     }
 
     /// The door to one tenant's rows.

@@ -16,6 +16,7 @@ mod line;
 mod long;
 mod lost;
 mod repeat;
+mod replays;
 mod responses;
 mod shields;
 mod stage;

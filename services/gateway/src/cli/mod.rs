@@ -14,6 +14,7 @@ mod init;
 mod keys;
 pub(crate) mod models;
 mod remote;
+mod replay;
 mod table;
 mod up;
 mod usage;
@@ -47,6 +48,8 @@ enum Command {
     Chat(chat::Chat),
     /// Write agents to files and read them back
     Agent(agent::Agent),
+    /// Ask recorded conversations again of a draft, and show what differs
+    Replay(replay::Replay),
     /// Create, list and revoke API keys
     Keys(keys::Keys),
     /// List models, and fetch more
@@ -109,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Health(health) => in_runtime(health.run()),
         Command::Chat(chat) => in_runtime(chat.run()),
         Command::Agent(agent) => in_runtime(agent.run()),
+        Command::Replay(replay) => in_runtime(replay.run()),
         Command::Keys(keys) => in_runtime(keys.run()),
         Command::Models(models) => in_runtime(models.run()),
         Command::Usage(usage) => in_runtime(usage.run()),

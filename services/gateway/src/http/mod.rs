@@ -200,6 +200,7 @@ fn write_scope() -> OpenApiRouter<App> {
         .routes(routes!(agents::update::update, agents::delete::delete))
         .routes(routes!(agents::import::import))
         .routes(routes!(agents::export::export))
+        .routes(routes!(agents::replay::replay))
         .routes(routes!(agents::versions::list::list))
         .routes(routes!(agents::versions::show::show))
         .routes(routes!(agents::versions::create::create))

@@ -31,6 +31,28 @@ async fn rows_are_there_after_opening_again() {
     assert_eq!(store.system().find_tenant("shop").await.expect("read"), Some(shop()));
 }
 
+#[tokio::test]
+async fn a_scratch_store_is_another_one_and_goes_with_its_last_clone_or_the_next_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options::at(folder.path());
+    let scratches = || {
+        let entries = std::fs::read_dir(folder.path()).expect("the folder");
+        entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with("scratch-")).count()
+    };
+    let store = Store::open(&options).await.expect("fresh");
+    let scratch = store.scratch().await.expect("a scratch store");
+    scratch.system().add_tenant(&shop()).await.expect("written");
+    assert_eq!((scratches(), store.system().find_tenant("shop").await.expect("read")), (1, None));
+    drop(scratch);
+    assert_eq!(scratches(), 0);
+    // What a killed process leaves.
+    std::fs::create_dir(folder.path().join("scratch-x")).expect("a folder");
+    std::fs::write(folder.path().join("scratch-x/frontdesk.db"), "words").expect("a file");
+    drop(store);
+    let _store = Store::open(&options).await.expect("again");
+    assert_eq!(scratches(), 0);
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_folder_that_was_made_is_its_owners_alone() {

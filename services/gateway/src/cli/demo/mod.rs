@@ -19,7 +19,8 @@ use frontdesk_inference::Route;
 use frontdesk_safety::OnError;
 use serde_json::json;
 
-use self::{print::Spinner, shop::Shop};
+pub(super) use self::print::Spinner;
+use self::shop::Shop;
 use super::{Place, remote::Remote, say};
 use crate::{
     app::App,

@@ -11,10 +11,10 @@ use super::ask::{Step, Told};
 use crate::cli::say;
 
 /// A spinner on stderr while something is under way; nothing where stderr is not a terminal.
-pub(super) struct Spinner(Option<ProgressBar>);
+pub(in crate::cli) struct Spinner(Option<ProgressBar>);
 
 impl Spinner {
-    pub(super) fn start(words: impl Into<String>) -> Self {
+    pub(in crate::cli) fn start(words: impl Into<String>) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(None);
         }

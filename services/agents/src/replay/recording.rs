@@ -1,0 +1,250 @@
+//! What was recorded of a conversation, and the tools that answer from it.
+//!
+//! Invariants: a call that has an effect is made only where effects are allowed in words; a call that nothing answers is
+//! told as such, to the model and to whoever reads the replay.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use frontdesk_api::{
+    Cx, Result, Tools,
+    approval::Decision,
+    chat::ToolCall,
+    cx::Customer,
+    replay::{NotMade, WhyNot},
+    tools::{Effect, Outcome, Risk, Runs, ToolDef, ToolResult},
+    turn::{Item, ItemBody, StepOutput},
+};
+use frontdesk_store::{transcript::StoredStep, turns::StoredTurn};
+use serde_json::Value;
+
+/// A turn as it was.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    pub(crate) stored: StoredTurn,
+    pub(crate) items: Vec<Item>,
+    pub(crate) steps: Vec<StoredStep>,
+}
+
+impl Recorded {
+    /// How many of its items it was asked with.
+    pub(crate) fn inputs(&self) -> usize {
+        self.stored.request.inputs.min(self.items.len())
+    }
+
+    /// What its customer said.
+    pub(crate) fn input(&self) -> String {
+        let said =
+            self.items[..self.inputs()].iter().filter(|item| !matches!(item.body, ItemBody::FunctionCallOutput { .. }));
+        said.filter_map(|item| item.body.words()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// An answer to a call of this tool with these arguments.
+#[derive(Debug)]
+struct Answer {
+    /// The place of its turn in the conversation.
+    turn: usize,
+    call: (String, Value),
+    result: ToolResult,
+    used: bool,
+}
+
+/// Every answer and every word of a person in a conversation.
+#[derive(Debug, Default)]
+pub(crate) struct Recording {
+    answers: Vec<Answer>,
+    words: Vec<(usize, (String, Value), Decision)>,
+    /// The turn that is asked again now.
+    now: usize,
+}
+
+/// A call by what makes it the same: its tool, and its arguments in whatever order.
+pub(crate) fn essence(call: &ToolCall) -> (String, Value) {
+    let arguments = serde_json::from_str(&call.arguments).unwrap_or_else(|_| Value::String(call.arguments.clone()));
+    (call.name.clone(), arguments)
+}
+
+impl Recording {
+    pub(crate) fn of(turns: &[Recorded]) -> Self {
+        let mut recording = Self::default();
+        let mut calls = vec![];
+        for (turn, recorded) in turns.iter().enumerate() {
+            for item in &recorded.items {
+                match &item.body {
+                    ItemBody::FunctionCall { call } => calls.push((turn, call.clone())),
+                    ItemBody::FunctionCallOutput { call_id, output, is_error } => {
+                        // A client's results may come with a later turn.
+                        let Some((turn, call)) = calls.iter().rev().find(|(_, call)| call.id == *call_id) else {
+                            continue;
+                        };
+                        let result = ToolResult { content: output.clone(), is_error: *is_error, details: None };
+                        recording.answers.push(Answer { turn: *turn, call: essence(call), result, used: false });
+                    }
+                    _ => {}
+                }
+            }
+            for step in &recorded.steps {
+                if let Some(StepOutput::Approval { call, decision }) = &step.step.output {
+                    recording.words.push((turn, essence(call), decision.clone()));
+                }
+            }
+        }
+        recording
+    }
+
+    /// Goes to the turn of this place.
+    fn turn_to(&mut self, turn: usize) {
+        self.now = turn;
+        self.answers.iter_mut().for_each(|answer| answer.used = false);
+    }
+
+    /// The answers of a turn to one call come in their order, and the last again; else that of the nearest turn before,
+    /// else after.
+    fn answer(&mut self, call: &ToolCall) -> Option<ToolResult> {
+        let wanted = essence(call);
+        let now = self.now;
+        let mut fits: Vec<&mut Answer> = self.answers.iter_mut().filter(|answer| answer.call == wanted).collect();
+        let at = fits
+            .iter()
+            .position(|answer| answer.turn == now && !answer.used)
+            .or_else(|| fits.iter().rposition(|answer| answer.turn <= now))
+            .or(if fits.is_empty() { None } else { Some(0) })?;
+        let answer = &mut fits[at];
+        answer.used = true;
+        Some(answer.result.clone())
+    }
+
+    fn word(&self, call: &ToolCall) -> Option<Decision> {
+        let wanted = essence(call);
+        let mut fits = self.words.iter().filter(|(turn, call, _)| *turn == self.now && *call == wanted);
+        fits.next_back().map(|(.., decision)| decision.clone())
+    }
+}
+
+/// Which tools a replay calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum With {
+    /// None: answers come from the recording.
+    #[default]
+    Recorded,
+    /// Those that have no effect; the others too where `effects` are allowed.
+    Live { effects: bool },
+}
+
+/// The tools of a replayed turn.
+pub(crate) struct Played {
+    real: Arc<dyn Tools>,
+    with: With,
+    /// Tools that run at clients, and agents that are asked: answered from the recording alone.
+    elsewhere: Vec<ToolDef>,
+    now: Mutex<Now>,
+}
+
+#[derive(Default)]
+struct Now {
+    recording: Recording,
+    /// The recorded turn was asked in this customer's name.
+    customer: Option<Customer>,
+    not_made: Vec<NotMade>,
+}
+
+impl Played {
+    pub(crate) fn new(real: Arc<dyn Tools>, with: With, elsewhere: Vec<ToolDef>) -> Self {
+        Self { real, with, elsewhere, now: Mutex::default() }
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Now) -> T) -> T {
+        look(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn open(&self, recording: Recording) {
+        self.with(|now| now.recording = recording);
+    }
+
+    pub(crate) fn turn_to(&self, turn: usize, customer: Option<Customer>) {
+        self.with(|now| {
+            now.recording.turn_to(turn);
+            now.customer = customer;
+            now.not_made.clear();
+        });
+    }
+
+    /// The calls of this turn that nothing answered.
+    pub(crate) fn not_made(&self) -> Vec<NotMade> {
+        self.with(|now| std::mem::take(&mut now.not_made))
+    }
+
+    /// What a person said to this call then; never a leave to let it have an effect now.
+    pub(crate) fn word(&self, call: &ToolCall) -> Option<Decision> {
+        match self.with {
+            With::Live { effects: true } => None,
+            _ => self.with(|now| now.recording.word(call)),
+        }
+    }
+
+    fn is_made(&self, def: Option<&ToolDef>) -> bool {
+        match (self.with, def) {
+            (With::Recorded, _) | (_, None) => false,
+            (With::Live { effects }, Some(def)) => effects || def.effect == Effect::None,
+        }
+    }
+
+    fn recorded(&self, call: &ToolCall, why: WhyNot) -> ToolResult {
+        self.with(|now| {
+            if let Some(result) = now.recording.answer(call) {
+                return result;
+            }
+            now.not_made.push(NotMade { name: call.name.clone(), arguments: call.arguments.clone(), why });
+            ToolResult::error(match why {
+                WhyNot::NotRecorded => {
+                    "this is a replay: the recording has no answer to this call, and it was not made"
+                }
+                WhyNot::HasEffects => "this is a replay: the tool has effects, so this call was not made",
+            })
+        })
+    }
+}
+
+#[async_trait]
+impl Tools for Played {
+    async fn list(&self, cx: &Cx, groups: &[String]) -> Result<Vec<ToolDef>> {
+        let mut tools = self.real.list(cx, groups).await?;
+        for def in &self.elsewhere {
+            if tools.iter().all(|other| other.name != def.name) {
+                tools.push(def.clone());
+            }
+        }
+        Ok(tools)
+    }
+
+    async fn call(&self, cx: &Cx, groups: &[String], call: &ToolCall, key: &str, approved: bool) -> Result<Outcome> {
+        if self.with == With::Recorded {
+            return Ok(Outcome::Done(self.recorded(call, WhyNot::NotRecorded)));
+        }
+        let tools = self.real.list(cx, groups).await?;
+        let def = tools.iter().find(|def| def.name == call.name);
+        if !self.is_made(def) {
+            let why = if def.is_some() { WhyNot::HasEffects } else { WhyNot::NotRecorded };
+            return Ok(Outcome::Done(self.recorded(call, why)));
+        }
+        let cx = Cx { customer: self.with(|now| now.customer.clone()), ..cx.clone() };
+        self.real.call(&cx, groups, call, key, approved).await
+    }
+}
+
+/// A tool that is answered from the recording alone.
+pub(crate) fn elsewhere(name: &str, description: Option<&str>, schema: Option<Value>) -> ToolDef {
+    ToolDef {
+        name: name.to_owned(),
+        wire_name: name.to_owned(),
+        toolgroup: String::new(),
+        description: description.unwrap_or_default().to_owned(),
+        schema: schema.unwrap_or_else(|| serde_json::json!({ "type": "object", "properties": {} })),
+        runs: Runs::Server,
+        effect: Effect::None,
+        risk: Risk::Read,
+        bound_args: Default::default(),
+        hash: String::new(),
+    }
+}

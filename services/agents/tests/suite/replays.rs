@@ -1,0 +1,292 @@
+//! Recorded conversations asked again: by whom, with what, and that nobody hears of it.
+
+use std::sync::atomic::Ordering;
+
+use frontdesk_agents::{
+    Writing,
+    replay::{Against, History, Replay, With},
+};
+use frontdesk_api::{
+    Kind, PageRequest, Result,
+    agent::{AgentSpec, HandOffSpec},
+    approval::ApprovalRule,
+    chat::{Role, ToolSpec},
+    replay::{Aspect, Change, Comparison, Replayed, Skip, WhyNot},
+    tools::ToolResult,
+    turn::TurnState,
+};
+use frontdesk_store::testing::{each_database, turns_of};
+
+use crate::stage::{Line, Stage, with_tools};
+
+/// Everything a replay tells.
+async fn all(stage: &Stage, replay: Replay) -> Vec<Replayed> {
+    let mut replaying = stage.agents.replay(&stage.cx, replay).await.expect("a replay");
+    let total = replaying.total();
+    let mut all: Vec<Result<Replayed>> = vec![];
+    while let Some(turn) = replaying.next().await {
+        all.push(turn);
+    }
+    assert_eq!(all.len(), total);
+    all.into_iter().map(|turn| turn.expect("a turn")).collect()
+}
+
+fn of((agent, session): &(String, String)) -> Replay {
+    Replay { agent_id: agent.clone(), conversations: vec![session.clone()], ..Replay::default() }
+}
+
+fn compared(replayed: &Replayed) -> &Comparison {
+    replayed.comparison.as_ref().unwrap_or_else(|| panic!("skipped: {replayed:?}"))
+}
+
+/// Writes a draft of the agent.
+async fn draft(stage: &Stage, agent: &str, spec: AgentSpec) {
+    stage.agents.write_version(&stage.cx, agent, &spec, &Writing::default()).await.expect("a draft");
+}
+
+#[tokio::test]
+async fn a_recorded_conversation_is_asked_again_with_what_was_recorded() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(with_tools()).await;
+        stage.model.play([
+            Line::Call(vec![("c1", "pay", r#"{"to":"a","n":1}"#)]),
+            Line::Say("paid"),
+            Line::Say("you are welcome"),
+        ]);
+        stage.ask(&conversation, "pay a").await;
+        stage.ask(&conversation, "thanks").await;
+        draft(&stage, &conversation.0, AgentSpec { instructions: "Be short.".into(), ..with_tools() }).await;
+        let before =
+            (stage.tools.calls.load(Ordering::SeqCst), turns_of(&stage.store, &stage.cx, &conversation.0).await);
+
+        // The same call, its arguments in another order; then another answer.
+        stage.model.play([
+            Line::Call(vec![("x9", "pay", r#"{"n":1, "to":"a"}"#)]),
+            Line::Say("paid"),
+            Line::Say("you are very welcome"),
+        ]);
+        let turns = all(&stage, of(&conversation)).await;
+        let [first, second] = &turns[..] else { panic!("{turns:?}") };
+        let same = compared(first);
+        assert!(same.differs.is_empty() && same.text_diff.is_empty() && same.not_made.is_empty(), "{same:?}");
+        assert_eq!((first.n, second.n, first.input.as_str()), (1, 2, "pay a"));
+        assert_eq!((same.recorded.version, same.replayed.version), (Some(1), Some(2)));
+        assert_eq!((same.replayed.model_calls, same.replayed.usage.input_tokens), (2, 20));
+        assert_eq!((same.recorded.cost_nano_usd, same.replayed.cost_nano_usd), (Some(20_000), Some(20_000)));
+        assert_eq!(same.replayed.calls[0].output.as_deref(), Some(r#"saw {"to":"a","n":1}"#), "as it was recorded");
+        let other = compared(second);
+        assert_eq!(other.differs, [Aspect::Text]);
+        let pieces: Vec<_> = other.text_diff.iter().map(|piece| (piece.change, piece.text.as_str())).collect();
+        assert_eq!(pieces, [(Change::Same, "you are "), (Change::Added, "very "), (Change::Same, "welcome")]);
+
+        // The model read the draft's instructions and the recorded past.
+        let asked = stage.model.asked();
+        let words = |prompt: &[(Role, String)]| prompt.iter().map(|(_, words)| words.clone()).collect::<Vec<_>>();
+        let last = words(asked.last().expect("a prompt"));
+        assert_eq!(last, ["Be short.", "pay a", "", r#"saw {"to":"a","n":1}"#, "paid", "thanks"]);
+        // No tool was called, and nothing stands where it could be found.
+        let after =
+            (stage.tools.calls.load(Ordering::SeqCst), turns_of(&stage.store, &stage.cx, &conversation.0).await);
+        assert_eq!(before, after);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_was_not_recorded_is_told_and_not_made() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(with_tools()).await;
+        stage.model.play([Line::Call(vec![("c1", "look", r#"{"id":1}"#)]), Line::Say("one")]);
+        stage.ask(&conversation, "look").await;
+        let before = stage.tools.calls.load(Ordering::SeqCst);
+        stage.model.play([Line::Call(vec![("c1", "look", r#"{"id":2}"#)]), Line::Say("none")]);
+        let turns = all(&stage, of(&conversation)).await;
+        let told = compared(&turns[0]);
+        assert_eq!(told.differs, [Aspect::Text, Aspect::ToolCalls]);
+        assert_eq!((told.not_made[0].name.as_str(), told.not_made[0].why), ("look", WhyNot::NotRecorded));
+        let output = told.replayed.calls[0].output.as_deref().expect("an answer");
+        assert!(told.replayed.calls[0].is_error && output.contains("the recording has no answer"), "{output}");
+        let calls: Vec<_> = told.call_diff.iter().map(|call| (call.change, call.arguments.as_str())).collect();
+        assert_eq!(calls, [(Change::Removed, r#"{"id":1}"#), (Change::Added, r#"{"id":2}"#)]);
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn live_tools_are_called_where_they_have_no_effect_or_effects_are_allowed() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(with_tools()).await;
+        stage.model.play([Line::Say("what?")]);
+        stage.ask(&conversation, "do it").await;
+        let calls = || {
+            Line::Call(vec![("c1", "look", "{}"), ("c2", "book", "{}"), ("c3", "pay", "{}"), ("c4", "nothing", "{}")])
+        };
+        for (effects, made, not_made) in [(false, 0, 2), (true, 2, 0)] {
+            stage.model.play([calls(), Line::Say("done")]);
+            let turns = all(&stage, Replay { tools: With::Live { effects }, ..of(&conversation) }).await;
+            let told = compared(&turns[0]);
+            assert_eq!(told.replayed.calls[0].output.as_deref(), Some("saw {}"), "{effects}");
+            assert_eq!(stage.tools.ledger.lock().expect("the ledger").len(), made, "{effects}");
+            let why: Vec<WhyNot> = told.not_made.iter().map(|call| call.why).collect();
+            assert_eq!(why, vec![WhyNot::HasEffects; not_made], "{effects}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hand_overs_and_approvals_are_told_and_happen_to_nobody() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let hand_off = Some(HandOffSpec::to_people("A colleague takes over."));
+        let conversation = stage.conversation(AgentSpec { hand_off, ..with_tools() }).await;
+        stage.model.play([Line::Say("no"), Line::Say("no")]);
+        stage.ask(&conversation, "a person").await;
+        stage.ask(&conversation, "my money").await;
+        stage.model.play([
+            Line::Call(vec![("c1", "hand_off", r#"{"reason":"customer_request"}"#)]),
+            Line::Call(vec![("c2", "refund", "{}")]),
+        ]);
+        let turns = all(&stage, of(&conversation)).await;
+        let handed = compared(&turns[0]);
+        assert!(handed.differs.contains(&Aspect::Outcome) && handed.replayed.hand_off.is_some(), "{handed:?}");
+        let waits = compared(&turns[1]);
+        assert_eq!(waits.replayed.state, TurnState::AwaitingInput);
+        assert_eq!(waits.replayed.waits_for[0].name, "refund");
+        assert!(waits.differs.contains(&Aspect::Outcome));
+        let page = PageRequest::default();
+        assert!(stage.agents.list_handoffs(&stage.cx, None, &page).await.expect("a list").items.is_empty());
+        assert!(stage.agents.open_approvals(&stage.cx, &page).await.expect("a list").items.is_empty());
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_people_and_clients_answered_then_is_answered_again() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let tool = ToolSpec { name: "where".into(), description: None, parameters: None, strict: None };
+        // A rule over all tools is none about a client's.
+        let all_ask = ApprovalRule { tool: None, risk: None, argument: None, above: None, ask: true };
+        let spec = AgentSpec { client_tools: vec![tool], approvals: vec![all_ask], ..with_tools() };
+        let conversation = stage.conversation(spec).await;
+        let lines = || [Line::Call(vec![("c1", "where", "{}"), ("c2", "refund", "{}")]), Line::Say("refunded")];
+        stage.model.play(lines());
+        let waiting = stage.ask(&conversation, "refund me").await;
+        let id = &waiting.approvals[0].approval_id;
+        stage.agents.decide(&stage.cx, id, true, None).await.expect("a word");
+        let here = ToolResult { content: "here".into(), is_error: false, details: None };
+        stage.agents.resume(&stage.cx, &waiting.turn.id, vec![("c1".into(), here)]).await.expect("a result");
+        let view = stage.settled(&waiting.turn.id).await;
+        assert_eq!(view.turn.state, TurnState::Completed, "{view:?}");
+        let paid = stage.tools.ledger.lock().expect("the ledger").len();
+        stage.model.play(lines());
+        let turns = all(&stage, of(&conversation)).await;
+        let told = compared(&turns[0]);
+        assert_eq!((told.replayed.text.as_str(), told.replayed.state), ("refunded", TurnState::Completed), "{told:?}");
+        assert!(told.differs.is_empty(), "{told:?}");
+        assert_eq!(stage.tools.ledger.lock().expect("the ledger").len(), paid, "nothing was paid twice");
+        // With effects allowed an old word is no leave.
+        stage.model.play(lines());
+        let live = Replay { tools: With::Live { effects: true }, ..of(&conversation) };
+        let turns = all(&stage, live).await;
+        assert_eq!(compared(&turns[0]).replayed.state, TurnState::AwaitingInput);
+        assert_eq!(stage.tools.ledger.lock().expect("the ledger").len(), paid);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_past_is_the_replayed_one_where_that_is_wanted() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        stage.model.play([Line::Say("old one"), Line::Say("old two")]);
+        stage.ask(&conversation, "first").await;
+        stage.ask(&conversation, "second").await;
+        for (history, past) in [(History::Recorded, "old one"), (History::Replayed, "new one")] {
+            stage.model.play([Line::Say("new one"), Line::Say("new two")]);
+            all(&stage, Replay { history, ..of(&conversation) }).await;
+            let asked = stage.model.asked();
+            let words: Vec<_> = asked.last().expect("a prompt").iter().map(|(_, words)| words.as_str()).collect();
+            assert_eq!(words, ["first", past, "second"], "{history:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_again_is_history() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let hand_off = Some(HandOffSpec::to_people("A colleague takes over."));
+        let conversation = stage.conversation(AgentSpec { hand_off, ..AgentSpec::new("m") }).await;
+        stage.model.play([Line::Call(vec![("c1", "hand_off", r#"{"reason":"customer_request"}"#)])]);
+        stage.ask(&conversation, "a person").await;
+        let queue = stage.agents.list_handoffs(&stage.cx, None, &PageRequest::default()).await.expect("the queue");
+        stage.agents.take_handoff(&stage.cx, &queue.items[0].id, "anna").await.expect("taken");
+        stage.ask(&conversation, "hello anna").await;
+        stage.agents.end_handoff(&stage.cx, &queue.items[0].id).await.expect("done");
+        stage.model.play([Line::Silence]);
+        let turn = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "wait")).await.expect("a turn");
+        stage.model.begun().await;
+        stage.model.begun().await;
+        stage.agents.cancel(&stage.cx, &turn.id).await.expect("cancelled");
+        stage.settled(&turn.id).await;
+        stage.model.play([Line::Call(vec![("c1", "hand_off", r#"{"reason":"customer_request"}"#)])]);
+        let turns = all(&stage, of(&conversation)).await;
+        let skipped: Vec<_> = turns.iter().map(|turn| turn.skipped).collect();
+        assert_eq!(skipped, [None, Some(Skip::NotAnswered), Some(Skip::CutOff)]);
+        assert!(compared(&turns[0]).differs.is_empty(), "{:?}", turns[0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_be_reached_is_a_fault_and_no_difference_of_the_agent() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        stage.model.play([Line::Say("hello")]);
+        stage.ask(&conversation, "hi").await;
+        stage.model.play([Line::Fail(frontdesk_api::Error::unavailable("down"))]);
+        let turns = all(&stage, of(&conversation)).await;
+        assert!(compared(&turns[0]).fault, "{turns:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_replayed_is_said_at_once() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        let other = stage.conversation(AgentSpec::new("m")).await;
+        let refused = async |replay: Replay| match stage.agents.replay(&stage.cx, replay).await {
+            Err(error) => (error.kind, error.code.unwrap_or_default()),
+            Ok(_) => panic!("it was taken"),
+        };
+        let ours = of(&conversation);
+        let not_ours = Replay { conversations: vec![other.1.clone()], ..ours.clone() };
+        assert_eq!(refused(not_ours).await, (Kind::NotFound, "session_not_found".into()));
+        let version = Replay { against: Against::Version(7), ..ours.clone() };
+        assert_eq!(refused(version).await, (Kind::NotFound, "version_not_found".into()));
+        let spec = Against::Spec(Box::new(AgentSpec { toolgroups: vec!["gone".into()], ..AgentSpec::new("m") }));
+        assert_eq!(refused(Replay { against: spec, ..ours.clone() }).await.0, Kind::Invalid);
+        assert_eq!(refused(Replay { last: 101, conversations: vec![], ..ours.clone() }).await.0, Kind::Invalid);
+        // Two at once, and no more.
+        let held = [
+            stage.agents.replay(&stage.cx, ours.clone()).await.expect("one"),
+            stage.agents.replay(&stage.cx, ours.clone()).await.expect("two"),
+        ];
+        assert_eq!(refused(ours.clone()).await, (Kind::RateLimited, "replays_busy".into()));
+        drop(held);
+        assert_eq!(all(&stage, ours).await.len(), 0, "a conversation without a turn");
+    })
+    .await;
+}
