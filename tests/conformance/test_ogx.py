@@ -60,6 +60,15 @@ def test_responses_are_listed_page_by_page_and_by_model(client, scripted):
     assert client.responses.list(model="up/nobody").data == []
 
 
+def test_a_page_of_large_responses_ends_early_and_the_next_one_goes_on(client, scripted):
+    scripted.script([{"times": 4, "reply": {"text": "ok"}}])
+    large = "x" * 4_500_000
+    ids = [client.responses.create(model="up/large", input=large).id for _ in range(4)]
+    page = client.responses.list(model="up/large", order="asc")
+    assert [one.id for one in page.data] == ids[:2] and page.has_more
+    assert [one.id for one in client.responses.list(model="up/large", order="asc")] == ids, "page after page"
+
+
 def test_conversations(client, scripted):
     scripted.script([{"reply": {"text": "Hello."}}])
     conversation = client.conversations.create(metadata={"shop": "lamps"})

@@ -14,6 +14,9 @@ use crate::{
     problem::Problem,
 };
 
+/// What a page has, in bytes: it ends behind the response that goes past this.
+const PAGE: usize = 8 << 20;
+
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ResponsesQuery {
@@ -29,7 +32,8 @@ pub struct ResponsesQuery {
 
 /// The stored responses, newest first
 ///
-/// Each with its `input`, as OGX's clients read it; OpenAI has no such list.
+/// Each with its `input`, as OGX's clients read it; OpenAI has no such list. A page of large responses ends early, at some
+/// 8 MiB, with `has_more`.
 #[utoipa::path(
     get, path = "/v1/responses", tag = "responses", params(ResponsesQuery),
     responses((status = 200, description = "A list of OpenAI's responses", body = serde_json::Value))
@@ -41,8 +45,12 @@ pub async fn list(
 ) -> Result<Json<Value>, Problem> {
     let page = PageQuery { after: query.after, limit: query.limit, order: query.order }.request()?;
     let found = app.agents.list_responses(&cx, &page, query.model.as_deref()).await?;
-    let mut shown = Vec::with_capacity(found.items.len());
+    let (mut shown, mut more, mut bytes) = (Vec::with_capacity(found.items.len()), found.more, 0);
     for response in found.items {
+        if bytes > PAGE {
+            more = true;
+            break;
+        }
         let id = &response.turn.id;
         let whole = async {
             let input: Vec<Value> = app.agents.response_input(&cx, id).await?.iter().filter_map(sent).collect();
@@ -51,11 +59,14 @@ pub async fn list(
             Ok::<_, Error>(one)
         };
         match whole.await {
-            Ok(one) => shown.push(one),
+            Ok(one) => {
+                bytes += one.to_string().len();
+                shown.push(one);
+            }
             // Deleted since it was found.
             Err(error) if error.kind == Kind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Json(conversation::list(shown, found.more)))
+    Ok(Json(conversation::list(shown, more)))
 }
