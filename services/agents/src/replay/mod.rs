@@ -1,7 +1,7 @@
 //! Replays: recorded conversations answered again by another version of their agent, turn by turn.
 //!
 //! Each turn is asked again with what its customer said then, through the code that every turn runs through, in a room
-//! of its own over a store that goes with it ([`stage`]). Tools answer from the recording ([`recording`]). The models,
+//! of its own over a store that goes with it (`stage`). Tools answer from the recording (`recording`). The models,
 //! shields and knowledge are the real ones, so a replay says what would happen now.
 //!
 //! Invariants: nothing that a replayed turn comes to (an answer, a hand-over, a wait for a person) reaches the recorded
