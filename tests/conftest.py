@@ -126,6 +126,11 @@ class ServiceAccount:
 def configured(home, inference, models=(), log="info", files=(), database=None):
     """A Frontdesk with these entries under `providers.inference`, `providers.files` and `models`; on SQLite unless told."""
     config = home / "frontdesk.yaml"
+    if built := os.environ.get("FRONTDESK_INTERPRETERS"):
+        # Where the code interpreters are looked for.
+        (home / "data").mkdir(exist_ok=True)
+        if not (home / "data" / "interpreters").exists():
+            (home / "data" / "interpreters").symlink_to(built)
     listed = lambda entries: "".join(f"    - {entry}\n" for entry in entries)  # noqa: E731
     routes = f"models:\n{listed(models)}" if models else ""
     places = f"  files:\n{listed(files)}" if files else ""

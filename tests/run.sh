@@ -155,6 +155,15 @@ sdists() {
   export FRONTDESK_SDISTS=$folder
 }
 
+# What the tests of the code interpreter run: built from packages once, known by its sources. Without them these tests say that
+# they are skipped, and fail where CI=true.
+interpreters() {
+  local folder=$cache/interpreters
+  if ! command -v npm >/dev/null; then apt nodejs npm || return; fi
+  bash providers/wasm/interpreters/build.sh "$folder" >/dev/null || return
+  export FRONTDESK_INTERPRETERS=$folder
+}
+
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 mkdir -p "$cache"
@@ -176,6 +185,9 @@ if wanted conformance && [[ -n $have_python ]] && ! minilm; then
 fi
 if wanted conformance && [[ -n $have_python ]] && ! sdists; then
   echo "-- no sources of OpenAI's packages: their examples are skipped" >&2
+fi
+if any_wanted rust e2e-sqlite e2e-postgres conformance && ! interpreters; then
+  echo "-- no code interpreters: their tests are skipped" >&2
 fi
 if wanted browser && ! browser >/dev/null; then
   echo "-- chromium"

@@ -53,8 +53,8 @@ const WITHOUT: &[(&[&str], &[&str], &str)] = &[
 const SQL: &[&str] = &["store", "vectors", "tests"];
 
 /// Files of the gateway that may name a provider crate: where providers are listed, and where the
-/// engine worker is started.
-const NAMES_PROVIDERS: &[&str] = &["wiring.rs", "cli/engine.rs"];
+/// engine worker and the compiler of tools are started.
+const NAMES_PROVIDERS: &[&str] = &["wiring.rs", "cli/engine.rs", "cli/compile.rs"];
 
 /// A file longer than this holds two ideas.
 const LONGEST_FILE: usize = 600;

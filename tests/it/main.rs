@@ -6,6 +6,7 @@ mod approvals;
 mod bad_input;
 mod batches;
 mod collector;
+mod compiled;
 mod demo;
 mod drain;
 mod engine;

@@ -19,8 +19,9 @@ use crate::{
     engine::Machine,
     fault::{Fault, Stop},
     host::State,
-    limits::Limit,
+    limits::{Limit, Limits},
     log::LogLine,
+    meter::SpaceMeter,
 };
 
 /// How a call went: also a call that failed has used something and may have logged why.
@@ -108,7 +109,7 @@ pub(crate) async fn ask(
     let state = store.into_data();
     let result = match answer {
         Err(_) => Err(Fault::Limit(limits.exceeded(Limit::Wall))),
-        Ok(Err(error)) => Err(fault(error, &state)),
+        Ok(Err(error)) => Err(fault(error, &limits, &state.space)),
         Ok(Ok(answer)) => answered(answer, &state),
     };
     let spent =
@@ -152,17 +153,17 @@ fn answered(answer: Result<String, Fault>, state: &State) -> Result<Output, Faul
 }
 
 /// The limit behind an error, where there is one.
-fn fault(error: wasmtime::Error, state: &State) -> Fault {
+pub(crate) fn fault(error: wasmtime::Error, limits: &Limits, space: &SpaceMeter) -> Fault {
     let error = match error.downcast::<Stop>() {
         Ok(stop) => return stop.into(),
         Err(error) => error,
     };
-    let exceeded = |limit| Fault::Limit(state.limits.exceeded(limit));
+    let exceeded = |limit| Fault::Limit(limits.exceeded(limit));
     if matches!(error.downcast_ref::<Trap>(), Some(Trap::StackOverflow)) {
         return exceeded(Limit::Stack);
     }
     // Refused growth shows as the guest's own crash, or as a failed instantiation.
-    if let Some(limit) = state.space.refused() {
+    if let Some(limit) = space.refused() {
         return exceeded(limit);
     }
     // wasmtime keeps the type of this error to itself; a test holds the words.
@@ -171,7 +172,7 @@ fn fault(error: wasmtime::Error, state: &State) -> Fault {
         return exceeded(if error.is::<WasmBacktrace>() { Limit::Transfer } else { Limit::Output });
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        return Fault::Busy(state.limits.concurrent);
+        return Fault::Busy(limits.concurrent);
     }
     match error.downcast_ref::<Trap>() {
         Some(trap) => Fault::Trapped(trap.to_string()),

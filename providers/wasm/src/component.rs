@@ -11,12 +11,10 @@ use wasmtime::{
 };
 
 use crate::{
-    admission,
     capability::{Capabilities, Capability, TOOLS},
     described::Described,
     fault::Fault,
     host::{State, linker},
-    limits::Limits,
 };
 
 /// An inspected component, ready to be called. Cheap to clone; the machine code lives as long as a clone.
@@ -78,10 +76,8 @@ impl std::fmt::Debug for Compiled {
 }
 
 impl Compiled {
-    /// Slow: for a blocking thread.
-    pub(crate) fn compile(engine: &Engine, bytes: &[u8], limits: &Limits) -> Result<Self, Fault> {
-        admission::check(bytes, limits)?;
-        let code = Code::new(engine, bytes).map_err(|e| Fault::NotATool(reason(&e)))?;
+    /// Looks at code for what a tool must have.
+    pub(crate) fn of(engine: &Engine, hash: blake3::Hash, code: Code) -> Result<Self, Fault> {
         let mut imports = Capabilities::NONE;
         for (name, _) in code.component_type().imports(engine) {
             let Some(capability) = Capability::of_import(name) else {
@@ -97,7 +93,7 @@ impl Compiled {
             found.ok_or_else(|| Fault::NotATool(format!("it does not export '{name}' of '{TOOLS}'")))
         };
         let (describe, call) = (export("describe")?, export("call")?);
-        Ok(Self { hash: blake3::hash(bytes), imports, describe, call, code, linked: Mutex::default() })
+        Ok(Self { hash, imports, describe, call, code, linked: Mutex::default() })
     }
 
     /// The component with the granted interfaces linked, and no other.

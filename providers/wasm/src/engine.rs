@@ -99,7 +99,8 @@ impl Drop for Running<'_> {
     }
 }
 
-fn config(limits: &Limits, pooled: bool) -> Config {
+/// The same for the program that compiles and the one that runs; pooling is the latter's own affair.
+pub(crate) fn config(limits: &Limits, pooled: bool) -> Config {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)

@@ -9,12 +9,15 @@
 mod admission;
 mod call;
 mod capability;
+mod code;
+pub mod compile;
 mod component;
 mod described;
 mod engine;
 mod fault;
 mod fetch;
 mod host;
+pub mod interpreter;
 mod limits;
 mod log;
 mod meter;
@@ -23,6 +26,7 @@ mod sandbox;
 
 pub use call::{Call, Output, Spent};
 pub use capability::{Capabilities, Capability};
+pub use code::{Compiling, Kept};
 pub use component::Component;
 pub use described::Described;
 pub use fault::Fault;

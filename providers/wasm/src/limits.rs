@@ -47,6 +47,10 @@ pub struct Limits {
     pub random_bytes: usize,
     /// Calls that run at the same time; more wait for a slot.
     pub concurrent: u32,
+    /// Processor time of the child that compiles a component, in whole seconds.
+    pub compile_cpu: Duration,
+    /// Address space of that child, in bytes.
+    pub compile_space: usize,
 }
 
 impl Default for Limits {
@@ -71,6 +75,8 @@ impl Default for Limits {
             kv_value: 256 << 10,
             random_bytes: 4_096,
             concurrent: 64,
+            compile_cpu: Duration::from_secs(30),
+            compile_space: 2 << 30,
         }
     }
 }
@@ -111,6 +117,8 @@ impl Limits {
             Limit::KvKey => number(self.kv_key),
             Limit::KvValue => number(self.kv_value),
             Limit::RandomBytes => number(self.random_bytes),
+            Limit::CompileCpu => u64::try_from(self.compile_cpu.as_millis()).unwrap_or(u64::MAX),
+            Limit::CompileSpace => number(self.compile_space),
         };
         Exceeded { limit, allowed }
     }
@@ -137,6 +145,8 @@ pub enum Limit {
     KvKey,
     KvValue,
     RandomBytes,
+    CompileCpu,
+    CompileSpace,
 }
 
 impl Limit {
@@ -162,12 +172,14 @@ impl Limit {
             Self::KvKey => "key size",
             Self::KvValue => "value size",
             Self::RandomBytes => "random bytes",
+            Self::CompileCpu => "compile time",
+            Self::CompileSpace => "compile memory",
         }
     }
 
     fn unit(self) -> &'static str {
         match self {
-            Self::Cpu | Self::Wall => " ms",
+            Self::Cpu | Self::Wall | Self::CompileCpu => " ms",
             Self::Table => " elements",
             Self::Memories | Self::Tables | Self::Instances | Self::Imports | Self::HostCalls => "",
             _ => " bytes",

@@ -84,6 +84,11 @@ impl SpaceMeter {
     pub(crate) fn refused(&self) -> Option<Limit> {
         self.refused
     }
+
+    /// For an instance that answered a refusal well and is asked again.
+    pub(crate) fn forget_refusal(&mut self) {
+        self.refused = None;
+    }
 }
 
 impl ResourceLimiter for SpaceMeter {

@@ -21,18 +21,29 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Call, Capability, Component, Fault, HostGrants, Limits, OsRandom, Sandbox};
+use crate::{Call, Capability, Compiling, Component, Fault, HostGrants, Kept, Limits, OsRandom, Sandbox, interpreter};
 
 /// The types this crate offers to configurations.
-pub const PROVIDERS: &[ProviderDef] = &[ProviderDef {
-    kind: "wasm",
-    ogx_type: "inline::wasm",
-    about: "Tools as WebAssembly components in a sandbox: nothing ambient, every limit named.",
-    build: Build::Tools(build),
-}];
+pub const PROVIDERS: &[ProviderDef] = &[
+    ProviderDef {
+        kind: "wasm",
+        ogx_type: "inline::wasm",
+        about: "Tools as WebAssembly components in a sandbox: nothing ambient, every limit named.",
+        build: Build::Tools(build),
+    },
+    ProviderDef {
+        kind: "code_interpreter",
+        ogx_type: "inline::code-interpreter",
+        about: "Python and JavaScript that a model writes, run in the sandbox, kept for the conversation.",
+        build: Build::Tools(interpreter::build),
+    },
+];
 
 /// Bytes of components kept compiled, the ones called last. Machine code takes about three times as much.
 const REMEMBERED: usize = 32 << 20;
+
+/// Folder of compiled components, below the installation's own.
+pub(crate) const CODE: &str = "compiled-tools";
 
 /// The `config:` block. Every key has a default.
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +78,12 @@ impl Config {
     }
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(key: &str, value: Option<T>, least: T, most: T) -> Result<Option<T>> {
+pub(crate) fn within<T: PartialOrd + std::fmt::Display>(
+    key: &str,
+    value: Option<T>,
+    least: T,
+    most: T,
+) -> Result<Option<T>> {
     match value {
         Some(value) if value < least || value > most => {
             Err(Error::invalid(key, format!("{key} is {value}, which is not between {least} and {most}")))
@@ -83,7 +99,9 @@ fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
         let path = e.path().to_string();
         Error::invalid(path, e.into_inner().to_string())
     })?;
-    Ok(Arc::new(WasmTools::new(config.limits()?, Arc::clone(&setting.clock))))
+    let compiling =
+        Compiling::Kept(Kept { folder: setting.data_dir.join(CODE), program: Some(setting.program.clone()) });
+    Ok(Arc::new(WasmTools::new(config.limits()?, Arc::clone(&setting.clock)).compiling(compiling)))
 }
 
 /// Tool groups made of components.
@@ -97,6 +115,12 @@ impl WasmTools {
     #[must_use]
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
         Self { sandbox: Sandbox::new(limits), clock, recent: Mutex::default() }
+    }
+
+    /// With another way to compile.
+    #[must_use]
+    pub fn compiling(self, compiling: Compiling) -> Self {
+        Self { sandbox: self.sandbox.compiling(compiling), ..self }
     }
 
     /// The source's component, compiled now or lately.

@@ -16,6 +16,7 @@ use frontdesk_api::{Error, Kind};
 
 use crate::{
     call::{Call, Question, ask},
+    code::{Compiling, blocking},
     component::{Compiled, Component, Inspected},
     described,
     engine::Machine,
@@ -29,8 +30,9 @@ pub struct Sandbox {
     machine: OnceCell<Arc<Machine>>,
     /// One permit for each call that may run.
     slots: Semaphore,
+    compiling: Compiling,
     /// One permit: compiling takes a core and, for a large component, much memory.
-    compiling: Semaphore,
+    one_by_one: Semaphore,
     known: Mutex<HashMap<blake3::Hash, Weak<Inspected>>>,
 }
 
@@ -42,9 +44,16 @@ impl Sandbox {
             limits,
             machine: OnceCell::new(),
             slots: Semaphore::new(limits.concurrent as usize),
-            compiling: Semaphore::new(1),
+            compiling: Compiling::Here,
+            one_by_one: Semaphore::new(1),
             known: Mutex::default(),
         }
+    }
+
+    /// With another way to compile.
+    #[must_use]
+    pub fn compiling(self, compiling: Compiling) -> Self {
+        Self { compiling, ..self }
     }
 
     #[must_use]
@@ -64,14 +73,14 @@ impl Sandbox {
         if let Some(component) = self.find(&hash) {
             return Ok(component);
         }
-        let _turn = self.compiling.acquire().await.map_err(|_| closed())?;
+        let _turn = self.one_by_one.acquire().await.map_err(|_| closed())?;
         // Whoever compiled before us may have compiled this.
         if let Some(component) = self.find(&hash) {
             return Ok(component);
         }
-        let machine = Arc::clone(self.machine().await?);
-        let limits = self.limits;
-        let compiled = blocking(move || Compiled::compile(&machine.engine, &bytes, &limits)).await??;
+        let engine = &self.machine().await?.engine;
+        let code = self.compiling.load(engine, &bytes, &self.limits).await?;
+        let compiled = Compiled::of(engine, hash, code)?;
         let component = self.describe(compiled).await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, inspected| inspected.strong_count() > 0);
@@ -139,11 +148,6 @@ impl Sandbox {
         };
         self.machine.get_or_try_init(start).await
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|e| Fault::Host(Error::internal("the tool sandbox's worker thread broke off", e)))
 }
 
 /// The semaphores are never closed; this is for the compiler's sake.

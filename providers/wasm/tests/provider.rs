@@ -19,7 +19,7 @@ use frontdesk_api::{
     provider::{Build, Setting},
     tools::{Effect, Outcome, Risk, Runs, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
-use frontdesk_wasm::{PROVIDERS, provider::WasmTools};
+use frontdesk_wasm::{Compiling, Kept, PROVIDERS, Sandbox, provider::WasmTools};
 use serde_json::{Value, json};
 
 const SHOP: &[u8] = include_bytes!("../../../services/gateway/demo/tools/shop-tools.wasm");
@@ -176,25 +176,29 @@ async fn what_is_forgotten_is_compiled_again() {
     assert!(!result(&tools, &held, &lookup).await.unwrap().is_error);
 }
 
-fn build(config: Value) -> Result<Arc<dyn ToolProvider>, Error> {
+fn build(data_dir: &std::path::Path, config: Value) -> Result<Arc<dyn ToolProvider>, Error> {
     let setting = Setting {
         id: "tools".into(),
-        data_dir: "data".into(),
+        data_dir: data_dir.into(),
         runtime_dir: "run".into(),
         program: "frontdesk".into(),
         clock: Arc::new(FixedClock::at(0)),
         ids: Arc::new(RandomIds),
     };
-    let [def] = PROVIDERS else { panic!("one type") };
-    assert_eq!(def.kind, "wasm");
+    let def = PROVIDERS.iter().find(|def| def.kind == "wasm").unwrap();
     let Build::Tools(build) = def.build else { panic!("it builds tools") };
     build(&setting, config)
 }
 
 #[tokio::test]
 async fn configuration_is_checked_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let build = |config| build(dir.path(), config);
     assert!(build(Value::Null).is_ok());
     let spins = source(calling("(loop $l (br $l)) (unreachable)"), &["log", "kv", "clock", "random"]);
+    // There is no program to compile it with; what is there already needs none.
+    let kept = Kept { folder: dir.path().join("compiled-tools"), program: None };
+    Sandbox::new(limits()).compiling(Compiling::Kept(kept)).inspect(spins.body.clone().unwrap()).await.unwrap();
     let tools = build(
         json!({"cpu_ms": 30, "memory_mib": 8, "output_kib": 64, "wall_ms": 5000, "concurrent": 2, "host_calls": 10}),
     )

@@ -18,6 +18,7 @@ use frontdesk_api::{
     agent::AgentSpec,
     approval::Decision,
     chat::{Role, ToolCall, Usage},
+    cx::Workspace,
     memory::Passage,
     safety::Stage,
     tools::{ToolDef, ToolResult},
@@ -177,7 +178,12 @@ impl Worker {
         }
         drop(tx);
         let deadline = Instant::now() + Duration::from_micros(u64::try_from(time).unwrap_or(0)).min(LONGEST);
+        // Without a session a line of turns has one place for its code, named by the first of them.
+        let first = past.first().map_or(id, |past| &past.item.turn_id);
+        let workspace =
+            Workspace { id: stored.turn.session_id.as_ref().unwrap_or(first).clone(), files: spec.code_files.clone() };
         let cx = Cx {
+            workspace: Some(workspace),
             agent: Some(stored.turn.agent_id.clone()),
             turn: Some(id.clone()),
             session: stored.turn.session_id.clone(),

@@ -58,6 +58,9 @@ pub struct AgentSpec {
     /// Tool groups it may use.
     #[serde(default)]
     pub toolgroups: Vec<String>,
+    /// Uploaded files that code of the code interpreter finds in its working folder, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub code_files: Vec<String>,
     /// Tools that run at the client.
     #[serde(default)]
     pub client_tools: Vec<ToolSpec>,
@@ -135,6 +138,7 @@ impl AgentSpec {
             instructions: String::new(),
             greeting: None,
             toolgroups: vec![],
+            code_files: vec![],
             client_tools: vec![],
             tool_choice: None,
             knowledge: vec![],

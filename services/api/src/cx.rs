@@ -29,6 +29,15 @@ pub struct Principal {
     pub scopes: BTreeSet<Scope>,
 }
 
+/// A conversation as code sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workspace {
+    /// The session, or where there is none the first of the turns that continue each other.
+    pub id: String,
+    /// Uploaded files that were given to it, by id.
+    pub files: Vec<String>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Cx {
     pub tenant: String,
@@ -39,6 +48,8 @@ pub struct Cx {
     pub turn: Option<String>,
     /// The conversation this is part of: an agent's session, or what a client named in `x-frontdesk-session`.
     pub session: Option<String>,
+    /// Where code that the conversation runs keeps its variables and files; None: nowhere.
+    pub workspace: Option<Workspace>,
     /// None: anonymous.
     pub customer: Option<Customer>,
     /// Work past this moment is wasted: stop with `Kind::Timeout`.
@@ -63,6 +74,7 @@ impl Cx {
             agent: None,
             turn: None,
             session: None,
+            workspace: None,
             customer: None,
             deadline: None,
             cancel: CancellationToken::new(),

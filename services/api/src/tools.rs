@@ -54,6 +54,11 @@ pub trait ToolProvider: Send + Sync {
         Ok(args.get("component").and_then(Value::as_str).map(|id| Reads::File(id.to_owned())))
     }
 
+    /// The group that every tenant has of it without registering one (`builtin::code_interpreter`).
+    fn builtin(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Calls a tool by its name inside the source (`ToolDef::wire_name`).
     async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome>;
 }
@@ -109,6 +114,11 @@ pub trait ToolHost: Send + Sync {
     /// infrastructure.
     async fn fetch(&self, request: FetchRequest) -> Result<OutboundAnswer> {
         Err(Error::new(Kind::Forbidden, format!("nothing may be sent from here, not to '{}' either", request.url)))
+    }
+
+    /// Name and bytes of a file that the tenant uploaded. For tools of the platform's own: no guest can ask for it.
+    async fn file(&self, id: &str) -> Result<(String, Bytes)> {
+        Err(Error::not_found(format!("no file has the id '{id}'")))
     }
 }
 

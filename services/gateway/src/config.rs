@@ -134,7 +134,8 @@ pub struct Providers {
 impl Default for Providers {
     fn default() -> Self {
         let built_in = |id: &str, kind: &str| ProviderEntry { id: id.into(), kind: kind.into(), config: Value::Null };
-        let tools = if cfg!(feature = "wasm") { vec![built_in("wasm", "wasm")] } else { vec![] };
+        let sandboxed = ["wasm", "code_interpreter"].map(|kind| built_in(kind, kind));
+        let tools = if cfg!(feature = "wasm") { sandboxed.into() } else { vec![] };
         Self {
             inference: vec![],
             tools,

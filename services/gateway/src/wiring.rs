@@ -62,8 +62,9 @@ pub fn known() -> Vec<&'static ProviderDef> {
     crates.iter().flat_map(|defs| defs.iter()).collect()
 }
 
-/// Types that a build may lack; the cargo feature that brings one has its name.
-const OPTIONAL: [&str; 3] = ["embeddings", "mistralrs", "wasm"];
+/// Types that a build may lack, and the cargo feature that brings each.
+const OPTIONAL: [(&str, &str); 4] =
+    [("embeddings", "embeddings"), ("mistralrs", "mistralrs"), ("wasm", "wasm"), ("code_interpreter", "wasm")];
 
 /// What the machine lends: time, chance, the program to start workers from. Tests bring their own.
 pub struct Host {
@@ -243,8 +244,8 @@ impl Listed<'_> {
 
     fn unknown(&self, known: &[&str]) -> Error {
         let kind = self.kind;
-        let hint = if OPTIONAL.contains(&kind) {
-            format!("; this build was made without it (cargo feature '{kind}')")
+        let hint = if let Some((_, feature)) = OPTIONAL.into_iter().find(|(optional, _)| *optional == kind) {
+            format!("; this build was made without it (cargo feature '{feature}')")
         } else {
             nearest(kind, known.iter().copied()).map(|near| format!(", did you mean '{near}'?")).unwrap_or_default()
         };
@@ -489,6 +490,11 @@ struct Components(Knowledge);
 impl ComponentBytes for Components {
     async fn load(&self, cx: &Cx, file_id: &str) -> Result<Bytes> {
         self.0.load_content(cx, file_id).await
+    }
+
+    async fn load_named(&self, cx: &Cx, file_id: &str) -> Result<(String, Bytes)> {
+        let name = self.0.load_file(cx, file_id).await?.filename;
+        Ok((name, self.0.load_content(cx, file_id).await?))
     }
 }
 

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use frontdesk_api::{
     Cx, Egress, Error, Kind, Result, Secrets,
     egress::OutboundAnswer,
@@ -12,7 +13,7 @@ use frontdesk_api::{
 };
 use frontdesk_store::{Store, tools};
 
-use crate::group::Ready;
+use crate::{ComponentBytes, group::Ready};
 
 /// How much a group's tools may keep.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +60,7 @@ impl KvLimits {
 
 pub(crate) struct Host {
     pub(crate) store: Store,
+    pub(crate) bodies: Arc<dyn ComponentBytes>,
     pub(crate) cx: Cx,
     /// As it was when the call began: its hosts and secrets do not change under way.
     pub(crate) group: Arc<Ready>,
@@ -86,5 +88,9 @@ impl ToolHost for Host {
 
     async fn fetch(&self, request: FetchRequest) -> Result<OutboundAnswer> {
         self.group.policy.send(&self.cx, &*self.egress, &*self.secrets, request).await
+    }
+
+    async fn file(&self, id: &str) -> Result<(String, Bytes)> {
+        self.bodies.load_named(&self.cx, id).await
     }
 }

@@ -9,6 +9,7 @@
 //! tools and failing tools are results the model reads; a provider never sees another tenant or group.
 
 mod arguments;
+mod builtin;
 mod fetch;
 mod group;
 mod host;

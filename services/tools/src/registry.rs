@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Group, KvLimits, arguments,
+    builtin::Builtins,
     group::{Ready, ReadyTool},
     host::Host,
     registration::{BUILTIN, quoted},
@@ -34,6 +35,14 @@ pub trait ComponentBytes: Send + Sync {
     /// # Errors
     /// `NotFound` naming the file.
     async fn load(&self, cx: &Cx, file_id: &str) -> Result<Bytes>;
+
+    /// With the name it was uploaded by.
+    ///
+    /// # Errors
+    /// As [`ComponentBytes::load`].
+    async fn load_named(&self, cx: &Cx, file_id: &str) -> Result<(String, Bytes)> {
+        Ok((file_id.to_owned(), self.load(cx, file_id).await?))
+    }
 }
 
 /// What a registry is made of.
@@ -53,6 +62,7 @@ pub struct Setting {
 /// The tools of all tenants.
 pub struct Registry {
     pub(crate) setting: Setting,
+    pub(crate) builtins: Builtins,
     /// By tenant and group.
     ready: RwLock<HashMap<(String, String), Arc<Ready>>>,
 }
@@ -73,19 +83,23 @@ impl Offered {
 impl Registry {
     #[must_use]
     pub fn new(setting: Setting) -> Self {
-        Self { setting, ready: RwLock::default() }
+        let builtins = Builtins::of(&setting.providers, setting.clock.now());
+        Self { setting, builtins, ready: RwLock::default() }
     }
 
     /// # Errors
     /// As any query.
     pub async fn list_groups(&self, cx: &Cx) -> Result<Vec<Group>> {
         let rows = self.setting.store.tenant(cx).list_toolgroups().await?;
-        Ok(rows.into_iter().map(Group::from).collect())
+        Ok(self.builtins.rows().chain(rows).map(Group::from).collect())
     }
 
     /// # Errors
     /// `NotFound`.
     pub async fn load_group(&self, cx: &Cx, id: &str) -> Result<Group> {
+        if let Some(builtin) = self.builtins.rows().find(|row| row.id == id) {
+            return Ok(builtin.into());
+        }
         let found = self.setting.store.tenant(cx).find_toolgroup(id).await?;
         found.map(|(row, _)| row.into()).ok_or_else(|| no_group(id))
     }
@@ -100,15 +114,14 @@ impl Registry {
         Ok(())
     }
 
-    /// The tools of one group (`group` or `group/tool`), or of all, each with its provider's id. The
-    /// platform's own groups have no tools here.
+    /// The tools of one group (`group` or `group/tool`), or of all, each with its provider's id.
     ///
     /// # Errors
     /// `NotFound` naming the group.
     pub async fn list_tools(&self, cx: &Cx, group: Option<&str>) -> Result<Vec<(ToolDef, String)>> {
         let groups = match group {
             Some(id) => vec![id.to_owned()],
-            None => self.revisions(cx).await?.into_keys().collect(),
+            None => self.builtins.rows().map(|row| row.id).chain(self.revisions(cx).await?.into_keys()).collect(),
         };
         let offered = self.offered(cx, &groups, true).await?;
         Ok(offered.iter().map(|o| (o.tool().def.clone(), o.group.provider_id.clone())).collect())
@@ -218,7 +231,9 @@ impl Registry {
             return Ok(offered);
         }
         let revisions = if fresh { Some(self.revisions(cx).await?) } else { None };
-        for asked in groups.iter().filter(|g| !g.starts_with(BUILTIN)) {
+        // One that this installation has not is passed over: a stored agent may name it.
+        let here = |g: &&String| !g.starts_with(BUILTIN) || self.builtins.has(g.split('/').next().unwrap_or(g));
+        for asked in groups.iter().filter(here) {
             let (group, only) = self.resolve(cx, asked, revisions.as_ref()).await?;
             for (index, tool) in group.tools.iter().enumerate() {
                 if only.as_ref().is_some_and(|name| *name != tool.def.name) {
@@ -260,6 +275,9 @@ impl Registry {
     }
 
     async fn current(&self, cx: &Cx, id: &str, revisions: Option<&BTreeMap<String, String>>) -> Result<Arc<Ready>> {
+        if let Some(builtin) = self.builtins.find(cx, id).await? {
+            return Ok(builtin);
+        }
         let cached = self.cached(cx, id);
         let Some(revisions) = revisions else {
             return match cached {
@@ -316,6 +334,7 @@ impl Tools for Registry {
         };
         let host = Host {
             store: self.setting.store.clone(),
+            bodies: Arc::clone(&self.setting.bodies),
             cx: cx.clone(),
             group: Arc::clone(&found.group),
             limits: self.setting.limits,

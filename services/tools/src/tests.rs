@@ -200,3 +200,64 @@ async fn a_dry_run_shows_the_tools_and_writes_nothing() {
     })
     .await;
 }
+
+/// A provider whose group everyone has.
+struct Everyones(Shop);
+
+#[async_trait]
+impl ToolProvider for Everyones {
+    async fn inspect(&self, cx: &Cx, source: &ToolSource) -> Result<Inspected> {
+        self.0.inspect(cx, source).await
+    }
+
+    fn builtin(&self) -> Option<&'static str> {
+        Some("builtin::everyones")
+    }
+
+    async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome> {
+        assert_eq!(source.toolgroup, "builtin::everyones");
+        self.0.call(cx, source, call, host).await
+    }
+}
+
+#[tokio::test]
+async fn a_group_of_the_platforms_own_is_every_tenants_without_being_registered() {
+    each_database(|store| async move {
+        let (ours, theirs) = two_tenants(&store).await;
+        let registry = Registry::new(Setting {
+            store,
+            providers: BTreeMap::from([(
+                "own".to_owned(),
+                Arc::new(Everyones(Shop::default())) as Arc<dyn ToolProvider>,
+            )]),
+            bodies: Arc::new(NoFiles),
+            clock: Arc::new(FixedClock::at(7)),
+            ids: Arc::new(RandomIds),
+            limits: KvLimits::default(),
+            egress: Arc::new(Nowhere),
+            secrets: Arc::new(Nowhere),
+        });
+        let groups = ["builtin::unknown".to_owned(), "builtin::everyones".to_owned()];
+        for cx in [ours, theirs] {
+            // One that is not here is passed over.
+            let offered = registry.list(&cx, &groups).await.expect("a list");
+            assert_eq!(offered.iter().map(|def| def.name.as_str()).collect::<Vec<_>>(), ["look", "refund"]);
+            let one = registry.list(&cx, &["builtin::everyones/look".to_owned()]).await.expect("a list");
+            assert_eq!(one.len(), 1);
+            let call = ToolCall { id: "c".into(), name: "look".into(), arguments: "{}".into() };
+            assert_eq!(done(registry.call(&cx, &groups, &call, "key", false).await).content, "done");
+            assert_eq!(registry.list_groups(&cx).await.expect("groups")[0].id, "builtin::everyones");
+            assert_eq!(registry.load_group(&cx, "builtin::everyones").await.expect("the group").provider_id, "own");
+            assert_eq!(registry.list_tools(&cx, None).await.expect("tools").len(), 2);
+            let registration = Registration {
+                toolgroup_id: "builtin::everyones".into(),
+                provider_id: "own".into(),
+                ..Registration::default()
+            };
+            let refused = registry.register(&cx, registration).await.expect_err("reserved");
+            assert_eq!(refused.param.as_deref(), Some("toolgroup_id"));
+            assert!(registry.delete_group(&cx, "builtin::everyones").await.is_err());
+        }
+    })
+    .await;
+}

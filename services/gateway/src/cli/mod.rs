@@ -5,6 +5,8 @@
 
 mod agent;
 mod chat;
+#[cfg(feature = "wasm")]
+mod compile;
 mod demo;
 mod doctor;
 #[cfg(feature = "mistralrs")]
@@ -65,6 +67,10 @@ enum Command {
     /// Run the local engine as a worker; the server starts its own, `--listen` makes one that several servers share
     #[cfg(feature = "mistralrs")]
     Engine(engine::Engine),
+    /// Compile a tool's component, in the child process that the server starts for it
+    #[cfg(feature = "wasm")]
+    #[command(name = compile::COMMAND, hide = true)]
+    Compile,
     /// Print the version and what this build can do
     Version,
 }
@@ -120,6 +126,8 @@ pub fn run() -> ExitCode {
         Command::Init(init) => init.run(),
         #[cfg(feature = "mistralrs")]
         Command::Engine(engine) => return engine.run(),
+        #[cfg(feature = "wasm")]
+        Command::Compile => return compile::run(),
         Command::Version => version::run(),
     };
     lines::flush();

@@ -1,0 +1,165 @@
+//! Compiling in a child process: the one step whose cost the engine's authors do not bound.
+//!
+//! The child is this same program with another command. It gets the limits and the component on stdin and
+//! nothing else: no environment, no file, no argument that a component could shape; before it reads a byte of
+//! the component it has set itself limits of processor time and memory that only a privileged process could
+//! lift. Invariant: a component that makes the compiler run away costs one child and names the limit.
+
+use std::{
+    io::{Read, Write},
+    path::Path,
+    process::{ExitCode, Stdio},
+};
+
+use frontdesk_api::{Error, Kind};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wasmtime::Engine;
+
+use crate::{
+    component::reason,
+    engine,
+    fault::Fault,
+    limits::{Limit, Limits},
+    log::one_line,
+};
+
+/// The command of the program that [`run`] stands behind.
+pub const COMMAND: &str = "compile-component";
+
+/// The first line of the child's stdin.
+#[derive(Serialize, Deserialize)]
+struct Order {
+    cpu_s: u64,
+    /// Bytes of address space.
+    space: u64,
+    /// What decides the engine's settings.
+    memory: usize,
+    stack: usize,
+}
+
+/// How much longer than its processor time the child may take on a busy machine.
+const PATIENCE: u32 = 10;
+
+/// The most machine code that is taken, in bytes.
+const CODE: u64 = 512 << 20;
+
+/// The most of the child's complaints that is read, in bytes.
+const WORDS: u64 = 4 << 10;
+
+/// The component's machine code, from a child process of `program`.
+pub(crate) async fn in_child(program: &Path, bytes: &[u8], limits: &Limits) -> Result<Vec<u8>, Fault> {
+    let broken = |e: std::io::Error| {
+        Fault::Host(Error::new(Kind::Internal, "compiling a tool in a child process failed").with_source(e.to_string()))
+    };
+    let mut child = tokio::process::Command::new(program)
+        .arg(COMMAND)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(broken)?;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
+        return Err(broken(std::io::Error::other("the child has no pipes")));
+    };
+    let order = Order {
+        cpu_s: limits.compile_cpu.as_secs().max(1),
+        space: limits.compile_space as u64,
+        memory: limits.memory,
+        stack: limits.stack,
+    };
+    let order = serde_json::to_string(&order).map_err(|e| broken(e.into()))?;
+    let (mut code, mut words) = (vec![], vec![]);
+    let (mut stdout, mut stderr) = (stdout.take(CODE), stderr.take(WORDS));
+    let talk = async {
+        let given = async {
+            // A child that ended early says why on stderr.
+            let _ = stdin.write_all(format!("{order}\n").as_bytes()).await;
+            let _ = stdin.write_all(bytes).await;
+            drop(stdin);
+            Ok(0)
+        };
+        tokio::try_join!(given, stdout.read_to_end(&mut code), stderr.read_to_end(&mut words))?;
+        child.wait().await
+    };
+    let over = |limit| Fault::Limit(limits.exceeded(limit));
+    let status = match tokio::time::timeout(limits.compile_cpu.saturating_mul(PATIENCE), talk).await {
+        Err(_) => return Err(over(Limit::CompileCpu)),
+        Ok(status) => status.map_err(broken)?,
+    };
+    if status.success() {
+        return Ok(code);
+    }
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(REFUSED), _) => Err(Fault::NotATool(one_line(&String::from_utf8_lossy(&words)))),
+        (_, Some(libc::SIGXCPU | libc::SIGKILL)) => Err(over(Limit::CompileCpu)),
+        // How an allocation that fails ends a program.
+        (_, Some(libc::SIGABRT | libc::SIGSEGV)) => Err(over(Limit::CompileSpace)),
+        _ => Err(broken(std::io::Error::other(format!("{status}: {}", String::from_utf8_lossy(&words))))),
+    }
+}
+
+/// The child's end where the component does not compile; its words are on stderr.
+const REFUSED: i32 = 3;
+
+/// The child: an order and a component on stdin, machine code on stdout.
+#[must_use]
+pub fn run() -> ExitCode {
+    match compiled() {
+        Ok(code) => match std::io::stdout().lock().write_all(&code) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        Err((status, words)) => {
+            // Nobody is left to be told where this fails.
+            let _ = writeln!(std::io::stderr(), "{words}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+fn compiled() -> Result<Vec<u8>, (u8, String)> {
+    let broken = |e: &dyn std::fmt::Display| (1, e.to_string());
+    let mut stdin = std::io::stdin().lock();
+    let mut line = Vec::new();
+    // Byte by byte: nothing of the component may be in memory before the limits are set.
+    for byte in stdin.by_ref().bytes().take(512) {
+        match byte.map_err(|e| broken(&e))? {
+            b'\n' => break,
+            byte => line.push(byte),
+        }
+    }
+    let order: Order = serde_json::from_slice(&line).map_err(|e| broken(&e))?;
+    confine(&order).map_err(|e| broken(&e))?;
+    let mut bytes = vec![];
+    stdin.read_to_end(&mut bytes).map_err(|e| broken(&e))?;
+    let limits = Limits { memory: order.memory, stack: order.stack, ..Limits::default() };
+    let engine = Engine::new(&engine::config(&limits, false)).map_err(|e| broken(&reason(&e)))?;
+    engine.precompile_component(&bytes).map_err(|e| (3, reason(&e)))
+}
+
+/// Limits of this process from here on.
+#[allow(unsafe_code)]
+fn confine(order: &Order) -> std::io::Result<()> {
+    let all = [
+        (libc::RLIMIT_CPU, order.cpu_s),
+        (libc::RLIMIT_AS, order.space),
+        // No file can grow, none can be opened beyond the three pipes, no process or dump is made.
+        (libc::RLIMIT_FSIZE, 0),
+        (libc::RLIMIT_NOFILE, 16),
+        (libc::RLIMIT_CORE, 0),
+    ];
+    for (which, most) in all {
+        let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+        // SAFETY: the pointer is to a value that lives through the call, which only reads it.
+        if unsafe { libc::setrlimit(which, &raw const limit) } != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}

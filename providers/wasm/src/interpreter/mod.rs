@@ -1,0 +1,279 @@
+//! Code that a model wrote, run by a language inside a component.
+//!
+//! An interpreter is a component of ours (built by `interpreters/build.sh`, found in a configured folder) that
+//! exports the world of `interpreters/interpreter.wit`. It runs under the limits of the sandbox in a bare WASI.
+//! The instance of a conversation is kept between runs, so that its variables and files are there again.
+//! Invariants: nothing is kept that was stopped by a limit; no two conversations share an instance; code that
+//! was compiled once is loaded by mapping it, and instances share what they have not written.
+
+mod parked;
+mod provider;
+mod session;
+mod wasi;
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use frontdesk_api::{Clock, Error, Kind};
+use tokio::sync::{OnceCell, Semaphore};
+use wasmtime::component::{ComponentExportIndex, InstancePre};
+
+pub use parked::{Bounds, Owner};
+pub(crate) use provider::build;
+pub use provider::{CodeTool, GROUP, TOOL};
+pub use session::{Code, CodeFile, Raised, Ran, Used};
+
+use self::{
+    parked::Parked,
+    session::{Guest, Session},
+};
+use crate::{
+    code::{Compiling, blocking},
+    component::reason,
+    engine::Machine,
+    fault::Fault,
+    limits::Limits,
+};
+
+/// What an interpreter exports (`interpreters/interpreter.wit`).
+const EXPORT: &str = "frontdesk:interpreter/language@0.1.0";
+
+/// A language there is an interpreter of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Language {
+    Python,
+    JavaScript,
+}
+
+impl Language {
+    pub const ALL: [Self; 2] = [Self::Python, Self::JavaScript];
+
+    /// As a model names it; also the name of the component's file, with `.wasm`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::JavaScript => "javascript",
+        }
+    }
+
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|language| language.name() == name)
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The limits of a run of code. Those of a tool but for what a language needs: a deep stack to parse on, room
+/// for its own snapshot, and time to compute.
+#[must_use]
+pub fn limits() -> Limits {
+    Limits {
+        cpu: Duration::from_secs(5),
+        wall: Duration::from_secs(30),
+        memory: 256 << 20,
+        table_elements: 40_000,
+        instances: 100,
+        // A deeply nested expression then is the language's own error and no crash.
+        stack: 4 << 20,
+        component_bytes: 64 << 20,
+        imports: 128,
+        arguments: 1 << 20,
+        output: 32 << 10,
+        // Files go in and come out with the texts.
+        transfer: 16 << 20,
+        host_calls: 100_000,
+        random_bytes: 1 << 20,
+        concurrent: 16,
+        compile_cpu: Duration::from_secs(300),
+        compile_space: 4 << 30,
+        ..Limits::default()
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { sessions: 200, bytes: 1 << 30, idle: Duration::from_secs(600) }
+    }
+}
+
+/// The interpreters of an installation, for all tenants.
+pub struct Interpreters {
+    /// Looked into one after another.
+    folders: Vec<PathBuf>,
+    limits: Limits,
+    compiling: Compiling,
+    clock: Arc<dyn Clock>,
+    machine: OnceCell<Arc<Machine>>,
+    ready: [OnceCell<Ready>; 2],
+    /// One permit for each run at the same time.
+    slots: Semaphore,
+    parked: Arc<Parked>,
+    sweeping: OnceCell<()>,
+}
+
+struct Ready {
+    pre: InstancePre<Guest>,
+    run: ComponentExportIndex,
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Run {
+    pub result: Result<Ran, Fault>,
+    pub used: Used,
+    /// Whether variables of earlier runs were there.
+    pub resumed: bool,
+}
+
+impl Interpreters {
+    /// Reads nothing yet.
+    #[must_use]
+    pub fn new(
+        folders: Vec<PathBuf>,
+        limits: Limits,
+        bounds: Bounds,
+        compiling: Compiling,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            folders,
+            limits,
+            compiling,
+            clock,
+            machine: OnceCell::new(),
+            ready: [OnceCell::new(), OnceCell::new()],
+            slots: Semaphore::new(limits.concurrent as usize),
+            parked: Arc::new(Parked::new(bounds)),
+            sweeping: OnceCell::new(),
+        }
+    }
+
+    /// Runs code, for a conversation in the instance that its last run left.
+    ///
+    /// Dropping the future ends the guest, and its variables with it.
+    pub async fn run(&self, language: Language, owner: Option<Owner>, code: Code<'_>) -> Run {
+        let refused = |fault| Run { result: Err(fault), used: Used::default(), resumed: false };
+        let (machine, ready) = match self.ready(language).await {
+            Ok(ready) => ready,
+            Err(fault) => return refused(fault),
+        };
+        // Compiling the interpreter itself is not the code's time.
+        let began = Instant::now();
+        let busy = || refused(Fault::Busy(self.limits.concurrent));
+        let key = owner.map(|owner| (owner, language));
+        let mut held = None;
+        if let Some(key) = &key {
+            let Some(place) = self.parked.place(key) else { return busy() };
+            match tokio::time::timeout(self.limits.wall, place.lock_owned()).await {
+                Ok(place) => held = Some(place),
+                Err(_) => return busy(),
+            }
+        }
+        // Not before: who waits for its own conversation takes nobody's place.
+        let Ok(Ok(_slot)) = tokio::time::timeout(self.limits.wall, self.slots.acquire()).await else { return busy() };
+        // Out of its place while it runs: whoever stops waiting leaves nothing half run behind.
+        let kept = held.as_mut().and_then(|held| held.take());
+        let resumed = kept.is_some();
+        if let Some(key) = &key {
+            self.parked.settle(key, 0);
+        }
+        let started = match kept {
+            Some(session) => Ok(session),
+            None => Session::start(machine, &ready.pre, ready.run, self.limits, Arc::clone(&self.clock)).await,
+        };
+        let mut session = match started {
+            Ok(session) => session,
+            Err(fault) => return refused(fault),
+        };
+        let files = if resumed { &[] } else { code.files };
+        let (result, used) = session.run(machine, Code { files, ..code }, began).await;
+        if let (Some(mut held), Some(key)) = (held, &key) {
+            let bytes = if result.is_ok() { session.held() } else { 0 };
+            *held = result.is_ok().then_some(session);
+            drop(held);
+            self.parked.settle(key, bytes);
+            self.sweep();
+        }
+        Run { result, used, resumed }
+    }
+
+    /// Whether variables of this conversation are kept.
+    #[must_use]
+    pub fn has(&self, owner: Option<&Owner>, language: Language) -> bool {
+        owner.is_some_and(|owner| self.parked.has(&(owner.clone(), language)))
+    }
+
+    /// Conversations whose interpreter is kept now.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.parked.len()
+    }
+
+    async fn ready(&self, language: Language) -> Result<(&Machine, &Ready), Fault> {
+        let start = || async {
+            let slots = u32::try_from(self.parked.bounds().sessions).unwrap_or(u32::MAX);
+            let pool = Limits { concurrent: slots.saturating_add(self.limits.concurrent), ..self.limits };
+            let machine = blocking(move || Machine::start(&pool)).await?;
+            machine.map(Arc::new).map_err(|e| {
+                let error = Error::new(Kind::Internal, "starting the interpreters' sandbox failed");
+                Fault::Host(error.with_source(reason(&e)))
+            })
+        };
+        let machine = self.machine.get_or_try_init(start).await?;
+        let load = || self.load(machine, language);
+        Ok((machine, self.ready[language as usize].get_or_try_init(load).await?))
+    }
+
+    async fn load(&self, machine: &Machine, language: Language) -> Result<Ready, Fault> {
+        let paths: Vec<PathBuf> = self.folders.iter().map(|folder| folder.join(format!("{language}.wasm"))).collect();
+        let found = {
+            let paths = paths.clone();
+            blocking(move || paths.iter().find_map(|path| std::fs::read(path).ok())).await?
+        };
+        let bytes = found.ok_or_else(|| Fault::Host(missing(language, &paths)))?;
+        let code = self.compiling.load(&machine.engine, &bytes.into(), &self.limits).await?;
+        let language_of = code.get_export_index(None, EXPORT);
+        let run = language_of.and_then(|export| code.get_export_index(Some(&export), "run"));
+        let run = run.ok_or_else(|| Fault::NotATool(format!("the component of {language} does not export 'run'")))?;
+        let pre = wasi::link(&machine.engine, &code).map_err(|e| Fault::NotATool(reason(&e)))?;
+        Ok(Ready { pre, run })
+    }
+
+    /// From the first kept instance on, those that are idle too long are dropped.
+    fn sweep(&self) {
+        let begin = || {
+            let parked = Arc::downgrade(&self.parked);
+            let pause = (self.parked.bounds().idle / 4).max(Duration::from_millis(10));
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(pause).await;
+                    let Some(parked) = parked.upgrade() else { return };
+                    parked.drop_idle();
+                }
+            });
+        };
+        if !self.sweeping.initialized() && self.sweeping.set(()).is_ok() {
+            begin();
+        }
+    }
+}
+
+/// What to do where an installation has no interpreter.
+fn missing(language: Language, paths: &[PathBuf]) -> Error {
+    let looked: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    Error::unavailable(format!(
+        "there is no interpreter for {language} here (no file {}): build it with providers/wasm/interpreters/build.sh \
+         FOLDER, and set 'folder' of the provider where that is another one",
+        looked.join(" or ")
+    ))
+}

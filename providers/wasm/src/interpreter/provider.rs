@@ -1,0 +1,269 @@
+//! The code interpreter as a tool: `builtin::code_interpreter` with the one tool `code_interpreter`.
+//!
+//! Invariant: whatever the code does, the model reads a result: what was printed, the last value, or why it
+//! ended. Only what an operator must mend is an error.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use frontdesk_api::{
+    Cx, Error, Kind, Result,
+    chat::ToolCall,
+    provider::Setting,
+    tools::{Effect, Inspected, Outcome, Risk, Runs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource},
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Bounds, Code, CodeFile, Interpreters, Language, Owner, Ran, Run, limits};
+use crate::{
+    code::{Compiling, Kept},
+    fault::Fault,
+    provider::{CODE, within},
+};
+
+/// The group every tenant has where the provider is configured, as Llama Stack names it.
+pub const GROUP: &str = "builtin::code_interpreter";
+
+/// The tool in it.
+pub const TOOL: &str = "code_interpreter";
+
+/// The `config:` block. Every key has a default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Config {
+    /// Where `python.wasm` and `javascript.wasm` are; by default [`usual`].
+    folder: Option<PathBuf>,
+    /// Processor time of a run, 1 ms to 60 s.
+    cpu_ms: Option<u64>,
+    /// Time on the wall of a run, 1 ms to 10 min.
+    wall_ms: Option<u64>,
+    /// Linear memory of an interpreter, 64 to 4096 MiB.
+    memory_mib: Option<usize>,
+    /// Each of the texts of a run, 1 to 256 KiB.
+    output_kib: Option<usize>,
+    /// Runs at the same time, 1 to 1000.
+    concurrent: Option<u32>,
+    /// Conversations whose interpreter is kept, 1 to 4000.
+    kept: Option<usize>,
+    /// Memory of all that are kept, 16 MiB to 1 TiB.
+    kept_mib: Option<usize>,
+    /// How long one that is not used is kept, 1 s to a day.
+    kept_s: Option<u64>,
+}
+
+pub(crate) fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
+    let config = if config.is_null() { json!({}) } else { config };
+    let config: Config = serde_path_to_error::deserialize(config).map_err(|e| {
+        let path = e.path().to_string();
+        Error::invalid(path, e.into_inner().to_string())
+    })?;
+    let (d, b) = (limits(), Bounds::default());
+    let limits = crate::Limits {
+        cpu: within("cpu_ms", config.cpu_ms, 1, 60_000)?.map_or(d.cpu, Duration::from_millis),
+        wall: within("wall_ms", config.wall_ms, 1, 600_000)?.map_or(d.wall, Duration::from_millis),
+        memory: within("memory_mib", config.memory_mib, 64, 4096)?.map_or(d.memory, |n| n << 20),
+        output: within("output_kib", config.output_kib, 1, 256)?.map_or(d.output, |n| n << 10),
+        concurrent: within("concurrent", config.concurrent, 1, 1000)?.unwrap_or(d.concurrent),
+        ..d
+    };
+    let bounds = Bounds {
+        sessions: within("kept", config.kept, 1, 4000)?.unwrap_or(b.sessions),
+        bytes: within("kept_mib", config.kept_mib, 16, 1 << 20)?.map_or(b.bytes, |n| n << 20),
+        idle: within("kept_s", config.kept_s, 1, 86_400)?.map_or(b.idle, Duration::from_secs),
+    };
+    let compiling =
+        Compiling::Kept(Kept { folder: setting.data_dir.join(CODE), program: Some(setting.program.clone()) });
+    let folders = config.folder.map_or_else(|| usual(setting), |folder| vec![folder]);
+    let interpreters = Interpreters::new(folders, limits, bounds, compiling, Arc::clone(&setting.clock));
+    Ok(Arc::new(CodeTool(Arc::new(interpreters))))
+}
+
+/// Below the data folder, and where a package puts what comes with its program.
+fn usual(setting: &Setting) -> Vec<PathBuf> {
+    let packaged = setting.program.parent().and_then(Path::parent);
+    let packaged = packaged.map(|root| root.join("share/frontdesk/interpreters"));
+    [setting.data_dir.join("interpreters")].into_iter().chain(packaged).collect()
+}
+
+/// The interpreters behind Frontdesk's tool provider.
+#[derive(Clone)]
+pub struct CodeTool(pub Arc<Interpreters>);
+
+/// The arguments, as the schema in [`definition`] has them.
+#[derive(Deserialize)]
+struct Arguments {
+    code: String,
+    #[serde(default)]
+    language: Option<String>,
+    #[serde(default)]
+    stdin: String,
+}
+
+fn definition(toolgroup: &str) -> ToolDef {
+    let description = "Runs Python 3.14 (or JavaScript) in a sandbox and answers what it printed and the value of a last \
+         line that is an expression. Variables and files stay for the rest of the conversation. Of Python's library \
+         there are math, statistics, decimal, fractions, datetime, zoneinfo, re, json, csv, sqlite3 (in memory), random, \
+         itertools, collections, hashlib, textwrap, xml and the like; no packages, no network, no other processes. \
+         Files are plain names in the working folder: open('a.csv'), os.listdir(). In JavaScript: console.log, \
+         readFile(name), writeFile(name, text), listFiles().";
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "code": { "type": "string", "description": "the code to run" },
+            "language": { "type": "string", "enum": ["python", "javascript"], "description": "python if left out" },
+            "stdin": { "type": "string", "description": "what the code reads from its standard input" },
+        },
+        "required": ["code"],
+        "additionalProperties": false,
+    });
+    let hash = blake3::hash(format!("{description}\n{schema}").as_bytes()).to_hex().to_string();
+    ToolDef {
+        name: TOOL.to_owned(),
+        wire_name: TOOL.to_owned(),
+        toolgroup: toolgroup.to_owned(),
+        description: description.to_owned(),
+        schema,
+        runs: Runs::Server,
+        // Nothing outside its own memory can be changed.
+        effect: Effect::None,
+        risk: Risk::Read,
+        bound_args: Default::default(),
+        hash,
+    }
+}
+
+#[async_trait]
+impl ToolProvider for CodeTool {
+    async fn inspect(&self, _: &Cx, source: &ToolSource) -> Result<Inspected> {
+        let tool = definition(&source.toolgroup);
+        Ok(Inspected { hash: tool.hash.clone(), tools: vec![tool], ..Inspected::default() })
+    }
+
+    fn builtin(&self) -> Option<&'static str> {
+        Some(GROUP)
+    }
+
+    async fn call(&self, cx: &Cx, _: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome> {
+        let arguments: Arguments = match serde_json::from_str(&call.arguments) {
+            Ok(arguments) => arguments,
+            Err(e) => return Ok(Outcome::Done(ToolResult::error(&format!("the arguments do not fit: {e}")))),
+        };
+        let name = arguments.language.as_deref().unwrap_or(Language::Python.name());
+        let Some(language) = Language::find(name) else {
+            let message = format!("there is no interpreter for '{name}'; there are python and javascript");
+            return Ok(Outcome::Done(ToolResult::error(&message)));
+        };
+        let owner = cx.workspace.as_ref().map(|w| Owner { tenant: cx.tenant.clone(), workspace: w.id.clone() });
+        let kept = owner.is_some();
+        let files = match &cx.workspace {
+            // What it was given before is there.
+            Some(workspace) if !self.0.has(owner.as_ref(), language) => given(&workspace.files, &*host).await?,
+            _ => vec![],
+        };
+        let code = Code { text: &arguments.code, stdin: &arguments.stdin, files: &files };
+        let running = self.0.run(language, owner, code);
+        let ended = async {
+            match cx.deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline.into(), running).await.ok(),
+                None => Some(running.await),
+            }
+        };
+        let run = tokio::select! {
+            biased;
+            () = cx.cancel.cancelled() => return Err(Error::cancelled()),
+            ended = ended => ended
+                .ok_or_else(|| Error::new(Kind::Timeout, "the request's time was up while code ran"))?,
+        };
+        outcome(run, kept)
+    }
+}
+
+/// The most bytes of the files that are given to a conversation's code.
+const GIVEN: usize = 8 << 20;
+
+/// The files of a conversation by plain names; one of a name that came before stands under its id too.
+async fn given(ids: &[String], host: &dyn ToolHost) -> Result<Vec<CodeFile>> {
+    let mut files: Vec<CodeFile> = vec![];
+    for id in ids {
+        let (name, content) = host.file(id).await?;
+        if files.iter().map(|file| file.content.len()).sum::<usize>() + content.len() > GIVEN {
+            let message = format!("the files given to the code interpreter have more than {GIVEN} bytes together");
+            return Err(Error::new(Kind::TooLarge, message));
+        }
+        let plain: String =
+            name.chars().map(|c| if c == '/' || c == '\\' || c.is_control() { '_' } else { c }).collect();
+        let taken = plain.is_empty() || plain.starts_with("..") || files.iter().any(|file| file.name == plain);
+        let name = if taken { format!("{id}-{plain}") } else { plain };
+        files.push(CodeFile { name, content: content.to_vec() });
+    }
+    Ok(files)
+}
+
+/// What the model reads.
+fn outcome(run: Run, kept: bool) -> Result<Outcome> {
+    let used = run.used;
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let mut details = json!({
+        "cpu_us": micros(used.cpu),
+        "wall_us": micros(used.wall),
+        "memory_bytes": used.memory,
+        "host_calls": used.host_calls,
+        "resumed": run.resumed,
+    });
+    let (content, is_error) = match run.result {
+        Ok(ran) => (shown(&ran), ran.fault.is_some()),
+        Err(Fault::Host(error)) => return Err(error),
+        Err(fault @ Fault::Busy(_)) => {
+            return Err(Error::unavailable(fault.to_string()).with_retry_after(Duration::from_secs(1)));
+        }
+        Err(fault @ (Fault::NotATool(_) | Fault::NotAComponent(_))) => {
+            return Err(Error::new(Kind::Internal, format!("the interpreter's component cannot be used: {fault}")));
+        }
+        Err(fault) => {
+            let mut message = match &fault {
+                Fault::Trapped(_) => {
+                    "the code ended the interpreter itself, as recursion without an end does".to_owned()
+                }
+                fault => fault.to_string().replace("the tool ", "the code "),
+            };
+            if kept {
+                message += "; the interpreter was started anew, so variables and files of before are gone";
+            }
+            if let Fault::Limit(exceeded) = &fault {
+                details["limit"] = json!(exceeded.limit.name());
+                details["allowed"] = json!(exceeded.allowed);
+            }
+            (json!({ "error": message }), true)
+        }
+    };
+    Ok(Outcome::Done(ToolResult { content: content.to_string(), is_error, details: Some(details) }))
+}
+
+/// Only what there is: a model reads every word.
+fn shown(ran: &Ran) -> Value {
+    let mut shown = Map::new();
+    shown.insert("stdout".into(), json!(ran.stdout));
+    if !ran.stderr.is_empty() {
+        shown.insert("stderr".into(), json!(ran.stderr));
+    }
+    if let Some(value) = &ran.value {
+        shown.insert("value".into(), json!(value));
+    }
+    if let Some(fault) = &ran.fault {
+        shown.insert("error".into(), json!(format!("{}: {}", fault.kind, fault.message)));
+        shown.insert("traceback".into(), json!(fault.traceback));
+    }
+    if !ran.files.is_empty() {
+        let files = ran.files.iter().map(|file| json!({ "name": file.name, "bytes": file.content.len() }));
+        shown.insert("files".into(), files.collect());
+    }
+    if ran.truncated {
+        shown.insert("truncated".into(), json!(true));
+    }
+    Value::Object(shown)
+}

@@ -1,0 +1,201 @@
+//! One running interpreter: an instance whose globals stay between runs, and one run of it.
+//!
+//! Invariants: limits of time and calls are set anew for each run, those of memory hold for the whole life; an
+//! instance that was stopped, crashed or left in the middle of a run is never run again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use frontdesk_api::Clock;
+use wasmtime::{
+    Store, UpdateDeadline,
+    component::{ComponentExportIndex, ComponentType, Instance, InstancePre, Lift, Lower},
+};
+
+use super::wasi::Waits;
+use crate::{
+    call::fault,
+    engine::Machine,
+    fault::{Fault, Stop},
+    limits::{Limit, Limits},
+    meter::{CpuMeter, SpaceMeter},
+};
+
+/// A file of the working folder.
+#[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift, Lower)]
+#[component(record)]
+pub struct CodeFile {
+    /// Without folders.
+    pub name: String,
+    pub content: Vec<u8>,
+}
+
+/// How a piece of code went.
+#[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
+#[component(record)]
+pub struct Ran {
+    pub stdout: String,
+    pub stderr: String,
+    /// The value of a last line that is an expression.
+    pub value: Option<String>,
+    /// Whether some text was cut off, or a file left out for its size.
+    pub truncated: bool,
+    /// What the run wrote or changed.
+    pub files: Vec<CodeFile>,
+    pub fault: Option<Raised>,
+}
+
+/// Code that ended badly, in the language's own words.
+#[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift)]
+#[component(record)]
+pub struct Raised {
+    pub kind: String,
+    pub message: String,
+    pub traceback: String,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Code<'a> {
+    pub text: &'a str,
+    pub stdin: &'a str,
+    /// Put into the working folder of a fresh instance; one that is kept has what became of them.
+    pub files: &'a [CodeFile],
+}
+
+/// The store's data.
+pub(super) struct Guest {
+    pub(super) limits: Limits,
+    pub(super) clock: Arc<dyn Clock>,
+    /// What its monotonic clock counts from.
+    pub(super) born: Instant,
+    pub(super) waits: Waits,
+    space: SpaceMeter,
+    host_calls: u32,
+}
+
+impl Guest {
+    pub(super) fn enter(&mut self) -> wasmtime::Result<()> {
+        self.host_calls += 1;
+        if self.host_calls <= self.limits.host_calls {
+            return Ok(());
+        }
+        Err(Stop::Limit(self.limits.exceeded(Limit::HostCalls)).into())
+    }
+}
+
+/// An instance with what it was told so far.
+pub(super) struct Session {
+    store: Store<Guest>,
+    instance: Instance,
+    run: ComponentExportIndex,
+    /// Bytes of memory it began with, which are shared with all others until they are written.
+    shared: usize,
+}
+
+/// What one run used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    pub cpu: Duration,
+    pub wall: Duration,
+    /// Linear memory in bytes, what all instances share included.
+    pub memory: usize,
+    pub host_calls: u32,
+}
+
+impl Session {
+    /// A fresh instance; its first moments count against the limits of the run it is made for.
+    pub(super) async fn start(
+        machine: &Machine,
+        pre: &InstancePre<Guest>,
+        run: ComponentExportIndex,
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Fault> {
+        let guest = Guest {
+            limits,
+            clock,
+            born: Instant::now(),
+            waits: Waits::default(),
+            space: SpaceMeter::new(limits),
+            host_calls: 0,
+        };
+        let mut store = Store::new(&machine.engine, guest);
+        store.limiter(|guest| &mut guest.space);
+        store.set_hostcall_fuel(limits.transfer);
+        let cpu = charged(&mut store);
+        let _beating = machine.running();
+        let started = tokio::time::timeout(limits.wall, cpu.measure(pre.instantiate_async(&mut store))).await;
+        match started {
+            Err(_) => Err(Fault::Limit(limits.exceeded(Limit::Wall))),
+            Ok(Err(error)) => Err(fault(error, &limits, &store.data().space)),
+            Ok(Ok(instance)) => {
+                let shared = store.data().space.memory();
+                Ok(Self { store, instance, run, shared })
+            }
+        }
+    }
+
+    /// Runs a piece of code. After an error it must not be run again.
+    pub(super) async fn run(
+        &mut self,
+        machine: &Machine,
+        code: Code<'_>,
+        began: Instant,
+    ) -> (Result<Ran, Fault>, Used) {
+        let limits = self.store.data().limits;
+        self.store.data_mut().host_calls = 0;
+        self.store.data_mut().space.forget_refusal();
+        let cpu = charged(&mut self.store);
+        let beating = machine.running();
+        let left = limits.wall.saturating_sub(began.elapsed());
+        let answer = tokio::time::timeout(left, cpu.measure(self.ask(code, &limits))).await;
+        drop(beating);
+        let guest = self.store.data();
+        let result = match answer {
+            Err(_) => Err(Fault::Limit(limits.exceeded(Limit::Wall))),
+            Ok(Err(error)) => Err(fault(error, &limits, &guest.space)),
+            Ok(Ok(ran)) => Ok(ran),
+        };
+        let used = Used {
+            cpu: cpu.total(),
+            wall: began.elapsed(),
+            memory: guest.space.memory(),
+            host_calls: guest.host_calls,
+        };
+        (result, used)
+    }
+
+    async fn ask(&mut self, code: Code<'_>, limits: &Limits) -> wasmtime::Result<Ran> {
+        type Asked<'a> = (&'a str, &'a str, &'a [CodeFile], u32, u32);
+        let run = self.instance.get_typed_func::<Asked<'_>, (Ran,)>(&mut self.store, &self.run)?;
+        let most = u32::try_from(limits.output).unwrap_or(u32::MAX);
+        let files = u32::try_from(limits.transfer / 2).unwrap_or(u32::MAX);
+        Ok(run.call_async(&mut self.store, (code.text, code.stdin, code.files, most, files)).await?.0)
+    }
+
+    /// Bytes of memory that are its own at most: what it grew by, and what it wrote into the shared part.
+    pub(super) fn held(&self) -> usize {
+        /// What the first run of CPython writes into its snapshot, measured (BENCHMARKS.md).
+        const WRITTEN: usize = 2 << 20;
+        self.store.data().space.memory().saturating_sub(self.shared) + WRITTEN
+    }
+}
+
+/// Charges the guest's processor time to a new meter from here on.
+fn charged(store: &mut Store<Guest>) -> Arc<CpuMeter> {
+    let limits = store.data().limits;
+    let cpu = Arc::<CpuMeter>::default();
+    let meter = Arc::clone(&cpu);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        if meter.running_total() < limits.cpu {
+            Ok(UpdateDeadline::Yield(1))
+        } else {
+            Err(Stop::Limit(limits.exceeded(Limit::Cpu)).into())
+        }
+    });
+    cpu
+}

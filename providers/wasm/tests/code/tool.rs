@@ -1,0 +1,81 @@
+//! The interpreters behind the tool provider: what the model reads.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use frontdesk_api::{
+    Cx, Kind, Result,
+    chat::ToolCall,
+    cx::Workspace,
+    tools::{Outcome, ToolHost, ToolProvider, ToolResult, ToolSource},
+};
+use frontdesk_wasm::{
+    Compiling,
+    interpreter::{Bounds, CodeTool, GROUP, Interpreters, TOOL, limits},
+};
+use serde_json::{Value, json};
+
+struct OneFile;
+#[async_trait::async_trait]
+impl ToolHost for OneFile {
+    async fn kv_get(&self, _: &str) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+    async fn kv_set(&self, _: &str, _: Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+    async fn file(&self, id: &str) -> Result<(String, Bytes)> {
+        assert_eq!(id, "file_1");
+        Ok(("a/b.csv".into(), Bytes::from_static(b"1,2")))
+    }
+}
+
+async fn call(tool: &CodeTool, session: Option<&str>, arguments: Value) -> Result<ToolResult> {
+    let cx = Cx {
+        workspace: session.map(|id| Workspace { id: id.into(), files: vec!["file_1".into()] }),
+        ..Cx::internal("t", "r")
+    };
+    let call = ToolCall { id: "c".into(), name: TOOL.into(), arguments: arguments.to_string() };
+    match tool.call(&cx, &ToolSource::default(), &call, Arc::new(OneFile)).await? {
+        Outcome::Done(result) => Ok(result),
+        Outcome::NeedsInput(request) => panic!("{request:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_model_reads_what_the_code_came_to() {
+    let Some(on) = crate::interpreters() else { return };
+    let tool = CodeTool(Arc::new(on));
+    assert_eq!(tool.builtin(), Some(GROUP));
+    let run = async |arguments: Value| {
+        let result = call(&tool, Some("s"), arguments).await.unwrap();
+        (serde_json::from_str::<Value>(&result.content).unwrap(), result.is_error)
+    };
+    let (shown, failed) = run(json!({ "code": "x = 6\nprint('hi')\nx * 7" })).await;
+    assert_eq!((shown, failed), (json!({ "stdout": "hi\n", "value": "42" }), false));
+    let (shown, _) = run(json!({ "code": "open('a_b.csv').read()" })).await;
+    assert_eq!(shown["value"], "'1,2'");
+    let (shown, failed) = run(json!({ "code": "open('a.txt', 'w').write('abc')\nx / 0" })).await;
+    assert!(failed && shown["traceback"].as_str().unwrap().contains("x / 0"), "{shown}");
+    assert_eq!(
+        (&shown["error"], &shown["files"]),
+        (&json!("ZeroDivisionError: division by zero"), &json!([{ "name": "a.txt", "bytes": 3 }]))
+    );
+    let (shown, _) = run(json!({ "code": "[1, 2].map(x => x * 2)", "language": "javascript" })).await;
+    assert_eq!(shown["value"], "[2, 4]");
+    let (shown, failed) = run(json!({ "code": "while True: pass" })).await;
+    let expected = "the code exceeded its cpu time limit of 1500 ms; the interpreter was started anew, so variables and files of before are gone";
+    assert_eq!((shown, failed), (json!({ "error": expected }), true));
+    let (shown, failed) = run(json!({ "code": "1", "language": "perl" })).await;
+    assert!(failed && shown["error"].as_str().unwrap().contains("there are python and javascript"), "{shown}");
+}
+
+#[tokio::test]
+async fn without_an_interpreter_the_error_says_how_to_build_it() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let clock = Arc::new(frontdesk_api::clock::FixedClock::at(0));
+    let none = Interpreters::new(vec![nowhere.path().into()], limits(), Bounds::default(), Compiling::Here, clock);
+    let error = call(&CodeTool(Arc::new(none)), None, json!({ "code": "1" })).await.expect_err("nothing to run it");
+    assert_eq!(error.kind, Kind::Unavailable);
+    assert!(error.message.contains("interpreters/build.sh"), "{}", error.message);
+}

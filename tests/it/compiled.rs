@@ -1,0 +1,118 @@
+//! Components become machine code once, in a child of the program that has limits; what is kept is believed only as it
+//! was written.
+
+use std::{
+    io::Write,
+    os::unix::process::ExitStatusExt,
+    process::{Command, Output, Stdio},
+};
+
+use frontdesk_tests::{Frontdesk, Scripted, frontdesk::binary};
+use serde_json::{Value, json};
+
+use crate::shop;
+
+const SHOP_TOOLS: &[u8] = include_bytes!("../../services/gateway/demo/tools/shop-tools.wasm");
+
+/// What the server would start, told the order and given the bytes.
+fn child(cpu_s: u64, space: u64, component: &[u8]) -> Output {
+    let mut child = Command::new(binary())
+        .arg("compile-component")
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let order = json!({ "cpu_s": cpu_s, "space": space, "memory": 64 << 20, "stack": 512 << 10 });
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let component = component.to_vec();
+    let feeding = std::thread::spawn(move || {
+        // The child may end before it has read everything.
+        let _ = writeln!(stdin, "{order}").and_then(|()| stdin.write_all(&component));
+    });
+    let output = child.wait_with_output().expect("it ends");
+    feeding.join().expect("fed");
+    output
+}
+
+/// A number as wasm writes it.
+fn leb(mut n: usize) -> Vec<u8> {
+    let mut bytes = vec![];
+    loop {
+        let low = u8::try_from(n & 0x7f).expect("seven bits");
+        n >>= 7;
+        bytes.push(if n == 0 { low } else { low | 0x80 });
+        if n == 0 {
+            return bytes;
+        }
+    }
+}
+
+fn section(id: u8, content: &[u8]) -> Vec<u8> {
+    [&[id][..], &leb(content.len()), content].concat()
+}
+
+/// A component of `functions` functions that each multiply a number `steps` times: small to write, long to compile.
+fn laborious(functions: usize, steps: usize) -> Vec<u8> {
+    // local.get 0, i32.const 3, i32.mul, local.set 0
+    let steps = [0x20, 0, 0x41, 3, 0x6c, 0x21, 0].repeat(steps);
+    let body = [&[0][..], &steps, &[0x20, 0, 0x0b]].concat();
+    let body = [leb(body.len()), body].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, &[1, 0x60, 1, 0x7f, 1, 0x7f]),
+        section(3, &[leb(functions), vec![0; functions]].concat()),
+        section(10, &[leb(functions), body.repeat(functions)].concat()),
+    ]
+    .concat();
+    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module)].concat()
+}
+
+#[test]
+fn the_child_compiles_within_its_limits_and_no_further() {
+    let good = child(30, 2 << 30, SHOP_TOOLS);
+    assert!(good.status.success() && good.stdout.starts_with(b"\x7fELF"), "{:?}", good.status);
+    let small = laborious(4, 10);
+    assert!(child(30, 2 << 30, &small).status.success(), "the shape of the next one is fine");
+    let long = child(1, 2 << 30, &laborious(1500, 1500));
+    assert!(matches!(long.status.signal(), Some(9 | 24)), "ended by its limit of time: {:?}", long.status);
+    let large = child(30, 100 << 20, &laborious(1500, 1500));
+    assert!(!large.status.success(), "ended by its limit of memory: {:?}", large.status);
+    let wrong = child(30, 2 << 30, b"hello");
+    assert_eq!(wrong.status.code(), Some(3));
+    assert!(!wrong.stderr.is_empty() && wrong.stdout.is_empty());
+}
+
+async fn ask(frontdesk: &Frontdesk) -> Value {
+    let asked = json!({ "tool_name": "lookup_order", "kwargs": { "order_id": "1" } });
+    let (status, said) = frontdesk.post("/v1/tool-runtime/invoke", &asked).await;
+    assert_eq!(status, 200, "{said}");
+    said
+}
+
+#[tokio::test]
+async fn kept_code_that_was_changed_is_compiled_anew() {
+    let scripted = Scripted::start();
+    let mut frontdesk = Frontdesk::start(shop::options(&scripted));
+    shop::register_tools(&frontdesk, "shop").await;
+    let answer = ask(&frontdesk).await;
+    let folder = frontdesk.data_dir().join("compiled-tools");
+    let kept = |end: &str| -> Vec<std::path::PathBuf> {
+        let files = std::fs::read_dir(&folder).expect("the folder").map(|entry| entry.expect("an entry").path());
+        files.filter(|path| path.extension().is_some_and(|e| e == end)).collect()
+    };
+    let [code] = &kept("cwasm")[..] else { panic!("one component, one file: {:?}", kept("cwasm")) };
+    assert_eq!(kept("tag").len(), 1);
+    let whole = std::fs::read(code).expect("code");
+    let cut = whole[..whole.len() / 2].to_vec();
+    let mut changed = whole.clone();
+    changed[whole.len() / 2] ^= 1;
+    for wrong in [cut, changed, vec![]] {
+        frontdesk.stop();
+        std::fs::write(code, wrong).expect("written");
+        frontdesk.start_again().expect("it starts");
+        assert_eq!(ask(&frontdesk).await, answer);
+        assert_eq!(std::fs::read(code).expect("code"), whole, "written anew");
+    }
+}
