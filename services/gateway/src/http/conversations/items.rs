@@ -8,6 +8,7 @@ use frontdesk_api::{Cx, Error, Result};
 use frontdesk_wire::openai::responses::{
     conversation,
     item::{client_tools, items, sent},
+    request::Include,
 };
 use serde_json::Value;
 
@@ -33,9 +34,9 @@ pub struct ItemPath {
 }
 
 /// Everything in the conversation, in order.
-async fn all(app: &App, cx: &Cx, id: &str, results: bool) -> Result<Vec<Value>> {
+async fn all(app: &App, cx: &Cx, id: &str, include: Include) -> Result<Vec<Value>> {
     let said = app.agents.said(cx, id).await?;
-    let shown = said.iter().flat_map(|turn| items(&turn.items, turn.inputs, &client_tools(&turn.echo), results));
+    let shown = said.iter().flat_map(|turn| items(&turn.items, turn.inputs, &client_tools(&turn.echo), include));
     Ok(shown.collect())
 }
 
@@ -52,7 +53,7 @@ pub async fn list(
     query: ItemsQuery,
 ) -> Result<Json<Value>, Problem> {
     let query = query.read()?;
-    let (page, more) = query.cut(all(&app, &cx, &id, query.results).await?)?;
+    let (page, more) = query.cut(all(&app, &cx, &id, query.include).await?)?;
     Ok(Json(conversation::list(page, more)))
 }
 
@@ -85,7 +86,10 @@ pub async fn show(
     Caller(cx): Caller,
     Path(ItemPath { conversation_id: id, item_id }): Path<ItemPath>,
 ) -> Result<Json<Value>, Problem> {
-    let item = all(&app, &cx, &id, true).await?.into_iter().find(|item| item["id"] == item_id.as_str());
+    let item = all(&app, &cx, &id, Include { results: true, outputs: true })
+        .await?
+        .into_iter()
+        .find(|item| item["id"] == item_id.as_str());
     let missing = || Error::not_found(format!("this conversation has no item with the id '{item_id}'"));
     Ok(Json(item.ok_or_else(|| missing().with_code("item_not_found"))?))
 }

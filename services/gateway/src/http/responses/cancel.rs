@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
 };
 use frontdesk_api::{Error, turn::TurnState};
-use frontdesk_wire::openai::responses::stream::status;
+use frontdesk_wire::openai::responses::{request::Include, stream::status};
 use futures::StreamExt;
 use serde_json::Value;
 
@@ -50,5 +50,5 @@ pub async fn cancel(
             let _ = tokio::time::timeout(LAST_WORDS, async { while events.next().await.is_some() {} }).await;
         }
     }
-    Ok(Json(standing(&app, &cx, &id, response.echo, false).await?))
+    Ok(Json(standing(&app, &cx, &id, response.echo, Include::default()).await?))
 }

@@ -43,7 +43,7 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     let (after, key) = (after(&headers)?, idempotency_key(&headers)?);
     let asked = request(&body)?;
-    let (background, stream, store, results) = (asked.background, asked.stream, asked.store, asked.results);
+    let (background, stream, store, include) = (asked.background, asked.stream, asked.store, asked.include);
     if !store && key.is_some() {
         let message = "with 'store': false a response is gone once it was read, so it cannot be asked for again: \
                        leave out the header, or 'store'";
@@ -64,10 +64,10 @@ pub async fn create(
         }
     };
     if background && !stream {
-        return Ok(Json(standing(&app, &cx, &turn.id, echo, results).await?).into_response());
+        return Ok(Json(standing(&app, &cx, &turn.id, echo, include).await?).into_response());
     }
     let events = app.agents.events(&cx, &turn.id, None).await?;
-    let projection = Projection::new(echo, results);
+    let projection = Projection::new(echo, include);
     if stream {
         return Ok(streamed(events, projection, after, passing));
     }

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use frontdesk_api::{Error, Kind};
-use frontdesk_wire::openai::responses::{conversation, item::sent};
+use frontdesk_wire::openai::responses::{conversation, item::sent, request::Include};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ pub async fn list(
         let id = &response.turn.id;
         let whole = async {
             let input: Vec<Value> = app.agents.response_input(&cx, id).await?.iter().filter_map(sent).collect();
-            let mut one = standing(&app, &cx, id, response.echo, false).await?;
+            let mut one = standing(&app, &cx, id, response.echo, Include::default()).await?;
             one["input"] = json!(input);
             Ok::<_, Error>(one)
         };

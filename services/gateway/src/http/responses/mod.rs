@@ -7,6 +7,7 @@
 
 mod attached;
 pub mod cancel;
+mod code;
 pub mod compact;
 pub mod create;
 pub mod delete;
@@ -32,9 +33,10 @@ use frontdesk_api::{
     turn::{ItemBody, TurnState},
 };
 use frontdesk_wire::openai::responses::{
+    code::tool as code_tool,
     input::Input,
     prompt::filled,
-    request::{Asked, FILE_SEARCH_RESULTS, known},
+    request::{Asked, Include},
     stream::{Projection, Shown},
     tools::function,
 };
@@ -93,6 +95,9 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
         app.knowledge.recall(cx, &more, "", 1).await.map_err(|error| wrong(error, search.path))?;
         spec.knowledge.extend(more);
     }
+    if let Some(interpreter) = asked.tools.code {
+        code::grant(app, cx, &mut spec, interpreter).await?;
+    }
     if let Some(named) = asked.prompt {
         let stored = app.store.tenant(cx).load_prompt(&named.id, named.version).await;
         let stored = stored.map_err(|error| wrong(error, "prompt.id"))?;
@@ -116,7 +121,9 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     spec.limits.max_tool_calls = asked.max_tool_calls.unwrap_or(spec.limits.max_tool_calls);
     spec.model_params.extend(asked.extra);
     let searches = asked.tools.shown.into_iter().filter(|tool| tool["type"] == "file_search");
-    echo.insert("tools".into(), spec.client_tools.iter().map(function).chain(searches).collect());
+    // An agent may have it of its own.
+    let runs_code = code::is_granted(&spec).then(|| code_tool(&spec.code_files));
+    echo.insert("tools".into(), spec.client_tools.iter().map(function).chain(searches).chain(runs_code).collect());
     let (previous, echo) = (asked.previous_response_id, Value::Object(echo));
     let response = AsResponse { spec, version, previous, echo, stored: asked.store };
     let (items, session_id) = (resolved(app, cx, asked.input).await?, asked.conversation);
@@ -152,8 +159,8 @@ pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemB
 }
 
 /// The response as its rows have it now.
-async fn standing(app: &App, cx: &Cx, id: &str, echo: Value, results: bool) -> Result<Value> {
-    let mut projection = Projection::new(echo, results);
+async fn standing(app: &App, cx: &Cx, id: &str, echo: Value, include: Include) -> Result<Value> {
+    let mut projection = Projection::new(echo, include);
     for event in app.agents.events_so_far(cx, id).await? {
         projection.push(&event);
     }
@@ -232,7 +239,7 @@ pub struct ItemsQuery {
     limit: Option<u32>,
     /// `desc` (newest first, the default) or `asc`.
     order: Option<String>,
-    /// `file_search_call.results`: what searches found. May come more than once.
+    /// `file_search_call.results`: what searches found; `code_interpreter_call.outputs`: what code printed. May come more than once.
     #[param(required = false)]
     include: Vec<String>,
 }
@@ -266,20 +273,20 @@ impl ItemsQuery {
     /// # Errors
     /// `Invalid` naming the parameter.
     pub fn read(self) -> Result<ItemsPage> {
-        let mut results = false;
+        let mut include = Include::default();
         for word in &self.include {
-            results |= included(word)?;
+            include.add(word, "include")?;
         }
         let page = PageQuery { after: self.after, limit: self.limit, order: self.order }.request()?;
-        Ok(ItemsPage { page, results })
+        Ok(ItemsPage { page, include })
     }
 }
 
 /// Which of a list of items are wanted.
 pub struct ItemsPage {
     page: PageRequest,
-    /// Whether searches show what they found.
-    pub results: bool,
+    /// What the items show.
+    pub include: Include,
 }
 
 impl ItemsPage {
@@ -306,12 +313,6 @@ impl ItemsPage {
     }
 }
 
-/// Whether a word of `include` asks for what searches found.
-fn included(word: &str) -> Result<bool> {
-    known(word, "include")?;
-    Ok(word == FILE_SEARCH_RESULTS)
-}
-
 /// The request's members, for the documentation.
 #[derive(utoipa::ToSchema)]
 #[allow(dead_code)] // describes the wire; the codec reads it
@@ -324,7 +325,8 @@ pub struct ResponseRequest {
     instructions: Option<String>,
     /// `id`, `version` and `variables` of a stored prompt (`/v1/prompts`); its text stands before the instructions.
     prompt: Option<Value>,
-    /// Functions, which run at the client, and `file_search`: the stores are searched before the model is asked.
+    /// Functions, which run at the client; `file_search`: the stores are searched before the model is asked;
+    /// `code_interpreter`: code that the model writes is run here.
     tools: Option<Vec<Value>>,
     tool_choice: Option<Value>,
     parallel_tool_calls: Option<bool>,

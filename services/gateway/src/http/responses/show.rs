@@ -7,9 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use frontdesk_api::{Error, Result};
-use frontdesk_wire::openai::responses::stream::Projection;
+use frontdesk_wire::openai::responses::{request::Include, stream::Projection};
 
-use super::{included, standing, streamed};
+use super::{standing, streamed};
 use crate::{
     app::App,
     auth::Caller,
@@ -22,7 +22,7 @@ use crate::{
 struct Wanted {
     stream: bool,
     after: Option<i64>,
-    results: bool,
+    include: Include,
 }
 
 impl Wanted {
@@ -42,7 +42,7 @@ impl Wanted {
                     let message = "starting_after must be the sequence_number of an event of this response";
                     wanted.after = Some(number.ok_or_else(|| Error::invalid("starting_after", message))?);
                 }
-                "include" | "include[]" => wanted.results |= included(&value)?,
+                "include" | "include[]" => wanted.include.add(&value, "include")?,
                 _ => {}
             }
         }
@@ -60,7 +60,7 @@ impl Wanted {
         ("response_id" = String, Path, description = "The response's id"),
         ("stream" = Option<bool>, Query, description = "Its events instead"),
         ("starting_after" = Option<i64>, Query, description = "Events up to this sequence_number are left out"),
-        ("include" = Option<Vec<String>>, Query, description = "`file_search_call.results`: what searches found"),
+        ("include" = Option<Vec<String>>, Query, description = "`file_search_call.results`: what searches found; `code_interpreter_call.outputs`: what code printed"),
         ("Last-Event-ID" = Option<String>, Header, description = "As `starting_after`"),
     ),
     responses((status = 200, description = "OpenAI's response, or its event stream", body = serde_json::Value))
@@ -79,8 +79,8 @@ pub async fn show(
     };
     let response = app.agents.load_response(&cx, &id).await?;
     if !wanted.stream {
-        return Ok(Json(standing(&app, &cx, &id, response.echo, wanted.results).await?).into_response());
+        return Ok(Json(standing(&app, &cx, &id, response.echo, wanted.include).await?).into_response());
     }
     let events = app.agents.events(&cx, &id, None).await?;
-    Ok(streamed(events, Projection::new(response.echo, wanted.results), after, None))
+    Ok(streamed(events, Projection::new(response.echo, wanted.include), after, None))
 }

@@ -11,6 +11,7 @@ use frontdesk_api::{
 use serde_json::Value;
 
 use super::{
+    code,
     compaction::opened,
     fields::Fields,
     parts::{self, Sent},
@@ -95,6 +96,14 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
                 if let Some(output) = error.or(fields.text("output")?) {
                     items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error }));
                 }
+            }
+        }
+        code::ITEM => {
+            let (call, said) = code::taken(&mut fields)?;
+            let call_id = call.id.clone();
+            items.push(Input::Item(ItemBody::FunctionCall { call }));
+            if let Some(output) = said {
+                items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error: false }));
             }
         }
         "function_call_output" => {

@@ -12,24 +12,46 @@ use frontdesk_api::{
 };
 use serde_json::{Value, json};
 
-use super::parts;
+use super::{code, parts, request::Include};
 
 /// Whose tools the calls shown as `mcp_call` are.
 const SERVER: &str = "frontdesk";
 
-/// Which calls run at the client, by the names of their tools.
-pub type ClientTools = HashSet<String>;
+/// Who runs a call, by the name of its tool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientTools {
+    functions: HashSet<String>,
+    /// Whether the code interpreter is among the tools.
+    interpreter: bool,
+}
+
+impl ClientTools {
+    /// Whether the client runs it.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.functions.contains(name)
+    }
+
+    /// Whether it is shown as a call of the code interpreter.
+    #[must_use]
+    pub fn is_code(&self, name: &str) -> bool {
+        self.interpreter && name == code::TOOL && !self.contains(name)
+    }
+}
 
 /// The functions among the tools that a response repeats.
 #[must_use]
 pub fn client_tools(echo: &Value) -> ClientTools {
     let tools = echo.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    tools.iter().filter_map(|tool| tool.get("name")?.as_str().map(str::to_owned)).collect()
+    ClientTools {
+        functions: tools.iter().filter_map(|tool| tool.get("name")?.as_str().map(str::to_owned)).collect(),
+        interpreter: tools.iter().any(|tool| tool.get("type").is_some_and(|kind| kind == code::TOOL)),
+    }
 }
 
 /// The items of one turn. The first `inputs` of them came with the request and are shown as they were sent.
 #[must_use]
-pub fn items(items: &[Item], inputs: usize, client: &ClientTools, results: bool) -> Vec<Value> {
+pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Include) -> Vec<Value> {
     let inputs = inputs.min(items.len());
     let (given, made) = items.split_at(inputs);
     let outputs: HashMap<&str, (&str, bool)> = made
@@ -43,12 +65,16 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, results: bool)
         .collect();
     let mut shown: Vec<Value> = given.iter().filter_map(sent).collect();
     shown.extend(made.iter().filter_map(|item| match &item.body {
+        ItemBody::FunctionCall { call } if client.is_code(&call.name) => {
+            let result = outputs.get(call.id.as_str()).copied();
+            Some(code::item(&item.id, &item.turn_id, call, result, include.outputs))
+        }
         ItemBody::FunctionCall { call } if !client.contains(&call.name) => {
             Some(server_call(&item.id, call, outputs.get(call.id.as_str()).copied()))
         }
         // Shown with its call.
         ItemBody::FunctionCallOutput { .. } => None,
-        ItemBody::Retrieval { query, passages } => Some(search(&item.id, query, results.then_some(passages))),
+        ItemBody::Retrieval { query, passages } => Some(search(&item.id, query, include.results.then_some(passages))),
         _ => sent(item),
     }));
     shown

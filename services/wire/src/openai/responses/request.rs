@@ -14,14 +14,39 @@ use crate::openai::peek;
 /// Where the answer's source passages are wanted.
 pub const FILE_SEARCH_RESULTS: &str = "file_search_call.results";
 
-/// What `include` may name (OpenAI's API reference, "include"). Beside the first, these belong to items that nothing
+/// Where what code printed is wanted.
+pub const CODE_OUTPUTS: &str = "code_interpreter_call.outputs";
+
+/// What `include` asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Include {
+    /// What searches found.
+    pub results: bool,
+    /// What code printed.
+    pub outputs: bool,
+}
+
+impl Include {
+    /// Adds a word of `include`, a member or of a query.
+    ///
+    /// # Errors
+    /// `Invalid` naming where it stands.
+    pub fn add(&mut self, word: &str, path: &str) -> Result<()> {
+        known(word, path)?;
+        self.results |= word == FILE_SEARCH_RESULTS;
+        self.outputs |= word == CODE_OUTPUTS;
+        Ok(())
+    }
+}
+
+/// What `include` may name (OpenAI's API reference, "include"). Beside the first two, these belong to items that nothing
 /// here makes, so there is nothing to include.
 const INCLUDABLE: [&str; 7] = [
     FILE_SEARCH_RESULTS,
+    CODE_OUTPUTS,
     "reasoning.encrypted_content",
     "message.input_image.image_url",
     "computer_call_output.output.image_url",
-    "code_interpreter_call.outputs",
     "web_search_call.results",
     "web_search_call.action.sources",
 ];
@@ -54,8 +79,8 @@ pub struct Asked {
     pub background: bool,
     pub stream: bool,
     pub store: bool,
-    /// Whether searches show what they found.
-    pub results: bool,
+    /// What its items show.
+    pub include: Include,
     /// Members of the response object that repeat the request.
     pub echo: Map<String, Value>,
 }
@@ -105,7 +130,7 @@ pub fn request(body: &[u8]) -> Result<Asked> {
             echo.insert(name.to_owned(), value.into());
         }
     }
-    let results = includes(&mut fields)?;
+    let include = includes(&mut fields)?;
     for passed_over in ["service_tier", "stream_options"] {
         fields.take(passed_over);
     }
@@ -167,7 +192,7 @@ pub fn request(body: &[u8]) -> Result<Asked> {
         background,
         stream,
         store,
-        results,
+        include,
         echo,
     })
 }
@@ -240,19 +265,16 @@ fn reasoning(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Valu
 }
 
 /// Whether `include` asks for what searches found.
-fn includes(fields: &mut Fields) -> Result<bool> {
+fn includes(fields: &mut Fields) -> Result<Include> {
+    let mut include = Include::default();
     let wanted = fields.list("include")?.unwrap_or_default();
     for (i, word) in wanted.iter().enumerate() {
-        known(word.as_str().unwrap_or_default(), &format!("include[{i}]"))?;
+        include.add(word.as_str().unwrap_or_default(), &format!("include[{i}]"))?;
     }
-    Ok(wanted.iter().any(|word| word == FILE_SEARCH_RESULTS))
+    Ok(include)
 }
 
-/// Whether a word of `include`, a member or of a query, is one.
-///
-/// # Errors
-/// `Invalid` naming where it stands.
-pub fn known(wanted: &str, path: &str) -> Result<()> {
+fn known(wanted: &str, path: &str) -> Result<()> {
     if INCLUDABLE.contains(&wanted) {
         return Ok(());
     }

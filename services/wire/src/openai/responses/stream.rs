@@ -15,7 +15,11 @@ use frontdesk_api::{
 };
 use serde_json::{Map, Value, json};
 
-use super::item::{self, ClientTools};
+use super::{
+    code,
+    item::{self, ClientTools},
+    request::Include,
+};
 
 /// One event of a response.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +38,7 @@ pub struct Projection {
     /// Members that repeat the request.
     echo: Map<String, Value>,
     client: ClientTools,
-    /// Whether searches show what they found.
-    results: bool,
+    include: Include,
     /// The number of the next event.
     next: i64,
     turn: Option<Turn>,
@@ -49,9 +52,9 @@ pub struct Projection {
 }
 
 impl Projection {
-    /// `echo`: the members of the response that repeat its request; `results`: whether searches show what they found.
+    /// `echo`: the members of the response that repeat its request; `include`: what its items show.
     #[must_use]
-    pub fn new(echo: Value, results: bool) -> Self {
+    pub fn new(echo: Value, include: Include) -> Self {
         let client = item::client_tools(&echo);
         let echo = match echo {
             Value::Object(echo) => echo,
@@ -60,7 +63,7 @@ impl Projection {
         Self {
             echo,
             client,
-            results,
+            include,
             next: 0,
             turn: None,
             output: vec![],
@@ -155,6 +158,11 @@ impl Projection {
                 let begun = ToolCall { arguments: String::new(), ..call.clone() };
                 if self.client.contains(&call.name) {
                     self.begin(id, item::function_call(id, &begun, "in_progress"), out);
+                } else if self.client.is_code(&call.name) {
+                    let at = self.begin(id, code::item(id, &item.turn_id, &begun, None, false), out);
+                    self.calls.insert(call.id.clone(), (at, call.clone()));
+                    let more = json!({ "item_id": id, "output_index": at });
+                    self.tell("response.code_interpreter_call.in_progress", more, out);
                 } else {
                     let at = self.begin(id, item::server_call(id, &begun, None), out);
                     self.calls.insert(call.id.clone(), (at, call.clone()));
@@ -189,6 +197,10 @@ impl Projection {
 
     fn arguments(&mut self, id: &str, delta: &str, out: &mut Vec<Shown>) {
         let Some(&at) = self.places.get(id) else { return };
+        if self.output[at]["type"] == code::ITEM {
+            // Its code is read out of the arguments, which must be whole for that.
+            return;
+        }
         append(&mut self.output[at]["arguments"], delta);
         let name = match self.output[at]["type"].as_str() {
             Some("mcp_call") => "response.mcp_call_arguments.delta",
@@ -229,6 +241,17 @@ impl Projection {
                 self.tell("response.function_call_arguments.done", more, out);
                 self.finish(at, item::function_call(id, call, "completed"), out);
             }
+            (ItemBody::FunctionCall { call }, Some(at)) if self.client.is_code(&call.name) => {
+                let (place, code) = (json!({ "item_id": id, "output_index": at }), code::code(call));
+                let delta = with(&place, json!({ "delta": code }));
+                self.tell("response.code_interpreter_call_code.delta", delta, out);
+                let whole = with(&place, json!({ "code": code }));
+                self.tell("response.code_interpreter_call_code.done", whole, out);
+                self.tell("response.code_interpreter_call.interpreting", place, out);
+                self.output[at] = code::item(id, &item.turn_id, call, None, false);
+                self.output[at]["status"] = json!("interpreting");
+                self.calls.insert(call.id.clone(), (at, call.clone()));
+            }
             (ItemBody::FunctionCall { call }, Some(at)) => {
                 let more = json!({ "item_id": id, "output_index": at, "arguments": call.arguments });
                 self.tell("response.mcp_call_arguments.done", more, out);
@@ -237,11 +260,22 @@ impl Projection {
                 let Some((at, call)) = self.calls.remove(call_id) else { return };
                 let name = if *is_error { "response.mcp_call.failed" } else { "response.mcp_call.completed" };
                 let begun = self.output[at]["id"].as_str().unwrap_or_default().to_owned();
+                if self.output[at]["type"] == code::ITEM {
+                    let result = Some((output.as_str(), *is_error));
+                    let whole = code::item(&begun, &item.turn_id, &call, result, self.include.outputs);
+                    // There is no event for one that failed.
+                    if whole["status"] == "completed" {
+                        let more = json!({ "item_id": begun, "output_index": at });
+                        self.tell("response.code_interpreter_call.completed", more, out);
+                    }
+                    self.finish(at, whole, out);
+                    return;
+                }
                 self.tell(name, json!({ "item_id": begun, "output_index": at }), out);
                 self.finish(at, item::server_call(&begun, &call, Some((output, *is_error))), out);
             }
             (ItemBody::Retrieval { query, passages }, _) => {
-                let whole = item::search(id, query, self.results.then_some(passages));
+                let whole = item::search(id, query, self.include.results.then_some(passages));
                 let mut begun = item::search(id, query, None);
                 begun["status"] = json!("in_progress");
                 let at = self.begin(id, begun, out);

@@ -1,5 +1,5 @@
-//! The tools of a response: functions, which run at the client, and searches in knowledge stores, which run here before
-//! the model is asked. Other tools that OpenAI runs itself have no provider here; a request that names one is refused by
+//! The tools of a response: functions, which run at the client, searches in knowledge stores, which run here before
+//! the model is asked, and the code interpreter, which runs here when the model asks for it. Other tools that OpenAI runs itself have no provider here; a request that names one is refused by
 //! name, since a model that was promised a search must not go without.
 
 use frontdesk_api::{
@@ -8,7 +8,10 @@ use frontdesk_api::{
 };
 use serde_json::{Value, json};
 
-use super::fields::Fields;
+use super::{
+    code::{self, Interpreter},
+    fields::Fields,
+};
 
 /// The most tools of one request (OpenAI's API reference: 128).
 const MOST: usize = 128;
@@ -21,6 +24,7 @@ const PASSAGES: u32 = 50;
 pub struct Tools {
     pub functions: Vec<ToolSpec>,
     pub search: Option<Search>,
+    pub code: Option<Interpreter>,
     /// As the response repeats them.
     pub shown: Vec<Value>,
 }
@@ -64,6 +68,15 @@ pub fn tools(list: Vec<Value>) -> Result<Tools> {
                 );
                 tools.search = Some(search);
             }
+            code::TOOL if tools.code.is_some() => {
+                let message = format!("'{path}' is a second code_interpreter: name all files in one");
+                return Err(Error::invalid(format!("{path}.type"), message));
+            }
+            code::TOOL => {
+                let interpreter = code::read(fields)?;
+                tools.shown.push(code::tool(&interpreter.files));
+                tools.code = Some(interpreter);
+            }
             kind => {
                 let message = format!("'{path}' is of the type '{kind}', which nothing here runs: {}", instead(kind));
                 return Err(Error::invalid(format!("{path}.type"), message).with_code("unsupported_tool"));
@@ -82,8 +95,7 @@ fn instead(kind: &str) -> &'static str {
         k if k.starts_with("web_search") => {
             "give a function of your own that searches, or ask an agent whose tool group does"
         }
-        "code_interpreter" => "give a function of your own that runs code, or ask an agent whose tool group does",
-        _ => "'function' and 'file_search' are taken",
+        _ => "'function', 'file_search' and 'code_interpreter' are taken",
     }
 }
 
@@ -147,6 +159,7 @@ pub fn choice(value: &Value, tools: &Tools) -> Result<ToolChoice> {
             Ok(ToolChoice::Named(name.to_owned()))
         }
         (_, Some("file_search"), _) if tools.search.is_some() => Ok(ToolChoice::Auto),
+        (_, Some(code::TOOL), _) if tools.code.is_some() => Ok(ToolChoice::Named(code::TOOL.to_owned())),
         (_, Some("function"), Some(name)) => {
             Err(Error::invalid("tool_choice", format!("'tool_choice' names '{name}', which is not among 'tools'")))
         }

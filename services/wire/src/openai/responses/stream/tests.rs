@@ -55,7 +55,7 @@ fn arguments(id: &str, delta: &str) -> EventBody {
 }
 
 fn fold(echo: Value, bodies: &[EventBody]) -> (Vec<Shown>, Value) {
-    let mut projection = Projection::new(echo, false);
+    let mut projection = Projection::new(echo, Include::default());
     let events = (0..).zip(bodies).map(|(seq, body)| Event { seq, body: body.clone() });
     let shown: Vec<Shown> = events.flat_map(|event| projection.push(&event)).collect();
     let numbers: Vec<i64> = shown.iter().map(|s| s.number).collect();
@@ -203,8 +203,8 @@ fn calls_for_the_client_are_functions_and_ours_are_shown_with_their_results() {
         item("fco", ItemBody::FunctionCallOutput { call_id: "c2".into(), output: "sent".into(), is_error: false }),
         item("fco2", ItemBody::FunctionCallOutput { call_id: "c3".into(), output: "sent".into(), is_error: true }),
     ];
-    let client = ["look".to_owned()].into();
-    assert_eq!(json!(item::items(&rows, 0, &client, false)), response["output"]);
+    let client = item::client_tools(&json!({ "tools": [{ "name": "look" }] }));
+    assert_eq!(json!(item::items(&rows, 0, &client, Include::default())), response["output"]);
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn sources_are_searched_first_and_cited_in_characters() {
     assert_eq!(response["output"][0]["results"], Value::Null);
     let want = json!([{ "type": "file_citation", "file_id": "file_1", "filename": "returns.md", "index": 12 }]);
     assert_eq!(response["output"][1]["content"][0]["annotations"], want);
-    let mut projection = Projection::new(json!({}), true);
+    let mut projection = Projection::new(json!({}), Include { results: true, outputs: true });
     for (seq, body) in (0..).zip(bodies) {
         projection.push(&Event { seq, body });
     }
@@ -313,5 +313,67 @@ fn what_broke_off_stays_at_its_place_and_the_end_says_why() {
         assert_eq!(response["status"], status);
         let at = if state == TurnState::Failed { "error" } else { "incomplete_details" };
         assert_eq!(response[at], told);
+    }
+}
+
+#[test]
+fn code_is_shown_as_openais_tool_where_the_request_has_it() {
+    let call = |id: &str, call_id: &str, arguments: &str| {
+        let call = ToolCall { id: call_id.into(), name: "code_interpreter".into(), arguments: arguments.into() };
+        item(id, ItemBody::FunctionCall { call })
+    };
+    let answer = |id: &str, call_id: &str, output: &str, is_error: bool| {
+        item(id, ItemBody::FunctionCallOutput { call_id: call_id.into(), output: output.into(), is_error })
+    };
+    let (good, stopped) = (call("ci_1", "c1", r#"{"code":"6*7"}"#), call("ci_2", "c2", r#"{"code":"while 1: 0"}"#));
+    let (told, limit) = (
+        answer("o_1", "c1", r#"{"stdout":"","value":"42"}"#, false),
+        answer("o_2", "c2", r#"{"error":"limit"}"#, true),
+    );
+    let bodies = [
+        EventBody::Created { turn: turn(TurnState::Running) },
+        added(&call("ci_1", "c1", "")),
+        arguments("ci_1", r#"{"code":"6*7"}"#),
+        done(&good),
+        done(&told),
+        done(&stopped),
+        done(&limit),
+        EventBody::Completed { turn: turn(TurnState::Completed) },
+    ];
+    let tool = json!({ "tools": [{ "type": "code_interpreter", "container": { "type": "auto" } }] });
+    let (shown, response) = fold(tool.clone(), &bodies);
+    assert_eq!(
+        names(&shown)[2..],
+        [
+            "output_item.added",
+            "code_interpreter_call.in_progress",
+            "code_interpreter_call_code.delta",
+            "code_interpreter_call_code.done",
+            "code_interpreter_call.interpreting",
+            "code_interpreter_call.completed",
+            "output_item.done",
+            "output_item.added",
+            "code_interpreter_call.in_progress",
+            "code_interpreter_call_code.delta",
+            "code_interpreter_call_code.done",
+            "code_interpreter_call.interpreting",
+            "output_item.done",
+            "completed"
+        ]
+    );
+    let statuses: Vec<_> = response["output"].as_array().expect("a list").iter().map(|i| i["status"].clone()).collect();
+    assert_eq!(statuses, ["completed", "failed"]);
+    // The items read from rows are the same, and say what was printed where that is wanted.
+    let rows = [good, told, stopped, limit];
+    let client = item::client_tools(&tool);
+    assert_eq!(json!(item::items(&rows, 0, &client, Include::default())), response["output"]);
+    let wanted = item::items(&rows, 0, &client, Include { results: false, outputs: true });
+    assert_eq!(wanted[0]["outputs"], json!([{ "type": "logs", "logs": "42" }]));
+    // A function of the client that has the name is the client's, and without the tool it is a call like any other.
+    let theirs =
+        json!({ "tools": [{ "type": "function", "name": "code_interpreter" }, { "type": "code_interpreter" }] });
+    for (echo, kind) in [(theirs, "function_call"), (json!({}), "mcp_call")] {
+        let (_, response) = fold(echo, &bodies[..4]);
+        assert_eq!(response["output"][0]["type"], kind);
     }
 }
