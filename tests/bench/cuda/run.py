@@ -57,11 +57,13 @@ def bandwidth():
         return None
 
 
-def tiny_prompts(mixed):
-    """Sixteen prompts whose answers differ; of one token length, or of several."""
+def tiny_prompts(lengths):
+    """Sixteen prompts whose answers differ: of `equal` token length, of `mixed`, or of mixed with a `shared` beginning of
+    more than a page, as the turns of a conversation have it."""
     words = ["red", "green", "blue", "river", "stone"]
-    texts = [words[: 2 + number % 4 if mixed else 2] for number in range(16)]
-    return [f'Say "{" ".join(text)} {number // 10}{number % 10}"' for number, text in enumerate(texts)]
+    texts = [words[: 2 if lengths == "equal" else 2 + number % 4] for number in range(16)]
+    before = [" ".join(words * (12 + 4 * (number % 3))) + " " if lengths == "shared" else "" for number in range(16)]
+    return [f'{before[number]}Say "{" ".join(text)} {number // 10}{number % 10}"' for number, text in enumerate(texts)]
 
 
 def contamination(run, results, until):
@@ -71,23 +73,24 @@ def contamination(run, results, until):
             label = f"{'paged' if paged else 'plain'}-{dtype}"
             options = ["--max-running", str(run.running(16)), *run.pages(paged), "--max-model-len", "2048"]
             with Engine(run, f"demo-{label}", run.demo, options, {"dtype": dtype}, until) as engine:
-                for mixed in [False, True]:
-                    prompts = tiny_prompts(mixed)
+                for lengths in ["equal", "mixed", "shared"]:
+                    prompts = tiny_prompts(lengths)
+                    quoted = [prompt.split('"')[1] for prompt in prompts]
                     alone = [engine.ask(prompt, 40)["text"] for prompt in prompts]
-                    said = sum(text == prompt[5:-1] for text, prompt in zip(alone, prompts))
+                    said = sum(text == quote for text, quote in zip(alone, quoted))
                     right = others = neither = 0
                     examples = []
                     for _ in range(run.rounds):
                         for number, answer in enumerate(engine.together(prompts, 40)):
                             if answer["text"] == alone[number]:
                                 right += 1
-                            elif answer["text"] in alone or answer["text"] in [prompt[5:-1] for prompt in prompts]:
+                            elif answer["text"] in alone or answer["text"] in quoted:
                                 others += 1
                                 examples.append([alone[number], answer["text"]])
                             else:
                                 neither += 1
                                 examples.append([alone[number], answer["text"]])
-                    results.add(f"apart {label}", lengths="mixed" if mixed else "equal", verbatim_alone=f"{said}/16",
+                    results.add(f"apart {label}", lengths=lengths, verbatim_alone=f"{said}/16",
                                 together=run.rounds * 16, right=right, anothers=others, neither=neither,
                                 example=examples[0] if examples else "-")  # fmt: skip
 
@@ -168,7 +171,7 @@ def sized(label, paged, batches, lengths, extra=(), model=None, bits=(16, 16)):
     def stage(run, results, until):
         run.wait_for_model(until)
         most = max(16, *batches)
-        options = ["--max-running", str(run.running(most)), *extra]
+        options = ["--max-running", str(run.running(most) if paged else 1), *extra]
         options += run.pages(paged, most * (max(lengths) + run.answer))
         with Engine(run, label, run.model, options, {**run.model_options, **(model or {})}, until) as engine:
             loaded(run, results, label, engine)
@@ -193,7 +196,8 @@ class Run:
         self.end = STARTED + given.budget_s
         self.libraries = library_path(given.device)
         on_gpu = given.device != "cpu"
-        self.paged, self.dtypes = ([True, False], ["f32", "bf16"]) if on_gpu else ([False], ["f32"])
+        # Without pages requests do not run together, on a GPU either.
+        self.paged, self.dtypes = ([True], ["f32", "bf16"]) if on_gpu else ([False], ["f32"])
         self.model_options = {} if on_gpu else {"dtype": "f32"}
         known = given.copy_gb_s and given.copy_gb_s * 1e9
         self.bandwidth = (known or bandwidth()) if on_gpu else None

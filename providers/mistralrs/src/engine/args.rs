@@ -8,6 +8,9 @@ use clap::Args;
 use mistralrs::PagedCacheType;
 use serde::Deserialize;
 
+/// Whether mistral.rs and candle are built with `providers/mistralrs/mends`, which say what they mend; docker/build.sh sets it.
+const MENDED: bool = option_env!("FRONTDESK_ENGINE_MENDED").is_some();
+
 /// Options of `frontdesk engine`.
 #[derive(Debug, Clone, Args)]
 #[command(group(clap::ArgGroup::new("where").required(true).args(["socket", "listen"])))]
@@ -170,18 +173,23 @@ impl EngineArgs {
     /// Requests a model works on at once.
     ///
     /// # Errors
-    /// More than one is refused on the CPU, where the engine mixes up answers of equal length, and without pages, where
-    /// answers of unequal length spoil each other.
+    /// More than one is refused on the CPU, where the engine mixes up answers of equal length, without pages, where answers
+    /// of unequal length spoil each other, and where mistral.rs is not mended, whose pages fail them.
     pub(crate) fn running(&self) -> Result<usize, String> {
+        self.running_if(MENDED)
+    }
+
+    fn running_if(&self, mended: bool) -> Result<usize, String> {
         let alone = match (self.place()?, self.paged_attention) {
             (Place::Cpu, _) => "on the CPU",
             (_, Some(false)) => "without paged attention",
-            _ => return Ok(self.max_running.unwrap_or(8) as usize),
+            _ if !mended => "built with mistral.rs as published (docker/build.sh mends it)",
+            _ => return Ok(self.max_running.unwrap_or(16) as usize),
         };
         match self.max_running {
             Some(more) if more > 1 => Err(format!(
                 "--max-running {more}: {alone} this engine answers one request at a time, \
-                 because answers worked on together would mix"
+                 because answers worked on together would spoil each other"
             )),
             _ => Ok(1),
         }
@@ -253,13 +261,15 @@ mod tests {
     }
 
     #[test]
-    fn more_than_one_at_a_time_is_refused_on_the_cpu_only() {
+    fn more_than_one_at_a_time_is_for_a_gpu_with_pages_and_a_mended_engine() {
         let cpu = parse("--model a=/m --socket /s --max-running 2").unwrap();
-        assert!(cpu.running().unwrap_err().contains("mix"));
+        assert!(cpu.running_if(true).unwrap_err().contains("spoil"));
         let gpu = parse("--model a=/m --socket /s --device cuda --max-running 2").unwrap();
-        assert_eq!((gpu.place(), gpu.running()), (Ok(Place::Cuda), Ok(2)));
+        assert_eq!((gpu.place(), gpu.running_if(true)), (Ok(Place::Cuda), Ok(2)));
+        assert!(gpu.running_if(false).unwrap_err().contains("docker/build.sh"));
+        assert_eq!(parse("--model a=/m --socket /s --device cuda").unwrap().running_if(false), Ok(1));
         let unpaged = parse("--model a=/m --socket /s --device cuda --paged-attention false --max-running 2").unwrap();
-        assert!(unpaged.running().unwrap_err().contains("without paged attention"));
+        assert!(unpaged.running_if(true).unwrap_err().contains("without paged attention"));
         assert!(parse("--model a=/m --socket /s --device tpu").unwrap().place().is_err());
         let second = parse("--model a=/m --socket /s --device cuda:1").unwrap();
         assert!(second.place().unwrap_err().contains("CUDA_VISIBLE_DEVICES"));

@@ -99,6 +99,13 @@ async fn attempt(model: &LoadedModel, plan: &Plan, arrival: Instant, out: &mpsc:
     }
     let room = model.context - prompt;
     let limit = plan.max_tokens.map_or(room, |asked| asked.min(room));
+    let _room = tokio::select! {
+        room = model.admission.room(prompt + limit) => room,
+        () = out.closed() => {
+            model.counters.cancelled.fetch_add(1, Relaxed);
+            return Outcome::Over;
+        }
+    };
     let (response, pieces) = mpsc::channel(limit + SPARE);
     let request = engine_request(model, plan, limit, response);
     if !model.send(Request::Normal(Box::new(request))).await {
@@ -155,6 +162,15 @@ struct Drain<'a> {
 }
 
 impl Drain<'_> {
+    /// An error of the engine's; ends the process where the GPU answers this process nothing any more.
+    fn failed(&self, who: &str, cause: &str) -> Problem {
+        if lost_card(cause) {
+            tracing::error!(model = %self.model.id, "the GPU is lost to this process, ending: {cause}");
+            std::process::exit(1);
+        }
+        Problem::engine(format!("the {who} failed: {cause}"))
+    }
+
     async fn run(&mut self, out: &mpsc::UnboundedSender<Event>) -> Outcome {
         loop {
             let piece = tokio::select! {
@@ -181,8 +197,8 @@ impl Drain<'_> {
                     continue;
                 }
                 Some(Response::ValidationError(cause)) => Problem::malformed(format!("the engine refused: {cause}")),
-                Some(Response::InternalError(cause)) => Problem::engine(format!("the engine failed: {cause}")),
-                Some(Response::ModelError(cause, _)) => Problem::engine(format!("the model failed: {cause}")),
+                Some(Response::InternalError(cause)) => self.failed("engine", &cause.to_string()),
+                Some(Response::ModelError(cause, _)) => self.failed("model", &cause),
                 Some(_) => Problem::engine("the engine answered with something that is not a chat"),
                 None if self.model.answers().await => {
                     // The engine sends no last piece when the answer ends inside a character.
@@ -244,6 +260,13 @@ fn natural(log10: f32) -> f64 {
     (f64::from(log10) * std::f64::consts::LN_10).max(-9999.0)
 }
 
+/// Whether every later use of the card by this process fails too (CUDA's documentation of its errors: "the context cannot
+/// be used, so it must be destroyed"). Too little memory is no such error.
+fn lost_card(cause: &str) -> bool {
+    let lost = ["ILLEGAL_ADDRESS", "LAUNCH_FAILED", "MISALIGNED_ADDRESS", "ILLEGAL_INSTRUCTION", "ECC_UNCORRECTABLE"];
+    cause.contains("CUDA_ERROR_") && lost.iter().any(|name| cause.contains(name))
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -258,6 +281,13 @@ mod tests {
     struct Line {
         #[command(flatten)]
         engine: EngineArgs,
+    }
+
+    #[test]
+    fn a_card_is_lost_by_a_wrong_access_and_not_by_too_little_memory() {
+        assert!(lost_card("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")"));
+        assert!(!lost_card("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"));
+        assert!(!lost_card("shape mismatch in broadcast_add"));
     }
 
     async fn tiny() -> Arc<LoadedModel> {

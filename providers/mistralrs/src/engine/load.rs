@@ -30,7 +30,7 @@ pub(crate) enum Files {
 /// complaint, and wrongly (mistralrs-paged-attn 0.8.1, `pagedattention.cuh`).
 const PAGED_HEADS: &[usize] = &[64, 80, 96, 112, 128, 192, 256, 512];
 /// Tokens in a page.
-const PAGE: usize = 32;
+pub(super) const PAGE: usize = 32;
 /// Tokens that a pool holds for requests that run together, unless told otherwise.
 const POOL: usize = 65_536;
 /// Tokens added to a pool: the engine rounds it down to whole megabytes.
@@ -99,8 +99,8 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
     let style = Style::of(files.template());
     let wanted = [files.positions(), args.max_model_len].into_iter().flatten().min();
     let pool = pool(args, files.head_size(), wanted.unwrap_or(CONTEXT)).map_err(named)?;
-    // Without pages, requests of unequal length that run together end early or astray, on a GPU too (BENCHMARKS.md).
-    let running = if pool.is_some() { args.running()? } else { 1 };
+    // Without pages, requests of unequal length that run together end early or astray, on a GPU too.
+    let running = if pool.is_some() && !computed_alone(spec) { args.running()? } else { 1 };
     let building = build(spec.clone(), files, args.clone(), pool, running);
     let engine = match tokio::spawn(building).await {
         Ok(engine) => engine.map_err(named)?,
@@ -116,7 +116,7 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
         max_tokens: spec.max_tokens.or(defaults.max_new_tokens),
         defaults,
         style,
-        admission: Admission::new(running, args.max_queue),
+        admission: Admission::new(running, args.max_queue, pool),
         counters: super::metrics::Counters::default(),
         kept: Kept::new((args.place()? == Place::Cpu && args.prefix_cache > 0).then_some(args.prefix_cache)),
         watchdog: args.watchdog_s,
@@ -124,6 +124,12 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
         thread: Mutex::new(None),
         engine,
     })
+}
+
+/// Weights quantised to FP8 while loading fail several requests at once on a GPU ("`b` must have the same batch size as `a`").
+fn computed_alone(spec: &ModelSpec) -> bool {
+    let parsed = spec.isq.as_deref().and_then(|written| mistralrs::parse_isq_value(written, None).ok());
+    parsed == Some(IsqType::F8E4M3)
 }
 
 async fn build(
