@@ -25,14 +25,18 @@ pub async fn waiting(frontdesk: &Frontdesk, scripted: &Scripted) -> (String, Str
 }
 
 async fn ended(frontdesk: &Frontdesk, path: &str) -> Value {
-    loop {
-        let (status, turn) = frontdesk.get(path).await;
-        assert_eq!(status, 200, "{turn}");
-        if turn["frontdesk"]["state"] != "running" {
-            return turn;
+    let stands = async {
+        loop {
+            let (status, turn) = frontdesk.get(path).await;
+            assert_eq!(status, 200, "{turn}");
+            if turn["frontdesk"]["state"] != "running" {
+                return turn;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    let stood = tokio::time::timeout(std::time::Duration::from_secs(120), stands).await;
+    stood.expect("the turn stands still within two minutes")
 }
 
 #[tokio::test]

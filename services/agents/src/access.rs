@@ -38,9 +38,24 @@ pub(crate) async fn see_session(tx: &mut Tx, cx: &Cx, id: &str, missing: fn(&str
 /// # Errors
 /// `missing`, and as [`Cx::speaks`].
 pub(crate) async fn enter_session(tx: &mut Tx, cx: &Cx, id: &str, missing: fn(&str) -> Error) -> Result<()> {
-    let owner = match &cx.customer {
-        Some(customer) => sessions::claim(tx, id, &customer.owner()).await?,
-        None => sessions::owner(tx, id).await?,
+    let owner = sessions::owner(tx, id).await?;
+    enter_owned(tx, cx, id, owner, missing).await
+}
+
+/// As [`enter_session`], where it was just read whose the session is.
+///
+/// # Errors
+/// As [`enter_session`].
+pub(crate) async fn enter_owned(
+    tx: &mut Tx,
+    cx: &Cx,
+    id: &str,
+    owner: Option<Owner>,
+    missing: fn(&str) -> Error,
+) -> Result<()> {
+    let owner = match (&cx.customer, owner) {
+        (Some(customer), None) => sessions::claim(tx, id, &customer.owner()).await?,
+        (_, owner) => owner,
     };
     if cx.speaks(owner.as_ref())? { Ok(()) } else { Err(missing(id)) }
 }

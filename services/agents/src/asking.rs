@@ -17,7 +17,7 @@ use frontdesk_api::{
     chat::{Role, ToolCall, ToolSpec, Usage},
     dispatch::Word,
     tools::ToolResult,
-    turn::{EventBody, HandOff, ItemBody, Turn, TurnState},
+    turn::{HandOff, ItemBody, Turn, TurnState},
 };
 use frontdesk_store::{
     Tx, claims,
@@ -241,7 +241,7 @@ impl Room {
                     Err(_) => self.work_on_asked(&cx, &id).await?,
                     Ok(Some(event)) => {
                         let event = event?;
-                        if event.body.is_last() || matches!(event.body, EventBody::AwaitingInput { .. }) {
+                        if event.body.is_last() {
                             return self.read_answer(&cx, &id, name).await;
                         }
                     }
@@ -272,7 +272,10 @@ impl Room {
         };
         let entered = Entered::new(self, cx, &id, None);
         match self.write_new(cx, &new, &agent, id, true).await {
-            Ok(Begun::New(claimed)) => self.hand_on(cx, agent.spec, *claimed, Some(entered)).await,
+            Ok(Begun::New(begun)) => {
+                let (claimed, items) = *begun;
+                self.hand_on(cx, agent.spec, claimed, Some(entered), Some(items)).await;
+            }
             Ok(Begun::Before(_)) => {}
             // A turn without a session stands behind none.
             Ok(Begun::Behind { .. }) => {}
@@ -326,14 +329,6 @@ impl Room {
         }
         let result = match (&turn.state, said) {
             (TurnState::Completed, Some(said)) => ToolResult { content: said, is_error: false, details: None },
-            (TurnState::AwaitingInput, _) => {
-                // It stands in nobody's sight.
-                Agents(Arc::clone(self)).cancel(cx, id).await?;
-                ToolResult::error(&format!(
-                    "'{}' would have to wait for a person and was not asked further",
-                    took.agent
-                ))
-            }
             (_, said) => failure(&turn, &took.agent, said),
         };
         Ok(Answer { result, took, hand_off: turn.hand_off })

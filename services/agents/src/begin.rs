@@ -112,8 +112,8 @@ impl Agents {
         // Entered before it is written, so that nobody takes it for lost in between.
         let entered = room.place().map(|place| Entered::new(room, cx, &id, Some(place)));
         let written = room.write_new(cx, &new, &agent, id, entered.is_some()).await?;
-        let claimed = match written {
-            Begun::New(claimed) => *claimed,
+        let (claimed, items) = match written {
+            Begun::New(begun) => *begun,
             Begun::Before(turn) => {
                 return self.0.deps.store.tenant(cx).load_turn(&turn).await.map(|stored| stored.turn);
             }
@@ -126,7 +126,7 @@ impl Agents {
         };
         let turn = claimed.stored.turn.clone();
         room.wake(cx, &turn);
-        room.hand_on(cx, agent.spec, claimed, entered).await;
+        room.hand_on(cx, agent.spec, claimed, entered, Some(items)).await;
         Ok(turn)
     }
 
@@ -141,30 +141,25 @@ impl Agents {
 }
 
 pub(crate) enum Begun {
-    New(Box<Claimed>),
+    /// With its items, which are all of its rows that matter to who works on it first.
+    New(Box<(Claimed, Vec<Item>)>),
     /// The same request made this turn before.
     Before(String),
     /// It stands behind the open turn of its session.
-    Behind {
-        turn: Box<Turn>,
-        before: Before,
-    },
+    Behind { turn: Box<Turn>, before: Before },
 }
 
 impl Room {
     async fn agent_of(&self, cx: &Cx, new: &NewTurn) -> Result<Agent> {
-        let tenant = self.deps.store.tenant(cx);
         if let Some(response) = &new.response {
             let (id, spec, version) = (new.agent_id.clone(), response.spec.clone(), response.version);
             return Ok(Agent { id, version, newest: version, spec, created_at: 0, updated_at: 0 });
         }
-        let Some(session) = &new.session_id else { return tenant.load_agent(&new.agent_id).await };
-        let session = tenant.load_session(&new.agent_id, session).await?;
-        let mut tx = tenant.read().await?;
-        let successor = sessions::answering(&mut tx, &session.id).await?;
-        drop(tx);
-        let (agent, version) = successor.unwrap_or((session.agent_id, session.agent_version));
-        tenant.load_agent_version(&agent, version).await
+        let tenant = self.deps.store.tenant(cx);
+        match &new.session_id {
+            Some(session) => tenant.load_answering(&new.agent_id, session).await,
+            None => tenant.load_agent(&new.agent_id).await,
+        }
     }
 
     /// `held`: this process works on it; else it stands in line.
@@ -209,17 +204,23 @@ impl Room {
             }
         }
         if let Some(session_id) = &new.session_id {
-            match &new.response {
-                Some(_) => drop(conversations::load(&mut tx, session_id).await?),
-                None => drop(sessions::load(&mut tx, &new.agent_id, session_id).await?),
-            }
             let missing = if new.response.is_some() { conversations::missing } else { sessions::missing };
-            access::enter_session(&mut tx, cx, session_id, missing).await?;
-            let place = sessions::advance(&mut tx, session_id, &id).await?;
+            let place = sessions::advance(&mut tx, session_id, &id).await;
+            let place = place.map_err(|e| if e.kind == Kind::NotFound { missing(session_id) } else { e })?;
+            if place.is_conversation != new.response.is_some()
+                || (!place.is_conversation && place.agent_id != new.agent_id)
+            {
+                return Err(missing(session_id));
+            }
+            access::enter_owned(&mut tx, cx, session_id, place.owner, missing).await?;
             (pos, parent) = (place.pos, place.parent);
-            // On the heap: it is seldom more than a look, and larger than all the rest when it is.
-            before = Box::pin(self.make_room(&mut tx, session_id, &id, agent.spec.on_message)).await?;
-            quiet = handing::quiet(&mut tx, session_id).await?;
+            let standing = sessions::standing(&mut tx, session_id).await?;
+            if standing.open + standing.queued > 0 {
+                before = Box::pin(self.make_room(&mut tx, session_id, &id, agent.spec.on_message)).await?;
+            }
+            if standing.taken > 0 {
+                quiet = handing::quiet(&mut tx, session_id).await?;
+            }
         }
         let (held, state) = match before {
             Some(_) => (false, TurnState::Queued),
@@ -255,8 +256,7 @@ impl Room {
         let on_input = if new.response.is_some() { OnInput::Finish } else { OnInput::Suspend };
         let stored = new.response.as_ref().is_none_or(|response| response.stored);
         let epoch = i64::from(held);
-        let mut stored =
-            StoredTurn { turn, pos, epoch, next_seq: 0, request, cancel_requested: false, on_input, stored };
+        let stored = StoredTurn { turn, pos, epoch, next_seq: 1, request, cancel_requested: false, on_input, stored };
         let (left, lease) = (time_of(&agent.spec), held.then(|| self.lease()));
         turns::add(&mut tx, &stored, lease, left).await?;
         let id = &stored.turn.id;
@@ -268,8 +268,8 @@ impl Room {
             })
             .collect();
         transcript::add_items(&mut tx, &items).await?;
-        let first = turns::fence(&mut tx, id, stored.epoch, 1, false).await?.unwrap_or(0);
-        transcript::add_events(&mut tx, id, first, &[EventBody::Created { turn: stored.turn.clone() }]).await?;
+        // Its row counts it already: nobody has written the turn before.
+        transcript::add_events(&mut tx, id, 0, &[EventBody::Created { turn: stored.turn.clone() }]).await?;
         if let (Some(before), Some(session_id)) = (before, &new.session_id) {
             // Should none be open any more.
             turns::begin_next(&mut tx, session_id).await?;
@@ -277,8 +277,8 @@ impl Room {
             return Ok(Begun::Behind { turn: Box::new(stored.turn), before });
         }
         tx.commit().await?;
-        stored.next_seq = first + 1;
-        Ok(Begun::New(Box::new(Claimed { tenant: cx.tenant.clone(), stored, left, attempts: 1 })))
+        let claimed = Claimed { tenant: cx.tenant.clone(), stored, left, attempts: 1 };
+        Ok(Begun::New(Box::new((claimed, items))))
     }
 
     /// Why one more turn may not stand in line, if it may not.
@@ -304,13 +304,15 @@ impl Room {
         }
     }
 
-    /// Works on a turn that was entered; one that stands in line is told of.
+    /// Works on a turn that was entered; one that stands in line is told of. `fresh`: the items of a turn that nobody has
+    /// worked on.
     pub(crate) async fn hand_on(
         self: &Arc<Self>,
         cx: &Cx,
         spec: AgentSpec,
         claimed: Claimed,
         entered: Option<Entered>,
+        fresh: Option<Vec<Item>>,
     ) {
         let Some(entered) = entered else { return self.tell(Word::Claimable).await };
         entered.stop.begin();
@@ -318,7 +320,7 @@ impl Room {
         let work = async move {
             let _entered = entered;
             // On the heap: a task is as large as the largest thing it ever waits for.
-            Box::pin(worker::run(room, cx, spec, claimed, stop)).await;
+            Box::pin(worker::run(room, cx, spec, claimed, stop, fresh)).await;
         };
         self.tasks.spawn_on(work.in_current_span(), &self.runtime);
     }

@@ -2,7 +2,7 @@
 //!
 //! A session has one open turn. A message that comes meanwhile is refused, stands behind it, or cuts it off, as its agent
 //! says. What stands in line is written like any turn, state `queued`; whoever ends the open one, wherever and however,
-//! lets the next begin in the same transaction ([`turns::set_state`]). Invariants: turns of a session begin in the order
+//! lets the next begin in the same transaction ([`turns::end`]). Invariants: turns of a session begin in the order
 //! of their places; one that was cut off says so (`interrupted`), and who cut it off stands in its inbox, for whichever
 //! worker holds it.
 

@@ -279,7 +279,7 @@ pub(crate) async fn close_rows(
     stored.turn.error = Some(error);
     stored.turn.completed_at = Some(now);
     events.push(last_event(&stored.turn, None));
-    let first = turns::fence(tx, &id, stored.epoch, events.len(), true).await?;
+    let first = turns::fence_and_stand(tx, &stored.turn, stored.epoch, events.len(), true, None).await?;
     let Some(first) = first else { return Ok(stored.turn) };
     transcript::put_steps(tx, &id, &open).await?;
     transcript::add_items(tx, &items).await?;
@@ -291,7 +291,7 @@ pub(crate) async fn close_rows(
     for turn in &asked {
         turns::request_cancel(tx, turn).await?;
     }
-    turns::set_state(tx, &stored.turn, None).await?;
+    turns::end(tx, &stored.turn).await?;
     Ok(stored.turn)
 }
 
@@ -303,10 +303,7 @@ fn came<T: DeserializeOwned>(inbox: &[(String, Value)], key: &str) -> Option<T> 
 
 /// Whether shields look at what comes in at this stage before a model reads it.
 async fn shielded(tx: &mut Tx, stored: &StoredTurn, stage: Stage) -> Result<bool> {
-    let spec = match &stored.request.spec {
-        Some(spec) => spec.clone(),
-        None => agents::load_version(tx, &stored.turn.agent_id, stored.turn.agent_version).await?.spec,
-    };
+    let spec = agents::works_by(tx, stored).await?;
     Ok(!spec.shields.is_empty() || (stage == Stage::Input && !spec.input_shields.is_empty()))
 }
 

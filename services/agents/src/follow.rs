@@ -1,14 +1,19 @@
 //! The stream of a turn's events: rows first, then live.
+//!
+//! What this process commits is taken as it is told ([`crate::hub`]), by its numbers; all else is read.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use frontdesk_api::{
     Cx, Kind, Result,
-    turn::{Event, EventBody, TurnState},
+    turn::{Event, EventBody, Turn, TurnState},
 };
 use futures::stream::{self, BoxStream};
 
-use crate::{Agents, Room, access, hub::Follower};
+use crate::{
+    Agents, Room, access,
+    hub::{Follower, Heard},
+};
 
 /// Events in order, without gaps. Dropping it leaves the turn running.
 pub type Events = BoxStream<'static, Result<Event>>;
@@ -25,6 +30,16 @@ impl Agents {
     /// `NotFound`. Inside the stream: what reading rows can bring.
     pub async fn events(&self, cx: &Cx, turn_id: &str, after: Option<i64>) -> Result<Events> {
         access::load_turn(&mut self.0.deps.store.tenant(cx).read().await?, cx, turn_id).await?;
+        Ok(self.follow(cx, turn_id, after))
+    }
+
+    /// As [`Agents::events`], from the first, of a turn that the caller was just given and so may see.
+    #[must_use]
+    pub fn events_of(&self, cx: &Cx, turn: &Turn) -> Events {
+        self.follow(cx, &turn.id, None)
+    }
+
+    fn follow(&self, cx: &Cx, turn_id: &str, after: Option<i64>) -> Events {
         let follow = Follow {
             room: Arc::clone(&self.0),
             // Following begins before the first look, so nothing falls in between.
@@ -35,13 +50,24 @@ impl Agents {
             read: VecDeque::new(),
             ended: false,
             suspended: false,
+            caught_up: false,
         };
-        Ok(Box::pin(stream::unfold(follow, |mut follow| async move {
+        Box::pin(stream::unfold(follow, |mut follow| async move {
             let next = follow.next().await?;
             follow.ended |= next.is_err();
             Some((next, follow))
-        })))
+        }))
     }
+}
+
+/// What was heard is to the stream.
+enum Taken {
+    /// What comes next.
+    Next,
+    /// What was read before.
+    Old,
+    /// Something that the rows have to tell.
+    Apart,
 }
 
 struct Follow {
@@ -54,6 +80,8 @@ struct Follow {
     ended: bool,
     /// The newest event says that the turn waits for input.
     suspended: bool,
+    /// All that the rows held has been read; what comes is told.
+    caught_up: bool,
 }
 
 impl Follow {
@@ -68,7 +96,7 @@ impl Follow {
             if self.ended {
                 return None;
             }
-            match self.look().await {
+            match self.more().await {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(e) => return Some(Err(e)),
@@ -77,10 +105,44 @@ impl Follow {
     }
 
     /// Waits for events; false when none will come.
+    async fn more(&mut self) -> Result<bool> {
+        while self.caught_up && !self.suspended {
+            tokio::select! {
+                heard = self.follower.heard() => match self.take(&heard) {
+                    Taken::Next => return Ok(true),
+                    Taken::Old => continue,
+                    Taken::Apart => break,
+                },
+                () = tokio::time::sleep(self.room.deps.pace.look) => break,
+                // Another process goes on with it: the stream is picked up there.
+                () = self.room.closed.cancelled() => return Ok(false),
+            }
+        }
+        self.look().await
+    }
+
+    /// Takes what comes next of what was heard.
+    fn take(&mut self, heard: &Heard) -> Taken {
+        let Heard::Events(first, bodies) = heard else { return Taken::Apart };
+        let next = self.after.map_or(0, |after| after + 1);
+        if *first > next {
+            return Taken::Apart;
+        }
+        let told = (*first..).zip(bodies.iter()).filter(|(seq, _)| *seq >= next);
+        self.read.extend(told.map(|(seq, body)| Event { seq, body: body.clone() }));
+        if !self.read.is_empty() {
+            return Taken::Next;
+        }
+        // Of a turn that ends before the place its follower asked for, its state says so.
+        if bodies.last().is_some_and(EventBody::is_last) { Taken::Apart } else { Taken::Old }
+    }
+
+    /// Reads what the rows hold; false when no more will come.
     async fn look(&mut self) -> Result<bool> {
         let tenant = self.room.deps.store.tenant(&self.cx);
         self.read.extend(tenant.events_after(&self.turn_id, self.after, BATCH).await?);
         if !self.read.is_empty() {
+            self.caught_up = i64::try_from(self.read.len()).is_ok_and(|read| read < BATCH);
             return Ok(true);
         }
         // Nothing new: of a turn that stands still that is all there is. Its state is read after its
@@ -90,16 +152,11 @@ impl Follow {
             Err(e) if e.kind == Kind::NotFound => return Ok(false),
             Err(e) => return Err(e),
         };
-        let still = state.is_terminal() || (self.suspended && state == TurnState::AwaitingInput);
-        if still {
+        if state.is_terminal() || (self.suspended && state == TurnState::AwaitingInput) {
             self.read.extend(tenant.events_after(&self.turn_id, self.after, BATCH).await?);
             return Ok(!self.read.is_empty());
         }
-        tokio::select! {
-            () = self.follower.woken() => Ok(true),
-            () = tokio::time::sleep(self.room.deps.pace.look) => Ok(true),
-            // Another process goes on with it: the stream is picked up there.
-            () = self.room.closed.cancelled() => Ok(false),
-        }
+        (self.caught_up, self.suspended) = (true, false);
+        Ok(true)
     }
 }

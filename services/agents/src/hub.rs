@@ -1,35 +1,49 @@
-//! Wake-ups: a commit of a turn's events wakes those who follow the turn in this process.
+//! Wake-ups: a commit of a turn's events tells them to those who follow the turn in this process.
 //!
 //! Turns that another process works on are looked after by one query for all that are followed here
-//! ([`crate::watch`]), which wakes through here as well. Only a hint: followers read rows, and look now and then
-//! without being woken. A lost or doubled wake-up costs latency only.
+//! ([`crate::watch`]), which wakes through here as well. Events are told once they are committed, never before, and what
+//! is told is only a shorter way to the rows: a follower takes what comes next by its number, reads the rows where
+//! something is missing, and looks now and then without being woken. A lost or doubled word costs latency only.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::watch;
+use frontdesk_api::turn::EventBody;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// Words that wait for a follower who is slow; one who is slower still reads the rows.
+const WORDS: usize = 16;
+
+/// What a follower hears.
+#[derive(Debug, Clone)]
+pub(crate) enum Heard {
+    /// These were committed; the number is that of the first.
+    Events(i64, Arc<Vec<EventBody>>),
+    /// Something is new in the rows.
+    Look,
+}
 
 pub(crate) type Key = (String, String);
 
 /// Who follows which turn.
 #[derive(Debug, Default)]
-pub(crate) struct Hub(Mutex<HashMap<Key, watch::Sender<()>>>);
+pub(crate) struct Hub(Mutex<HashMap<Key, broadcast::Sender<Heard>>>);
 
 /// A follower of one turn; leaving clears up.
 pub(crate) struct Follower {
     hub: Arc<Hub>,
     key: Key,
-    woken: watch::Receiver<()>,
+    words: broadcast::Receiver<Heard>,
 }
 
 impl Hub {
     pub(crate) fn follow(self: &Arc<Self>, tenant: &str, turn: &str) -> Follower {
         let key = (tenant.to_owned(), turn.to_owned());
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let woken = turns.entry(key.clone()).or_insert_with(|| watch::Sender::new(())).subscribe();
-        Follower { hub: Arc::clone(self), key, woken }
+        let words = turns.entry(key.clone()).or_insert_with(|| broadcast::Sender::new(WORDS)).subscribe();
+        Follower { hub: Arc::clone(self), key, words }
     }
 
     /// The turns that are followed.
@@ -38,19 +52,30 @@ impl Hub {
     }
 
     pub(crate) fn wake(&self, tenant: &str, turn: &str) {
+        self.tell(tenant, turn, Heard::Look);
+    }
+
+    pub(crate) fn tell(&self, tenant: &str, turn: &str, word: Heard) {
         let turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = turns.get(&(tenant.to_owned(), turn.to_owned())) {
-            sender.send_replace(());
+            // An error says that nobody listens.
+            let _ = sender.send(word);
         }
     }
 }
 
 impl Follower {
-    /// Resolves at the next wake-up after the last one seen.
-    pub(crate) async fn woken(&mut self) {
-        if self.woken.changed().await.is_err() {
+    /// Resolves at the next word after the last one heard. What was said behind a word to look is left out: whoever
+    /// looks then sees it.
+    pub(crate) async fn heard(&mut self) -> Heard {
+        match self.words.recv().await {
+            Ok(events @ Heard::Events(..)) => events,
+            Ok(Heard::Look) | Err(RecvError::Lagged(_)) => {
+                self.words = self.words.resubscribe();
+                Heard::Look
+            }
             // The sender lives as long as a follower does; were it gone, the floor of polling remains.
-            std::future::pending::<()>().await;
+            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }
@@ -73,11 +98,17 @@ mod tests {
         let hub = Arc::new(Hub::default());
         let mut follower = hub.follow("t", "turn_1");
         hub.wake("t", "turn_1");
-        follower.woken().await;
+        assert!(matches!(follower.heard().await, Heard::Look));
         let mut other = hub.follow("t", "turn_1");
         hub.wake("t", "turn_2");
+        hub.tell("t", "turn_1", Heard::Events(7, Arc::default()));
+        assert!(matches!(other.heard().await, Heard::Events(7, _)));
+        for n in 0..=WORDS {
+            hub.tell("t", "turn_1", Heard::Events(i64::try_from(n).expect("small"), Arc::default()));
+        }
+        assert!(matches!(other.heard().await, Heard::Look), "one who is slow reads the rows");
         hub.wake("t", "turn_1");
-        other.woken().await;
+        assert!(matches!(other.heard().await, Heard::Look));
         drop((follower, other));
         assert!(hub.0.lock().expect("the map").is_empty(), "nobody follows, nothing is kept");
     }

@@ -5,12 +5,11 @@
 
 use frontdesk_api::{
     Cx, Error, Result,
-    agent::AgentSpec,
     approval::Decision,
     tools::ToolResult,
     turn::{EventBody, Turn},
 };
-use frontdesk_store::{Tx, claims, claims::Claimed, transcript, turns};
+use frontdesk_store::{Tx, agents, claims, claims::Claimed, transcript, turns};
 use serde_json::{Value, json};
 
 use crate::{
@@ -71,7 +70,10 @@ impl Agents {
             return Err(Error::unavailable("the server is stopping").with_retry_after(SOON));
         }
         let tenant = room.deps.store.tenant(cx);
-        let spec = self.spec_of_turn(cx, turn_id).await?;
+        let mut tx = tenant.read().await?;
+        let stored = turns::load(&mut tx, turn_id).await?;
+        let spec = agents::works_by(&mut tx, &stored).await?;
+        drop(tx);
         let place = room.place();
         let mut tx = tenant.write().await?;
         let Some(waiting) = claims::take_waiting(&mut tx, turn_id).await? else { return Ok(None) };
@@ -115,17 +117,8 @@ impl Agents {
         // Whoever lets it go on, it stays the customer's who began it.
         let customer = claimed.stored.request.customer.clone();
         let asker = if said { asker(&claimed) } else { Cx { customer, ..cx.clone() } };
-        room.hand_on(&asker, spec, claimed, entered).await;
+        room.hand_on(&asker, spec, claimed, entered, None).await;
         Ok(Some(Resumed { turn, after }))
-    }
-
-    async fn spec_of_turn(&self, cx: &Cx, turn_id: &str) -> Result<AgentSpec> {
-        let tenant = self.0.deps.store.tenant(cx);
-        let stored = tenant.load_turn(turn_id).await?;
-        match stored.request.spec {
-            Some(spec) => Ok(spec),
-            None => Ok(tenant.load_agent_version(&stored.turn.agent_id, stored.turn.agent_version).await?.spec),
-        }
     }
 
     async fn put_results(

@@ -12,11 +12,10 @@ use std::{
 
 use frontdesk_api::{
     Cx, Principal, Result, Scope,
-    agent::AgentSpec,
     dispatch::Word,
     turn::{StepState, TurnState},
 };
-use frontdesk_store::{Dialect, claims, claims::Claimed};
+use frontdesk_store::{Dialect, agents, claims, claims::Claimed};
 use futures::StreamExt as _;
 use tokio::{sync::OwnedSemaphorePermit, time::MissedTickBehavior};
 use tracing::Instrument as _;
@@ -229,24 +228,16 @@ impl Room {
                 }
                 return;
             }
-            match room.spec_of(&cx, &claimed).await {
-                Ok(spec) => Box::pin(worker::run(room, cx, spec, claimed, stop)).await,
+            let spec =
+                async { agents::works_by(&mut room.deps.store.tenant(&cx).read().await?, &claimed.stored).await };
+            match spec.await {
+                Ok(spec) => Box::pin(worker::run(room, cx, spec, claimed, stop, None)).await,
                 Err(error) => {
                     tracing::error!(turn = turn.id, error = %error, cause = ?error.source, "the agent of a turn cannot be read");
                 }
             }
         };
         self.tasks.spawn_on(work.in_current_span(), &self.runtime);
-    }
-
-    /// What a turn works by: its own, or its agent's version.
-    async fn spec_of(&self, cx: &Cx, claimed: &Claimed) -> Result<AgentSpec> {
-        let stored = &claimed.stored;
-        if let Some(spec) = &stored.request.spec {
-            return Ok(spec.clone());
-        }
-        let (agent, version) = (&stored.turn.agent_id, stored.turn.agent_version);
-        Ok(self.deps.store.tenant(cx).load_agent_version(agent, version).await?.spec)
     }
 
     /// Gives a turn up that was begun again and again and never got on: it may be what ends its workers.

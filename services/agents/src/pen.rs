@@ -22,7 +22,7 @@ use crate::{
     fault::{Fault, Point},
     halt::Halt,
     handing::{self, Handed},
-    hub::Hub,
+    hub::{Heard, Hub},
     micros,
 };
 
@@ -210,7 +210,7 @@ impl Pen {
 
     /// Writes what was pushed and wakes the followers. A database that cannot serve for a moment is asked again.
     pub(crate) async fn commit(&mut self) -> Result<(), Halt> {
-        let page = std::mem::take(&mut self.page);
+        let mut page = std::mem::take(&mut self.page);
         if page.events.is_empty() && page.steps.is_empty() && page.state.is_none() {
             return Ok(());
         }
@@ -225,11 +225,13 @@ impl Pen {
             tracing::warn!(turn = self.turn.id, error = %error, "a turn's rows could not be written; once more");
             tokio::time::sleep(*pause).await;
         };
-        if !written {
-            return Err(Halt::Fenced);
-        }
-        self.stopped.extend(page.stops);
-        self.hub.wake(&self.cx.tenant, &self.turn.id);
+        let word = match written {
+            Written::Not => return Err(Halt::Fenced),
+            Written::From(first) => Heard::Events(first, Arc::new(std::mem::take(&mut page.events))),
+            Written::Before => Heard::Look,
+        };
+        self.stopped.append(&mut page.stops);
+        self.hub.tell(&self.cx.tenant, &self.turn.id, word);
         self.reach(Point::AfterCommit).await;
         if page.steps.iter().any(|s| s.step.state == StepState::Intent) {
             self.reach(Point::AfterIntent).await;
@@ -244,17 +246,24 @@ impl Pen {
         }
     }
 
-    /// Whether the turn is still ours to write; the page then stands in its rows.
-    async fn write(&mut self, page: &Page) -> frontdesk_api::Result<bool> {
+    /// Writes the page, where the turn is still ours.
+    async fn write(&mut self, page: &Page) -> frontdesk_api::Result<Written> {
         let tenant = self.store.tenant(&self.cx);
         let mut tx = tenant.write().await?;
         let id = &self.turn.id;
         let got_on = page.steps.iter().any(|s| s.step.state != StepState::Intent);
-        let first = turns::fence(&mut tx, id, self.epoch, page.events.len(), got_on).await?;
-        let Some(first) = first else { return Ok(false) };
+        let (epoch, n) = (self.epoch, page.events.len());
+        let first = match &page.state {
+            None => turns::fence(&mut tx, id, epoch, n, got_on).await?,
+            Some(turn) => {
+                let waits = turn.state == TurnState::AwaitingInput || self.lingers;
+                turns::fence_and_stand(&mut tx, turn, epoch, n, got_on, waits.then_some(self.patience)).await?
+            }
+        };
+        let Some(first) = first else { return Ok(Written::Not) };
         if self.unsure.take().is_some_and(|next| next <= first) {
             // The commit that broke off had been made after all.
-            return Ok(true);
+            return Ok(Written::Before);
         }
         transcript::put_steps(&mut tx, id, &page.steps).await?;
         transcript::add_items(&mut tx, &page.items).await?;
@@ -272,8 +281,7 @@ impl Pen {
             turns::request_cancel(&mut tx, turn).await?;
         }
         if let Some(turn) = &page.state {
-            let waits = turn.state == TurnState::AwaitingInput || self.lingers;
-            self.next_began |= turns::set_state(&mut tx, turn, waits.then_some(self.patience)).await?;
+            self.next_began |= turns::end(&mut tx, turn).await?;
         }
         self.reach(Point::BeforeCommit).await;
         if let Err(error) = (self.make)(tx).await {
@@ -283,8 +291,18 @@ impl Pen {
             self.unsure = (events > 0).then_some(first + events);
             return Err(error);
         }
-        Ok(true)
+        Ok(Written::From(first))
     }
+}
+
+/// What became of a page.
+enum Written {
+    /// Its events stand in the rows from this number on.
+    From(i64),
+    /// It stood there before: the commit that broke off had been made.
+    Before,
+    /// The turn is another's.
+    Not,
 }
 
 /// The same for every attempt at the same effect.

@@ -27,7 +27,7 @@ use frontdesk_api::{
 use frontdesk_store::{
     claims::Claimed,
     transcript::{self, PastItem, StoredStep},
-    turns::{AskedBy, OnInput},
+    turns::{AskedBy, OnInput, StoredTurn},
 };
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -106,8 +106,16 @@ pub(crate) struct Worker {
     void_from: Option<i64>,
 }
 
-/// Works on a turn to its end (or to its next wait).
-pub(crate) async fn run(room: Arc<Room>, cx: Cx, spec: AgentSpec, claimed: Claimed, stop: Stop) {
+/// Works on a turn to its end (or to its next wait). `fresh`: the items of a turn that was just begun here and that nobody
+/// has worked on, so that there is nothing else to read of it.
+pub(crate) async fn run(
+    room: Arc<Room>,
+    cx: Cx,
+    spec: AgentSpec,
+    claimed: Claimed,
+    stop: Stop,
+    fresh: Option<Vec<Item>>,
+) {
     let stored = &claimed.stored;
     let span = tracing::info_span!(
         "invoke_agent",
@@ -132,7 +140,7 @@ pub(crate) async fn run(room: Arc<Room>, cx: Cx, spec: AgentSpec, claimed: Claim
     }
     let work = async {
         let turn = stored.turn.id.clone();
-        match Worker::load(room, cx, spec, claimed.clone(), stop).await {
+        match Worker::load(room, cx, spec, claimed.clone(), stop, fresh).await {
             Ok(mut worker) => {
                 let outcome = worker.drive().await;
                 worker.close(outcome).await;
@@ -153,30 +161,32 @@ impl Worker {
         spec: AgentSpec,
         claimed: Claimed,
         stop: Stop,
+        fresh: Option<Vec<Item>>,
     ) -> frontdesk_api::Result<Self> {
         let Claimed { mut stored, left: time, .. } = claimed;
-        let mut tx = room.deps.store.tenant(&cx).read().await?;
         let id = &stored.turn.id;
-        let (steps, items) = (transcript::steps(&mut tx, id).await?, transcript::items(&mut tx, id).await?);
-        let past = match (&stored.turn.session_id, &stored.turn.parent) {
-            // It knows what it was asked and nothing of who asked it.
-            _ if stored.request.asked_by.is_some() => vec![],
-            (Some(session), _) => transcript::history(&mut tx, session, stored.pos).await?,
-            (None, Some(parent)) => transcript::line(&mut tx, parent).await?,
-            (None, None) => vec![],
+        let mut void_from = None;
+        let (steps, items, past, inbox) = match fresh {
+            Some(items) => (vec![], items, past(&room, &cx, &stored).await?, vec![]),
+            None => {
+                let mut tx = room.deps.store.tenant(&cx).read().await?;
+                let (steps, items) = (transcript::steps(&mut tx, id).await?, transcript::items(&mut tx, id).await?);
+                let inbox = transcript::inbox(&mut tx, id).await?;
+                // Nothing else begins while a model call is open.
+                if steps.iter().any(|s| s.step.state == StepState::Intent && s.step.kind == StepKind::Inference) {
+                    void_from = transcript::newest_step_seq(&mut tx, id).await?.map(|began| began + 1);
+                }
+                // While it stood behind another turn of its session, a person may have taken the conversation.
+                if let (true, None, Some(session)) =
+                    (stored.next_seq <= 1, &stored.request.quiet, &stored.turn.session_id)
+                {
+                    stored.request.quiet = handing::quiet(&mut tx, session).await?;
+                }
+                drop(tx);
+                (steps, items, past(&room, &cx, &stored).await?, inbox)
+            }
         };
-        let inbox = transcript::inbox(&mut tx, id).await?;
         let left: Vec<StoredStep> = steps.iter().filter(|s| s.step.state == StepState::Intent).cloned().collect();
-        // Nothing else begins while a model call is open.
-        let void_from = match left.iter().any(|s| s.step.kind == StepKind::Inference) {
-            true => transcript::newest_step_seq(&mut tx, id).await?.map(|began| began + 1),
-            false => None,
-        };
-        // While it stood behind another turn of its session, a person may have taken the conversation.
-        if let (true, None, Some(session)) = (stored.next_seq <= 1, &stored.request.quiet, &stored.turn.session_id) {
-            stored.request.quiet = handing::quiet(&mut tx, session).await?;
-        }
-        drop(tx);
         let deadline = Instant::now() + Duration::from_micros(u64::try_from(time).unwrap_or(0)).min(LONGEST);
         // Without a session a line of turns has one place for its code, named by the first of them.
         let first = past.first().map_or(id, |past| &past.item.turn_id);
@@ -254,7 +264,8 @@ impl Worker {
         self.recall().await?;
         self.guide().await?;
         let (tools, cx, groups) = (Arc::clone(&self.room.deps.tools), self.cx.clone(), self.toolgroups.clone());
-        self.offered = self.call_out(async { tools.list(&cx, &groups).await }).await?;
+        // No effect comes of it, so nothing need be written before.
+        self.offered = self.wait(async { tools.list(&cx, &groups).await }).await?;
         let mut calls = std::mem::take(&mut self.pending);
         loop {
             if let Some(closing) = self.act(calls).await? {
@@ -417,6 +428,19 @@ impl Worker {
                 Halt::Failed(reason(&error))
             }
         })
+    }
+}
+
+/// What a turn goes on from: what was said before it.
+async fn past(room: &Room, cx: &Cx, stored: &StoredTurn) -> frontdesk_api::Result<Vec<PastItem>> {
+    let tenant = room.deps.store.tenant(cx);
+    match (&stored.turn.session_id, &stored.turn.parent) {
+        // It knows what it was asked and nothing of who asked it.
+        _ if stored.request.asked_by.is_some() => Ok(vec![]),
+        (Some(_), _) if stored.pos == 0 => Ok(vec![]),
+        (Some(session), _) => transcript::history(&mut tenant.glance().await?, session, stored.pos).await,
+        (None, Some(parent)) => transcript::line(&mut tenant.glance().await?, parent).await,
+        (None, None) => Ok(vec![]),
     }
 }
 

@@ -7,7 +7,7 @@ use frontdesk_api::{
 };
 
 use crate::{
-    Conn, Doing as _, Tenant, Tx, json, on, paging,
+    Conn, Doing as _, Tenant, Tx, json, on, paging, sessions,
     turns::{self, OnInput, StoredTurn},
     versions::{self, Change},
 };
@@ -77,6 +77,17 @@ pub async fn load_version(tx: &mut Tx, id: &str, version: i64) -> Result<Agent> 
     row.ok_or_else(|| missing(id))?.read()
 }
 
+/// What a turn works by: what stands with it, or its agent's version.
+///
+/// # Errors
+/// `NotFound`.
+pub async fn works_by(tx: &mut Tx, stored: &StoredTurn) -> Result<AgentSpec> {
+    match &stored.request.spec {
+        Some(spec) => Ok(spec.clone()),
+        None => Ok(load_version(tx, &stored.turn.agent_id, stored.turn.agent_version).await?.spec),
+    }
+}
+
 impl Tenant<'_> {
     /// Writes a new agent, with its version 1 published. `by`: the key that asks for it.
     ///
@@ -108,7 +119,7 @@ impl Tenant<'_> {
     /// `NotFound`.
     pub async fn load_agent(&self, id: &str) -> Result<Agent> {
         visible(id)?;
-        let mut tx = self.read().await?;
+        let mut tx = self.glance().await?;
         let row: Option<Row> =
             on!(tx, conn => sqlx::query_as("SELECT a.id, a.version, a.newest, v.spec, a.created_at, a.updated_at FROM agent a \
              JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id AND v.version = a.version \
@@ -123,13 +134,32 @@ impl Tenant<'_> {
     /// # Errors
     /// `NotFound`.
     pub async fn load_agent_version(&self, id: &str, version: i64) -> Result<Agent> {
-        load_version(&mut self.read().await?, id, version).await
+        load_version(&mut self.glance().await?, id, version).await
+    }
+
+    /// Who answers in a session of `agent`, at the version that the session is on: another agent where it was handed to
+    /// one that is there.
+    ///
+    /// # Errors
+    /// `NotFound`, also when the session belongs to another agent.
+    pub async fn load_answering(&self, agent: &str, session: &str) -> Result<Agent> {
+        let mut tx = self.glance().await?;
+        let row: Option<Row> =
+            on!(tx, conn => sqlx::query_as("SELECT a.id, v.version, a.newest, v.spec, a.created_at, v.created_at AS updated_at FROM session s \
+             LEFT JOIN agent h ON h.tenant = s.tenant AND h.id = s.answers_agent \
+             JOIN agent a ON a.tenant = s.tenant AND a.id = COALESCE(h.id, s.agent_id) \
+             JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id \
+             AND v.version = CASE WHEN h.id IS NULL THEN s.agent_version ELSE s.answers_version END \
+             WHERE s.tenant = $1 AND s.agent_id = $2 AND s.id = $3")
+            .bind(self.id()).bind(agent).bind(session).fetch_optional(conn).await)
+            .doing("look who answers in a session")?;
+        row.ok_or_else(|| sessions::missing(session))?.read()
     }
 
     /// # Errors
     /// As any query.
     pub async fn find_agent_named(&self, name: &str) -> Result<Option<Agent>> {
-        let mut tx = self.read().await?;
+        let mut tx = self.glance().await?;
         let row: Option<Row> =
             on!(tx, conn => sqlx::query_as("SELECT a.id, a.version, a.newest, v.spec, a.created_at, a.updated_at FROM agent a \
              JOIN agent_version v ON v.tenant = a.tenant AND v.agent_id = a.id AND v.version = a.version \
@@ -209,8 +239,7 @@ pub async fn part(tx: &mut Tx, id: &str, at: Micros) -> Result<Vec<StoredTurn>> 
     .doing("give turns in line back to the agent they began with")?;
     for stored in &mut open {
         if stored.request.spec.is_none() {
-            let spec = load_version(tx, id, stored.turn.agent_version).await?.spec;
-            stored.request.spec = Some(spec);
+            stored.request.spec = Some(works_by(tx, stored).await?);
             turns::keep_request(tx, &stored.turn.id, &stored.request).await?;
         }
         (stored.turn.agent_id, stored.turn.agent_version) = (INLINE.to_owned(), 1);

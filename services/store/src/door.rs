@@ -44,6 +44,18 @@ impl<'s> Tenant<'s> {
         }
     }
 
+    /// To read with one statement: [`Tenant::read`] without a transaction around it where the statement is one by
+    /// itself (SQLite; on Postgres the walls are the transaction's).
+    ///
+    /// # Errors
+    /// As [`Tenant::read`].
+    pub async fn glance(&self) -> Result<Tx> {
+        match self.store.db() {
+            Db::Postgres(_) => self.read().await,
+            Db::Sqlite(file) => file.glance(&self.id).await,
+        }
+    }
+
     /// A transaction that may write. On SQLite it is the only one until it ends: be quick.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! it rolls back first; dropped while a `BEGIN` or `COMMIT` is in flight nobody knows its state, and it is
 //! closed.
 
-use sqlx::{Database, Executor, pool::PoolConnection};
+use sqlx::{Database, Executor, SqlSafeStr, pool::PoolConnection};
 use tokio::runtime::Handle;
 
 pub(crate) struct Lent<DB: Database>
@@ -30,10 +30,15 @@ impl<DB: Database> Lent<DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {
+    /// Without a transaction: for one statement that only reads.
+    pub(crate) fn bare(conn: PoolConnection<DB>) -> Self {
+        Self { conn: Some(conn), state: State::Over }
+    }
+
     /// Opens a transaction with `statement`.
-    pub(crate) async fn begin(conn: PoolConnection<DB>, statement: &'static str) -> sqlx::Result<Self> {
+    pub(crate) async fn begin(conn: PoolConnection<DB>, statement: impl SqlSafeStr) -> sqlx::Result<Self> {
         let mut lent = Self { conn: Some(conn), state: State::Unknown };
-        lent.conn().execute(statement).await?;
+        lent.conn().execute(statement.into_sql_str()).await?;
         lent.state = State::Open;
         Ok(lent)
     }

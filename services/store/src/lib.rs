@@ -41,6 +41,7 @@ pub mod knowledge;
 mod lent;
 mod migrate;
 pub mod models;
+mod now;
 mod options;
 pub mod paging;
 pub mod passages;

@@ -9,7 +9,7 @@
 
 use frontdesk_api::{Error, Result};
 use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres,
+    AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -130,47 +130,61 @@ impl Server {
         self.pool.close().await;
     }
 
+    /// The transaction and its walls in one round trip.
     pub(crate) async fn begin_tenant(&self, tenant: &str, begin: &'static str) -> Result<Tx> {
-        let mut lent = self.begin(begin).await?;
-        sqlx::query(
-            "SELECT set_config('role', $1, true), set_config('frontdesk.tenant', $2, true), \
-             set_config('statement_timeout', $3, true), \
-             set_config('idle_in_transaction_session_timeout', $4, true)",
-        )
-        .bind(self.role)
-        .bind(tenant)
-        .bind(&self.statement_timeout)
-        .bind(IDLE)
-        .execute(lent.conn())
-        .await
-        .doing("enter a tenant")?;
+        let (role, tenant_quoted) = (self.role, quoted(tenant));
+        let lent = self
+            .begin(&format!(
+                "{begin}; SELECT set_config('role', '{role}', true), set_config('frontdesk.tenant', {tenant_quoted}, true), {}",
+                self.times()
+            ))
+            .await?;
         Ok(Tx::new(tenant, Open::Postgres(lent)))
     }
 
     pub(crate) async fn begin_system(&self, begin: &'static str) -> Result<Tx> {
-        let mut lent = self.begin(begin).await?;
-        sqlx::query(
-            "SELECT set_config('frontdesk.door', 'system', true), set_config('statement_timeout', $1, true), \
-             set_config('idle_in_transaction_session_timeout', $2, true)",
-        )
-        .bind(&self.statement_timeout)
-        .bind(IDLE)
-        .execute(lent.conn())
-        .await
-        .doing("enter the system door")?;
+        let lent = self
+            .begin(&format!("{begin}; SELECT set_config('frontdesk.door', 'system', true), {}", self.times()))
+            .await?;
         Ok(Tx::new("", Open::Postgres(lent)))
+    }
+
+    /// How long a statement may take, and a transaction say nothing.
+    fn times(&self) -> String {
+        format!(
+            "set_config('statement_timeout', '{}', true), set_config('idle_in_transaction_session_timeout', '{IDLE}', true)",
+            self.statement_timeout
+        )
     }
 
     /// Begins on a connection that lives. After a restart of the server every idle one is dead; nothing
     /// has been said on them yet, so the next may be tried.
-    async fn begin(&self, statement: &'static str) -> Result<Lent<Postgres>> {
+    async fn begin(&self, statements: &str) -> Result<Lent<Postgres>> {
         let mut tries = self.connections;
         loop {
             let conn = self.pool.acquire().await.doing("reach the database")?;
-            match Lent::begin(conn, statement).await {
+            match Lent::begin(conn, AssertSqlSafe(statements)).await {
                 Err(error) if tries > 0 && crate::error::is_broken(&error) => tries -= 1,
                 begun => return begun.doing("begin a transaction"),
             }
+        }
+    }
+}
+
+/// A text as SQL has it, whatever stands in it. In the form with escapes, which means the same whatever
+/// `standard_conforming_strings` is.
+fn quoted(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_ends_its_quotation() {
+        for (text, sql) in [("t1", "E't1'"), ("a'b", "E'a''b'"), ("a\\'b", "E'a\\\\''b'"), ("\\", "E'\\\\'")] {
+            assert_eq!(quoted(text), sql);
         }
     }
 }

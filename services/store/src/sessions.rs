@@ -52,7 +52,7 @@ impl Tenant<'_> {
     /// # Errors
     /// `NotFound`, also when the session belongs to another agent.
     pub async fn load_session(&self, agent_id: &str, id: &str) -> Result<Session> {
-        let mut tx = self.read().await?;
+        let mut tx = self.glance().await?;
         load(&mut tx, agent_id, id).await
     }
 
@@ -149,6 +149,47 @@ pub struct Place {
     pub pos: i64,
     /// The turn before it.
     pub parent: Option<String>,
+    /// The agent that the session began with.
+    pub agent_id: String,
+    /// It is a conversation of OpenAI's.
+    pub is_conversation: bool,
+    /// Whose it is; None: nobody's.
+    pub owner: Option<Owner>,
+}
+
+/// What goes on in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct Standing {
+    /// Turns that run or wait: one at most.
+    pub open: i64,
+    /// Turns that stand behind it.
+    pub queued: i64,
+    /// Hand-overs by which people have it.
+    pub taken: i64,
+}
+
+/// What goes on in a session whose row this transaction has locked.
+///
+/// # Errors
+/// As any query.
+pub async fn standing(tx: &mut Tx, id: &str) -> Result<Standing> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query_as("SELECT \
+         (SELECT count(*) FROM turn WHERE tenant = $1 AND session_id = $2 AND state IN ('running', 'awaiting_input')) AS open, \
+         (SELECT count(*) FROM turn WHERE tenant = $1 AND session_id = $2 AND state = 'queued') AS queued, \
+         (SELECT count(*) FROM handoff WHERE tenant = $1 AND session_id = $2 AND state = 'taken') AS taken")
+        .bind(&*tenant).bind(id).fetch_one(conn).await)
+    .doing("look what goes on in a session")
+}
+
+#[derive(sqlx::FromRow)]
+struct Locked {
+    turns: i64,
+    head: Option<String>,
+    agent_id: String,
+    is_conversation: bool,
+    customer: Option<String>,
+    issuer: Option<String>,
 }
 
 /// Makes `turn` the session's newest and says which place it has. Locks the session's row before anything is read of
@@ -158,14 +199,17 @@ pub struct Place {
 /// `NotFound`.
 pub async fn advance(tx: &mut Tx, id: &str, turn: &str) -> Result<Place> {
     let tenant = tx.tenant();
-    let before: Option<(i64, Option<String>)> = on!(tx, conn => sqlx::query_as("UPDATE session SET turns = turns + 1 WHERE tenant = $1 AND id = $2 RETURNING turns, head")
+    let locked: Option<Locked> =
+        on!(tx, conn => sqlx::query_as("UPDATE session SET turns = turns + 1 WHERE tenant = $1 AND id = $2 \
+         RETURNING turns, head, agent_id, metadata IS NOT NULL AS is_conversation, customer, issuer")
         .bind(&*tenant).bind(id).fetch_optional(conn).await)
-    .doing("take a place in a session")?;
-    let (turns, parent) = before.ok_or_else(|| missing(id))?;
+        .doing("take a place in a session")?;
+    let Locked { turns, head, agent_id, is_conversation, customer, issuer } = locked.ok_or_else(|| missing(id))?;
     on!(tx, conn => sqlx::query("UPDATE session SET head = $3 WHERE tenant = $1 AND id = $2")
         .bind(&*tenant).bind(id).bind(turn).execute(conn).await.map(|_| ()))
     .doing("put a turn into its session")?;
-    Ok(Place { pos: turns - 1, parent })
+    let owner = customer.map(|sub| Owner { sub, issuer: issuer.unwrap_or_default() });
+    Ok(Place { pos: turns - 1, parent: head, agent_id, is_conversation, owner })
 }
 
 /// Whose the session (or conversation) is; None also where there is none of the id.

@@ -96,6 +96,12 @@ impl File {
         Ok(Tx::new(tenant, Open::SqliteRead(lent)))
     }
 
+    /// To read with one statement, which sees the last commit.
+    pub(crate) async fn glance(&self, tenant: &str) -> Result<Tx> {
+        let conn = self.readers.acquire().await.doing("begin to read")?;
+        Ok(Tx::new(tenant, Open::SqliteRead(Lent::bare(conn))))
+    }
+
     pub(crate) async fn write(&self, tenant: &str) -> Result<Tx> {
         let queue = Arc::clone(&self.writer).lock_owned();
         let Ok(guard) = tokio::time::timeout(self.patience, queue).await else {

@@ -83,7 +83,7 @@ impl Tenant<'_> {
     /// # Errors
     /// As any query.
     pub async fn toolgroup_revisions(&self) -> Result<Vec<(String, String)>> {
-        let mut tx = self.read().await?;
+        let mut tx = self.glance().await?;
         on!(tx, conn => sqlx::query_as("SELECT id, revision FROM toolgroup WHERE tenant = $1 ORDER BY id").bind(self.id()).fetch_all(conn).await)
             .doing("list tool groups")
     }
@@ -152,7 +152,7 @@ impl Tenant<'_> {
     /// # Errors
     /// As any query.
     pub async fn find_tool_value(&self, group: &str, key: &str) -> Result<Option<Vec<u8>>> {
-        let mut tx = self.read().await?;
+        let mut tx = self.glance().await?;
         on!(tx, conn => sqlx::query_scalar("SELECT value FROM tool_kv WHERE tenant = $1 AND toolgroup_id = $2 AND key = $3")
             .bind(self.id()).bind(group).bind(key).fetch_optional(conn).await)
         .doing("read a tool's data")

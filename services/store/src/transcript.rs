@@ -75,25 +75,33 @@ fn word<T: serde::de::DeserializeOwned>(what: &str, word: &str) -> Result<T> {
         .map_err(|e| Error::new(Kind::Internal, format!("unknown {what} '{word}' in the database")).with_source(e))
 }
 
-/// Writes steps, or what became of them. Input and idempotency key stay as first written.
+/// Writes steps, or what became of them, each once. Input and idempotency key stay as first written.
 ///
 /// # Errors
 /// As any query.
 pub async fn put_steps(tx: &mut Tx, turn_id: &str, steps: &[StoredStep]) -> Result<()> {
-    let tenant = tx.tenant();
-    for stored in steps {
-        let step = &stored.step;
-        let input = stored.input.as_ref().map(json::write).transpose()?;
-        let output = step.output.as_ref().map(json::write).transpose()?;
-        on!(tx, conn => sqlx::query("INSERT INTO step (tenant, turn_id, n, id, kind, state, idem_key, input, output, attempt, started_at, completed_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-             ON CONFLICT (tenant, turn_id, n) DO UPDATE SET state = excluded.state, output = excluded.output, attempt = excluded.attempt, completed_at = excluded.completed_at")
-            .bind(&*tenant).bind(turn_id).bind(step.n).bind(&step.id).bind(step.kind.as_str()).bind(step.state.as_str())
-            .bind(&stored.idem_key).bind(&input).bind(&output).bind(stored.attempt).bind(step.started_at).bind(step.completed_at)
-            .execute(conn).await.map(|_| ()))
-        .doing("write a step")?;
+    if steps.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let tenant = tx.tenant();
+    let rows = steps.iter().map(|stored| {
+        let input = stored.input.as_ref().map(json::write).transpose()?;
+        Ok((stored, input, stored.step.output.as_ref().map(json::write).transpose()?))
+    });
+    let rows = rows.collect::<Result<Vec<_>>>()?;
+    on!(tx, conn => {
+        let mut query = sqlx::QueryBuilder::new("INSERT INTO step (tenant, turn_id, n, id, kind, state, idem_key, input, output, attempt, started_at, completed_at) ");
+        query.push_values(&rows, |mut row, (stored, input, output)| {
+            let step = &stored.step;
+            row.push_bind(&*tenant).push_bind(turn_id).push_bind(step.n).push_bind(&step.id).push_bind(step.kind.as_str())
+                .push_bind(step.state.as_str()).push_bind(&stored.idem_key).push_bind(input).push_bind(output)
+                .push_bind(stored.attempt).push_bind(step.started_at).push_bind(step.completed_at);
+        });
+        query.push(" ON CONFLICT (tenant, turn_id, n) DO UPDATE SET state = excluded.state, output = excluded.output, \
+                    attempt = excluded.attempt, completed_at = excluded.completed_at");
+        query.build().execute(conn).await.map(|_| ())
+    })
+    .doing("write steps")
 }
 
 /// The turn's steps in order.
@@ -315,7 +323,7 @@ impl Tenant<'_> {
     /// # Errors
     /// As any query.
     pub async fn events_after(&self, turn_id: &str, after: Option<i64>, limit: i64) -> Result<Vec<Event>> {
-        let mut tx = self.read().await?;
+        let mut tx = self.glance().await?;
         let rows: Vec<(i64, String)> = on!(tx, conn => sqlx::query_as("SELECT seq, payload FROM event WHERE tenant = $1 AND turn_id = $2 AND seq > $3 ORDER BY seq LIMIT $4")
             .bind(self.id()).bind(turn_id).bind(after.unwrap_or(-1)).bind(limit).fetch_all(conn).await)
         .doing("read a turn's events")?;

@@ -13,7 +13,10 @@ use frontdesk_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Conn, Doing as _, Tenant, Tx, agents, json, on, paging};
+use crate::{Conn, Doing as _, Tenant, Tx, agents, json, now, on, paging};
+
+/// Longer than any wait, in microseconds (a thousand years), and not so long that a clock overflows by it.
+const FAR: i64 = 31_536_000_000_000_000;
 
 /// A turn with what the worker needs of its row.
 #[derive(Debug, Clone, PartialEq)]
@@ -173,18 +176,33 @@ impl Row {
 /// # Errors
 /// `Conflict` with the code `turn_running` when its session has an open turn; `NotFound` where its agent is gone.
 pub async fn add(tx: &mut Tx, new: &StoredTurn, lease: Option<Lease<'_>>, timeout: i64) -> Result<()> {
-    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    macro_rules! add {
+        ($now:literal) => {
+            concat!(
+                "INSERT INTO turn (tenant, id, agent_id, agent_version, session_id, pos, parent, state, epoch, next_seq, \
+                 lease_owner, lease_until, on_input, cancel_requested, deadline, request, usage, created_at, stored, completed_at, \
+                 attempts, asked_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $20 = 1 THEN $12 + ",
+                $now,
+                " ELSE 0 END, $13, $14, CASE WHEN $8 = 'queued' THEN $15 ELSE $15 + ",
+                $now,
+                " END, $16, $17, $18, $19, $21, $20, $22)"
+            )
+        };
+    }
+    let tenant = tx.tenant();
     let (turn, request, usage) = (&new.turn, json::write(&new.request)?, json::write(&new.turn.usage)?);
-    let until = lease.map_or(0, |lease| now.saturating_add(lease.micros));
-    let deadline = if turn.state == TurnState::Queued { timeout } else { now.saturating_add(timeout) };
-    let written = on!(tx, conn => sqlx::query("INSERT INTO turn (tenant, id, agent_id, agent_version, session_id, pos, parent, state, epoch, next_seq, \
-         lease_owner, lease_until, on_input, cancel_requested, deadline, request, usage, created_at, stored, completed_at, attempts, asked_by) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)")
+    let sql = match tx.conn() {
+        Conn::Postgres(_) => now::postgres!(add),
+        Conn::Sqlite(_) => now::sqlite!(add),
+    };
+    // A row's numbers have an end.
+    let (lease_micros, timeout) = (lease.map_or(0, |lease| lease.micros.min(FAR)), timeout.min(FAR));
+    let written = on!(tx, conn => sqlx::query(sql)
         .bind(&*tenant).bind(&turn.id).bind(&turn.agent_id).bind(turn.agent_version).bind(&turn.session_id).bind(new.pos)
         .bind(&turn.parent).bind(turn.state.as_str()).bind(new.epoch).bind(new.next_seq).bind(lease.map(|lease| lease.owner))
-         .bind(until).bind(new.on_input.as_str()).bind(false).bind(deadline).bind(&request).bind(&usage)
-         .bind(turn.created_at).bind(new.stored).bind(turn.completed_at).bind(i64::from(lease.is_some()))
-         .bind(new.request.asked_by.as_ref().map(|by| &*by.turn)).execute(conn).await.map(|_| ()));
+        .bind(lease_micros).bind(new.on_input.as_str()).bind(false).bind(timeout).bind(&request).bind(&usage)
+        .bind(turn.created_at).bind(new.stored).bind(i64::from(lease.is_some())).bind(turn.completed_at)
+        .bind(new.request.asked_by.as_ref().map(|by| &*by.turn)).execute(conn).await.map(|_| ()));
     let Err(sqlx::Error::Database(refusal)) = &written else { return written.doing("create a turn") };
     if refusal.is_unique_violation() {
         return Err(busy());
@@ -217,28 +235,54 @@ pub async fn fence(tx: &mut Tx, id: &str, epoch: i64, n: usize, got_on: bool) ->
     Ok(next.map(|next| next - n))
 }
 
-/// Writes how the turn stands; anything but `Running` gives the lease back. `patience`: for how long from now it may
-/// wait, or stays where it is not stored, in microseconds; None: as it was begun. Only behind [`fence`]. Where the turn
-/// has ended, the next one that stands behind it begins: whether there was one, for whoever wakes workers.
+/// As [`fence`], and writes how the turn stands; anything but `Running` gives the lease back. `patience`: for how long from
+/// now it may wait, or stays where it is not stored, in microseconds; None: as it was begun. Of a turn that has ended
+/// [`end`] is to follow.
 ///
 /// # Errors
 /// As any query.
-pub async fn set_state(tx: &mut Tx, turn: &Turn, patience: Option<i64>) -> Result<bool> {
-    let tenant = tx.tenant();
+pub async fn fence_and_stand(
+    tx: &mut Tx,
+    turn: &Turn,
+    epoch: i64,
+    n: usize,
+    got_on: bool,
+    patience: Option<i64>,
+) -> Result<Option<i64>> {
+    macro_rules! stand {
+        ($now:literal) => {
+            concat!(
+                "UPDATE turn SET next_seq = next_seq + $4, attempts = CASE WHEN $5 THEN 1 ELSE attempts END, \
+                 state = $6, error = $7, hand_off = $8, usage = $9, completed_at = $10, \
+                 lease_owner = CASE WHEN $11 THEN lease_owner END, lease_until = CASE WHEN $11 THEN lease_until END, \
+                 deadline = COALESCE($12 + ",
+                $now,
+                ", deadline) WHERE tenant = $1 AND id = $2 AND epoch = $3 RETURNING next_seq"
+            )
+        };
+    }
+    let (tenant, n) = (tx.tenant(), i64::try_from(n).unwrap_or(i64::MAX));
     let error = turn.error.as_ref().map(json::write).transpose()?;
     let hand_off = turn.hand_off.as_ref().map(json::write).transpose()?;
     let usage = json::write(&turn.usage)?;
-    let running = turn.state == TurnState::Running;
-    let deadline = match patience {
-        Some(patience) => Some(tx.now().await?.saturating_add(patience)),
-        None => None,
+    let sql = match tx.conn() {
+        Conn::Postgres(_) => now::postgres!(stand),
+        Conn::Sqlite(_) => now::sqlite!(stand),
     };
-    on!(tx, conn => sqlx::query("UPDATE turn SET state = $3, error = $4, hand_off = $5, usage = $6, completed_at = $7, \
-         lease_owner = CASE WHEN $8 THEN lease_owner END, lease_until = CASE WHEN $8 THEN lease_until END, \
-         deadline = COALESCE($9, deadline) WHERE tenant = $1 AND id = $2")
-        .bind(&*tenant).bind(&turn.id).bind(turn.state.as_str()).bind(&error).bind(&hand_off).bind(&usage)
-        .bind(turn.completed_at).bind(running).bind(deadline).execute(conn).await.map(|_| ()))
+    let next: Option<i64> = on!(tx, conn => sqlx::query_scalar(sql)
+        .bind(&*tenant).bind(&turn.id).bind(epoch).bind(n).bind(got_on).bind(turn.state.as_str()).bind(&error)
+        .bind(&hand_off).bind(&usage).bind(turn.completed_at).bind(turn.state == TurnState::Running)
+        .bind(patience.map(|patience| patience.min(FAR))).fetch_optional(conn).await)
     .doing("write how a turn stands")?;
+    Ok(next.map(|next| next - n))
+}
+
+/// Where the turn has ended, the next one that stands behind it begins: whether there was one, for whoever wakes workers.
+/// Behind [`fence_and_stand`], and behind what changes who answers in the session.
+///
+/// # Errors
+/// As any query.
+pub async fn end(tx: &mut Tx, turn: &Turn) -> Result<bool> {
     match &turn.session_id {
         Some(session) if turn.state.is_terminal() => begin_next(tx, session).await,
         _ => Ok(false),
@@ -400,7 +444,7 @@ impl Tenant<'_> {
     /// # Errors
     /// `NotFound`.
     pub async fn load_turn(&self, id: &str) -> Result<StoredTurn> {
-        let mut tx = self.read().await?;
+        let mut tx = self.glance().await?;
         load(&mut tx, id).await
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use frontdesk_api::{Micros, Result};
 use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection};
 
-use crate::{error::Doing, lent::Lent, sqlite::WriteTurn};
+use crate::{error::Doing, lent::Lent, now, sqlite::WriteTurn};
 
 /// Runs a query on whichever database `$tx` (a [`Tx`] or `&mut Tx`) is open on. The body is compiled
 /// once for each driver, so its binds and rows are checked for both.
@@ -65,16 +65,14 @@ impl Tx {
     /// # Errors
     /// As any query.
     pub async fn now(&mut self) -> Result<Micros> {
-        // The wall clock, not the start of the transaction: a lease is measured from when it is taken.
+        macro_rules! clock {
+            ($now:literal) => {
+                concat!("SELECT ", $now)
+            };
+        }
         match self.conn() {
-            Conn::Postgres(conn) => {
-                sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-                    .fetch_one(conn)
-                    .await
-            }
-            Conn::Sqlite(conn) => {
-                sqlx::query_scalar("SELECT CAST(round(unixepoch('subsec') * 1000000) AS INTEGER)").fetch_one(conn).await
-            }
+            Conn::Postgres(conn) => sqlx::query_scalar(now::postgres!(clock)).fetch_one(conn).await,
+            Conn::Sqlite(conn) => sqlx::query_scalar(now::sqlite!(clock)).fetch_one(conn).await,
         }
         .doing("read the database's clock")
     }

@@ -14,7 +14,7 @@ use frontdesk_api::{
 };
 use frontdesk_store::testing::each_database;
 
-use crate::stage::{Line, Stage, answer, done, pace, with_tools};
+use crate::stage::{Line, Stage, answer, done, happens, pace, with_tools};
 
 fn all() -> PageRequest {
     PageRequest { after: None, limit: 100, order: frontdesk_api::Order::Asc }
@@ -204,13 +204,16 @@ async fn an_approval_that_nobody_answers_ends_its_turn_and_cannot_be_answered_th
         assert_eq!((late.kind, late.code.as_deref()), (Kind::Conflict, Some("approval_expired")));
         assert!(stage.agents.open_approvals(&stage.cx, &all()).await.expect("a list").items.is_empty());
         stage.agents.recover().await.expect("it works");
-        let view = loop {
-            let view = stage.agents.load_turn(&stage.cx, &waiting.turn.id).await.expect("the turn");
-            if view.turn.state.is_terminal() {
-                break view;
+        let ended = async {
+            loop {
+                let view = stage.agents.load_turn(&stage.cx, &waiting.turn.id).await.expect("the turn");
+                if view.turn.state.is_terminal() {
+                    break view;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         };
+        let view = happens("the turn to be ended", ended).await;
         let code = view.turn.error.as_ref().map(|e| e.code.as_str());
         assert_eq!((view.turn.state, code), (TurnState::Incomplete, Some("input_timeout")));
         assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "{:?}", view.steps);

@@ -10,7 +10,7 @@ use frontdesk_store::testing::{each_database, turns_of};
 use futures::StreamExt as _;
 use serde_json::{Map, Value, json};
 
-use crate::stage::{Line, Stage, with_tools};
+use crate::stage::{Line, Stage, happens, with_tools};
 
 /// An answer, put together.
 #[derive(Debug, Default, PartialEq)]
@@ -78,18 +78,20 @@ fn function(name: &str) -> ToolSpec {
 
 /// How many turns there are, once those that go have gone.
 async fn left(stage: &Stage, want: i64) {
-    // Turns go in the background; a test that waits in vain is ended by its runner.
-    loop {
-        let agents = stage.agents.named_agents(&stage.cx).await.expect("agents");
-        let mut turns = 0;
-        for agent in agents {
-            turns += turns_of(&stage.store, &stage.cx, &agent.id).await;
+    let gone = async {
+        loop {
+            let agents = stage.agents.named_agents(&stage.cx).await.expect("agents");
+            let mut turns = 0;
+            for agent in agents {
+                turns += turns_of(&stage.store, &stage.cx, &agent.id).await;
+            }
+            if turns == want {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
-        if turns == want {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
+    };
+    happens("turns to go in the background", gone).await;
 }
 
 #[tokio::test]

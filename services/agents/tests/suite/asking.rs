@@ -22,7 +22,7 @@ use frontdesk_store::{
 };
 use tokio::sync::Notify;
 
-use crate::stage::{Line, Stage, answer, done, pace, with_tools};
+use crate::stage::{Line, Stage, answer, done, happens, pace, with_tools};
 
 fn asks(agents: &[&str], spec: AgentSpec) -> AgentSpec {
     let tool = |agent: &&str| AgentTool { agent: (*agent).to_owned(), description: String::new() };
@@ -57,9 +57,12 @@ async fn shop(stage: &Stage) -> ((String, String), String) {
 
 /// Waits until an agent's turns are so many, which happens in the background.
 async fn turns(stage: &Stage, agent: &str, want: i64) {
-    while turns_of(&stage.store, &stage.cx, agent).await != want {
-        tokio::task::yield_now().await;
-    }
+    let wait = async {
+        while turns_of(&stage.store, &stage.cx, agent).await != want {
+            tokio::task::yield_now().await;
+        }
+    };
+    happens("the agent's turns to be as many as wanted", wait).await;
 }
 
 #[tokio::test]
@@ -203,18 +206,24 @@ async fn cancelling_the_asking_turn_cancels_the_asked_one() {
         stage.model.play([Line::Call(vec![("c1", "ask_returns", r#"{"message":"x"}"#)]), Line::Silence]);
         let turn = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "hi")).await.expect("a turn");
         stage.model.begun().await;
-        while stage.model.asked().len() < 2 {
-            tokio::task::yield_now().await;
-        }
+        let wait = async {
+            while stage.model.asked().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        happens("two model calls", wait).await;
         stage.agents.cancel(&stage.cx, &turn.id).await.expect("asked to stop");
         let view = stage.settled(&turn.id).await;
         assert_eq!(view.turn.state, TurnState::Cancelled);
         assert_eq!(view.steps.last().expect("a step").state, StepState::Unknown);
         turns(&stage, &returns, 1).await;
         // Both have ended once nothing is worked on.
-        while stage.agents.tally().running > 0 {
-            tokio::task::yield_now().await;
-        }
+        let wait = async {
+            while stage.agents.tally().running > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        happens("nothing to be worked on", wait).await;
         let ended = stage.agents.tally().ended;
         assert_eq!(ended.iter().find(|(state, _)| *state == TurnState::Cancelled).map(|(_, n)| *n), Some(2));
     })

@@ -12,7 +12,7 @@ use frontdesk_api::{
 use frontdesk_store::{handoffs::State, testing::each_database};
 use serde_json::json;
 
-use crate::stage::{Line, Stage, answer, done, with_tools};
+use crate::stage::{Line, Stage, answer, done, happens, with_tools};
 
 fn named(name: &str) -> AgentSpec {
     AgentSpec { name: Some(name.into()), instructions: name.into(), ..AgentSpec::new("m") }
@@ -200,9 +200,12 @@ async fn a_message_that_stood_in_line_is_not_answered_once_a_person_has_the_conv
         let open = agents.list_handoffs(cx, Some(State::Open), &page()).await.expect("a list").items;
         stage.model.play([Line::Silence]);
         let running = agents.create_turn(cx, Stage::asks(&conversation, "when?")).await.expect("a turn");
-        while stage.model.asked().len() < 2 {
-            tokio::task::yield_now().await;
-        }
+        let wait = async {
+            while stage.model.asked().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        happens("two model calls", wait).await;
         let behind = agents.create_turn(cx, Stage::asks(&conversation, "are you there?")).await.expect("a turn");
         assert_eq!(behind.state, TurnState::Queued);
         agents.take_handoff(cx, &open[0].id, "Ada").await.expect("taken");

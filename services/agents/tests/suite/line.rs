@@ -12,7 +12,7 @@ use frontdesk_api::{
 };
 use frontdesk_store::testing::each_database;
 
-use crate::stage::{Line, Stage, answer, pace};
+use crate::stage::{Line, Stage, answer, happens, pace};
 
 fn often() -> Pace {
     let often = Duration::from_millis(50);
@@ -114,21 +114,27 @@ async fn a_turn_waits_for_input_no_longer_than_it_may_whoever_began_it() {
         let turn = stage.ask(&conversation, "Oslo?").await.turn;
         assert_eq!(turn.state, TurnState::AwaitingInput);
         // It holds no place: its worker lets go of it once its wait is in the rows.
-        while stage.agents.tally().running > 0 {
-            tokio::task::yield_now().await;
-        }
+        let wait = async {
+            while stage.agents.tally().running > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        happens("the worker to let go", wait).await;
         let next = stage.beside(often(), Bounds::default());
         next.agents.recover().await.expect("another process");
-        loop {
-            let view = next.agents.load_turn(&stage.cx, &turn.id).await.expect("the turn");
-            if view.turn.state.is_terminal() {
-                let code = view.turn.error.as_ref().map(|e| e.code.as_str());
-                assert_eq!((view.turn.state, code), (TurnState::Incomplete, Some("input_timeout")));
-                assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "{:?}", view.steps);
-                break;
+        let ended = async {
+            loop {
+                let view = next.agents.load_turn(&stage.cx, &turn.id).await.expect("the turn");
+                if view.turn.state.is_terminal() {
+                    break view;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
-        }
+        };
+        let view = happens("the turn to be ended", ended).await;
+        let code = view.turn.error.as_ref().map(|e| e.code.as_str());
+        assert_eq!((view.turn.state, code), (TurnState::Incomplete, Some("input_timeout")));
+        assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "{:?}", view.steps);
         next.agents.shutdown(Duration::ZERO).await;
     })
     .await;

@@ -23,7 +23,7 @@ use frontdesk_store::{Store, testing::each_database};
 use futures::StreamExt as _;
 use tokio::sync::Notify;
 
-use crate::stage::{Line, Stage, answer, done, pace, with_tools};
+use crate::stage::{Line, Stage, answer, done, happens, pace, with_tools};
 
 /// A lease that is soon over.
 fn short() -> Pace {
@@ -239,7 +239,7 @@ async fn half_a_text_is_void_and_followers_are_told_from_where() {
         let turn = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "hello")).await.expect("a turn");
         let mut events = stage.agents.events(&stage.cx, &turn.id, None).await.expect("events");
         let shown = loop {
-            let event = events.next().await.expect("a text").expect("an event");
+            let event = happens("a text", events.next()).await.expect("a text").expect("an event");
             if matches!(event.body, EventBody::TextDelta { .. }) {
                 break event.seq;
             }
@@ -316,9 +316,12 @@ async fn a_cancel_that_comes_after_a_clients_result_keeps_it() {
             let result = ToolResult { content: "sunny".into(), is_error: false, details: None };
             doomed.agents.resume(&stage.cx, &turn.id, vec![("a".to_owned(), result)]).await.expect("taken");
             // Once its lease is over.
-            while stage.agents.cancel(&stage.cx, &turn.id).await.expect("asked").state != TurnState::Cancelled {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            let cancelled = async {
+                while stage.agents.cancel(&stage.cx, &turn.id).await.expect("asked").state != TurnState::Cancelled {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            happens("the lease to be over", cancelled).await;
             let view = stage.settled(&turn.id).await;
             assert_eq!(view.steps.last().map(|s| s.state), Some(StepState::Done), "{:?}", view.steps);
             stage.model.play([Line::Say("Yes.")]);
@@ -337,7 +340,7 @@ async fn a_turn_that_ends_its_workers_is_given_up_where_people_see_it() {
         let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
         let conversation = stage.conversation(with_tools()).await;
         stage.model.follow(|_| Line::Call(vec![("a", "pay", "{}")]));
-        let (fault, reached) = at(Point::AfterEffect, 4);
+        let (fault, reached) = at(Point::AfterEffect, 3);
         let doomed = stage.failing(short(), fault);
         let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "pay")).await.expect("a turn");
         reached.notified().await;
@@ -359,9 +362,12 @@ async fn a_turn_that_ends_its_workers_is_given_up_where_people_see_it() {
         let stranger = next.agents.dead_letters(&Cx::internal("tenant_b", "r"), &page).await.expect("a list").items;
         assert!(stranger.is_empty());
         // Counted when it is next looked.
-        while next.agents.tally().standing.is_none_or(|standing| standing.dead_letter != 1) {
-            tokio::task::yield_now().await;
-        }
+        let wait = async {
+            while next.agents.tally().standing.is_none_or(|standing| standing.dead_letter != 1) {
+                tokio::task::yield_now().await;
+            }
+        };
+        happens("the dead letter to be counted", wait).await;
         next.model.play([Line::Say("Hello.")]);
         assert_eq!(answer(&next.ask(&conversation, "still there?").await), "Hello.", "the conversation goes on");
         next.agents.shutdown(Duration::ZERO).await;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    future::Future,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -82,7 +83,7 @@ impl Script {
 
     /// Resolves once the model was asked.
     pub async fn begun(&self) {
-        self.begun.notified().await;
+        happens("a model call", self.begun.notified()).await;
     }
 }
 
@@ -372,8 +373,14 @@ impl Stage {
 
     pub async fn events(&self, turn: &str) -> Vec<Event> {
         let events = self.agents.events(&self.cx, turn, None).await.expect("events");
-        events.map(|event| event.expect("an event")).collect().await
+        happens("a turn to stand still", events.map(|event| event.expect("an event")).collect()).await
     }
+}
+
+/// Waits for something that is to happen, and fails by its name where it does not: a net, no measurement.
+pub async fn happens<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(120), wait).await;
+    waited.unwrap_or_else(|_| panic!("waited two minutes for {what}"))
 }
 
 /// What tests need not wait for.

@@ -66,7 +66,7 @@ pub async fn create(
     if background && !stream {
         return Ok(Json(standing(&app, &cx, &turn.id, echo, include).await?).into_response());
     }
-    let events = app.agents.events(&cx, &turn.id, None).await?;
+    let events = app.agents.events_of(&cx, &turn);
     let projection = Projection::new(echo, include);
     if stream {
         return Ok(streamed(events, projection, after, passing));

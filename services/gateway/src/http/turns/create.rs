@@ -46,5 +46,6 @@ pub async fn create(
         ..NewTurn::default()
     };
     let turn = app.agents.create_turn(&cx, new).await?;
-    answer(&app, &cx, &turn.id, body.stream.unwrap_or(false), after).await
+    let events = app.agents.events_of(&cx, &turn);
+    answer(&app, &cx, &turn.id, events, body.stream.unwrap_or(false), after).await
 }

@@ -62,9 +62,15 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
 }
 
 /// What the client gets of a turn that runs: its events behind `after` as a stream, or the whole once it stands still.
-async fn answer(app: &App, cx: &Cx, turn_id: &str, stream: bool, after: Option<i64>) -> Result<Response, Problem> {
-    // From the first event on: the projection needs what was before `after`.
-    let events = app.agents.events(cx, turn_id, None).await?;
+/// `events`: from the first on, since the projection needs what was before `after`.
+async fn answer(
+    app: &App,
+    cx: &Cx,
+    turn_id: &str,
+    events: Events,
+    stream: bool,
+    after: Option<i64>,
+) -> Result<Response, Problem> {
     if stream {
         return Ok(event_stream(Body::from_stream(frames(events, after, cx.request.clone()))));
     }

@@ -30,5 +30,6 @@ pub async fn resume(
 ) -> Result<Response, Problem> {
     app.agents.load_turn_of(&cx, &agent_id, &session_id, &turn_id).await?;
     let resumed = app.agents.resume(&cx, &turn_id, body.to_domain()?).await?;
-    answer(&app, &cx, &turn_id, body.stream.unwrap_or(false), Some(resumed.after)).await
+    let events = app.agents.events_of(&cx, &resumed.turn);
+    answer(&app, &cx, &turn_id, events, body.stream.unwrap_or(false), Some(resumed.after)).await
 }
