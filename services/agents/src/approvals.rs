@@ -18,6 +18,8 @@ use frontdesk_store::{
     turns::{self, OnInput},
 };
 
+use serde_json::{Map, Value};
+
 use crate::{
     Agents, access,
     tools::as_input,
@@ -37,6 +39,9 @@ pub struct Approval {
     pub agent_id: String,
     /// What would be called, as it will be.
     pub call: ToolCall,
+    /// Arguments that the server fills in beside the model's; null where the customer's token does not say it, and the
+    /// call will fail.
+    pub bound: Map<String, Value>,
     pub asked_at: Micros,
     /// Until when it may be answered, by the database's clock; None where it may not be any more.
     pub until: Option<Micros>,
@@ -59,6 +64,7 @@ impl From<StoredApproval> for Approval {
             session_id: stored.session_id,
             agent_id: stored.agent_id,
             call: stored.call,
+            bound: stored.bound,
             asked_at: stored.asked_at,
             until: stored.until.filter(|_| state == ApprovalState::Open),
             decision: stored.decision,
@@ -146,11 +152,26 @@ impl Worker {
     pub(crate) fn ask(&mut self, call: ToolCall) -> Asked {
         let step = match self.asked_before(&call.id) {
             Some(at) => self.left.remove(at),
-            None => self.pen.begin(StepKind::Approval, &format!("approval {}", call.id), Some(as_input(&call))),
+            None => {
+                let mut input = as_input(&call);
+                let bound = self.bound(&call);
+                if !bound.is_empty() {
+                    input["bound"] = bound.into();
+                }
+                self.pen.begin(StepKind::Approval, &format!("approval {}", call.id), Some(input))
+            }
         };
         let asked = Asked { approval_id: step.step.id.clone(), call };
         self.asked.push(step);
         asked
+    }
+
+    /// What the server will fill in, by the customer that the turn is asked for.
+    fn bound(&self, call: &ToolCall) -> Map<String, Value> {
+        let Some(def) = self.offered.iter().find(|def| def.name == call.name) else { return Map::new() };
+        let customer = self.cx.customer.as_ref();
+        let filled = |path: &str| customer.and_then(|customer| customer.look_up(path)).unwrap_or(Value::Null);
+        def.bound_args.iter().map(|(name, path)| (name.clone(), filled(path))).collect()
     }
 
     fn must_ask(&self, call: &ToolCall) -> bool {

@@ -28,6 +28,16 @@ impl Customer {
     pub fn owner(&self) -> Owner {
         Owner { issuer: self.issuer.clone().unwrap_or_default(), sub: self.sub.clone() }
     }
+
+    /// What an argument is bound to: `customer.sub`, or `customer.<claim>`, where what follows is the claim's whole name,
+    /// which may have dots of its own.
+    #[must_use]
+    pub fn look_up(&self, path: &str) -> Option<serde_json::Value> {
+        match path.strip_prefix("customer.")? {
+            "sub" => Some(self.sub.clone().into()),
+            claim => self.claims.get(claim).cloned(),
+        }
+    }
 }
 
 /// Whose something is.

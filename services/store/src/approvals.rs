@@ -11,6 +11,9 @@ use frontdesk_api::{
     turn::{TurnError, TurnState},
 };
 
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
 use crate::{Doing as _, Tenant, json, on, paging};
 
 /// A call that waits, or waited, for a person.
@@ -21,6 +24,8 @@ pub struct StoredApproval {
     pub session_id: Option<String>,
     pub agent_id: String,
     pub call: ToolCall,
+    /// Arguments that the server fills, as they were when it was asked; null where the customer's token said nothing.
+    pub bound: Map<String, Value>,
     pub asked_at: Micros,
     /// Until when it may be answered, by the database's clock; None once its turn does not wait any more.
     pub until: Option<Micros>,
@@ -29,6 +34,13 @@ pub struct StoredApproval {
     pub decision: Option<Decision>,
     pub turn_state: TurnState,
     pub turn_error: Option<TurnError>,
+}
+
+/// What stands in an approval's input beside its call.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Beside {
+    bound: Map<String, Value>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -51,6 +63,7 @@ impl Row {
         let until = self.deadline.filter(|_| turn_state == TurnState::AwaitingInput);
         Ok(StoredApproval {
             call: json::read("the call of an approval", &self.input)?,
+            bound: json::read::<Beside>("an approval", &self.input)?.bound,
             decision: self.decision.as_deref().map(|word| json::read("a decision", word)).transpose()?,
             turn_error: self.error.as_deref().map(|error| json::read("a turn's error", error)).transpose()?,
             overdue: until.is_some_and(|until| until < now),

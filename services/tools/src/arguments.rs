@@ -55,21 +55,12 @@ pub(crate) fn bind(
         let Some(customer) = customer else {
             return Err("this tool works only for a customer who is signed in".to_owned());
         };
-        let Some(value) = look_up(customer, path) else {
+        let Some(value) = customer.look_up(path) else {
             return Err(format!("the customer's sign-in does not say '{path}', which this tool needs"));
         };
         arguments.insert(name.clone(), value);
     }
     Ok(())
-}
-
-/// `customer.sub`, or `customer.<claim>`: what follows is the claim's whole name, which may have dots of its own.
-fn look_up(customer: &Customer, path: &str) -> Option<Value> {
-    let path = path.strip_prefix("customer.")?;
-    if path == "sub" {
-        return Some(Value::String(customer.sub.clone()));
-    }
-    customer.claims.get(path).cloned()
 }
 
 /// The schema as the model is offered it: without the arguments that the server fills.

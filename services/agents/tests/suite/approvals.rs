@@ -8,11 +8,13 @@ use frontdesk_api::{
     agent::AgentSpec,
     approval::{ApprovalRule, ApprovalState},
     chat::{Role, ToolSpec},
+    cx::Customer,
     id::RandomIds,
     tools::ToolResult,
     turn::{EventBody, StepKind, StepState, TurnState},
 };
 use frontdesk_store::testing::each_database;
+use serde_json::json;
 
 use crate::stage::{Line, Stage, answer, done, happens, pace, with_tools};
 
@@ -33,6 +35,27 @@ fn asked(view: &TurnView) -> &str {
     assert_eq!(view.turn.state, TurnState::AwaitingInput, "{:?}", view.turn);
     let [asked] = &view.approvals[..] else { panic!("one approval: {:?}", view.approvals) };
     &asked.approval_id
+}
+
+#[tokio::test]
+async fn a_person_is_shown_what_the_server_fills_in() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let customer = Customer { sub: "ada".into(), ..Customer::default() };
+        for (customer, who) in [(Some(customer), json!("ada")), (None, json!(null))] {
+            let cx = Cx { customer, ..stage.cx.clone() };
+            let conversation = stage.conversation(with_tools()).await;
+            stage.model.play([Line::Call(vec![("a", "refund", "{\"who\":\"eve\"}")])]);
+            let turn = stage.agents.create_turn(&cx, Stage::asks(&conversation, "money back")).await.expect("a turn");
+            stage.settled(&turn.id).await;
+            let newest = PageRequest { limit: 1, order: frontdesk_api::Order::Desc, ..all() };
+            let open = stage.agents.open_approvals(&stage.cx, &newest).await.expect("a list").items;
+            assert_eq!((&open[0].turn_id, &open[0].bound["who"]), (&turn.id, &who));
+            let one = stage.agents.approval(&stage.cx, &open[0].id).await.expect("it");
+            assert_eq!(one.bound, open[0].bound);
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -12,12 +12,12 @@ use std::{
 use frontdesk_agents::{Bounds, Fault, Pace, Point};
 use frontdesk_api::{
     Cx, Order, PageRequest,
-    agent::{AgentSpec, Limits, OnMessage},
+    agent::{AgentSpec, Guideline, Limits, OnMessage},
     chat::{Message, Role, ToolSpec},
     cx::Customer,
     id::RandomIds,
     tools::ToolResult,
-    turn::{EventBody, StepKind, StepState, TurnState},
+    turn::{EventBody, StepKind, StepOutput, StepState, TurnState},
 };
 use frontdesk_store::{Store, testing::each_database};
 use futures::StreamExt as _;
@@ -109,6 +109,67 @@ async fn wherever_its_worker_dies_a_turn_goes_on_and_nothing_is_doubled() {
                 nth += 1;
             }
             assert!(nth > 3, "{point:?} is come to in every step");
+        }
+    })
+    .await;
+}
+
+/// Finds the second rule to hold, and answers.
+fn ruler(prompt: &[Message]) -> Line {
+    if prompt[0].joined().contains("\"holds\"") { Line::Say("{\"holds\":[2]}") } else { Line::Say("Sorry.") }
+}
+
+/// As [`survives`], of a turn whose guidelines a model matches first.
+async fn matching_survives(store: &Store, point: Point, nth: usize) -> bool {
+    let stage = Stage::with(store.clone(), Arc::new(RandomIds), short(), Bounds::default()).await;
+    stage.model.follow(ruler);
+    let (fault, reached) = at(point, nth);
+    let doomed = stage.failing(short(), fault);
+    let rules = ["refund", "delay", "praise", "anger"].map(|id| Guideline {
+        id: id.into(),
+        name: None,
+        condition: format!("they speak of {id}"),
+        action: format!("Do {id}."),
+        priority: 0,
+        excludes: vec![],
+        enabled: true,
+    });
+    let conversation = stage.conversation(AgentSpec { guidelines: rules.into(), ..AgentSpec::new("m") }).await;
+    let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "it is late")).await.expect("a turn");
+    let lost = tokio::select! {
+        () = reached.notified() => true,
+        _ = doomed.settled(&turn.id) => false,
+    };
+    stage.agents.recover().await.expect("another process");
+    let view = stage.settled(&turn.id).await;
+    let what = format!("{point:?} {nth}: {:?} {:?}", view.turn, view.steps);
+    assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Sorry."), "{what}");
+    let matched: Vec<_> = view
+        .steps
+        .iter()
+        .filter_map(|step| match &step.output {
+            Some(StepOutput::Guidelines { matched, error: None, .. }) => Some(matched.join(" ")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(matched, ["delay"], "matched once: {what}");
+    assert_eq!(view.steps.len(), 2, "{what}");
+    assert_eq!(view.turn.usage.input_tokens, 20, "what model calls took counts once: {what}");
+    let read = stage.model.asked().pop().expect("a prompt")[0].1.clone();
+    assert!(read.contains("Do delay.") && !read.contains("Do anger."), "{what}: {read}");
+    stage.agents.shutdown(Duration::ZERO).await;
+    lost
+}
+
+#[tokio::test]
+async fn wherever_its_worker_dies_the_guidelines_are_matched_once() {
+    each_database(|store| async move {
+        for point in [Point::AfterIntent, Point::AfterEffect, Point::BeforeCommit, Point::AfterCommit] {
+            let mut nth = 1;
+            while matching_survives(&store, point, nth).await {
+                nth += 1;
+            }
+            assert!(nth > 2, "{point:?} is come to in every step");
         }
     })
     .await;

@@ -157,7 +157,7 @@ fn reply(frames: stream::BoxStream<'static, Result<Frame>>) -> ChatReply {
 }
 
 /// A group `shop` with `look` (answers what it was given), `refund` (refused without a person's word, as the registry
-/// does), `slow` (never ends), and two that have an effect: `book` (the same key, the same booking) and `pay` (each
+/// does; `who` is bound to the customer), `slow` (never ends), and two that have an effect: `book` (the same key, the same booking) and `pay` (each
 /// call pays).
 #[derive(Default)]
 pub struct Toolbox {
@@ -191,7 +191,7 @@ impl Tools for Toolbox {
             runs: Runs::Server,
             effect,
             risk,
-            bound_args: Default::default(),
+            bound_args: if name == "refund" { [("who".into(), "customer.sub".into())].into() } else { [].into() },
             hash: String::new(),
         };
         match groups {

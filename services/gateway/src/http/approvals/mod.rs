@@ -24,6 +24,10 @@ pub struct Approval {
     pub tool: String,
     /// JSON text as the model wrote it, and as the tool gets it, beside what the server fills in.
     pub arguments: String,
+    /// What the server fills in beside these, from the customer's token; null: the token does not say it, and the call
+    /// will fail.
+    #[schema(value_type = Object)]
+    pub bound_arguments: serde_json::Map<String, serde_json::Value>,
     pub call_id: String,
     pub agent_id: String,
     /// null: the turn stands in no conversation.
@@ -60,6 +64,7 @@ impl From<frontdesk_agents::Approval> for Approval {
             state: approval.state,
             tool: approval.call.name,
             arguments: approval.call.arguments,
+            bound_arguments: approval.bound,
             call_id: approval.call.id,
             agent_id: approval.agent_id,
             session_id: approval.session_id,
