@@ -110,7 +110,7 @@ impl Follow {
             tokio::select! {
                 heard = self.follower.heard() => match self.take(&heard) {
                     Taken::Next => return Ok(true),
-                    Taken::Old => continue,
+                    Taken::Old => {}
                     Taken::Apart => break,
                 },
                 () = tokio::time::sleep(self.room.deps.pace.look) => break,

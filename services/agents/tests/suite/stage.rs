@@ -378,9 +378,13 @@ impl Stage {
 }
 
 /// Waits for something that is to happen, and fails by its name where it does not: a net, no measurement.
-pub async fn happens<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    let waited = tokio::time::timeout(Duration::from_secs(120), wait).await;
-    waited.unwrap_or_else(|_| panic!("waited two minutes for {what}"))
+pub fn happens<'w, T: 'w>(what: &'w str, wait: impl Future<Output = T> + 'w) -> impl Future<Output = T> + 'w {
+    // On the heap: it may hold all that a test holds.
+    let wait = Box::pin(wait);
+    async move {
+        let waited = tokio::time::timeout(Duration::from_secs(120), wait).await;
+        waited.unwrap_or_else(|_| panic!("waited two minutes for {what}"))
+    }
 }
 
 /// What tests need not wait for.
