@@ -98,7 +98,7 @@ impl Stage {
         stored.request.asked_by = None;
         let mut tx = self.room.0.deps.store.tenant(&self.cx).write().await?;
         turns::add(&mut tx, &stored, None, 0).await?;
-        turns::set_state(&mut tx, &stored.turn, None).await?;
+        turns::fence_and_stand(&mut tx, &stored.turn, stored.epoch, 0, false, None).await?;
         transcript::add_items(&mut tx, items).await?;
         tx.commit().await
     }
@@ -169,6 +169,7 @@ impl Stage {
                 self.spec.clone(),
                 claimed,
                 entered.stop.clone(),
+                None,
             );
             // Here and not in a task: it goes with whoever asked for the replay.
             work.await;
