@@ -5,6 +5,10 @@ use serde_json::Value;
 
 use crate::{Doing as _, Tenant, Tx, json, on};
 
+mod changes;
+
+pub use changes::StoredToolgroupChange;
+
 /// A registered group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredToolgroup {
@@ -20,6 +24,8 @@ pub struct StoredToolgroup {
     /// New at every registration; caches compare it.
     pub revision: String,
     pub created_at: Micros,
+    /// None: its tools can be called.
+    pub disabled_at: Option<Micros>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -32,6 +38,7 @@ struct Row {
     hash: String,
     revision: String,
     created_at: Micros,
+    disabled_at: Option<Micros>,
 }
 
 impl Row {
@@ -45,17 +52,24 @@ impl Row {
             hash: self.hash,
             revision: self.revision,
             created_at: self.created_at,
+            disabled_at: self.disabled_at,
         })
     }
 }
 
 impl Tenant<'_> {
-    /// Registers a group with its tools in order, or registers it anew; data its tools kept stays. `kept` is what its
-    /// provider made of it.
+    /// Registers a group with its tools in order, or registers it anew; data its tools kept stays, and so does whether it
+    /// is disabled. `kept` is what its provider made of it.
     ///
     /// # Errors
     /// As any query.
-    pub async fn put_toolgroup(&self, group: &StoredToolgroup, tools: &[ToolDef], kept: Option<&[u8]>) -> Result<()> {
+    pub async fn put_toolgroup(
+        &self,
+        group: &StoredToolgroup,
+        tools: &[ToolDef],
+        kept: Option<&[u8]>,
+        change: &StoredToolgroupChange,
+    ) -> Result<()> {
         let (args, grants) = (json::write(&group.args)?, json::write(&group.grants)?);
         let rows =
             (0i64..).zip(tools).map(|(pos, tool)| Ok((pos, tool, json::write(tool)?))).collect::<Result<Vec<_>>>()?;
@@ -75,6 +89,7 @@ impl Tenant<'_> {
                 .bind(self.id()).bind(&group.id).bind(&tool.name).bind(pos).bind(definition).execute(conn).await.map(|_| ()))
             .doing(&format!("register the tool '{}'", tool.name))?;
         }
+        changes::add(&mut tx, change).await?;
         tx.commit().await
     }
 
@@ -95,7 +110,7 @@ impl Tenant<'_> {
     pub async fn list_toolgroups(&self) -> Result<Vec<StoredToolgroup>> {
         let mut tx = self.read().await?;
         let rows: Vec<Row> =
-            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at \
+            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at, disabled_at \
              FROM toolgroup WHERE tenant = $1 ORDER BY id")
             .bind(self.id()).fetch_all(conn).await)
             .doing("list tool groups")?;
@@ -109,7 +124,7 @@ impl Tenant<'_> {
     pub async fn find_toolgroup(&self, id: &str) -> Result<Option<(StoredToolgroup, Vec<ToolDef>)>> {
         let mut tx = self.read().await?;
         let row: Option<Row> =
-            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at \
+            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at, disabled_at \
              FROM toolgroup WHERE tenant = $1 AND id = $2")
             .bind(self.id()).bind(id).fetch_optional(conn).await)
             .doing("load a tool group")?;
@@ -134,11 +149,33 @@ impl Tenant<'_> {
         Ok(row.flatten())
     }
 
+    /// Switches the group off (`at`), or on again.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn set_toolgroup_disabled(
+        &self,
+        id: &str,
+        at: Option<Micros>,
+        revision: &str,
+        change: &StoredToolgroupChange,
+    ) -> Result<()> {
+        let mut tx = self.write().await?;
+        let met = on!(tx, conn => sqlx::query("UPDATE toolgroup SET disabled_at = $3, revision = $4 WHERE tenant = $1 AND id = $2")
+            .bind(self.id()).bind(id).bind(at).bind(revision).execute(conn).await.map(|done| done.rows_affected()))
+        .doing("switch a tool group")?;
+        if met == 0 {
+            return Err(Error::not_found(format!("no tool group has the id '{id}'")).with_code("toolgroup_not_found"));
+        }
+        changes::add(&mut tx, change).await?;
+        tx.commit().await
+    }
+
     /// Deletes the group with the data its tools kept.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn delete_toolgroup(&self, id: &str) -> Result<()> {
+    pub async fn delete_toolgroup(&self, id: &str, change: &StoredToolgroupChange) -> Result<()> {
         let mut tx = self.write().await?;
         let gone = on!(tx, conn => sqlx::query("DELETE FROM toolgroup WHERE tenant = $1 AND id = $2")
             .bind(self.id()).bind(id).execute(conn).await.map(|done| done.rows_affected()))
@@ -146,6 +183,7 @@ impl Tenant<'_> {
         if gone == 0 {
             return Err(Error::not_found(format!("no tool group has the id '{id}'")).with_code("toolgroup_not_found"));
         }
+        changes::add(&mut tx, change).await?;
         tx.commit().await
     }
 
@@ -197,7 +235,7 @@ pub async fn remove_values(tx: &mut Tx, group: &str, prefix: &str) -> Result<()>
 
 #[cfg(test)]
 mod tests {
-    use frontdesk_api::Kind;
+    use frontdesk_api::{Kind, PageRequest};
     use serde_json::json;
 
     use super::*;
@@ -213,6 +251,18 @@ mod tests {
             hash: "h".into(),
             revision: revision.into(),
             created_at: 1,
+            disabled_at: None,
+        }
+    }
+
+    fn change(id: &str, action: &str) -> StoredToolgroupChange {
+        StoredToolgroupChange {
+            id: id.into(),
+            toolgroup_id: "shop".into(),
+            action: action.into(),
+            key_id: "key_1".into(),
+            detail: json!({ "hash": "h" }),
+            created_at: 1,
         }
     }
 
@@ -227,16 +277,23 @@ mod tests {
         each_database(|store| async move {
             let (a, b) = two_tenants(&store).await;
             let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
-            mine.put_toolgroup(&group("r1"), &[tool("z"), tool("a")], Some(b"kept")).await.expect("registered");
+            mine.put_toolgroup(&group("r1"), &[tool("z"), tool("a")], Some(b"kept"), &change("c1", "registered"))
+                .await
+                .expect("registered");
             let (found, tools) = mine.find_toolgroup("shop").await.expect("asked").expect("there");
             assert_eq!(found, group("r1"));
             assert_eq!(tools, [tool("z"), tool("a")]);
             assert_eq!(mine.find_toolgroup_kept("shop", "r1").await.expect("asked").as_deref(), Some(&b"kept"[..]));
             assert_eq!(theirs.find_toolgroup_kept("shop", "r1").await.expect("asked"), None);
             assert_eq!(theirs.find_toolgroup("shop").await.expect("asked"), None);
-            assert_eq!(theirs.delete_toolgroup("shop").await.expect_err("not theirs").kind, Kind::NotFound);
+            assert_eq!(
+                theirs.delete_toolgroup("shop", &change("d1", "deleted")).await.expect_err("not theirs").kind,
+                Kind::NotFound
+            );
 
-            mine.put_toolgroup(&group("r2"), &[tool("b")], None).await.expect("registered anew");
+            mine.put_toolgroup(&group("r2"), &[tool("b")], None, &change("c2", "registered"))
+                .await
+                .expect("registered anew");
             assert_eq!(mine.toolgroup_revisions().await.expect("listed"), [("shop".to_owned(), "r2".to_owned())]);
             assert_eq!(mine.find_toolgroup("shop").await.expect("asked").expect("there").1, [tool("b")]);
         })
@@ -249,7 +306,7 @@ mod tests {
             let (a, b) = two_tenants(&store).await;
             let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
             for tenant in [&mine, &theirs] {
-                tenant.put_toolgroup(&group("r1"), &[], None).await.expect("registered");
+                tenant.put_toolgroup(&group("r1"), &[], None, &change("c3", "registered")).await.expect("registered");
             }
             let mut tx = mine.write().await.expect("a transaction");
             for (key, value) in [("order/1", "x"), ("order/1", "yy"), ("order%2", "z"), ("return/1", "w")] {
@@ -257,7 +314,7 @@ mod tests {
             }
             assert_eq!(values_held(&mut tx, "shop").await.expect("measured"), (3, 7 + 2 + 7 + 1 + 8 + 1));
             tx.commit().await.expect("committed");
-            mine.put_toolgroup(&group("r2"), &[], None).await.expect("registered anew");
+            mine.put_toolgroup(&group("r2"), &[], None, &change("c4", "registered")).await.expect("registered anew");
             assert_eq!(mine.find_tool_value("shop", "order/1").await.expect("read").as_deref(), Some(&b"yy"[..]));
             assert_eq!(theirs.find_tool_value("shop", "order/1").await.expect("read"), None);
 
@@ -266,9 +323,34 @@ mod tests {
             tx.commit().await.expect("committed");
             assert_eq!(mine.find_tool_value("shop", "order/1").await.expect("read"), None);
             assert!(mine.find_tool_value("shop", "order%2").await.expect("read").is_some());
-            mine.delete_toolgroup("shop").await.expect("deleted");
-            mine.put_toolgroup(&group("r3"), &[], None).await.expect("registered");
+            mine.delete_toolgroup("shop", &change("d1", "deleted")).await.expect("deleted");
+            mine.put_toolgroup(&group("r3"), &[], None, &change("c5", "registered")).await.expect("registered");
             assert_eq!(mine.find_tool_value("shop", "order%2").await.expect("read"), None);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_was_done_to_a_group_stays_when_it_goes() {
+        each_database(|store| async move {
+            let (a, b) = two_tenants(&store).await;
+            let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
+            mine.put_toolgroup(&group("r1"), &[], None, &change("c1", "registered")).await.expect("registered");
+            mine.set_toolgroup_disabled("shop", Some(7), "r2", &change("c2", "disabled")).await.expect("off");
+            let off = mine.find_toolgroup("shop").await.expect("asked").expect("there").0;
+            assert_eq!((off.disabled_at, off.revision.as_str()), (Some(7), "r2"));
+            mine.put_toolgroup(&group("r3"), &[], None, &change("c3", "registered")).await.expect("registered anew");
+            assert_eq!(mine.find_toolgroup("shop").await.expect("asked").expect("there").0.disabled_at, Some(7));
+            let missing = theirs.set_toolgroup_disabled("shop", None, "r", &change("x", "enabled")).await;
+            assert_eq!(missing.expect_err("not theirs").kind, Kind::NotFound);
+            mine.delete_toolgroup("shop", &change("c4", "deleted")).await.expect("deleted");
+            let page = PageRequest { limit: 3, ..PageRequest::default() };
+            let seen = mine.list_toolgroup_changes("shop", &page).await.expect("a page");
+            let actions: Vec<_> = seen.items.iter().map(|c| c.action.as_str()).collect();
+            assert_eq!((actions, seen.more), (vec!["deleted", "registered", "disabled"], true));
+            assert_eq!(mine.list_toolgroup_changes("other", &page).await.expect("a page").items, []);
+            assert_eq!(mine.list_toolgroup_changes("", &page).await.expect("a page").items.len(), 3);
+            assert_eq!(theirs.list_toolgroup_changes("", &page).await.expect("a page").items, []);
         })
         .await;
     }

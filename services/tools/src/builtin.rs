@@ -41,6 +41,7 @@ impl Builtins {
                 hash: String::new(),
                 revision: String::new(),
                 created_at,
+                disabled_at: None,
             };
             all.entry(id).or_insert_with(|| Builtin { row, provider: Arc::clone(provider), ready: OnceLock::new() });
         }

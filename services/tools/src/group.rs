@@ -45,6 +45,8 @@ pub struct Group {
     /// Hash of what was inspected.
     pub hash: String,
     pub created_at: Micros,
+    /// Its tools are offered to no model and do not run.
+    pub disabled: bool,
 }
 
 impl From<StoredToolgroup> for Group {
@@ -57,6 +59,7 @@ impl From<StoredToolgroup> for Group {
             grants: row.grants,
             hash: row.hash,
             created_at: row.created_at,
+            disabled: row.disabled_at.is_some(),
         }
     }
 }
@@ -67,6 +70,7 @@ pub(crate) struct Ready {
     pub(crate) provider_id: String,
     pub(crate) provider: Arc<dyn ToolProvider>,
     pub(crate) source: ToolSource,
+    pub(crate) disabled: bool,
     /// What its tools may ask and use.
     pub(crate) policy: Policy,
     pub(crate) tools: Vec<ReadyTool>,
@@ -85,10 +89,10 @@ impl Ready {
         provider: Arc<dyn ToolProvider>,
         body: Option<bytes::Bytes>,
     ) -> Result<Self> {
-        let policy = Policy::of(&row.args)?;
+        let (policy, disabled) = (Policy::of(&row.args)?, row.disabled_at.is_some());
         let source = ToolSource { toolgroup: row.id, args: row.args, body, grants: row.grants };
         let tools = tools.into_iter().map(ReadyTool::new).collect::<Result<_>>()?;
-        Ok(Self { revision: row.revision, provider_id: row.provider_id, provider, source, policy, tools })
+        Ok(Self { revision: row.revision, provider_id: row.provider_id, provider, source, disabled, policy, tools })
     }
 }
 

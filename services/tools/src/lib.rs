@@ -10,6 +10,7 @@
 
 mod arguments;
 mod builtin;
+mod changes;
 mod fetch;
 mod group;
 mod host;
@@ -18,6 +19,7 @@ mod registration;
 mod registry;
 mod strike;
 
+pub use frontdesk_store::tools::StoredToolgroupChange as Change;
 pub use group::{Group, Trust};
 pub use host::KvLimits;
 pub use register::Preview;

@@ -13,7 +13,7 @@ use frontdesk_api::{
 use frontdesk_store::tools::StoredToolgroup;
 use serde_json::Value;
 
-use crate::{Group, Registration, Registry, fetch::Policy, group::Ready};
+use crate::{Group, Registration, Registry, changes, fetch::Policy, group::Ready};
 
 /// What is read from an address at registration: at most this much, and no longer.
 const READ: OutboundLimits = OutboundLimits { time: std::time::Duration::from_secs(60), answer: 32 << 20 };
@@ -47,7 +47,20 @@ impl Registry {
     pub async fn register(&self, cx: &Cx, registration: Registration) -> Result<Group> {
         let checked = self.check(cx, registration).await?;
         let Checked { row, tools, kept, ready, .. } = checked;
-        self.setting.store.tenant(cx).put_toolgroup(&row, &tools, kept.as_deref()).await?;
+        let change = self.change(cx, &row.id, "registered", changes::detail(&row, &tools));
+        self.setting.store.tenant(cx).put_toolgroup(&row, &tools, kept.as_deref(), &change).await?;
+        // One that was off stays off: the row says it.
+        if self
+            .setting
+            .store
+            .tenant(cx)
+            .find_toolgroup(&row.id)
+            .await?
+            .is_some_and(|(row, _)| row.disabled_at.is_some())
+        {
+            self.forget(cx, &row.id);
+            return self.load_group(cx, &row.id).await;
+        }
         self.keep(cx, &row.id, Arc::new(ready));
         Ok(row.into())
     }
@@ -86,6 +99,7 @@ impl Registry {
             hash,
             revision: self.setting.ids.next("rev"),
             created_at: self.setting.clock.now(),
+            disabled_at: None,
         };
         // Parsed before it is written: a schema that does not compile is refused here, not in a turn.
         let body = kept.clone().or(source.body);

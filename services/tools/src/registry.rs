@@ -109,8 +109,9 @@ impl Registry {
     /// # Errors
     /// `NotFound`.
     pub async fn delete_group(&self, cx: &Cx, id: &str) -> Result<()> {
-        self.setting.store.tenant(cx).delete_toolgroup(id).await?;
-        self.ready.write().unwrap_or_else(PoisonError::into_inner).remove(&(cx.tenant.clone(), id.to_owned()));
+        let change = self.change(cx, id, "deleted", Value::Null);
+        self.setting.store.tenant(cx).delete_toolgroup(id, &change).await?;
+        self.forget(cx, id);
         Ok(())
     }
 
@@ -202,6 +203,10 @@ impl Registry {
 
     pub(crate) fn keep(&self, cx: &Cx, id: &str, group: Arc<Ready>) {
         self.ready.write().unwrap_or_else(PoisonError::into_inner).insert((cx.tenant.clone(), id.to_owned()), group);
+    }
+
+    pub(crate) fn forget(&self, cx: &Cx, id: &str) {
+        self.ready.write().unwrap_or_else(PoisonError::into_inner).remove(&(cx.tenant.clone(), id.to_owned()));
     }
 
     async fn load(&self, cx: &Cx, id: &str) -> Result<Arc<Ready>> {
@@ -297,7 +302,8 @@ impl Registry {
 impl Tools for Registry {
     async fn list(&self, cx: &Cx, groups: &[String]) -> Result<Vec<ToolDef>> {
         let offered = self.offered(cx, groups, true).await?;
-        Ok(offered.into_iter().map(|o| ToolDef { name: o.name.clone(), ..o.tool().def.clone() }).collect())
+        let on = offered.into_iter().filter(|o| !o.group.disabled);
+        Ok(on.map(|o| ToolDef { name: o.name.clone(), ..o.tool().def.clone() }).collect())
     }
 
     async fn call(
@@ -314,6 +320,9 @@ impl Tools for Registry {
             return Ok(failed(&format!("no tool is called '{}'; there are {}", call.name, quoted(&known))));
         };
         let tool = found.tool();
+        if found.group.disabled {
+            return Ok(failed(&format!("'{}' is switched off by its operator and was not run", call.name)));
+        }
         // Nobody can be asked here; without a yes it is a no, in a turn and outside.
         if tool.def.risk == Risk::ApprovalRequired && !approved {
             return Ok(failed(&format!("'{}' needs the approval of a person and was not run", call.name)));

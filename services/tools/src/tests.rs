@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
-    Cx, Egress, Error, Result, Secrets, Tools,
+    Cx, Egress, Error, PageRequest, Result, Secrets, Tools,
     chat::ToolCall,
     clock::FixedClock,
     egress::{Outbound, OutboundAnswer, OutboundLimits},
@@ -258,6 +258,42 @@ async fn a_group_of_the_platforms_own_is_every_tenants_without_being_registered(
             assert_eq!(refused.param.as_deref(), Some("toolgroup_id"));
             assert!(registry.delete_group(&cx, "builtin::everyones").await.is_err());
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_group_that_is_off_is_offered_to_no_model_and_does_not_run() {
+    each_database(|store| async move {
+        let (registry, shop, cx) = with_shop(store).await;
+        let groups = ["shop".to_owned()];
+        let call = ToolCall { id: "call_1".into(), name: "look".into(), arguments: "{}".into() };
+        assert!(registry.set_disabled(&cx, "shop", true).await.expect("off").disabled);
+        assert_eq!(registry.list(&cx, &groups).await.expect("a list"), []);
+        let refused = done(registry.call(&cx, &groups, &call, "key_1", false).await);
+        assert!(refused.is_error && refused.content.contains("switched off"), "{refused:?}");
+        assert!(done(registry.invoke(&cx, "look", &Map::new(), "key_2").await).is_error);
+        // People still see what there is, and registering anew does not switch it on.
+        assert_eq!(registry.list_tools(&cx, None).await.expect("a list").len(), 2);
+        let registration =
+            Registration { toolgroup_id: "shop".into(), provider_id: "shop".into(), ..Registration::default() };
+        assert!(registry.register(&cx, registration).await.expect("registered anew").disabled);
+        assert!(done(registry.call(&cx, &groups, &call, "key_3", false).await).is_error);
+        assert!(shop.called.lock().expect("the calls").is_empty());
+        assert!(!registry.set_disabled(&cx, "shop", false).await.expect("on").disabled);
+        assert_eq!(done(registry.call(&cx, &groups, &call, "key_4", false).await).content, "done");
+        registry.delete_group(&cx, "shop").await.expect("deleted");
+        let changes = registry.changes(&cx, "shop", &PageRequest::default()).await.expect("a page").items;
+        // Ids order by the millisecond; these are of one.
+        let mut actions: Vec<&str> = changes.iter().map(|change| change.action.as_str()).collect();
+        actions.sort_unstable();
+        assert_eq!(actions, ["deleted", "disabled", "enabled", "registered", "registered"]);
+        assert!(changes.iter().all(|change| change.key_id == cx.principal.key_id));
+        // What it was at first, overrides and all, and what it was then.
+        let registered = changes.iter().filter(|change| change.action == "registered");
+        let mut risks: Vec<&str> = registered.filter_map(|change| change.detail["tools"][1]["risk"].as_str()).collect();
+        risks.sort_unstable();
+        assert_eq!(risks, ["approval_required", "low_impact_write"]);
     })
     .await;
 }

@@ -52,6 +52,9 @@ pub struct ToolGroup {
     pub mcp_endpoint: Option<McpEndpoint>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_resource_id: Option<String>,
+    /// true: switched off; left out otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
 }
 
 impl ToolGroup {
@@ -66,6 +69,7 @@ impl ToolGroup {
             mcp_endpoint: mcp_endpoint.map(|uri| McpEndpoint { uri: uri.to_owned() }),
             args,
             provider_resource_id: Some(id.to_owned()),
+            disabled: None,
         }
     }
 }
