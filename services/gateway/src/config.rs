@@ -135,7 +135,8 @@ impl Default for Providers {
     fn default() -> Self {
         let built_in = |id: &str, kind: &str| ProviderEntry { id: id.into(), kind: kind.into(), config: Value::Null };
         let sandboxed = ["wasm", "code_interpreter"].map(|kind| built_in(kind, kind));
-        let tools = if cfg!(feature = "wasm") { sandboxed.into() } else { vec![] };
+        let mut tools: Vec<ProviderEntry> = if cfg!(feature = "wasm") { sandboxed.into() } else { vec![] };
+        tools.push(built_in("openapi", "openapi"));
         Self {
             inference: vec![],
             tools,

@@ -51,6 +51,8 @@ pub fn known() -> Vec<&'static ProviderDef> {
         frontdesk_gemini::PROVIDERS,
         frontdesk_bedrock::PROVIDERS,
         frontdesk_blobs::PROVIDERS,
+        frontdesk_openapi::PROVIDERS,
+        frontdesk_websearch::PROVIDERS,
         frontdesk_shields::PROVIDERS,
         #[cfg(feature = "embeddings")]
         frontdesk_embeddings::PROVIDERS,
