@@ -22,6 +22,7 @@ case ",$features," in *,cuda,*)
   lock=$(mktemp)
   cp Cargo.lock "$lock"
   trap 'cp "$lock" Cargo.lock; rm -f "$lock"' EXIT
+  trap 'exit 130' INT TERM
   cargo fetch --locked
   mended=$(realpath "$target")/mended
   rm -rf "$mended"

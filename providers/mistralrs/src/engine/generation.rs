@@ -263,8 +263,19 @@ fn natural(log10: f32) -> f64 {
 /// Whether every later use of the card by this process fails too (CUDA's documentation of its errors: "the context cannot
 /// be used, so it must be destroyed"). Too little memory is no such error.
 fn lost_card(cause: &str) -> bool {
-    let lost = ["ILLEGAL_ADDRESS", "LAUNCH_FAILED", "MISALIGNED_ADDRESS", "ILLEGAL_INSTRUCTION", "ECC_UNCORRECTABLE"];
-    cause.contains("CUDA_ERROR_") && lost.iter().any(|name| cause.contains(name))
+    let lost = [
+        "ILLEGAL_ADDRESS",
+        "LAUNCH_TIMEOUT",
+        "ASSERT",
+        "HARDWARE_STACK_ERROR",
+        "ILLEGAL_INSTRUCTION",
+        "MISALIGNED_ADDRESS",
+        "INVALID_ADDRESS_SPACE",
+        "INVALID_PC",
+        "LAUNCH_FAILED",
+        "ECC_UNCORRECTABLE",
+    ];
+    cause.split("CUDA_ERROR_").skip(1).any(|named| lost.iter().any(|name| named.starts_with(name)))
 }
 
 #[cfg(test)]
