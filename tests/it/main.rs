@@ -16,6 +16,7 @@ mod knowledge;
 mod lossless;
 mod lost;
 mod money;
+mod openapi;
 mod pull;
 mod replay;
 mod scripted;
