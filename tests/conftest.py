@@ -123,8 +123,8 @@ class ServiceAccount:
         file.write_text(json.dumps(content, indent=2))
 
 
-def configured(home, inference, models=(), log="info", files=(), database=None):
-    """A Frontdesk with these entries under `providers.inference`, `providers.files` and `models`; on SQLite unless told."""
+def configured(home, inference, models=(), log="info", files=(), tools=None, database=None):
+    """A Frontdesk with these entries under `providers.inference`, `.files`, `.tools` and `models`; on SQLite unless told."""
     config = home / "frontdesk.yaml"
     if built := os.environ.get("FRONTDESK_INTERPRETERS"):
         # Where the code interpreters are looked for.
@@ -134,6 +134,7 @@ def configured(home, inference, models=(), log="info", files=(), database=None):
     listed = lambda entries: "".join(f"    - {entry}\n" for entry in entries)  # noqa: E731
     routes = f"models:\n{listed(models)}" if models else ""
     places = f"  files:\n{listed(files)}" if files else ""
+    places += f"  tools:\n{listed(tools)}" if tools else ""
     models = f"  inference:\n{listed(inference)}" if inference else "  inference: []\n"
     at = f'database_url: "{database}"\n' if database else ""
     config.write_text(f"log: {{ level: {log} }}\n{at}providers:\n{models}{places}{routes}")

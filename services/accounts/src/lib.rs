@@ -25,7 +25,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use frontdesk_api::{Clock, Cx, Error, Ids, Kind, Micros, Principal, Result, Scope};
+use frontdesk_api::{Clock, Cx, Error, Ids, Kind, Micros, Principal, Result, Scope, Seal};
 use frontdesk_store::{Dialect, Store};
 
 pub use customer_keys::{CustomerKey, CustomerKeyRequest, MOST_LIVE, Material};
@@ -43,6 +43,16 @@ pub const DEFAULT_TENANT: &str = "default";
 pub struct Caller {
     pub tenant: String,
     pub principal: Principal,
+}
+
+impl Seal for Accounts {
+    fn seal(&self, about: &[&str], plain: &[u8]) -> Result<Vec<u8>> {
+        seal::seal(&self.0.pepper, about, plain)
+    }
+
+    fn open(&self, about: &[&str], sealed: &[u8]) -> Result<Vec<u8>> {
+        seal::open(&self.0.pepper, about, sealed)
+    }
 }
 
 /// Tenants and keys of this installation. Clones share one table.

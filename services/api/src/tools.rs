@@ -4,12 +4,12 @@
 //! (wasm component, MCP server, OpenAPI document). Invariants: client and upstream-hosted tools never
 //! reach a provider; bad arguments and failures are results the model reads, `Err` is infrastructure only.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Cx, Error, Kind, Result, chat::ToolCall, egress::OutboundAnswer};
 
@@ -59,6 +59,11 @@ pub trait ToolProvider: Send + Sync {
         None
     }
 
+    /// The members of a registration's `args` that hold secrets: they are kept sealed and shown to nobody.
+    fn secret_args(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Calls a tool by its name inside the source (`ToolDef::wire_name`).
     async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome>;
 }
@@ -67,8 +72,12 @@ pub trait ToolProvider: Send + Sync {
 #[derive(Debug, Clone, Default)]
 pub struct ToolSource {
     pub toolgroup: String,
-    /// The registration's `args`.
+    /// The registration's `args`, without those that hold secrets.
     pub args: Value,
+    /// Those that do (`ToolProvider::secret_args`).
+    pub secrets: SecretArgs,
+    /// What was pinned at registration: hashes by the tools' names inside the source. Empty while it is looked into.
+    pub pinned: BTreeMap<String, String>,
     /// The component's bytes, where the provider runs code; what the provider kept ([`Inspected::kept`]), where it did.
     pub body: Option<Bytes>,
     /// Powers the operator granted, by capability name (`kv`, `log`).
@@ -82,6 +91,16 @@ pub enum Reads {
     File(String),
     /// An address, read once at registration through [`crate::Egress`].
     Url(String),
+}
+
+/// Members of a registration that are shown to nobody.
+#[derive(Clone, Default, PartialEq)]
+pub struct SecretArgs(pub Map<String, Value>);
+
+impl fmt::Debug for SecretArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretArgs({})", self.0.len())
+    }
 }
 
 /// What `inspect` found.

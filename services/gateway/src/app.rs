@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::Config,
-    http::{docs::Document, files::room::Room, prefix::Prefixed},
+    http::{docs::Document, files::room::Room, mcp::Calls, prefix::Prefixed},
     lanes::Lanes,
     server,
     stored::Stored,
@@ -53,6 +53,8 @@ pub struct Inner {
     pub tools: Arc<Registry>,
     pub knowledge: Knowledge,
     pub agents: Agents,
+    /// Calls under way that came over MCP.
+    pub mcp: Calls,
     pub batches: Batches,
     /// Every configured provider, for `/v1/providers` and `doctor`.
     pub providers: Vec<Provider>,

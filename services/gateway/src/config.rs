@@ -54,6 +54,7 @@ pub struct Config {
     pub turns: Turns,
     pub batches: Batches,
     pub stored_completions: StoredCompletions,
+    pub mcp: Mcp,
     pub limits: Limits,
     pub log: Log,
     pub telemetry: Telemetry,
@@ -75,6 +76,7 @@ impl Default for Config {
             turns: Turns::default(),
             batches: Batches::default(),
             stored_completions: StoredCompletions::default(),
+            mcp: Mcp::default(),
             limits: Limits::default(),
             log: Log::default(),
             telemetry: Telemetry::default(),
@@ -137,6 +139,8 @@ impl Default for Providers {
         let sandboxed = ["wasm", "code_interpreter"].map(|kind| built_in(kind, kind));
         let mut tools: Vec<ProviderEntry> = if cfg!(feature = "wasm") { sandboxed.into() } else { vec![] };
         tools.push(built_in("openapi", "openapi"));
+        // Llama Stack's name for it.
+        tools.push(built_in("model-context-protocol", "mcp"));
         Self {
             inference: vec![],
             tools,
@@ -181,6 +185,14 @@ pub struct ShieldEntry {
     /// What it means when the shield cannot answer.
     #[serde(default)]
     pub on_error: OnError,
+}
+
+/// What is answered at `/mcp`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mcp {
+    /// Origins of pages that may ask from a browser (`https://tools.example`), beside those of this machine.
+    pub origins: Vec<String>,
 }
 
 /// How agents' turns are kept.

@@ -1,7 +1,7 @@
 //! Keys for providers that a client sends in a header, as Llama Stack's and OGX's clients do.
 //!
 //! `X-LlamaStack-Provider-Data: {"groq_api_key": "…"}` (OGX: `X-OGX-Provider-Data`), a JSON object by names that the
-//! providers' configurations give. Invariant: nobody reads the header where no provider takes clients' keys, and nothing
+//! providers' configurations give; `mcp_headers` holds headers by the addresses of MCP servers. Invariant: nobody reads the header where no provider takes clients' keys, and nothing
 //! of it is ever shown or kept.
 
 use frontdesk_api::{Error, Result, client_keys::ClientKeys};
@@ -13,10 +13,14 @@ use crate::config::Config;
 /// Llama Stack's name and OGX's.
 const HEADERS: [&str; 2] = ["x-llamastack-provider-data", "x-ogx-provider-data"];
 
+/// Llama Stack's name for what MCP servers are sent along.
+const MCP_HEADERS: &str = "mcp_headers";
+
 /// Whether any provider takes clients' keys.
 pub(crate) fn is_taken(config: &Config) -> bool {
     let takes = |config: &Value| config.get("client_keys").is_some_and(|v| !v.is_null() && *v != Value::Bool(false));
     config.providers.inference.iter().any(|entry| takes(&entry.config))
+        || config.providers.tools.iter().any(|entry| entry.kind == "mcp")
 }
 
 /// What a request brought.
@@ -37,6 +41,7 @@ pub(crate) fn client_keys(headers: &HeaderMap) -> Result<ClientKeys> {
     };
     Ok(ClientKeys::new(members.into_iter().filter_map(|(name, value)| match value {
         Value::String(key) => Some((name, key)),
+        Value::Object(headers) if name == MCP_HEADERS => Some((name, Value::Object(headers).to_string())),
         // Llama Stack's clients send other things here as well.
         _ => None,
     })))
@@ -58,7 +63,10 @@ mod tests {
         for name in HEADERS {
             let keys = client_keys(&headers(name, r#"{"groq_api_key":"k","mcp_headers":{"a":"b"},"n":7}"#));
             let keys = keys.expect("an object");
-            assert_eq!((keys.get("groq_api_key"), keys.get("mcp_headers"), keys.get("n")), (Some("k"), None, None));
+            assert_eq!(
+                (keys.get("groq_api_key"), keys.get("mcp_headers"), keys.get("n")),
+                (Some("k"), Some(r#"{"a":"b"}"#), None)
+            );
         }
         assert_eq!(client_keys(&HeaderMap::new()).expect("none").get("groq_api_key"), None);
     }
@@ -77,7 +85,8 @@ mod tests {
         for (setting, taken) in
             [("", false), ("client_keys: false", false), ("client_keys: true", true), ("client_keys: k", true)]
         {
-            let yaml = format!("providers: {{ inference: [ {{ id: a, type: openai, config: {{ {setting} }} }} ] }}");
+            let entry = format!("{{ id: a, type: openai, config: {{ {setting} }} }}");
+            let yaml = format!("providers: {{ tools: [], inference: [ {entry} ] }}");
             assert_eq!(is_taken(&config::parse(&yaml, &|_| None).expect("a good configuration")), taken, "{setting}");
         }
     }

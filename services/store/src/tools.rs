@@ -17,6 +17,8 @@ pub struct StoredToolgroup {
     /// `own` or `third_party`.
     pub trust: String,
     pub args: Value,
+    /// The members of its arguments that are secrets, sealed; None: it has none.
+    pub sealed: Option<Vec<u8>>,
     /// Powers the operator granted.
     pub grants: Vec<String>,
     /// Of what was inspected.
@@ -34,6 +36,7 @@ struct Row {
     provider_id: String,
     trust: String,
     args: String,
+    sealed: Option<Vec<u8>>,
     grants: String,
     hash: String,
     revision: String,
@@ -47,6 +50,7 @@ impl Row {
             args: json::read("a tool group's arguments", &self.args)?,
             grants: json::read("a tool group's grants", &self.grants)?,
             id: self.id,
+            sealed: self.sealed,
             provider_id: self.provider_id,
             trust: self.trust,
             hash: self.hash,
@@ -74,12 +78,12 @@ impl Tenant<'_> {
         let rows =
             (0i64..).zip(tools).map(|(pos, tool)| Ok((pos, tool, json::write(tool)?))).collect::<Result<Vec<_>>>()?;
         let mut tx = self.write().await?;
-        on!(tx, conn => sqlx::query("INSERT INTO toolgroup (tenant, id, provider_id, trust, args, grants, hash, revision, created_at, kept) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+        on!(tx, conn => sqlx::query("INSERT INTO toolgroup (tenant, id, provider_id, trust, args, grants, hash, revision, created_at, kept, sealed) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
              ON CONFLICT (tenant, id) DO UPDATE SET provider_id = excluded.provider_id, trust = excluded.trust, args = excluded.args, \
-             grants = excluded.grants, hash = excluded.hash, revision = excluded.revision, kept = excluded.kept")
+             grants = excluded.grants, hash = excluded.hash, revision = excluded.revision, kept = excluded.kept, sealed = excluded.sealed")
             .bind(self.id()).bind(&group.id).bind(&group.provider_id).bind(&group.trust).bind(&args).bind(&grants)
-            .bind(&group.hash).bind(&group.revision).bind(group.created_at).bind(kept).execute(conn).await.map(|_| ()))
+            .bind(&group.hash).bind(&group.revision).bind(group.created_at).bind(kept).bind(&group.sealed).execute(conn).await.map(|_| ()))
         .doing("register a tool group")?;
         on!(tx, conn => sqlx::query("DELETE FROM tool WHERE tenant = $1 AND toolgroup_id = $2")
             .bind(self.id()).bind(&group.id).execute(conn).await.map(|_| ()))
@@ -110,7 +114,7 @@ impl Tenant<'_> {
     pub async fn list_toolgroups(&self) -> Result<Vec<StoredToolgroup>> {
         let mut tx = self.read().await?;
         let rows: Vec<Row> =
-            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at, disabled_at \
+            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at, disabled_at, sealed \
              FROM toolgroup WHERE tenant = $1 ORDER BY id")
             .bind(self.id()).fetch_all(conn).await)
             .doing("list tool groups")?;
@@ -124,7 +128,7 @@ impl Tenant<'_> {
     pub async fn find_toolgroup(&self, id: &str) -> Result<Option<(StoredToolgroup, Vec<ToolDef>)>> {
         let mut tx = self.read().await?;
         let row: Option<Row> =
-            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at, disabled_at \
+            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at, disabled_at, sealed \
              FROM toolgroup WHERE tenant = $1 AND id = $2")
             .bind(self.id()).bind(id).fetch_optional(conn).await)
             .doing("load a tool group")?;
@@ -247,6 +251,7 @@ mod tests {
             provider_id: "wasm".into(),
             trust: "own".into(),
             args: json!({"component": "file_1"}),
+            sealed: (revision == "r1").then(|| vec![1, 0, 255]),
             grants: vec!["kv".into()],
             hash: "h".into(),
             revision: revision.into(),
@@ -295,7 +300,10 @@ mod tests {
                 .await
                 .expect("registered anew");
             assert_eq!(mine.toolgroup_revisions().await.expect("listed"), [("shop".to_owned(), "r2".to_owned())]);
-            assert_eq!(mine.find_toolgroup("shop").await.expect("asked").expect("there").1, [tool("b")]);
+            assert_eq!(
+                mine.find_toolgroup("shop").await.expect("asked").expect("there"),
+                (group("r2"), vec![tool("b")])
+            );
         })
         .await;
     }

@@ -10,7 +10,7 @@ use std::{
 
 use frontdesk_api::{
     Cx, Micros, Result,
-    tools::{ToolProvider, ToolSource},
+    tools::{SecretArgs, ToolProvider, ToolSource},
 };
 use frontdesk_store::tools::StoredToolgroup;
 use serde_json::json;
@@ -37,6 +37,7 @@ impl Builtins {
                 provider_id: provider_id.clone(),
                 trust: Trust::Own.as_str().to_owned(),
                 args: json!({}),
+                sealed: None,
                 grants: vec![],
                 hash: String::new(),
                 revision: String::new(),
@@ -65,11 +66,11 @@ impl Builtins {
         if let Some(ready) = builtin.ready.get() {
             return Ok(Some(Arc::clone(ready)));
         }
-        let source = ToolSource { toolgroup: id.to_owned(), args: json!({}), body: None, grants: vec![] };
+        let source = ToolSource { toolgroup: id.to_owned(), args: json!({}), ..ToolSource::default() };
         let found = builtin.provider.inspect(cx, &source).await?;
         let row = StoredToolgroup { hash: found.hash, ..builtin.row.clone() };
         // Who comes at the same time finds the same.
-        let ready = Arc::new(Ready::new(row, found.tools, Arc::clone(&builtin.provider), None)?);
+        let ready = Arc::new(Ready::new(row, found.tools, Arc::clone(&builtin.provider), None, SecretArgs::default())?);
         Ok(Some(Arc::clone(builtin.ready.get_or_init(|| ready))))
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use frontdesk_api::{
     Error, Kind, Micros, Result,
-    tools::{ToolDef, ToolProvider, ToolSource},
+    tools::{SecretArgs, ToolDef, ToolProvider, ToolSource},
 };
 use frontdesk_store::tools::StoredToolgroup;
-use jsonschema::Validator;
+use jsonschema::{PatternOptions, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -88,9 +88,11 @@ impl Ready {
         tools: Vec<ToolDef>,
         provider: Arc<dyn ToolProvider>,
         body: Option<bytes::Bytes>,
+        secrets: SecretArgs,
     ) -> Result<Self> {
         let (policy, disabled) = (Policy::of(&row.args)?, row.disabled_at.is_some());
-        let source = ToolSource { toolgroup: row.id, args: row.args, body, grants: row.grants };
+        let pinned = tools.iter().map(|def| (def.wire_name.clone(), def.hash.clone())).collect();
+        let source = ToolSource { toolgroup: row.id, args: row.args, secrets, pinned, body, grants: row.grants };
         let tools = tools.into_iter().map(ReadyTool::new).collect::<Result<_>>()?;
         Ok(Self { revision: row.revision, provider_id: row.provider_id, provider, source, disabled, policy, tools })
     }
@@ -99,7 +101,9 @@ impl Ready {
 impl ReadyTool {
     pub(crate) fn new(mut def: ToolDef) -> Result<Self> {
         def.schema = arguments::offered(&def.schema, &def.bound_args);
-        let check = jsonschema::validator_for(&def.schema).map_err(|e| {
+        // Patterns take linear time: schemas come from strangers too.
+        let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
+        let check = options.build(&def.schema).map_err(|e| {
             Error::new(Kind::Invalid, format!("the schema of the tool '{}' is no JSON Schema: {e}", def.name))
         })?;
         Ok(Self { def, check })

@@ -17,6 +17,7 @@ mod host;
 mod register;
 mod registration;
 mod registry;
+mod sealing;
 mod strike;
 
 pub use frontdesk_store::tools::StoredToolgroupChange as Change;

@@ -13,7 +13,7 @@ use frontdesk_api::{
 use frontdesk_store::tools::StoredToolgroup;
 use serde_json::Value;
 
-use crate::{Group, Registration, Registry, changes, fetch::Policy, group::Ready};
+use crate::{Group, Registration, Registry, changes, fetch::Policy, group::Ready, sealing};
 
 /// What is read from an address at registration: at most this much, and no longer.
 const READ: OutboundLimits = OutboundLimits { time: std::time::Duration::from_secs(60), answer: 32 << 20 };
@@ -81,8 +81,11 @@ impl Registry {
         let grants = registration.grants()?;
         // Before anything is read: what is named may be wrong.
         Policy::of(&args)?;
+        let (args, secrets) = sealing::taken_out(args, provider.secret_args());
         let body = self.read(cx, &*provider, &args).await?;
-        let mut source = ToolSource { toolgroup: registration.toolgroup_id.clone(), args, body, grants };
+        let toolgroup = registration.toolgroup_id.clone();
+        let sealed = sealing::sealed(&*self.setting.seal, cx, &toolgroup, &secrets)?;
+        let mut source = ToolSource { toolgroup, args, secrets, body, grants, ..ToolSource::default() };
         let mut found = provider.inspect(cx, &source).await?;
         let (hash, requests) = (found.hash.clone(), found.requests.clone());
         let (kept, report) = (found.kept.take(), std::mem::take(&mut found.report));
@@ -95,6 +98,7 @@ impl Registry {
             provider_id: registration.provider_id,
             trust: registration.trust.as_str().to_owned(),
             args: source.args,
+            sealed,
             grants: source.grants,
             hash,
             revision: self.setting.ids.next("rev"),
@@ -103,7 +107,7 @@ impl Registry {
         };
         // Parsed before it is written: a schema that does not compile is refused here, not in a turn.
         let body = kept.clone().or(source.body);
-        let ready = Ready::new(row.clone(), tools.clone(), provider, body)?;
+        let ready = Ready::new(row.clone(), tools.clone(), provider, body, source.secrets)?;
         for secret in &ready.policy.secrets {
             if self.setting.secrets.find(cx, secret).await?.is_none() {
                 let message = format!("there is no secret '{secret}': an admin puts it at /v1/secrets first");

@@ -11,9 +11,9 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
-    Clock, Cx, Egress, Error, Ids, Kind, Result, Secrets, Tools,
+    Clock, Cx, Egress, Error, Ids, Kind, Result, Seal, Secrets, Tools,
     chat::ToolCall,
-    tools::{Outcome, Risk, ToolDef, ToolProvider, ToolResult},
+    tools::{Outcome, Risk, SecretArgs, ToolDef, ToolProvider, ToolResult},
 };
 use frontdesk_store::{Store, tools as rows};
 use serde_json::{Map, Value};
@@ -24,6 +24,7 @@ use crate::{
     group::{Ready, ReadyTool},
     host::Host,
     registration::{BUILTIN, quoted},
+    sealing,
 };
 
 /// Most a tool's answer may bring before the model, in bytes.
@@ -51,6 +52,8 @@ pub struct Setting {
     /// By the id that `provider_id` names.
     pub providers: BTreeMap<String, Arc<dyn ToolProvider>>,
     pub bodies: Arc<dyn ComponentBytes>,
+    /// Keeps what registrations hold of secrets.
+    pub seal: Arc<dyn Seal>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     pub limits: KvLimits,
@@ -222,7 +225,11 @@ impl Registry {
             Some(kept) => Some(Bytes::from(kept)),
             None => self.read(cx, &*provider, &row.args).await?,
         };
-        let ready = Arc::new(Ready::new(row, tools, provider, body)?);
+        let secrets = match &row.sealed {
+            Some(sealed) => sealing::opened(&*self.setting.seal, cx, id, sealed)?,
+            None => SecretArgs::default(),
+        };
+        let ready = Arc::new(Ready::new(row, tools, provider, body, secrets)?);
         self.keep(cx, id, Arc::clone(&ready));
         Ok(ready)
     }

@@ -8,13 +8,15 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
-    Cx, Egress, Error, PageRequest, Result, Secrets, Tools,
+    Cx, Egress, Error, PageRequest, Result, Seal, Secrets, Tools,
     chat::ToolCall,
     clock::FixedClock,
     egress::{Outbound, OutboundAnswer, OutboundLimits},
     id::RandomIds,
     secret::Secret,
-    tools::{Effect, Inspected, Outcome, Risk, Runs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource},
+    tools::{
+        Effect, Inspected, Outcome, Risk, Runs, SecretArgs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource,
+    },
 };
 use frontdesk_store::{
     Store,
@@ -28,6 +30,8 @@ use super::*;
 #[derive(Default)]
 struct Shop {
     called: Mutex<Vec<String>>,
+    /// The secrets that came with the calls.
+    brought: Mutex<Vec<SecretArgs>>,
 }
 
 #[async_trait]
@@ -53,7 +57,12 @@ impl ToolProvider for Shop {
         })
     }
 
-    async fn call(&self, _: &Cx, _: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
+    fn secret_args(&self) -> &'static [&'static str] {
+        &["password"]
+    }
+
+    async fn call(&self, _: &Cx, source: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
+        self.brought.lock().expect("the secrets").push(source.secrets.clone());
         self.called.lock().expect("the calls").push(call.name.clone());
         let asked: serde_json::Value = serde_json::from_str(&call.arguments).expect("the registry reads them first");
         if let Some(size) = asked["size"].as_u64() {
@@ -91,21 +100,40 @@ impl Secrets for Nowhere {
     }
 }
 
-/// A registry with the group `shop`, in which `refund` needs the approval of a person.
-async fn with_shop(store: Store) -> (Registry, Arc<Shop>, Cx) {
-    let (cx, _) = two_tenants(&store).await;
-    let shop = Arc::new(Shop::default());
-    let provider: Arc<dyn ToolProvider> = shop.clone();
-    let registry = Registry::new(Setting {
+/// Turns the bytes around behind what they are for: enough to tell whether they were sealed and opened for the same.
+struct Turned;
+
+impl Seal for Turned {
+    fn seal(&self, about: &[&str], plain: &[u8]) -> Result<Vec<u8>> {
+        Ok(about.join("/").into_bytes().into_iter().chain(plain.iter().rev().copied()).collect())
+    }
+
+    fn open(&self, about: &[&str], sealed: &[u8]) -> Result<Vec<u8>> {
+        let text = sealed.strip_prefix(about.join("/").as_bytes()).expect("sealed for this");
+        Ok(text.iter().rev().copied().collect())
+    }
+}
+
+fn over(store: Store, shop: Arc<Shop>) -> Registry {
+    let provider: Arc<dyn ToolProvider> = shop;
+    Registry::new(Setting {
         store,
         providers: BTreeMap::from([("shop".to_owned(), provider)]),
         bodies: Arc::new(NoFiles),
+        seal: Arc::new(Turned),
         clock: Arc::new(FixedClock::at(0)),
         ids: Arc::new(RandomIds),
         limits: KvLimits::default(),
         egress: Arc::new(Nowhere),
         secrets: Arc::new(Nowhere),
-    });
+    })
+}
+
+/// A registry with the group `shop`, in which `refund` needs the approval of a person.
+async fn with_shop(store: Store) -> (Registry, Arc<Shop>, Cx) {
+    let (cx, _) = two_tenants(&store).await;
+    let shop = Arc::new(Shop::default());
+    let registry = over(store, shop.clone());
     let approval = Override { risk: Some(Risk::ApprovalRequired), ..Override::default() };
     let registration = Registration {
         toolgroup_id: "shop".into(),
@@ -231,6 +259,7 @@ async fn a_group_of_the_platforms_own_is_every_tenants_without_being_registered(
                 Arc::new(Everyones(Shop::default())) as Arc<dyn ToolProvider>,
             )]),
             bodies: Arc::new(NoFiles),
+            seal: Arc::new(Turned),
             clock: Arc::new(FixedClock::at(7)),
             ids: Arc::new(RandomIds),
             limits: KvLimits::default(),
@@ -294,6 +323,33 @@ async fn a_group_that_is_off_is_offered_to_no_model_and_does_not_run() {
         let mut risks: Vec<&str> = registered.filter_map(|change| change.detail["tools"][1]["risk"].as_str()).collect();
         risks.sort_unstable();
         assert_eq!(risks, ["approval_required", "low_impact_write"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn secrets_of_a_registration_reach_its_provider_and_no_row_and_no_reader() {
+    each_database(|store| async move {
+        let (registry, shop, cx) = with_shop(store.clone()).await;
+        let registration = Registration {
+            toolgroup_id: "locked".into(),
+            provider_id: "shop".into(),
+            args: Map::from_iter([("password".into(), json!("s3cret")), ("url".into(), json!("x"))]),
+            ..Registration::default()
+        };
+        let group = registry.register(&cx, registration).await.expect("registered");
+        assert_eq!(group.args, json!({ "url": "x" }));
+        let (row, _) = store.tenant(&cx).find_toolgroup("locked").await.expect("asked").expect("there");
+        assert_eq!(row.args, json!({ "url": "x" }));
+        assert!(!String::from_utf8_lossy(&row.sealed.clone().expect("sealed")).contains("s3cret"));
+        // A registry that was just started reads it from its row.
+        let fresh = over(store, shop.clone());
+        let call = ToolCall { id: "c".into(), name: "look".into(), arguments: "{}".into() };
+        for registry in [&registry, &fresh] {
+            done(registry.call(&cx, &["locked".into()], &call, "k", false).await);
+        }
+        let want = SecretArgs(Map::from_iter([("password".into(), json!("s3cret"))]));
+        assert_eq!(*shop.brought.lock().expect("the secrets"), [want.clone(), want]);
     })
     .await;
 }

@@ -62,6 +62,7 @@ fn serve(
         method = method.as_str(),
         route = path.as_ref().map(MatchedPath::as_str),
     );
+    let challenge = super::mcp::metadata::challenge(&request);
     let passing = app.telemetry.begin(&request, &arrival.id, arrival.at, &span);
     let admitted =
         span.in_scope(|| gates.admit(&app, path.as_ref().map(MatchedPath::as_str), &arrival.id, &mut request));
@@ -80,6 +81,7 @@ fn serve(
             Ok(Problem(error).into_response())
         })?;
         let mut response = problem::render(response, &arrival.id, dialect);
+        super::mcp::metadata::challenged(&mut response, challenge);
         if let Ok(id) = HeaderValue::from_str(&arrival.id) {
             if dialect == Dialect::AnthropicMessages {
                 response.headers_mut().insert(ANTHROPIC_REQUEST_ID, id.clone());

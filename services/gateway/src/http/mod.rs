@@ -22,6 +22,7 @@ pub mod health;
 pub mod inference;
 pub mod inspect;
 pub mod keys;
+pub mod mcp;
 pub mod message_batches;
 pub mod messages;
 pub mod metrics;
@@ -116,6 +117,8 @@ fn open() -> OpenApiRouter<App> {
         .routes(routes!(health::show::show))
         .routes(routes!(health::ready::ready))
         .routes(routes!(metrics::show::show)) // asks for its own key
+        .routes(routes!(mcp::metadata::root))
+        .routes(routes!(mcp::metadata::at_mcp))
 }
 
 /// Calling models and talking to agents; reading what there is.
@@ -180,6 +183,7 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(tools::show::show))
         .routes(routes!(tool_runtime::list_tools::list_tools))
         .routes(routes!(tool_runtime::invoke::invoke))
+        .routes(routes!(mcp::post::post, mcp::post::end))
         .routes(routes!(files::list::list))
         .routes(routes!(files::show::show))
         .routes(routes!(files::content::content))

@@ -1,0 +1,283 @@
+//! A server over streamable HTTP (Model Context Protocol, "Transports, Streamable HTTP").
+//!
+//! One message goes out as a POST; its response is the body, or an event of the stream that is the body. A stream that
+//! ends before is picked up behind its last event. Invariants: no redirect is followed; nothing larger than a limit is
+//! read; a server that has to be public is asked at a public address and no other.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use frontdesk_api::{Cx, Error, Kind, Result};
+use frontdesk_http::{Answer, Client, Limits, place};
+use frontdesk_wire::sse::{self, Decoder};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use serde_json::{Value, json};
+
+use crate::rpc::{self, Message, RpcError};
+
+/// Bytes of an answer, or of one event.
+pub(crate) const LARGEST: usize = 4 << 20;
+
+/// How often a stream that ended early is picked up without having said anything new.
+const PICK_UPS: u32 = 3;
+
+/// How long before it is, where the server names no time; and the longest that one may name.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// Why there is no result.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The server knows the session no more.
+    SessionGone,
+    /// It answered with an error.
+    Rpc(RpcError),
+    /// It answered with a status that says how little it speaks of the protocol.
+    Status(String),
+    /// There is no answer.
+    Lost(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Lost(error)
+    }
+}
+
+/// One client for servers everywhere, one for those inside.
+pub(crate) struct Clients {
+    public: Client,
+    inside: Client,
+}
+
+impl Clients {
+    pub(crate) fn new(silence: Duration) -> Self {
+        let limits = Limits { head: silence, idle: silence, ..Limits::default() };
+        Self { public: Client::public(limits), inside: Client::new(limits) }
+    }
+}
+
+/// A server, with the headers of one tenant.
+pub(crate) struct HttpServer {
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) uri: Uri,
+    pub(crate) inside: bool,
+    pub(crate) headers: HeaderMap,
+}
+
+/// What a server is told beside the message.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Head {
+    pub(crate) session: Option<HeaderValue>,
+    pub(crate) version: Option<&'static str>,
+    /// Further headers of one request.
+    pub(crate) more: HeaderMap,
+}
+
+/// A response's result, and the session that came along.
+pub(crate) struct Replied {
+    pub(crate) result: Value,
+    pub(crate) session: Option<HeaderValue>,
+}
+
+impl HttpServer {
+    /// Sends a request and waits for its response. What comes in between goes to `hear`; requests of the server's are
+    /// answered: a ping as it should be, all others by saying that there is no such thing here.
+    pub(crate) async fn ask(
+        &self,
+        cx: &Cx,
+        head: &Head,
+        message: &Value,
+        hear: &(dyn Fn(&str, &Value) + Send + Sync),
+    ) -> Result<Replied, Fault> {
+        let answer = self.post(cx, head, message).await?;
+        let session = answer.headers.get("mcp-session-id").cloned();
+        let id = &message["id"];
+        match answer.header("content-type").map(|kind| kind.split(';').next().unwrap_or_default().trim().to_owned()) {
+            Some(kind) if kind.eq_ignore_ascii_case("text/event-stream") => {
+                let result = self.follow(cx, head, answer, id, hear).await?;
+                Ok(Replied { result, session })
+            }
+            Some(kind) if kind.eq_ignore_ascii_case("application/json") => {
+                let result = self.whole(answer, id).await?;
+                Ok(Replied { result, session })
+            }
+            kind => {
+                let kind =
+                    kind.map_or("without a type".to_owned(), |kind| format!("of the type '{}'", rpc::words_of(&kind)));
+                let message = format!("{} answered {kind}, neither JSON nor a stream of events", place(&self.uri));
+                Err(Error::upstream(message).into())
+            }
+        }
+    }
+
+    /// Sends what has no response.
+    pub(crate) async fn tell(&self, cx: &Cx, head: &Head, message: &Value) -> Result<(), Fault> {
+        self.post(cx, head, message).await?.body.whole(LARGEST).await?;
+        Ok(())
+    }
+
+    /// Ends the session; not every server can.
+    pub(crate) async fn leave(&self, cx: &Cx, head: &Head) {
+        if head.session.is_some() {
+            let _ = self.send(cx, Method::DELETE, self.head(head, "application/json"), Bytes::new()).await;
+        }
+    }
+
+    async fn post(&self, cx: &Cx, head: &Head, message: &Value) -> Result<Answer, Fault> {
+        let mut headers = self.head(head, "application/json, text/event-stream");
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let body = serde_json::to_vec(message).map_err(|e| Error::internal("could not write a message", e))?;
+        let answer = self.send(cx, Method::POST, headers, body.into()).await?;
+        self.judged(answer, head.session.is_some(), &message["id"]).await
+    }
+
+    async fn send(&self, cx: &Cx, method: Method, headers: HeaderMap, body: Bytes) -> Result<Answer> {
+        let client = if self.inside { &self.clients.inside } else { &self.clients.public };
+        client.send(cx, method, &self.uri, headers, body).await
+    }
+
+    fn head(&self, head: &Head, accept: &'static str) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+        if let Some(session) = &head.session {
+            headers.insert("mcp-session-id", session.clone());
+        }
+        if let Some(version) = head.version {
+            headers.insert("mcp-protocol-version", HeaderValue::from_static(version));
+        }
+        headers.extend(head.more.clone());
+        headers
+    }
+
+    /// An answer that says what it was asked for, or why there is none.
+    async fn judged(&self, mut answer: Answer, in_session: bool, id: &Value) -> Result<Answer, Fault> {
+        let (status, at) = (answer.status, place(&self.uri));
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let lost = |message: String| Err(Fault::Lost(Error::upstream(message)));
+        match status {
+            StatusCode::NOT_FOUND if in_session => Err(Fault::SessionGone),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let code = status.as_u16();
+                lost(format!(
+                    "{at} refused the credentials ({code}): put a token into args.authorization, or what it wants into \
+                     args.headers; signing in by OAuth is not done here"
+                ))
+            }
+            _ if status.is_redirection() => lost(format!("{at} leads on to another address ({status}); name that one")),
+            _ => {
+                let body = answer.body.whole(LARGEST).await.unwrap_or_default();
+                let parsed: Option<Value> = serde_json::from_slice(&body).ok();
+                match parsed.and_then(rpc::message) {
+                    Some(Message::Response { id: answered, result: Err(error) })
+                        if answered == *id || answered.is_null() =>
+                    {
+                        Err(Fault::Rpc(error))
+                    }
+                    _ => Err(Fault::Status(format!("{at} answered {status}"))),
+                }
+            }
+        }
+    }
+
+    async fn whole(&self, mut answer: Answer, id: &Value) -> Result<Value, Fault> {
+        let body = answer.body.whole(LARGEST).await?;
+        let garbled = |why: &str| Fault::Lost(Error::upstream(format!("{} answered {why}", place(&self.uri))));
+        let value: Value = serde_json::from_slice(&body).map_err(|_| garbled("what is no JSON"))?;
+        match rpc::message(value) {
+            Some(Message::Response { id: answered, result }) if answered == *id => result.map_err(Fault::Rpc),
+            Some(Message::Response { .. }) => Err(garbled("a request that was not made")),
+            _ => Err(garbled("what is no response")),
+        }
+    }
+
+    /// Reads the stream to the response, picking it up where it breaks off.
+    async fn follow(
+        &self,
+        cx: &Cx,
+        head: &Head,
+        mut answer: Answer,
+        id: &Value,
+        hear: &(dyn Fn(&str, &Value) + Send + Sync),
+    ) -> Result<Value, Fault> {
+        let (mut last, mut pause, mut tries) = (None, PAUSE.0, 0);
+        loop {
+            let known = last.clone();
+            let broke = match self.read(cx, head, &mut answer, id, hear, (&mut last, &mut pause)).await {
+                Ok(Some(result)) => return result.map_err(Fault::Rpc),
+                Ok(None) => Error::upstream(format!("{} ended its stream without a response", place(&self.uri))),
+                Err(error) if error.kind == Kind::Upstream => error,
+                Err(error) => return Err(error.into()),
+            };
+            tries = if known == last { tries + 1 } else { 1 };
+            let Some(event) = last.clone().filter(|_| tries <= PICK_UPS) else { return Err(broke.into()) };
+            tokio::select! {
+                biased;
+                () = cx.cancel.cancelled() => return Err(Error::cancelled().into()),
+                () = tokio::time::sleep(pause) => {}
+            }
+            let mut headers = self.head(head, "text/event-stream");
+            headers.insert("last-event-id", event);
+            let again = self.send(cx, Method::GET, headers, Bytes::new()).await?;
+            answer = self.judged(again, head.session.is_some(), id).await?;
+        }
+    }
+
+    /// The response, or None where the stream ends without it.
+    async fn read(
+        &self,
+        cx: &Cx,
+        head: &Head,
+        answer: &mut Answer,
+        id: &Value,
+        hear: &(dyn Fn(&str, &Value) + Send + Sync),
+        (last, pause): (&mut Option<HeaderValue>, &mut Duration),
+    ) -> Result<Option<Result<Value, RpcError>>> {
+        let mut decoder = Decoder::new(LARGEST);
+        loop {
+            let too_long = |e| Error::upstream(format!("{} sent {e}", place(&self.uri)));
+            let block = match decoder.block().map_err(too_long)? {
+                Some(block) => block,
+                None => match answer.body.piece().await? {
+                    Some(piece) => {
+                        decoder.push(&piece);
+                        continue;
+                    }
+                    None => return Ok(None),
+                },
+            };
+            if let Some(event) = sse::field(&block, b"id") {
+                *last = HeaderValue::from_bytes(&event).ok().filter(|event| !event.is_empty());
+            }
+            if let Some(named) = sse::field(&block, b"retry").and_then(|ms| std::str::from_utf8(&ms).ok()?.parse().ok())
+            {
+                *pause = Duration::from_millis(named).min(PAUSE.1);
+            }
+            let Some(data) = sse::data(&block).filter(|data| !data.is_empty()) else { continue };
+            match serde_json::from_slice(&data).ok().and_then(rpc::message) {
+                Some(Message::Response { id: answered, result }) if answered == *id => return Ok(Some(result)),
+                Some(Message::Request { id, method }) => {
+                    let reply = reply(&id, &method);
+                    let mut head = head.clone();
+                    head.more = HeaderMap::new();
+                    // Whether it hears that or not is its affair.
+                    let _ = self.tell(cx, &head, &reply).await;
+                }
+                Some(Message::Notification { method, params }) => hear(&method, &params),
+                Some(Message::Response { .. }) | None => {}
+            }
+        }
+    }
+}
+
+/// What a server hears that asks us.
+pub(crate) fn reply(id: &Value, method: &str) -> Value {
+    match method {
+        "ping" => json!({ "jsonrpc": "2.0", "id": id, "result": {} }),
+        _ => {
+            let message = format!("this client has no '{}'", rpc::words_of(method));
+            json!({ "jsonrpc": "2.0", "id": id, "error": { "code": rpc::METHOD_NOT_FOUND, "message": message } })
+        }
+    }
+}

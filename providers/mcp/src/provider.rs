@@ -1,0 +1,216 @@
+//! The provider: a registration's server is asked for its tools, and its tools are called.
+//!
+//! Sessions are kept open between calls, one for a conversation and its credentials, so that what a server keeps of one
+//! customer is never another's; commands are one process a tenant and group.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Instant,
+};
+
+use async_trait::async_trait;
+use frontdesk_api::{
+    Cx, Error, Kind, Result,
+    chat::ToolCall,
+    provider::Setting,
+    tools::{Inspected, Outcome, ToolHost, ToolProvider, ToolSource},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    config::Config,
+    endpoint::{At, Endpoint, SECRETS},
+    http_server::{Clients, HttpServer},
+    listing::{self, Listed},
+    peer::{Peer, Way, object},
+    result,
+    stdio::Program,
+};
+
+/// Sessions kept open, the ones used last.
+const MOST_OPEN: usize = 1_000;
+
+/// Lists of tools remembered.
+const MOST_LISTS: usize = 1_000;
+
+pub(crate) fn build(_: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
+    Ok(Arc::new(McpTools::new(config)?))
+}
+
+/// Tool groups that are MCP servers.
+pub struct McpTools {
+    config: Config,
+    clients: Arc<Clients>,
+    open: Mutex<Kept<Arc<Peer>>>,
+    lists: Mutex<Kept<Arc<Vec<Listed>>>>,
+}
+
+/// By whom and what they are for.
+type Kept<T> = HashMap<[u8; 32], Used<T>>;
+
+/// Something kept, and when it was last of use (a list: when it was read).
+struct Used<T>(Instant, T);
+
+impl McpTools {
+    /// # Errors
+    /// `Invalid` on a key of the configuration.
+    pub fn new(config: Value) -> Result<Self> {
+        let config = Config::read(config)?;
+        let clients = Arc::new(Clients::new(config.silence));
+        Ok(Self { config, clients, open: Mutex::default(), lists: Mutex::default() })
+    }
+
+    /// The session of this conversation with the server.
+    fn peer(&self, cx: &Cx, endpoint: &Endpoint) -> Arc<Peer> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = session(cx, endpoint);
+        let now = Instant::now();
+        if let Some(used) = open.get_mut(&key) {
+            used.0 = now;
+            return Arc::clone(&used.1);
+        }
+        make_room(&mut open, MOST_OPEN);
+        let way = match &endpoint.at {
+            At::Stdio(command) => Way::Stdio(Box::new(Program::new(command.clone(), self.config.silence))),
+            At::Http { uri, inside } => Way::Http(HttpServer {
+                clients: Arc::clone(&self.clients),
+                uri: uri.clone(),
+                inside: *inside,
+                headers: endpoint.headers.clone(),
+            }),
+        };
+        let peer = Arc::new(Peer::new(way));
+        open.insert(key, Used(now, Arc::clone(&peer)));
+        peer
+    }
+
+    /// What the server says of its tools, as of lately.
+    async fn listed(&self, cx: &Cx, source: &ToolSource, endpoint: &Endpoint, peer: &Peer) -> Result<Arc<Vec<Listed>>> {
+        // Told of before they are read: what changes meanwhile is read again.
+        let changed = peer.changed.swap(false, Ordering::Relaxed);
+        let known = {
+            let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+            lists
+                .get(&endpoint.key)
+                .filter(|used| used.0.elapsed() < self.config.relist)
+                .map(|used| Arc::clone(&used.1))
+        };
+        if let Some(known) = known.filter(|_| !changed) {
+            return Ok(known);
+        }
+        self.list(cx, source, endpoint, peer).await
+    }
+
+    async fn list(&self, cx: &Cx, source: &ToolSource, endpoint: &Endpoint, peer: &Peer) -> Result<Arc<Vec<Listed>>> {
+        let tools = listing::ask(cx, peer).await?;
+        let listed = Arc::new(listing::read(endpoint, &source.toolgroup, &tools)?);
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        make_room(&mut lists, MOST_LISTS);
+        lists.insert(endpoint.key, Used(Instant::now(), Arc::clone(&listed)));
+        Ok(listed)
+    }
+
+    async fn called(&self, cx: &Cx, source: &ToolSource, endpoint: &Endpoint, call: &ToolCall) -> Result<Outcome> {
+        let peer = self.peer(cx, endpoint);
+        let listed = self.listed(cx, source, endpoint, &peer).await?;
+        let tool = listing::as_pinned(&listed, &call.name, source.pinned.get(&call.name));
+        let tool = tool.inspect_err(|error| {
+            tracing::warn!(toolgroup = source.toolgroup, tool = call.name, "{error}");
+        })?;
+        let arguments: Value = serde_json::from_str(&call.arguments)
+            .map_err(|e| Error::new(Kind::Invalid, format!("the arguments are not valid JSON: {e}")))?;
+        // The token asks for news of its progress; the call's key is the same at every attempt.
+        let meta = json!({ "progressToken": call.id });
+        let params = object(json!({ "name": call.name, "arguments": arguments, "_meta": meta }));
+        let answer = peer.ask(cx, "tools/call", params).await;
+        let answer = answer.map_err(|error| unsure(error, peer.last_progress()))?;
+        let mut result = result::shown(&answer, tool.output.as_ref());
+        result.content = endpoint.cleaned(result.content);
+        Ok(Outcome::Done(result))
+    }
+}
+
+#[async_trait]
+impl ToolProvider for McpTools {
+    fn secret_args(&self) -> &'static [&'static str] {
+        SECRETS
+    }
+
+    async fn inspect(&self, cx: &Cx, source: &ToolSource) -> Result<Inspected> {
+        let endpoint = Endpoint::of(&self.config, cx, source)?;
+        if !source.grants.is_empty() {
+            return Err(Error::invalid("args.grants", "an MCP server runs elsewhere: there is nothing to grant"));
+        }
+        let peer = self.peer(cx, &endpoint);
+        let asked = tokio::time::timeout(self.config.call, self.list(cx, source, &endpoint, &peer)).await;
+        let listed = asked.map_err(|_| self.too_long())?.map_err(|error| at(&endpoint, error))?;
+        let mut hash = blake3::Hasher::new();
+        for tool in listed.iter() {
+            hash.update(tool.def.hash.as_bytes());
+        }
+        let hash = hash.finalize().to_hex().to_string();
+        Ok(Inspected {
+            tools: listed.iter().map(|tool| tool.def.clone()).collect(),
+            requests: vec![],
+            hash,
+            ..Inspected::default()
+        })
+    }
+
+    async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
+        let endpoint = Endpoint::of(&self.config, cx, source)?;
+        let called = tokio::time::timeout(self.config.call, self.called(cx, source, &endpoint, call)).await;
+        called.map_err(|_| self.too_long())?.map_err(|error| at(&endpoint, error))
+    }
+}
+
+impl McpTools {
+    fn too_long(&self) -> Error {
+        let seconds = self.config.call.as_secs();
+        Error::new(Kind::Timeout, format!("the server was at it for {seconds} s; whether it did its work is not known"))
+    }
+}
+
+/// An error that says where, and shows no secret that a server repeated.
+fn at(endpoint: &Endpoint, error: Error) -> Error {
+    let message = match error.kind {
+        Kind::Upstream | Kind::Timeout | Kind::Conflict => {
+            format!("MCP server {}: {}", endpoint.shown(), error.message)
+        }
+        _ => error.message.clone(),
+    };
+    // Who calls goes on with its turn whatever becomes of a server.
+    Error { message: endpoint.cleaned(message), ..error }
+}
+
+/// A call without an answer may have been done.
+fn unsure(error: Error, progress: Option<String>) -> Error {
+    let gone =
+        matches!(error.kind, Kind::Timeout) || error.message.contains("ended") || error.message.contains("broke off");
+    if !gone {
+        return error;
+    }
+    let progress = progress.map(|said| format!(" (it last said: {said})")).unwrap_or_default();
+    Error { message: format!("{}{progress}; whether the call did its work is not known", error.message), ..error }
+}
+
+/// One for a conversation; calls outside of any share one. A command is one process for all of them.
+fn session(cx: &Cx, endpoint: &Endpoint) -> [u8; 32] {
+    if matches!(endpoint.at, At::Stdio(_)) {
+        return endpoint.key;
+    }
+    let whose = cx.session.as_deref().or(cx.turn.as_deref()).unwrap_or_default();
+    *blake3::Hasher::new_keyed(&endpoint.key).update(whose.as_bytes()).finalize().as_bytes()
+}
+
+/// Lets go of the one that was of no use for longest, where there is no room.
+fn make_room<T>(kept: &mut Kept<T>, most: usize) {
+    if kept.len() < most {
+        return;
+    }
+    let oldest = kept.iter().min_by_key(|(_, used)| used.0).map(|(key, _)| *key);
+    if let Some(oldest) = oldest {
+        kept.remove(&oldest);
+    }
+}

@@ -1,0 +1,67 @@
+//! Where a client learns how to ask at `/mcp` (RFC 9728, "OAuth 2.0 Protected Resource Metadata").
+
+use axum::{
+    Json,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Response, StatusCode, header},
+};
+use serde_json::{Value, json};
+
+/// The route that this is about.
+const ROUTE: &str = "/mcp";
+
+/// Where its metadata are (RFC 9728, section 3.1: behind the well-known name stands the resource's path).
+const PLACE: &str = "/.well-known/oauth-protected-resource/mcp";
+
+/// How to ask at /mcp
+///
+/// OAuth's metadata of a protected resource: keys of this server are bearer tokens, and no other server gives any.
+#[utoipa::path(
+    get, path = "/.well-known/oauth-protected-resource", tag = "mcp",
+    responses((status = 200, description = "RFC 9728's metadata", body = Value))
+)]
+pub async fn root(headers: HeaderMap) -> Json<Value> {
+    Json(metadata(&headers))
+}
+
+/// How to ask at /mcp, under the name that stands for it
+#[utoipa::path(
+    get, path = "/.well-known/oauth-protected-resource/mcp", tag = "mcp",
+    responses((status = 200, description = "RFC 9728's metadata", body = Value))
+)]
+pub async fn at_mcp(headers: HeaderMap) -> Json<Value> {
+    Json(metadata(&headers))
+}
+
+fn metadata(headers: &HeaderMap) -> Value {
+    json!({
+        "resource": format!("{}{ROUTE}", base(headers)),
+        "resource_name": "Frontdesk",
+        "bearer_methods_supported": ["header"],
+        "scopes_supported": ["use"],
+        "authorization_servers": [],
+    })
+}
+
+/// As the client reached us.
+fn base(headers: &HeaderMap) -> String {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let host = text(header::HOST.as_str()).unwrap_or("localhost");
+    // Behind a proxy that speaks TLS.
+    let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
+    format!("{scheme}://{host}")
+}
+
+/// What a client without a key hears beside 401; None at other routes.
+pub fn challenge(request: &Request) -> Option<HeaderValue> {
+    let here = request.uri().path() == ROUTE;
+    let value = here.then(|| format!("Bearer resource_metadata=\"{}{PLACE}\"", base(request.headers())))?;
+    value.parse().ok()
+}
+
+/// Puts it there.
+pub fn challenged<B>(response: &mut Response<B>, challenge: Option<HeaderValue>) {
+    if let Some(challenge) = challenge.filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+}

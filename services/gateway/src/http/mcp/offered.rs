@@ -1,0 +1,141 @@
+//! What `/mcp` offers: the tenant's tools, and each of its named agents as a tool to ask it.
+//!
+//! A tool has the name it has for an agent with all groups; an agent is `ask_` and its name, as other agents know it.
+
+use std::collections::HashSet;
+
+use frontdesk_api::{
+    Cx, Result, Tools as _,
+    tools::{Effect, Outcome, Risk, ToolDef},
+};
+use frontdesk_tools::Registry;
+use serde_json::{Value, json};
+
+use crate::app::App;
+
+/// A tool, by the name it is called by.
+pub enum Offered {
+    Tool(ToolDef),
+    /// Name of the tool, id and name of the agent.
+    Agent {
+        tool: String,
+        id: String,
+        name: String,
+    },
+}
+
+impl Offered {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Tool(def) => &def.name,
+            Self::Agent { tool, .. } => tool,
+        }
+    }
+
+    /// As a client reads it.
+    pub fn shown(&self) -> Value {
+        match self {
+            Self::Tool(def) => json!({
+                "name": def.name,
+                "description": def.description,
+                "inputSchema": object(&def.schema),
+                "annotations": {
+                    "readOnlyHint": def.effect == Effect::None,
+                    "idempotentHint": def.effect == Effect::Idempotent,
+                    "destructiveHint": def.risk == Risk::ApprovalRequired,
+                },
+            }),
+            Self::Agent { tool, name, .. } => json!({
+                "name": tool,
+                "title": name,
+                "description": format!(
+                    "Ask the agent '{name}'. It answers with a conversation: give that with the next message to go on."
+                ),
+                "inputSchema": {
+                    "type": "object",
+                    "properties": {
+                        "message": { "type": "string", "minLength": 1, "description": "What to ask or tell it." },
+                        "conversation": {
+                            "type": "string",
+                            "description": "The conversation of an earlier answer; left out: a new one.",
+                        },
+                    },
+                    "required": ["message"],
+                    "additionalProperties": false,
+                },
+                "outputSchema": {
+                    "type": "object",
+                    "properties": {
+                        "answer": { "type": "string" },
+                        "conversation": { "type": "string" },
+                        "turn": { "type": "string" },
+                        "status": { "type": "string", "description": "completed, incomplete or awaiting_input" },
+                    },
+                    "required": ["answer", "conversation", "turn", "status"],
+                },
+                "annotations": { "readOnlyHint": false, "destructiveHint": false, "openWorldHint": true },
+            }),
+        }
+    }
+}
+
+/// The protocol wants the type said.
+fn object(schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    if let Value::Object(members) = &mut schema {
+        members.entry("type").or_insert_with(|| json!("object"));
+    }
+    schema
+}
+
+/// All of them, tools first, each in the order it is known in.
+///
+/// # Errors
+/// As any query.
+pub async fn all(app: &App, cx: &Cx) -> Result<Vec<Offered>> {
+    let mut offered: Vec<Offered> =
+        app.tools.list(cx, &groups(&app.tools, cx).await?).await?.into_iter().map(Offered::Tool).collect();
+    let mut taken: HashSet<String> = offered.iter().map(|one| one.name().to_owned()).collect();
+    for agent in app.agents.named_agents(cx).await? {
+        let fits = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
+        let base: String = format!("ask_{}", agent.name).chars().map(fits).take(60).collect();
+        let mut tool = base.clone();
+        let mut n = 2;
+        while !taken.insert(tool.clone()) {
+            tool = format!("{base}_{n}");
+            n += 1;
+        }
+        offered.push(Offered::Agent { tool, id: agent.id, name: agent.name });
+    }
+    Ok(offered)
+}
+
+/// Those that were registered: nobody asked for the platform's own to be shown.
+async fn groups(tools: &Registry, cx: &Cx) -> Result<Vec<String>> {
+    let all = tools.list_groups(cx).await?.into_iter().map(|group| group.id);
+    Ok(all.filter(|id| !id.starts_with("builtin::")).collect())
+}
+
+/// Calls a tool that was offered.
+///
+/// # Errors
+/// Infrastructure only.
+pub async fn call(app: &App, cx: &Cx, def: &ToolDef, arguments: &Value) -> Result<Value> {
+    let key = app.ids.next("call");
+    let call =
+        frontdesk_api::chat::ToolCall { id: key.clone(), name: def.name.clone(), arguments: arguments.to_string() };
+    let outcome = app.tools.call(cx, &groups(&app.tools, cx).await?, &call, &key, false).await?;
+    Ok(match outcome {
+        Outcome::Done(result) => json!({ "content": [text(&result.content)], "isError": result.is_error }),
+        Outcome::NeedsInput(request) => failed(&format!("it needs the word of a person: {}", request.prompt)),
+    })
+}
+
+pub fn text(text: &str) -> Value {
+    json!({ "type": "text", "text": text })
+}
+
+/// A call that failed, as a model reads it.
+pub fn failed(why: &str) -> Value {
+    json!({ "content": [text(why)], "isError": true })
+}

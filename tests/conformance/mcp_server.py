@@ -1,0 +1,107 @@
+"""A server of the official MCP package for Python, as a process that says `ready URL`: the oracle of what we speak as a client.
+
+`mcp_server.py PORT STYLE`: `stream` answers by events and keeps sessions, `json` answers by JSON, `stateless` keeps none.
+The tools named `test_*` are those that the conformance suite of the protocol expects of a server.
+"""
+
+import asyncio
+import os
+import sys
+
+import uvicorn
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult, EmbeddedResource, ImageContent, TextContent, TextResourceContents, ToolAnnotations
+from pydantic import BaseModel
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+
+server = MCPServer("shop", version="1", instructions="A shop.")
+
+
+class Order(BaseModel):
+    id: str
+    state: str
+
+
+@server.tool(description="Looks an order up.", annotations=ToolAnnotations(read_only_hint=True))
+def look(id: str) -> Order:
+    return Order(id=id, state="shipped")
+
+
+@server.tool(annotations=ToolAnnotations(destructive_hint=True))
+def cancel(id: str) -> str:
+    return f"{id} is cancelled"
+
+
+@server.tool(name="orders.count")
+def count() -> str:
+    return "7"
+
+
+@server.tool()
+def broken() -> str:
+    raise ValueError("the till is closed")
+
+
+@server.tool()
+async def slow(steps: int, ctx: Context) -> str:
+    for step in range(steps):
+        await ctx.report_progress(step, steps, f"step {step}")
+        await asyncio.sleep(0)
+    return "done at last"
+
+
+@server.tool()
+def dies() -> str:
+    os._exit(1)
+
+
+@server.tool()
+def who(ctx: Context) -> str:
+    return ctx.request_context.request.headers.get("authorization", "nobody")
+
+
+@server.tool(description="Tests simple text content response")
+def test_simple_text() -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text="This is a simple text response for testing.")])
+
+
+@server.tool(description="Tests error response handling")
+def test_error_handling() -> str:
+    raise ValueError("This tool intentionally returns an error for testing")
+
+
+@server.tool(description="Tests tool that reports progress notifications")
+async def test_tool_with_progress(ctx: Context) -> str:
+    for step in (0, 50, 100):
+        await ctx.report_progress(step, 100, f"{step} of 100")
+    return "done"
+
+
+@server.tool(description="Tests image content response")
+def test_image_content() -> CallToolResult:
+    return CallToolResult(content=[ImageContent(type="image", data=PIXEL, mime_type="image/png")])
+
+
+@server.tool(description="Tests embedded resource content response")
+def test_embedded_resource() -> CallToolResult:
+    text = TextResourceContents(uri="test://embedded-resource", mime_type="text/plain", text="This is an embedded resource content.")
+    return CallToolResult(content=[EmbeddedResource(type="resource", resource=text)])
+
+
+class Printed(uvicorn.Server):
+    async def startup(self, sockets=None):
+        await super().startup(sockets=sockets)
+        port = self.servers[0].sockets[0].getsockname()[1]
+        print(f"ready http://127.0.0.1:{port}/mcp", flush=True)
+
+
+def main():
+    port, style = int(sys.argv[1]), sys.argv[2]
+    app = server.streamable_http_app(json_response=style == "json", stateless_http=style == "stateless")
+    Printed(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""MCP servers as tool groups: the official MCP package for Python serves, Frontdesk registers and calls."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Program
+
+SERVER = Path(__file__).parent / "mcp_server.py"
+PROVIDER = "model-context-protocol"
+
+
+@pytest.fixture(scope="module")
+def desk(another_frontdesk, scripted_server):
+    up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
+    mcp = f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 5 }} }}'
+    return another_frontdesk(up, tools=[mcp])
+
+
+@pytest.fixture
+def serve():
+    """Starts a server; several by one test."""
+    started = []
+
+    def start(style="stream", port=0):
+        started.append(Program([sys.executable, str(SERVER), str(port), style]))
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.stop()
+
+
+def register(desk, server, **more):
+    body = {"toolgroup_id": "shop", "provider_id": PROVIDER, "mcp_endpoint": {"uri": server.url}, **more}
+    return desk.http.post("/v1/toolgroups", json=body)
+
+
+def invoke(desk, tool, headers=None, **kwargs):
+    answer = desk.http.post("/v1/tool-runtime/invoke", json={"tool_name": tool, "kwargs": kwargs}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.mark.parametrize("style", ["stream", "json", "stateless"])
+def test_tools_of_a_server_are_listed_and_called(desk, serve, style):
+    registered = register(desk, serve(style))
+    assert registered.status_code == 200, registered.text
+    assert registered.json()["mcp_endpoint"]["uri"].endswith("/mcp")
+    names = {tool["identifier"] for tool in desk.http.get("/v1/tools", params={"toolgroup_id": "shop"}).json()["data"]}
+    assert {"look", "cancel", "orders_count"} <= names
+    assert '"shipped"' in invoke(desk, "look", id="7")["content"]
+    assert invoke(desk, "orders_count")["content"] == "7"
+    assert invoke(desk, "slow", steps=3)["content"] == "done at last"
+    broken = invoke(desk, "broken")
+    assert "broken" in broken["error_message"] or "till is closed" in broken["error_message"]
+    # It says of itself that it destroys.
+    assert "needs the approval" in invoke(desk, "cancel", id="7")["error_message"]
+    # Arguments are looked at before the server is asked.
+    assert "arguments do not fit" in invoke(desk, "look", id=7)["error_message"]
+    picture = invoke(desk, "test_image_content")["content"]
+    assert picture.startswith("[image, image/png, ")
+
+
+def test_an_agent_calls_a_tool_and_goes_on_when_the_server_dies(desk, serve, scripted_server):
+    server = serve()
+    assert register(desk, server, args={"allowed_tools": ["look", "dies"]}).status_code == 200
+    scripted_server.reset()
+    scripted_server.script([
+        {"reply": {"tool_call": {"name": "look", "arguments": {"id": "7"}}}},
+        {"reply": {"tool_call": {"name": "dies", "arguments": {}}}},
+        {"reply": {"text": "it is shipped"}},
+    ])
+    agent = desk.http.post("/v1/agents", json={"agent_config": {"model": "up/scripted", "instructions": "", "toolgroups": ["shop"]}})
+    agent = agent.json()["agent_id"]
+    session = desk.http.post(f"/v1/agents/{agent}/session", json={"session_name": "s"}).json()["session_id"]
+    asked = {"messages": [{"role": "user", "content": "where is 7?"}]}
+    turn = desk.http.post(f"/v1/agents/{agent}/session/{session}/turn", json=asked).json()
+    assert turn["output_message"]["content"] == "it is shipped"
+    results = [r["content"] for step in turn["steps"] if step["step_type"] == "tool_execution" for r in step["tool_responses"]]
+    assert "shipped" in str(results[0]) and "whether the call did its work is not known" in str(results[1])
+
+
+def test_secrets_of_a_registration_are_sent_and_shown_to_nobody(desk, serve):
+    server = serve("json")
+    shown = register(desk, server, args={"authorization": "tok-secret-1234"})
+    assert "tok-secret" not in shown.text
+    assert "tok-secret" not in desk.http.get("/v1/toolgroups/shop").text
+    # What the server repeats of it does not come back either.
+    assert invoke(desk, "who")["content"] == "Bearer [secret]"
+    theirs = {"X-LlamaStack-Provider-Data": '{"mcp_headers": {"%s": {"Authorization": "Bearer mine"}}}' % server.url}
+    assert invoke(desk, "who", headers=theirs)["content"] in ("Bearer [secret]", "Bearer mine")
+
+
+def test_what_is_wrong_is_said_at_registration(desk, serve):
+    server = serve()
+    for uri, args, param in [
+        ("http://127.0.0.1:9/mcp", {}, None),
+        (server.url.replace("/mcp", "/nothing"), {}, None),
+        ("http://10.0.0.1/mcp", {}, "mcp_endpoint.uri"),
+        ("stdio:sh", {}, "mcp_endpoint.uri"),
+        (server.url, {"allowed_tools": ["nothing"]}, "args.allowed_tools"),
+        (server.url, {"tokens": 1}, "args.tokens"),
+    ]:
+        body = {"toolgroup_id": "bad", "provider_id": PROVIDER, "mcp_endpoint": {"uri": uri}, "args": args}
+        refused = desk.http.post("/v1/toolgroups", json=body)
+        assert 400 <= refused.status_code < 600 and refused.status_code != 500, refused.text
+        assert refused.json()["error"]["param"] == param, refused.text
+    assert desk.http.get("/v1/toolgroups/bad").status_code == 404
