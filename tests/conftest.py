@@ -202,6 +202,20 @@ def another_frontdesk(tmp_path_factory):
         program.stop()
 
 
+@pytest.fixture(scope="module")
+def program():
+    """Starts programs that say `ready URL`; they end with the module."""
+    started = []
+
+    def start(*command):
+        started.append(Program([str(part) for part in command]))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
 @pytest.fixture(scope="session")
 def aws_keys():
     """With what the entry `aws` signs."""

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Program
 
 SERVER = Path(__file__).parent / "mcp_server.py"
 PROVIDER = "model-context-protocol"
@@ -18,17 +17,8 @@ def desk(another_frontdesk, scripted_server):
 
 
 @pytest.fixture
-def serve():
-    """Starts a server; several by one test."""
-    started = []
-
-    def start(style="stream", port=0):
-        started.append(Program([sys.executable, str(SERVER), str(port), style]))
-        return started[-1]
-
-    yield start
-    for program in started:
-        program.stop()
+def serve(program):
+    return lambda style="stream": program(sys.executable, SERVER, 0, style)
 
 
 def register(desk, server, **more):
@@ -50,8 +40,9 @@ def test_tools_of_a_server_are_listed_and_called(desk, serve, style):
     names = {tool["identifier"] for tool in desk.http.get("/v1/tools", params={"toolgroup_id": "shop"}).json()["data"]}
     assert {"look", "cancel", "orders_count"} <= names
     assert '"shipped"' in invoke(desk, "look", id="7")["content"]
-    assert invoke(desk, "orders_count")["content"] == "7"
-    assert invoke(desk, "slow", steps=3)["content"] == "done at last"
+    # The package says it again as structured content.
+    assert invoke(desk, "orders_count")["content"].splitlines() == ["7", '{"result":"7"}']
+    assert invoke(desk, "slow", steps=3)["content"].startswith("done at last")
     broken = invoke(desk, "broken")
     assert "broken" in broken["error_message"] or "till is closed" in broken["error_message"]
     # It says of itself that it destroys.
@@ -87,9 +78,9 @@ def test_secrets_of_a_registration_are_sent_and_shown_to_nobody(desk, serve):
     assert "tok-secret" not in shown.text
     assert "tok-secret" not in desk.http.get("/v1/toolgroups/shop").text
     # What the server repeats of it does not come back either.
-    assert invoke(desk, "who")["content"] == "Bearer [secret]"
+    assert invoke(desk, "who")["content"].splitlines()[0] == "Bearer [secret]"
     theirs = {"X-LlamaStack-Provider-Data": '{"mcp_headers": {"%s": {"Authorization": "Bearer mine"}}}' % server.url}
-    assert invoke(desk, "who", headers=theirs)["content"] in ("Bearer [secret]", "Bearer mine")
+    assert invoke(desk, "who", headers=theirs)["content"].splitlines()[0] == "Bearer mine"
 
 
 def test_what_is_wrong_is_said_at_registration(desk, serve):

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Program
 
 HERE = Path(__file__).parent
 PATIENCE_S = 60
@@ -94,9 +93,9 @@ def desk(another_frontdesk):
 
 
 @pytest.fixture(scope="module")
-def front(desk):
+def front(desk, program):
     """`/mcp` without a key: the suite has no way to send one."""
-    served = Program([sys.executable, str(HERE / "mcp_server.py"), "0", "stream"])
+    served = program(sys.executable, HERE / "mcp_server.py", 0, "stream")
     tools = ["test_simple_text", "test_error_handling", "test_tool_with_progress", "test_image_content", "test_embedded_resource"]
     body = {"toolgroup_id": "everything", "provider_id": "model-context-protocol", "mcp_endpoint": {"uri": served.url}, "args": {"allowed_tools": tools}}
     assert desk.http.post("/v1/toolgroups", json=body).status_code == 200
@@ -128,7 +127,6 @@ def front(desk):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/mcp"
     server.shutdown()
-    served.stop()
 
 
 def run(command, env=None):

@@ -17,7 +17,7 @@ const PLACE: &str = "/.well-known/oauth-protected-resource/mcp";
 ///
 /// OAuth's metadata of a protected resource: keys of this server are bearer tokens, and no other server gives any.
 #[utoipa::path(
-    get, path = "/.well-known/oauth-protected-resource", tag = "mcp",
+    get, path = "/.well-known/oauth-protected-resource", tag = "mcp", security(()),
     responses((status = 200, description = "RFC 9728's metadata", body = Value))
 )]
 pub async fn root(headers: HeaderMap) -> Json<Value> {
@@ -26,7 +26,7 @@ pub async fn root(headers: HeaderMap) -> Json<Value> {
 
 /// How to ask at /mcp, under the name that stands for it
 #[utoipa::path(
-    get, path = "/.well-known/oauth-protected-resource/mcp", tag = "mcp",
+    get, path = "/.well-known/oauth-protected-resource/mcp", tag = "mcp", security(()),
     responses((status = 200, description = "RFC 9728's metadata", body = Value))
 )]
 pub async fn at_mcp(headers: HeaderMap) -> Json<Value> {
