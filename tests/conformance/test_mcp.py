@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import httpx
 import httpx2
 import pytest
 from mcp import Client
@@ -65,8 +66,9 @@ def test_an_agent_is_asked_and_goes_on_in_its_conversation(frontdesk, scripted_s
 
 
 def test_a_key_that_is_none_is_refused_and_the_client_is_told_where_to_look(frontdesk):
-    refused = frontdesk.http.post("/mcp", json={}, headers={"authorization": "Bearer nothing"})
+    refused = httpx.post(f"{frontdesk.url}/mcp", json={}, headers={"authorization": "Bearer nothing"}, trust_env=False)
     assert refused.status_code == 401
     place = refused.headers["www-authenticate"].split('resource_metadata="')[1].rstrip('"')
-    metadata = frontdesk.http.get(place, headers={"authorization": ""}).json()
+    # On a connection of its own: one whose request was refused unread is closed.
+    metadata = httpx.get(place, trust_env=False).json()
     assert metadata["resource"] == f"{frontdesk.url}/mcp"

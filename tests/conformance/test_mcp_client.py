@@ -79,8 +79,8 @@ def test_secrets_of_a_registration_are_sent_and_shown_to_nobody(desk, serve):
     assert "tok-secret" not in desk.http.get("/v1/toolgroups/shop").text
     # What the server repeats of it does not come back either.
     assert invoke(desk, "who")["content"].splitlines()[0] == "Bearer [secret]"
-    theirs = {"X-LlamaStack-Provider-Data": '{"mcp_headers": {"%s": {"Authorization": "Bearer mine"}}}' % server.url}
-    assert invoke(desk, "who", headers=theirs)["content"].splitlines()[0] == "Bearer mine"
+    theirs = {"X-LlamaStack-Provider-Data": '{"mcp_headers": {"%s": {"Authorization": "Basic mine-87654321"}}}' % server.url}
+    assert invoke(desk, "who", headers=theirs)["content"].splitlines()[0] == "[secret]"
 
 
 def test_what_is_wrong_is_said_at_registration(desk, serve):

@@ -5,6 +5,8 @@ fails, so that the list stays true. As a server Frontdesk shows the tools of a r
 suite's calls of tools go through both halves.
 """
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -30,8 +32,8 @@ SERVER = {
     "tools-list": None,
     "tools-call-simple-text": None,
     "tools-call-error": None,
-    "tools-call-with-progress": None,
-    "json-schema-2020-12": None,
+    "tools-call-with-progress": "what a registered server tells of its progress is not passed on; an agent's steps are",
+    "json-schema-2020-12": "mcp_server.py has no tool of that name: the package for Python writes schemas by itself",
     "tools-call-image": WORDS,
     "tools-call-audio": WORDS,
     "tools-call-embedded-resource": WORDS,
@@ -41,8 +43,9 @@ SERVER = {
     "tools-call-elicitation": NOBODY,
     "elicitation-sep1034-defaults": NOBODY,
     "elicitation-sep1330-enums": NOBODY,
-    "server-sse-polling": "an answer's stream is not cut off to be polled for",
-    "server-sse-multiple-streams": None,
+    # Passes with a warning where a server has no tool that cuts its stream off.
+    "server-sse-polling": None,
+    "server-sse-multiple-streams": "the scenario asks by revision 2025-03-26, which is not spoken here",
     "logging-set-level": TOOLS_ONLY,
     "completion-complete": TOOLS_ONLY,
     "resources-list": TOOLS_ONLY,
@@ -134,6 +137,25 @@ def run(command, env=None):
     return done.returncode, done.stdout + done.stderr
 
 
+def checks(command, env, folder):
+    """What the suite found. It is not waited for longer: its server ends when the last connection does, and Frontdesk keeps
+    connections open."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **env})
+    try:
+        for _ in range(PATIENCE_S * 10):
+            for file in folder.rglob("checks.json"):
+                with contextlib.suppress(json.JSONDecodeError):
+                    return json.loads(file.read_text())
+            if process.poll() is not None and not list(folder.rglob("checks.json")):
+                return []
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+        return []
+    finally:
+        process.kill()
+        process.wait()
+
+
 def judge(scenario, reason, passed, said):
     if reason is None:
         assert passed, said
@@ -158,5 +180,6 @@ def test_as_a_server(suite, front, scenario, tmp_path):
 def test_as_a_client(suite, desk, scenario, tmp_path):
     command = f"{sys.executable} {HERE / 'mcp_conformance_client.py'}"
     env = {"DESK_URL": desk.url, "DESK_KEY": desk.key}
-    code, said = run([*suite, "client", "--command", command, "--scenario", scenario, "--timeout", "20000", "-o", str(tmp_path)], env)
-    judge(scenario, CLIENT[scenario], code == 0, said)
+    found = checks([*suite, "client", "--command", command, "--scenario", scenario, "--timeout", "20000", "-o", str(tmp_path)], env, tmp_path)
+    states = [check["status"] for check in found]
+    judge(scenario, CLIENT[scenario], "SUCCESS" in states and "FAILURE" not in states, json.dumps(found, indent=1))
