@@ -145,7 +145,7 @@ impl Store {
     /// # Errors
     /// `Internal`: the folder cannot be made.
     pub async fn temporary() -> Result<Self> {
-        Self::fresh(tempfile::tempdir()).await
+        Self::fresh(owners().tempdir()).await
     }
 
     /// As [`Store::temporary`], in this store's folder where it has one: for work on copies of rows that must come back
@@ -155,7 +155,7 @@ impl Store {
     /// `Internal`: the folder cannot be made.
     pub async fn scratch(&self) -> Result<Self> {
         let Held::Folder { lock } = &self.0.folder else { return Self::temporary().await };
-        Self::fresh(tempfile::Builder::new().prefix(SCRATCH).tempdir_in(lock.path())).await
+        Self::fresh(owners().prefix(SCRATCH).tempdir_in(lock.path())).await
     }
 
     async fn fresh(made: std::io::Result<tempfile::TempDir>) -> Result<Self> {
@@ -229,4 +229,13 @@ impl Store {
     fn db(&self) -> &Db {
         &self.0.db
     }
+}
+
+/// Temporary folders that are their owner's alone.
+fn owners() -> tempfile::Builder<'static, 'static> {
+    #[allow(unused_mut)] // elsewhere folders have no such permissions
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    builder
 }

@@ -59,8 +59,13 @@ async fn a_folder_that_was_made_is_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
     let options = Options::at(folder.path().join("data"));
-    let _store = Store::open(&options).await.expect("fresh");
+    let store = Store::open(&options).await.expect("fresh");
     let mode = std::fs::metadata(&options.data_dir).expect("the folder").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    let _scratch = store.scratch().await.expect("a scratch store");
+    let entries = std::fs::read_dir(&options.data_dir).expect("the folder").flatten();
+    let scratch = entries.into_iter().find(|entry| entry.file_name().to_string_lossy().starts_with("scratch-"));
+    let mode = scratch.expect("its folder").metadata().expect("metadata").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
 
