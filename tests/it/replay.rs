@@ -122,6 +122,12 @@ async fn what_cannot_be_replayed_is_the_status_two() {
         assert_eq!(code, Some(2), "{arguments:?}: {told}");
         assert!(told.contains(says), "{arguments:?}: {told}");
     }
+    // A conversation in which nothing was asked says nothing either.
+    let empty = shop::session(&frontdesk, &agent).await;
+    let empty = empty.split('/').nth(5).expect("a session");
+    let (code, told) = said(&command(&frontdesk, &["replay", "--agent", "shop", "--conversation", empty]).await);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("no turn was asked again, so nothing was compared"), "{told}");
     // A model that fails says nothing about the agent.
     scripted.script(json!([{ "times": 20, "reply": { "status": 400, "json": { "error": { "message": "no" } } } }]));
     let (code, told) = said(&command(&frontdesk, &["replay", "--agent", "shop"]).await);

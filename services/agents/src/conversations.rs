@@ -85,7 +85,7 @@ impl Agents {
     /// `NotFound`.
     pub async fn said(&self, cx: &Cx, id: &str) -> Result<Vec<Said>> {
         let tenant = self.0.deps.store.tenant(cx);
-        let turns = tenant.session_turns(id).await?;
+        let turns = tenant.session_turns(id, None).await?;
         let mut tx = tenant.read().await?;
         conversations::load(&mut tx, id).await?;
         access::see_session(&mut tx, cx, id, conversations::missing).await?;

@@ -178,7 +178,7 @@ pub(crate) struct Room {
     /// Places for turns that are worked on here.
     pub(crate) places: Arc<Semaphore>,
     /// Places for replays.
-    pub(crate) replays: Arc<Semaphore>,
+    pub(crate) replays: Arc<replay::Places>,
     /// Rung when a place becomes free.
     pub(crate) free: Notify,
     /// Turns stand in line for a place.
@@ -199,7 +199,7 @@ impl Agents {
         let owner = deps.ids.next("worker");
         Self(Arc::new(Room {
             places: Arc::new(Semaphore::new(deps.bounds.at_once)),
-            replays: Arc::new(Semaphore::new(replay::AT_ONCE)),
+            replays: Arc::default(),
             deps,
             owner,
             hub: Arc::default(),

@@ -83,7 +83,7 @@ impl Agents {
     ) -> Result<(Session, Vec<TurnView>)> {
         let tenant = self.0.deps.store.tenant(cx);
         let session = self.load_session(cx, agent_id, session_id).await?;
-        let stored = tenant.session_turns(session_id).await?;
+        let stored = tenant.session_turns(session_id, None).await?;
         let mut tx = tenant.read().await?;
         let mut views = Vec::with_capacity(stored.len());
         for turn in stored {

@@ -471,15 +471,17 @@ impl Tenant<'_> {
         Ok(Page::of(turns, page.limit))
     }
 
-    /// The session's turns in order.
+    /// The session's turns in order: the first `most` of them, or all.
     ///
     /// # Errors
     /// As any query.
-    pub async fn session_turns(&self, session_id: &str) -> Result<Vec<StoredTurn>> {
+    pub async fn session_turns(&self, session_id: &str, most: Option<usize>) -> Result<Vec<StoredTurn>> {
         let mut tx = self.read().await?;
-        let sql = concat!("SELECT ", columns!(), " FROM turn WHERE tenant = $1 AND session_id = $2 ORDER BY pos");
+        let sql =
+            concat!("SELECT ", columns!(), " FROM turn WHERE tenant = $1 AND session_id = $2 ORDER BY pos LIMIT $3");
+        let most = most.and_then(|most| i64::try_from(most).ok()).unwrap_or(i64::MAX);
         let rows: Vec<Row> =
-            on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(session_id).fetch_all(conn).await)
+            on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(session_id).bind(most).fetch_all(conn).await)
                 .doing("list a session's turns")?;
         rows.into_iter().map(Row::read).collect()
     }

@@ -84,10 +84,10 @@ pub(super) fn compare(recorded: Answered, replayed: Answered, not_made: Vec<NotM
     if !same_end(&recorded, &replayed) {
         differs.push(Aspect::Outcome);
     }
-    let failed =
-        |turn: &Answered| turn.state == TurnState::Failed && turn.error.as_ref().is_some_and(|e| e.kind.is_some());
+    // Also where the recorded one failed: that both did says nothing of what the agent would have answered.
+    let failed = replayed.state == TurnState::Failed && replayed.error.as_ref().is_some_and(|e| e.kind.is_some());
     Comparison {
-        fault: failed(&replayed) && !failed(&recorded),
+        fault: failed,
         text_diff: texts(&recorded.text, &replayed.text),
         differs,
         recorded,

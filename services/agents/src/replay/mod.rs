@@ -10,13 +10,11 @@
 
 mod compare;
 mod diff;
+mod places;
 mod recording;
 mod stage;
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::collections::{HashSet, VecDeque};
 
 use frontdesk_api::{
     Cx, Error, Kind, Order, PageRequest, Result,
@@ -26,17 +24,18 @@ use frontdesk_api::{
     turn::{Item, ItemBody, TurnState},
 };
 use frontdesk_store::{transcript, turns::StoredTurn};
-use tokio::sync::OwnedSemaphorePermit;
 
+pub(crate) use self::places::Places;
 pub use self::recording::With;
 use self::{
+    places::Place,
     recording::{Recorded, Recording},
     stage::Stage,
 };
-use crate::{Agents, access, begin::SOON};
+use crate::{Agents, access};
 
-/// Replays that a process runs at once.
-pub(crate) const AT_ONCE: usize = 2;
+/// Replays that a process runs at once, one of a tenant: each has a store and a model call.
+const AT_ONCE: usize = 8;
 
 /// The most conversations of one replay.
 const MOST_CONVERSATIONS: usize = 100;
@@ -92,7 +91,7 @@ pub struct Replaying {
     open: Option<Open>,
     total: usize,
     done: usize,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// A conversation under way.
@@ -115,11 +114,7 @@ impl Agents {
     /// `replays_busy`; `Forbidden` on behalf of a customer: conversations are everybody's.
     pub async fn replay(&self, cx: &Cx, replay: Replay) -> Result<Replaying> {
         access::no_customers(cx, "replays")?;
-        let busy = || {
-            let message = format!("{AT_ONCE} replays are running here already; ask again when one has ended");
-            Error::new(Kind::RateLimited, message).with_code("replays_busy").with_retry_after(SOON)
-        };
-        let place = Arc::clone(&self.0.replays).try_acquire_owned().map_err(|_| busy())?;
+        let place = Places::take(&self.0.replays, &cx.tenant)?;
         let agent = self.load_agent(cx, &replay.agent_id).await?;
         let (version, spec) = match replay.against {
             Against::Spec(spec) => {
@@ -130,11 +125,11 @@ impl Agents {
             Against::Published => (Some(agent.version), agent.spec),
             Against::Version(n) => self.load_version(cx, &agent.id, n).await.map(|v| (Some(v.version), v.spec))?,
         };
-        let wanted = match replay.conversations.is_empty() {
-            true => self.newest_sessions(cx, &agent.id, replay.last).await?,
-            false => replay.conversations,
+        let (param, wanted) = match replay.conversations.is_empty() {
+            true => ("last", self.newest_sessions(cx, &agent.id, replay.last).await?),
+            false => ("conversations", replay.conversations),
         };
-        let conversations = self.recorded(cx, &agent.id, wanted).await?;
+        let conversations = self.recorded(cx, &agent.id, wanted, param).await?;
         Ok(Replaying {
             stage: Stage::set(self, cx, &agent.id, version, spec, replay.tools).await?,
             agents: self.clone(),
@@ -160,26 +155,36 @@ impl Agents {
         Ok(newest.items.into_iter().map(|session| session.id).collect())
     }
 
-    /// The turns of these conversations.
-    async fn recorded(&self, cx: &Cx, agent_id: &str, ids: Vec<String>) -> Result<Vec<Vec<StoredTurn>>> {
+    /// The turns of these conversations, each once. `param`: what says which.
+    async fn recorded(
+        &self,
+        cx: &Cx,
+        agent_id: &str,
+        ids: Vec<String>,
+        param: &'static str,
+    ) -> Result<Vec<Vec<StoredTurn>>> {
         if ids.len() > MOST_CONVERSATIONS {
             let message = format!("one replay takes at most {MOST_CONVERSATIONS} conversations");
             return Err(Error::invalid("conversations", message));
         }
-        let (mut all, mut total) = (vec![], 0);
+        let (mut all, mut left, mut named) = (vec![], MOST_TURNS, HashSet::new());
         for id in ids {
-            let turns = self.0.deps.store.tenant(cx).session_turns(&id).await?;
+            if !named.insert(id.clone()) {
+                continue;
+            }
+            let turns = self.0.deps.store.tenant(cx).session_turns(&id, Some(left + 1)).await?;
+            if turns.len() > left {
+                let message =
+                    format!("these conversations have more than the {MOST_TURNS} turns that one replay takes");
+                return Err(Error::invalid(param, message));
+            }
+            left -= turns.len();
             let theirs = turns.iter().any(|stored| stored.turn.agent_id == agent_id);
             if !theirs && !self.is_session_of(cx, agent_id, &id).await? {
                 let message = format!("this agent has answered in no conversation with the id '{id}'");
                 return Err(Error::not_found(message).with_code("session_not_found").with_param("conversations"));
             }
-            total += turns.len();
             all.push(turns);
-        }
-        if total > MOST_TURNS {
-            let message = format!("these conversations have {total} turns; one replay takes at most {MOST_TURNS}");
-            return Err(Error::invalid("conversations", message));
         }
         Ok(all)
     }
@@ -234,7 +239,8 @@ impl Replaying {
             recorded.push(Recorded { stored, items, steps });
         }
         drop(tx);
-        self.stage.tools.open(Recording::of(&recorded));
+        let workspace = self.agents.0.deps.ids.next("replay");
+        self.stage.tools.open(Recording::of(&recorded), workspace);
         self.open = Some(Open { id, turns: recorded.into(), seen, at: 0, head: None });
         Ok(())
     }
@@ -294,9 +300,11 @@ fn skip(recorded: &Recorded, agent_id: &str) -> Option<Skip> {
     match turn.state {
         TurnState::Queued | TurnState::Running | TurnState::AwaitingInput => Some(Skip::Open),
         TurnState::Cancelled | TurnState::DeadLetter => Some(Skip::CutOff),
+        // Nobody was asked in it: what a person said is under whichever agent had the conversation.
+        _ if recorded.steps.is_empty() => Some(Skip::NotAnswered),
         _ if turn.agent_id != agent_id => Some(Skip::OtherAgent),
-        // Nothing was done in it, or a person had the conversation.
-        _ if recorded.steps.is_empty() || (turn.hand_off.is_some() && !spoke) => Some(Skip::NotAnswered),
+        // A person had the conversation.
+        _ if turn.hand_off.is_some() && !spoke => Some(Skip::NotAnswered),
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ use frontdesk_api::{
     Cx, Result, Tools,
     approval::Decision,
     chat::ToolCall,
-    cx::Customer,
+    cx::{Customer, Workspace},
     replay::{NotMade, WhyNot},
     tools::{Effect, Outcome, Risk, Runs, ToolDef, ToolResult},
     turn::{Item, ItemBody, StepOutput},
@@ -146,6 +146,8 @@ struct Now {
     recording: Recording,
     /// The recorded turn was asked in this customer's name.
     customer: Option<Customer>,
+    /// What the code of this conversation keeps, it keeps under this id, which no other replay and no customer has.
+    workspace: String,
     not_made: Vec<NotMade>,
 }
 
@@ -158,8 +160,12 @@ impl Played {
         look(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn open(&self, recording: Recording) {
-        self.with(|now| now.recording = recording);
+    /// Begins a conversation. `workspace`: an id that nothing else has.
+    pub(crate) fn open(&self, recording: Recording, workspace: String) {
+        self.with(|now| {
+            now.recording = recording;
+            now.workspace = workspace;
+        });
     }
 
     pub(crate) fn turn_to(&self, turn: usize, customer: Option<Customer>) {
@@ -228,7 +234,9 @@ impl Tools for Played {
             let why = if def.is_some() { WhyNot::HasEffects } else { WhyNot::NotRecorded };
             return Ok(Outcome::Done(self.recorded(call, why)));
         }
-        let cx = Cx { customer: self.with(|now| now.customer.clone()), ..cx.clone() };
+        let (customer, id) = self.with(|now| (now.customer.clone(), now.workspace.clone()));
+        let workspace = cx.workspace.clone().map(|theirs| Workspace { id, ..theirs });
+        let cx = Cx { customer, workspace, ..cx.clone() };
         self.real.call(&cx, groups, call, key, approved).await
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what a replayed turn writes (its rows, a hand-over, a wait for a person) is in that store alone.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use frontdesk_api::{
     Cx, Error, Result,
@@ -58,8 +58,11 @@ impl Stage {
         let tenant = StoredTenant { id: cx.tenant.clone(), name: cx.tenant.clone(), created_at: now };
         store.system().ensure_tenant(&tenant).await?;
         let targets = spec.hand_off.iter().flat_map(|hand_off| &hand_off.targets);
+        let mut added = HashSet::from([agent_id.to_owned()]);
         for target in targets.filter(|target| target.to != PEOPLE) {
-            if let Some(agent) = agents.find_agent_named(cx, &target.to).await? {
+            if let Some(agent) = agents.find_agent_named(cx, &target.to).await?
+                && added.insert(agent.id.clone())
+            {
                 store.tenant(cx).add_agent(&agent.id, &agent.spec, None, now).await?;
             }
         }

@@ -8,14 +8,17 @@ use frontdesk_agents::{
 };
 use frontdesk_api::{
     Kind, PageRequest, Result,
-    agent::{AgentSpec, HandOffSpec},
+    agent::{AgentSpec, HandOffSpec, HandOffTarget},
     approval::ApprovalRule,
     chat::{Role, ToolSpec},
     replay::{Aspect, Change, Comparison, Replayed, Skip, WhyNot},
     tools::ToolResult,
     turn::TurnState,
 };
-use frontdesk_store::testing::{each_database, turns_of};
+use frontdesk_store::{
+    testing::{each_database, turns_of},
+    turns,
+};
 
 use crate::stage::{Line, Stage, with_tools};
 
@@ -279,14 +282,109 @@ async fn what_cannot_be_replayed_is_said_at_once() {
         let spec = Against::Spec(Box::new(AgentSpec { toolgroups: vec!["gone".into()], ..AgentSpec::new("m") }));
         assert_eq!(refused(Replay { against: spec, ..ours.clone() }).await.0, Kind::Invalid);
         assert_eq!(refused(Replay { last: 101, conversations: vec![], ..ours.clone() }).await.0, Kind::Invalid);
-        // Two at once, and no more.
-        let held = [
-            stage.agents.replay(&stage.cx, ours.clone()).await.expect("one"),
-            stage.agents.replay(&stage.cx, ours.clone()).await.expect("two"),
-        ];
+        // One at once, and no more.
+        let held = stage.agents.replay(&stage.cx, ours.clone()).await.expect("one");
         assert_eq!(refused(ours.clone()).await, (Kind::RateLimited, "replays_busy".into()));
         drop(held);
         assert_eq!(all(&stage, ours).await.len(), 0, "a conversation without a turn");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn code_of_a_replay_shares_its_workspace_with_nobody() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(with_tools()).await;
+        let look = || Line::Call(vec![("c1", "look", "{}")]);
+        stage.model.play([look(), Line::Say("one"), look(), Line::Say("two")]);
+        stage.ask(&conversation, "first").await;
+        stage.ask(&conversation, "second").await;
+        for _ in 0..2 {
+            stage.model.play([look(), Line::Say("one"), look(), Line::Say("two")]);
+            all(&stage, Replay { tools: With::Live { effects: false }, ..of(&conversation) }).await;
+        }
+        let used = stage.tools.workspaces.lock().expect("the workspaces").clone();
+        let [a, b, c, d, e, f] = &used[..] else { panic!("{used:?}") };
+        assert_eq!((a, a), (b, &conversation.1), "the conversation's own");
+        assert_eq!((c, e), (d, f), "one for the turns of a replay");
+        assert!(a != c && a != e && c != e, "{used:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_conversation_named_twice_is_replayed_once() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        stage.model.play([Line::Say("hello"), Line::Say("hello")]);
+        stage.ask(&conversation, "hi").await;
+        let twice = vec![conversation.1.clone(), conversation.1.clone()];
+        let turns = all(&stage, Replay { conversations: twice, ..of(&conversation) }).await;
+        assert_eq!(turns.len(), 1);
+        assert!(compared(&turns[0]).differs.is_empty(), "{turns:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn too_many_turns_are_refused_by_what_chose_them() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        stage.model.play([Line::Say("hello")]);
+        stage.ask(&conversation, "hi").await;
+        let tenant = stage.store.tenant(&stage.cx);
+        let first = tenant.session_turns(&conversation.1, Some(5)).await.expect("the turn").remove(0);
+        let mut tx = tenant.write().await.expect("a transaction");
+        for n in 1..=1_000_i64 {
+            let mut more = first.clone();
+            (more.turn.id, more.pos) = (format!("turn_{n}"), n);
+            turns::add(&mut tx, &more, None, 0).await.expect("a turn");
+        }
+        tx.commit().await.expect("written");
+        for (replay, param) in
+            [(of(&conversation), "conversations"), (Replay { conversations: vec![], ..of(&conversation) }, "last")]
+        {
+            let Err(error) = stage.agents.replay(&stage.cx, replay).await else { panic!("it was taken") };
+            assert_eq!((error.kind, error.param.as_deref()), (Kind::Invalid, Some(param)), "{error}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failure_that_was_recorded_too_is_a_fault_all_the_same() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        let down = || [Line::Fail(frontdesk_api::Error::unavailable("down"))];
+        stage.model.play(down());
+        assert_eq!(stage.ask(&conversation, "hi").await.turn.state, TurnState::Failed);
+        stage.model.play(down());
+        assert!(compared(&all(&stage, of(&conversation)).await[0]).fault);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_renamed_agent_may_hand_over_to_its_former_name() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let target = |to: &str| HandOffTarget { to: to.into(), description: String::new(), message: None };
+        let named = |name: &str| AgentSpec { name: Some(name.into()), ..AgentSpec::new("m") };
+        let conversation = stage.conversation(named("desk")).await;
+        stage.conversation(named("billing")).await;
+        stage.model.play([Line::Say("hello"), Line::Say("hello")]);
+        stage.ask(&conversation, "hi").await;
+        let hand_off = HandOffSpec {
+            targets: vec![target("desk"), target("billing")],
+            ..HandOffSpec::to_people("Someone takes over.")
+        };
+        let against = Against::Spec(Box::new(AgentSpec { hand_off: Some(hand_off), ..named("front") }));
+        let turns = all(&stage, Replay { against, ..of(&conversation) }).await;
+        assert!(compared(&turns[0]).differs.is_empty(), "{turns:?}");
     })
     .await;
 }

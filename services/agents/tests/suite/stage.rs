@@ -167,6 +167,8 @@ pub struct Toolbox {
     pub ledger: Mutex<Vec<(String, String)>>,
     /// On whose behalf calls came, in order.
     pub customers: Mutex<Vec<Option<String>>>,
+    /// Where their code keeps what it keeps, in order.
+    pub workspaces: Mutex<Vec<String>>,
 }
 
 impl Toolbox {
@@ -213,6 +215,7 @@ impl Tools for Toolbox {
     async fn call(&self, cx: &Cx, _: &[String], call: &ToolCall, key: &str, approved: bool) -> Result<Outcome> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.customers.lock().expect("the customers").push(cx.customer.as_ref().map(|c| c.sub.clone()));
+        self.workspaces.lock().expect("the workspaces").extend(cx.workspace.as_ref().map(|w| w.id.clone()));
         match call.name.as_str() {
             "slow" => std::future::pending::<()>().await,
             "book" | "pay" => self.effect(&call.name, key),

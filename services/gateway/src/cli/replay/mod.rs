@@ -126,6 +126,9 @@ impl Replay {
         } else {
             printer.ended(&whole)?;
         }
+        if whole["summary"]["turns"] == 0 {
+            return Err(Error::invalid("conversation", "no turn was asked again, so nothing was compared"));
+        }
         Ok(code)
     }
 

@@ -1,6 +1,6 @@
 //! `POST /v1/agents/{agent_id}/replays`.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, pin::pin, time::Duration};
 
 use axum::{
     Json,
@@ -11,9 +11,11 @@ use axum::{
 use bytes::Bytes;
 use frontdesk_agents::replay::{Against, History, Replay, Replaying, With};
 use frontdesk_api::{Error, Result, agent::AgentSpec, replay::Replayed};
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::{document, yaml};
 use crate::{
@@ -22,6 +24,12 @@ use crate::{
     http::{extract, reply::event_stream, turns::HEARTBEAT},
     problem::{self, Problem},
 };
+
+/// Events that wait for a reader.
+const AHEAD: usize = 4;
+
+/// How long a reader may read nothing: a replay holds a place, a store and model calls.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is asked again, by whom, with what.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
@@ -73,7 +81,7 @@ pub struct ReplayView {
     agent_id: String,
     /// What answered; null: a spec that is no version.
     version: Option<i64>,
-    /// No turn differs.
+    /// Turns were asked again, none failed for want of something it needs, and none differs.
     same: bool,
     summary: Summary,
     /// Empty in the last event of a stream, which has shown them.
@@ -171,7 +179,8 @@ impl CreateReplay {
 /// Asks recorded turns again of a draft, another version or a spec, and says how the answers differ. Nothing of it
 /// reaches the conversations, their customers, the queue of people or the approvals. With `stream: true` each turn is an
 /// event (`frontdesk.replay.turn`) once it was asked again, the first says how many there are (`frontdesk.replay.started`)
-/// and the last is the whole without its turns (`frontdesk.replay.completed`). A client that leaves ends it.
+/// and the last is the whole without its turns (`frontdesk.replay.completed`). A client that leaves, or that
+/// reads nothing for a minute, ends it.
 #[utoipa::path(
     post, path = "/v1/agents/{agent_id}/replays", tag = "agents",
     params(("agent_id" = String, Path, description = "The agent's id")),
@@ -188,7 +197,7 @@ pub async fn replay(
     let replay = body.into_domain(agent_id.clone())?;
     let mut replaying = app.agents.replay(&cx, replay).await?;
     if streamed {
-        return Ok(event_stream(Body::from_stream(events(replaying, agent_id, cx.request))));
+        return Ok(event_stream(Body::from_stream(fed(events(replaying, agent_id, cx.request), PATIENCE))));
     }
     let (mut turns, mut summary) = (vec![], Summary::default());
     while let Some(turn) = replaying.next().await {
@@ -200,7 +209,8 @@ pub async fn replay(
 }
 
 fn ended(agent_id: String, version: Option<i64>, summary: Summary, turns: Vec<Replayed>) -> ReplayView {
-    ReplayView { object: "replay", agent_id, version, same: summary.different == 0, summary, turns }
+    let same = summary.turns > 0 && summary.different == 0 && summary.faults == 0;
+    ReplayView { object: "replay", agent_id, version, same, summary, turns }
 }
 
 /// What a stream comes to next.
@@ -210,48 +220,123 @@ enum Next {
     End,
 }
 
-/// A replay as server-sent events; comments while a turn takes its time.
-fn events(replaying: Replaying, agent_id: String, request: String) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let turn = |replaying: Replaying| async move {
-        let mut replaying = replaying;
-        let turn = replaying.next().await;
-        (replaying, turn)
-    };
-    let total = replaying.total();
-    let version = replaying.version();
-    let state = (Next::Begin, Box::pin(turn(replaying)), Summary::default());
-    stream::unfold(state, move |(next, mut work, mut summary)| {
+/// A replay as server-sent events.
+fn events(replaying: Replaying, agent_id: String, request: String) -> impl Stream<Item = Bytes> {
+    let (total, version) = (replaying.total(), replaying.version());
+    let state = (Next::Begin, replaying, Summary::default());
+    stream::unfold(state, move |(next, mut replaying, mut summary)| {
         let (request, agent_id) = (request.clone(), agent_id.clone());
         async move {
-            match next {
+            let turn = match next {
                 Next::Begin => {
                     let started = json!({ "type": "frontdesk.replay.started", "agent_id": agent_id, "version": version, "turns": total });
-                    return Some((Ok(frame(&started)), (Next::Turns, work, summary)));
+                    return Some((frame(&started), (Next::Turns, replaying, summary)));
                 }
-                Next::Turns => {}
+                Next::Turns => replaying.next().await,
                 Next::End => return None,
-            }
-            let Ok((replaying, done)) = tokio::time::timeout(HEARTBEAT, &mut work).await else {
-                return Some((Ok(Bytes::from_static(b": still here\n\n")), (Next::Turns, work, summary)));
             };
-            let work = Box::pin(turn(replaying));
-            match done {
+            match turn {
                 Some(Ok(replayed)) => {
                     summary.add(&replayed);
                     let event = json!({ "type": "frontdesk.replay.turn", "turn": replayed });
-                    Some((Ok(frame(&event)), (Next::Turns, work, summary)))
+                    Some((frame(&event), (Next::Turns, replaying, summary)))
                 }
-                Some(Err(error)) => Some((Ok(problem::sse_frame(&error, &request)), (Next::End, work, summary))),
+                Some(Err(error)) => Some((problem::sse_frame(&error, &request), (Next::End, replaying, summary))),
                 None => {
                     let whole = ended(agent_id, version, summary.clone(), vec![]);
                     let event = json!({ "type": "frontdesk.replay.completed", "replay": whole });
-                    Some((Ok(frame(&event)), (Next::End, work, summary)))
+                    Some((frame(&event), (Next::End, replaying, summary)))
                 }
             }
         }
     })
 }
 
+/// Events from a task of their own, which ends (and with it what the events come from) when the reader leaves or reads
+/// nothing for `patience`; then the stream ends without its last event. Comments while the next takes its time.
+fn fed(
+    events: impl Stream<Item = Bytes> + Send + 'static,
+    patience: Duration,
+) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let work = async move {
+        let mut events = pin!(events);
+        loop {
+            let event = tokio::select! {
+                () = sender.closed() => break,
+                event = events.next() => event,
+            };
+            let Some(event) = event else { break };
+            if sender.send_timeout(event, patience).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::spawn(work.in_current_span());
+    stream::unfold(receiver, |mut receiver| async move {
+        let bytes = match tokio::time::timeout(HEARTBEAT, receiver.recv()).await {
+            Ok(event) => event?,
+            Err(_) => Bytes::from_static(b": still here\n\n"),
+        };
+        Some((Ok(bytes), receiver))
+    })
+}
+
 fn frame(event: &Value) -> Bytes {
     Bytes::from(format!("data: {event}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// So many events and then none without an end, and what they hold.
+    fn events_of(most: usize) -> (impl Stream<Item = Bytes> + Send + 'static, Arc<()>) {
+        let held = Arc::new(());
+        let events = stream::unfold((0, Arc::clone(&held)), move |(n, held)| async move {
+            if n == most {
+                std::future::pending::<()>().await;
+            }
+            Some((Bytes::from_static(b"data: 1\n\n"), (n + 1, held)))
+        });
+        (events, held)
+    }
+
+    async fn let_go(held: &Arc<()>) {
+        while Arc::strong_count(held) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_reads_nothing_ends_it() {
+        let (events, held) = events_of(usize::MAX);
+        let mut reader = pin!(fed(events, Duration::from_millis(5)));
+        let_go(&held).await;
+        let mut read = 0;
+        while reader.next().await.is_some() {
+            read += 1;
+        }
+        assert_eq!(read, AHEAD);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_leaves_ends_it_whatever_it_waits_for() {
+        let (events, held) = events_of(1);
+        let reader = fed(events, Duration::from_secs(3_600));
+        {
+            let mut reader = pin!(reader);
+            assert!(reader.next().await.is_some());
+        }
+        let_go(&held).await;
+    }
+
+    #[tokio::test]
+    async fn events_come_in_order_to_their_end() {
+        let events = stream::iter((0..100).map(|n| Bytes::from(format!("{n}"))));
+        let read: Vec<_> = fed(events, Duration::from_secs(3_600)).collect().await;
+        assert_eq!(read, (0..100).map(|n| Ok(Bytes::from(format!("{n}")))).collect::<Vec<_>>());
+    }
 }
