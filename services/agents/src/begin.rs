@@ -205,7 +205,7 @@ impl Room {
         }
         if let Some(session_id) = &new.session_id {
             let missing = if new.response.is_some() { conversations::missing } else { sessions::missing };
-            let place = sessions::advance(&mut tx, session_id, &id).await;
+            let place = sessions::advance(&mut tx, session_id, &id, &agent.id).await;
             let place = place.map_err(|e| if e.kind == Kind::NotFound { missing(session_id) } else { e })?;
             if place.is_conversation != new.response.is_some()
                 || (!place.is_conversation && place.agent_id != new.agent_id)

@@ -148,7 +148,7 @@ impl Room {
     pub(crate) async fn put_items(&self, tx: &mut Tx, id: &str, items: &[ItemBody]) -> Result<(Turn, Vec<Item>)> {
         let (turn_id, now) = (self.deps.ids.next("turn"), self.deps.clock.now());
         agents::ensure_inline(tx, now).await?;
-        let Place { pos, parent, .. } = sessions::advance(tx, id, &turn_id).await?;
+        let Place { pos, parent, .. } = sessions::advance(tx, id, &turn_id, agents::INLINE).await?;
         let turn = Turn {
             session_id: Some(id.to_owned()),
             agent_id: agents::INLINE.into(),

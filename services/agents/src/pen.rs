@@ -7,10 +7,10 @@ use std::{sync::Arc, time::Duration};
 use frontdesk_api::{
     Clock, Cx, Ids, Kind,
     chat::Role,
-    turn::{Citation, EventBody, Item, ItemBody, Step, StepKind, StepOutput, StepState, Turn, TurnState},
+    turn::{Citation, EventBody, HandOff, Item, ItemBody, Step, StepKind, StepOutput, StepState, Turn, TurnState},
 };
 use frontdesk_store::{
-    Store, Tx, transcript,
+    Store, Tx, sessions, transcript,
     transcript::StoredStep,
     turns::{self, StoredTurn},
 };
@@ -253,6 +253,10 @@ impl Pen {
         let id = &self.turn.id;
         let got_on = page.steps.iter().any(|s| s.step.state != StepState::Intent);
         let (epoch, n) = (self.epoch, page.events.len());
+        // Before the turn's row: a message that begins a turn takes the conversation first, too.
+        if let Some(Handed { session: Some(session), hand_off: HandOff { to: Some(_), .. }, .. }) = &page.handed {
+            sessions::hold(&mut tx, session).await?;
+        }
         let first = match &page.state {
             None => turns::fence(&mut tx, id, epoch, n, got_on).await?,
             Some(turn) => {

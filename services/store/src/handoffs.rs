@@ -7,7 +7,7 @@ use frontdesk_api::{
     turn::{HandOffReason, Item},
 };
 
-use crate::{Conn, Doing as _, Tenant, Tx, json, on, paging};
+use crate::{Conn, Doing as _, Tenant, Tx, json, on, paging, sessions};
 
 /// A conversation that waits for a person, or has one.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,13 +170,19 @@ async fn load(tx: &mut Tx, id: &str) -> Result<Handoff> {
     row.ok_or_else(missing)?.read()
 }
 
-/// The hand-over, which stays as it is until the transaction ends.
+/// The hand-over, which stays as it is until the transaction ends, and its conversation with it.
 ///
 /// # Errors
 /// `NotFound`.
 pub async fn hold(tx: &mut Tx, id: &str) -> Result<Handoff> {
     let tenant = tx.tenant();
     // SQLite writes one transaction after another.
+    if matches!(tx.conn(), Conn::Postgres(_)) {
+        // The conversation first: who deletes one takes it and then what is of it.
+        if let Some(session) = load(tx, id).await?.session_id {
+            sessions::hold(tx, &session).await?;
+        }
+    }
     if let Conn::Postgres(conn) = tx.conn() {
         let held = sqlx::query("SELECT 1 FROM handoff WHERE tenant = $1 AND id = $2 FOR UPDATE");
         held.bind(&*tenant).bind(id).execute(conn).await.map(|_| ()).doing("hold a hand-off")?;
@@ -292,14 +298,17 @@ impl Tenant<'_> {
         Ok(Page::of(rows.into_iter().map(Row::read).collect::<Result<Vec<_>>>()?, page.limit))
     }
 
-    /// Gives an open hand-over to a person. Taking what one has changes nothing.
+    /// Gives an open hand-over to a person, or one whose key was revoked or has expired since. Taking what one has changes
+    /// nothing.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` with the code `handoff_taken` where another has it, `handoff_done` where it is done.
     pub async fn take_handoff(&self, id: &str, person: Person<'_>, at: Micros) -> Result<Handoff> {
         let mut tx = self.write().await?;
         on!(tx, conn => sqlx::query("UPDATE handoff SET state = 'taken', taken_by = $3, taken_key = $4, taken_at = $5 \
-             WHERE tenant = $1 AND id = $2 AND state = 'open'")
+             WHERE tenant = $1 AND id = $2 AND (state = 'open' OR (state = 'taken' AND taken_key <> $4 AND EXISTS \
+             (SELECT 1 FROM api_key k WHERE k.tenant = handoff.tenant AND k.id = handoff.taken_key \
+             AND (k.revoked_at IS NOT NULL OR k.expires_at <= $5))))")
             .bind(self.id()).bind(id).bind(person.by).bind(person.key).bind(at).execute(conn).await.map(|_| ()))
         .doing("take a conversation over")?;
         let handoff = load(&mut tx, id).await?;

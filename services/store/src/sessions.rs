@@ -6,7 +6,7 @@ use frontdesk_api::{
     turn::Session,
 };
 
-use crate::{Doing as _, Tenant, Tx, on, paging};
+use crate::{Conn, Doing as _, Tenant, Tx, on, paging};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -192,18 +192,48 @@ struct Locked {
     issuer: Option<String>,
 }
 
-/// Makes `turn` the session's newest and says which place it has. Locks the session's row before anything is read of
-/// it, so two turns that begin at once stand one behind the other.
+/// Locks the session's row until the transaction ends, as [`advance`] does. Who needs it and rows of its turns takes it
+/// before them, as whoever deletes it does.
+///
+/// # Errors
+/// As any query.
+pub async fn hold(tx: &mut Tx, id: &str) -> Result<()> {
+    let tenant = tx.tenant();
+    // SQLite writes one transaction after another.
+    let Conn::Postgres(conn) = tx.conn() else { return Ok(()) };
+    let held = sqlx::query("SELECT 1 FROM session WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE");
+    held.bind(&*tenant).bind(id).execute(conn).await.map(|_| ()).doing("hold a session")
+}
+
+/// Makes `turn`, of `agent`, the session's newest and says which place it has. Locks the session's row before anything is
+/// read of it, so two turns that begin at once stand one behind the other; and before it that the agent stays, since who
+/// deletes one takes it and then its conversations.
 ///
 /// # Errors
 /// `NotFound`.
-pub async fn advance(tx: &mut Tx, id: &str, turn: &str) -> Result<Place> {
+pub async fn advance(tx: &mut Tx, id: &str, turn: &str, agent: &str) -> Result<Place> {
     let tenant = tx.tenant();
+    macro_rules! advance {
+        ($with:literal, $and:literal) => {
+            concat!(
+                $with,
+                "UPDATE session SET turns = turns + 1 WHERE tenant = $1 AND id = $2",
+                $and,
+                " RETURNING turns, head, agent_id, metadata IS NOT NULL AS is_conversation, customer, issuer"
+            )
+        };
+    }
+    let query = match tx.conn() {
+        // What names no column of the session is looked at once, before its row.
+        Conn::Postgres(_) => advance!(
+            "WITH stays AS MATERIALIZED (SELECT 1 FROM agent WHERE tenant = $1 AND id = $3 FOR KEY SHARE) ",
+            " AND (SELECT count(*) FROM stays) >= 0"
+        ),
+        Conn::Sqlite(_) => advance!("", " AND $3 <> ''"),
+    };
     let locked: Option<Locked> =
-        on!(tx, conn => sqlx::query_as("UPDATE session SET turns = turns + 1 WHERE tenant = $1 AND id = $2 \
-         RETURNING turns, head, agent_id, metadata IS NOT NULL AS is_conversation, customer, issuer")
-        .bind(&*tenant).bind(id).fetch_optional(conn).await)
-        .doing("take a place in a session")?;
+        on!(tx, conn => sqlx::query_as(query).bind(&*tenant).bind(id).bind(agent).fetch_optional(conn).await)
+            .doing("take a place in a session")?;
     let Locked { turns, head, agent_id, is_conversation, customer, issuer } = locked.ok_or_else(|| missing(id))?;
     on!(tx, conn => sqlx::query("UPDATE session SET head = $3 WHERE tenant = $1 AND id = $2")
         .bind(&*tenant).bind(id).bind(turn).execute(conn).await.map(|_| ()))

@@ -8,6 +8,7 @@ use frontdesk_api::{
     turn::{EventBody, ItemBody, TurnState},
 };
 use frontdesk_store::{
+    NewKey,
     handoffs::{Handoff, State},
     testing::each_database,
 };
@@ -120,6 +121,38 @@ async fn only_who_has_it_says_something_and_only_while() {
         let nowhere = agents.say_in_handoff(cx, "handoff_nowhere", "Ada", "hi", None).await.expect_err("not there");
         assert_eq!(nowhere.kind, Kind::NotFound);
         assert_eq!(words(&stage, id, &page()).await.len(), 2, "nothing was said");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_taken_with_a_key_that_is_gone_can_be_taken() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (agents, tenant) = (&stage.agents, stage.store.tenant(&stage.cx));
+        let key = |id: &str, hash: u8, expires_at| NewKey {
+            id: id.into(),
+            name: id.into(),
+            hash: [hash; 32],
+            scopes: vec![],
+            created_at: 0,
+            expires_at,
+        };
+        // By a clock that stands at 1,000,000.
+        for (n, expires_at) in [(1, Some(2_000_000)), (2, Some(999_999)), (3, None)] {
+            tenant.add_key(&key(&format!("key_{n}"), n, expires_at)).await.expect("a key");
+        }
+        tenant.revoke_key("key_3", 5).await.expect("revoked");
+        let now = with_key(&stage.cx, "key_now");
+        for (theirs, passes) in [("key_1", false), ("key_2", true), ("key_3", true), ("key_of_no_table", false)] {
+            let (_, handoff) = handed(&stage).await;
+            agents.take_handoff(&with_key(&stage.cx, theirs), &handoff.id, "Ada").await.expect("taken");
+            let again = agents.take_handoff(&now, &handoff.id, "Ada").await;
+            assert_eq!(again.is_ok(), passes, "{theirs}: {again:?}");
+            if passes {
+                agents.say_in_handoff(&now, &handoff.id, "Ada", "hi", None).await.expect("said");
+            }
+        }
     })
     .await;
 }
