@@ -15,6 +15,7 @@ mod leaving;
 mod line;
 mod long;
 mod lost;
+mod people;
 mod repeat;
 mod replays;
 mod responses;
