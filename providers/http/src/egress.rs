@@ -31,6 +31,9 @@ const OURS: [&str; 13] = [
     "upgrade",
 ];
 
+/// Headers of a request. A map of headers has an end of its own, far beyond.
+const MOST_HEADERS: usize = 64;
+
 /// Headers of an answer, in bytes, beyond which further ones are left out.
 const HEADERS: usize = 32 << 10;
 
@@ -56,11 +59,9 @@ impl Egress for Outside {
         let headers = headers(&request.headers)?;
         let asked = async {
             let mut answer = self.0.send(cx, method, &uri, headers, request.body).await.map_err(refused)?;
-            let packed = answer.header("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"));
-            if let Some(coding) = packed {
-                let message =
-                    format!("{} answers in '{}', which nobody asked for", place(&uri), coding.escape_default());
-                return Err(Error::upstream(message));
+            if is_packed(&answer.headers) {
+                // Not in the server's words: they go past what strikes secrets out of answers.
+                return Err(Error::upstream(format!("{} packs its answer, which nobody asked for", place(&uri))));
             }
             let too_large = || {
                 let message = format!("the answer of {} is longer than {} bytes", place(&uri), limits.answer);
@@ -86,12 +87,22 @@ impl Egress for Outside {
     }
 }
 
+fn is_packed(headers: &HeaderMap) -> bool {
+    let plain = |coding: &[u8]| coding.trim_ascii().is_empty() || coding.trim_ascii().eq_ignore_ascii_case(b"identity");
+    let all = headers.get_all(header::CONTENT_ENCODING);
+    !all.iter().flat_map(|value| value.as_bytes().split(|b| *b == b',')).all(plain)
+}
+
 /// The answer to a HEAD says a length and has no body.
 fn uri_has_body(method: &str) -> bool {
     method != "HEAD"
 }
 
 fn headers(given: &[(String, String)]) -> Result<HeaderMap> {
+    let too_many = || Error::invalid("headers", format!("at most {MOST_HEADERS} headers are sent"));
+    if given.len() > MOST_HEADERS {
+        return Err(too_many());
+    }
     let mut headers = HeaderMap::new();
     for (name, value) in given {
         let shown = name.escape_default();
@@ -104,7 +115,7 @@ fn headers(given: &[(String, String)]) -> Result<HeaderMap> {
         let value = HeaderValue::from_str(value).map_err(|_| {
             Error::invalid("headers", format!("the value of '{shown}' holds characters that a header cannot carry"))
         })?;
-        headers.append(read, value);
+        headers.try_append(read, value).map_err(|_| too_many())?;
     }
     if !headers.contains_key(header::USER_AGENT) {
         headers.insert(header::USER_AGENT, HeaderValue::from_static(concat!("frontdesk/", env!("CARGO_PKG_VERSION"))));

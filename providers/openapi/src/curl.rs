@@ -1,7 +1,8 @@
 //! A pasted curl command as a document of one operation.
 //!
-//! What it sends becomes parameters with the pasted values as examples; what looks like a secret becomes a security
-//! scheme and its value is thrown away. Invariant: nothing of a pasted secret is in the document.
+//! What it sends becomes parameters and members, by name; a header that every client of the server sends alike (its
+//! version, its language) keeps its value, any other becomes a security scheme, and so does what has a secret's name.
+//! Invariant: no other pasted value is in the document. A name or a piece of the path that looks random is taken for one.
 
 use frontdesk_api::{Error, Result};
 use percent_encoding::percent_decode_str;
@@ -40,11 +41,51 @@ const WITH_VALUE: [&str; 12] = [
     "--write-out",
 ];
 
-/// Names of headers and parameters that carry secrets.
+/// Headers that are the client's own affair.
+const CLIENTS: [&str; 14] = [
+    "accept",
+    "accept-encoding",
+    "cache-control",
+    "connection",
+    "content-length",
+    "dnt",
+    "host",
+    "origin",
+    "pragma",
+    "priority",
+    "referer",
+    "te",
+    "upgrade-insecure-requests",
+    "user-agent",
+];
+
+/// Schemes that a secret follows; any other word may be a part of it.
+const SCHEMES: [&str; 3] = ["basic", "bearer", "token"];
+
+/// Whether the name says that a secret stands there. Better one too many: a document says more than a command.
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let parts = ["token", "secret", "api-key", "api_key", "apikey", "password", "authorization", "signature"];
-    parts.iter().any(|part| name.contains(part)) || ["key", "auth", "sig", "cookie", "x-key"].contains(&name.as_str())
+    let parts = ["key", "auth", "pass", "pwd", "sess", "jwt", "cred", "sig", "code", "token", "secret"];
+    parts.iter().any(|part| name.contains(part))
+}
+
+/// Whether a word is long and nobody's word: digits among its letters, hardly a small letter, or no end.
+fn is_random(word: &str) -> bool {
+    let word = percent_decode_str(word).decode_utf8_lossy();
+    let odd = |piece: &str| {
+        let (length, capitals) = (piece.chars().count(), piece.chars().filter(|c| c.is_uppercase()).count());
+        length >= 32 || length >= 16 && capitals * 4 >= length
+    };
+    let digits = word.chars().any(|c| c.is_ascii_digit());
+    word.chars().count() >= 16 && (digits || word.split(|c: char| !c.is_alphanumeric()).any(odd))
+}
+
+/// A name that may be kept.
+fn named(name: &str) -> Result<&str, String> {
+    if is_random(name) || name.is_empty() {
+        return Err("one of its names is empty or looks like a secret itself; write NAME=VALUE".to_owned());
+    }
+    Ok(name)
 }
 
 #[derive(Default)]
@@ -104,7 +145,10 @@ fn read(text: &str) -> Result<Command, String> {
                 value()?;
             }
             _ if option.starts_with('-') && option.len() > 1 => {
-                return Err(format!("the option '{option}' is not understood"));
+                // Of `-xVALUE` the option alone.
+                let short = option.char_indices().nth(2).map_or(option.len(), |(at, _)| at);
+                let shown = if option.starts_with("--") { &option } else { &option[..short] };
+                return Err(format!("the option '{shown}' is not understood"));
             }
             _ if command.url.is_empty() => command.url = option,
             _ => return Err("it names more than one address".to_owned()),
@@ -193,8 +237,18 @@ fn build(command: Command) -> Result<Value, String> {
     let (address, query) = url.split_once('?').unwrap_or((url, ""));
     let at = frontdesk_api::egress::Place::of(address)?;
     let rest = address.split_once("://").map_or("", |(_, rest)| rest);
-    let path = rest.find('/').map_or("/", |slash| &rest[slash..]);
     let (mut parameters, mut schemes, mut wanted) = (vec![], Map::new(), Map::new());
+    let mut pieces = vec![];
+    for piece in rest.find('/').map_or("/", |slash| &rest[slash..]).split('/') {
+        if is_random(piece) {
+            let name = format!("piece_{}", parameters.len() + 1);
+            pieces.push(format!("{{{name}}}"));
+            parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+        } else {
+            pieces.push(piece.to_owned());
+        }
+    }
+    let path = pieces.join("/");
     let mut scheme = |name: String, scheme: Value| {
         schemes.insert(name.clone(), scheme);
         wanted.insert(name, json!([]));
@@ -205,43 +259,44 @@ fn build(command: Command) -> Result<Value, String> {
     let data = if command.as_query { command.data.join("&") } else { String::new() };
     let asked = query.split('&').chain(data.split('&')).filter(|pair| !pair.is_empty());
     for pair in asked {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let plain = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-        let (name, value) = (plain(name), plain(value));
-        if is_secret(&name) {
+        let name = plain(pair.split('=').next().unwrap_or_default());
+        if is_secret(named(&name)?) {
             scheme(name.clone(), json!({ "type": "apiKey", "in": "query", "name": name }));
         } else {
-            parameters.push(json!({ "name": name, "in": "query",
-                "schema": { "type": "string", "description": format!("for example {value}") } }));
+            parameters.push(json!({ "name": name, "in": "query", "schema": { "type": "string" } }));
         }
     }
     let mut media = command.json.then_some("application/json".to_owned());
     for (name, value) in command.headers {
-        match name.to_ascii_lowercase().as_str() {
+        let lower = name.to_ascii_lowercase();
+        match lower.as_str() {
             "content-type" => media = Some(value),
-            "accept" | "user-agent" | "content-length" | "host" | "accept-encoding" => {}
+            client if CLIENTS.contains(&client) || client.starts_with("sec-") => {}
             "authorization" => {
                 let kind = value.split(' ').next().unwrap_or_default().to_ascii_lowercase();
-                let kind = if value.contains(' ') { kind } else { String::new() };
-                match kind.as_str() {
-                    "" => scheme(
-                        "Authorization".to_owned(),
-                        json!({ "type": "apiKey", "in": "header", "name": "Authorization" }),
-                    ),
-                    kind => scheme(kind.to_owned(), json!({ "type": "http", "scheme": kind })),
+                if value.contains(' ') && SCHEMES.contains(&kind.as_str()) {
+                    let written = if kind == "token" { "Token" } else { kind.as_str() };
+                    scheme(kind.clone(), json!({ "type": "http", "scheme": written }));
+                } else {
+                    scheme(name.clone(), json!({ "type": "apiKey", "in": "header", "name": "Authorization" }));
                 }
             }
             "cookie" => {
                 for pair in value.split(';') {
-                    let name = pair.split('=').next().unwrap_or_default().trim().to_owned();
+                    let (name, _) = pair.split_once('=').ok_or("a cookie has no '='")?;
+                    let name = named(name.trim())?.to_owned();
                     scheme(name.clone(), json!({ "type": "apiKey", "in": "cookie", "name": name }));
                 }
             }
-            _ if is_secret(&name) => scheme(name.clone(), json!({ "type": "apiKey", "in": "header", "name": name })),
-            // Others are part of how the server is spoken to.
-            _ => {
-                parameters.push(json!({ "name": name, "in": "header", "required": true, "schema": { "const": value } }))
+            // Part of how the server is spoken to.
+            alike
+                if matches!(alike, "accept-language" | "content-language")
+                    || (alike.contains("version") && !is_secret(alike) && !is_random(&value)) =>
+            {
+                parameters
+                    .push(json!({ "name": name, "in": "header", "required": true, "schema": { "const": value } }));
             }
+            _ => scheme(name.clone(), json!({ "type": "apiKey", "in": "header", "name": name })),
         }
     }
     let body = if command.as_query { None } else { body(&command.data, &command.form, media)? };
@@ -265,24 +320,23 @@ fn body(data: &[String], form: &[String], media: Option<String>) -> Result<Optio
         let mut properties = Map::new();
         for part in form {
             let (name, value) = part.split_once('=').ok_or("a part of the form has no '='")?;
+            let name = named(name)?;
             let file = value.starts_with('@') || value.starts_with('<');
-            let schema =
-                if file { json!({ "type": "string", "format": "binary" }) } else { example(name, &json!(value)) };
+            let schema = if file { json!({ "type": "string", "format": "binary" }) } else { shape(&json!(value)) };
             properties.insert(name.to_owned(), schema);
         }
         ("multipart/form-data".to_owned(), json!({ "type": "object", "properties": properties }))
     } else if data.is_empty() {
         return Ok(None);
     } else if let Ok(value) = serde_json::from_str::<Value>(&data.concat()) {
-        (media.unwrap_or_else(|| "application/json".to_owned()), example("", &value))
+        (media.unwrap_or_else(|| "application/json".to_owned()), shape(&value))
     } else {
         let media = media.unwrap_or_else(|| "application/x-www-form-urlencoded".to_owned());
         if media.starts_with("application/x-www-form-urlencoded") {
             let mut properties = Map::new();
             for pair in data.join("&").split('&') {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                let plain = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-                properties.insert(plain(name), example(name, &json!(plain(value))));
+                let name = plain(pair.split('=').next().unwrap_or_default());
+                properties.insert(named(&name)?.to_owned(), json!({ "type": "string" }));
             }
             (media, json!({ "type": "object", "properties": properties }))
         } else {
@@ -292,33 +346,27 @@ fn body(data: &[String], form: &[String], media: Option<String>) -> Result<Optio
     Ok(Some(json!({ "required": true, "content": { (media): { "schema": schema } } })))
 }
 
-/// The schema of a pasted value. What is secret by its name is asked of the model without the value.
-fn example(name: &str, value: &Value) -> Value {
+fn plain(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+/// The schema of a pasted value, without the value.
+fn shape(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
-            let properties: Map<String, Value> =
-                members.iter().map(|(name, value)| (name.clone(), example(name, value))).collect();
+            // A member that is named at random is data.
+            let members = members.iter().filter(|(name, _)| !is_random(name));
+            let properties: Map<String, Value> = members.map(|(name, value)| (name.clone(), shape(value))).collect();
             json!({ "type": "object", "properties": properties })
         }
         Value::Array(items) => match items.first() {
-            Some(first) => json!({ "type": "array", "items": example(name, first) }),
+            Some(first) => json!({ "type": "array", "items": shape(first) }),
             None => json!({ "type": "array" }),
         },
         Value::Null => json!({}),
-        scalar => {
-            let kind = match scalar {
-                Value::Bool(_) => "boolean",
-                Value::Number(_) => "number",
-                _ => "string",
-            };
-            let mut schema = json!({ "type": kind });
-            if !is_secret(name) {
-                let shown = scalar.as_str().map_or_else(|| scalar.to_string(), str::to_owned);
-                let shown: String = shown.chars().take(100).collect();
-                schema["description"] = json!(format!("for example {shown}"));
-            }
-            schema
-        }
+        Value::Bool(_) => json!({ "type": "boolean" }),
+        Value::Number(_) => json!({ "type": "number" }),
+        Value::String(_) => json!({ "type": "string" }),
     }
 }
 
@@ -340,10 +388,38 @@ mod tests {
             operation["parameters"].as_array().expect("a list").iter().filter_map(|p| p["name"].as_str()).collect();
         assert_eq!(names, ["expand", "X-Version"]);
         let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["properties"];
-        assert_eq!(schema["sku"], json!({ "type": "string", "description": "for example it's" }));
+        assert_eq!(schema["sku"], json!({ "type": "string" }));
         assert_eq!(schema["tags"]["items"]["type"], "string");
         let schemes: Vec<&String> = operation["security"][0].as_object().expect("schemes").keys().collect();
         assert_eq!(schemes.len(), 4, "{schemes:?}");
+    }
+
+    #[test]
+    fn no_pasted_value_is_left_wherever_it_stood() {
+        for text in [
+            "curl https://a.example/x?q=hunter2 -H 'X-Tenant: hunter2' -H 'X-Forwarded-User: hunter2'",
+            "curl https://a.example/x -H 'Authorization: hunter2 hunter2' -H 'Referer: https://b.example/?t=hunter2'",
+            "curl https://a.example/x -d 'note=hunter2' -H 'X-Language: hunter2' -H 'sec-ch-ua: hunter2'",
+            r#"curl https://a.example/x --json '{"note": "hunter2", "list": ["hunter2"], "hunter2-0123456789": 1}'"#,
+            "curl https://a.example/x -F note=hunter2 -b 'a=hunter2; b=hunter2'",
+            "curl https://hooks.example/services/T0/B0/hunter2XXXXXXXXXXXXXXXX -d 'text=a'",
+            "curl https://api.example/bot123456:hunter2-zyx57W2v1u123ew11/sendMessage",
+            "curl https://a.example/x -H 'X-Version: hunter2-0123456789'",
+        ] {
+            let document = document(text).expect(text).to_string();
+            assert!(!document.contains("hunter2"), "{document}");
+        }
+        for text in [
+            "curl https://a.example/x?hunter2-0123456789",
+            "curl https://a.example/x -d hunter2-0123456789",
+            "curl https://a.example/x -b hunter2",
+            "curl -xhunter2 https://a.example/x",
+        ] {
+            let error = document(text).expect_err(text);
+            assert!(!error.message.contains("hunter2"), "{error}");
+        }
+        let path = document("curl https://a.example/v1/0123456789abcdef/listAllCustomerOrders").expect("a document");
+        assert!(path["paths"]["/v1/{piece_1}/listAllCustomerOrders"].is_object(), "{path}");
     }
 
     #[test]
@@ -351,7 +427,7 @@ mod tests {
         let form = document("curl shop.example/a -d 'a=1&b=x+y' -dc=%26").expect("a document");
         assert_eq!(form["servers"][0]["url"], "https://shop.example");
         let body = &form["paths"]["/a"]["post"]["requestBody"]["content"]["application/x-www-form-urlencoded"];
-        assert_eq!(body["schema"]["properties"]["c"]["description"], "for example &");
+        assert_eq!(body["schema"]["properties"]["c"], json!({ "type": "string" }));
         let query = document("curl -G https://shop.example -d q=lamp --compressed").expect("a document");
         assert_eq!(query["paths"]["/"]["get"]["parameters"][0]["name"], "q");
         let upload = document("curl https://shop.example/u -F 'file=@a.png' -F name=x").expect("a document");

@@ -1,5 +1,7 @@
 //! The document: read, recognised, and its references followed.
 
+use std::cell::Cell;
+
 use frontdesk_api::{Error, Result};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -12,6 +14,8 @@ pub(crate) struct Document {
     pub(crate) root: Value,
     /// 3.0, whose schemas are no JSON Schema yet.
     pub(crate) old: bool,
+    /// Nodes of schemas that were written out so far.
+    spent: Cell<usize>,
 }
 
 impl Document {
@@ -52,7 +56,15 @@ impl Document {
         if !root.get("paths").is_some_and(Value::is_object) {
             return refuse("the document has no paths");
         }
-        Ok(Self { root, old })
+        Ok(Self { root, old, spent: Cell::new(0) })
+    }
+
+    pub(crate) fn spend(&self, nodes: usize) {
+        self.spent.set(self.spent.get().saturating_add(nodes));
+    }
+
+    pub(crate) fn spent(&self) -> usize {
+        self.spent.get()
     }
 
     /// What a value means: itself, or what its `$ref` leads to in the end.

@@ -23,6 +23,10 @@ use crate::{
 /// Tools of one document.
 const MOST: usize = 5_000;
 
+/// Schemas and plans of one document, in bytes, and the nodes that may be written out for them.
+const BYTES: usize = 16 << 20;
+const NODES: usize = 20_000_000;
+
 /// A tool's description, in bytes: it is paid for in every prompt.
 const DESCRIPTION: usize = 1_024;
 
@@ -68,6 +72,7 @@ pub(crate) fn import(document: &Document, wanted: &Wanted<'_>) -> Result<Importe
     }
     let mut imported =
         Imported { tools: vec![], plan: Plan::default(), hosts: vec![], left_out: vec![], security: json!([]) };
+    let mut bytes = 0;
     let (mut taken, mut hosts, mut matched) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let paths = document.root.get("paths").and_then(Value::as_object);
     for (path, item) in paths.into_iter().flatten().filter(|(path, _)| !path.starts_with("x-")) {
@@ -102,8 +107,20 @@ pub(crate) fn import(document: &Document, wanted: &Wanted<'_>) -> Result<Importe
                     hosts.insert(host);
                     let def = ToolDef { name: name.clone(), wire_name: name.clone(), ..def };
                     imported.tools.push(ToolDef { hash: hash(&def, &planned), ..def });
+                    bytes += size(imported.tools.last(), &planned)?;
                     imported.plan.operations.insert(name, planned);
                 }
+            }
+            if imported.tools.len() > MOST {
+                let message =
+                    format!("at most {MOST} operations of a document become tools: name some in args.include");
+                return Err(Error::invalid("args.include", message));
+            }
+            if bytes > BYTES || document.spent() > NODES {
+                let message = format!(
+                    "the operations up to {shown} already come to too much ({BYTES} bytes of schemas and plans, or their references): name fewer in args.include"
+                );
+                return Err(Error::invalid("args.include", message));
             }
         }
     }
@@ -115,13 +132,6 @@ pub(crate) fn import(document: &Document, wanted: &Wanted<'_>) -> Result<Importe
             );
             return Err(Error::invalid(format!("args.{member}[{i}]"), message));
         }
-    }
-    if imported.tools.len() > MOST {
-        let message = format!(
-            "the document has {} operations; at most {MOST} become tools: name some in args.include",
-            imported.tools.len()
-        );
-        return Err(Error::invalid("args.include", message));
     }
     if imported.tools.is_empty() {
         let first = imported.left_out.first();
@@ -354,6 +364,12 @@ fn fits(pattern: &str, shown: &str, operation: &Value) -> bool {
 fn hash(def: &ToolDef, planned: &Operation) -> String {
     let parts = json!([def.name, def.description, def.schema, planned.method, planned.server, planned.path]);
     blake3::hash(parts.to_string().as_bytes()).to_hex().to_string()
+}
+
+/// Bytes that a tool and its plan are kept in.
+fn size(def: Option<&ToolDef>, planned: &Operation) -> Result<usize> {
+    let plan = serde_json::to_vec(planned).map_err(|e| Error::internal("measuring the plan of an operation", e))?;
+    Ok(plan.len() + def.map_or(0, |def| def.description.len() + def.schema.to_string().len()))
 }
 
 fn listed(names: &[&str]) -> String {

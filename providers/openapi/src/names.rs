@@ -4,13 +4,22 @@ use std::collections::BTreeSet;
 
 const MOST: usize = 64;
 
+/// Names told apart by a number.
+const COUNTED: usize = 100;
+
 /// A free name close to `wanted`; it is taken then.
 pub(crate) fn free(wanted: &str, taken: &mut BTreeSet<String>) -> String {
     let plain = plain(wanted);
     let mut name = shortened(&plain, wanted);
-    let mut n = 2;
+    let mut n: usize = 2;
     while taken.contains(&name) {
-        let end = format!("_{n}");
+        // Counting on would take a second for some thousand operations of one name.
+        let end = if n <= COUNTED {
+            format!("_{n}")
+        } else {
+            let whole = format!("{wanted} {} {n}", taken.len());
+            format!("_{}", &blake3::hash(whole.as_bytes()).to_hex()[..8])
+        };
         name = format!("{}{end}", &plain[..plain.len().min(MOST - end.len())]);
         n += 1;
     }
@@ -55,8 +64,9 @@ mod tests {
         assert_eq!(name("///"), "call");
         let (one, other) = (name(&format!("{}a", "x".repeat(70))), name(&format!("{}b", "x".repeat(70))));
         assert!(one != other && one.len() == 64 && other.len() == 64, "{one} {other}");
-        for _ in 0..20 {
+        for _ in 0..200 {
             assert!(name(&"y".repeat(64)).len() <= 64);
         }
+        assert_eq!(taken.len(), 206);
     }
 }

@@ -17,6 +17,9 @@ const NOT_PARAMETERS: [&str; 3] = ["accept", "content-type", "authorization"];
 /// Headers that take the call's key.
 const IDEMPOTENCY: [&str; 3] = ["idempotency-key", "x-idempotency-key", "idempotency-token"];
 
+/// Parameters of one operation.
+const MOST: usize = 256;
+
 /// Parameters as they are planned, and the schema of the arguments that fill them.
 #[derive(Default)]
 pub(crate) struct Parameters {
@@ -48,6 +51,9 @@ impl Parameters {
                 };
                 all.retain(|(held, held_name, _)| (*held, held_name.as_str()) != (place, name));
                 all.push((place, name.to_owned(), parameter));
+                if all.len() > MOST {
+                    return Err(format!("it has more than {MOST} parameters"));
+                }
             }
         }
         let mut parameters = Self::default();

@@ -2,7 +2,8 @@
 //!
 //! `args` names one of `document` (an object or a text), `url`, `file_id` or `curl`, and may hold `base_url`,
 //! `server_variables`, `hosts`, `secrets` (secret by security scheme), `include`, `exclude`. Invariant: what is stored of a
-//! registration is the plan and these words; the document itself and anything pasted with it is not.
+//! registration is the plan and these words; the document itself is not, nor the query of its address, nor a value that
+//! was pasted with a command.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use frontdesk_api::{
     Cx, Error, Kind, ProviderDef, Result,
     chat::ToolCall,
-    egress::HostRule,
+    egress::{HostRule, Place},
     provider::{Build, Setting},
     tools::{Inspected, Outcome, Reads, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
@@ -61,6 +62,9 @@ const ARGS: [&str; 11] = [
 
 /// Where a document comes from: one of these.
 const SOURCES: [&str; 4] = ["document", "url", "file_id", "curl"];
+
+/// Texts in one list of args: each is tried on each operation.
+const MOST: usize = 256;
 
 /// Plans kept as they are called, the last ones first.
 const REMEMBERED: usize = 64;
@@ -110,7 +114,10 @@ impl ToolProvider for OpenapiTools {
             return Err(Error::invalid("args", message));
         }
         Ok(match (named[0], text(args, named[0])) {
-            ("url", Some(url)) => Some(Reads::Url(url.to_owned())),
+            ("url", Some(url)) => {
+                Place::of(url).map_err(|wrong| Error::invalid("args.url", wrong))?;
+                Some(Reads::Url(url.to_owned()))
+            }
             ("file_id", Some(id)) => Some(Reads::File(id.to_owned())),
             ("url" | "file_id" | "curl", None) => {
                 return Err(Error::invalid(format!("args.{}", named[0]), "it must be a text"));
@@ -172,6 +179,10 @@ fn inspect(group: &str, args: &Value, body: Option<&Bytes>) -> Result<Inspected>
         // What it was, without being it.
         stored.insert("document".into(), json!({ "title": about("title"), "version": about("version") }));
     }
+    if let Some(url) = text(args, "url") {
+        // A query often is a key.
+        stored.insert("url".into(), json!(url.split('?').next()));
+    }
     stored.insert("hosts".into(), hosts);
     let tools =
         imported.tools.into_iter().map(|def| frontdesk_api::tools::ToolDef { toolgroup: group.to_owned(), ..def });
@@ -205,8 +216,12 @@ fn wanted(args: &Value) -> Result<Wanted<'_>> {
     let list = |name: &str| -> Result<Option<Vec<String>>> {
         let Some(given) = args.get(name).filter(|given| !given.is_null()) else { return Ok(None) };
         let read = serde_json::from_value(given.clone());
-        read.map(Some)
-            .map_err(|_| Error::invalid(format!("args.{name}"), format!("args.{name} must be a list of texts")))
+        let read: Vec<String> =
+            read.map_err(|_| Error::invalid(format!("args.{name}"), format!("args.{name} must be a list of texts")))?;
+        if read.len() > MOST {
+            return Err(Error::invalid(format!("args.{name}"), format!("args.{name} has at most {MOST} texts")));
+        }
+        Ok(Some(read))
     };
     let hosts = list("hosts")?.map(|hosts| {
         let read = |(i, host): (usize, &String)| {

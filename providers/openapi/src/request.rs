@@ -1,11 +1,13 @@
 //! One call as a request.
 //!
-//! Invariants: a path's parameter fills its place in one segment of the path and cannot climb out of it; a header's value
-//! is one line; what the arguments do not hold is not sent.
+//! Invariants: a path's parameter fills its place in one segment of the path and cannot climb out of it, not even on a
+//! server that decodes twice; an object that is written out as pairs names none that another parameter or a secret has;
+//! a header's value is one line; what the arguments do not hold is not sent.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use frontdesk_api::tools::FetchRequest;
+use frontdesk_api::tools::{CredentialPlace, FetchRequest};
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -26,6 +28,7 @@ pub(crate) fn build(operation: &Operation, arguments: &Map<String, Value>, key: 
         if value.is_null() && parameter.place != Place::Path {
             continue;
         }
+        apart(operation, parameter, value)?;
         match parameter.place {
             Place::Path => path = path.replace(&format!("{{{}}}", parameter.name), &segment(parameter, value)?),
             Place::Query => query.extend(written(parameter, value)),
@@ -36,7 +39,7 @@ pub(crate) fn build(operation: &Operation, arguments: &Map<String, Value>, key: 
     if let Some(open) = path.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
         return Err(format!("the path's '{}' has no value", open.0));
     }
-    if path.split('/').any(|segment| matches!(segment, "." | "..")) {
+    if climbs(&path) {
         return Err("a value would lead to another path: '.' and '..' are not sent".to_owned());
     }
     let joined = |pairs: Vec<(String, String)>, between: &str| {
@@ -64,6 +67,58 @@ pub(crate) fn build(operation: &Operation, arguments: &Map<String, Value>, key: 
     let url = format!("{}{path}{query}", operation.server);
     let credentials = operation.credentials.clone();
     Ok(FetchRequest { method: operation.method.clone(), url, headers, credentials, body })
+}
+
+/// Whether a path leads upwards for anyone who reads it: as it stands, decoded, or decoded once more.
+fn climbs(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let once = decoded(path);
+    let twice = decoded(&once);
+    [path, &once, &twice].into_iter().flat_map(|path| path.split(['/', '\\'])).any(|piece| {
+        // Some servers cut a piece at its semicolon, and white space off.
+        let piece = piece.split(';').next().unwrap_or_default();
+        matches!(piece.trim_matches(|c: char| c.is_whitespace() || c.is_control()), "." | "..")
+    })
+}
+
+/// Refuses an object whose members would be sent under a name that is another's: the customer's, a fixed one, a secret's.
+fn apart(operation: &Operation, parameter: &Parameter, value: &Value) -> Result<(), String> {
+    let Value::Object(members) = value else { return Ok(()) };
+    let deep = parameter.style == Style::Deep;
+    let named = parameter.place != Place::Path || parameter.style == Style::Matrix;
+    let loose = parameter.explode && named && parameter.style != Style::Json;
+    if parameter.place == Place::Header || !(deep || loose) {
+        return Ok(());
+    }
+    // Servers read `a.b`, `a b` and `a[]` as `a_b` and `a`.
+    let read = |name: &str| {
+        let name = name.trim_start();
+        let name = if deep { name } else { name.split('[').next().unwrap_or_default() };
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+        name.chars().map(plain).collect::<String>()
+    };
+    let place = |place: CredentialPlace| match place {
+        CredentialPlace::Header => Place::Header,
+        CredentialPlace::Query => Place::Query,
+        CredentialPlace::Cookie => Place::Cookie,
+    };
+    let others = operation.parameters.iter().filter(|p| p.place == parameter.place && p.name != parameter.name);
+    let secrets = operation.credentials.iter().filter(|c| place(c.place) == parameter.place);
+    let own = operation.path.split_once('?').filter(|_| parameter.place == Place::Query).map_or("", |(_, query)| query);
+    let own = own.split('&').map(|pair| pair.split('=').next().unwrap_or_default()).filter(|name| !name.is_empty());
+    let names = others.map(|p| p.name.as_str()).chain(secrets.map(|c| c.name.as_str())).chain(own);
+    let names: Vec<String> = names.map(read).collect();
+    let sent = if deep {
+        let pairs = written(parameter, value);
+        pairs.iter().map(|(name, _)| percent_decode_str(name).decode_utf8_lossy().into_owned()).collect()
+    } else {
+        members.keys().cloned().collect::<Vec<_>>()
+    };
+    match sent.iter().find(|name| names.contains(&read(name))) {
+        Some(name) => Err(format!("'{}' may not hold '{name}', which is another parameter's name", parameter.name)),
+        None => Ok(()),
+    }
 }
 
 fn segment(parameter: &Parameter, value: &Value) -> Result<String, String> {
@@ -207,11 +262,11 @@ mod tests {
     fn a_value_cannot_leave_its_place_in_the_path() {
         let of = operation("/files/{name}/raw", &[("name", Place::Path, Style::Simple)]);
         let url = |value: Value| built(&of, json!({ "name": value })).map(|request| request.url);
-        assert_eq!(
-            url(json!("a/../../b?c#d")).as_deref(),
-            Ok("https://a.example/v1/files/a%2F..%2F..%2Fb%3Fc%23d/raw")
-        );
-        assert_eq!(url(json!("%2e%2e")).as_deref(), Ok("https://a.example/v1/files/%252e%252e/raw"));
+        assert_eq!(url(json!("a/b?c#d")).as_deref(), Ok("https://a.example/v1/files/a%2Fb%3Fc%23d/raw"));
+        assert_eq!(url(json!("v1..v2...")).as_deref(), Ok("https://a.example/v1/files/v1..v2.../raw"));
+        for value in ["a/../../b", "a\\..\\b", "%2e%2e", "a%2f..%2fb", "a%5c%2E%2e", "..;a", "a/.", "../", ".. "] {
+            assert!(url(json!(value)).is_err(), "{value}");
+        }
         for value in [json!(".."), json!("."), json!(""), json!(null), json!([])] {
             assert!(url(value.clone()).is_err(), "{value}");
         }
@@ -220,6 +275,40 @@ mod tests {
         assert!(built(&two, json!({ "a": "x" })).expect_err("b is missing").contains("'b'"));
         // A value with braces is a value.
         assert_eq!(built(&two, json!({ "a": "{b}", "b": "y" })).expect("built").url, "https://a.example/v1/%7Bb%7Dy");
+    }
+
+    #[test]
+    fn an_object_does_not_take_the_name_of_another() {
+        let mut of = operation(
+            "/a?page=1",
+            &[
+                ("more", Place::Query, Style::Form),
+                ("filter", Place::Query, Style::Deep),
+                ("user_id", Place::Query, Style::Form),
+                ("filter[owner]", Place::Query, Style::Form),
+            ],
+        );
+        for parameter in &mut of.parameters {
+            parameter.explode = true;
+        }
+        of.credentials = vec![frontdesk_api::tools::Credential {
+            secret: "crm".into(),
+            place: CredentialPlace::Query,
+            name: "api_key".into(),
+            prefix: String::new(),
+            base64: false,
+        }];
+        for name in ["user_id", "USER_ID", "user.id", "user_id[]", "api_key", "Api_Key", "page"] {
+            let refused = built(&of, json!({ "more": { name: "x" } })).expect_err(name);
+            assert!(refused.contains(name), "{refused}");
+        }
+        assert!(built(&of, json!({ "filter": { "owner": 1 } })).is_err());
+        let request = built(&of, json!({ "more": { "a": 1 }, "filter": { "b": 2 }, "user_id": "u" })).expect("built");
+        assert_eq!(request.url, "https://a.example/v1/a?page=1&a=1&filter%5Bb%5D=2&user_id=u");
+        let mut path =
+            operation("/{m}/{user}", &[("m", Place::Path, Style::Matrix), ("user", Place::Path, Style::Matrix)]);
+        path.parameters[0].explode = true;
+        assert!(built(&path, json!({ "m": { "user": 1 }, "user": 2 })).is_err());
     }
 
     #[test]

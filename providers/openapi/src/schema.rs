@@ -2,8 +2,8 @@
 //!
 //! References are replaced by what they name, because few models' APIs take them; where one comes back to itself the
 //! inner one is left open. What only people or generators use goes. Patterns go into the description: the server checks
-//! them, and a stranger's pattern can take for ever. Invariant: the result has at most [`MOST`] bytes and no reference,
-//! and whatever the document allows it allows.
+//! them, and a stranger's pattern can take for ever. Invariant: the result has at most [`MOST`] bytes, [`NESTED`] levels
+//! and no reference, and whatever the document allows it allows; a reference costs a level as everything else does.
 
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,9 @@ const MOST: usize = 64 << 10;
 /// Nodes of one schema before what is left of it is left open.
 const NODES: usize = 4_000;
 
+/// Levels of lists and objects in one schema: rows are read with at most 128 (serde_json), and stand around it.
+const NESTED: usize = 96;
+
 /// Depths that are tried, deepest first, until the text fits.
 const DEPTHS: [usize; 6] = [24, 10, 6, 4, 3, 2];
 
@@ -22,13 +25,52 @@ const DEPTHS: [usize; 6] = [24, 10, 6, 4, 3, 2];
 pub(crate) fn convert(document: &Document, schema: &Value) -> Value {
     let mut least = json!({});
     for depth in DEPTHS {
-        let mut writer = Writer { document, stack: vec![], nodes: NODES };
+        let mut writer = Writer { document, stack: vec![], nodes: NODES, room: MOST };
         least = writer.schema(schema, depth);
-        if writer.nodes > 0 && least.to_string().len() <= MOST {
+        document.spend(NODES - writer.nodes);
+        if writer.nodes > 0 && fits(&least) {
             return least;
         }
     }
-    if least.to_string().len() <= MOST { least } else { json!({}) }
+    if fits(&least) { least } else { json!({}) }
+}
+
+fn fits(schema: &Value) -> bool {
+    is_flat(schema, NESTED) && schema.to_string().len() <= MOST
+}
+
+fn is_flat(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| is_flat(item, levels - 1)),
+        Value::Object(members) => levels > 0 && members.values().all(|member| is_flat(member, levels - 1)),
+        _ => true,
+    }
+}
+
+/// About how many bytes a value's text has; counts no further than `most`.
+fn size(value: &Value, most: usize) -> usize {
+    let mut sum: usize = 2;
+    match value {
+        Value::String(text) => sum += text.len(),
+        Value::Array(items) => {
+            for item in items {
+                if sum > most {
+                    break;
+                }
+                sum += size(item, most - sum);
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                if sum > most {
+                    break;
+                }
+                sum += name.len() + size(member, most - sum);
+            }
+        }
+        _ => {}
+    }
+    sum
 }
 
 struct Writer<'a> {
@@ -36,12 +78,14 @@ struct Writer<'a> {
     /// References that are being written out.
     stack: Vec<String>,
     nodes: usize,
+    /// Bytes of values and words that may still be copied: one large `enum` can be meant by a thousand references.
+    room: usize,
 }
 
 impl Writer<'_> {
     fn schema(&mut self, schema: &Value, depth: usize) -> Value {
         if depth == 0 || self.nodes == 0 {
-            return open(schema);
+            return self.open(schema);
         }
         self.nodes -= 1;
         let Value::Object(members) = schema else {
@@ -57,7 +101,7 @@ impl Writer<'_> {
             return json!({ "description": format!("{name}, which the document does not hold") });
         };
         self.stack.push(reference.to_owned());
-        let mut written = self.schema(target, depth);
+        let mut written = self.schema(target, depth - 1);
         self.stack.pop();
         // Since 3.1 what stands beside a reference counts.
         if let (Value::Object(written), Some(words)) = (&mut written, members.get("description")) {
@@ -67,7 +111,7 @@ impl Writer<'_> {
             let mut beside = members.clone();
             beside.remove("$ref");
             beside.remove("description");
-            let beside = self.object(&beside, depth);
+            let beside = self.schema(&Value::Object(beside), depth - 1);
             if beside.as_object().is_some_and(|b| !b.is_empty()) {
                 return json!({ "allOf": [written, beside] });
             }
@@ -79,13 +123,13 @@ impl Writer<'_> {
         let mut out = Map::new();
         let mut words = vec![];
         if let Some(said) = members.get("description").or_else(|| members.get("title")).and_then(Value::as_str) {
-            words.push(said.trim().to_owned());
+            words.extend(self.words(said));
         }
         for (name, value) in members {
             let written = match name.as_str() {
                 "type" => kind(value),
-                "enum" => value.as_array().filter(|all| !all.is_empty()).map(|_| value.clone()),
-                "const" | "default" => Some(value.clone()),
+                "enum" => value.as_array().filter(|all| !all.is_empty()).and_then(|_| self.copy(value)),
+                "const" | "default" => self.copy(value),
                 "format" | "contentEncoding" | "contentMediaType" => value.is_string().then(|| value.clone()),
                 "multipleOf" => value.as_f64().filter(|n| *n > 0.0).map(|_| value.clone()),
                 "minimum" | "maximum" => value.is_number().then(|| value.clone()),
@@ -94,7 +138,7 @@ impl Writer<'_> {
                 | "minContains" | "maxContains" => value.as_u64().map(|n| json!(n)),
                 "uniqueItems" => value.is_boolean().then(|| value.clone()),
                 "pattern" => {
-                    words.extend(value.as_str().map(|pattern| format!("pattern: {pattern}")));
+                    words.extend(value.as_str().and_then(|p| self.words(p)).map(|p| format!("pattern: {p}")));
                     None
                 }
                 "items" | "additionalItems" | "contains" | "propertyNames" | "not" | "if" | "then" | "else"
@@ -129,6 +173,26 @@ impl Writer<'_> {
         }
     }
 
+    /// A value as it stands; None, and nothing further is written out, where there is no room for it.
+    fn copy(&mut self, value: &Value) -> Option<Value> {
+        self.takes(size(value, self.room)).then(|| value.clone())
+    }
+
+    fn words(&mut self, said: &str) -> Option<String> {
+        let said = said.trim();
+        self.takes(said.len()).then(|| said.to_owned())
+    }
+
+    fn takes(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.room;
+        if fits {
+            self.room -= bytes;
+        } else {
+            self.nodes = 0;
+        }
+        fits
+    }
+
     fn all(&mut self, value: &Value, depth: usize) -> Option<Value> {
         let all = value.as_array().filter(|all| !all.is_empty())?;
         Some(Value::Array(all.iter().map(|one| self.schema(one, depth - 1)).collect()))
@@ -158,19 +222,19 @@ impl Writer<'_> {
         });
         Some(Value::Array(asked.cloned().collect()))
     }
-}
 
-/// What is left of a schema that is too deep: its kind and its words.
-fn open(schema: &Value) -> Value {
-    let mut out = Map::new();
-    if let Some(kind) = schema.get("type").and_then(kind) {
-        out.insert("type".into(), kind);
+    /// What is left of a schema that is too deep: its kind and its words.
+    fn open(&mut self, schema: &Value) -> Value {
+        let mut out = Map::new();
+        if let Some(kind) = schema.get("type").and_then(kind) {
+            out.insert("type".into(), kind);
+        }
+        if let Some(words) = text(schema, "description").and_then(|words| self.words(words)) {
+            out.insert("description".into(), json!(words));
+        }
+        // Null may be among what it takes.
+        if schema.get("nullable") == Some(&Value::Bool(true)) { nullable(out) } else { Value::Object(out) }
     }
-    if let Some(words) = text(schema, "description") {
-        out.insert("description".into(), json!(words));
-    }
-    // Null may be among what it takes.
-    if schema.get("nullable") == Some(&Value::Bool(true)) { nullable(out) } else { Value::Object(out) }
 }
 
 /// The type words that JSON Schema has; a document's own word (`file`) says nothing.

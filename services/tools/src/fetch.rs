@@ -3,9 +3,15 @@
 //! Invariants: a request goes to a host of its group's; a secret of its group's is written into it here, after that was
 //! checked and only for a host that the secret is bound to; in what comes back no secret that was sent is left.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE},
+};
 use bytes::Bytes;
 use frontdesk_api::{
     Cx, Egress, Error, Kind, Result, Secrets,
@@ -13,7 +19,7 @@ use frontdesk_api::{
     secret::Secret,
     tools::{Credential, CredentialPlace, FetchRequest},
 };
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::strike::strike;
@@ -21,6 +27,13 @@ use crate::strike::strike;
 /// The most a tool's request and its answer may have, in bytes, and how long both may take together.
 const REQUEST: usize = 1 << 20;
 const LIMITS: OutboundLimits = OutboundLimits { time: Duration::from_secs(30), answer: 1 << 20 };
+
+/// Headers and secrets of one request.
+const MOST_HEADERS: usize = 64;
+const MOST_CREDENTIALS: usize = 8;
+
+/// Headers that ask for a piece of the answer: a secret in pieces is not found and not struck out.
+const PIECES: [&str; 2] = ["range", "if-range"];
 
 /// Rules for hosts of one group.
 const MOST_HOSTS: usize = 64;
@@ -77,28 +90,35 @@ impl Policy {
             let may = if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") };
             return Err(forbidden(format!("{place} is not a host that this tool may ask; there are: {may}")));
         }
-        let size = request.url.len()
-            + request.body.len()
-            + request.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        if size > REQUEST {
-            return Err(Error::new(
-                Kind::TooLarge,
-                format!("the request has {size} bytes; at most {REQUEST} are sent"),
-            ));
+        for (member, count, most) in [
+            ("headers", request.headers.len(), MOST_HEADERS),
+            ("credentials", request.credentials.len(), MOST_CREDENTIALS),
+        ] {
+            if count > most {
+                return Err(Error::invalid(member, format!("a request has at most {most} {member}")));
+            }
         }
+        let piece = request.headers.iter().find(|(name, _)| PIECES.iter().any(|p| name.eq_ignore_ascii_case(p)));
+        if let Some((name, _)) = piece.filter(|_| !request.credentials.is_empty()) {
+            let message = format!("the header '{}' is not sent along with a secret", name.escape_default());
+            return Err(Error::invalid("headers", message));
+        }
+        // Before secrets are looked up and copied, and once more with them.
         let mut outbound =
             Outbound { method: request.method, url: request.url, headers: request.headers, body: request.body };
-        let mut sent = vec![];
+        measure(&outbound)?;
+        let mut sent = BTreeMap::new();
         for credential in &request.credentials {
             let secret = self.secret(cx, secrets, &credential.secret, &place).await?;
             put(&mut outbound, credential, &secret)?;
-            sent.push((credential.secret.as_str(), secret.value));
+            sent.insert(credential.secret.as_str(), secret.value);
         }
-        let mut answer = egress.send(cx, outbound, LIMITS).await?;
-        for (name, value) in &sent {
-            clean(&mut answer, name, value);
+        measure(&outbound)?;
+        let mut answer = egress.send(cx, outbound, LIMITS).await;
+        for (name, value) in sent {
+            clean(&mut answer, name, &value);
         }
-        Ok(answer)
+        answer
     }
 
     async fn secret(&self, cx: &Cx, secrets: &dyn Secrets, name: &str, place: &Place) -> Result<Secret> {
@@ -114,6 +134,15 @@ impl Policy {
         }
         Ok(secret)
     }
+}
+
+fn measure(outbound: &Outbound) -> Result<()> {
+    let headers: usize = outbound.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let size = outbound.url.len() + outbound.body.len() + headers;
+    if size <= REQUEST {
+        return Ok(());
+    }
+    Err(Error::new(Kind::TooLarge, format!("the request has {size} bytes; at most {REQUEST} are sent")))
 }
 
 fn forbidden(message: String) -> Error {
@@ -139,9 +168,11 @@ fn put(outbound: &mut Outbound, credential: &Credential, secret: &Secret) -> Res
             outbound.headers.push((name.clone(), format!("{prefix}{value}")));
         }
         CredentialPlace::Query => {
-            let joint = if outbound.url.contains('?') { '&' } else { '?' };
-            let (name, value) = (encoded(name), encoded(&format!("{prefix}{value}")));
-            outbound.url.push_str(&format!("{joint}{name}={value}"));
+            let (front, query) = outbound.url.split_once('?').unwrap_or((&outbound.url, ""));
+            let others = query.split('&').filter(|pair| !pair.is_empty() && !is_named(pair, name));
+            let own = format!("{}={}", encoded(name), encoded(&format!("{prefix}{value}")));
+            let query: Vec<&str> = others.chain([own.as_str()]).collect();
+            outbound.url = format!("{front}?{}", query.join("&"));
         }
         CredentialPlace::Cookie => {
             let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -149,33 +180,50 @@ fn put(outbound: &mut Outbound, credential: &Credential, secret: &Secret) -> Res
                 return Err(Error::invalid("credentials", "a cookie's name has no such characters"));
             }
             let cookie = format!("{name}={}", encoded(&format!("{prefix}{value}")));
-            match outbound.headers.iter_mut().find(|(held, _)| held.eq_ignore_ascii_case("cookie")) {
-                Some((_, held)) => *held = format!("{held}; {cookie}"),
-                None => outbound.headers.push(("Cookie".to_owned(), cookie)),
-            }
+            let (held, others): (Vec<_>, Vec<_>) =
+                outbound.headers.drain(..).partition(|(held, _)| held.eq_ignore_ascii_case("cookie"));
+            outbound.headers = others;
+            let pairs = held.iter().flat_map(|(_, pairs)| pairs.split(';')).map(str::trim);
+            let kept = pairs.filter(|pair| !pair.is_empty() && !is_named(pair, name));
+            let all: Vec<&str> = kept.chain([cookie.as_str()]).collect();
+            outbound.headers.push(("Cookie".to_owned(), all.join("; ")));
         }
     }
     Ok(())
+}
+
+/// Whether a pair of a query or a cookie has the name, for a server that decodes it and reads no capitals.
+fn is_named(pair: &str, name: &str) -> bool {
+    let held = pair.split('=').next().unwrap_or_default().replace('+', " ");
+    percent_decode_str(&held).decode_utf8_lossy().trim().eq_ignore_ascii_case(name)
 }
 
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// Strikes the secret out of the answer, as it is and in base64.
-fn clean(answer: &mut OutboundAnswer, name: &str, value: &str) {
-    let mut forms = vec![value.to_owned(), STANDARD.encode(value).trim_end_matches('=').to_owned()];
+/// Strikes the secret out of the answer, or of what is said about there being none, as it is and in both kinds of base64.
+fn clean(answer: &mut Result<OutboundAnswer>, name: &str, value: &str) {
+    let mut forms = vec![value.to_owned()];
+    forms.extend([STANDARD, URL_SAFE].map(|base64| base64.encode(value).trim_end_matches('=').to_owned()));
     // Of `user:password` the second half alone is a secret too.
     forms.extend(value.split_once(':').map(|(_, password)| password.to_owned()).filter(|p| p.len() >= 8));
     let instead = format!("[secret {name}]");
+    forms.dedup();
     for form in &forms {
-        if let Some(body) = strike(&answer.body, form, &instead) {
-            answer.body = Bytes::from(body);
-        }
-        for (_, text) in &mut answer.headers {
+        let within = |text: &mut String| {
             if let Some(struck) = strike(text.as_bytes(), form, &instead) {
                 *text = String::from_utf8_lossy(&struck).into_owned();
             }
+        };
+        match answer {
+            Ok(answer) => {
+                if let Some(body) = strike(&answer.body, form, &instead) {
+                    answer.body = Bytes::from(body);
+                }
+                answer.headers.iter_mut().for_each(|(_, text)| within(text));
+            }
+            Err(error) => within(&mut error.message),
         }
     }
 }

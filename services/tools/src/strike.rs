@@ -1,5 +1,5 @@
 //! Strikes a secret out of what a server answered, in the spellings that servers write: as it is, escaped in JSON,
-//! percent-encoded, as entities of HTML.
+//! percent-encoded once or twice, as entities of HTML.
 //!
 //! Invariant: this guards against echoes (a page of errors, a debugging service), not against a server that was told
 //! the secret and wants to hand it on.
@@ -43,6 +43,8 @@ fn one(text: &[u8], wanted: u8) -> Option<usize> {
             Some(&next) => (next == wanted).then_some(2),
             None => None,
         },
+        // `%252F`: what was encoded already is encoded again in a link that holds a link.
+        b'%' if rest.starts_with(b"25") && rest.get(2..4).is_some_and(|digits| hex(digits, wanted)) => Some(5),
         b'%' => rest.get(..2).filter(|digits| hex(digits, wanted)).map(|_| 3),
         b'&' => entity(rest, wanted).map(|length| length + 1),
         b'+' if wanted == b' ' => Some(1),
@@ -89,6 +91,7 @@ mod tests {
             (r#"{"a":"hunter2+\/\"k"}"#, r#"{"a":"[x]"}"#),
             (r#"{"a":"\u0068unter2\u002B\u002f\u0022k"}"#, r#"{"a":"[x]"}"#),
             ("?k=hunter2%2B%2f%22k&b", "?k=[x]&b"),
+            ("?to=%3Fk%3Dhunter2%252B%252f%2522k&b", "?to=%3Fk%3D[x]&b"),
             ("<b>hunter2+/&quot;k</b> &#104;unter2&#x2b;/&#34;k", "<b>[x]</b> [x]"),
             ("hunter2+/\"khunter2+/\"k", "[x][x]"),
             ("hunter2+/\"", "hunter2+/\""),

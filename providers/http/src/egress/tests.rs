@@ -183,3 +183,27 @@ async fn an_answer_is_held_to_its_size_and_its_time() {
     let error = loopback().send(&cx(), get(&url), short).await.expect_err("silence");
     assert_eq!(error.kind, Kind::Timeout);
 }
+
+#[test]
+fn headers_have_an_end() {
+    let many = |n: usize| (0..n).map(|i| (format!("x-{i}"), String::new())).collect::<Vec<_>>();
+    assert!(headers(&many(MOST_HEADERS)).is_ok());
+    let refused = headers(&many(30_000)).expect_err("too many");
+    assert_eq!((refused.kind, refused.param.as_deref()), (Kind::Invalid, Some("headers")));
+}
+
+#[tokio::test]
+async fn a_packed_answer_is_refused_without_the_servers_words() {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\nContent-Encoding: hunter2\r\nContent-Length: 0\r\n\r\n"[..],
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: identity, br\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let (at, _asked) = server(answer).await;
+        let error = refusal(&loopback(), get(&format!("http://{at}/"))).await;
+        assert!(error.kind == Kind::Upstream && error.message.contains("packs its answer"), "{error}");
+        assert!(!error.message.contains("hunter2"), "{error}");
+    }
+    let (at, _asked) = server(b"HTTP/1.1 200 OK\r\nContent-Encoding: Identity\r\nContent-Length: 0\r\n\r\n").await;
+    assert!(loopback().send(&cx(), get(&format!("http://{at}/")), LIMITS).await.is_ok());
+}

@@ -96,8 +96,8 @@ async fn a_secret_is_sent_and_struck_out_of_what_comes_back() {
     let sent = &sent[0];
     assert_eq!(sent.url, "https://api.crm.example/a?b=1&key=top%2Fsecret%221");
     let expected = [
-        ("cookie", "a=b; sid=top%2Fsecret%221"),
         ("Authorization", "Bearer top/secret\"1"),
+        ("Cookie", "a=b; sid=top%2Fsecret%221"),
         ("x-basic", "Basic YWRhOnBhc3N3MHJkIQ=="),
     ];
     assert_eq!(sent.headers, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
@@ -146,4 +146,66 @@ fn what_cannot_be_a_policy_is_named() {
     }
     let by_use = Policy::of(&json!({ "secrets": { "k": "crm", "l": null } })).expect("a policy");
     assert_eq!(by_use.secrets, BTreeSet::from(["crm".to_owned()]));
+}
+
+#[tokio::test]
+async fn what_the_tool_wrote_in_a_secrets_place_goes() {
+    let credentials =
+        vec![credential("crm", CredentialPlace::Query, "key"), credential("crm", CredentialPlace::Cookie, "sid")];
+    let mut wanted = request("https://api.crm.example/a?KEY=mine&k%65y=mine&b=1&key", credentials);
+    wanted.headers = vec![("Cookie".into(), "sid=mine; a=b".into()), ("cookie".into(), "SID=mine".into())];
+    let sent = send("a", wanted).await.1;
+    assert_eq!(sent[0].url, "https://api.crm.example/a?b=1&key=top%2Fsecret%221");
+    assert_eq!(sent[0].headers, [("Cookie".to_owned(), "a=b; sid=top%2Fsecret%221".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_request_with_a_secret_asks_for_whole_answers_and_has_an_end() {
+    let url = "https://api.crm.example/a";
+    for name in ["Range", "if-range"] {
+        let with = |credentials| FetchRequest {
+            headers: vec![(name.into(), "bytes=0-3".into())],
+            ..request(url, credentials)
+        };
+        let (answer, sent) = send("a", with(vec![bearer("crm")])).await;
+        assert_eq!((answer.expect_err(name).kind, sent.len()), (Kind::Invalid, 0));
+        assert_eq!(send("a", with(vec![])).await.1.len(), 1, "without a secret there is nothing to piece together");
+    }
+    let named = |i: usize| credential("crm", CredentialPlace::Header, &format!("x-{i}"));
+    assert_eq!(send("a", request(url, (0..9).map(named).collect())).await.0.expect_err("nine").kind, Kind::Invalid);
+    assert!(send("a", request(url, (0..8).map(named).collect())).await.0.is_ok());
+    let headers = (0..65).map(|i| (format!("x-{i}"), String::new())).collect();
+    let many = FetchRequest { headers, ..request(url, vec![]) };
+    assert_eq!(send("a", many).await.0.expect_err("65 headers").kind, Kind::Invalid);
+    // What the secrets add counts.
+    let body = Bytes::from(vec![b'x'; REQUEST - url.len()]);
+    assert!(send("a", FetchRequest { body: body.clone(), ..request(url, vec![]) }).await.0.is_ok());
+    let (answer, sent) = send("a", FetchRequest { body, ..request(url, vec![bearer("crm")]) }).await;
+    assert_eq!((answer.expect_err("too large").kind, sent.len()), (Kind::TooLarge, 0));
+}
+
+/// Fails in words that hold what it was sent.
+struct Tattler;
+
+#[async_trait]
+impl Egress for Tattler {
+    async fn send(&self, _: &Cx, request: Outbound, _: OutboundLimits) -> Result<OutboundAnswer> {
+        Err(Error::upstream(format!("no answer to {}", request.headers[0].1)))
+    }
+}
+
+#[tokio::test]
+async fn an_error_holds_no_secret_either() {
+    let wanted = request("https://api.crm.example/a", vec![bearer("crm")]);
+    let error = policy().send(&Cx::internal("a", "r"), &Tattler, &Vault, wanted).await.expect_err("no answer");
+    assert_eq!(error.message, "no answer to Bearer [secret crm]");
+}
+
+#[test]
+fn base64_of_addresses_is_base64_too() {
+    let value = "??>>~~top/secret";
+    let body = Bytes::from(URL_SAFE.encode(value));
+    let mut answer = Ok(OutboundAnswer { body, ..OutboundAnswer::default() });
+    clean(&mut answer, "crm", value);
+    assert!(answer.expect("an answer").body.starts_with(b"[secret crm]"));
 }

@@ -10,5 +10,5 @@ use crate::{app::App, auth::Caller, problem::Problem};
 #[utoipa::path(get, path = "/v1/toolgroups", tag = "tools", responses((status = 200, body = Listed<ToolGroup>)))]
 pub async fn list(State(app): State<App>, Caller(cx): Caller) -> Result<Json<Listed<ToolGroup>>, Problem> {
     let groups = app.tools.list_groups(&cx).await?;
-    Ok(Json(Listed { data: groups.iter().map(shown).collect() }))
+    Ok(Json(Listed { data: groups.iter().map(|group| shown(&cx, group)).collect() }))
 }

@@ -1,4 +1,6 @@
 //! Tool groups in Llama Stack's shape, with what safety needs beside it.
+//!
+//! Invariant: who may only use tools is not shown how they were registered: args name hosts inside, secrets, addresses.
 
 pub mod changes;
 pub mod delete;
@@ -7,11 +9,44 @@ pub mod register;
 pub mod show;
 pub mod update;
 
+use frontdesk_api::{Cx, Scope};
 use frontdesk_tools::Group;
 use frontdesk_wire::llama_stack::tool::ToolGroup;
 
-/// A group as the wire shows it.
-fn shown(group: &Group) -> ToolGroup {
+/// A group as the wire shows it to this caller; args only to one who may write.
+fn shown(cx: &Cx, group: &Group) -> ToolGroup {
     let disabled = group.disabled.then_some(true);
-    ToolGroup { disabled, ..ToolGroup::new(&group.id, &group.provider_id, &group.args) }
+    let mut shown = ToolGroup { disabled, ..ToolGroup::new(&group.id, &group.provider_id, &group.args) };
+    if cx.require(Scope::Write).is_err() {
+        shown.args.retain(|name, _| name == "mcp_endpoint");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use frontdesk_tools::Trust;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn args_are_shown_to_those_who_may_write() {
+        let group = Group {
+            id: "crm".into(),
+            provider_id: "openapi".into(),
+            args: json!({ "hosts": ["crm.internal"], "secrets": { "key": "crm" } }),
+            trust: Trust::Own,
+            grants: vec![],
+            hash: String::new(),
+            created_at: 0,
+            disabled: false,
+        };
+        let mut cx = Cx::internal("t", "r");
+        assert_eq!(shown(&cx, &group).args.len(), 2);
+        cx.principal.scopes = BTreeSet::from([Scope::Use]);
+        assert!(shown(&cx, &group).args.is_empty());
+    }
 }

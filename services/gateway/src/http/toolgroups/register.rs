@@ -48,7 +48,7 @@ impl ToolgroupPreview {
         let provider = &preview.group.provider_id;
         Self {
             dry_run: true,
-            toolgroup: shown(&preview.group),
+            toolgroup: shown(&cx, &preview.group),
             tools: preview.tools.iter().map(|def| tool(def, provider)).collect(),
             requests: preview.requests,
             report: preview.report,
@@ -83,7 +83,7 @@ pub async fn register(
         let preview = app.tools.preview(&cx, registration).await?;
         return Ok(Json(Registered::Preview(Box::new(ToolgroupPreview::of(preview)))));
     }
-    Ok(Json(Registered::Group(shown(&app.tools.register(&cx, registration).await?))))
+    Ok(Json(Registered::Group(shown(&cx, &app.tools.register(&cx, registration).await?))))
 }
 
 fn trust(word: Option<&str>) -> frontdesk_api::Result<Trust> {

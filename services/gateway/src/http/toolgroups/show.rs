@@ -20,5 +20,5 @@ pub async fn show(
     Caller(cx): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<ToolGroup>, Problem> {
-    Ok(Json(shown(&app.tools.load_group(&cx, &id).await?)))
+    Ok(Json(shown(&cx, &app.tools.load_group(&cx, &id).await?)))
 }

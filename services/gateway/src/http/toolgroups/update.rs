@@ -31,5 +31,5 @@ pub async fn update(
     Path(id): Path<String>,
     extract::Json(UpdateToolgroup { disabled }): extract::Json<UpdateToolgroup>,
 ) -> Result<Json<ToolGroup>, Problem> {
-    Ok(Json(shown(&app.tools.set_disabled(&cx, &id, disabled).await?)))
+    Ok(Json(shown(&cx, &app.tools.set_disabled(&cx, &id, disabled).await?)))
 }
