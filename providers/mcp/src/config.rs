@@ -10,6 +10,8 @@ use frontdesk_api::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::endpoint::remember;
+
 /// Every key has a default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -41,6 +43,19 @@ pub(crate) struct Command {
     /// Where it starts; None: in the root folder.
     #[serde(default)]
     pub(crate) folder: Option<PathBuf>,
+}
+
+impl Command {
+    /// Values of its environment that must not come back.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let mut secrets = vec![];
+        for value in self.env.values() {
+            remember(&mut secrets, value);
+        }
+        // One that holds another is looked for first.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
+    }
 }
 
 /// As it is used.

@@ -1,4 +1,7 @@
 //! Where a group's server is, and what it is sent along: read from the registration.
+//!
+//! Invariant: the registration's headers and a client's are never sent together, or a client would choose what is done
+//! with the trust that the registration's token has.
 
 use std::collections::BTreeSet;
 
@@ -87,6 +90,7 @@ impl Endpoint {
             bearer(&mut headers, &mut secrets, token)?;
         }
         if let Some(given) = clients(cx, written)? {
+            headers = HeaderMap::new();
             add(&mut headers, &mut secrets, CLIENTS_HEADERS, &given)?;
         }
         match &at {
@@ -103,16 +107,28 @@ impl Endpoint {
             }
             _ => {}
         }
+        if let At::Stdio(command) = &at {
+            secrets = command.secrets();
+        }
         let key = key(cx, &source.toolgroup, written, &headers);
         Ok(Self { at, headers, allowed: allowed(&args)?, trusted: trusted(&args)?, key, secrets })
     }
 
     /// The text without the secrets that were sent along.
     pub(crate) fn cleaned(&self, text: String) -> String {
-        self.secrets.iter().fold(text, |text, secret| match text.contains(secret.as_str()) {
-            true => text.replace(secret.as_str(), "[secret]"),
-            false => text,
-        })
+        struck(&self.secrets, text)
+    }
+
+    /// As [`Endpoint::cleaned`], in every text of a value; names of members stay as they are.
+    pub(crate) fn cleaned_value(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.cleaned(text.clone())),
+            Value::Array(list) => list.iter().map(|one| self.cleaned_value(one)).collect(),
+            Value::Object(members) => {
+                members.iter().map(|(name, one)| (name.clone(), self.cleaned_value(one))).collect()
+            }
+            plain => plain.clone(),
+        }
     }
 
     /// For people: what an error may show of it.
@@ -122,6 +138,14 @@ impl Endpoint {
             At::Stdio(command) => format!("stdio:{}", command.name),
         }
     }
+}
+
+/// The text with `[secret]` where one stood.
+pub(crate) fn struck(secrets: &[String], text: String) -> String {
+    secrets.iter().fold(text, |text, secret| match text.contains(secret.as_str()) {
+        true => text.replace(secret.as_str(), "[secret]"),
+        false => text,
+    })
 }
 
 fn place(config: &Config, written: &str) -> Result<At> {
@@ -199,7 +223,7 @@ fn bearer(to: &mut HeaderMap, secrets: &mut Vec<String>, token: &str) -> Result<
 }
 
 /// A value, and what stands in it behind a scheme (`Bearer …`).
-fn remember(secrets: &mut Vec<String>, value: &str) {
+pub(crate) fn remember(secrets: &mut Vec<String>, value: &str) {
     let behind = value.split_once(' ').map_or(value, |(_, rest)| rest).trim();
     for secret in [value, behind] {
         if secret.len() >= LEAST_SECRET && !secrets.iter().any(|known| known == secret) {
@@ -292,6 +316,18 @@ mod tests {
         assert!(!format!("{:?}", endpoint.headers).contains("tok-"));
         let said = "you sent Bearer tok-12345678 and Basic abcdefgh or abcdefgh, 7 times".to_owned();
         assert_eq!(endpoint.cleaned(said), "you sent Bearer [secret] and [secret] or [secret], 7 times");
+    }
+
+    #[test]
+    fn a_clients_headers_stand_in_for_the_registrations_and_not_beside_them() {
+        let headers = json!({ "https://h/mcp": { "X-On-Behalf-Of": "someone else" } }).to_string();
+        let keys = ClientKeys::new([(CLIENTS_HEADERS.to_owned(), headers)]);
+        let cx = Cx { client_keys: keys, ..Cx::internal("t", "r") };
+        let sealed = json!({ "authorization": "tok-12345678", "headers": { "X-Key": "sealed-12345" } });
+        let of = |uri: &str| Endpoint::of(&config(), &cx, &source(at(uri), sealed.clone())).expect("an endpoint");
+        let sent = of("https://h/mcp").headers;
+        assert_eq!((sent.len(), &sent["x-on-behalf-of"]), (1, &HeaderValue::from_static("someone else")));
+        assert_eq!(of("https://h/other").headers["authorization"], "Bearer tok-12345678");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a server says of its tools, held to rules before anyone believes it.
 //!
-//! Names go to models, descriptions into every prompt, schemas are run against every call. A hint that makes a tool more
+//! Names go to models, descriptions into every prompt, schemas are run against every call, so secrets that a server repeats
+//! in them are struck out. A hint that makes a tool more
 //! careful is taken from anyone (`destructiveHint`: a person is asked); one that makes it less careful counts only
 //! where the operator trusts the server. Invariant: a tool's hash covers all that the server says of it, in whatever
 //! order it says it.
@@ -16,14 +17,18 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     endpoint::Endpoint,
-    peer::{Peer, object},
+    peer::{Peer, Progress, object},
     rpc::words_of,
 };
 
 /// Tools of one server.
 const MOST_TOOLS: usize = 256;
+/// Bytes of their list, all pages together.
+const MOST_BYTES: usize = 4 << 20;
 /// Pages of their list.
 const MOST_PAGES: usize = 64;
+/// What is kept of a tool.
+const KEPT: [&str; 6] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations"];
 /// Bytes of a description: it is paid for in every prompt.
 const MOST_DESCRIPTION: usize = 16 << 10;
 /// Bytes of a schema's text.
@@ -42,14 +47,18 @@ pub(crate) struct Listed {
 /// # Errors
 /// As [`Peer::ask`]; `Upstream` for what breaks a rule, naming the tool.
 pub(crate) async fn ask(cx: &Cx, peer: &Peer) -> Result<Vec<Value>> {
-    let (mut tools, mut cursor): (Vec<Value>, Option<String>) = (vec![], None);
+    let (mut tools, mut cursor, mut bytes): (Vec<Value>, Option<String>, usize) = (vec![], None, 0);
     for _ in 0..MOST_PAGES {
         let params = cursor.map(|cursor| object(json!({ "cursor": cursor }))).unwrap_or_default();
-        let mut page = peer.ask(cx, "tools/list", params).await?;
+        let mut page = peer.ask(cx, "tools/list", params, &Progress::default()).await?;
+        bytes += page.to_string().len();
+        if bytes > MOST_BYTES {
+            return Err(Error::upstream(format!("the server's list of tools has more than {MOST_BYTES} bytes")));
+        }
         let Some(Value::Array(more)) = page.get_mut("tools").map(Value::take) else {
             return Err(Error::upstream("the server answered 'tools/list' without a list of tools"));
         };
-        tools.extend(more);
+        tools.extend(more.into_iter().map(kept));
         if tools.len() > MOST_TOOLS {
             return Err(Error::upstream(format!("the server has more than {MOST_TOOLS} tools")));
         }
@@ -59,6 +68,19 @@ pub(crate) async fn ask(cx: &Cx, peer: &Peer) -> Result<Vec<Value>> {
         }
     }
     Err(Error::upstream(format!("the server's list of tools has more than {MOST_PAGES} pages")))
+}
+
+/// A tool without what nobody here reads.
+fn kept(mut tool: Value) -> Value {
+    if let Value::Object(members) = &mut tool {
+        members.retain(|name, _| KEPT.contains(&name.as_str()));
+    }
+    tool
+}
+
+/// Bytes of what is remembered of these tools, near enough.
+pub(crate) fn weight(tools: &[Value]) -> usize {
+    tools.iter().map(|tool| tool.to_string().len()).sum()
 }
 
 /// The tools that the registration allows, by its rules.
@@ -87,7 +109,7 @@ pub(crate) fn read(endpoint: &Endpoint, group: &str, tools: &[Value]) -> Result<
                 format!("the server's tool '{}' has a name that no model could tell from others", words_of(wire_name));
             return Err(Error::upstream(message));
         }
-        listed.push(one(endpoint, group, name, wire_name, tool)?);
+        listed.push(one(endpoint, group, name, wire_name, &endpoint.cleaned_value(tool))?);
     }
     Ok(listed)
 }

@@ -57,8 +57,32 @@ pub(crate) struct Peer {
     next: AtomicU64,
     /// The server said that its tools are not what they were.
     pub(crate) changed: AtomicBool,
-    /// What it last told of its progress.
-    progress: Mutex<Option<String>>,
+}
+
+/// What a server last told of the progress of one call.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// What the server was given to name the call by; None: it was asked for no news.
+    token: Option<Value>,
+    words: Mutex<Option<String>>,
+}
+
+impl Progress {
+    pub(crate) fn of(token: Value) -> Self {
+        Self { token: Some(token), words: Mutex::default() }
+    }
+
+    fn hear(&self, params: &Value) {
+        if self.token.is_none() || self.token.as_ref() != params.get("progressToken") {
+            return;
+        }
+        let words = params.get("message").and_then(Value::as_str).map(rpc::words_of);
+        *self.words.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
+    pub(crate) fn words(self) -> Option<String> {
+        self.words.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Peer {
@@ -68,7 +92,6 @@ impl Peer {
             spoken: tokio::sync::Mutex::default(),
             next: AtomicU64::new(1),
             changed: AtomicBool::new(false),
-            progress: Mutex::default(),
         }
     }
 
@@ -76,12 +99,18 @@ impl Peer {
     ///
     /// # Errors
     /// `Upstream` for a server that cannot be reached, breaks off, or answers with an error, `Timeout`, `Cancelled`.
-    pub(crate) async fn ask(&self, cx: &Cx, method: &str, params: Map<String, Value>) -> Result<Value> {
+    pub(crate) async fn ask(
+        &self,
+        cx: &Cx,
+        method: &str,
+        params: Map<String, Value>,
+        progress: &Progress,
+    ) -> Result<Value> {
         let spoken = self.spoken(cx, None).await?;
-        match self.exchange(cx, &spoken, method, params.clone()).await {
+        match self.exchange(cx, &spoken, method, params.clone(), progress).await {
             Err(Fault::SessionGone) => {
                 let spoken = self.spoken(cx, Some(&spoken)).await?;
-                self.exchange(cx, &spoken, method, params).await.map_err(told)
+                self.exchange(cx, &spoken, method, params, progress).await.map_err(told)
             }
             done => done.map_err(told),
         }
@@ -108,7 +137,7 @@ impl Peer {
             Err(lost) => return Err(told(lost)),
         };
         let plain = Spoken { version: PLAIN, session: None };
-        match self.exchange(cx, &plain, "server/discover", Map::new()).await {
+        match self.exchange(cx, &plain, "server/discover", Map::new(), &Progress::default()).await {
             Ok(_) => Ok(plain),
             // Most servers know no other revisions than those that greet: what they said to that is what counts.
             Err(Fault::Rpc(error)) if error.code == rpc::UNSUPPORTED_VERSION => Err(told(Fault::Rpc(error))),
@@ -149,6 +178,7 @@ impl Peer {
         spoken: &Spoken,
         method: &str,
         mut params: Map<String, Value>,
+        progress: &Progress,
     ) -> Result<Value, Fault> {
         let id = self.id();
         let mut head = head(spoken);
@@ -160,7 +190,7 @@ impl Peer {
             meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
         }
         let message = rpc::request(id, method, params);
-        let hear = |method: &str, params: &Value| self.hear(method, params);
+        let hear = |method: &str, params: &Value| self.hear(method, params, progress);
         match &*self.way {
             Way::Stdio(program) => program.ask(cx, true, &message, &hear).await,
             Way::Http(server) => {
@@ -176,20 +206,12 @@ impl Peer {
         }
     }
 
-    fn hear(&self, method: &str, params: &Value) {
+    fn hear(&self, method: &str, params: &Value, progress: &Progress) {
         match method {
             "notifications/tools/list_changed" => self.changed.store(true, Ordering::Relaxed),
-            "notifications/progress" => {
-                let words = params.get("message").and_then(Value::as_str).map(rpc::words_of);
-                *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = words;
-            }
+            "notifications/progress" => progress.hear(params),
             _ => {}
         }
-    }
-
-    /// The last that the server told of its progress, once.
-    pub(crate) fn last_progress(&self) -> Option<String> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn id(&self) -> u64 {
@@ -292,6 +314,18 @@ fn told(fault: Fault) -> Error {
 #[cfg(test)]
 mod unit {
     use super::*;
+
+    #[test]
+    fn a_call_hears_of_its_own_progress_alone() {
+        let (mine, silent) = (Progress::of(json!("key_1")), Progress::default());
+        for (token, words) in [("key_1", "half"), ("key_2", "someone else's")] {
+            let news = json!({ "progressToken": token, "progress": 1, "message": words });
+            mine.hear(&news);
+            silent.hear(&news);
+        }
+        silent.hear(&json!({ "message": "nameless" }));
+        assert_eq!((mine.words().as_deref(), silent.words()), (Some("half"), None));
+    }
 
     #[test]
     fn a_name_that_no_header_carries_is_encoded() {

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use frontdesk_api::{
     Cx, Error, Kind, Result,
     chat::ToolCall,
+    customer::Customer,
     provider::Setting,
     tools::{Inspected, Outcome, ToolHost, ToolProvider, ToolSource},
 };
@@ -23,7 +24,7 @@ use crate::{
     endpoint::{At, Endpoint, SECRETS},
     http_server::{Clients, HttpServer},
     listing::{self, Listed},
-    peer::{Peer, Way, object},
+    peer::{Peer, Progress, Way, object},
     result,
     stdio::Program,
 };
@@ -34,6 +35,9 @@ const MOST_OPEN: usize = 1_000;
 /// Lists of tools remembered.
 const MOST_LISTS: usize = 1_000;
 
+/// Bytes of what servers said in these lists.
+const MOST_LISTED: usize = 64 << 20;
+
 pub(crate) fn build(_: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
     Ok(Arc::new(McpTools::new(config)?))
 }
@@ -43,11 +47,14 @@ pub struct McpTools {
     config: Config,
     clients: Arc<Clients>,
     open: Mutex<Kept<Arc<Peer>>>,
-    lists: Mutex<Kept<Arc<Vec<Listed>>>>,
+    lists: Mutex<Kept<List>>,
 }
 
 /// By whom and what they are for.
 type Kept<T> = HashMap<[u8; 32], Used<T>>;
+
+/// Tools of a server, and the bytes of what it said of them.
+struct List(Arc<Vec<Listed>>, usize);
 
 /// Something kept, and when it was last of use (a list: when it was read).
 struct Used<T>(Instant, T);
@@ -94,7 +101,7 @@ impl McpTools {
             lists
                 .get(&endpoint.key)
                 .filter(|used| used.0.elapsed() < self.config.relist)
-                .map(|used| Arc::clone(&used.1))
+                .map(|used| Arc::clone(&used.1.0))
         };
         if let Some(known) = known.filter(|_| !changed) {
             return Ok(known);
@@ -106,8 +113,13 @@ impl McpTools {
         let tools = listing::ask(cx, peer).await?;
         let listed = Arc::new(listing::read(endpoint, &source.toolgroup, &tools)?);
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.remove(&endpoint.key);
         make_room(&mut lists, MOST_LISTS);
-        lists.insert(endpoint.key, Used(Instant::now(), Arc::clone(&listed)));
+        lists.insert(endpoint.key, Used(Instant::now(), List(Arc::clone(&listed), listing::weight(&tools))));
+        while lists.len() > 1 && lists.values().map(|used| used.1.1).sum::<usize>() > MOST_LISTED {
+            let fewer = lists.len();
+            make_room(&mut lists, fewer);
+        }
         Ok(listed)
     }
 
@@ -123,8 +135,9 @@ impl McpTools {
         // The token asks for news of its progress; the call's key is the same at every attempt.
         let meta = json!({ "progressToken": call.id });
         let params = object(json!({ "name": call.name, "arguments": arguments, "_meta": meta }));
-        let answer = peer.ask(cx, "tools/call", params).await;
-        let answer = answer.map_err(|error| unsure(error, peer.last_progress()))?;
+        let progress = Progress::of(json!(call.id));
+        let answer = peer.ask(cx, "tools/call", params, &progress).await;
+        let answer = answer.map_err(|error| unsure(error, progress.words()))?;
         let mut result = result::shown(&answer, tool.output.as_ref());
         result.content = endpoint.cleaned(result.content);
         Ok(Outcome::Done(result))
@@ -195,13 +208,17 @@ fn unsure(error: Error, progress: Option<String>) -> Error {
     Error { message: format!("{}{progress}; whether the call did its work is not known", error.message), ..error }
 }
 
-/// One for a conversation; calls outside of any share one. A command is one process for all of them.
+/// One for a conversation. Outside of any, and where only the client says which it is, one for a key and its customer.
+/// A command is one process for all of them.
 fn session(cx: &Cx, endpoint: &Endpoint) -> [u8; 32] {
     if matches!(endpoint.at, At::Stdio(_)) {
         return endpoint.key;
     }
     let whose = cx.session.as_deref().or(cx.turn.as_deref()).unwrap_or_default();
-    *blake3::Hasher::new_keyed(&endpoint.key).update(whose.as_bytes()).finalize().as_bytes()
+    let owner = cx.customer.as_ref().map(Customer::owner);
+    let asker = cx.turn.is_none().then(|| json!([cx.principal.key_id, owner]));
+    let whose = json!([whose, asker]).to_string();
+    *blake3::keyed_hash(&endpoint.key, whose.as_bytes()).as_bytes()
 }
 
 /// Lets go of the one that was of no use for longest, where there is no room.
@@ -212,5 +229,33 @@ fn make_room<T>(kept: &mut Kept<T>, most: usize) {
     let oldest = kept.iter().min_by_key(|(_, used)| used.0).map(|(key, _)| *key);
     if let Some(oldest) = oldest {
         kept.remove(&oldest);
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn those_who_share_no_conversation_share_no_session() {
+        let source = ToolSource { args: json!({ "mcp_endpoint": { "uri": "https://h/" } }), ..ToolSource::default() };
+        let config = Config::read(json!({})).expect("a configuration");
+        let of = |cx: &Cx| session(cx, &Endpoint::of(&config, cx, &source).expect("an endpoint"));
+        let customer = |sub: &str| Some(Customer { sub: sub.into(), ..Customer::default() });
+        let plain = Cx::internal("t", "r");
+        let mut other_key = plain.clone();
+        other_key.principal.key_id = "key_2".into();
+        let ann = Cx { customer: customer("ann"), ..plain.clone() };
+        let bob = Cx { customer: customer("bob"), ..plain.clone() };
+        // A name that clients choose is no proof.
+        let anns = Cx { session: Some("s".into()), ..ann.clone() };
+        let bobs = Cx { session: Some("s".into()), ..bob.clone() };
+        let turn = Cx { session: Some("s".into()), turn: Some("turn_1".into()), ..plain.clone() };
+        let all: HashMap<_, _> =
+            [&plain, &other_key, &ann, &bob, &anns, &bobs, &turn].into_iter().map(|cx| (of(cx), ())).collect();
+        assert_eq!(all.len(), 7);
+        // A conversation goes on, whoever's key the next turn comes with.
+        assert_eq!(of(&turn), of(&Cx { turn: Some("turn_2".into()), principal: other_key.principal, ..turn.clone() }));
+        assert_eq!(of(&ann), of(&ann));
     }
 }

@@ -4,33 +4,26 @@
 //! go of; what they find in their environment is what the operator wrote, and `PATH`; one request is under way at a
 //! time, and a program that does not answer in time is killed, since nobody knows what it would answer next.
 
-use std::{
-    process::Stdio,
-    sync::{Arc, Mutex as Short, PoisonError},
-    time::Duration,
-};
+use std::{process::Stdio, time::Duration};
 
 use frontdesk_api::{Cx, Error, Kind, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStdin, ChildStdout},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout},
     sync::Mutex,
-    task::JoinHandle,
 };
 
 use crate::{
     config::Command,
+    endpoint::struck,
     http_server::{Fault, LARGEST, reply},
     rpc::{self, Message},
 };
 
-/// Bytes of what a program wrote to its standard error that are kept, the last ones.
-const LAST_WORDS: usize = 400;
-
-/// How long is waited for them when it has ended.
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
+/// Bytes of a line of a program's standard error that are logged.
+const MOST_LOGGED: usize = 1_000;
 
 /// A program that runs, or will at the first message.
 pub(crate) struct Program {
@@ -43,9 +36,6 @@ struct Running {
     child: Killed,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    words: Arc<Short<Vec<u8>>>,
-    /// Ends with the program's standard error.
-    listening: JoinHandle<()>,
 }
 
 /// Kills the whole group when it is dropped.
@@ -127,21 +117,10 @@ impl Program {
             started.map_err(|e| Error::upstream(format!("the command '{name}' could not be started: {e}")))?;
         let missing = || Error::new(Kind::Upstream, format!("the command '{name}' has no pipes"));
         let (input, output) = (child.stdin.take().ok_or_else(missing)?, child.stdout.take().ok_or_else(missing)?);
-        let mut errors = child.stderr.take().ok_or_else(missing)?;
-        let words = Arc::new(Short::new(vec![]));
-        let kept = Arc::clone(&words);
-        let listening = tokio::spawn(async move {
-            let mut piece = [0; 1024];
-            // Read to its end, or the program would stand still once the pipe is full.
-            while let Ok(n @ 1..) = errors.read(&mut piece).await {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.extend_from_slice(&piece[..n]);
-                let over = kept.len().saturating_sub(LAST_WORDS);
-                kept.drain(..over);
-            }
-        });
+        let errors = child.stderr.take().ok_or_else(missing)?;
+        tokio::spawn(log(errors, self.command.clone()));
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        Ok(Running { child: Killed { group, process: child }, input, output: BufReader::new(output), words, listening })
+        Ok(Running { child: Killed { group, process: child }, input, output: BufReader::new(output) })
     }
 
     async fn exchange(
@@ -159,12 +138,8 @@ impl Program {
                 Error::new(Kind::Timeout, format!("the command '{name}' gave no answer within {seconds} s"))
             })??;
             let Some(line) = line else {
-                // What it said last may still be on its way; what it left behind may hold the pipe open.
-                let _ = tokio::time::timeout(LAST_WORDS_WITHIN, &mut running.listening).await;
-                let words = running.words.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let words = rpc::words_of(&String::from_utf8_lossy(&words));
-                let said = if words.is_empty() { String::new() } else { format!("; it said: {words}") };
-                return Err(Error::upstream(format!("the command '{name}' ended without an answer{said}")));
+                let message = format!("the command '{name}' ended without an answer; the log has what it wrote");
+                return Err(Error::upstream(message));
             };
             match serde_json::from_slice(&line).ok().and_then(rpc::message) {
                 Some(Message::Response { id, result }) if id == message["id"] => return Ok(result),
@@ -174,6 +149,20 @@ impl Program {
                 Some(Message::Response { .. }) | None => {}
             }
         }
+    }
+}
+
+/// What a program writes to its standard error is for the operator: neither models nor tenants read it.
+async fn log(errors: ChildStderr, command: Command) {
+    let secrets = command.secrets();
+    let mut errors = BufReader::new(errors);
+    let most = u64::try_from(MOST_LOGGED).unwrap_or(u64::MAX);
+    let mut line = vec![];
+    // Read to its end, or the program would stand still once the pipe is full.
+    while let Ok(1..) = (&mut errors).take(most).read_until(b'\n', &mut line).await {
+        let words = struck(&secrets, String::from_utf8_lossy(&line).trim_end().to_owned());
+        tracing::info!(command = command.name, "the command of an MCP server wrote: {words}");
+        line.clear();
     }
 }
 

@@ -356,17 +356,19 @@ done
 async fn a_command_runs_with_an_environment_of_its_own_and_is_killed_with_all_that_it_started() {
     let note = std::env::temp_dir().join(format!("frontdesk-mcp-{}", std::process::id()));
     let command = json!({ "name": "shop", "command": "/bin/sh", "args": ["-c", PROGRAM],
-                          "env": { "NOTE": note, "TOKEN": "t" } });
+                          "env": { "NOTE": note, "TOKEN": "t", "KEY": "sesame-1234" } });
     let provider = provider(json!({ "stdio": [command], "timeout_s": 2 }));
     let shop = source("stdio:shop");
     let found = provider.inspect(&cx(), &shop).await.expect("it is there");
     let shop = pinned(shop, &found);
     let shown = call(&provider, &cx(), &shop, "echo").await.expect("a result").content;
+    assert!(shown.contains("KEY=[secret]") && !shown.contains("sesame"), "{shown}");
     assert!(shown.contains("TOKEN=t") && shown.contains("PATH="), "{shown}");
     assert!(!shown.contains("HOME=") && !shown.contains("CARGO"), "{shown}");
 
     let died = call(&provider, &cx(), &shop, "die").await.expect_err("it ends");
-    assert!(died.message.contains("ended without an answer; it said: out of paper"), "{}", died.message);
+    assert!(died.message.contains("ended without an answer; the log has what it wrote"), "{}", died.message);
+    assert!(!died.message.contains("out of paper"), "{}", died.message);
     call(&provider, &cx(), &shop, "echo").await.expect("it is begun anew");
 
     let hung = call(&provider, &cx(), &shop, "sleeper").await.expect_err("it hangs");
