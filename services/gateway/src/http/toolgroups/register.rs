@@ -44,11 +44,11 @@ pub struct ToolgroupPreview {
 }
 
 impl ToolgroupPreview {
-    fn of(preview: Preview) -> Self {
+    fn of(cx: &frontdesk_api::Cx, preview: Preview) -> Self {
         let provider = &preview.group.provider_id;
         Self {
             dry_run: true,
-            toolgroup: shown(&cx, &preview.group),
+            toolgroup: shown(cx, &preview.group),
             tools: preview.tools.iter().map(|def| tool(def, provider)).collect(),
             requests: preview.requests,
             report: preview.report,
@@ -81,7 +81,7 @@ pub async fn register(
     };
     if dry_run {
         let preview = app.tools.preview(&cx, registration).await?;
-        return Ok(Json(Registered::Preview(Box::new(ToolgroupPreview::of(preview)))));
+        return Ok(Json(Registered::Preview(Box::new(ToolgroupPreview::of(&cx, preview)))));
     }
     Ok(Json(Registered::Group(shown(&cx, &app.tools.register(&cx, registration).await?))))
 }
