@@ -92,7 +92,7 @@ def suite():
 @pytest.fixture(scope="module")
 def desk(another_frontdesk):
     mcp = '{ id: model-context-protocol, type: mcp, config: { inside: ["127.0.0.1", "localhost"], timeout_s: 10 } }'
-    return another_frontdesk(tools=[mcp])
+    return another_frontdesk(tools=[mcp], shown=["everything"])
 
 
 @pytest.fixture(scope="module")

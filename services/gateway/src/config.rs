@@ -193,6 +193,8 @@ pub struct ShieldEntry {
 pub struct Mcp {
     /// Origins of pages that may ask from a browser (`https://tools.example`), beside those of this machine.
     pub origins: Vec<String>,
+    /// Tool groups whose tools are offered beside the agents, by id; none where left out.
+    pub tools: Vec<String>,
 }
 
 /// How agents' turns are kept.

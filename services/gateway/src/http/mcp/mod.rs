@@ -1,4 +1,4 @@
-//! `/mcp`: the tenant's agents and tools for clients that speak the Model Context Protocol over streamable HTTP.
+//! `/mcp`: the tenant's agents, and the tools that the operator names, for clients that speak the Model Context Protocol over streamable HTTP.
 //!
 //! Every request stands for itself: the session that a greeting names keeps nothing but requests apart, so any gateway
 //! answers any request. Revisions 2025-11-25 and 2025-06-18 by their greeting, and 2026-07-28, which has none. A key is

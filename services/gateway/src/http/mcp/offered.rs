@@ -1,6 +1,8 @@
-//! What `/mcp` offers: the tenant's tools, and each of its named agents as a tool to ask it.
+//! What `/mcp` offers: each of the tenant's named agents as a tool to ask it, and the tools of groups that the operator names.
 //!
-//! A tool has the name it has for an agent with all groups; an agent is `ask_` and its name, as other agents know it.
+//! A tool has the name it has for an agent with all these groups; an agent is `ask_` and its name, as other agents know it.
+//! Invariants: no tool is offered of a group that the configuration does not name; one group that cannot be read takes
+//! nothing from the others.
 
 use std::collections::HashSet;
 
@@ -8,7 +10,6 @@ use frontdesk_api::{
     Cx, Result, Tools as _,
     tools::{Effect, Outcome, Risk, ToolDef},
 };
-use frontdesk_tools::Registry;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -88,13 +89,13 @@ fn object(schema: &Value) -> Value {
     schema
 }
 
-/// All of them, tools first, each in the order it is known in.
+/// All of them, tools first, each in the order it is known in; and the groups that the tools are of.
 ///
 /// # Errors
 /// As any query.
-pub async fn all(app: &App, cx: &Cx) -> Result<Vec<Offered>> {
-    let mut offered: Vec<Offered> =
-        app.tools.list(cx, &groups(&app.tools, cx).await?).await?.into_iter().map(Offered::Tool).collect();
+pub async fn all(app: &App, cx: &Cx) -> Result<(Vec<String>, Vec<Offered>)> {
+    let groups = groups(app, cx).await?;
+    let mut offered: Vec<Offered> = app.tools.list(cx, &groups).await?.into_iter().map(Offered::Tool).collect();
     let mut taken: HashSet<String> = offered.iter().map(|one| one.name().to_owned()).collect();
     for agent in app.agents.named_agents(cx).await? {
         let fits = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
@@ -107,24 +108,40 @@ pub async fn all(app: &App, cx: &Cx) -> Result<Vec<Offered>> {
         }
         offered.push(Offered::Agent { tool, id: agent.id, name: agent.name });
     }
-    Ok(offered)
+    Ok((groups, offered))
 }
 
-/// Those that were registered: nobody asked for the platform's own to be shown.
-async fn groups(tools: &Registry, cx: &Cx) -> Result<Vec<String>> {
-    let all = tools.list_groups(cx).await?.into_iter().map(|group| group.id);
-    Ok(all.filter(|id| !id.starts_with("builtin::")).collect())
+/// Those of the configuration's that this tenant has and that can be read.
+async fn groups(app: &App, cx: &Cx) -> Result<Vec<String>> {
+    let named = &app.config.mcp.tools;
+    if named.is_empty() {
+        return Ok(vec![]);
+    }
+    let mut groups = vec![];
+    for group in app.tools.list_groups(cx).await?.into_iter().filter(|group| named.contains(&group.id)) {
+        match app.tools.list(cx, std::slice::from_ref(&group.id)).await {
+            Ok(_) => groups.push(group.id),
+            Err(error) => {
+                tracing::warn!(
+                    tenant = cx.tenant,
+                    toolgroup = group.id,
+                    "/mcp shows the tools without a group: {error}"
+                );
+            }
+        }
+    }
+    Ok(groups)
 }
 
-/// Calls a tool that was offered.
+/// Calls a tool that was offered out of these groups.
 ///
 /// # Errors
 /// Infrastructure only.
-pub async fn call(app: &App, cx: &Cx, def: &ToolDef, arguments: &Value) -> Result<Value> {
+pub async fn call(app: &App, cx: &Cx, groups: &[String], def: &ToolDef, arguments: &Value) -> Result<Value> {
     let key = app.ids.next("call");
     let call =
         frontdesk_api::chat::ToolCall { id: key.clone(), name: def.name.clone(), arguments: arguments.to_string() };
-    let outcome = app.tools.call(cx, &groups(&app.tools, cx).await?, &call, &key, false).await?;
+    let outcome = app.tools.call(cx, groups, &call, &key, false).await?;
     Ok(match outcome {
         Outcome::Done(result) => json!({ "content": [text(&result.content)], "isError": result.is_error }),
         Outcome::NeedsInput(request) => failed(&format!("it needs the word of a person: {}", request.prompt)),

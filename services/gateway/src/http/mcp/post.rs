@@ -67,12 +67,16 @@ pub async fn post(
         Ok(message) => message,
         Err(wrong) => return Ok(refused(&Value::Null, wrong)),
     };
-    let session = headers.get(SESSION).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let session = headers.get(SESSION).and_then(|value| value.to_str().ok()).filter(|session| !session.is_empty());
     let (id, method, params) = match message {
         Message::Request { id, method, params } => (id, method, params),
         Message::Notification { method, params } => {
-            if let ("notifications/cancelled", Some(id)) = (method.as_str(), params.get("requestId")) {
-                app.mcp.cancel(&cx, &session, id);
+            // The revision without a greeting has no sessions: what it cancels so would be anybody's.
+            let session = session.filter(|_| headers.get(VERSION).is_none_or(|version| version != PLAIN));
+            if let ("notifications/cancelled", Some(id), Some(session)) =
+                (method.as_str(), params.get("requestId"), session)
+            {
+                app.mcp.cancel(&cx, session, id);
             }
             return Ok(StatusCode::ACCEPTED.into_response());
         }
@@ -83,7 +87,7 @@ pub async fn post(
         Err(wrong) => return Ok(refused(&id, wrong)),
     };
     if method == "tools/call" {
-        return Ok(call(app, cx, &session, id, params, plain).await);
+        return Ok(call(app, cx, session.filter(|_| !plain), id, params, plain).await);
     }
     let outcome = match method.as_str() {
         "initialize" if !plain => Ok(hello(&params)),
@@ -192,7 +196,7 @@ async fn list(app: &App, cx: &Cx, params: &Map<String, Value>, plain: bool) -> R
     if params.get("cursor").is_some_and(|cursor| !cursor.is_null()) {
         return Err(Wrong::new(INVALID_PARAMS, "the list has one page: there is no such cursor"));
     }
-    let tools: Vec<Value> = offered::all(app, cx).await?.iter().map(Offered::shown).collect();
+    let tools: Vec<Value> = offered::all(app, cx).await?.1.iter().map(Offered::shown).collect();
     let mut result = json!({ "tools": tools });
     if plain {
         result["ttlMs"] = json!(FRESH_MS);
@@ -202,7 +206,7 @@ async fn list(app: &App, cx: &Cx, params: &Map<String, Value>, plain: bool) -> R
 }
 
 /// A call: answered whole, or behind its progress where the client gave it a token.
-async fn call(app: App, cx: Cx, session: &str, id: Value, params: Map<String, Value>, plain: bool) -> Response {
+async fn call(app: App, cx: Cx, session: Option<&str>, id: Value, params: Map<String, Value>, plain: bool) -> Response {
     let under_way = app.mcp.begin(&cx, session, &id);
     let token =
         params.get("_meta").and_then(|meta| meta.get("progressToken")).filter(|token| !token.is_null()).cloned();
@@ -240,7 +244,7 @@ async fn called(
     let Some(name) = params.get("name").and_then(Value::as_str) else {
         return Some(Err(Wrong::new(INVALID_PARAMS, "'name' must be the name of a tool")));
     };
-    let offered = match offered::all(&app, &cx).await {
+    let (groups, offered) = match offered::all(&app, &cx).await {
         Ok(offered) => offered,
         Err(error) => return Some(Err(error.into())),
     };
@@ -257,7 +261,7 @@ async fn called(
             tokio::select! {
                 biased;
                 () = under_way.cancel.cancelled() => return None,
-                done = offered::call(&app, &cx, def, &arguments) => done,
+                done = offered::call(&app, &cx, &groups, def, &arguments) => done,
             }
         }
     };

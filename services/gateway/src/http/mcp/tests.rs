@@ -208,3 +208,40 @@ async fn pages_of_strangers_may_not_ask() {
         assert_eq!(with(&gateway, &[("origin", origin)], ping.clone()).await.status, status, "{origin}");
     }
 }
+
+/// A server of MCP with one tool `look`, as a line of a shell.
+const SERVER: &str = r#"while read -r line; do
+  id=$(printf %s "$line" | sed 's/.*"id":\([0-9]*\).*/\1/')
+  case "$line" in
+    *notifications/*) continue ;;
+    *'"initialize"'*) result='{"protocolVersion":"2025-11-25","capabilities":{},"serverInfo":{"name":"s","version":"1"}}' ;;
+    *'"tools/list"'*) result='{"tools":[{"name":"look","inputSchema":{"type":"object"}}]}' ;;
+    *) result='{"content":[{"type":"text","text":"seen"}]}' ;;
+  esac
+  printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
+done"#;
+
+#[tokio::test]
+async fn tools_are_offered_only_of_the_groups_that_the_operator_names() {
+    for (named, offered) in [(json!([]), vec![]), (json!(["shop", "elsewhere"]), vec!["look"])] {
+        let command = json!({ "name": "server", "command": "/bin/sh", "args": ["-c", SERVER] });
+        let provider = json!({ "id": "servers", "type": "mcp", "config": { "stdio": [command] } });
+        let config = json!({ "mcp": { "tools": named }, "providers": { "tools": [provider] } }).to_string();
+        let gateway = TestGateway::configured(&config, upstream()).await;
+        for group in ["shop", "back_office"] {
+            let body =
+                json!({ "toolgroup_id": group, "provider_id": "servers", "mcp_endpoint": { "uri": "stdio:server" } });
+            let made = gateway.post("/v1/toolgroups", &body).await;
+            assert_eq!(made.status, 200, "{}", made.text());
+        }
+        let listed = ask(&gateway, "tools/list", json!({})).await;
+        let names: Vec<&Value> =
+            listed["result"]["tools"].as_array().expect("a list").iter().map(|tool| &tool["name"]).collect();
+        assert_eq!(names, offered);
+        let said = ask(&gateway, "tools/call", json!({ "name": "look", "arguments": {} })).await;
+        match offered.is_empty() {
+            true => assert_eq!(said["error"]["code"], -32602, "{said}"),
+            false => assert_eq!(said["result"]["content"][0]["text"], "seen", "{said}"),
+        }
+    }
+}
