@@ -15,11 +15,11 @@ use std::{
 
 use frontdesk_api::clock::SystemClock;
 use frontdesk_wasm::{
-    Compiling, Kept, Limits,
+    Compiling, Kept, Limits, MOST,
     interpreter::{
         Bounds, Code, Interpreters,
         Language::{self, JavaScript, Python},
-        Owner, limits,
+        Owner, Place, limits,
     },
 };
 use wasmtime::{
@@ -53,15 +53,16 @@ fn main() {
 }
 
 fn open(folder: &std::path::Path, limits: Limits, bounds: Bounds) -> Arc<Interpreters> {
-    let compiling = Compiling::Kept(Kept { folder: folder.join("compiled"), program: None });
+    let compiling = Compiling::Kept(Kept { folder: folder.join("compiled"), program: None, most: MOST });
     Arc::new(Interpreters::new(vec![folder.to_owned()], limits, bounds, compiling, Arc::new(SystemClock)))
 }
 
-fn owner(n: usize) -> Option<Owner> {
-    Some(Owner { tenant: "t".into(), workspace: n.to_string() })
+fn owner(n: usize) -> Option<Place> {
+    let owner = Owner { tenant: "t".into(), customer: None, agent: None, workspace: n.to_string() };
+    Some(Place { owner, after: vec![] })
 }
 
-async fn run(on: &Interpreters, language: Language, owner: Option<Owner>, text: &str) {
+async fn run(on: &Interpreters, language: Language, owner: Option<Place>, text: &str) {
     let run = on.run(language, owner, Code { text, ..Code::default() }).await;
     assert_eq!(run.result.unwrap().fault, None);
 }

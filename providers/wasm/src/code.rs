@@ -4,16 +4,21 @@
 //! keyed hash over its name and content, by a key that only this installation has. The name is the hash of the
 //! component's bytes, the engine's settings, wasmtime's version and the processor's features; whatever of them
 //! changes leads to another name. Invariants: nothing is loaded whose tag was not checked just before; a file
-//! that is damaged, foreign or of another key is compiled anew and replaced; the folder is private to this
-//! user, and no tool has a file system to reach it with.
+//! that is damaged, foreign or of another key is compiled anew and replaced; a folder or key that another user
+//! owns or may open is not used, and no tool has a file system to reach it with; what was not used for longest
+//! goes when the folder is over its bound.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     hash::{Hash, Hasher},
     io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use frontdesk_api::Error;
@@ -38,11 +43,21 @@ pub struct Kept {
     pub folder: PathBuf,
     /// The program whose command [`compile::COMMAND`] compiles. None: this process does it itself.
     pub program: Option<PathBuf>,
+    /// Bytes of machine code that may stay when more is added, the one just added aside.
+    pub most: u64,
 }
 
-/// Files of the folder.
+/// What [`Kept::most`] is where nobody sets it.
+pub const MOST: u64 = 2 << 30;
+
+/// File of the folder.
 const KEY: &str = "key";
-const LOCK: &str = "lock";
+/// What names of files that are being written begin with.
+const NEW: &str = "new-";
+/// Nobody writes a file for this long: what is older was left by a process that ended.
+const ABANDONED: Duration = Duration::from_secs(3600);
+/// Between two looks at a component that somebody else compiles.
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl Compiling {
     /// The component's code, loaded.
@@ -68,31 +83,23 @@ impl Compiling {
             Self::Kept(kept) => kept.clone(),
         };
         let opened = {
-            let kept = kept.clone();
-            // Whoever compiles holds the folder: another process that wants the same code finds it then.
+            let at = kept.folder.clone();
             blocking(move || {
                 admission::check(&all, &limits)?;
-                let name = name(&own, &all);
-                let folder = Folder::open(&kept.folder).inspect_err(|error| {
-                    let folder = kept.folder.display();
+                let folder = Folder::open(&at).inspect_err(|error| {
+                    let folder = at.display();
                     tracing::warn!(%error, %folder, "compiled tools cannot be kept; compiling them at each start");
                 });
-                let Ok(folder) = folder else { return Ok::<_, Fault>(Opened::Nowhere) };
-                if let Some(code) = folder.read(&own, &name) {
-                    return Ok(Opened::Found(code));
-                }
-                let lock = folder.lock();
-                Ok(match folder.read(&own, &name) {
-                    Some(code) => Opened::Found(code),
-                    None => Opened::Missing { folder, name, lock },
-                })
+                Ok::<_, Fault>(folder.ok().map(|folder| (folder, name(&own, &all))))
             })
             .await??
         };
         let place = match opened {
-            Opened::Found(code) => return Ok(code),
-            Opened::Missing { folder, name, lock } => Some((folder, name, lock)),
-            Opened::Nowhere => None,
+            None => None,
+            Some((folder, name)) => match folder.find(engine, &name).await? {
+                Found::Code(code) => return Ok(code),
+                Found::Nothing(lock) => Some((folder, name, lock)),
+            },
         };
         let code = match &kept.program {
             Some(program) => compile::in_child(program, bytes, &limits).await?,
@@ -106,6 +113,9 @@ impl Compiling {
             if let Some((folder, name, _lock)) = place {
                 match folder.write(&name, &code) {
                     Ok(()) => {
+                        if let Err(error) = folder.prune(&name, kept.most) {
+                            tracing::warn!(%error, "removing compiled tools that are not used failed");
+                        }
                         if let Some(code) = folder.read(&own, &name) {
                             return Ok(code);
                         }
@@ -119,12 +129,14 @@ impl Compiling {
     }
 }
 
-enum Opened {
-    Found(Component),
-    Missing { folder: Folder, name: String, lock: Option<File> },
-    Nowhere,
+enum Found {
+    Code(Component),
+    /// Whoever compiles holds the lock of that code; None where the file system has no locks: then a component may be
+    /// compiled twice.
+    Nothing(Option<File>),
 }
 
+#[derive(Clone)]
 struct Folder {
     at: PathBuf,
     key: Arc<[u8; blake3::KEY_LEN]>,
@@ -133,6 +145,7 @@ struct Folder {
 impl Folder {
     fn open(at: &Path) -> std::io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(at)?;
+        private(at)?;
         let path = at.join(KEY);
         let key = match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -141,15 +154,74 @@ impl Folder {
             }
             read => read?,
         };
+        private(&path)?;
         let key = key.try_into().map_err(|_| std::io::Error::new(ErrorKind::InvalidData, "the key has a wrong length"));
         Ok(Self { at: at.to_owned(), key: Arc::new(key?) })
     }
 
-    /// None where the file system has no locks: then a component may be compiled twice.
-    fn lock(&self) -> Option<File> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(self.at.join(LOCK)).ok()?;
-        file.lock().ok()?;
-        Some(file)
+    /// The code, or the right to compile it. Waits for whoever compiles the same, and for nobody else.
+    async fn find(&self, engine: &Engine, name: &str) -> Result<Found, Fault> {
+        loop {
+            let (folder, own, name) = (self.clone(), engine.clone(), name.to_owned());
+            let look = move || {
+                if let Some(code) = folder.read(&own, &name) {
+                    return Some(Found::Code(code));
+                }
+                let lock = match folder.lock(&name) {
+                    Err(TryLockError::WouldBlock) => return None,
+                    lock => lock.ok(),
+                };
+                // Whoever held it before may have written it since.
+                Some(folder.read(&own, &name).map_or(Found::Nothing(lock), Found::Code))
+            };
+            match blocking(look).await? {
+                Some(found) => return Ok(found),
+                None => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Of a fixed number of files, so that none need be removed: rarely two codes share one.
+    fn lock(&self, name: &str) -> Result<File, TryLockError> {
+        let path = self.at.join(format!("lock-{}", &name[..2]));
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(TryLockError::Error)?;
+        file.try_lock()?;
+        Ok(file)
+    }
+
+    /// Removes what was not used for longest until at most `most` bytes of others than `name` are there, and files
+    /// that nobody finished.
+    fn prune(&self, name: &str, most: u64) -> std::io::Result<()> {
+        let mut codes = vec![];
+        for entry in fs::read_dir(&self.at)? {
+            let (path, about) = match entry.and_then(|entry| Ok((entry.path(), entry.metadata()?))) {
+                // Another process removed it.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entry => entry?,
+            };
+            let used = about.modified()?;
+            let called = path.file_name().and_then(|called| called.to_str()).unwrap_or_default();
+            if called.starts_with(NEW) {
+                if used.elapsed().is_ok_and(|age| age > ABANDONED) {
+                    remove(&path)?;
+                }
+            } else if let Some(called) = called.strip_suffix(".cwasm")
+                && called != name
+            {
+                codes.push((used, about.len(), called.to_owned()));
+            }
+        }
+        let mut all: u64 = codes.iter().map(|(_, bytes, _)| bytes).sum();
+        codes.sort_unstable();
+        for (_, bytes, called) in codes {
+            if all <= most {
+                break;
+            }
+            remove(&self.tag_at(&called))?;
+            remove(&self.code(&called))?;
+            all -= bytes;
+        }
+        Ok(())
     }
 
     fn code(&self, name: &str) -> PathBuf {
@@ -179,6 +251,9 @@ impl Folder {
         // SAFETY: the bytes are what this installation's compiler gave: their tag was made with its key. The folder
         // belongs to this user alone, who could as well change this program.
         let loaded = unsafe { Component::deserialize_file(engine, &path) };
+        if let Err(error) = used_now(&path) {
+            tracing::debug!(%error, file = %path.display(), "when a compiled tool was used cannot be noted");
+        }
         loaded.inspect_err(|error| tracing::warn!(%error, file = %path.display(), "a compiled tool does not load")).ok()
     }
 
@@ -189,10 +264,39 @@ impl Folder {
     }
 
     fn replace(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
-        let temporary = self.at.join(format!("new-{}", std::process::id()));
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.at.join(format!("{NEW}{}-{count}", std::process::id()));
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         fs::rename(temporary, path)
+    }
+}
+
+/// Fails where another user owns it or may open it: who can write here runs code in this process.
+#[allow(unsafe_code)]
+fn private(path: &Path) -> std::io::Result<()> {
+    let about = fs::metadata(path)?;
+    // SAFETY: asks for a number and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    if about.uid() == user && about.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let (path, owner, mode) = (path.display(), about.uid(), about.mode() & 0o777);
+    let message = format!("{path} must be open to user {user} alone, and is user {owner}'s with mode {mode:o}");
+    Err(std::io::Error::new(ErrorKind::PermissionDenied, message))
+}
+
+/// The file's time of change is the time of its last use.
+#[allow(clippy::disallowed_methods)] // file times are the machine's, and compared with each other only
+fn used_now(path: &Path) -> std::io::Result<()> {
+    OpenOptions::new().append(true).open(path)?.set_modified(SystemTime::now())
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -262,7 +366,7 @@ mod tests {
         }
 
         fn kept(&self) -> Kept {
-            Kept { folder: self.dir.path().join("code"), program: None }
+            Kept { folder: self.dir.path().join("code"), program: None, most: MOST }
         }
 
         async fn load(&self) -> Result<Component, Fault> {
@@ -361,8 +465,80 @@ mod tests {
         let place = Place::new();
         fs::write(place.kept().folder, "a file stands where the folder should be").unwrap();
         place.load().await.unwrap();
-        let broken = Kept { folder: place.dir.path().join("more"), program: Some("/nowhere/frontdesk".into()) };
+        let broken =
+            Kept { folder: place.dir.path().join("more"), program: Some("/nowhere/frontdesk".into()), most: MOST };
         let fault = Compiling::Kept(broken).load(&place.engine, &place.bytes, &Limits::default()).await;
         assert!(matches!(fault, Err(Fault::Host(_))), "a child that cannot be started is our trouble");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_used_for_longest_goes_first() {
+        let mut place = Place::new();
+        let mut files = vec![];
+        for n in 0..3 {
+            place.bytes = wat::parse_str(format!("(component (core module (func (export \"f{n}\"))))")).unwrap().into();
+            place.load().await.unwrap();
+            files.push(place.file("cwasm"));
+        }
+        let old = |file: &Path, hours: u64| {
+            let then = fs::metadata(file).unwrap().modified().unwrap() - Duration::from_secs(hours * 3600);
+            OpenOptions::new().append(true).open(file).unwrap().set_modified(then).unwrap();
+        };
+        let left = place.kept().folder.join("new-1-1");
+        fs::write(&left, "half").unwrap();
+        for (file, hours) in [(&files[0], 3), (&files[1], 2), (&files[2], 1), (&left, 2)] {
+            old(file, hours);
+        }
+        // Loading the oldest is a use of it.
+        place.bytes = wat::parse_str("(component (core module (func (export \"f0\"))))").unwrap().into();
+        place.load().await.unwrap();
+        let size = fs::metadata(&files[0]).unwrap().len();
+        let last = name(&place.engine, b"");
+        Folder::open(&place.kept().folder).unwrap().prune(&last, size * 2 + size / 2).unwrap();
+        let there: Vec<bool> = files.iter().map(|file| file.exists()).collect();
+        assert_eq!((there, left.exists()), (vec![true, false, true], false));
+        assert!(!files[1].with_extension("tag").exists() && place.found().is_some());
+        let own = name(&place.engine, &place.bytes);
+        Folder::open(&place.kept().folder).unwrap().prune(&own, 0).unwrap();
+        assert!(files[0].exists() && !files[2].exists(), "what was just added stays");
+    }
+
+    #[tokio::test]
+    async fn a_folder_or_key_that_others_may_open_is_not_used() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = Place::new();
+        place.load().await.unwrap();
+        let folder = place.kept().folder;
+        for (path, open, closed) in [(folder.clone(), 0o750, 0o700), (folder.join(KEY), 0o640, 0o600)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(open)).unwrap();
+            let error = Folder::open(&folder).err().expect("refused");
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+            place.load().await.expect("compiled all the same");
+            fs::set_permissions(&path, fs::Permissions::from_mode(closed)).unwrap();
+        }
+        assert!(Folder::open(&folder).is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_compiles_holds_up_only_those_who_want_the_same() {
+        let place = Place::new();
+        let folder = Folder::open(&place.kept().folder).unwrap();
+        let own = name(&place.engine, &place.bytes);
+        let lock = folder.lock(&own).unwrap();
+        let same = place.load();
+        tokio::pin!(same);
+        assert!(waits(&mut same).await);
+        let other = |n: u8| wat::parse_str(format!("(component (core module (func (export \"g{n}\"))))")).unwrap();
+        let bytes = (0..).map(other).find(|bytes| name(&place.engine, bytes)[..2] != own[..2]).unwrap().into();
+        Compiling::Kept(place.kept()).load(&place.engine, &bytes, &Limits::default()).await.unwrap();
+        drop(lock);
+        same.await.unwrap();
+        assert!(place.found().is_some());
+    }
+
+    /// Whether it waits still after it has looked several times.
+    async fn waits(waiting: &mut (impl Future + Unpin)) -> bool {
+        tokio::time::timeout(PAUSE * 3, waiting).await.is_err()
     }
 }

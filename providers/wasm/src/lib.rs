@@ -26,7 +26,7 @@ mod sandbox;
 
 pub use call::{Call, Output, Spent};
 pub use capability::{Capabilities, Capability};
-pub use code::{Compiling, Kept};
+pub use code::{Compiling, Kept, MOST};
 pub use component::Component;
 pub use described::Described;
 pub use fault::Fault;

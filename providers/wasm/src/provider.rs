@@ -21,7 +21,9 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Call, Capability, Compiling, Component, Fault, HostGrants, Kept, Limits, OsRandom, Sandbox, interpreter};
+use crate::{
+    Call, Capability, Compiling, Component, Fault, HostGrants, Kept, Limits, MOST, OsRandom, Sandbox, interpreter,
+};
 
 /// The types this crate offers to configurations.
 pub const PROVIDERS: &[ProviderDef] = &[
@@ -43,7 +45,7 @@ pub const PROVIDERS: &[ProviderDef] = &[
 const REMEMBERED: usize = 32 << 20;
 
 /// Folder of compiled components, below the installation's own.
-pub(crate) const CODE: &str = "compiled-tools";
+const CODE: &str = "compiled-tools";
 
 /// The `config:` block. Every key has a default.
 #[derive(Debug, Default, Deserialize)]
@@ -61,6 +63,8 @@ struct Config {
     host_calls: Option<u32>,
     /// Calls that run at the same time, 1 to 1000.
     concurrent: Option<u32>,
+    /// Machine code kept on disk, 64 MiB to 1 TiB; default 2048.
+    compiled_mib: Option<u64>,
 }
 
 impl Config {
@@ -92,6 +96,13 @@ pub(crate) fn within<T: PartialOrd + std::fmt::Display>(
     }
 }
 
+/// The folder that all of this installation's components share.
+pub(crate) fn compiling(setting: &Setting, most_mib: Option<u64>) -> Result<Compiling> {
+    let most = within("compiled_mib", most_mib, 64, 1 << 20)?.map_or(MOST, |n| n << 20);
+    let (folder, program) = (setting.data_dir.join(CODE), Some(setting.program.clone()));
+    Ok(Compiling::Kept(Kept { folder, program, most }))
+}
+
 fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
     // An entry without a `config:` block.
     let config = if config.is_null() { json!({}) } else { config };
@@ -99,8 +110,7 @@ fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
         let path = e.path().to_string();
         Error::invalid(path, e.into_inner().to_string())
     })?;
-    let compiling =
-        Compiling::Kept(Kept { folder: setting.data_dir.join(CODE), program: Some(setting.program.clone()) });
+    let compiling = compiling(setting, config.compiled_mib)?;
     Ok(Arc::new(WasmTools::new(config.limits()?, Arc::clone(&setting.clock)).compiling(compiling)))
 }
 

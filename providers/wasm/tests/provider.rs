@@ -19,7 +19,7 @@ use frontdesk_api::{
     provider::{Build, Setting},
     tools::{Effect, Outcome, Risk, Runs, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
-use frontdesk_wasm::{Compiling, Kept, PROVIDERS, Sandbox, provider::WasmTools};
+use frontdesk_wasm::{Compiling, Kept, MOST, PROVIDERS, Sandbox, provider::WasmTools};
 use serde_json::{Value, json};
 
 const SHOP: &[u8] = include_bytes!("../../../services/gateway/demo/tools/shop-tools.wasm");
@@ -197,7 +197,7 @@ async fn configuration_is_checked_by_name() {
     assert!(build(Value::Null).is_ok());
     let spins = source(calling("(loop $l (br $l)) (unreachable)"), &["log", "kv", "clock", "random"]);
     // There is no program to compile it with; what is there already needs none.
-    let kept = Kept { folder: dir.path().join("compiled-tools"), program: None };
+    let kept = Kept { folder: dir.path().join("compiled-tools"), program: None, most: MOST };
     Sandbox::new(limits()).compiling(Compiling::Kept(kept)).inspect(spins.body.clone().unwrap()).await.unwrap();
     let tools = build(
         json!({"cpu_ms": 30, "memory_mib": 8, "output_kib": 64, "wall_ms": 5000, "concurrent": 2, "host_calls": 10}),

@@ -188,10 +188,11 @@ impl Worker {
         };
         let left: Vec<StoredStep> = steps.iter().filter(|s| s.step.state == StepState::Intent).cloned().collect();
         let deadline = Instant::now() + Duration::from_micros(u64::try_from(time).unwrap_or(0)).min(LONGEST);
-        // Without a session a line of turns has one place for its code, named by the first of them.
-        let first = past.first().map_or(id, |past| &past.item.turn_id);
-        let workspace =
-            Workspace { id: stored.turn.session_id.as_ref().unwrap_or(first).clone(), files: spec.code_files.clone() };
+        let workspace = Workspace {
+            id: stored.turn.session_id.as_ref().unwrap_or(id).clone(),
+            after: if stored.turn.session_id.is_none() { continued(&past) } else { vec![] },
+            files: spec.code_files.clone(),
+        };
         let cx = Cx {
             workspace: Some(workspace),
             agent: Some(stored.turn.agent_id.clone()),
@@ -442,6 +443,13 @@ async fn past(room: &Room, cx: &Cx, stored: &StoredTurn) -> frontdesk_api::Resul
         (None, Some(parent)) => transcript::line(&mut tenant.glance().await?, parent).await,
         (None, None) => Ok(vec![]),
     }
+}
+
+/// The turns of these items, the newest first.
+fn continued(past: &[PastItem]) -> Vec<String> {
+    let mut turns: Vec<String> = past.iter().rev().map(|past| past.item.turn_id.clone()).collect();
+    turns.dedup();
+    turns
 }
 
 /// What knowledge is searched for: the last words of the customer, where they are any.

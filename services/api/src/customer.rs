@@ -41,7 +41,7 @@ impl Customer {
 }
 
 /// Whose something is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// Empty where the customer's key asks for none.
     pub issuer: String,

@@ -32,8 +32,11 @@ pub struct Principal {
 /// A conversation as code sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Workspace {
-    /// The session, or where there is none the first of the turns that continue each other.
+    /// The session, or where there is none the turn itself.
     pub id: String,
+    /// Without a session: the turns that this one continues, the nearest first. Whoever is first to run code after
+    /// one of them goes on with what that one left; another branch begins afresh.
+    pub after: Vec<String>,
     /// Uploaded files that were given to it, by id.
     pub files: Vec<String>,
 }

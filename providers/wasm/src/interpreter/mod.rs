@@ -22,10 +22,10 @@ use frontdesk_api::{Clock, Error, Kind};
 use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
-pub use parked::{Bounds, Owner};
+pub use parked::{Bounds, Owner, Place};
 pub(crate) use provider::build;
 pub use provider::{CodeTool, GROUP, TOOL};
-pub use session::{Code, CodeFile, Raised, Ran, Used};
+pub use session::{Code, CodeFile, Files, Given, Raised, Ran, Used};
 
 use self::{
     parked::Parked,
@@ -161,7 +161,7 @@ impl Interpreters {
     /// Runs code, for a conversation in the instance that its last run left.
     ///
     /// Dropping the future ends the guest, and its variables with it.
-    pub async fn run(&self, language: Language, owner: Option<Owner>, code: Code<'_>) -> Run {
+    pub async fn run(&self, language: Language, place: Option<Place>, code: Code<'_>) -> Run {
         let refused = |fault| Run { result: Err(fault), used: Used::default(), resumed: false };
         let (machine, ready) = match self.ready(language).await {
             Ok(ready) => ready,
@@ -170,15 +170,25 @@ impl Interpreters {
         // Compiling the interpreter itself is not the code's time.
         let began = Instant::now();
         let busy = || refused(Fault::Busy(self.limits.concurrent));
-        let key = owner.map(|owner| (owner, language));
+        let (key, after) = place.map(|place| ((place.owner, language), place.after)).unzip();
         let mut held = None;
         if let Some(key) = &key {
-            let Some(place) = self.parked.place(key) else { return busy() };
+            let Some(place) = self.parked.place(key, &after.unwrap_or_default()) else { return busy() };
             match tokio::time::timeout(self.limits.wall, place.lock_owned()).await {
                 Ok(place) => held = Some(place),
                 Err(_) => return busy(),
             }
         }
+        // Only now is it certain which instance it is, and what that one has.
+        let given = held.as_ref().and_then(|held| held.as_ref()).map_or(&[][..], Session::given);
+        let more = match code.files {
+            Some(files) => files.lacking(given).await,
+            None => Ok(vec![]),
+        };
+        let more = match more {
+            Ok(more) => more,
+            Err(error) => return refused(Fault::Host(error)),
+        };
         // Not before: who waits for its own conversation takes nobody's place.
         let Ok(Ok(_slot)) = tokio::time::timeout(self.limits.wall, self.slots.acquire()).await else { return busy() };
         // Out of its place while it runs: whoever stops waiting leaves nothing half run behind.
@@ -195,8 +205,7 @@ impl Interpreters {
             Ok(session) => session,
             Err(fault) => return refused(fault),
         };
-        let files = if resumed { &[] } else { code.files };
-        let (result, used) = session.run(machine, Code { files, ..code }, began).await;
+        let (result, used) = session.run(machine, code, more, began).await;
         if let (Some(mut held), Some(key)) = (held, &key) {
             let bytes = if result.is_ok() { session.held() } else { 0 };
             *held = result.is_ok().then_some(session);
@@ -205,12 +214,6 @@ impl Interpreters {
             self.sweep();
         }
         Run { result, used, resumed }
-    }
-
-    /// Whether variables of this conversation are kept.
-    #[must_use]
-    pub fn has(&self, owner: Option<&Owner>, language: Language) -> bool {
-        owner.is_some_and(|owner| self.parked.has(&(owner.clone(), language)))
     }
 
     /// Conversations whose interpreter is kept now.

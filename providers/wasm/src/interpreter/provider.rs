@@ -13,17 +13,17 @@ use async_trait::async_trait;
 use frontdesk_api::{
     Cx, Error, Kind, Result,
     chat::ToolCall,
+    customer::Customer,
     provider::Setting,
     tools::{Effect, Inspected, Outcome, Risk, Runs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Bounds, Code, CodeFile, Interpreters, Language, Owner, Ran, Run, limits};
+use super::{Bounds, Code, CodeFile, Files, Given, Interpreters, Language, Owner, Place, Ran, Run, limits};
 use crate::{
-    code::{Compiling, Kept},
     fault::Fault,
-    provider::{CODE, within},
+    provider::{compiling, within},
 };
 
 /// The group every tenant has where the provider is configured, as Llama Stack names it.
@@ -54,6 +54,8 @@ struct Config {
     kept_mib: Option<usize>,
     /// How long one that is not used is kept, 1 s to a day.
     kept_s: Option<u64>,
+    /// As the sandbox's, whose folder it shares.
+    compiled_mib: Option<u64>,
 }
 
 pub(crate) fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
@@ -76,8 +78,7 @@ pub(crate) fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProv
         bytes: within("kept_mib", config.kept_mib, 16, 1 << 20)?.map_or(b.bytes, |n| n << 20),
         idle: within("kept_s", config.kept_s, 1, 86_400)?.map_or(b.idle, Duration::from_secs),
     };
-    let compiling =
-        Compiling::Kept(Kept { folder: setting.data_dir.join(CODE), program: Some(setting.program.clone()) });
+    let compiling = compiling(setting, config.compiled_mib)?;
     let folders = config.folder.map_or_else(|| usual(setting), |folder| vec![folder]);
     let interpreters = Interpreters::new(folders, limits, bounds, compiling, Arc::clone(&setting.clock));
     Ok(Arc::new(CodeTool(Arc::new(interpreters))))
@@ -158,15 +159,21 @@ impl ToolProvider for CodeTool {
             let message = format!("there is no interpreter for '{name}'; there are python and javascript");
             return Ok(Outcome::Done(ToolResult::error(&message)));
         };
-        let owner = cx.workspace.as_ref().map(|w| Owner { tenant: cx.tenant.clone(), workspace: w.id.clone() });
-        let kept = owner.is_some();
-        let files = match &cx.workspace {
-            // What it was given before is there.
-            Some(workspace) if !self.0.has(owner.as_ref(), language) => given(&workspace.files, &*host).await?,
-            _ => vec![],
-        };
-        let code = Code { text: &arguments.code, stdin: &arguments.stdin, files: &files };
-        let running = self.0.run(language, owner, code);
+        let place = cx.workspace.as_ref().map(|workspace| Place {
+            owner: Owner {
+                tenant: cx.tenant.clone(),
+                customer: cx.customer.as_ref().map(Customer::owner),
+                agent: cx.agent.clone(),
+                workspace: workspace.id.clone(),
+            },
+            // Who keeps under another id than the turn's own, as a replay does, takes over nothing.
+            after: if cx.turn.as_ref() == Some(&workspace.id) { workspace.after.clone() } else { vec![] },
+        });
+        let kept = place.is_some();
+        let files = cx.workspace.as_ref().map(|workspace| Uploaded { ids: &workspace.files, host: &*host });
+        let files = files.as_ref().map(|files| files as &dyn Files);
+        let code = Code { text: &arguments.code, stdin: &arguments.stdin, files };
+        let running = self.0.run(language, place, code);
         let ended = async {
             match cx.deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline.into(), running).await.ok(),
@@ -183,25 +190,41 @@ impl ToolProvider for CodeTool {
     }
 }
 
+/// Files that were uploaded and given to a conversation.
+struct Uploaded<'a> {
+    ids: &'a [String],
+    host: &'a dyn ToolHost,
+}
+
 /// The most bytes of the files that are given to a conversation's code.
 const GIVEN: usize = 8 << 20;
 
-/// The files of a conversation by plain names; one of a name that came before stands under its id too.
-async fn given(ids: &[String], host: &dyn ToolHost) -> Result<Vec<CodeFile>> {
-    let mut files: Vec<CodeFile> = vec![];
-    for id in ids {
-        let (name, content) = host.file(id).await?;
-        if files.iter().map(|file| file.content.len()).sum::<usize>() + content.len() > GIVEN {
-            let message = format!("the files given to the code interpreter have more than {GIVEN} bytes together");
-            return Err(Error::new(Kind::TooLarge, message));
+#[async_trait]
+impl Files for Uploaded<'_> {
+    /// By plain names; one of a name that came before stands under its id too.
+    async fn lacking(&self, given: &[Given]) -> Result<Vec<(String, CodeFile)>> {
+        let mut files: Vec<(String, CodeFile)> = vec![];
+        let there = given.iter().filter(|file| self.ids.contains(&file.id));
+        let mut bytes: usize = there.map(|file| file.bytes).sum();
+        for id in self.ids {
+            if given.iter().any(|file| file.id == *id) {
+                continue;
+            }
+            let (name, content) = self.host.file(id).await?;
+            bytes += content.len();
+            if bytes > GIVEN {
+                let message = format!("the files given to the code interpreter have more than {GIVEN} bytes together");
+                return Err(Error::new(Kind::TooLarge, message));
+            }
+            let plain: String =
+                name.chars().map(|c| if c == '/' || c == '\\' || c.is_control() { '_' } else { c }).collect();
+            let mut names = given.iter().map(|file| &file.name).chain(files.iter().map(|(_, file)| &file.name));
+            let taken = plain.is_empty() || plain.starts_with("..") || names.any(|name| *name == plain);
+            let name = if taken { format!("{id}-{plain}") } else { plain };
+            files.push((id.clone(), CodeFile { name, content: content.to_vec() }));
         }
-        let plain: String =
-            name.chars().map(|c| if c == '/' || c == '\\' || c.is_control() { '_' } else { c }).collect();
-        let taken = plain.is_empty() || plain.starts_with("..") || files.iter().any(|file| file.name == plain);
-        let name = if taken { format!("{id}-{plain}") } else { plain };
-        files.push(CodeFile { name, content: content.to_vec() });
+        Ok(files)
     }
-    Ok(files)
 }
 
 /// What the model reads.

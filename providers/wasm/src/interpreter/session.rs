@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use frontdesk_api::Clock;
 use wasmtime::{
     Store, UpdateDeadline,
@@ -57,12 +58,32 @@ pub struct Raised {
 }
 
 /// What is to be run.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Code<'a> {
     pub text: &'a str,
     pub stdin: &'a str,
-    /// Put into the working folder of a fresh instance; one that is kept has what became of them.
-    pub files: &'a [CodeFile],
+    /// Put into the working folder once in the life of an instance; afterwards it has what became of them.
+    pub files: Option<&'a dyn Files>,
+}
+
+/// A file that an instance was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    pub id: String,
+    /// What it is called in the working folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: usize,
+}
+
+/// Files for code.
+#[async_trait]
+pub trait Files: Send + Sync {
+    /// Those that an instance that has been `given` some lacks, with their ids.
+    ///
+    /// # Errors
+    /// As reading them; the code is not run then.
+    async fn lacking(&self, given: &[Given]) -> frontdesk_api::Result<Vec<(String, CodeFile)>>;
 }
 
 /// The store's data.
@@ -93,6 +114,7 @@ pub(super) struct Session {
     run: ComponentExportIndex,
     /// Bytes of memory it began with, which are shared with all others until they are written.
     shared: usize,
+    given: Vec<Given>,
 }
 
 /// What one run used.
@@ -133,25 +155,36 @@ impl Session {
             Ok(Err(error)) => Err(fault(error, &limits, &store.data().space)),
             Ok(Ok(instance)) => {
                 let shared = store.data().space.memory();
-                Ok(Self { store, instance, run, shared })
+                Ok(Self { store, instance, run, shared, given: vec![] })
             }
         }
     }
 
-    /// Runs a piece of code. After an error it must not be run again.
+    pub(super) fn given(&self) -> &[Given] {
+        &self.given
+    }
+
+    /// Runs a piece of code with files it was not given before. After an error it must not be run again.
     pub(super) async fn run(
         &mut self,
         machine: &Machine,
         code: Code<'_>,
+        more: Vec<(String, CodeFile)>,
         began: Instant,
     ) -> (Result<Ran, Fault>, Used) {
+        let given = more.iter().map(|(id, file)| {
+            let (id, name, bytes) = (id.clone(), file.name.clone(), file.content.len());
+            Given { id, name, bytes }
+        });
+        self.given.extend(given);
+        let files: Vec<CodeFile> = more.into_iter().map(|(_, file)| file).collect();
         let limits = self.store.data().limits;
         self.store.data_mut().host_calls = 0;
         self.store.data_mut().space.forget_refusal();
         let cpu = charged(&mut self.store);
         let beating = machine.running();
         let left = limits.wall.saturating_sub(began.elapsed());
-        let answer = tokio::time::timeout(left, cpu.measure(self.ask(code, &limits))).await;
+        let answer = tokio::time::timeout(left, cpu.measure(self.ask(code, &files, &limits))).await;
         drop(beating);
         let guest = self.store.data();
         let result = match answer {
@@ -168,12 +201,12 @@ impl Session {
         (result, used)
     }
 
-    async fn ask(&mut self, code: Code<'_>, limits: &Limits) -> wasmtime::Result<Ran> {
+    async fn ask(&mut self, code: Code<'_>, given: &[CodeFile], limits: &Limits) -> wasmtime::Result<Ran> {
         type Asked<'a> = (&'a str, &'a str, &'a [CodeFile], u32, u32);
         let run = self.instance.get_typed_func::<Asked<'_>, (Ran,)>(&mut self.store, &self.run)?;
         let most = u32::try_from(limits.output).unwrap_or(u32::MAX);
         let files = u32::try_from(limits.transfer / 2).unwrap_or(u32::MAX);
-        Ok(run.call_async(&mut self.store, (code.text, code.stdin, code.files, most, files)).await?.0)
+        Ok(run.call_async(&mut self.store, (code.text, code.stdin, given, most, files)).await?.0)
     }
 
     /// Bytes of memory that are its own at most: what it grew by, and what it wrote into the shared part.

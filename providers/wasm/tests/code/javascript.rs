@@ -2,7 +2,7 @@
 
 use frontdesk_wasm::interpreter::{Code, CodeFile, Language::JavaScript};
 
-use crate::{interpreters, ran, value};
+use crate::{Named, interpreters, ran, value};
 
 #[tokio::test]
 async fn code_answers_with_what_it_printed_and_its_last_value() {
@@ -45,9 +45,9 @@ async fn an_error_names_itself() {
 #[tokio::test]
 async fn files_go_in_and_come_out() {
     let Some(on) = interpreters() else { return };
-    let files = [CodeFile { name: "in.txt".into(), content: "größe 🛒".into() }];
+    let files = Named(vec![CodeFile { name: "in.txt".into(), content: "größe 🛒".into() }]);
     let text = "writeFile('out.txt', readFile('in.txt').toUpperCase()); writeFile('raw', [0, 255]); listFiles()";
-    let ran = on.run(JavaScript, None, Code { text, files: &files, ..Code::default() }).await.result.unwrap();
+    let ran = on.run(JavaScript, None, Code { text, files: Some(&files), ..Code::default() }).await.result.unwrap();
     assert_eq!((ran.fault, ran.value.as_deref()), (None, Some(r#"["in.txt", "out.txt", "raw"]"#)));
     let expected = [("out.txt".to_owned(), "GRÖSSE 🛒".as_bytes().to_vec()), ("raw".to_owned(), vec![0, 255])];
     assert_eq!(ran.files.into_iter().map(|f| (f.name, f.content)).collect::<Vec<_>>(), expected);

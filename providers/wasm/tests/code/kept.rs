@@ -5,12 +5,12 @@ use std::time::Duration;
 use frontdesk_wasm::interpreter::{
     Bounds, Code, Interpreters,
     Language::{self, JavaScript, Python},
-    Owner, Run,
+    Owner, Place, Run,
 };
 
 use crate::{few, interpreters, owner, quick, with};
 
-async fn say(on: &Interpreters, language: Language, owner: Owner, text: &str) -> Run {
+async fn say(on: &Interpreters, language: Language, owner: Place, text: &str) -> Run {
     on.run(language, Some(owner), Code { text, ..Code::default() }).await
 }
 
@@ -30,7 +30,7 @@ async fn variables_and_files_stay_in_their_conversation() {
         assert_eq!(answer(&on, language, "one", get).await, "42");
         // Another conversation, another tenant with the same id, no conversation: all begin with nothing.
         assert_eq!(answer(&on, language, "two", get).await, unknown);
-        let stranger = Owner { tenant: "other".into(), workspace: "one".into() };
+        let stranger = Place { owner: Owner { tenant: "other".into(), ..owner("one").owner }, after: vec![] };
         let theirs = say(&on, language, stranger, get).await;
         assert_eq!((theirs.resumed, theirs.result.unwrap().fault.unwrap().kind.as_str()), (false, unknown));
         let alone = on.run(language, None, Code { text: get, ..Code::default() }).await;

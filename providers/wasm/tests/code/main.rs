@@ -16,8 +16,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use frontdesk_api::clock::FixedClock;
 use frontdesk_wasm::{
-    Compiling, Kept, Limits,
-    interpreter::{Bounds, Code, Interpreters, Language, Owner, Ran, Run, limits},
+    Compiling, Kept, Limits, MOST,
+    interpreter::{Bounds, Code, CodeFile, Files, Given, Interpreters, Language, Owner, Place, Ran, Run, limits},
 };
 
 /// Where the components are; None (said once, loudly) where nobody built them.
@@ -41,7 +41,7 @@ fn few() -> Bounds {
 
 fn with(limits: Limits, bounds: Bounds) -> Option<Interpreters> {
     let folder = folder()?;
-    let compiling = Compiling::Kept(Kept { folder: folder.join("compiled"), program: None });
+    let compiling = Compiling::Kept(Kept { folder: folder.join("compiled"), program: None, most: MOST });
     Some(Interpreters::new(vec![folder], limits, bounds, compiling, Arc::new(FixedClock::at(1_700_000_000_000_000))))
 }
 
@@ -49,8 +49,19 @@ fn interpreters() -> Option<Interpreters> {
     with(quick(), few())
 }
 
-fn owner(session: &str) -> Owner {
-    Owner { tenant: "t".into(), workspace: session.into() }
+fn owner(session: &str) -> Place {
+    let owner = Owner { tenant: "t".into(), customer: None, agent: None, workspace: session.into() };
+    Place { owner, after: vec![] }
+}
+
+/// Files whose names are their ids.
+struct Named(Vec<CodeFile>);
+#[async_trait::async_trait]
+impl Files for Named {
+    async fn lacking(&self, given: &[Given]) -> frontdesk_api::Result<Vec<(String, CodeFile)>> {
+        let new = self.0.iter().filter(|file| given.iter().all(|old| old.id != file.name));
+        Ok(new.map(|file| (file.name.clone(), file.clone())).collect())
+    }
 }
 
 async fn run(on: &Interpreters, language: Language, text: &str) -> Run {

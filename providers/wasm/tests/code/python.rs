@@ -2,7 +2,7 @@
 
 use frontdesk_wasm::interpreter::{Code, CodeFile, Language::Python};
 
-use crate::{interpreters, ran, value};
+use crate::{Named, interpreters, ran, value};
 
 #[tokio::test]
 async fn code_answers_with_what_it_printed_and_its_last_value() {
@@ -82,13 +82,13 @@ async fn an_error_names_itself_and_its_line() {
 #[tokio::test]
 async fn files_go_in_and_come_out() {
     let Some(on) = interpreters() else { return };
-    let files = [CodeFile { name: "orders.csv".into(), content: b"id,total\n1,20\n2,22\n".to_vec() }];
+    let files = Named(vec![CodeFile { name: "orders.csv".into(), content: b"id,total\n1,20\n2,22\n".to_vec() }]);
     let text = "import csv, os, json, pathlib\nrows = list(csv.DictReader(open('orders.csv')))\n\
         with open('sum.json', 'w') as f:\n    json.dump({'total': sum(int(r['total']) for r in rows)}, f)\n\
         with open('log.txt', 'a') as f: f.write('a\\n')\nwith open('/mnt/data/log.txt', 'a') as f: f.write('b\\n')\n\
         pathlib.Path('raw.bin').write_bytes(bytes(range(256)))\nopen('gone', 'w').close(); os.remove('gone')\n\
         (os.listdir(), os.path.exists('sum.json'), os.path.getsize('raw.bin'), pathlib.Path('log.txt').read_text())";
-    let ran = on.run(Python, None, Code { text, files: &files, ..Code::default() }).await.result.unwrap();
+    let ran = on.run(Python, None, Code { text, files: Some(&files), ..Code::default() }).await.result.unwrap();
     assert_eq!(ran.fault, None);
     let listed = "(['log.txt', 'orders.csv', 'raw.bin', 'sum.json'], True, 256, 'a\\nb\\n')";
     assert_eq!(ran.value.as_deref(), Some(listed));

@@ -15,9 +15,9 @@ use frontdesk_wasm::{
 };
 use serde_json::{Value, json};
 
-struct OneFile;
+struct Uploads;
 #[async_trait::async_trait]
-impl ToolHost for OneFile {
+impl ToolHost for Uploads {
     async fn kv_get(&self, _: &str) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
@@ -25,18 +25,19 @@ impl ToolHost for OneFile {
         Ok(())
     }
     async fn file(&self, id: &str) -> Result<(String, Bytes)> {
-        assert_eq!(id, "file_1");
-        Ok(("a/b.csv".into(), Bytes::from_static(b"1,2")))
+        let content: &[u8] = if id == "file_1" { b"1,2" } else { id.as_bytes() };
+        Ok(("a/b.csv".into(), Bytes::copy_from_slice(content)))
     }
 }
 
 async fn call(tool: &CodeTool, session: Option<&str>, arguments: Value) -> Result<ToolResult> {
-    let cx = Cx {
-        workspace: session.map(|id| Workspace { id: id.into(), files: vec!["file_1".into()] }),
-        ..Cx::internal("t", "r")
-    };
+    let workspace = session.map(|id| Workspace { id: id.into(), files: vec!["file_1".into()], ..Workspace::default() });
+    call_in(tool, Cx { workspace, ..Cx::internal("t", "r") }, arguments).await
+}
+
+async fn call_in(tool: &CodeTool, cx: Cx, arguments: Value) -> Result<ToolResult> {
     let call = ToolCall { id: "c".into(), name: TOOL.into(), arguments: arguments.to_string() };
-    match tool.call(&cx, &ToolSource::default(), &call, Arc::new(OneFile)).await? {
+    match tool.call(&cx, &ToolSource::default(), &call, Arc::new(Uploads)).await? {
         Outcome::Done(result) => Ok(result),
         Outcome::NeedsInput(request) => panic!("{request:?}"),
     }
@@ -68,6 +69,25 @@ async fn the_model_reads_what_the_code_came_to() {
     assert_eq!((shown, failed), (json!({ "error": expected }), true));
     let (shown, failed) = run(json!({ "code": "1", "language": "perl" })).await;
     assert!(failed && shown["error"].as_str().unwrap().contains("there are python and javascript"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_named_later_is_there_and_none_comes_twice() {
+    let Some(on) = crate::interpreters() else { return };
+    let tool = CodeTool(Arc::new(on));
+    let run = async |turn: &str, after: &[&str], files: &[&str], code: &str| {
+        let owned = |all: &[&str]| all.iter().map(|&one| one.into()).collect();
+        let workspace = Some(Workspace { id: turn.into(), after: owned(after), files: owned(files) });
+        let cx = Cx { workspace, turn: Some(turn.into()), ..Cx::internal("t", "r") };
+        let result = call_in(&tool, cx, json!({ "code": code })).await.unwrap();
+        serde_json::from_str::<Value>(&result.content).unwrap()["value"].clone()
+    };
+    run("turn_1", &[], &["file_1"], "open('a_b.csv', 'w').write('changed')").await;
+    let both = "import os\n[open(name).read() for name in sorted(os.listdir())]";
+    let found = run("turn_2", &["turn_1"], &["file_1", "file_2"], both).await;
+    assert_eq!(found, "['changed', 'file_2']");
+    let branch = run("turn_3", &["turn_1"], &["file_1", "file_2"], both).await;
+    assert_eq!(branch, "['1,2', 'file_2']", "another branch begins with the files as they were given");
 }
 
 #[tokio::test]

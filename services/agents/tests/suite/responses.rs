@@ -54,6 +54,27 @@ async fn calls_of_the_client_end_the_response_after_ours_are_done_and_the_next_o
     .await;
 }
 
+/// Who reads only these two lists gives no branch what another left.
+#[tokio::test]
+async fn each_response_has_a_place_for_code_of_its_own_and_names_those_it_continues() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let mut ids: Vec<String> = vec![];
+        // Two continue the second.
+        for previous in [None, Some(0), Some(1), Some(1)] {
+            stage.model.play([Line::Call(vec![("c1", "look", "{}")]), Line::Say("It is here.")]);
+            let previous = previous.map(|at: usize| ids[at].clone());
+            ids.push(ask(&stage, asks(with_tools(), previous.as_deref(), vec![says("where?")])).await.turn.id);
+        }
+        let places = stage.tools.places.lock().expect("the places").clone();
+        let places: Vec<_> = places.into_iter().flatten().map(|place| (place.id, place.after)).collect();
+        let before = |line: &[usize]| line.iter().map(|&at| ids[at].clone()).collect::<Vec<_>>();
+        let want = [vec![], before(&[0]), before(&[1, 0]), before(&[1, 0])];
+        assert_eq!(places, ids.iter().cloned().zip(want).collect::<Vec<_>>());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_function_of_the_request_cannot_take_the_name_of_a_tool_that_runs_here() {
     each_database(|store| async move {

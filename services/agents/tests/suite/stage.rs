@@ -17,6 +17,7 @@ use frontdesk_api::{
     agent::AgentSpec,
     chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, Usage},
     clock::FixedClock,
+    cx::Workspace,
     id::RandomIds,
     inference::Model,
     memory::Passage,
@@ -169,6 +170,8 @@ pub struct Toolbox {
     pub customers: Mutex<Vec<Option<String>>>,
     /// Where their code keeps what it keeps, in order.
     pub workspaces: Mutex<Vec<String>>,
+    /// The same, whole.
+    pub places: Mutex<Vec<Option<Workspace>>>,
 }
 
 impl Toolbox {
@@ -216,6 +219,7 @@ impl Tools for Toolbox {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.customers.lock().expect("the customers").push(cx.customer.as_ref().map(|c| c.sub.clone()));
         self.workspaces.lock().expect("the workspaces").extend(cx.workspace.as_ref().map(|w| w.id.clone()));
+        self.places.lock().expect("the places").push(cx.workspace.clone());
         match call.name.as_str() {
             "slow" => std::future::pending::<()>().await,
             "book" | "pay" => self.effect(&call.name, key),
