@@ -125,16 +125,17 @@ async fn an_agent_calls_a_documents_operation_and_never_sees_its_secret() {
     let path = shop::session(&frontdesk, &agent).await;
     scripted.script(json!([
         {"reply": {"tool_call": {"name": "createContact", "arguments": {"body": {"name": "Ada"}}}}},
-        {"reply": {"tool_call": {"name": "getContact", "arguments": {"id": "a/../b"}}}},
+        {"reply": {"tool_call": {"name": "getContact", "arguments": {"id": "a/b"}}}},
         {"reply": {"tool_call": {"name": "deleteContact", "arguments": {"id": "7"}}}},
         {"reply": {"text": "Done."}}
     ]));
     let turn = shop::ask(&frontdesk, &path, "Make a contact for Ada.").await;
-    assert_eq!(shop::answer(&turn), "Done.", "{turn}");
+    // Deleting waits for a person's word.
+    assert_eq!(turn["frontdesk"]["state"], "awaiting_input", "{turn}");
     let asked = crm.asked.lock().expect("the requests").clone();
     let lines: Vec<&str> = asked.iter().map(|(line, _)| line.as_str()).collect();
     // What needs a person's approval was not sent.
-    assert_eq!(lines, ["POST /contacts", "GET /contacts/a%2F..%2Fb"]);
+    assert_eq!(lines, ["POST /contacts", "GET /contacts/a%2Fb"]);
     for (_, headers) in &asked {
         assert_eq!(headers["authorization"], format!("Bearer {SECRET}"));
     }
