@@ -1,8 +1,8 @@
 #!/bin/sh
 # Builds the program that the images carry, into a folder. The Dockerfiles run it; so can anybody in a clean clone:
 #   sh docker/build.sh OUT [cargo features, e.g. cuda]
-# PROFILE=1 builds twice, the second time by what the first one did under load (docker/profile.sh): a fifth less
-# processor time a request, for twice the minutes. A program that needs a GPU cannot be profiled where there is none.
+# PROFILE=1 builds twice, the second time by what the first one did under load (docker/profile.sh): up to
+# an eighth less processor time a request (BENCHMARKS.md), for twice the minutes. A program that needs a GPU cannot be profiled where there is none.
 # For a GPU, candle and mistral.rs are built with what providers/mistralrs/mends changes in them, so that requests run
 # together; any other build of theirs answers one request at a time.
 # Needs Rust and a C++ compiler, for a GPU also patch, for PROFILE=1 also bash and llvm-profdata (rustup component add
@@ -46,6 +46,7 @@ esac
 if [ "${PROFILE:-0}" = 1 ]; then
   case ",$features," in *,cuda,*) echo "build.sh: a program for GPUs cannot be profiled here" >&2; exit 2 ;; esac
   profiles=$(mktemp -d)
+  trap 'rm -rf "$profiles"' EXIT
   (export RUSTFLAGS="-Cprofile-generate=$profiles" && build)
   bash docker/profile.sh "$target/dist/frontdesk" "$profiles" "$target/frontdesk.profdata"
   export RUSTFLAGS="-Cprofile-use=$(realpath "$target")/frontdesk.profdata"

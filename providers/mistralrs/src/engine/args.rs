@@ -179,7 +179,8 @@ impl EngineArgs {
         self.running_if(MENDED)
     }
 
-    fn running_if(&self, mended: bool) -> Result<usize, String> {
+    /// [`Self::running`] of a program that is built so, or not.
+    pub(super) fn running_if(&self, mended: bool) -> Result<usize, String> {
         let alone = match (self.place()?, self.paged_attention) {
             (Place::Cpu, _) => "on the CPU",
             (_, Some(false)) => "without paged attention",

@@ -98,9 +98,10 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
     let named = |cause: String| format!("model '{}': {cause}", spec.id);
     let style = Style::of(files.template());
     let wanted = [files.positions(), args.max_model_len].into_iter().flatten().min();
-    let pool = pool(args, files.head_size(), wanted.unwrap_or(CONTEXT)).map_err(named)?;
+    let seats = args.running().map_err(named)?;
+    let pool = pool(args, files.head_size(), wanted.unwrap_or(CONTEXT), seats).map_err(named)?;
     // Without pages, requests of unequal length that run together end early or astray, on a GPU too.
-    let running = if pool.is_some() && !computed_alone(spec) { args.running()? } else { 1 };
+    let running = if pool.is_some() && !computed_alone(spec) { seats } else { 1 };
     let building = build(spec.clone(), files, args.clone(), pool, running);
     let engine = match tokio::spawn(building).await {
         Ok(engine) => engine.map_err(named)?,
@@ -288,7 +289,7 @@ fn cannot(place: Place, cause: &dyn std::fmt::Display) -> String {
 
 /// How many tokens of keys and values the pages hold; none where there are no pages: on the CPU, where told so, and for
 /// models the kernels do not fit.
-fn pool(args: &EngineArgs, head_size: Option<usize>, context: usize) -> Result<Option<usize>, String> {
+fn pool(args: &EngineArgs, head_size: Option<usize>, context: usize, seats: usize) -> Result<Option<usize>, String> {
     if args.place()? == Place::Cpu || args.paged_attention == Some(false) {
         return Ok(None);
     }
@@ -300,7 +301,7 @@ fn pool(args: &EngineArgs, head_size: Option<usize>, context: usize) -> Result<O
         tracing::warn!("{message}; running without it, one request at a time");
         return Ok(None);
     }
-    let together = context.saturating_mul(args.running()?);
+    let together = context.saturating_mul(seats);
     Ok(Some(args.pool_tokens.map_or(together.min(POOL).max(context), |tokens| tokens as usize)))
 }
 
@@ -329,7 +330,8 @@ mod tests {
 
     fn tokens(line: &str, head_size: Option<usize>, context: usize) -> Result<Option<usize>, String> {
         let line = format!("engine --model a=/m --socket /s {line}");
-        pool(&Line::parse_from(line.split(' ')).engine, head_size, context)
+        let args = Line::parse_from(line.split(' ')).engine;
+        pool(&args, head_size, context, args.running_if(true).unwrap())
     }
 
     #[test]
@@ -343,7 +345,7 @@ mod tests {
 
     #[test]
     fn the_pool_holds_one_full_context_and_several_within_reason() {
-        assert_eq!(tokens("--device cuda", Some(128), 4096), Ok(Some(8 * 4096)));
+        assert_eq!(tokens("--device cuda", Some(128), 2048), Ok(Some(16 * 2048)));
         assert_eq!(tokens("--device cuda --max-running 64", Some(128), 4096), Ok(Some(POOL)));
         assert_eq!(tokens("--device cuda", Some(128), 131_072), Ok(Some(131_072)));
         assert_eq!(tokens("--device cuda --pool-tokens 100000", Some(128), 4096), Ok(Some(100_000)));
