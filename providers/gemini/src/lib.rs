@@ -11,6 +11,7 @@ mod models;
 mod place;
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -19,12 +20,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Clock, Cx, Error, Ids, Inference, Result,
-    chat::Dialect,
+    chat::{Chat, Dialect},
     inference::{Counted, Model},
     provider::{Build, Health, ProviderDef, Setting, Status},
 };
 use frontdesk_http::{Answer, Client, Upstream};
-use frontdesk_wire::gemini::{answer, calls, error, request};
+use frontdesk_wire::{
+    anthropic::request::decode_with_thinking,
+    gemini::{answer, calls, error, request},
+};
 use http::{HeaderMap, HeaderName, Method, Uri, header};
 use serde_json::{Map, Value, json};
 
@@ -108,14 +112,22 @@ impl Gemini {
     }
 }
 
+/// What is asked; of a client that speaks Anthropic's API with its `thinking`, which Gemini's models know too.
+fn told(asked: &ChatRequest) -> Result<Cow<'_, Chat>> {
+    match asked.source().filter(|source| source.dialect == Dialect::AnthropicMessages) {
+        Some(source) => decode_with_thinking(&source.bytes).map(Cow::Owned),
+        None => asked.chat().map(Cow::Borrowed),
+    }
+}
+
 #[async_trait]
 impl Inference for Gemini {
     async fn chat(&self, cx: &Cx, asked: ChatRequest) -> Result<ChatReply> {
-        let chat = asked.chat()?;
+        let chat = told(&asked)?;
         let model = self.place.model(&asked.model)?;
         let method = if asked.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
         let uri = self.place.uri(&format!("{model}:{method}"))?;
-        let body = Value::Object(request::encode(&asked.model, chat)?).to_string();
+        let body = Value::Object(request::encode(&asked.model, &chat)?).to_string();
         let one_call = chat.parallel_tool_calls == Some(false);
         let decoder = answer::Answer::new(self.ids.next(calls::MADE), one_call);
         let reader = Reader::new(&self.upstream.id, asked.wants_preamble, decoder);
@@ -144,7 +156,8 @@ impl Inference for Gemini {
     async fn count_tokens(&self, cx: &Cx, asked: ChatRequest) -> Result<Option<Counted>> {
         let model = self.place.model(&asked.model)?;
         let uri = self.place.uri(&format!("{model}:countTokens"))?;
-        let body = self.counted(&model, request::encode(&asked.model, asked.chat()?)?).to_string();
+        let chat = told(&asked)?;
+        let body = self.counted(&model, request::encode(&asked.model, &chat)?).to_string();
         let counted = self.fetch(cx, Method::POST, &uri, Bytes::from(body)).await?;
         let counted: Value = serde_json::from_slice(&counted).unwrap_or_default();
         counted.get("totalTokens").and_then(Value::as_u64).map(|tokens| Some(tokens.into())).ok_or_else(|| {

@@ -8,6 +8,8 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use crate::waits;
+
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -31,6 +33,12 @@ impl Answer {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// When the server may be asked again, as it says.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        waits::retry_after(&self.headers)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Whole events only: a frame ends where an event ends, so a frame can be forwarded, withheld or
 //! decoded alone. Events that arrived together travel as one frame; a usage report travels alone.
-//! Invariant: nothing is buffered beyond one event, and bytes are never changed.
+//! Invariants: nothing is buffered beyond one event, and bytes are never changed; a stream that began and ends without a
+//! word that it is whole was broken off, however properly its connection was closed, and ends as a fault.
 
 use std::{borrow::Cow, collections::VecDeque, fmt::Display};
 
@@ -65,6 +66,8 @@ pub struct Piece {
     pub usage_only: bool,
     /// The event holds nothing of the answer itself. Need not be right once one was not.
     pub preamble: bool,
+    /// The event says that the answer is whole; one whose `events` say why it ended does so too.
+    pub ends: bool,
 }
 
 /// Cuts a stream's bytes into its events.
@@ -148,7 +151,8 @@ pub(crate) fn stream(
     reads: impl Reads,
 ) -> BoxStream<'static, Result<Frame>> {
     let preamble = reads.wants_preamble();
-    let reader = Reader { provider, body, decoder, reads, preamble, ready: VecDeque::new(), ended: false };
+    let ready = VecDeque::new();
+    let reader = Reader { provider, body, decoder, reads, preamble, begun: false, whole: false, ready, ended: false };
     stream::unfold(reader, |mut reader| async move {
         let frame = reader.next().await?;
         Some((frame, reader))
@@ -163,6 +167,10 @@ struct Reader<D, R> {
     reads: R,
     /// The answer itself has not begun, as far as that was asked.
     preamble: bool,
+    /// An event came.
+    begun: bool,
+    /// One said that the answer is whole.
+    whole: bool,
     ready: VecDeque<Result<Frame>>,
     ended: bool,
 }
@@ -187,10 +195,14 @@ impl<D: Cuts, R: Reads> Reader<D, R> {
         let piece = self.body.piece().await.map_err(|e| named(&self.provider, e))?;
         let Some(piece) = piece else {
             self.ended = true;
-            return match self.decoder.rest().map_err(|fault| self.sent(fault))? {
-                Some(rest) => self.block(rest, open),
-                None => Ok(()),
-            };
+            if let Some(rest) = self.decoder.rest().map_err(|fault| self.sent(fault))? {
+                self.block(rest, open)?;
+            }
+            if self.begun && !self.whole {
+                let message = format!("provider '{}' ended its answer before it was whole", self.provider);
+                return Err(Error::upstream(message));
+            }
+            return Ok(());
         };
         self.decoder.push(&piece);
         while let Some(block) = self.decoder.block().map_err(|fault| self.sent(fault))? {
@@ -205,13 +217,17 @@ impl<D: Cuts, R: Reads> Reader<D, R> {
 
     fn block(&mut self, raw: Bytes, open: &mut Open) -> Result<()> {
         let piece = match D::data(&raw) {
-            Some(data) => match R::FRAMING {
-                Framing::ServerSentEvents => self.reads.event(&mended(&data))?,
-                // Checksums stand over its bytes: who reads the payload mends it.
-                Framing::AwsEventStream => self.reads.event(&data)?,
-            },
+            Some(data) => {
+                self.begun = true;
+                match R::FRAMING {
+                    Framing::ServerSentEvents => self.reads.event(&mended(&data))?,
+                    // Checksums stand over its bytes: who reads the payload mends it.
+                    Framing::AwsEventStream => self.reads.event(&data)?,
+                }
+            }
             None => Piece { preamble: true, ..Piece::default() },
         };
+        self.whole |= piece.ends || piece.events.iter().any(|event| matches!(event, ChatEvent::Finish { .. }));
         self.preamble &= piece.preamble;
         let frame = Frame { raw, events: piece.events, usage_only: piece.usage_only, preamble: self.preamble };
         if frame.usage_only {

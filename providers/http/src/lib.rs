@@ -17,6 +17,7 @@ pub mod kept;
 mod network;
 pub mod setting;
 pub mod upstream;
+mod waits;
 
 use bytes::Bytes;
 use frontdesk_api::{Cx, Error, Kind, Result};

@@ -2,6 +2,8 @@
 //!
 //! What is the same for every dialect. Invariant: an error names the provider unless it is the client's own.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, Cx, Error, Result,
@@ -29,8 +31,8 @@ pub struct Refusal<'a> {
     pub status: u16,
     pub headers: &'a HeaderMap,
     pub body: &'a [u8],
-    /// From the header of that name, in seconds.
-    pub retry_after: Option<u64>,
+    /// When it may be asked again, as its headers say.
+    pub retry_after: Option<Duration>,
 }
 
 /// What a refusal means; beside it the provider's id.
@@ -91,7 +93,7 @@ impl Upstream {
         if answer.status.is_success() {
             return Ok(answer);
         }
-        let retry_after = answer.header("retry-after").and_then(|v| v.trim().parse().ok());
+        let retry_after = answer.retry_after();
         let body = answer.body.whole(ERROR_BODY).await.unwrap_or_default();
         let status = answer.status.as_u16();
         let error = (self.error)(&self.id, &Refusal { status, headers: &answer.headers, body: &body, retry_after });

@@ -136,6 +136,8 @@ impl Config {
         let Some(url) = &self.url else { return Ok(None) };
         let mut config = frontdesk_openai::Config::at(url);
         config.api_key = self.api_key.clone();
+        // A worker answers chats; text completions are asked as one.
+        config.completions = false;
         config.timeout_s = self.timeout_s;
         config.idle_timeout_s = self.watchdog_s;
         OpenAi::new(id, config).map(Some).map_err(|mut cause| {

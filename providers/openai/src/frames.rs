@@ -58,19 +58,21 @@ impl Reads for Reader {
     fn event(&mut self, data: &[u8]) -> Result<Piece> {
         let data = data.trim_ascii();
         if data == DONE {
-            return Ok(Piece::default());
+            return Ok(Piece { ends: true, ..Piece::default() });
         }
+        // Not every server says `[DONE]`; what is decoded below says by itself why it ended.
+        let ends = answer::mentions_finish(data);
         let decoded = if self.wants_events || self.preamble {
             answer::decode(data, self.first)
         } else if answer::mentions_usage(data) || self.may_fail(data) {
             answer::decode_usage(data)
         } else {
-            return glance(&self.provider, data).map(|()| Piece::default());
+            return glance(&self.provider, data).map(|()| Piece { ends, ..Piece::default() });
         };
         let decoded = self.decoded(decoded)?;
         self.first = false;
         self.preamble &= !decoded.events.iter().any(ChatEvent::is_content);
-        Ok(Piece { events: decoded.events, usage_only: decoded.usage_only, preamble: self.preamble })
+        Ok(Piece { events: decoded.events, usage_only: decoded.usage_only, preamble: self.preamble, ends })
     }
 
     fn wants_preamble(&self) -> bool {

@@ -102,6 +102,7 @@ fn text(frames: &[Frame]) -> String {
 }
 
 const HI: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Gr\u{fc}\u{df}e\"}}]}\n\n";
+const FINISH: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}\n\n";
 const DONE: &str = "data: [DONE]\n\n";
 
@@ -119,6 +120,32 @@ async fn the_first_frame_is_here_before_the_second_exists() {
 }
 
 #[tokio::test]
+async fn an_answer_that_nobody_ended_was_broken_off() {
+    // Its connection was closed as it should be; decoded or passed through, it is not whole.
+    for (typed_by, more, whole) in [
+        (true, "", false),
+        (true, FINISH, true),
+        (true, DONE, true),
+        (false, "", false),
+        (false, FINISH, true),
+        (false, DONE, true),
+    ] {
+        let body = [SSE.as_bytes(), &chunk(&format!("{HI}{more}")), &chunk("")].concat();
+        let (up, _server) = server(plain(&[&body])).await;
+        let request = if typed_by {
+            typed()
+        } else {
+            passthrough(r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}"#)
+        };
+        let (frames, error) = all(ask(&up, request).await.expect("an answer")).await;
+        assert!(frames[0].raw.starts_with(HI.as_bytes()));
+        let said = error.map(|error| error.message);
+        assert_eq!(said.is_none(), whole, "{typed_by} {more}: {said:?}");
+        assert!(said.is_none_or(|said| said.contains("before it was whole")));
+    }
+}
+
+#[tokio::test]
 async fn cuts_inside_a_letter_do_not_matter() {
     let bytes = HI.as_bytes();
     let at = HI.find('\u{fc}').expect("an umlaut") + 1;
@@ -126,6 +153,7 @@ async fn cuts_inside_a_letter_do_not_matter() {
     for half in [&bytes[..at], &bytes[at..]] {
         pieces.push([format!("{:x}\r\n", half.len()).as_bytes(), half, b"\r\n"].concat());
     }
+    pieces.push(chunk(FINISH));
     pieces.push(chunk(""));
     let (up, _server) = server(pieces.into_iter().map(|p| (None, p)).collect()).await;
     let (frames, error) = all(ask(&up, typed()).await.expect("an answer")).await;

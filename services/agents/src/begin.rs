@@ -5,7 +5,7 @@ use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 use frontdesk_api::{
     Cx, Error, Kind, Result,
     agent::{Agent, AgentSpec},
-    chat::{Role, Usage},
+    chat::{Role, ToolChoice, Usage},
     dispatch::Word,
     turn::{EventBody, Item, ItemBody, Turn, TurnState},
 };
@@ -55,6 +55,8 @@ pub struct NewTurn {
     pub toolgroups: Vec<String>,
     /// Knowledge stores beside the agent's, for this turn.
     pub knowledge: Vec<String>,
+    /// Whether this turn calls tools, and which, where it is not as the agent says.
+    pub tool_choice: Option<ToolChoice>,
     /// The turn is a response of OpenAI's API: it is asked with any items, none of them or many, and ends where the
     /// client has calls to make.
     pub response: Option<AsResponse>,
@@ -242,6 +244,7 @@ impl Room {
         let request = TurnRequest {
             toolgroups: new.toolgroups.clone(),
             knowledge: new.knowledge.clone(),
+            tool_choice: new.tool_choice.clone(),
             inputs: new.items.len(),
             spec: new.response.as_ref().map(|response| response.spec.clone()),
             response: new.response.as_ref().map(|response| response.echo.clone()),

@@ -44,6 +44,7 @@ mod repeat;
 pub mod replay;
 mod reply;
 mod responses;
+mod retry;
 mod running;
 mod speech;
 mod tally;

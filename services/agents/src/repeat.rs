@@ -43,7 +43,7 @@ pub(crate) fn hash_of(cx: &Cx, new: &NewTurn) -> Result<Sent> {
         Some(sent) => sent,
         None => {
             let of = Request(&new.agent_id, new.session_id.as_deref(), &new.items, &new.toolgroups, &new.knowledge);
-            let bytes = serde_json::to_vec(&(of, &new.response));
+            let bytes = serde_json::to_vec(&(of, &new.response, &new.tool_choice));
             *blake3::hash(&bytes.map_err(|e| Error::internal("could not read the request", e))?).as_bytes()
         }
     };

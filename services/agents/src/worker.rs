@@ -158,7 +158,7 @@ impl Worker {
     async fn load(
         room: Arc<Room>,
         cx: Cx,
-        spec: AgentSpec,
+        mut spec: AgentSpec,
         claimed: Claimed,
         stop: Stop,
         fresh: Option<Vec<Item>>,
@@ -215,6 +215,7 @@ impl Worker {
         let cost;
         (stored.turn.usage, cost) = spent(&steps);
         let (asked_by, quiet) = (stored.request.asked_by.clone(), stored.request.quiet.clone());
+        spec.tool_choice = stored.request.tool_choice.clone().or(spec.tool_choice.take());
         let mut worker = Self {
             toolgroups: with(&spec.toolgroups, &stored.request.toolgroups),
             knowledge: with(&spec.knowledge, &stored.request.knowledge),

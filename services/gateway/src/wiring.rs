@@ -437,7 +437,7 @@ impl Collector for ToCollector {
     async fn post(&self, to: &Uri, headers: &HeaderMap, body: Bytes) -> Result<Posted> {
         let cx = Cx::internal("", "telemetry");
         let mut answer = self.0.send(&cx, Method::POST, to, headers.clone(), body).await?;
-        let retry_after = answer.header("retry-after").and_then(|v| v.trim().parse().ok()).map(Duration::from_secs);
+        let retry_after = answer.retry_after();
         let status = answer.status.as_u16();
         // Read to its end, so that the connection serves the next one.
         answer.body.whole(COLLECTORS_ANSWER).await?;

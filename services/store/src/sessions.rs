@@ -114,6 +114,17 @@ pub async fn load(tx: &mut Tx, agent_id: &str, id: &str) -> Result<Session> {
     row.map(Session::from).ok_or_else(|| missing(id))
 }
 
+/// The agent that the session began with; None: there is no such session.
+///
+/// # Errors
+/// As any query.
+pub async fn agent(tx: &mut Tx, id: &str) -> Result<Option<String>> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query_scalar("SELECT agent_id FROM session WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).fetch_optional(conn).await)
+    .doing("look up a session's agent")
+}
+
 /// The agent that the conversation was handed to, and its version; None: the one it began with.
 ///
 /// # Errors

@@ -7,7 +7,7 @@
 use frontdesk_api::{
     Error, Micros, Order, Page, PageRequest, Result,
     agent::AgentSpec,
-    chat::Usage,
+    chat::{ToolChoice, Usage},
     cx::Customer,
     turn::{HandOff, Turn, TurnError, TurnState},
 };
@@ -42,6 +42,9 @@ pub struct TurnRequest {
     pub toolgroups: Vec<String>,
     /// Knowledge stores beside those of the agent.
     pub knowledge: Vec<String>,
+    /// What it says of calls of tools, instead of its agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<ToolChoice>,
     /// How many of its items it was begun with.
     pub inputs: usize,
     /// What it works by, where that is not its agent's version alone.
@@ -469,6 +472,18 @@ impl Tenant<'_> {
             .doing("list the turns that were given up")?;
         let turns = rows.into_iter().map(|row| row.read().map(|stored| stored.turn)).collect::<Result<Vec<_>>>()?;
         Ok(Page::of(turns, page.limit))
+    }
+
+    /// A turn that was given up is one that failed: somebody saw to it.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn set_aside(&self, id: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        on!(tx, conn => sqlx::query("UPDATE turn SET state = 'failed' WHERE tenant = $1 AND id = $2 AND state = 'dead_letter'")
+            .bind(self.id()).bind(id).execute(conn).await.map(|_| ()))
+        .doing("set a turn aside")?;
+        tx.commit().await
     }
 
     /// The session's turns in order: the first `most` of them, or all.

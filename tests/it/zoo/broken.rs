@@ -92,6 +92,7 @@ async fn before_the_first_content(wire: Wire) {
             }
         }
     }
+    zoo.settles().await;
 }
 
 /// Both clients wait at once: what a silence costs is spent once.
@@ -111,6 +112,7 @@ async fn a_silence_before_the_first_content(wire: Wire) {
         }
         assert_eq!((zoo.asked().0 - before.0, zoo.asked().1 - before.1), (2, 2), "{what}");
     }
+    zoo.settles().await;
 }
 
 async fn after_the_first_content(wire: Wire) {
@@ -120,6 +122,7 @@ async fn after_the_first_content(wire: Wire) {
         ("is cut", "route", wire.cut(vec![(wire.word)("one ")])),
         ("talks nonsense", "route", said(vec![(wire.nonsense)(), (wire.word)("two")])),
         ("ends with half a letter", "route", said(vec![(wire.half)()])),
+        ("ends without saying so", "route", said(vec![])),
         ("never ends a piece", "route", said(endless(&wire))),
         ("stalls", "impatient", said(vec![json!({ "gate": "never" })])),
     ];
@@ -136,6 +139,7 @@ async fn after_the_first_content(wire: Wire) {
             assert_eq!((zoo.asked().0 - before.0, zoo.asked().1 - before.1), (1, 0), "{what}");
         }
     }
+    zoo.settles().await;
 }
 
 async fn calls_come_once(wire: Wire) {
@@ -157,6 +161,7 @@ async fn calls_come_once(wire: Wire) {
         assert_eq!((got.calls().len(), got.error().is_some()), (1, true), "{} {client:?}: {}", wire.kind, got.body);
         assert_eq!((zoo.asked().0 - before.0, zoo.asked().1 - before.1), (1, 0));
     }
+    zoo.settles().await;
 }
 
 /// Without the ids, which may carry more than the server's own.

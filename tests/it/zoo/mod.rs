@@ -2,12 +2,15 @@
 //! clients of both dialects.
 //!
 //! A provider joins with a [`wire::Wire`]: what its server says in its own words. Everything else is the same for all:
-//! before the first content exactly one failover, after it a typed error; no word and no call twice, none lost.
+//! before the first content exactly one failover, after it a typed error; no word and no call twice, none lost; memory
+//! stays flat, and each request stands in the books once.
 
 mod amazon;
 mod broken;
 mod order;
 mod wire;
+
+use std::{cell::Cell, time::Duration};
 
 use frontdesk_tests::{Frontdesk, Options, Scripted};
 use serde_json::{Value, json};
@@ -20,7 +23,14 @@ struct Zoo {
     a: Scripted,
     b: Scripted,
     frontdesk: Frontdesk,
+    /// Requests sent to it.
+    sent: Cell<i64>,
+    /// Its private memory at the start, KiB.
+    at_first: u64,
 }
+
+/// Private memory that may come to what a process has at its start, KiB: far below the endless pieces of the zoo.
+const GROWTH: u64 = 48 << 10;
 
 /// A client's dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +90,30 @@ impl Zoo {
         ]
         .concat();
         let yaml = format!("providers:\n  inference:\n{providers}models:\n{models}");
-        let frontdesk = Frontdesk::start(Options::new().config(&yaml));
-        Self { wire, a, b, frontdesk }
+        let mut frontdesk = Frontdesk::start(Options::new().config(&yaml));
+        let at_first = private_kib(frontdesk.process().pid());
+        Self { wire, a, b, frontdesk, sent: Cell::new(0), at_first }
+    }
+
+    /// At the end of a case: what became of each request stands in the books once for each server that may have earned
+    /// something by it, and nothing of it in memory.
+    async fn settles(mut self) {
+        let kind = self.wire.kind;
+        let once = "SELECT count(DISTINCT request_id) || ' requests, ' || \
+                    (count(*) - count(DISTINCT request_id || coalesce(provider, ''))) || ' rows twice' FROM usage";
+        let want = format!("{} requests, 0 rows twice", self.sent.get());
+        let mut booked = String::new();
+        // A call is booked a moment after its answer.
+        for _ in 0..500 {
+            booked = self.frontdesk.texts(once).await.remove(0);
+            if booked == want {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(booked, want, "{kind}");
+        let now = private_kib(self.frontdesk.process().pid());
+        assert!(now < self.at_first + GROWTH, "{kind}: {} KiB at the start, {now} KiB now", self.at_first);
     }
 
     /// Sends a request and waits for all of the answer.
@@ -106,6 +138,7 @@ impl Zoo {
         };
         let mut body = body;
         body["stream"] = stream.into();
+        self.sent.set(self.sent.get() + 1);
         self.frontdesk.request("POST", path).json(&body).send().await.expect("an answer")
     }
 
@@ -119,6 +152,12 @@ impl Zoo {
     fn b_says(&self, words: &str, stream: bool) {
         self.b.script(json!([{ "reply": self.wire.good(words, stream) }]));
     }
+}
+
+fn private_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 impl Got {

@@ -38,6 +38,10 @@ pub(crate) struct ChatBody {
     pub(crate) tool_choice: Option<ToolChoiceBody>,
     pub(crate) response_format: Option<ResponseFormat>,
     pub(crate) reasoning_effort: Option<String>,
+    pub(crate) functions: Option<Vec<Value>>,
+    pub(crate) function_call: Option<Value>,
+    pub(crate) modalities: Option<Vec<String>>,
+    pub(crate) web_search_options: Option<Value>,
     /// Members some servers take for the chat template; only `enable_thinking` is read.
     pub(crate) chat_template_kwargs: Option<TemplateArguments>,
 }
@@ -191,6 +195,18 @@ impl ChatBody {
         if self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()) {
             return Err(Problem::invalid("logit_bias", "this engine does not apply 'logit_bias'"));
         }
+        if self.functions.as_ref().is_some_and(|functions| !functions.is_empty()) {
+            return Err(Problem::invalid("functions", "'functions' is not known here: give 'tools'"));
+        }
+        if self.function_call.is_some() {
+            return Err(Problem::invalid("function_call", "'function_call' is not known here: give 'tool_choice'"));
+        }
+        if self.modalities.iter().flatten().any(|kind| kind != "text") {
+            return Err(Problem::invalid("modalities", "this engine answers in text"));
+        }
+        if self.web_search_options.is_some() {
+            return Err(Problem::invalid("web_search_options", "this engine does not search the web"));
+        }
         if self.stops().iter().any(String::is_empty) {
             return Err(Problem::invalid("stop", "'stop' holds an empty string"));
         }
@@ -257,6 +273,10 @@ mod tests {
             (r#""max_tokens":0"#, "max_tokens"),
             (r#""stop":["ok",""]"#, "stop"),
             (r#""logit_bias":{"5":1}"#, "logit_bias"),
+            (r#""functions":[{"name":"f"}]"#, "functions"),
+            (r#""function_call":"auto""#, "function_call"),
+            (r#""modalities":["text","audio"]"#, "modalities"),
+            (r#""web_search_options":{}"#, "web_search_options"),
             (r#""tools":[{"type":"web","function":{"name":"x"}}]"#, "tools[0].type"),
         ] {
             let problem = refusal(&format!("{{{base},{member}}}"));

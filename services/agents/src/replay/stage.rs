@@ -128,6 +128,7 @@ impl Stage {
         let request = TurnRequest {
             toolgroups: recorded.stored.request.toolgroups.clone(),
             knowledge: recorded.stored.request.knowledge.clone(),
+            tool_choice: recorded.stored.request.tool_choice.clone(),
             inputs: recorded.inputs(),
             spec: Some(self.spec.clone()),
             key_id: self.cx.principal.key_id.clone(),

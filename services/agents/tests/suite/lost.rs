@@ -431,6 +431,30 @@ async fn a_turn_that_ends_its_workers_is_given_up_where_people_see_it() {
         happens("the dead letter to be counted", wait).await;
         next.model.play([Line::Say("Hello.")]);
         assert_eq!(answer(&next.ask(&conversation, "still there?").await), "Hello.", "the conversation goes on");
+        // Asked again by an operator: once, with the same words, behind what was done.
+        next.model.play([Line::Say("Paid.")]);
+        let again = next.agents.retry(&stage.cx, &turn.id).await.expect("asked again");
+        let view = next.settled(&again.id).await;
+        assert_eq!(
+            (view.turn.state, answer(&view), &view.turn.session_id),
+            (TurnState::Completed, "Paid.", &turn.session_id)
+        );
+        let prompt = next.model.asked().pop().expect("a prompt");
+        let asked: Vec<&str> = prompt.iter().filter(|m| m.0 == Role::User).map(|m| m.1.as_str()).collect();
+        assert_eq!(asked, ["pay", "still there?", "pay"]);
+        assert!(prompt.iter().any(|m| m.0 == Role::Tool), "what the old turn did is told: {prompt:?}");
+        assert_eq!(next.agents.retry(&stage.cx, &turn.id).await.expect("the same").id, again.id);
+        assert!(next.agents.dead_letters(&stage.cx, &page).await.expect("a list").items.is_empty());
+        let old = next.agents.load_turn(&stage.cx, &turn.id).await.expect("still there").turn;
+        assert_eq!((old.state, old.error.map(|e| e.code)), (TurnState::Failed, Some("attempts_exhausted".into())));
+        for (what, code) in [
+            (next.agents.dismiss(&stage.cx, &turn.id).await, "turn_not_given_up"),
+            (next.agents.retry(&stage.cx, &again.id).await, "turn_not_given_up"),
+        ] {
+            assert_eq!(what.expect_err("refused").code.as_deref(), Some(code));
+        }
+        let stranger = Cx::internal("tenant_b", "r");
+        assert!(next.agents.retry(&stranger, &turn.id).await.is_err());
         next.agents.shutdown(Duration::ZERO).await;
     })
     .await;

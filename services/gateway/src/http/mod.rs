@@ -216,6 +216,8 @@ fn write_scope() -> OpenApiRouter<App> {
         .routes(routes!(handoffs::done::done))
         .routes(routes!(approvals::list::list))
         .routes(routes!(turns::list::list))
+        .routes(routes!(turns::retry::retry))
+        .routes(routes!(turns::dismiss::dismiss))
         .routes(routes!(approvals::show::show, approvals::decide::decide))
         .routes(routes!(prompts::create::create))
         .routes(routes!(prompts::update::update, prompts::delete::delete))

@@ -319,6 +319,14 @@ impl Counts {
     }
 }
 
+/// Whether an event ends its message, as a fault in the server's own words does too. Cheap: a search, no parse; a quotation
+/// mark inside a string is escaped.
+#[must_use]
+pub fn mentions_stop(json: &[u8]) -> bool {
+    let holds = |word: &[u8]| memchr::memmem::find(json, word).is_some();
+    holds(b"\"message_stop\"") || holds(b"\"error\"")
+}
+
 /// Whether an event holds nothing of the answer itself: its begin, a ping, a block of text or thought that opens empty.
 /// A block of any other kind is content at once: a call, or work of the server's own tools.
 #[must_use]

@@ -11,9 +11,9 @@ use crate::{fault, status::kind_of_upstream};
 
 /// The error that an upstream's answer means to our caller. A refused key is the operator's, so an upstream fault.
 ///
-/// `provider` is the id from the configuration; `retry_after` the header's value in seconds.
+/// `provider` is the id from the configuration; `retry_after` what its headers say of another try.
 #[must_use]
-pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Option<u64>) -> Error {
+pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Option<Duration>) -> Error {
     let wire: Value = serde_json::from_slice(body).unwrap_or_default();
     let error = wire.get("error").unwrap_or(&Value::Null);
     let said = message(error).map_or_else(|| fault::quote(body, "Anthropic"), str::to_owned);
@@ -24,7 +24,7 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
         (None, _) => fault::answered(provider, status, kind_of_upstream(status), said),
     };
     out.code = out.code.or_else(|| code(error));
-    out.retry_after = retry_after.map(Duration::from_secs);
+    out.retry_after = retry_after;
     out
 }
 
@@ -93,7 +93,7 @@ mod tests {
         ] {
             let body =
                 json!({ "type": "error", "error": { "type": kind, "message": "as said" }, "request_id": "req_1" });
-            let error = from_response("claude", status, body.to_string().as_bytes(), Some(3));
+            let error = from_response("claude", status, body.to_string().as_bytes(), Some(Duration::from_secs(3)));
             assert_eq!((error.kind, error.retry_after), (want, Some(Duration::from_secs(3))), "{kind}");
             assert!(error.message.contains("as said"), "{}", error.message);
             let credentials = [401, 403].contains(&status);

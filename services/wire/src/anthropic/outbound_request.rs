@@ -12,7 +12,10 @@ use frontdesk_api::{
 use serde_json::{Map, Value, json};
 
 use super::outbound_parts::{blank, block, instruction, text};
-use crate::thoughts::{self, Thought};
+use crate::{
+    openai::chat::kept_elsewhere,
+    thoughts::{self, Thought},
+};
 
 /// Members of Anthropic's API that have no counterpart in `Chat` and go on as they came.
 const PASSED: [&str; 8] =
@@ -30,6 +33,7 @@ pub fn encode(model: &str, stream: bool, chat: &Chat, max_tokens: u32) -> Result
     if chat.extra.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1) {
         return Err(Error::invalid("n", "'n' must be 1: Anthropic's API gives one answer a request"));
     }
+    kept_elsewhere(chat, "Anthropic's API", &["modalities", "web_search_options"])?;
     let conversation = Conversation::of(&chat.messages)?;
     let thinking = chat.extra.get("thinking").and_then(|t| t.get("budget_tokens")).and_then(Value::as_u64).unwrap_or(0);
     let bound = chat.max_tokens.map_or(thinking.saturating_add(u64::from(max_tokens)), u64::from);
@@ -397,6 +401,10 @@ mod tests {
             (json!({ "response_format": { "type": "json_schema" } }), "response_format.json_schema.schema"),
             (json!({ "messages": [{ "role": "system", "content": "x" }] }), "messages"),
             (json!({ "messages": [{ "role": "tool", "content": "x" }] }), "messages[0].tool_call_id"),
+            (json!({ "functions": [{ "name": "f" }] }), "functions"),
+            (json!({ "function_call": "auto" }), "function_call"),
+            (json!({ "modalities": ["text", "audio"], "audio": { "voice": "alloy" } }), "modalities"),
+            (json!({ "web_search_options": {} }), "web_search_options"),
             (user(json!({ "type": "input_audio", "input_audio": {} })), "messages[0].content[0]"),
             (
                 user(json!({ "type": "image_url", "image_url": { "url": "data:text/plain,hi" } })),

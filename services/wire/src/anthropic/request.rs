@@ -58,6 +58,21 @@ pub fn decode_for_claude(body: &[u8]) -> Result<Chat> {
     read(body, true)
 }
 
+/// As [`decode`], with `thinking` in `extra`, for a provider of other models that is told how much to think.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_with_thinking(body: &[u8]) -> Result<Chat> {
+    #[derive(serde::Deserialize)]
+    struct Thinks {
+        thinking: Option<Value>,
+    }
+    let mut chat = decode(body)?;
+    let thinks: Thinks = serde_json::from_slice(body).map_err(not_json)?;
+    chat.extra.extend(thinks.thinking.map(|thinking| ("thinking".to_owned(), thinking)));
+    Ok(chat)
+}
+
 fn read(body: &[u8], claude: bool) -> Result<Chat> {
     let mut body: Map<String, Value> = serde_json::from_slice(body).map_err(not_json)?;
     // In this API an absent member and a null are the same.

@@ -14,9 +14,15 @@ use crate::{eventstream::Message, fault, status::kind_of_upstream};
 /// The error that an upstream's answer means to our caller. Refused credentials are the operator's, so an upstream
 /// fault.
 ///
-/// `named`: the header `x-amzn-errortype`; `retry_after` the header's value in seconds.
+/// `named`: the header `x-amzn-errortype`; `retry_after` what its headers say of another try.
 #[must_use]
-pub fn from_response(provider: &str, status: u16, named: Option<&str>, body: &[u8], retry_after: Option<u64>) -> Error {
+pub fn from_response(
+    provider: &str,
+    status: u16,
+    named: Option<&str>,
+    body: &[u8],
+    retry_after: Option<Duration>,
+) -> Error {
     let wire: Value = serde_json::from_slice(body).unwrap_or_default();
     let inside = ["__type", "code"].iter().find_map(|name| wire.get(name)?.as_str());
     let kind = named.or(inside).map(bare);
@@ -32,7 +38,7 @@ pub fn from_response(provider: &str, status: u16, named: Option<&str>, body: &[u
         (None, _) => fault::answered(provider, status, kind_of_upstream(status), said),
     };
     out.code = out.code.or_else(|| kind.map(str::to_owned));
-    out.retry_after = retry_after.map(Duration::from_secs);
+    out.retry_after = retry_after;
     out
 }
 
@@ -147,7 +153,8 @@ mod tests {
             (503, "ServiceUnavailableException", Kind::Unavailable),
         ] {
             let header = format!("{kind}:http://internal.amazon.com/coral/com.amazon.bedrock/");
-            let error = from_response("b", status, Some(&header), br#"{"message":"as said."}"#, Some(3));
+            let error =
+                from_response("b", status, Some(&header), br#"{"message":"as said."}"#, Some(Duration::from_secs(3)));
             assert_eq!((error.kind, error.retry_after), (want, Some(Duration::from_secs(3))), "{kind}");
             assert!(error.message.contains("as said"), "{}", error.message);
             let code = if status == 403 { "provider_credentials" } else { kind };

@@ -13,7 +13,10 @@ use frontdesk_api::{
 use serde_json::{Map, Value, json};
 
 use super::parts::{self, mark, said};
-use crate::thoughts::{self, Thought};
+use crate::{
+    openai::chat::kept_elsewhere,
+    thoughts::{self, Thought},
+};
 
 /// Members of Converse that have no counterpart in `Chat` and go on as they came.
 const PASSED: [&str; 9] = [
@@ -43,6 +46,7 @@ pub fn encode(model: &str, chat: &Chat) -> Result<Map<String, Value>> {
     if chat.extra.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1) {
         return Err(Error::invalid("n", "'n' must be 1: Amazon Bedrock gives one answer a request"));
     }
+    kept_elsewhere(chat, "Amazon Bedrock", &["modalities", "web_search_options"])?;
     let conversation = Conversation::of(chat)?;
     let mut out: Map<String, Value> =
         chat.extra.iter().filter(|(k, _)| PASSED.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -487,6 +491,10 @@ mod tests {
         for (asked, param) in [
             (json!({ "n": 2 }), "n"),
             (json!({ "response_format": { "type": "json_object" } }), "response_format.type"),
+            (json!({ "functions": [{ "name": "f" }] }), "functions"),
+            (json!({ "function_call": "auto" }), "function_call"),
+            (json!({ "modalities": ["text", "audio"], "audio": { "voice": "alloy" } }), "modalities"),
+            (json!({ "web_search_options": {} }), "web_search_options"),
             (json!({ "response_format": { "type": "json_schema" } }), "response_format.json_schema.schema"),
             (json!({ "messages": [{ "role": "system", "content": "x" }] }), "messages"),
             (json!({ "messages": [{ "role": "tool", "content": "x" }] }), "messages[0].tool_call_id"),

@@ -12,10 +12,10 @@ use crate::{fault, status::kind_of_upstream};
 
 /// The error that an upstream's answer means to our caller. A refused key is the operator's, so an upstream fault.
 ///
-/// `provider` is the id from the configuration; `retry_after` the header's value in seconds, which the error's own
+/// `provider` is the id from the configuration; `retry_after` what its headers say of another try, which the error's own
 /// word goes before.
 #[must_use]
-pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Option<u64>) -> Error {
+pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Option<Duration>) -> Error {
     let wire: Value = serde_json::from_slice(body).unwrap_or_default();
     // A stream that did not begin is refused with a list of one.
     let wire = wire.get(0).unwrap_or(&wire);
@@ -27,7 +27,7 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
         (None, _) => fault::answered(provider, status, kind_of_upstream(status), said),
     };
     out.code = out.code.or_else(|| code(error));
-    out.retry_after = retry_delay(error).or_else(|| retry_after.map(Duration::from_secs));
+    out.retry_after = retry_delay(error).or(retry_after);
     out
 }
 
@@ -125,7 +125,7 @@ mod tests {
         ] {
             let text = body(status, json!([])).to_string();
             for text in [text.clone(), format!("[{text}]")] {
-                let error = from_response("gem", number, text.as_bytes(), Some(3));
+                let error = from_response("gem", number, text.as_bytes(), Some(Duration::from_secs(3)));
                 assert_eq!((error.kind, error.retry_after), (want, Some(Duration::from_secs(3))), "{status}");
                 assert!(error.message.contains("as said"), "{}", error.message);
                 let credentials = [401, 403].contains(&number);
@@ -146,7 +146,7 @@ mod tests {
                 { "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay }]);
             let wire = body("RESOURCE_EXHAUSTED", details);
             assert_eq!(in_stream("gem", &wire["error"]).kind, Kind::RateLimited);
-            from_response("gem", 429, wire.to_string().as_bytes(), Some(3)).retry_after
+            from_response("gem", 429, wire.to_string().as_bytes(), Some(Duration::from_secs(3))).retry_after
         };
         assert_eq!(wait("34.5s"), Some(Duration::from_millis(34_500)));
         for nonsense in ["-1s", "soon", "NaNs", "1e400s", "5"] {

@@ -17,6 +17,7 @@ use super::{
     generation::{self, checks_signatures},
     parts::{blank, instruction, part, text},
 };
+use crate::openai::chat::kept_elsewhere;
 
 /// Members of a request that have no counterpart in `Chat`, by Google's older spelling.
 const PASSED: [&str; 4] = ["safety_settings", "cached_content", "labels", "model_armor_config"];
@@ -27,6 +28,7 @@ const PASSED: [&str; 4] = ["safety_settings", "cached_content", "labels", "model
 /// `Invalid` naming the member: a part of a message that Gemini has no part for, a tool's output without its call, no
 /// message at all, `modalities` with sound, a `response_format` of no known type.
 pub fn encode(model: &str, chat: &Chat) -> Result<Map<String, Value>> {
+    kept_elsewhere(chat, "Gemini's API", &[])?;
     let conversation = Conversation::of(model, &chat.messages)?;
     let optional = [
         ("systemInstruction", conversation.system()),
@@ -411,6 +413,8 @@ mod tests {
     #[test]
     fn what_cannot_be_said_is_an_error_that_names_it() {
         for (asked, param) in [
+            (json!({ "functions": [{ "name": "f" }] }), "functions"),
+            (json!({ "function_call": "auto" }), "function_call"),
             (json!({ "messages": [{ "role": "system", "content": "x" }] }), "messages"),
             (json!({ "messages": [{ "role": "tool", "content": "x" }] }), "messages[0].tool_call_id"),
             (

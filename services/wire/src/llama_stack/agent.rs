@@ -245,12 +245,17 @@ impl AgentConfig {
 
     fn choice(&self) -> Option<ToolChoice> {
         let configured = self.tool_config.as_ref().and_then(|c| c.get("tool_choice")).and_then(Value::as_str);
-        Some(match configured.or(self.tool_choice.as_deref())? {
-            "auto" => ToolChoice::Auto,
-            "none" => ToolChoice::None,
-            "required" => ToolChoice::Required,
-            name => ToolChoice::Named(name.to_owned()),
-        })
+        configured.or(self.tool_choice.as_deref()).map(choice_of)
+    }
+}
+
+/// What a word says of calls of tools.
+pub(crate) fn choice_of(word: &str) -> ToolChoice {
+    match word {
+        "auto" => ToolChoice::Auto,
+        "none" => ToolChoice::None,
+        "required" => ToolChoice::Required,
+        name => ToolChoice::Named(name.to_owned()),
     }
 }
 

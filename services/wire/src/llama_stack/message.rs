@@ -2,7 +2,7 @@
 
 use frontdesk_api::{
     Error, Result,
-    chat::Role,
+    chat::{Role, ToolChoice},
     tools::ToolResult,
     turn::{Item, ItemBody},
 };
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    agent::{Toolgroup, split_toolgroups},
+    agent::{Toolgroup, choice_of, split_toolgroups},
     content::{ContentItem, InterleavedContent},
     tool::ToolCall,
 };
@@ -27,6 +27,7 @@ pub struct CreateTurn {
     /// Groups beside those of the agent, for this turn.
     #[serde(default)]
     pub toolgroups: Option<Vec<Toolgroup>>,
+    /// `tool_choice` in it stands for the agent's in this turn; how a prompt tells of tools is the provider's.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub tool_config: Option<Map<String, Value>>,
@@ -39,6 +40,8 @@ pub struct TurnInput {
     pub items: Vec<ItemBody>,
     pub toolgroups: Vec<String>,
     pub knowledge: Vec<String>,
+    /// None: as its agent has it.
+    pub tool_choice: Option<ToolChoice>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -85,7 +88,23 @@ impl CreateTurn {
             }
         }
         let (toolgroups, knowledge) = split_toolgroups(self.toolgroups.as_deref().unwrap_or_default(), "turn")?;
-        Ok(TurnInput { items, toolgroups, knowledge })
+        let tool_choice = configured(self.tool_config.as_ref())?;
+        Ok(TurnInput { items, toolgroups, knowledge, tool_choice })
+    }
+}
+
+/// The choice in a `tool_config`.
+///
+/// # Errors
+/// `Invalid` where it is no word.
+fn configured(config: Option<&Map<String, Value>>) -> Result<Option<ToolChoice>> {
+    match config.and_then(|config| config.get("tool_choice")) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(word)) => Ok(Some(choice_of(word))),
+        Some(_) => {
+            let at = "tool_config.tool_choice";
+            Err(Error::invalid(at, format!("{at} must be 'auto', 'required', 'none' or the name of a tool")))
+        }
     }
 }
 
@@ -222,7 +241,8 @@ mod tests {
         let input = turn(json!({
             "messages": [{"role": "tool", "call_id": "c1", "content": "42"}, {"role": "user", "content": "hi", "context": "it rains"}],
             "documents": [{"content": "a page", "mime_type": "text/plain"}], "stream": true,
-            "toolgroups": ["shop", {"name": "builtin::rag", "args": {"vector_db_ids": ["pages"]}}]
+            "toolgroups": ["shop", {"name": "builtin::rag", "args": {"vector_db_ids": ["pages"]}}],
+            "tool_config": {"tool_choice": "look_up", "tool_prompt_format": "json"}
         }));
         let input = input.to_domain().expect("input");
         assert_eq!(
@@ -234,6 +254,10 @@ mod tests {
             ItemBody::Message { role: Role::User, text: "hi\nit rains\n\na page".into(), citations: vec![] }
         );
         assert_eq!((input.toolgroups, input.knowledge), (vec!["shop".to_owned()], vec!["pages".to_owned()]));
+        assert_eq!(input.tool_choice, Some(ToolChoice::Named("look_up".into())));
+        let wrong = json!({"messages": [{"role": "user", "content": "hi"}], "tool_config": {"tool_choice": {}}});
+        let refused = turn(wrong).to_domain().expect_err("no word");
+        assert_eq!(refused.param.as_deref(), Some("tool_config.tool_choice"));
     }
 
     #[test]

@@ -272,6 +272,16 @@ pub fn mentions_usage(json: &[u8]) -> bool {
     })
 }
 
+/// Whether the text says why a choice ended. Cheap, as [`mentions_usage`] is.
+#[must_use]
+pub fn mentions_finish(json: &[u8]) -> bool {
+    const MEMBER: &[u8] = b"\"finish_reason\"";
+    memchr::memmem::find_iter(json, MEMBER).any(|at| {
+        let value = json[at + MEMBER.len()..].trim_ascii_start().strip_prefix(b":");
+        value.is_some_and(|value| value.trim_ascii_start().first() == Some(&b'"'))
+    })
+}
+
 /// Whether the text may carry an error, in a server's answer that has begun well. Cheap, as [`mentions_usage`] is.
 #[must_use]
 pub fn mentions_error(json: &[u8]) -> bool {
@@ -379,6 +389,13 @@ mod tests {
         assert!(mentions_usage(br#"{"choices":[],"usage": {"prompt_tokens":1}}"#));
         assert!(mentions_usage(b"{\"usage\"\n :\t{\"prompt_tokens\":1}}"));
         assert!(!mentions_usage(br#"{"usage":null}"#));
+        assert!(mentions_finish(br#"{"choices":[{"delta":{},"finish_reason": "stop"}]}"#));
+        for goes_on in [
+            br#"{"choices":[{"delta":{"content":"a"},"finish_reason":null}]}"#.as_slice(),
+            br#"{"choices":[{"delta":{"content":"\"finish_reason\":\"stop\""}}]}"#,
+        ] {
+            assert!(!mentions_finish(goes_on));
+        }
         assert!(!mentions_usage(br#"{"choices":[{"delta":{"content":"\"usage\":{}"}}]}"#));
     }
 

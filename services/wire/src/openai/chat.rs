@@ -34,6 +34,30 @@ pub fn decode(body: &[u8]) -> Result<Chat> {
     decode_members(serde_json::from_slice(body).map_err(super::peek::not_json)?)
 }
 
+/// Members of OpenAI's API that another has no word for and without which the answer would not be what was asked for.
+/// `more`: such members beside those that nobody else has.
+///
+/// # Errors
+/// `Invalid` naming the member.
+pub(crate) fn kept_elsewhere(chat: &Chat, whose: &str, more: &[&str]) -> Result<()> {
+    let asks = |name: &str| match chat.extra.get(name) {
+        None | Some(Value::Null) => false,
+        Some(Value::Array(many)) if name == "modalities" => many.iter().any(|kind| kind != "text"),
+        Some(Value::Array(many)) => !many.is_empty(),
+        Some(_) => true,
+    };
+    for (name, instead) in [("functions", "tools"), ("function_call", "tool_choice")] {
+        if asks(name) {
+            let message = format!("'{name}' is not understood by {whose}: give '{instead}', which took its place");
+            return Err(Error::invalid(name, message));
+        }
+    }
+    match more.iter().find(|name| asks(name)) {
+        Some(name) => Err(Error::invalid(*name, format!("'{name}' asks for what {whose} does not have"))),
+        None => Ok(()),
+    }
+}
+
 /// As [`decode`], from the members of the body.
 pub(super) fn decode_members(body: Map<String, Value>) -> Result<Chat> {
     let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

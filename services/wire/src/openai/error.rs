@@ -9,9 +9,9 @@ use crate::{fault, status::kind_of_upstream};
 
 /// The error that an upstream's answer means to our caller.
 ///
-/// `provider` is the id from the configuration; `retry_after` the header's value in seconds.
+/// `provider` is the id from the configuration; `retry_after` what its headers say of another try.
 #[must_use]
-pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Option<u64>) -> Error {
+pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Option<Duration>) -> Error {
     let wire: Value = serde_json::from_slice(body).unwrap_or_default();
     // `{"error":{…}}` (OpenAI), `{"error":"…"}` (Ollama), `{"message":…}`, `{"detail":…}` (FastAPI servers).
     let error = wire.get("error").unwrap_or(&wire);
@@ -28,7 +28,7 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
     let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
     out.param = text("param");
     out.code = out.code.or_else(|| text("code")).or_else(|| text("type"));
-    out.retry_after = retry_after.map(Duration::from_secs);
+    out.retry_after = retry_after;
     out
 }
 
@@ -68,7 +68,7 @@ mod tests {
             (429, r#"{"message":"slow down"}"#, Kind::RateLimited, "slow down"),
             (401, r#"{"error":{"message":"wrong key"}}"#, Kind::Upstream, "refused its credentials"),
         ] {
-            let error = from_response("up", status, body.as_bytes(), Some(3));
+            let error = from_response("up", status, body.as_bytes(), Some(Duration::from_secs(3)));
             assert_eq!(error.kind, kind, "{body}");
             assert!(error.message.contains(says), "{} should contain {says}", error.message);
             assert_eq!(error.retry_after, Some(Duration::from_secs(3)));

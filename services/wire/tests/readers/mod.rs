@@ -6,6 +6,8 @@
 
 pub mod cases;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use frontdesk_api::{ChatEvent, ChatRequest, Error, Kind, Result};
 use frontdesk_wire::{
@@ -318,7 +320,7 @@ fn errors(bytes: &[u8]) {
         told(openai::error::from_response("p", status, bytes, None));
         told(anthropic::outbound_error::from_response("p", status, bytes, None));
         told(gemini::error::from_response("p", status, bytes, None));
-        told(bedrock::error::from_response("p", status, None, bytes, Some(1)));
+        told(bedrock::error::from_response("p", status, None, bytes, Some(Duration::from_secs(1))));
         told(bedrock::error::from_response("p", status, std::str::from_utf8(bytes).ok(), bytes, None));
     }
     if let Ok(error) = serde_json::from_slice::<Value>(bytes) {

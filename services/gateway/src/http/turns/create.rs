@@ -43,6 +43,7 @@ pub async fn create(
         idempotency_key: idempotency_key(&headers)?,
         toolgroups: input.toolgroups,
         knowledge: input.knowledge,
+        tool_choice: input.tool_choice,
         ..NewTurn::default()
     };
     let turn = app.agents.create_turn(&cx, new).await?;

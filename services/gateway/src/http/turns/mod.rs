@@ -6,8 +6,10 @@
 
 pub mod cancel;
 pub mod create;
+pub mod dismiss;
 pub mod list;
 pub mod resume;
+pub mod retry;
 pub mod show;
 pub mod step;
 
