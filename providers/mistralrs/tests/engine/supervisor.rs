@@ -118,6 +118,37 @@ async fn a_killed_worker_breaks_its_answer_clearly_and_the_next_request_is_serve
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_runs_out_of_memory_ends_alone_and_the_next_request_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = provider(folder.path(), json!({}));
+    assert_eq!(text(local.chat(&cx(), say("red green")).await.unwrap()).await, "red green");
+    let pid = local.status().pid.unwrap();
+    // No page more than it has.
+    let limited = std::process::Command::new("prlimit").args(["--pid", &pid.to_string(), "--as=1"]).status().unwrap();
+    assert!(limited.success());
+    // Far more text than lies free in what it has.
+    let large = ChatRequest::typed(
+        "tiny",
+        Chat { messages: vec![Message::text(Role::User, "red green ".repeat(1 << 20))], ..Chat::default() },
+    );
+    let failed = match local.chat(&cx(), large).await {
+        Err(refused) => refused,
+        Ok(mut reply) => loop {
+            match reply.frames.next().await.expect("the stream must not end as if it were whole") {
+                Ok(_) => {}
+                Err(broken) => break broken,
+            }
+        },
+    };
+    assert!(failed.message.contains("'local'"), "{failed}");
+    eventually("ended", || !runs(pid)).await;
+    assert_eq!(text(local.chat(&cx(), say("red green")).await.unwrap()).await, "red green");
+    let status = local.status();
+    assert_eq!((status.state, status.restarts), (State::Ready, 1));
+    assert_eq!(status.last_error.as_deref(), Some("the worker ended: killed by signal 6"), "{:?}", status.log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dropping_the_provider_ends_the_worker_and_leaves_no_files() {
     let folder = tempfile::tempdir().unwrap();
     let local = provider(folder.path(), json!({}));
