@@ -171,6 +171,17 @@ impl ToolProvider for McpTools {
         })
     }
 
+    fn is_inside(&self, cx: &Cx, source: &ToolSource) -> Result<bool> {
+        let endpoint = Endpoint::of(&self.config, cx, source)?;
+        Ok(!matches!(endpoint.at, At::Http { inside: false, .. }))
+    }
+
+    /// The server hears that its session is over.
+    fn leave(&self, cx: &Cx, source: &ToolSource) {
+        let Ok(endpoint) = Endpoint::of(&self.config, cx, source) else { return };
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&session(cx, &endpoint));
+    }
+
     async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
         let endpoint = Endpoint::of(&self.config, cx, source)?;
         let called = tokio::time::timeout(self.config.call, self.called(cx, source, &endpoint, call)).await;

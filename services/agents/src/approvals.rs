@@ -174,7 +174,8 @@ impl Worker {
         def.bound_args.iter().map(|(name, path)| (name.clone(), filled(path))).collect()
     }
 
-    fn must_ask(&self, call: &ToolCall) -> bool {
+    /// Whether the agent's rules want a person's word before this call.
+    pub(crate) fn must_ask(&self, call: &ToolCall) -> bool {
         self.offered.iter().find(|def| def.name == call.name).is_some_and(|def| asks(&self.spec.approvals, def, call))
     }
 

@@ -1,12 +1,13 @@
 //! How a turn begins.
 
-use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashSet, future::Future, sync::Arc, time::Duration};
 
 use frontdesk_api::{
     Cx, Error, Kind, Result,
     agent::{Agent, AgentSpec},
     chat::{Role, ToolChoice, Usage},
     dispatch::Word,
+    servers::Server,
     turn::{EventBody, Item, ItemBody, Turn, TurnState},
 };
 use frontdesk_store::{
@@ -23,7 +24,8 @@ use serde::Serialize;
 use tracing::Instrument as _;
 
 use crate::{
-    Agents, Room, access, asking, behind::Before, handing, keeper::Entered, pen::prefix, repeat, repeat::Sent, worker,
+    Agents, Room, access, asking, behind::Before, handing, keeper::Entered, pen::prefix, repeat, repeat::Sent, servers,
+    worker,
 };
 
 /// How long the answer to an idempotency key is kept: a day, in microseconds.
@@ -57,6 +59,8 @@ pub struct NewTurn {
     pub knowledge: Vec<String>,
     /// Whether this turn calls tools, and which, where it is not as the agent says.
     pub tool_choice: Option<ToolChoice>,
+    /// Servers of tools that the request names itself; responses alone have some.
+    pub servers: Vec<Server>,
     /// The turn is a response of OpenAI's API: it is asked with any items, none of them or many, and ends where the
     /// client has calls to make.
     pub response: Option<AsResponse>,
@@ -190,8 +194,12 @@ impl Room {
         if let Some(full) = full {
             return Err(full);
         }
+        let mut items = Cow::Borrowed(&new.items);
         if new.response.is_some() && brings_outputs(&new.items) {
-            answers_calls(&new.items, &past(&mut tx, new).await?)?;
+            let past = past(&mut tx, new).await?;
+            answers_calls(&new.items, &past)?;
+            items = Cow::Owned(servers::heard(&new.items, &new.servers, &past)?);
+            servers::note(&mut tx, &items).await?;
         }
         let (mut pos, mut parent, mut before, mut quiet) = (0, None, None, None);
         if let Some((by, epoch)) = &new.asked_by {
@@ -245,6 +253,7 @@ impl Room {
             toolgroups: new.toolgroups.clone(),
             knowledge: new.knowledge.clone(),
             tool_choice: new.tool_choice.clone(),
+            servers: new.servers.clone(),
             inputs: new.items.len(),
             spec: new.response.as_ref().map(|response| response.spec.clone()),
             response: new.response.as_ref().map(|response| response.echo.clone()),
@@ -264,7 +273,7 @@ impl Room {
         turns::add(&mut tx, &stored, lease, left).await?;
         let id = &stored.turn.id;
         let items: Vec<Item> = (0..)
-            .zip(&new.items)
+            .zip(items.iter())
             .map(|(pos, body)| {
                 let (id, turn_id) = (self.deps.ids.next(prefix(body)), id.clone());
                 Item { id, turn_id, pos, body: body.clone() }
@@ -369,7 +378,7 @@ pub(crate) async fn past(tx: &mut Tx, new: &NewTurn) -> Result<Vec<PastItem>> {
 }
 
 fn brings_outputs(items: &[ItemBody]) -> bool {
-    items.iter().any(|item| matches!(item, ItemBody::FunctionCallOutput { .. }))
+    items.iter().any(|item| matches!(item, ItemBody::FunctionCallOutput { .. } | ItemBody::ApprovalResponse { .. }))
 }
 
 /// Every output answers a call that was made: one that answers none would be told to no model, and its client would
@@ -411,6 +420,7 @@ fn check(new: &NewTurn) -> Result<()> {
         let message = format!("messages has {} entries; a turn takes at most {MOST_ITEMS}", new.items.len());
         return Err(Error::invalid("messages", message));
     }
+    servers::not_ours(&new.items)?;
     for (i, item) in new.items.iter().enumerate() {
         let fits = new.response.is_some()
             || matches!(item, ItemBody::Message { role: Role::User, .. } | ItemBody::FunctionCallOutput { .. });

@@ -47,6 +47,7 @@ pub(crate) enum Closing {
 impl Worker {
     /// Writes the end, with everything that still waited to be written.
     pub(crate) async fn close(mut self, outcome: Result<Closing, Halt>) {
+        self.leave_servers();
         let outcome = match outcome {
             // Stopped while it was about to wait: nobody would come to stop it later.
             Ok(Closing::Waiting { .. }) if self.stop.token().is_cancelled() => Err(Halt::Stopped(self.stop.why())),
@@ -292,6 +293,7 @@ pub(crate) async fn close_rows(
         turns::request_cancel(tx, turn).await?;
     }
     turns::end(tx, &stored.turn).await?;
+    turns::forget_sealed(tx, &id).await?;
     Ok(stored.turn)
 }
 

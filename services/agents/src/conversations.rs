@@ -17,7 +17,7 @@ use frontdesk_store::{
 };
 use serde_json::Value;
 
-use crate::{Agents, Room, access, pen::prefix};
+use crate::{Agents, Room, access, pen::prefix, servers};
 
 /// What one turn of a conversation brought.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,7 +145,11 @@ impl Agents {
 
 impl Room {
     /// Writes items as a turn that has ended, no agent's. The caller commits.
+    ///
+    /// # Errors
+    /// `Invalid` for an item that only a response may bring; as any query.
     pub(crate) async fn put_items(&self, tx: &mut Tx, id: &str, items: &[ItemBody]) -> Result<(Turn, Vec<Item>)> {
+        servers::no_words(items)?;
         let (turn_id, now) = (self.deps.ids.next("turn"), self.deps.clock.now());
         agents::ensure_inline(tx, now).await?;
         let Place { pos, parent, .. } = sessions::advance(tx, id, &turn_id, agents::INLINE).await?;

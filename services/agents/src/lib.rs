@@ -46,6 +46,7 @@ mod reply;
 mod responses;
 mod retry;
 mod running;
+mod servers;
 mod speech;
 mod tally;
 mod think;

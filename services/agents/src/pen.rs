@@ -74,6 +74,8 @@ pub(crate) struct Pen {
     patience: i64,
     /// It stays as long after its end, though it is not stored.
     pub(crate) lingers: bool,
+    /// Its request keeps something sealed, for as long as it is worked on.
+    seals: bool,
     /// Its end let the next turn of its session begin.
     pub(crate) next_began: bool,
     /// Turns that were asked and are to stop, by what is committed.
@@ -90,6 +92,7 @@ impl Pen {
             ids: Arc::clone(&room.deps.ids),
             cx,
             lingers: stored.request.lingers,
+            seals: stored.request.servers.iter().any(|server| server.sealed.is_some()),
             next_began: false,
             stopped: vec![],
             turn: stored.turn,
@@ -286,6 +289,9 @@ impl Pen {
         }
         if let Some(turn) = &page.state {
             self.next_began |= turns::end(&mut tx, turn).await?;
+            if turn.state.is_terminal() && self.seals {
+                turns::forget_sealed(&mut tx, id).await?;
+            }
         }
         self.reach(Point::BeforeCommit).await;
         if let Err(error) = (self.make)(tx).await {
@@ -324,6 +330,9 @@ pub(crate) fn prefix(body: &ItemBody) -> &'static str {
         ItemBody::Reasoning { .. } => "rs",
         ItemBody::Retrieval { .. } => "ret",
         ItemBody::HandOff { .. } => "ho",
+        ItemBody::ServerTools { .. } => "mcpl",
+        ItemBody::ApprovalRequest { .. } => "mcpr",
+        ItemBody::ApprovalResponse { .. } => "mcpa",
     }
 }
 
@@ -430,6 +439,7 @@ mod tests {
             fault: None,
             patience: 0,
             lingers: false,
+            seals: false,
             next_began: false,
             stopped: vec![],
         }

@@ -9,7 +9,8 @@ use frontdesk_store::{conversations, transcript, transcript::PastItem, turns};
 use serde_json::Value;
 
 use crate::{
-    Agents, NewTurn, Room, access, begin, budget, follow::BATCH, guidelines, prompt, running::Why, think, worker,
+    Agents, NewTurn, Room, access, begin, budget, follow::BATCH, guidelines, prompt, running::Why, servers, think,
+    worker,
 };
 
 /// A response.
@@ -171,6 +172,7 @@ impl Agents {
         }
         let past = begin::past(&mut tx, new).await?;
         begin::answers_calls(&new.items, &past)?;
+        servers::heard(&new.items, &new.servers, &past)?;
         Ok(past)
     }
 }

@@ -28,7 +28,7 @@ impl Worker {
     /// Does the calls of one answer, as the shields let them pass. Returns the turn's end when one of them leads there.
     pub(crate) async fn act(&mut self, calls: Vec<ToolCall>) -> Result<Option<Closing>, Halt> {
         let (theirs, here): (Vec<ToolCall>, Vec<ToolCall>) =
-            calls.into_iter().partition(|call| self.runs_at_client(call));
+            calls.into_iter().partition(|call| self.runs_at_client(call) || self.awaits_client(call));
         let mut ask = vec![];
         for call in here {
             if self.ended.contains(&call.id) {
@@ -56,6 +56,7 @@ impl Worker {
             }
         }
         if self.on_input == OnInput::Finish {
+            self.ask_client(&theirs);
             // The next turn brings what these came to, and what was done here is looked up then.
             self.pen.lingers |= !theirs.is_empty();
             return Ok((!theirs.is_empty()).then_some(Closing::Completed));
@@ -158,7 +159,9 @@ impl Worker {
         }
         let result = match self.refused(&call) {
             Some(refused) => refused,
-            None if self.offered.iter().any(|def| def.name == call.name) => self.call_tool(&call, &step).await?,
+            None if self.served(&call).is_some() || self.offered.iter().any(|def| def.name == call.name) => {
+                self.call_tool(&call, &step).await?
+            }
             None => ToolResult::error(&self.no_tool(&call.name)),
         };
         self.conclude(step, call, result).await
@@ -189,9 +192,14 @@ impl Worker {
             error.type = tracing::field::Empty,
             step = step.step.id,
         );
-        let outcome = self
-            .call_out(async { tools.call(&cx, &groups, call, &step.idem_key, approved).await }.instrument(span.clone()))
-            .await;
+        let served = self.served(call);
+        let work = async {
+            match &served {
+                Some((server, tool)) => tools.call_server(&cx, server, tool, call, &step.idem_key).await,
+                None => tools.call(&cx, &groups, call, &step.idem_key, approved).await,
+            }
+        };
+        let outcome = self.call_out(work.instrument(span.clone())).await;
         let end = match &outcome {
             Ok(Outcome::Done(result)) if !result.is_error => ToolEnd::Succeeded,
             Ok(_) | Err(Halt::Failed(_)) => ToolEnd::Failed,

@@ -42,6 +42,7 @@ use crate::{
     pen::Pen,
     running::Stop,
     seconds,
+    servers::{self, Servers},
     think::Thought,
 };
 
@@ -63,6 +64,7 @@ pub(crate) struct Worker {
     /// Groups of the agent and of this turn.
     pub(crate) toolgroups: Vec<String>,
     knowledge: Vec<String>,
+    pub(crate) servers: Servers,
     /// The tools that run here, as listed for this turn.
     pub(crate) offered: Vec<ToolDef>,
     pub(crate) past: Vec<PastItem>,
@@ -219,12 +221,13 @@ impl Worker {
         let mut worker = Self {
             toolgroups: with(&spec.toolgroups, &stored.request.toolgroups),
             knowledge: with(&spec.knowledge, &stored.request.knowledge),
+            servers: Servers::new(stored.request.servers.clone(), &items),
             offered: vec![],
             on_input: stored.on_input,
             inbox: results.collect(),
             said,
-            decided: decided(&steps),
-            pending: asked_for(&steps),
+            decided: decided(&steps).into_iter().chain(servers::decided(&items, &stored.request.key_id)).collect(),
+            pending: servers::first(&items, &steps).unwrap_or_else(|| asked_for(&steps)),
             ended: ended_calls(&steps),
             cost,
             rules: String::new(),
@@ -268,6 +271,7 @@ impl Worker {
         let (tools, cx, groups) = (Arc::clone(&self.room.deps.tools), self.cx.clone(), self.toolgroups.clone());
         // No effect comes of it, so nothing need be written before.
         self.offered = self.wait(async { tools.list(&cx, &groups).await }).await?;
+        Box::pin(self.list_servers()).await?;
         let mut calls = std::mem::take(&mut self.pending);
         loop {
             if let Some(closing) = self.act(calls).await? {

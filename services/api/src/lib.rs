@@ -29,6 +29,7 @@ pub mod reuse;
 pub mod safety;
 mod seal;
 pub mod secret;
+pub mod servers;
 pub mod tools;
 pub mod turn;
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Cx, Error, Kind, Result, chat::ToolCall, egress::OutboundAnswer};
+use crate::{Cx, Error, Kind, Result, chat::ToolCall, egress::OutboundAnswer, servers::Server};
 
 /// The tools of a tenant, over all providers.
 #[async_trait]
@@ -35,6 +35,37 @@ pub trait Tools: Send + Sync {
         idempotency_key: &str,
         approved: bool,
     ) -> Result<Outcome>;
+
+    /// The tools of a server that a request names itself, those that the request allows. Their risk says what the server
+    /// says of them, not whether a call waits ([`Server::asks`]).
+    ///
+    /// # Errors
+    /// What is wrong with the server or with what it says, in words for whoever named it.
+    async fn list_server(&self, _: &Cx, server: &Server) -> Result<Vec<ToolDef>> {
+        Err(no_servers(server))
+    }
+
+    /// Calls a tool that [`Tools::list_server`] found, as it was found; whoever has to approve it has.
+    ///
+    /// # Errors
+    /// As [`Tools::call`].
+    async fn call_server(
+        &self,
+        _: &Cx,
+        server: &Server,
+        _tool: &ToolDef,
+        _call: &ToolCall,
+        _idempotency_key: &str,
+    ) -> Result<Outcome> {
+        Err(no_servers(server))
+    }
+
+    /// Lets go of what was opened for the server in this turn.
+    fn leave_server(&self, _: &Cx, _: &Server) {}
+}
+
+fn no_servers(server: &Server) -> Error {
+    Error::unavailable(format!("'{}' cannot be asked: servers of requests are not asked here", server.label))
 }
 
 /// One kind of tool. Stateless towards tenants: what is registered is handed in with every call.
@@ -63,6 +94,17 @@ pub trait ToolProvider: Send + Sync {
     fn secret_args(&self) -> &'static [&'static str] {
         &[]
     }
+
+    /// Whether the source's server stands where only the operator may send anyone.
+    ///
+    /// # Errors
+    /// As [`ToolProvider::inspect`], without asking anyone.
+    fn is_inside(&self, _: &Cx, _: &ToolSource) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Lets go of what is kept open to the source for the turn or conversation of `cx`.
+    fn leave(&self, _: &Cx, _: &ToolSource) {}
 
     /// Calls a tool by its name inside the source (`ToolDef::wire_name`).
     async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome>;

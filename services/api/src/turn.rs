@@ -15,7 +15,8 @@ use crate::{
     chat::{Role, ToolCall, Usage},
     memory::Passage,
     safety::{Stage, Verdict},
-    tools::ToolResult,
+    servers::{Filter, WaitingCall},
+    tools::{ToolDef, ToolResult},
 };
 
 /// A conversation with one agent.
@@ -318,6 +319,33 @@ pub enum ItemBody {
     HandOff {
         hand_off: HandOff,
     },
+    /// The tools of a server that the request named itself, as this turn's model is offered them.
+    ServerTools {
+        server: String,
+        url: Option<String>,
+        /// The request's choice among them.
+        allowed: Filter,
+        tools: Vec<ToolDef>,
+        /// Those whose calls wait for the word of whoever asked, by the names the model calls them by.
+        waits: Vec<String>,
+        /// Why there are none.
+        error: Option<String>,
+        /// They were listed in an earlier turn, and are not shown again.
+        known: bool,
+    },
+    /// A call that waits for the word of whoever asked. Written by the platform alone: nothing that comes in becomes one.
+    ApprovalRequest {
+        waiting: Box<WaitingCall>,
+    },
+    /// That word.
+    ApprovalResponse {
+        /// The id of the item that asked.
+        request_id: String,
+        approved: bool,
+        reason: Option<String>,
+        /// What was asked about, out of the row that asked; None while the request is read.
+        waiting: Option<Box<WaitingCall>>,
+    },
 }
 
 impl ItemBody {
@@ -359,6 +387,9 @@ impl ItemBody {
             Self::Reasoning { .. } => "reasoning",
             Self::Retrieval { .. } => "retrieval",
             Self::HandOff { .. } => "hand_off",
+            Self::ServerTools { .. } => "server_tools",
+            Self::ApprovalRequest { .. } => "approval_request",
+            Self::ApprovalResponse { .. } => "approval_response",
         }
     }
 }

@@ -292,6 +292,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         providers: built.tools,
         bodies: Arc::new(Components(knowledge.clone())),
         seal: Arc::new(accounts.clone()),
+        servers: config.providers.tools.iter().find(|entry| entry.kind == "mcp").map(|entry| entry.id.clone()),
         clock: clock.clone(),
         ids: ids.clone(),
         limits: KvLimits::default(),

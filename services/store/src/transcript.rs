@@ -147,6 +147,20 @@ pub async fn replace_item(tx: &mut Tx, id: &str, body: &ItemBody, hidden: bool) 
     .doing("redact an item")
 }
 
+/// Notes that an approval request has its answer. Whether it had none before: of several that answer one, be it in
+/// branches of a conversation or at once, one is the first.
+///
+/// # Errors
+/// As any query.
+pub async fn answer_request(tx: &mut Tx, id: &str) -> Result<bool> {
+    let tenant = tx.tenant();
+    let first = on!(tx, conn => sqlx::query("UPDATE item SET kind = 'approval_request_answered' \
+         WHERE tenant = $1 AND id = $2 AND kind = 'approval_request'")
+        .bind(&*tenant).bind(id).execute(conn).await.map(|done| done.rows_affected()))
+    .doing("answer an approval request")?;
+    Ok(first == 1)
+}
+
 /// Keeps every item of the turn from models from now on.
 ///
 /// # Errors

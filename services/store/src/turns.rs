@@ -9,6 +9,7 @@ use frontdesk_api::{
     agent::AgentSpec,
     chat::{ToolChoice, Usage},
     cx::Customer,
+    servers::Server,
     turn::{HandOff, Turn, TurnError, TurnState},
 };
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,9 @@ pub struct TurnRequest {
     /// What it says of calls of tools, instead of its agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ToolChoice>,
+    /// Servers of tools that its request named itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Server>,
     /// How many of its items it was begun with.
     pub inputs: usize,
     /// What it works by, where that is not its agent's version alone.
@@ -433,6 +437,19 @@ pub(crate) async fn open_elsewhere(tx: &mut Tx, agent_id: &str) -> Result<Vec<St
     let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(agent_id).fetch_all(conn).await)
         .doing("look for an agent's open turns")?;
     rows.into_iter().map(Row::read).collect()
+}
+
+/// Forgets what the servers of a turn that has ended were sent along, where there is any of it.
+///
+/// # Errors
+/// As any query.
+pub async fn forget_sealed(tx: &mut Tx, id: &str) -> Result<()> {
+    let mut request = load(tx, id).await?.request;
+    if request.servers.iter().all(|server| server.sealed.is_none()) {
+        return Ok(());
+    }
+    request.servers.iter_mut().for_each(|server| server.sealed = None);
+    keep_request(tx, id, &request).await
 }
 
 /// Writes anew what came with a turn.

@@ -18,6 +18,7 @@ mod register;
 mod registration;
 mod registry;
 mod sealing;
+mod servers;
 mod strike;
 
 pub use frontdesk_store::tools::StoredToolgroupChange as Change;

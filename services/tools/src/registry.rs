@@ -13,6 +13,7 @@ use bytes::Bytes;
 use frontdesk_api::{
     Clock, Cx, Egress, Error, Ids, Kind, Result, Seal, Secrets, Tools,
     chat::ToolCall,
+    servers::Server,
     tools::{Outcome, Risk, SecretArgs, ToolDef, ToolProvider, ToolResult},
 };
 use frontdesk_store::{Store, tools as rows};
@@ -54,6 +55,8 @@ pub struct Setting {
     pub bodies: Arc<dyn ComponentBytes>,
     /// Keeps what registrations hold of secrets.
     pub seal: Arc<dyn Seal>,
+    /// The provider of servers that requests name themselves, by its id; None: there is none.
+    pub servers: Option<String>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     pub limits: KvLimits,
@@ -348,17 +351,42 @@ impl Tools for Registry {
             name: tool.def.wire_name.clone(),
             arguments: Value::Object(arguments).to_string(),
         };
+        self.ask(cx, &found.group, &call).await
+    }
+
+    async fn list_server(&self, cx: &Cx, server: &Server) -> Result<Vec<ToolDef>> {
+        self.tools_of(cx, server).await
+    }
+
+    async fn call_server(
+        &self,
+        cx: &Cx,
+        server: &Server,
+        tool: &ToolDef,
+        call: &ToolCall,
+        idempotency_key: &str,
+    ) -> Result<Outcome> {
+        self.call_tool_of(cx, server, tool, call, idempotency_key).await
+    }
+
+    fn leave_server(&self, cx: &Cx, server: &Server) {
+        self.leave(cx, server);
+    }
+}
+
+impl Registry {
+    /// Asks a provider; what it could not do is a result.
+    pub(crate) async fn ask(&self, cx: &Cx, group: &Arc<Ready>, call: &ToolCall) -> Result<Outcome> {
         let host = Host {
             store: self.setting.store.clone(),
             bodies: Arc::clone(&self.setting.bodies),
             cx: cx.clone(),
-            group: Arc::clone(&found.group),
+            group: Arc::clone(group),
             limits: self.setting.limits,
             egress: Arc::clone(&self.setting.egress),
             secrets: Arc::clone(&self.setting.secrets),
         };
-        let outcome = found.group.provider.call(cx, &found.group.source, &call, Arc::new(host)).await;
-        match outcome {
+        match group.provider.call(cx, &group.source, call, Arc::new(host)).await {
             Ok(Outcome::Done(result)) if result.content.len() > MAX_RESULT => {
                 Ok(failed(&format!("the tool answered {} bytes; at most {MAX_RESULT} are read", result.content.len())))
             }
@@ -368,7 +396,7 @@ impl Tools for Registry {
     }
 }
 
-fn failed(message: &str) -> Outcome {
+pub(crate) fn failed(message: &str) -> Outcome {
     Outcome::Done(ToolResult::error(message))
 }
 

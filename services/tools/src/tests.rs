@@ -26,6 +26,8 @@ use serde_json::{Map, json};
 
 use super::*;
 
+mod servers;
+
 /// Offers `look` and `refund`.
 #[derive(Default)]
 struct Shop {
@@ -121,6 +123,7 @@ fn over(store: Store, shop: Arc<Shop>) -> Registry {
         providers: BTreeMap::from([("shop".to_owned(), provider)]),
         bodies: Arc::new(NoFiles),
         seal: Arc::new(Turned),
+        servers: Some("shop".into()),
         clock: Arc::new(FixedClock::at(0)),
         ids: Arc::new(RandomIds),
         limits: KvLimits::default(),
@@ -260,6 +263,7 @@ async fn a_group_of_the_platforms_own_is_every_tenants_without_being_registered(
             )]),
             bodies: Arc::new(NoFiles),
             seal: Arc::new(Turned),
+            servers: None,
             clock: Arc::new(FixedClock::at(7)),
             ids: Arc::new(RandomIds),
             limits: KvLimits::default(),

@@ -19,6 +19,7 @@ mod people;
 mod repeat;
 mod replays;
 mod responses;
+mod servers;
 mod shields;
 mod stage;
 mod tools;

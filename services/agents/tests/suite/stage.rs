@@ -22,6 +22,7 @@ use frontdesk_api::{
     inference::Model,
     memory::Passage,
     safety::{Checked, Hold, Stage as Place, Verdict},
+    servers::Server,
     tools::{Effect, Outcome, Risk, Runs, ToolDef, ToolResult},
     turn::{Event, ItemBody, StepOutput},
 };
@@ -164,6 +165,9 @@ fn reply(frames: stream::BoxStream<'static, Result<Frame>>) -> ChatReply {
 pub struct Toolbox {
     /// Calls that came here, refused ones too.
     pub calls: AtomicUsize,
+    /// How often a server of a request's own was asked for its tools, and let go of.
+    pub listed: AtomicUsize,
+    pub left: AtomicUsize,
     /// Effects, by tool and key.
     pub ledger: Mutex<Vec<(String, String)>>,
     /// On whose behalf calls came, in order.
@@ -231,6 +235,32 @@ impl Tools for Toolbox {
             return Ok(Outcome::Done(ToolResult::error("the arguments are no JSON")));
         }
         Ok(Outcome::Done(ToolResult { content: format!("saw {}", call.arguments), is_error: false, details: None }))
+    }
+
+    /// `look` and `cancel`, unless it is called `down`; of `wide` too many, of `long` with too many words.
+    async fn list_server(&self, _: &Cx, server: &Server) -> Result<Vec<ToolDef>> {
+        self.listed.fetch_add(1, Ordering::SeqCst);
+        let def = |name: &str, description: &str| -> ToolDef {
+            let def = json!({ "name": name, "wire_name": name, "toolgroup": "s", "description": description,
+                              "schema": {}, "hash": "" });
+            serde_json::from_value(def).expect("a tool")
+        };
+        match server.label.as_str() {
+            "down" => Err(Error::upstream("cannot connect to down")),
+            "wide" => Ok((0..129).map(|n| def(&format!("t{n}"), "")).collect()),
+            "long" => Ok(vec![def("t", &"x".repeat(600_000))]),
+            _ => Ok(vec![def("look", ""), def("cancel", "")]),
+        }
+    }
+
+    async fn call_server(&self, _: &Cx, server: &Server, tool: &ToolDef, call: &ToolCall, _: &str) -> Result<Outcome> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let content = format!("{}/{} saw {}", server.label, tool.wire_name, call.arguments);
+        Ok(Outcome::Done(ToolResult { content, is_error: false, details: None }))
+    }
+
+    fn leave_server(&self, _: &Cx, _: &Server) {
+        self.left.fetch_add(1, Ordering::SeqCst);
     }
 }
 

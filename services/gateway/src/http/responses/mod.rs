@@ -14,6 +14,7 @@ pub mod delete;
 pub mod input_items;
 pub mod input_tokens;
 pub mod list;
+mod servers;
 pub mod show;
 
 use std::collections::VecDeque;
@@ -120,14 +121,15 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     spec.sampling.max_tokens = asked.max_output_tokens.or(spec.sampling.max_tokens);
     spec.limits.max_tool_calls = asked.max_tool_calls.unwrap_or(spec.limits.max_tool_calls);
     spec.model_params.extend(asked.extra);
-    let searches = asked.tools.shown.into_iter().filter(|tool| tool["type"] == "file_search");
+    let servers = servers::taken(app, cx, asked.tools.servers).await?;
+    let shown = asked.tools.shown.into_iter().filter(|tool| tool["type"] == "file_search" || tool["type"] == "mcp");
     // An agent may have it of its own.
     let runs_code = code::is_granted(&spec).then(|| code_tool(&spec.code_files));
-    echo.insert("tools".into(), spec.client_tools.iter().map(function).chain(searches).chain(runs_code).collect());
+    echo.insert("tools".into(), spec.client_tools.iter().map(function).chain(shown).chain(runs_code).collect());
     let (previous, echo) = (asked.previous_response_id, Value::Object(echo));
     let response = AsResponse { spec, version, previous, echo, stored: asked.store };
     let (items, session_id) = (resolved(app, cx, asked.input).await?, asked.conversation);
-    Ok(NewTurn { agent_id, session_id, items, response: Some(response), ..NewTurn::default() })
+    Ok(NewTurn { agent_id, session_id, items, servers, response: Some(response), ..NewTurn::default() })
 }
 
 /// In a request's body something that does not exist is a wrong value, not a missing page.
@@ -151,7 +153,13 @@ pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemB
                 body
             }
             Input::Reference { id, path } => {
-                app.agents.load_item(cx, &id).await.map_err(|error| wrong(error, path))?.body
+                match app.agents.load_item(cx, &id).await.map_err(|error| wrong(error, path))?.body {
+                    // Servers are asked what they have, and what waits for a word waits where it stands.
+                    ItemBody::ServerTools { .. }
+                    | ItemBody::ApprovalRequest { .. }
+                    | ItemBody::ApprovalResponse { .. } => continue,
+                    body => body,
+                }
             }
         });
     }
@@ -326,7 +334,7 @@ pub struct ResponseRequest {
     /// `id`, `version` and `variables` of a stored prompt (`/v1/prompts`); its text stands before the instructions.
     prompt: Option<Value>,
     /// Functions, which run at the client; `file_search`: the stores are searched before the model is asked;
-    /// `code_interpreter`: code that the model writes is run here.
+    /// `code_interpreter`: code that the model writes is run here; `mcp`: servers whose tools the model may call.
     tools: Option<Vec<Value>>,
     tool_choice: Option<Value>,
     parallel_tool_calls: Option<bool>,

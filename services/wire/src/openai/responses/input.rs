@@ -20,6 +20,9 @@ use super::{
 /// Items of one request: what one statement writes.
 const MOST: usize = 1_000;
 
+/// Bytes of the reason that goes with a word to a call.
+const MOST_REASON: usize = 2_000;
+
 /// An item as it was sent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
@@ -120,7 +123,19 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
             let summary = opened(&fields.needed("encrypted_content")?, &path)?;
             items.push(says(Role::User, summary));
         }
-        "reasoning" | "file_search_call" => {}
+        "mcp_approval_response" => {
+            let request_id = fields.id("approval_request_id")?.ok_or_else(|| fields.missing("approval_request_id"))?;
+            let approved = fields.flag("approve")?.ok_or_else(|| fields.missing("approve"))?;
+            let reason = fields.text("reason")?;
+            if reason.as_ref().is_some_and(|reason| reason.len() > MOST_REASON || reason.contains('\0')) {
+                let path = fields.path("reason");
+                let message = format!("'{path}' must have at most {MOST_REASON} bytes, none of them zero");
+                return Err(Error::invalid(path, message));
+            }
+            items.push(Input::Item(ItemBody::ApprovalResponse { request_id, approved, reason, waiting: None }));
+        }
+        // What servers have is asked of them, and what waits stands in our own rows.
+        "reasoning" | "file_search_call" | "mcp_list_tools" | "mcp_approval_request" => {}
         other => {
             let path = fields.path("type");
             let message = format!("'{path}' is '{other}', an item that nothing here understands");

@@ -1,7 +1,7 @@
 //! Items as Responses and Conversations show them.
 //!
-//! A call of one of our own tools is shown as `mcp_call`: the one shape in which a client sees a call with its result
-//! and does not take it for one that it must run. Calls that the client runs are `function_call`.
+//! A call of one of our own tools is shown as `mcp_call`, as those of servers that the request named are: the one shape in
+//! which a client sees a call with its result and does not take it for one that it must run. Calls that the client runs are `function_call`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,10 +12,12 @@ use frontdesk_api::{
 };
 use serde_json::{Value, json};
 
-use super::{code, parts, request::Include};
-
-/// Whose tools the calls shown as `mcp_call` are.
-const SERVER: &str = "frontdesk";
+use super::{
+    code,
+    mcp::{self, Made, Servers},
+    parts,
+    request::Include,
+};
 
 /// Who runs a call, by the name of its tool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,13 +66,25 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
         })
         .collect();
     let mut shown: Vec<Value> = given.iter().filter_map(sent).collect();
+    let mut servers = Servers::default();
+    made.iter().for_each(|item| servers.learn(&item.body));
+    // Calls of an earlier turn that this one's client approved were made here.
+    shown.extend(given.iter().filter_map(|item| match &item.body {
+        ItemBody::ApprovalResponse { request_id, approved: true, waiting: Some(waiting), .. } => {
+            let result = outputs.get(waiting.call.id.as_str()).copied();
+            Some(Made::approved(request_id, waiting).shown(&mcp::approved_id(request_id), result))
+        }
+        _ => None,
+    }));
     shown.extend(made.iter().filter_map(|item| match &item.body {
         ItemBody::FunctionCall { call } if client.is_code(&call.name) => {
             let result = outputs.get(call.id.as_str()).copied();
             Some(code::item(&item.id, &item.turn_id, call, result, include.outputs))
         }
+        // Shown as what asks for it.
+        ItemBody::FunctionCall { call } if servers.waits(&call.name) => None,
         ItemBody::FunctionCall { call } if !client.contains(&call.name) => {
-            Some(server_call(&item.id, call, outputs.get(call.id.as_str()).copied()))
+            Some(servers.call(call).shown(&item.id, outputs.get(call.id.as_str()).copied()))
         }
         // Shown with its call.
         ItemBody::FunctionCallOutput { .. } => None,
@@ -104,7 +118,16 @@ pub fn sent(item: &Item) -> Option<Value> {
             json!({ "id": id, "type": "function_call_output", "call_id": call_id, "output": output, "status": "completed" })
         }
         ItemBody::Reasoning { text } => reasoning(id, text, "completed"),
-        ItemBody::Retrieval { .. } | ItemBody::HandOff { .. } => return None,
+        ItemBody::ServerTools { server, tools, error, known: false, .. } => {
+            mcp::list(id, server, tools, error.as_deref())
+        }
+        ItemBody::ApprovalRequest { waiting } => mcp::request(id, waiting),
+        ItemBody::ApprovalResponse { request_id, approved, reason, .. } => {
+            mcp::response(id, request_id, *approved, reason.as_deref())
+        }
+        ItemBody::ServerTools { known: true, .. } | ItemBody::Retrieval { .. } | ItemBody::HandOff { .. } => {
+            return None;
+        }
     })
 }
 
@@ -138,21 +161,6 @@ pub fn reasoning(id: &str, text: &str, status: &str) -> Value {
 #[must_use]
 pub fn function_call(id: &str, call: &ToolCall, status: &str) -> Value {
     json!({ "id": id, "type": "function_call", "call_id": call.id, "name": call.name, "arguments": call.arguments, "status": status })
-}
-
-/// A call of a tool that runs here, with its result once there is one: the text, and whether it tells of a failure.
-#[must_use]
-pub fn server_call(id: &str, call: &ToolCall, result: Option<(&str, bool)>) -> Value {
-    let (status, output, error) = match result {
-        None => ("in_progress", Value::Null, Value::Null),
-        Some((text, false)) => ("completed", json!(text), Value::Null),
-        Some((text, true)) => {
-            let content = [json!({ "type": "text", "text": text })];
-            ("failed", Value::Null, json!({ "type": "mcp_tool_execution_error", "content": content }))
-        }
-    };
-    json!({ "id": id, "type": "mcp_call", "server_label": SERVER, "name": call.name, "arguments": call.arguments,
-            "approval_request_id": null, "status": status, "output": output, "error": error })
 }
 
 /// A look into knowledge stores; `results` where they are to be seen.

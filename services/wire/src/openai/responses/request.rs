@@ -380,7 +380,11 @@ mod tests {
                 "tools[0].filters",
                 Some("unsupported_parameter"),
             ),
-            (with("tools", json!([{ "type": "mcp", "server_label": "x" }])), "tools[0].type", Some("unsupported_tool")),
+            (
+                with("tools", json!([{ "type": "mcp", "server_url": "https://h/" }])),
+                "tools[0].server_label",
+                Some("missing_required_parameter"),
+            ),
             (with("previous_response_id", json!("r\u{0}")), "previous_response_id", None),
             (
                 json!({ "model": "m", "input": "x", "previous_response_id": "r", "conversation": "c" }),

@@ -11,13 +11,14 @@ use frontdesk_api::{
     Kind,
     chat::{ToolCall, Usage},
     clock::unix_seconds,
-    turn::{Event, EventBody, Item, ItemBody, Turn, TurnError, TurnState},
+    turn::{Event, EventBody, Item, ItemBody, StepKind, Turn, TurnError, TurnState},
 };
 use serde_json::{Map, Value, json};
 
 use super::{
     code,
     item::{self, ClientTools},
+    mcp::{self, Made, Servers},
     request::Include,
 };
 
@@ -38,6 +39,7 @@ pub struct Projection {
     /// Members that repeat the request.
     echo: Map<String, Value>,
     client: ClientTools,
+    servers: Servers,
     include: Include,
     /// The number of the next event.
     next: i64,
@@ -47,6 +49,10 @@ pub struct Projection {
     places: HashMap<String, usize>,
     /// Places in `output` of calls that run here, by call id, with what is called.
     calls: HashMap<String, (usize, ToolCall)>,
+    /// Calls that were approved, by call id.
+    approved: HashMap<String, Made>,
+    /// Those of them that are not shown yet, with the ids they are shown under.
+    due: Vec<(String, ToolCall)>,
     /// Places of items that were begun and are not done.
     open: BTreeSet<usize>,
 }
@@ -63,12 +69,15 @@ impl Projection {
         Self {
             echo,
             client,
+            servers: Servers::default(),
             include,
             next: 0,
             turn: None,
             output: vec![],
             places: HashMap::new(),
             calls: HashMap::new(),
+            approved: HashMap::new(),
+            due: vec![],
             open: BTreeSet::new(),
         }
     }
@@ -96,8 +105,9 @@ impl Projection {
             }
             // Nor one for an answer that begins anew: what was begun of it stays as incomplete, the new one comes behind.
             EventBody::Restarted { .. } => self.cut_off(&mut out),
+            EventBody::Input { items } => items.iter().for_each(|item| self.approves(item)),
+            EventBody::StepStarted { step } if step.kind == StepKind::ToolExecution => self.begin_due(&mut out),
             EventBody::HandedOff { .. }
-            | EventBody::Input { .. }
             | EventBody::StepStarted { .. }
             | EventBody::StepCompleted { .. }
             | EventBody::AwaitingInput { .. }
@@ -156,7 +166,9 @@ impl Projection {
             ItemBody::Reasoning { .. } => self.speaks(id, item::reasoning(id, "", "in_progress"), out),
             ItemBody::FunctionCall { call } => {
                 let begun = ToolCall { arguments: String::new(), ..call.clone() };
-                if self.client.contains(&call.name) {
+                if self.servers.waits(&call.name) {
+                    // Shown as what asks for it.
+                } else if self.client.contains(&call.name) {
                     self.begin(id, item::function_call(id, &begun, "in_progress"), out);
                 } else if self.client.is_code(&call.name) {
                     let at = self.begin(id, code::item(id, &item.turn_id, &begun, None, false), out);
@@ -164,14 +176,16 @@ impl Projection {
                     let more = json!({ "item_id": id, "output_index": at });
                     self.tell("response.code_interpreter_call.in_progress", more, out);
                 } else {
-                    let at = self.begin(id, item::server_call(id, &begun, None), out);
-                    self.calls.insert(call.id.clone(), (at, call.clone()));
-                    self.tell("response.mcp_call.in_progress", json!({ "item_id": id, "output_index": at }), out);
+                    let begun = self.servers.call(call).begun(id);
+                    self.runs(id, call, begun, out);
                 }
             }
             ItemBody::FunctionCallOutput { .. }
             | ItemBody::Retrieval { .. }
             | ItemBody::HandOff { .. }
+            | ItemBody::ServerTools { .. }
+            | ItemBody::ApprovalRequest { .. }
+            | ItemBody::ApprovalResponse { .. }
             | ItemBody::Content { .. }
             // In no response.
             | ItemBody::Person { .. } => {}
@@ -236,6 +250,12 @@ impl Projection {
                 self.tell("response.content_part.done", with(&place, part), out);
                 self.finish(at, whole, out);
             }
+            (ItemBody::ApprovalRequest { waiting }, _) => {
+                let whole = mcp::request(id, waiting);
+                let at = self.begin(id, whole.clone(), out);
+                self.finish(at, whole, out);
+            }
+            (body @ ItemBody::ServerTools { .. }, _) => self.lists(id, body, out),
             (ItemBody::FunctionCall { call }, Some(at)) if self.client.contains(&call.name) => {
                 let more = json!({ "item_id": id, "output_index": at, "name": call.name, "arguments": call.arguments });
                 self.tell("response.function_call_arguments.done", more, out);
@@ -272,7 +292,8 @@ impl Projection {
                     return;
                 }
                 self.tell(name, json!({ "item_id": begun, "output_index": at }), out);
-                self.finish(at, item::server_call(&begun, &call, Some((output, *is_error))), out);
+                let made = self.approved.get(call_id).cloned().unwrap_or_else(|| self.servers.call(&call));
+                self.finish(at, made.shown(&begun, Some((output, *is_error))), out);
             }
             (ItemBody::Retrieval { query, passages }, _) => {
                 let whole = item::search(id, query, self.include.results.then_some(passages));
@@ -290,6 +311,7 @@ impl Projection {
             }
             (
                 ItemBody::HandOff { .. }
+                | ItemBody::ApprovalResponse { .. }
                 | ItemBody::Content { .. }
                 | ItemBody::Person { .. }
                 | ItemBody::Message { .. }
@@ -412,5 +434,6 @@ fn with(object: &Value, more: Value) -> Value {
     all
 }
 
+mod served;
 #[cfg(test)]
 mod tests;

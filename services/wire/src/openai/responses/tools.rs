@@ -1,6 +1,7 @@
 //! The tools of a response: functions, which run at the client, searches in knowledge stores, which run here before
-//! the model is asked, and the code interpreter, which runs here when the model asks for it. Other tools that OpenAI runs itself have no provider here; a request that names one is refused by
-//! name, since a model that was promised a search must not go without.
+//! the model is asked, the code interpreter, which runs here when the model asks for it, and servers that speak MCP.
+//! Other tools that OpenAI runs itself have no provider here; a request that names one is refused by name, since a model
+//! that was promised a search must not go without.
 
 use frontdesk_api::{
     Error, Result,
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use super::{
     code::{self, Interpreter},
     fields::Fields,
+    mcp,
 };
 
 /// The most tools of one request (OpenAI's API reference: 128).
@@ -25,6 +27,7 @@ pub struct Tools {
     pub functions: Vec<ToolSpec>,
     pub search: Option<Search>,
     pub code: Option<Interpreter>,
+    pub servers: Vec<mcp::Named>,
     /// As the response repeats them.
     pub shown: Vec<Value>,
 }
@@ -77,6 +80,11 @@ pub fn tools(list: Vec<Value>) -> Result<Tools> {
                 tools.shown.push(code::tool(&interpreter.files));
                 tools.code = Some(interpreter);
             }
+            mcp::TOOL => {
+                let (named, shown) = mcp::read(fields, &tools.servers, &path)?;
+                tools.shown.push(shown);
+                tools.servers.push(named);
+            }
             kind => {
                 let message = format!("'{path}' is of the type '{kind}', which nothing here runs: {}", instead(kind));
                 return Err(Error::invalid(format!("{path}.type"), message).with_code("unsupported_tool"));
@@ -89,13 +97,10 @@ pub fn tools(list: Vec<Value>) -> Result<Tools> {
 /// What to use where OpenAI has a tool of its own.
 fn instead(kind: &str) -> &'static str {
     match kind {
-        "mcp" => {
-            "register the tools as a tool group (POST /v1/toolgroups), and ask an agent that has it as 'agent/NAME'"
-        }
         k if k.starts_with("web_search") => {
             "give a function of your own that searches, or ask an agent whose tool group does"
         }
-        _ => "'function', 'file_search' and 'code_interpreter' are taken",
+        _ => "'function', 'file_search', 'code_interpreter' and 'mcp' are taken",
     }
 }
 
@@ -160,6 +165,9 @@ pub fn choice(value: &Value, tools: &Tools) -> Result<ToolChoice> {
         }
         (_, Some("file_search"), _) if tools.search.is_some() => Ok(ToolChoice::Auto),
         (_, Some(code::TOOL), _) if tools.code.is_some() => Ok(ToolChoice::Named(code::TOOL.to_owned())),
+        (_, Some(mcp::TOOL), named) if mcp::is_named(&tools.servers, value) => {
+            Ok(named.map_or(ToolChoice::Required, |name| ToolChoice::Named(name.to_owned())))
+        }
         (_, Some("function"), Some(name)) => {
             Err(Error::invalid("tool_choice", format!("'tool_choice' names '{name}', which is not among 'tools'")))
         }

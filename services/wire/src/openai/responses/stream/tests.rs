@@ -1,6 +1,12 @@
 //! A turn as OpenAI streams it: every event in its order, at every number the same.
 
-use frontdesk_api::{chat::Role, memory::Passage, turn::Citation};
+use frontdesk_api::{
+    chat::Role,
+    memory::Passage,
+    servers::{Filter, WaitingCall},
+    tools::ToolDef,
+    turn::{Citation, Step, StepState},
+};
 
 use super::*;
 
@@ -376,4 +382,119 @@ fn code_is_shown_as_openais_tool_where_the_request_has_it() {
         let (_, response) = fold(echo, &bodies[..4]);
         assert_eq!(response["output"][0]["type"], kind);
     }
+}
+
+#[test]
+fn servers_list_their_tools_and_calls_that_wait_are_requests_and_then_calls() {
+    let tool = |name: &str, risk: &str| -> ToolDef {
+        let def = json!({ "name": format!("shop_{name}"), "wire_name": name, "toolgroup": "", "description": "d",
+                          "schema": {}, "hash": "", "risk": risk });
+        serde_json::from_value(def).expect("a tool")
+    };
+    let list = |known, error: Option<&str>| {
+        let tools = match error {
+            None => vec![tool("look", "read"), tool("cancel", "low_impact_write")],
+            Some(_) => vec![],
+        };
+        let (server, url, error) = ("shop".into(), Some("https://h".into()), error.map(str::to_owned));
+        let (allowed, waits) = (Filter::default(), vec!["shop_cancel".into()]);
+        item("mcpl_1", ItemBody::ServerTools { server, url, allowed, tools, waits, error, known })
+    };
+    let output = |id: &str, call_id: &str, output: &str| {
+        item(id, ItemBody::FunctionCallOutput { call_id: call_id.into(), output: output.into(), is_error: false })
+    };
+    let (looks, cancels) = (calls("fc_1", "c1", "shop_look"), calls("fc_2", "c2", "shop_cancel"));
+    let looked = output("fco_1", "c1", "sent");
+    let call = ToolCall { id: "c2".into(), name: "shop_cancel".into(), arguments: "{}".into() };
+    let (server, url) = ("shop".into(), Some("https://h".into()));
+    let waiting = Box::new(WaitingCall { call, server, url, tool: tool("cancel", "low_impact_write") });
+    let asks = item("mcpr_9", ItemBody::ApprovalRequest { waiting: waiting.clone() });
+    let bodies = [
+        EventBody::Created { turn: turn(TurnState::Running) },
+        EventBody::Input { items: vec![] },
+        done(&list(false, None)),
+        added(&looks),
+        done(&looks),
+        added(&cancels),
+        done(&cancels),
+        done(&looked),
+        done(&asks),
+        EventBody::Completed { turn: turn(TurnState::Completed) },
+    ];
+    let (shown, response) = fold(json!({}), &bodies);
+    assert_eq!(
+        names(&shown)[2..],
+        [
+            "output_item.added",
+            "mcp_list_tools.in_progress",
+            "mcp_list_tools.completed",
+            "output_item.done",
+            "output_item.added",
+            "mcp_call.in_progress",
+            "mcp_call_arguments.done",
+            "mcp_call.completed",
+            "output_item.done",
+            "output_item.added",
+            "output_item.done",
+            "completed"
+        ]
+    );
+    let listed = response["output"].as_array().expect("a list");
+    assert_eq!(listed[0]["tools"][1]["name"], "cancel");
+    assert_eq!(listed[0]["tools"][0]["annotations"], json!({ "readOnlyHint": true }));
+    assert_eq!((&listed[1]["server_label"], &listed[1]["name"]), (&json!("shop"), &json!("look")));
+    let request = json!({ "id": "mcpr_9", "type": "mcp_approval_request", "server_label": "shop", "name": "cancel",
+                          "arguments": "{}" });
+    assert_eq!(listed[2], request);
+    let rows = [list(false, None), looks, cancels, looked, asks];
+    assert_eq!(json!(item::items(&rows, 0, &ClientTools::default(), Include::default())), response["output"]);
+
+    // The next one brings the word; what is known is not listed again.
+    let yes = |approved| {
+        let (request_id, waiting) = ("mcpr_9".into(), Some(waiting.clone()));
+        item("mcpa_1", ItemBody::ApprovalResponse { request_id, approved, reason: None, waiting })
+    };
+    let step = Step {
+        id: "s".into(),
+        n: 0,
+        kind: StepKind::ToolExecution,
+        state: StepState::Intent,
+        started_at: 0,
+        completed_at: None,
+        output: None,
+    };
+    let gone = output("fco_2", "c2", "gone");
+    let goes_on = |approved| {
+        [
+            EventBody::Created { turn: turn(TurnState::Running) },
+            EventBody::Input { items: vec![yes(approved)] },
+            done(&list(true, None)),
+            EventBody::StepStarted { step: step.clone() },
+            done(&gone),
+            EventBody::Completed { turn: turn(TurnState::Completed) },
+        ]
+    };
+    let (shown, response) = fold(json!({}), &goes_on(true));
+    let made = [
+        "output_item.added",
+        "mcp_call.in_progress",
+        "mcp_call_arguments.done",
+        "mcp_call.completed",
+        "output_item.done",
+        "completed",
+    ];
+    assert_eq!(names(&shown)[2..], made);
+    let called = &response["output"][0];
+    assert_eq!((&called["approval_request_id"], &called["output"]), (&json!("mcpr_9"), &json!("gone")));
+    assert_eq!((&called["name"], &called["id"]), (&json!("cancel"), &json!("mcp_9")));
+    let rows = [yes(true), list(true, None), gone.clone()];
+    let rows = item::items(&rows, 1, &ClientTools::default(), Include::default());
+    assert_eq!((&rows[0]["type"], &rows[1]), (&json!("mcp_approval_response"), called));
+    let (shown, _) = fold(json!({}), &goes_on(false));
+    assert_eq!(names(&shown)[2..], ["completed"], "what was denied is no call");
+
+    let failed = [EventBody::Created { turn: turn(TurnState::Running) }, done(&list(false, Some("down")))];
+    let (shown, _) = fold(json!({}), &failed);
+    assert_eq!(names(&shown)[3..], ["mcp_list_tools.in_progress", "mcp_list_tools.failed", "output_item.done"]);
+    assert_eq!(shown.last().expect("the last").data["item"]["error"], "down");
 }

@@ -1,0 +1,366 @@
+//! Servers of tools that a response's request names itself: listed once in a line of responses, called as any tool, and
+//! asked about where the request's policy says so.
+//!
+//! A call that waits for its client's word ends the response, as a call of a client's function does, and is written down
+//! as it will be made; the next response brings the word and begins with the call. Invariants: what was listed is an item,
+//! so that whoever goes on with the turn offers its model the same tools; a server that cannot be asked is an item that
+//! says why, and the turn goes on without it; what is called after a word is what our own row of this conversation asked
+//! about, at the same server, once, whatever the word's sender says of it; a client's word is not a person's where the
+//! agent's rules ask for one.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use frontdesk_api::{
+    Error, Kind, Result,
+    approval::{Decision, asks},
+    chat::{ToolCall, ToolChoice},
+    servers::{Server, WaitingCall},
+    tools::ToolDef,
+    turn::{Item, ItemBody, StepKind},
+};
+use frontdesk_store::{
+    Tx,
+    transcript::{self, PastItem, StoredStep},
+    turns::OnInput,
+};
+use futures::future::join_all;
+
+use crate::{HAND_OFF, asking::tool_name, halt::Halt, worker::Worker};
+
+/// The step of items that belong to none.
+const NO_STEP: &str = "";
+
+/// How long a server may take to list its tools.
+const LISTING: Duration = Duration::from_secs(30);
+
+/// Tools of all servers of a request.
+const MOST_TOOLS: usize = 128;
+
+/// Bytes of what these servers say of them, as it is kept with every turn: some 130,000 tokens.
+const MOST_BYTES: usize = 512 << 10;
+
+/// What is known of the servers of a turn.
+#[derive(Debug, Default)]
+pub(crate) struct Servers {
+    /// As the request named them.
+    pub(crate) named: Vec<Server>,
+    /// Tools by the names the model calls them by, with the places of their servers and whether their calls wait.
+    tools: Vec<(ToolDef, usize, bool)>,
+    /// Calls that this turn's request said a word to.
+    said: Vec<WaitingCall>,
+}
+
+impl Servers {
+    pub(crate) fn new(named: Vec<Server>, items: &[Item]) -> Self {
+        let said = words(items).map(|(waiting, ..)| waiting.clone()).collect();
+        Self { named, tools: vec![], said }
+    }
+}
+
+impl Worker {
+    /// Offers the model the tools of the request's servers.
+    pub(crate) async fn list_servers(&mut self) -> Result<(), Halt> {
+        let servers = self.servers.named.clone();
+        if servers.is_empty() {
+            return Ok(());
+        }
+        let here = |server: &Server| self.items.iter().find_map(|item| listed(&item.body, server));
+        let before = |server: &Server| self.past.iter().rev().find_map(|past| listed(&past.item.body, server));
+        // One that could not be asked is asked again in the next turn.
+        let known: Vec<Option<(Vec<ToolDef>, bool)>> = servers
+            .iter()
+            .map(|server| {
+                here(server)
+                    .map(|tools| (tools, true))
+                    .or_else(|| before(server).filter(|tools| !tools.is_empty()).map(|tools| (tools, false)))
+            })
+            .collect();
+        let asked = servers.iter().zip(&known).map(|(server, known)| {
+            let (tools, cx, is_known) = (Arc::clone(&self.room.deps.tools), self.cx.clone(), known.is_some());
+            async move {
+                if is_known {
+                    return None;
+                }
+                let asked = tokio::time::timeout(LISTING, tools.list_server(&cx, server)).await;
+                Some(asked.unwrap_or_else(|_| {
+                    let message = format!("the server gave no list of its tools within {} s", LISTING.as_secs());
+                    Err(Error::new(Kind::Timeout, message))
+                }))
+            }
+        });
+        // No effect comes of it, so nothing need be written before.
+        let asked = self.wait(async { Ok(join_all(asked).await) }).await?;
+        let mut left = Left { tools: MOST_TOOLS, bytes: MOST_BYTES };
+        for (n, ((server, known), asked)) in servers.iter().zip(known).zip(asked).enumerate() {
+            let (tools, error, is_new) = match (known, asked) {
+                (Some((tools, true)), _) => {
+                    self.offer(n, &tools);
+                    continue;
+                }
+                (Some((tools, false)), _) => (tools, None, false),
+                (None, Some(Ok(tools))) => (tools, None, true),
+                (None, Some(Err(error))) if matches!(error.kind, Kind::Cancelled | Kind::Internal) => {
+                    return self.wait(async { Err(error) }).await;
+                }
+                (None, Some(Err(error))) => {
+                    tracing::warn!(server = server.label, error = %error, "the server's tools cannot be listed");
+                    (vec![], Some(error.message), true)
+                }
+                (None, None) => continue,
+            };
+            let (tools, error) = match left.take(&tools) {
+                Err(full) => (vec![], Some(full)),
+                Ok(()) => (self.renamed(server, tools), error),
+            };
+            self.offer(n, &tools);
+            let waits = tools.iter().filter(|tool| server.asks(tool)).map(|tool| tool.name.clone()).collect();
+            let item = self.pen.item(ItemBody::ServerTools {
+                server: server.label.clone(),
+                url: server.url.clone(),
+                allowed: server.allowed.clone(),
+                known: !is_new && error.is_none(),
+                tools,
+                waits,
+                error,
+            });
+            self.pen.done(NO_STEP, item.clone());
+            self.items.push(item);
+        }
+        self.choose_by_name();
+        // A word to a call that the agent's rules keep for a person is not heard.
+        for waiting in &self.servers.said {
+            if asks(&self.spec.approvals, &waiting.tool, &waiting.call) {
+                self.decided.remove(&waiting.call.id);
+            }
+        }
+        Ok(())
+    }
+
+    fn offer(&mut self, n: usize, tools: &[ToolDef]) {
+        for tool in tools {
+            let asks = self.servers.named.get(n).is_none_or(|server| server.asks(tool));
+            self.servers.tools.push((tool.clone(), n, asks));
+            self.offered.push(tool.clone());
+        }
+    }
+
+    /// Each under a name that nothing else has.
+    fn renamed(&self, server: &Server, tools: Vec<ToolDef>) -> Vec<ToolDef> {
+        let mut taken: HashSet<String> = self.offered.iter().map(|def| def.name.clone()).collect();
+        taken.extend(self.spec.client_tools.iter().map(|tool| tool.name.clone()));
+        taken.extend(self.spec.agents.iter().map(|tool| tool_name(&tool.agent)));
+        taken.insert(HAND_OFF.to_owned());
+        let rename = |mut tool: ToolDef| {
+            if !taken.insert(tool.name.clone()) {
+                let end = format!("{}_{}", server.label, tool.name);
+                let free = (1..).map(|n| if n == 1 { end.clone() } else { format!("{end}_{n}") });
+                // The end tells tools apart; names are ASCII.
+                let free = free.map(|name| name[name.len().saturating_sub(64)..].to_owned());
+                tool.name = free.into_iter().find(|name| !taken.contains(name)).unwrap_or(end);
+                taken.insert(tool.name.clone());
+            }
+            tool
+        };
+        tools.into_iter().map(rename).collect()
+    }
+
+    /// A choice names a tool as its server does; one that is not there forces nothing.
+    fn choose_by_name(&mut self) {
+        let Some(ToolChoice::Named(name)) = &self.spec.tool_choice else { return };
+        let is_there = self.offered.iter().any(|def| def.name == *name)
+            || self.spec.client_tools.iter().any(|tool| tool.name == *name);
+        if !is_there {
+            let served = self.servers.tools.iter().find(|(tool, ..)| tool.wire_name == *name);
+            self.spec.tool_choice = served.map(|(tool, ..)| ToolChoice::Named(tool.name.clone()));
+        }
+    }
+
+    /// The server whose tool is called, and the tool: as it was asked about, where a word was said to the call.
+    pub(crate) fn served(&self, call: &ToolCall) -> Option<(Server, ToolDef)> {
+        if let Some(waiting) = self.servers.said.iter().find(|waiting| waiting.call.id == call.id) {
+            let server = self.servers.named.iter().find(|server| server.is(&waiting.server, waiting.url.as_deref()))?;
+            return Some((server.clone(), waiting.tool.clone()));
+        }
+        let (tool, n, _) = self.servers.tools.iter().find(|(tool, ..)| tool.name == call.name)?;
+        Some((self.servers.named.get(*n)?.clone(), tool.clone()))
+    }
+
+    /// Whether the call waits for the word of whoever asked. One that a person has to approve is refused instead.
+    pub(crate) fn awaits_client(&self, call: &ToolCall) -> bool {
+        self.on_input == OnInput::Finish
+            && !self.decided.contains_key(&call.id)
+            && self.servers.tools.iter().any(|(tool, _, asks)| *asks && tool.name == call.name)
+            && !self.must_ask(call)
+    }
+
+    /// Writes down the calls among these that wait for the word of whoever asked.
+    pub(crate) fn ask_client(&mut self, calls: &[ToolCall]) {
+        for call in calls.iter().filter(|call| self.awaits_client(call)).cloned().collect::<Vec<_>>() {
+            let Some((server, tool)) = self.served(&call) else { continue };
+            let waiting = Box::new(WaitingCall { call, server: server.label, url: server.url, tool });
+            let item = self.pen.item(ItemBody::ApprovalRequest { waiting });
+            self.pen.done(NO_STEP, item.clone());
+            self.items.push(item);
+        }
+    }
+
+    /// Lets go of what was opened for the turn's servers.
+    pub(crate) fn leave_servers(&self) {
+        for server in &self.servers.named {
+            self.room.deps.tools.leave_server(&self.cx, server);
+        }
+    }
+}
+
+/// What more may be listed.
+struct Left {
+    tools: usize,
+    bytes: usize,
+}
+
+impl Left {
+    /// # Errors
+    /// Why these are too many, in words for whoever named the server.
+    fn take(&mut self, tools: &[ToolDef]) -> Result<(), String> {
+        let bytes: usize = tools.iter().map(|tool| tool.description.len() + tool.schema.to_string().len()).sum();
+        let (tools_left, bytes_left) = (self.tools.checked_sub(tools.len()), self.bytes.checked_sub(bytes));
+        let (Some(tools_left), Some(bytes_left)) = (tools_left, bytes_left) else {
+            return Err(format!(
+                "with these {} tools of {bytes} bytes the servers of this request have more than {MOST_TOOLS} tools or \
+                 {MOST_BYTES} bytes: name fewer in 'allowed_tools'",
+                tools.len()
+            ));
+        };
+        (self.tools, self.bytes) = (tools_left, bytes_left);
+        Ok(())
+    }
+}
+
+/// The tools of this server, where the item lists them by the same choice.
+fn listed(body: &ItemBody, of: &Server) -> Option<Vec<ToolDef>> {
+    match body {
+        ItemBody::ServerTools { server, url, allowed, tools, .. }
+            if of.is(server, url.as_deref()) && *allowed == of.allowed =>
+        {
+            Some(tools.clone())
+        }
+        _ => None,
+    }
+}
+
+/// What a turn was told of calls that wait.
+fn words(items: &[Item]) -> impl Iterator<Item = (&WaitingCall, bool, &Option<String>)> {
+    items.iter().filter_map(|item| match &item.body {
+        ItemBody::ApprovalResponse { waiting: Some(waiting), approved, reason, .. } => {
+            Some((&**waiting, *approved, reason))
+        }
+        _ => None,
+    })
+}
+
+/// What the request says to calls of an earlier response, by call id.
+pub(crate) fn decided(items: &[Item], key_id: &str) -> Vec<(String, Decision)> {
+    let decision = |(waiting, approved, reason): (&WaitingCall, bool, &Option<String>)| {
+        // When it was said is when the turn began, which stands with the turn.
+        let decision = Decision { approved, reason: reason.clone(), key_id: key_id.to_owned(), at: 0 };
+        (waiting.call.id.clone(), decision)
+    };
+    words(items).map(decision).collect()
+}
+
+/// The calls that the turn begins with, before its model is asked; None once it was.
+pub(crate) fn first(items: &[Item], steps: &[StoredStep]) -> Option<Vec<ToolCall>> {
+    let thought = steps.iter().any(|step| step.step.kind == StepKind::Inference);
+    (!thought).then(|| words(items).map(|(waiting, ..)| waiting.call.clone()).collect())
+}
+
+/// The items of a new turn, every word among them with what our own rows of its conversation asked about.
+///
+/// # Errors
+/// `Invalid` on `input` naming the request: with the code `approval_request_not_found` where none of this conversation
+/// has its id, `approval_request_answered` for a second word; on `tools` where its server is not among them.
+pub(crate) fn heard(items: &[ItemBody], servers: &[Server], past: &[PastItem]) -> Result<Vec<ItemBody>> {
+    let mut said = HashSet::new();
+    let hear = |body: &ItemBody| {
+        let ItemBody::ApprovalResponse { request_id, approved, reason, .. } = body else { return Ok(body.clone()) };
+        let asked = past.iter().find(|past| past.item.id == *request_id).map(|past| &past.item.body);
+        let Some(ItemBody::ApprovalRequest { waiting }) = asked else {
+            let message = format!(
+                "no approval request of this conversation has the id '{request_id}': name the response that asked in \
+                 'previous_response_id'"
+            );
+            return Err(Error::invalid("input", message).with_code("approval_request_not_found"));
+        };
+        let told =
+            |body: &ItemBody| matches!(body, ItemBody::ApprovalResponse { request_id: of, .. } if of == request_id);
+        if !said.insert(request_id.clone()) || past.iter().any(|past| told(&past.item.body)) {
+            return Err(answered(request_id));
+        }
+        if !servers.iter().any(|server| server.is(&waiting.server, waiting.url.as_deref())) {
+            let place = waiting.url.as_ref().map(|url| format!(" at '{url}'")).unwrap_or_default();
+            let message = format!(
+                "the approval request '{request_id}' is about the server '{}'{place}, which is not among 'tools'",
+                waiting.server
+            );
+            return Err(Error::invalid("tools", message));
+        }
+        let (request_id, approved, reason) = (request_id.clone(), *approved, reason.clone());
+        Ok(ItemBody::ApprovalResponse { request_id, approved, reason, waiting: Some(waiting.clone()) })
+    };
+    items.iter().map(hear).collect()
+}
+
+/// Notes in the rows that these words were said: a request is answered once, in whatever branch.
+///
+/// # Errors
+/// As [`heard`], for a second word.
+pub(crate) async fn note(tx: &mut Tx, items: &[ItemBody]) -> Result<()> {
+    for item in items {
+        if let ItemBody::ApprovalResponse { request_id, .. } = item
+            && !transcript::answer_request(tx, request_id).await?
+        {
+            return Err(answered(request_id));
+        }
+    }
+    Ok(())
+}
+
+fn answered(request_id: &str) -> Error {
+    let message = format!("the approval request '{request_id}' was answered before");
+    Error::invalid("input", message).with_code("approval_request_answered")
+}
+
+/// What only the platform writes is in no request.
+///
+/// # Errors
+/// `Invalid` on `input`.
+pub(crate) fn not_ours(items: &[ItemBody]) -> Result<()> {
+    let ours = |body: &&ItemBody| {
+        matches!(
+            body,
+            ItemBody::ServerTools { .. }
+                | ItemBody::ApprovalRequest { .. }
+                | ItemBody::ApprovalResponse { waiting: Some(_), .. }
+        )
+    };
+    refuse(items.iter().find(ours))
+}
+
+/// Nor is a word, where no response begins with it.
+///
+/// # Errors
+/// As [`not_ours`].
+pub(crate) fn no_words(items: &[ItemBody]) -> Result<()> {
+    refuse(items.iter().find(|item| matches!(item, ItemBody::ApprovalResponse { .. })))?;
+    not_ours(items)
+}
+
+fn refuse(item: Option<&ItemBody>) -> Result<()> {
+    match item {
+        None => Ok(()),
+        Some(item) => {
+            let message = format!("an item of the kind '{}' cannot stand here", item.kind());
+            Err(Error::invalid("input", message))
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What servers of tools have and do, in the stream: lists of tools, calls, and calls that were approved.
+
+use frontdesk_api::{
+    chat::ToolCall,
+    turn::{Item, ItemBody},
+};
+use serde_json::{Value, json};
+
+use super::{
+    super::mcp::{self, Made},
+    Projection, Shown,
+};
+
+impl Projection {
+    /// A call that runs here.
+    pub(super) fn runs(&mut self, id: &str, call: &ToolCall, begun: Value, out: &mut Vec<Shown>) {
+        let at = self.begin(id, begun, out);
+        self.calls.insert(call.id.clone(), (at, call.clone()));
+        self.tell("response.mcp_call.in_progress", json!({ "item_id": id, "output_index": at }), out);
+    }
+
+    /// A call of an earlier response will be made now.
+    pub(super) fn approves(&mut self, item: &Item) {
+        if let ItemBody::ApprovalResponse { request_id, approved: true, waiting: Some(waiting), .. } = &item.body {
+            self.approved.insert(waiting.call.id.clone(), Made::approved(request_id, waiting));
+            self.due.push((mcp::approved_id(request_id), waiting.call.clone()));
+        }
+    }
+
+    /// What was approved begins.
+    pub(super) fn begin_due(&mut self, out: &mut Vec<Shown>) {
+        for (id, call) in std::mem::take(&mut self.due) {
+            let Some(made) = self.approved.get(&call.id) else { continue };
+            let begun = made.begun(&id);
+            self.runs(&id, &call, begun, out);
+            let Some(&at) = self.places.get(&id) else { continue };
+            self.output[at]["arguments"] = json!(call.arguments);
+            let whole = json!({ "item_id": id, "output_index": at, "arguments": call.arguments });
+            self.tell("response.mcp_call_arguments.done", whole, out);
+        }
+    }
+
+    /// The tools of a server, or why there are none.
+    pub(super) fn lists(&mut self, id: &str, body: &ItemBody, out: &mut Vec<Shown>) {
+        self.servers.learn(body);
+        let ItemBody::ServerTools { server, tools, error, known: false, .. } = body else { return };
+        let at = self.begin(id, mcp::list(id, server, &[], None), out);
+        let place = json!({ "item_id": id, "output_index": at });
+        self.tell("response.mcp_list_tools.in_progress", place.clone(), out);
+        let name = match error {
+            None => "response.mcp_list_tools.completed",
+            Some(_) => "response.mcp_list_tools.failed",
+        };
+        self.tell(name, place, out);
+        self.finish(at, mcp::list(id, server, tools, error.as_deref()), out);
+    }
+}
