@@ -31,3 +31,14 @@ fn no_bytes_make_a_reader_break_its_promises() {
         }
     }
 }
+
+/// What is made wrong was right before.
+#[test]
+fn the_good_documents_of_responses_and_batches_are_read() {
+    use frontdesk_wire::{anthropic, openai};
+    let [line, list] = noise::documents::batches().try_into().expect("two");
+    let asked = openai::responses::request::request(noise::documents::response_request().to_string().as_bytes());
+    assert!(asked.is_ok(), "{:?}", asked.err());
+    assert_eq!(openai::batch::lines(line.to_string().as_bytes(), "/v1/chat/completions").expect("a line").len(), 1);
+    assert_eq!(anthropic::batch::requests(&list.to_string().into()).expect("a list").len(), 2);
+}

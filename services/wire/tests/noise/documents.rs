@@ -290,3 +290,34 @@ fn find(value: &Value, at: String, places: &mut Vec<String>) {
         _ => {}
     }
 }
+
+pub fn response_request() -> Value {
+    json!({
+        "model": "m", "instructions": "Be kind.", "max_output_tokens": 64, "temperature": 0.5, "stream": true, "store": true,
+        "metadata": { "order": "99999" }, "include": ["file_search_call.results", "code_interpreter_call.outputs"],
+        "reasoning": { "effort": "low" }, "text": { "format": { "type": "json_schema", "name": "n", "schema": { "type": "object" } } },
+        "tool_choice": { "type": "function", "name": "look" }, "parallel_tool_calls": false, "truncation": "auto",
+        "tools": [
+            { "type": "function", "name": "look", "description": "Looks.", "parameters": { "type": "object" }, "strict": true },
+            { "type": "file_search", "vector_store_ids": ["vs_1"], "max_num_results": 3 },
+            { "type": "code_interpreter", "container": { "type": "auto", "file_ids": ["file_1"] } }
+        ],
+        "input": [
+            { "type": "message", "role": "user", "content": [
+                { "type": "input_text", "text": "hi \u{fc}" },
+                { "type": "input_image", "image_url": "data:image/png;base64,aGk=", "detail": "low" }
+            ] },
+            { "type": "function_call", "call_id": "c1", "name": "look", "arguments": "{\"n\":7}", "id": "fc_1" },
+            { "type": "function_call_output", "call_id": "c1", "output": "42" },
+            { "type": "message", "role": "assistant", "content": [{ "type": "output_text", "text": "yes", "annotations": [] }], "id": "msg_1", "status": "completed" }
+        ]
+    })
+}
+
+/// One line of a file, and Anthropic's list.
+pub fn batches() -> Vec<Value> {
+    vec![
+        json!({ "custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": chat_request() }),
+        json!({ "requests": [{ "custom_id": "a", "params": message_request() }, { "custom_id": "b", "params": {} }] }),
+    ]
+}

@@ -19,7 +19,9 @@ pub fn golden(reader: &str) -> Golden {
     Golden::Documents(match reader {
         "openai_chat_request" => vec![docs::chat_request()],
         "openai_completion_request" => vec![docs::completion_request()],
+        "openai_response_request" => vec![docs::response_request()],
         "anthropic_request" => vec![docs::message_request()],
+        "batches" => docs::batches(),
         "llama_stack_requests" | "llama_stack_bodies" => docs::llama_stack_bodies(),
         "embeddings_request" => vec![docs::embeddings_request()],
         "rerank_request" => vec![docs::rerank_request()],
@@ -28,6 +30,7 @@ pub fn golden(reader: &str) -> Golden {
         "openai_stream" => return Golden::Events(docs::chat_chunks(), false),
         "anthropic_answer" => vec![docs::message_answer()],
         "anthropic_stream" => return Golden::Events(docs::message_events(), true),
+        "gemini_answer" => docs::gemini_chunks(),
         "gemini_stream" => return Golden::Events(docs::gemini_chunks(), false),
         "bedrock_answer" => {
             docs::converse_events().into_iter().map(|(_, payload)| payload).chain([docs::converse_answer()]).collect()
