@@ -176,13 +176,13 @@ impl Worker {
 
     /// Whether the agent's rules want a person's word before this call.
     pub(crate) fn must_ask(&self, call: &ToolCall) -> bool {
-        self.offered.iter().find(|def| def.name == call.name).is_some_and(|def| asks(&self.spec.approvals, def, call))
+        self.tool_of(call).is_some_and(|def| asks(&self.spec.approvals, def, call))
     }
 
     /// What the model reads of a call that must not be made; None where it may.
     pub(crate) fn refused(&self, call: &ToolCall) -> Option<ToolResult> {
         match self.decided.get(&call.id) {
-            Some(decision) if decision.approved => None,
+            Some(decision) if decision.approved => self.unheard(call),
             Some(Decision { reason: None, .. }) => Some(ToolResult::error("a person was asked and denied this call")),
             Some(Decision { reason: Some(reason), .. }) => {
                 Some(ToolResult::error(&format!("a person was asked and denied this call: {reason}")))
@@ -199,8 +199,8 @@ impl Worker {
     /// Whether the call may be made although the tool's risk asks for a person. Of a tool whose risk was lower when it was
     /// listed the registry has the last word.
     pub(crate) fn approved(&self, call: &ToolCall) -> bool {
-        let risky = |def: &&frontdesk_api::tools::ToolDef| def.name == call.name && def.risk == Risk::ApprovalRequired;
+        let risky = |def: &&frontdesk_api::tools::ToolDef| def.risk == Risk::ApprovalRequired;
         self.decided.get(&call.id).is_some_and(|decision| decision.approved)
-            || self.offered.iter().find(risky).is_some_and(|def| !asks(&self.spec.approvals, def, call))
+            || self.tool_of(call).filter(risky).is_some_and(|def| !asks(&self.spec.approvals, def, call))
     }
 }

@@ -127,14 +127,15 @@ fn least(own: Option<u64>, outer: Option<u64>, spent: u64) -> Option<u64> {
 
 impl Worker {
     /// The agent that a call of this name asks.
-    pub(crate) fn asks(&self, name: &str) -> Option<&AgentTool> {
-        self.spec.agents.iter().find(|tool| tool_name(&tool.agent) == name)
+    pub(crate) fn asks(&self, call: &ToolCall) -> Option<&AgentTool> {
+        let is_called = |tool: &&AgentTool| tool_name(&tool.agent) == call.name && self.said_to(call).is_none();
+        self.spec.agents.iter().find(is_called)
     }
 
     /// What is written of a call before it is made.
     pub(crate) fn intent(&self, call: &ToolCall) -> Value {
         let mut input = as_input(call);
-        if self.asks(&call.name).is_some() {
+        if self.asks(call).is_some() {
             input[TURN] = self.pen.ids.next("turn").into();
         }
         input
@@ -185,7 +186,7 @@ impl Worker {
         call: &ToolCall,
         step: &StoredStep,
     ) -> std::result::Result<std::result::Result<Question, String>, Halt> {
-        let (Some(tool), Some(turn)) = (self.asks(&call.name).cloned(), asked_turn(step).map(str::to_owned)) else {
+        let (Some(tool), Some(turn)) = (self.asks(call).cloned(), asked_turn(step).map(str::to_owned)) else {
             return Ok(Err(format!("there is no agent behind '{}' any more", call.name)));
         };
         let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_default();

@@ -112,6 +112,7 @@ impl Agents {
         if let Some(response) = &new.response {
             // Its request may bring functions beside the tools of a stored agent.
             self.check_tools(cx, &response.spec).await.map_err(in_request)?;
+            servers::not_twice(&new.servers, &response.spec.toolgroups)?;
         }
         let agent = room.agent_of(cx, &new).await?;
         let id = room.deps.ids.next(if new.response.is_some() { "resp" } else { "turn" });
@@ -194,13 +195,6 @@ impl Room {
         if let Some(full) = full {
             return Err(full);
         }
-        let mut items = Cow::Borrowed(&new.items);
-        if new.response.is_some() && brings_outputs(&new.items) {
-            let past = past(&mut tx, new).await?;
-            answers_calls(&new.items, &past)?;
-            items = Cow::Owned(servers::heard(&new.items, &new.servers, &past)?);
-            servers::note(&mut tx, &items).await?;
-        }
         let (mut pos, mut parent, mut before, mut quiet) = (0, None, None, None);
         if let Some((by, epoch)) = &new.asked_by {
             asking::may_ask(&mut tx, by, *epoch).await?;
@@ -231,6 +225,14 @@ impl Room {
             if standing.taken > 0 {
                 quiet = handing::quiet(&mut tx, session_id).await?;
             }
+        }
+        // Not before it is known that the caller may go on from this: what is said of ids is said to those who may.
+        let mut items = Cow::Borrowed(&new.items);
+        if new.response.is_some() && brings_outputs(&new.items) {
+            let past = past(&mut tx, new).await?;
+            answers_calls(&new.items, &past)?;
+            items = Cow::Owned(servers::heard(&new.items, &new.servers, &past)?);
+            servers::note(&mut tx, &items).await?;
         }
         let (held, state) = match before {
             Some(_) => (false, TurnState::Queued),

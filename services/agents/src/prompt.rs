@@ -48,7 +48,7 @@ pub(crate) fn messages(instructions: &str, past: &[PastItem], now: &[Item], room
     let outputs = loop {
         let outputs = outputs(told.iter().flat_map(|turn| turn.iter().map(|p| &p.item)).chain(now));
         let before = told.len();
-        told.retain(|turn| worth_telling(&turn[0], turn.iter().map(|p| &p.item), &outputs));
+        told.retain(|turn| worth_telling(turn, &outputs));
         if told.len() == before {
             break outputs;
         }
@@ -94,10 +94,20 @@ type Outputs<'i> = HashMap<&'i str, &'i str>;
 
 /// A turn that broke off is told only where something was done in it: the model must not do it again, and
 /// what broke one turn must not break the next. What a customer said before a newer message cut the turn off counts.
-fn worth_telling<'i>(turn: &PastItem, mut items: impl Iterator<Item = &'i Item>, outputs: &Outputs<'_>) -> bool {
-    let broke_off = matches!(turn.state, TurnState::Failed | TurnState::Cancelled) && !turn.interrupted;
-    !broke_off
-        || items.any(|i| matches!(&i.body, ItemBody::FunctionCall { call } if outputs.contains_key(call.id.as_str())))
+/// Done in it is a call of its own with its output, and one of an earlier turn that it made since its client said so.
+fn worth_telling(turn: &[PastItem], outputs: &Outputs<'_>) -> bool {
+    let broke_off =
+        |turn: &PastItem| matches!(turn.state, TurnState::Failed | TurnState::Cancelled) && !turn.interrupted;
+    let ended = |id: &str| {
+        let ends = |body: &ItemBody| matches!(body, ItemBody::FunctionCallOutput { call_id, .. } if call_id == id);
+        turn.iter().any(|past| ends(&past.item.body))
+    };
+    !turn.first().is_some_and(broke_off)
+        || turn.iter().any(|past| match &past.item.body {
+            ItemBody::FunctionCall { call } => outputs.contains_key(call.id.as_str()),
+            ItemBody::ApprovalResponse { waiting: Some(waiting), .. } => ended(&waiting.call.id),
+            _ => false,
+        })
 }
 
 fn outputs<'i>(items: impl Iterator<Item = &'i Item>) -> Outputs<'i> {

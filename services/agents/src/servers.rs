@@ -15,7 +15,7 @@ use frontdesk_api::{
     approval::{Decision, asks},
     chat::{ToolCall, ToolChoice},
     servers::{Server, WaitingCall},
-    tools::ToolDef,
+    tools::{ToolDef, ToolResult},
     turn::{Item, ItemBody, StepKind},
 };
 use frontdesk_store::{
@@ -127,12 +127,6 @@ impl Worker {
             self.items.push(item);
         }
         self.choose_by_name();
-        // A word to a call that the agent's rules keep for a person is not heard.
-        for waiting in &self.servers.said {
-            if asks(&self.spec.approvals, &waiting.tool, &waiting.call) {
-                self.decided.remove(&waiting.call.id);
-            }
-        }
         Ok(())
     }
 
@@ -175,9 +169,36 @@ impl Worker {
         }
     }
 
+    /// What waited, where this turn's request said a word to the call. It is that and nothing else, whatever else has the
+    /// name of its tool by now.
+    pub(crate) fn said_to(&self, call: &ToolCall) -> Option<&WaitingCall> {
+        self.servers.said.iter().find(|waiting| waiting.call.id == call.id)
+    }
+
+    /// The tool that is called, where it runs here.
+    pub(crate) fn tool_of(&self, call: &ToolCall) -> Option<&ToolDef> {
+        match self.said_to(call) {
+            Some(waiting) => Some(&waiting.tool),
+            None => self.offered.iter().find(|def| def.name == call.name),
+        }
+    }
+
+    /// Why a call is not made although its client said yes.
+    pub(crate) fn unheard(&self, call: &ToolCall) -> Option<ToolResult> {
+        let waiting = self.said_to(call)?;
+        let why = if asks(&self.spec.approvals, &waiting.tool, &waiting.call) {
+            "needs the approval of a person and was not run: nobody can be asked here"
+        } else if !self.served(call).is_some_and(|(server, tool)| server.allowed.holds(&tool)) {
+            "is not among the tools that this request allows and was not run"
+        } else {
+            return None;
+        };
+        Some(ToolResult::error(&format!("'{}' {why}", waiting.tool.wire_name)))
+    }
+
     /// The server whose tool is called, and the tool: as it was asked about, where a word was said to the call.
     pub(crate) fn served(&self, call: &ToolCall) -> Option<(Server, ToolDef)> {
-        if let Some(waiting) = self.servers.said.iter().find(|waiting| waiting.call.id == call.id) {
+        if let Some(waiting) = self.said_to(call) {
             let server = self.servers.named.iter().find(|server| server.is(&waiting.server, waiting.url.as_deref()))?;
             return Some((server.clone(), waiting.tool.clone()));
         }
@@ -189,6 +210,7 @@ impl Worker {
     pub(crate) fn awaits_client(&self, call: &ToolCall) -> bool {
         self.on_input == OnInput::Finish
             && !self.decided.contains_key(&call.id)
+            && self.said_to(call).is_none()
             && self.servers.tools.iter().any(|(tool, _, asks)| *asks && tool.name == call.name)
             && !self.must_ask(call)
     }
@@ -297,9 +319,9 @@ pub(crate) fn heard(items: &[ItemBody], servers: &[Server], past: &[PastItem]) -
             return Err(answered(request_id));
         }
         if !servers.iter().any(|server| server.is(&waiting.server, waiting.url.as_deref())) {
-            let place = waiting.url.as_ref().map(|url| format!(" at '{url}'")).unwrap_or_default();
             let message = format!(
-                "the approval request '{request_id}' is about the server '{}'{place}, which is not among 'tools'",
+                "the approval request '{request_id}' is about a server '{}' that is not among 'tools': name it at the \
+                 address that it had",
                 waiting.server
             );
             return Err(Error::invalid("tools", message));
@@ -328,6 +350,22 @@ pub(crate) async fn note(tx: &mut Tx, items: &[ItemBody]) -> Result<()> {
 fn answered(request_id: &str) -> Error {
     let message = format!("the approval request '{request_id}' was answered before");
     Error::invalid("input", message).with_code("approval_request_answered")
+}
+
+/// A group that the agent has already is not named again: its tools would have other names there, which rules of the
+/// agent do not know.
+///
+/// # Errors
+/// `Invalid` on `tools`, naming the group.
+pub(crate) fn not_twice(servers: &[Server], groups: &[String]) -> Result<()> {
+    let has = |label: &str| groups.iter().any(|group| group.split('/').next() == Some(label));
+    match servers.iter().find(|server| server.url.is_none() && has(&server.label)) {
+        None => Ok(()),
+        Some(twice) => {
+            let message = format!("the tool group '{}' is the agent's already: leave it out of 'tools'", twice.label);
+            Err(Error::invalid("tools", message))
+        }
+    }
 }
 
 /// What only the platform writes is in no request.

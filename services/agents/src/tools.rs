@@ -47,7 +47,7 @@ impl Worker {
             if let Some(closing) = self.count() {
                 return Ok(Some(closing));
             }
-            let closing = match self.spec.hand_off.clone().filter(|_| call.name == HAND_OFF) {
+            let closing = match self.spec.hand_off.clone().filter(|_| self.is_hand_off(&call)) {
                 Some(spec) => Box::pin(self.hand_off(call, &spec)).await?,
                 None => self.do_here(call).await?,
             };
@@ -112,16 +112,16 @@ impl Worker {
             self.open = Some(step.clone());
             return self.conclude(step, call, refused).await;
         }
-        if let Some(spec) = self.spec.hand_off.clone().filter(|_| call.name == HAND_OFF) {
+        if let Some(spec) = self.spec.hand_off.clone().filter(|_| self.is_hand_off(&call)) {
             let step = self.pen.again(step);
             return Box::pin(self.hand_on(step, call, &spec)).await;
         }
-        if self.asks(&call.name).is_some() {
+        if self.asks(&call).is_some() {
             let step = self.pen.again(step);
             self.open = Some(step.clone());
             return Box::pin(self.ask_agent(call, step)).await;
         }
-        let effect = self.offered.iter().find(|def| def.name == call.name).map(|def| def.effect);
+        let effect = self.tool_of(&call).map(|def| def.effect);
         if !matches!(effect, Some(Effect::None | Effect::Idempotent)) {
             let lost = "the worker was lost while the tool was called; whether it did its work is not known";
             self.cut_off(step, failed("outcome_unknown", lost));
@@ -134,9 +134,13 @@ impl Worker {
     }
 
     pub(crate) fn runs_at_client(&self, call: &ToolCall) -> bool {
-        let here = self.offered.iter().any(|def| def.name == call.name);
-        let hand_off = self.spec.hand_off.is_some() && call.name == HAND_OFF;
-        !here && !hand_off && self.spec.client_tools.iter().any(|tool| tool.name == call.name)
+        self.tool_of(call).is_none()
+            && !self.is_hand_off(call)
+            && self.spec.client_tools.iter().any(|tool| tool.name == call.name)
+    }
+
+    fn is_hand_off(&self, call: &ToolCall) -> bool {
+        self.spec.hand_off.is_some() && call.name == HAND_OFF && self.said_to(call).is_none()
     }
 
     fn count(&mut self) -> Option<Closing> {
@@ -154,14 +158,12 @@ impl Worker {
     async fn do_here(&mut self, call: ToolCall) -> Result<Option<Closing>, Halt> {
         let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(self.intent(&call)));
         self.open = Some(step.clone());
-        if self.asks(&call.name).is_some() {
+        if self.asks(&call).is_some() {
             return Box::pin(self.ask_agent(call, step)).await;
         }
         let result = match self.refused(&call) {
             Some(refused) => refused,
-            None if self.served(&call).is_some() || self.offered.iter().any(|def| def.name == call.name) => {
-                self.call_tool(&call, &step).await?
-            }
+            None if self.tool_of(&call).is_some() => self.call_tool(&call, &step).await?,
             None => ToolResult::error(&self.no_tool(&call.name)),
         };
         self.conclude(step, call, result).await

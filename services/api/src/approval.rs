@@ -17,7 +17,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalRule {
-    /// Calls of this tool, by the name that the model calls it by; left out: of any.
+    /// Calls of this tool, by the name that the model calls it by; left out: of any. A rule that asks fits the name that
+    /// the tool has at its source too, so that no other name takes a tool out of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
     /// Calls of tools of this risk; left out: of any.
@@ -41,7 +42,7 @@ fn yes() -> bool {
 
 impl ApprovalRule {
     fn fits(&self, tool: &ToolDef, arguments: &Value) -> bool {
-        self.tool.as_ref().is_none_or(|name| *name == tool.name)
+        self.tool.as_ref().is_none_or(|name| *name == tool.name || (self.ask && *name == tool.wire_name))
             && self.risk.is_none_or(|risk| risk == tool.risk)
             && self.argument.as_ref().zip(self.above).is_none_or(|(pointer, above)| {
                 let bound =
@@ -159,6 +160,15 @@ mod tests {
         assert!(asked(&rules, &tool("book", Risk::LowImpactWrite), "{}"));
         assert!(!asked(&rules, &tool("look", Risk::Read), "{}"));
         assert!(asked(&rules, &tool("other", Risk::ApprovalRequired), "{}"), "what no rule names goes by its risk");
+    }
+
+    #[test]
+    fn a_tool_under_another_name_is_asked_about_as_under_its_own() {
+        let renamed = ToolDef { name: "shop_refund".into(), ..tool("refund", Risk::LowImpactWrite) };
+        assert!(asked(&rules(json!([{ "tool": "refund" }])), &renamed, "{}"));
+        // What runs without a word is named as it is called.
+        let risky = ToolDef { risk: Risk::ApprovalRequired, ..renamed };
+        assert!(asked(&rules(json!([{ "tool": "refund", "ask": false }])), &risky, "{}"));
     }
 
     #[test]

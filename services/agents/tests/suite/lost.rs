@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use crate::stage::{Line, Stage, answer, done, happens, pace, with_tools};
 
 /// A lease that is soon over.
-fn short() -> Pace {
+pub fn short() -> Pace {
     let (lease, renew) = (Duration::from_millis(300), Duration::from_millis(100));
     Pace { lease, renew, poll: Duration::from_millis(50), ..pace() }
 }
@@ -37,7 +37,7 @@ fn die() -> ! {
 }
 
 /// Ends the work when it comes to `point` the `nth` time (from 1), and says so.
-fn at(point: Point, nth: usize) -> (Fault, Arc<Notify>) {
+pub fn at(point: Point, nth: usize) -> (Fault, Arc<Notify>) {
     let (seen, reached) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let told = reached.clone();
     let fault: Fault = Arc::new(move |here| {

@@ -23,3 +23,4 @@ mod servers;
 mod shields;
 mod stage;
 mod tools;
+mod words;

@@ -16,12 +16,12 @@ use serde_json::json;
 
 use crate::stage::{Line, Stage, answer, done};
 
-fn server(label: &str, approval: Approval) -> Server {
+pub fn server(label: &str, approval: Approval) -> Server {
     let url = Some(format!("https://{label}.example/mcp"));
     Server { label: label.into(), url, approval, sealed: Some(vec![7]), ..Server::default() }
 }
 
-fn named(names: &[&str]) -> Filter {
+pub fn named(names: &[&str]) -> Filter {
     Filter { names: Some(names.iter().map(|name| (*name).to_owned()).collect()), read_only: None }
 }
 
@@ -29,28 +29,28 @@ fn all_but(names: &[&str]) -> Approval {
     Approval::Chosen { always: None, never: Some(named(names)) }
 }
 
-fn says(words: &str) -> ItemBody {
+pub fn says(words: &str) -> ItemBody {
     ItemBody::Message { role: Role::User, text: words.into(), citations: vec![] }
 }
 
-fn asks(previous: Option<&TurnView>, items: Vec<ItemBody>, servers: &[Server]) -> NewTurn {
+pub fn asks(previous: Option<&TurnView>, items: Vec<ItemBody>, servers: &[Server]) -> NewTurn {
     let previous = previous.map(|view| view.turn.id.clone());
     let response = AsResponse { spec: AgentSpec::new("m"), version: 1, previous, echo: json!({}), stored: true };
     let (agent_id, servers) = (INLINE.into(), servers.to_vec());
     NewTurn { agent_id, items, servers, response: Some(response), ..NewTurn::default() }
 }
 
-async fn ask(stage: &Stage, new: NewTurn) -> TurnView {
+pub async fn ask(stage: &Stage, new: NewTurn) -> TurnView {
     let turn = stage.agents.create_turn(&stage.cx, new).await.expect("a response");
     stage.settled(&turn.id).await
 }
 
-async fn refused(stage: &Stage, new: NewTurn) -> Error {
+pub async fn refused(stage: &Stage, new: NewTurn) -> Error {
     stage.agents.create_turn(&stage.cx, new).await.expect_err("refused")
 }
 
 /// Ids of what waits for a word, with what would be called.
-fn waiting(view: &TurnView) -> Vec<(String, ToolCall)> {
+pub fn waiting(view: &TurnView) -> Vec<(String, ToolCall)> {
     let waiting = view.items.iter().filter_map(|item| match &item.body {
         ItemBody::ApprovalRequest { waiting } => Some((item.id.clone(), waiting.call.clone())),
         _ => None,
@@ -58,7 +58,7 @@ fn waiting(view: &TurnView) -> Vec<(String, ToolCall)> {
     waiting.collect()
 }
 
-fn word(request_id: &str, approved: bool) -> ItemBody {
+pub fn word(request_id: &str, approved: bool) -> ItemBody {
     let reason = (!approved).then(|| "too dear".to_owned());
     ItemBody::ApprovalResponse { request_id: request_id.into(), approved, reason, waiting: None }
 }
@@ -74,7 +74,7 @@ fn lists(view: &TurnView) -> Vec<(String, usize, Option<String>, bool)> {
 }
 
 /// A response that ended with a request to look at 7.
-async fn asked_for_a_word(stage: &Stage, servers: &[Server]) -> (TurnView, String) {
+pub async fn asked_for_a_word(stage: &Stage, servers: &[Server]) -> (TurnView, String) {
     stage.model.play([Line::Call(vec![("c1", "look", "{\"id\":7}")])]);
     let view = ask(stage, asks(None, vec![says("where?")], servers)).await;
     let (id, call) = waiting(&view).pop().expect("a request");
@@ -286,10 +286,10 @@ async fn a_forged_word_is_refused_and_nothing_is_called() {
             let error = refused(&stage, new).await;
             assert_eq!((error.kind, error.code.as_deref()), (frontdesk_api::Kind::Invalid, code), "{error}");
         }
-        // Another tenant has no such conversation.
+        // Another tenant has no such conversation, and learns nothing of what was asked in it.
         let (_, other) = two_tenants(&store).await;
         let error = stage.agents.create_turn(&other, asks(Some(&first), stolen(), &servers)).await;
-        assert_eq!(error.expect_err("refused").code.as_deref(), not_found);
+        assert_eq!(error.expect_err("refused").code.as_deref(), Some("previous_response_not_found"));
         let error = stage.agents.create_turn(&other, asks(None, stolen(), &servers)).await;
         assert_eq!(error.expect_err("refused").code.as_deref(), not_found);
         assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 0);
