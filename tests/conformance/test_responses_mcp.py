@@ -21,7 +21,7 @@ PROVIDER = "model-context-protocol"
 def desk(another_frontdesk, scripted_server):
     up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
     # On loopback, as a server inside that the operator lists.
-    return another_frontdesk(up, tools=[f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 5 }} }}'])
+    return another_frontdesk(up, tools=[f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 5, request_servers: true }} }}'])
 
 
 def client_of(desk, key):
@@ -195,6 +195,14 @@ def test_what_is_no_server_is_refused_by_name(client, scripted_server, more, par
         client.responses.create(model=MODEL, input="hi", tools=[tool("https://x", **more)])
     assert refused.value.param == f"tools[0].{param}", refused.value
     assert scripted_server.requests() == [], "nobody was asked"
+
+
+def test_servers_of_requests_are_asked_only_where_the_operator_opens_that(another_frontdesk, scripted_server, server):
+    up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
+    desk = another_frontdesk(up, tools=[f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"] }} }}'])
+    with client_of(desk, desk.key) as client, pytest.raises(BadRequestError) as refused:
+        client.responses.create(model=MODEL, input="hi", tools=[tool(server)])
+    assert refused.value.code == "unsupported_tool" and "request_servers" in refused.value.message
 
 
 def test_a_server_inside_is_for_keys_that_might_register_it_and_a_private_one_for_none(desk, client, scripted_server, server):

@@ -26,6 +26,8 @@ struct Written {
     inside: BTreeSet<String>,
     /// Programs that speak the protocol over their standard input and output.
     stdio: Vec<Command>,
+    /// Whether whoever may ask models may name servers of their own (the `mcp` tool of Responses).
+    request_servers: bool,
 }
 
 /// A program that tenants may name as `stdio:NAME`.
@@ -66,6 +68,7 @@ pub(crate) struct Config {
     pub(crate) relist: Duration,
     pub(crate) inside: BTreeSet<String>,
     pub(crate) stdio: BTreeMap<String, Command>,
+    pub(crate) request_servers: bool,
 }
 
 impl Config {
@@ -97,6 +100,7 @@ impl Config {
             relist: seconds("relist_s", written.relist_s, 86_400, 300)?,
             inside: written.inside.iter().map(|host| host.to_ascii_lowercase()).collect(),
             stdio,
+            request_servers: written.request_servers,
         })
     }
 
@@ -125,6 +129,7 @@ mod tests {
             (json!({ "timeout_s": 0 }), "timeout_s"),
             (json!({ "call_s": 3601 }), "call_s"),
             (json!({ "insde": [] }), "insde"),
+            (json!({ "request_servers": "yes" }), "request_servers"),
             (json!({ "stdio": [{ "name": "a", "command": "sh" }] }), "stdio[0].command"),
             (json!({ "stdio": [{ "name": "a", "command": "/a" }, { "name": "a", "command": "/b" }] }), "stdio[1].name"),
             (json!({ "stdio": [{ "name": "a", "command": "/a", "cwd": "/" }] }), "stdio[0].cwd"),

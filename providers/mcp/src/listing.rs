@@ -103,6 +103,9 @@ pub(crate) fn read(endpoint: &Endpoint, group: &str, tools: &[Value]) -> Result<
         if endpoint.allowed.as_ref().is_some_and(|allowed| !allowed.contains(wire_name)) {
             continue;
         }
+        if endpoint.cleaned(wire_name.to_owned()) != wire_name {
+            return Err(Error::upstream("the server calls a tool by a secret that it was sent along"));
+        }
         let name = callable(wire_name);
         if name.is_empty() || !taken.insert(name.clone()) {
             let message =
@@ -214,7 +217,7 @@ pub(crate) fn as_pinned<'l>(listed: &'l [Listed], wire_name: &str, pinned: Optio
 
 #[cfg(test)]
 mod tests {
-    use frontdesk_api::tools::ToolSource;
+    use frontdesk_api::tools::{SecretArgs, ToolSource};
 
     use super::*;
     use crate::config::Config;
@@ -303,6 +306,17 @@ mod tests {
             let error = read(&endpoint(json!({})), "g", &tools).expect_err(words);
             assert!(error.message.contains(words), "{}", error.message);
         }
+        // A name goes to models and to whoever asked.
+        let secrets = SecretArgs(object(json!({ "authorization": "tok-secret-1" })));
+        let source = ToolSource {
+            args: json!({ "mcp_endpoint": { "uri": "https://h/mcp" } }),
+            secrets,
+            ..ToolSource::default()
+        };
+        let config = Config::read(json!({})).expect("a configuration");
+        let told = Endpoint::of(&config, &Cx::internal("t", "r"), &source).expect("an endpoint");
+        let error = read(&told, "g", &[tool("look-tok-secret-1", json!({}))]).expect_err("its name is a secret");
+        assert!(error.message.contains("by a secret") && !error.message.contains("tok-secret-1"), "{error}");
         let missing = read(&endpoint(json!({ "allowed_tools": ["look"] })), "g", &[tool("t", json!({}))]);
         let missing = missing.expect_err("it is not there");
         assert_eq!(missing.param.as_deref(), Some("args.allowed_tools"));

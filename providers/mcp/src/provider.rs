@@ -176,6 +176,10 @@ impl ToolProvider for McpTools {
         Ok(!matches!(endpoint.at, At::Http { inside: false, .. }))
     }
 
+    fn asks_named(&self) -> bool {
+        self.config.request_servers
+    }
+
     /// The server hears that its session is over.
     fn leave(&self, cx: &Cx, source: &ToolSource) {
         let Ok(endpoint) = Endpoint::of(&self.config, cx, source) else { return };

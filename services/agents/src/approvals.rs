@@ -8,7 +8,7 @@
 
 use frontdesk_api::{
     Cx, Error, Micros, Page, PageRequest, Result,
-    approval::{ApprovalState, Asked, Decision, asks},
+    approval::{ApprovalState, Asked, Decision, asks, ruled},
     chat::ToolCall,
     tools::{Risk, ToolResult},
     turn::{StepKind, StepOutput, StepState},
@@ -176,7 +176,14 @@ impl Worker {
 
     /// Whether the agent's rules want a person's word before this call.
     pub(crate) fn must_ask(&self, call: &ToolCall) -> bool {
-        self.tool_of(call).is_some_and(|def| asks(&self.spec.approvals, def, call))
+        let Some(def) = self.def_of(call) else { return false };
+        let rules = &self.spec.approvals;
+        // What a server of the request says of itself makes a call wait for nobody but its client, unless a rule heeds it.
+        if self.served(call).is_some_and(|(server, _)| server.url.is_some()) {
+            ruled(rules, def, call).unwrap_or(false)
+        } else {
+            asks(rules, def, call)
+        }
     }
 
     /// What the model reads of a call that must not be made; None where it may.
@@ -201,6 +208,6 @@ impl Worker {
     pub(crate) fn approved(&self, call: &ToolCall) -> bool {
         let risky = |def: &&frontdesk_api::tools::ToolDef| def.risk == Risk::ApprovalRequired;
         self.decided.get(&call.id).is_some_and(|decision| decision.approved)
-            || self.tool_of(call).filter(risky).is_some_and(|def| !asks(&self.spec.approvals, def, call))
+            || self.def_of(call).filter(risky).is_some_and(|def| !asks(&self.spec.approvals, def, call))
     }
 }

@@ -12,10 +12,10 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use frontdesk_api::{
     Error, Kind, Result,
-    approval::{Decision, asks},
+    approval::Decision,
     chat::{ToolCall, ToolChoice},
     servers::{Server, WaitingCall},
-    tools::{ToolDef, ToolResult},
+    tools::{Effect, ToolDef, ToolResult},
     turn::{Item, ItemBody, StepKind},
 };
 use frontdesk_store::{
@@ -38,6 +38,9 @@ const MOST_TOOLS: usize = 128;
 
 /// Bytes of what these servers say of them, as it is kept with every turn: some 130,000 tokens.
 const MOST_BYTES: usize = 512 << 10;
+
+/// Bytes of a tool's name at its server (the protocol's own limit).
+const LONGEST_NAME: usize = 128;
 
 /// What is known of the servers of a turn.
 #[derive(Debug, Default)]
@@ -134,7 +137,7 @@ impl Worker {
         for tool in tools {
             let asks = self.servers.named.get(n).is_none_or(|server| server.asks(tool));
             self.servers.tools.push((tool.clone(), n, asks));
-            self.offered.push(tool.clone());
+            self.offered.push(unsure(tool, self.servers.named.get(n)));
         }
     }
 
@@ -176,19 +179,27 @@ impl Worker {
     }
 
     /// The tool that is called, where it runs here.
-    pub(crate) fn tool_of(&self, call: &ToolCall) -> Option<&ToolDef> {
+    pub(crate) fn def_of(&self, call: &ToolCall) -> Option<&ToolDef> {
         match self.said_to(call) {
             Some(waiting) => Some(&waiting.tool),
             None => self.offered.iter().find(|def| def.name == call.name),
         }
     }
 
+    /// What a second call of the tool would do.
+    pub(crate) fn effect_of(&self, call: &ToolCall) -> Option<Effect> {
+        match self.served(call) {
+            Some((_, tool)) => Some(tool.effect),
+            None => self.def_of(call).map(|tool| tool.effect).filter(|_| self.said_to(call).is_none()),
+        }
+    }
+
     /// Why a call is not made although its client said yes.
     pub(crate) fn unheard(&self, call: &ToolCall) -> Option<ToolResult> {
         let waiting = self.said_to(call)?;
-        let why = if asks(&self.spec.approvals, &waiting.tool, &waiting.call) {
+        let why = if self.must_ask(call) {
             "needs the approval of a person and was not run: nobody can be asked here"
-        } else if !self.served(call).is_some_and(|(server, tool)| server.allowed.holds(&tool)) {
+        } else if !self.served(call).is_some_and(|(server, _)| server.allowed.holds(&waiting.tool)) {
             "is not among the tools that this request allows and was not run"
         } else {
             return None;
@@ -198,12 +209,17 @@ impl Worker {
 
     /// The server whose tool is called, and the tool: as it was asked about, where a word was said to the call.
     pub(crate) fn served(&self, call: &ToolCall) -> Option<(Server, ToolDef)> {
+        let (server, tool) = self.as_listed(call)?;
+        Some((server.clone(), unsure(tool, Some(server))))
+    }
+
+    fn as_listed(&self, call: &ToolCall) -> Option<(&Server, &ToolDef)> {
         if let Some(waiting) = self.said_to(call) {
             let server = self.servers.named.iter().find(|server| server.is(&waiting.server, waiting.url.as_deref()))?;
-            return Some((server.clone(), waiting.tool.clone()));
+            return Some((server, &waiting.tool));
         }
         let (tool, n, _) = self.servers.tools.iter().find(|(tool, ..)| tool.name == call.name)?;
-        Some((self.servers.named.get(*n)?.clone(), tool.clone()))
+        Some((self.servers.named.get(*n)?, tool))
     }
 
     /// Whether the call waits for the word of whoever asked. One that a person has to approve is refused instead.
@@ -218,8 +234,9 @@ impl Worker {
     /// Writes down the calls among these that wait for the word of whoever asked.
     pub(crate) fn ask_client(&mut self, calls: &[ToolCall]) {
         for call in calls.iter().filter(|call| self.awaits_client(call)).cloned().collect::<Vec<_>>() {
-            let Some((server, tool)) = self.served(&call) else { continue };
-            let waiting = Box::new(WaitingCall { call, server: server.label, url: server.url, tool });
+            let Some((server, tool)) = self.as_listed(&call) else { continue };
+            let (server, url, tool) = (server.label.clone(), server.url.clone(), tool.clone());
+            let waiting = Box::new(WaitingCall { call, server, url, tool });
             let item = self.pen.item(ItemBody::ApprovalRequest { waiting });
             self.pen.done(NO_STEP, item.clone());
             self.items.push(item);
@@ -244,7 +261,11 @@ impl Left {
     /// # Errors
     /// Why these are too many, in words for whoever named the server.
     fn take(&mut self, tools: &[ToolDef]) -> Result<(), String> {
-        let bytes: usize = tools.iter().map(|tool| tool.description.len() + tool.schema.to_string().len()).sum();
+        if tools.iter().any(|tool| tool.wire_name.len() > LONGEST_NAME) {
+            return Err(format!("a tool of the server has a name of more than {LONGEST_NAME} bytes"));
+        }
+        let weight = |tool: &ToolDef| tool.wire_name.len() + tool.description.len() + tool.schema.to_string().len();
+        let bytes: usize = tools.iter().map(weight).sum();
         let (tools_left, bytes_left) = (self.tools.checked_sub(tools.len()), self.bytes.checked_sub(bytes));
         let (Some(tools_left), Some(bytes_left)) = (tools_left, bytes_left) else {
             return Err(format!(
@@ -256,6 +277,12 @@ impl Left {
         (self.tools, self.bytes) = (tools_left, bytes_left);
         Ok(())
     }
+}
+
+/// The tool as calls of it are made: no call is repeated since a server of the request says that it only reads.
+fn unsure(tool: &ToolDef, of: Option<&Server>) -> ToolDef {
+    let is_foreign = of.is_none_or(|server| server.url.is_some());
+    ToolDef { effect: if is_foreign { Effect::Unsafe } else { tool.effect }, ..tool.clone() }
 }
 
 /// The tools of this server, where the item lists them by the same choice.

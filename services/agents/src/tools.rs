@@ -121,7 +121,7 @@ impl Worker {
             self.open = Some(step.clone());
             return Box::pin(self.ask_agent(call, step)).await;
         }
-        let effect = self.tool_of(&call).map(|def| def.effect);
+        let effect = self.effect_of(&call);
         if !matches!(effect, Some(Effect::None | Effect::Idempotent)) {
             let lost = "the worker was lost while the tool was called; whether it did its work is not known";
             self.cut_off(step, failed("outcome_unknown", lost));
@@ -134,7 +134,7 @@ impl Worker {
     }
 
     pub(crate) fn runs_at_client(&self, call: &ToolCall) -> bool {
-        self.tool_of(call).is_none()
+        self.def_of(call).is_none()
             && !self.is_hand_off(call)
             && self.spec.client_tools.iter().any(|tool| tool.name == call.name)
     }
@@ -163,7 +163,7 @@ impl Worker {
         }
         let result = match self.refused(&call) {
             Some(refused) => refused,
-            None if self.tool_of(&call).is_some() => self.call_tool(&call, &step).await?,
+            None if self.def_of(&call).is_some() => self.call_tool(&call, &step).await?,
             None => ToolResult::error(&self.no_tool(&call.name)),
         };
         self.conclude(step, call, result).await

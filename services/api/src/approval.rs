@@ -61,9 +61,14 @@ fn unescaped(part: &str) -> String {
 /// Whether this call waits for a person.
 #[must_use]
 pub fn asks(rules: &[ApprovalRule], tool: &ToolDef, call: &ToolCall) -> bool {
+    ruled(rules, tool, call).unwrap_or(tool.risk == Risk::ApprovalRequired)
+}
+
+/// Whether a rule makes this call wait or run; None: no rule fits.
+#[must_use]
+pub fn ruled(rules: &[ApprovalRule], tool: &ToolDef, call: &ToolCall) -> Option<bool> {
     let arguments = serde_json::from_str(&call.arguments).unwrap_or(Value::Null);
-    let rule = rules.iter().find(|rule| rule.fits(tool, &arguments));
-    rule.map_or(tool.risk == Risk::ApprovalRequired, |rule| rule.ask)
+    rules.iter().find(|rule| rule.fits(tool, &arguments)).map(|rule| rule.ask)
 }
 
 /// How an approval stands.

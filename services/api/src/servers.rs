@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     chat::ToolCall,
-    tools::{Risk, ToolDef},
+    tools::{Effect, ToolDef},
 };
 
 /// A server of tools.
@@ -45,7 +45,7 @@ impl Filter {
     #[must_use]
     pub fn holds(&self, tool: &ToolDef) -> bool {
         self.names.as_ref().is_none_or(|names| names.contains(&tool.wire_name))
-            && self.read_only.is_none_or(|wanted| wanted == (tool.risk == Risk::Read))
+            && self.read_only.is_none_or(|wanted| wanted == (tool.effect == Effect::None))
     }
 }
 
@@ -56,8 +56,7 @@ pub enum Approval {
     #[default]
     Always,
     Never,
-    /// Those of the tools that `always` chooses, be they in `never` too. Of others those that `never` does not choose,
-    /// unless there is no `never`.
+    /// All but those that `never` chooses and `always` does not.
     Chosen {
         always: Option<Filter>,
         never: Option<Filter>,
@@ -72,8 +71,8 @@ impl Server {
             Approval::Always => true,
             Approval::Never => false,
             Approval::Chosen { always, never } => {
-                always.as_ref().is_some_and(|always| always.holds(tool))
-                    || never.as_ref().map_or(always.is_none(), |never| !never.holds(tool))
+                let chosen = |filter: &Option<Filter>| filter.as_ref().is_some_and(|filter| filter.holds(tool));
+                chosen(always) || !chosen(never)
             }
         }
     }
@@ -103,10 +102,10 @@ mod tests {
 
     use super::*;
 
-    fn tool(name: &str, risk: Risk) -> ToolDef {
+    fn tool(name: &str, effect: Effect) -> ToolDef {
         let def =
             json!({ "name": name, "wire_name": name, "toolgroup": "", "description": "", "schema": {}, "hash": "" });
-        ToolDef { risk, ..serde_json::from_value(def).expect("a tool") }
+        ToolDef { effect, ..serde_json::from_value(def).expect("a tool") }
     }
 
     fn named(names: &[&str]) -> Option<Filter> {
@@ -117,30 +116,30 @@ mod tests {
     fn a_call_waits_unless_the_request_says_otherwise() {
         let chosen = |always, never| Approval::Chosen { always, never };
         let reads = Some(Filter { names: None, read_only: Some(true) });
-        for (approval, tool_name, risk, waits) in [
-            (Approval::default(), "a", Risk::Read, true),
-            (Approval::Never, "a", Risk::LowImpactWrite, false),
-            (chosen(None, named(&["a"])), "a", Risk::LowImpactWrite, false),
-            (chosen(None, named(&["a"])), "b", Risk::Read, true),
-            (chosen(named(&["a"]), None), "a", Risk::Read, true),
-            (chosen(named(&["a"]), None), "b", Risk::Read, false),
-            (chosen(named(&["a"]), named(&["a", "b"])), "a", Risk::Read, true),
-            (chosen(named(&["a"]), named(&["a", "b"])), "b", Risk::Read, false),
-            (chosen(named(&["a"]), named(&["b"])), "c", Risk::Read, true),
-            (chosen(None, reads.clone()), "a", Risk::Read, false),
-            (chosen(None, reads), "a", Risk::LowImpactWrite, true),
-            (chosen(None, None), "a", Risk::Read, true),
+        for (approval, tool_name, effect, waits) in [
+            (Approval::default(), "a", Effect::None, true),
+            (Approval::Never, "a", Effect::Unsafe, false),
+            (chosen(None, named(&["a"])), "a", Effect::Unsafe, false),
+            (chosen(None, named(&["a"])), "b", Effect::None, true),
+            (chosen(named(&["a"]), None), "a", Effect::None, true),
+            (chosen(named(&["a"]), None), "b", Effect::None, true),
+            (chosen(named(&["a"]), named(&["a", "b"])), "a", Effect::None, true),
+            (chosen(named(&["a"]), named(&["a", "b"])), "b", Effect::None, false),
+            (chosen(named(&["a"]), named(&["b"])), "c", Effect::None, true),
+            (chosen(None, reads.clone()), "a", Effect::None, false),
+            (chosen(None, reads), "a", Effect::Unsafe, true),
+            (chosen(None, None), "a", Effect::None, true),
         ] {
             let server = Server { approval: approval.clone(), ..Server::default() };
-            assert_eq!(server.asks(&tool(tool_name, risk)), waits, "{approval:?} {tool_name} {risk:?}");
+            assert_eq!(server.asks(&tool(tool_name, effect)), waits, "{approval:?} {tool_name} {effect:?}");
         }
     }
 
     #[test]
     fn a_choice_by_name_and_hint_wants_both() {
         let both = Filter { names: named(&["a", "b"]).and_then(|filter| filter.names), read_only: Some(true) };
-        assert!(both.holds(&tool("a", Risk::Read)));
-        assert!(!both.holds(&tool("b", Risk::LowImpactWrite)) && !both.holds(&tool("c", Risk::Read)));
-        assert!(Filter::default().holds(&tool("c", Risk::LowImpactWrite)));
+        assert!(both.holds(&tool("a", Effect::None)));
+        assert!(!both.holds(&tool("b", Effect::Unsafe)) && !both.holds(&tool("c", Effect::None)));
+        assert!(Filter::default().holds(&tool("c", Effect::Unsafe)));
     }
 }

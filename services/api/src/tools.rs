@@ -36,8 +36,8 @@ pub trait Tools: Send + Sync {
         approved: bool,
     ) -> Result<Outcome>;
 
-    /// The tools of a server that a request names itself, those that the request allows. Their risk says what the server
-    /// says of them, not whether a call waits ([`Server::asks`]).
+    /// The tools of a server that a request names itself, those that the request allows. That the effect of one is none is
+    /// the server's word, which the request's filters go by ([`Server::asks`]) and nothing else.
     ///
     /// # Errors
     /// What is wrong with the server or with what it says, in words for whoever named it.
@@ -101,6 +101,11 @@ pub trait ToolProvider: Send + Sync {
     /// As [`ToolProvider::inspect`], without asking anyone.
     fn is_inside(&self, _: &Cx, _: &ToolSource) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Whether it asks servers that requests name themselves: the operator says so.
+    fn asks_named(&self) -> bool {
+        false
     }
 
     /// Lets go of what is kept open to the source for the turn or conversation of `cx`.

@@ -287,12 +287,15 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
     let knowledge = Knowledge::new(store.clone(), FullText::shared(store.clone()), clock.clone(), ids.clone())
         .with_limits(limits)
         .with_shelf(shelf.clone());
+    // The first of the configuration that the operator opens for it.
+    let opened = |id: &&String| built.tools.get(*id).is_some_and(|provider| provider.asks_named());
+    let servers = config.providers.tools.iter().map(|entry| &entry.id).find(opened).cloned();
     let tools = Arc::new(Registry::new(frontdesk_tools::Setting {
         store: store.clone(),
         providers: built.tools,
         bodies: Arc::new(Components(knowledge.clone())),
         seal: Arc::new(accounts.clone()),
-        servers: config.providers.tools.iter().find(|entry| entry.kind == "mcp").map(|entry| entry.id.clone()),
+        servers,
         clock: clock.clone(),
         ids: ids.clone(),
         limits: KvLimits::default(),

@@ -12,7 +12,7 @@ use std::{
 use frontdesk_api::{
     Cx, Error, Kind, Result, Scope, Tools as _,
     chat::ToolCall,
-    servers::Server,
+    servers::{Filter, Server},
     tools::{Effect, Outcome, Risk, SecretArgs, ToolDef, ToolProvider, ToolSource},
 };
 use serde_json::{Value, json};
@@ -74,9 +74,9 @@ impl Registry {
                 let (_, provider, source) = self.server(cx, server)?;
                 let mut tools = provider.inspect(cx, &source).await?.tools;
                 for tool in &mut tools {
-                    // It is the request that may believe the server, and no call is repeated for it.
-                    tool.risk = if tool.effect == Effect::None { Risk::Read } else { Risk::LowImpactWrite };
-                    tool.effect = Effect::Unsafe;
+                    // What it says to its own favour is kept apart, for the request's filters.
+                    tool.risk = tool.risk.max(Risk::LowImpactWrite);
+                    tool.effect = if tool.effect == Effect::None { Effect::None } else { Effect::Unsafe };
                 }
                 tools
             }
@@ -100,6 +100,12 @@ impl Registry {
         if server.url.is_none() {
             // A client's word to a call is not a person's: what the group makes wait for one is not run.
             let (name, group) = (tool.wire_name.clone(), std::slice::from_ref(&server.label));
+            let now = self.tools_of(cx, &Server { allowed: Filter::default(), ..server.clone() }).await?;
+            if !now.iter().any(|now| ToolDef { name: tool.name.clone(), ..now.clone() } == *tool) {
+                return Ok(failed(&format!(
+                    "tool_changed: '{name}' is not what it was when it was listed, and was not run"
+                )));
+            }
             return self.call(cx, group, &ToolCall { name, ..call.clone() }, idempotency_key, false).await;
         }
         let (provider_id, provider, mut source) = self.server(cx, server)?;
@@ -126,7 +132,8 @@ impl Registry {
     fn server(&self, cx: &Cx, server: &Server) -> Result<(String, Arc<dyn ToolProvider>, ToolSource)> {
         let found = self.setting.servers.as_ref().and_then(|id| Some((id, self.setting.providers.get(id)?)));
         let (id, provider) = found.ok_or_else(|| {
-            let message = "no servers are asked here: the operator adds a tool provider of the type 'mcp'";
+            let message =
+                "no servers are asked here: the operator adds a tool provider of the type 'mcp' with request_servers";
             Error::invalid("type", message).with_code("unsupported_tool")
         })?;
         let url = server.url.as_deref().unwrap_or_default();
@@ -138,7 +145,7 @@ impl Registry {
             Some(sealed) => sealing::opened(&*self.setting.seal, cx, &place(&server.label, url), sealed)?,
             None => SecretArgs::default(),
         };
-        // What it says of its effects is heard, and believed where the request says so (`tools_of`).
+        // What it says of its effects is heard, for the request's filters alone (`tools_of`).
         let args = json!({ "mcp_endpoint": { "uri": url }, "trust_annotations": true });
         // No registered group has a name with a blank.
         let toolgroup = format!("request {}", server.label);

@@ -149,6 +149,9 @@ async fn servers_with_too_many_tools_are_told_so() {
         for (_, tools, error, _) in lists(&view) {
             assert!(tools == 0 && error.expect("why").contains("name fewer in 'allowed_tools'"));
         }
+        stage.model.play([Line::Say("Without it.")]);
+        let view = ask(&stage, asks(None, vec![says("hi")], &[server("named", Approval::Never)])).await;
+        assert_eq!(lists(&view)[0].2.as_deref(), Some("a tool of the server has a name of more than 128 bytes"));
     })
     .await;
 }

@@ -237,7 +237,8 @@ impl Tools for Toolbox {
         Ok(Outcome::Done(ToolResult { content: format!("saw {}", call.arguments), is_error: false, details: None }))
     }
 
-    /// `look` and `cancel`, unless it is called `down`; of `wide` too many, of `long` with too many words.
+    /// `look` and `cancel`, unless it is called `down`; of `wide` too many, of `long` with too many words, of `named` one
+    /// with too long a name. Those of `sly` read and destroy, by its own word.
     async fn list_server(&self, _: &Cx, server: &Server) -> Result<Vec<ToolDef>> {
         self.listed.fetch_add(1, Ordering::SeqCst);
         let def = |name: &str, description: &str| -> ToolDef {
@@ -249,6 +250,11 @@ impl Tools for Toolbox {
             "down" => Err(Error::upstream("cannot connect to down")),
             "wide" => Ok((0..129).map(|n| def(&format!("t{n}"), "")).collect()),
             "long" => Ok(vec![def("t", &"x".repeat(600_000))]),
+            "named" => Ok(vec![ToolDef { wire_name: "x".repeat(129), ..def("t", "") }]),
+            "sly" => Ok(vec![
+                ToolDef { effect: Effect::None, ..def("look", "") },
+                ToolDef { risk: Risk::ApprovalRequired, ..def("cancel", "") },
+            ]),
             _ => Ok(vec![def("look", ""), def("cancel", "")]),
         }
     }

@@ -148,6 +148,33 @@ async fn an_approved_call_whose_worker_is_lost_is_not_made_again() {
 }
 
 #[tokio::test]
+async fn what_a_server_says_in_its_own_favour_lets_no_call_be_repeated_and_escapes_no_rule() {
+    each_database(|store| async move {
+        let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
+        let servers = [server("sly", Approval::Never)];
+        // It says that `look` only reads. The first effect is the model's.
+        let (fault, reached) = at(Point::AfterEffect, 2);
+        let doomed = stage.failing(short(), fault);
+        stage.model.play([Line::Call(vec![("c1", "look", "{}")])]);
+        let turn = doomed.agents.create_turn(&stage.cx, asks(None, vec![says("hi")], &servers)).await;
+        reached.notified().await;
+        stage.model.play([Line::Say("I do not know.")]);
+        stage.agents.recover().await.expect("another process");
+        let view = stage.settled(&turn.expect("a response").id).await;
+        assert_eq!((answer(&view), stage.tools.calls.load(Ordering::SeqCst)), ("I do not know.", 1));
+        // A rule heeds what it says to its disfavour; without one its client's policy decides.
+        let risky: Vec<ApprovalRule> = serde_json::from_value(json!([{ "risk": "approval_required" }])).expect("rules");
+        for (rules, said) in [(risky, "needs the approval of a person"), (vec![], "sly/cancel saw {}")] {
+            stage.model.play([Line::Call(vec![("c1", "cancel", "{}")]), Line::Say("So be it.")]);
+            let new = asks(None, vec![says("cancel it")], &servers);
+            let view = ask(&stage, with(new, |spec| spec.approvals = rules)).await;
+            assert!(done(&view)[0].1.contains(said), "{said}: {:?}", done(&view));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn another_customer_learns_nothing_of_what_waits() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;

@@ -28,7 +28,12 @@ impl ToolProvider for Elsewhere {
             let schema = json!({ "type": "object", "properties": { "id": { "type": "integer" } } });
             let def = json!({ "name": name, "wire_name": format!("shop.{name}"), "toolgroup": source.toolgroup,
                               "description": "", "schema": schema, "hash": format!("hash of {name}") });
-            ToolDef { effect, ..serde_json::from_value(def).expect("a tool") }
+            let risk = match effect {
+                Effect::None => Risk::Read,
+                _ if name == "cancel" => Risk::ApprovalRequired,
+                _ => Risk::LowImpactWrite,
+            };
+            ToolDef { effect, risk, ..serde_json::from_value(def).expect("a tool") }
         };
         let look = if believed { Effect::None } else { Effect::Unsafe };
         Ok(Inspected { tools: vec![tool("look", look), tool("cancel", Effect::Unsafe)], ..Inspected::default() })
@@ -82,9 +87,12 @@ async fn a_server_is_called_as_it_was_listed_with_what_was_sealed_for_it() {
         let sealed = server.sealed.clone().expect("sealed");
         assert!(!String::from_utf8_lossy(&sealed).contains("tok-1"));
         let tools = registry.list_server(&cx, &server).await.expect("its tools");
-        // What it says of itself makes no call be repeated, and is told.
+        // What it says of itself is told, and lowers no risk.
         let said: Vec<_> = tools.iter().map(|tool| (tool.name.as_str(), tool.effect, tool.risk)).collect();
-        assert_eq!(said, [("look", Effect::Unsafe, Risk::Read), ("cancel", Effect::Unsafe, Risk::LowImpactWrite)]);
+        assert_eq!(
+            said,
+            [("look", Effect::None, Risk::LowImpactWrite), ("cancel", Effect::Unsafe, Risk::ApprovalRequired)]
+        );
         let call = |arguments: &str| ToolCall { id: "c".into(), name: "cancel".into(), arguments: arguments.into() };
         let made = registry.call_server(&cx, &server, &tools[1], &call("{\"id\":7}"), "key").await;
         assert_eq!(done(made).content, "shop.cancel");
@@ -147,7 +155,14 @@ async fn a_label_alone_names_a_group_of_the_tenants_by_the_groups_own_rules() {
         let call = |name: &str| ToolCall { id: "c".into(), name: name.into(), arguments: "{}".into() };
         assert!(!done(registry.call_server(&cx, &server, &tools[0], &call("look"), "key").await).is_error);
         // Whoever asks may have said yes; a person has not.
-        assert!(done(registry.call_server(&cx, &server, &tools[1], &call("refund"), "key").await).is_error);
+        let refused = done(registry.call_server(&cx, &server, &tools[1], &call("refund"), "key").await);
+        assert!(refused.content.contains("needs the approval of a person"), "{refused:?}");
+        // What was asked about is what is called: not a tool that was registered otherwise meanwhile.
+        let another = ToolDef { hash: "of another".into(), name: "shop_look".into(), ..tools[0].clone() };
+        let changed = done(registry.call_server(&cx, &server, &another, &call("look"), "key").await);
+        assert!(changed.content.contains("tool_changed"), "{changed:?}");
+        let renamed = ToolDef { name: "shop_look".into(), ..tools[0].clone() };
+        assert!(!done(registry.call_server(&cx, &server, &renamed, &call("look"), "key").await).is_error);
         for (cx, server, secrets, param) in [
             (&other, &group, SecretArgs::default(), "server_label"),
             (&cx, &group, secrets(json!({ "authorization": "t" })), "headers"),

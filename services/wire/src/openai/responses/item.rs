@@ -81,8 +81,8 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
             let result = outputs.get(call.id.as_str()).copied();
             Some(code::item(&item.id, &item.turn_id, call, result, include.outputs))
         }
-        // Shown as what asks for it.
-        ItemBody::FunctionCall { call } if servers.waits(&call.name) => None,
+        // Shown as what asks for it, unless it was refused at once.
+        ItemBody::FunctionCall { call } if servers.waits(&call.name) && !outputs.contains_key(call.id.as_str()) => None,
         ItemBody::FunctionCall { call } if !client.contains(&call.name) => {
             Some(servers.call(call).shown(&item.id, outputs.get(call.id.as_str()).copied()))
         }

@@ -10,7 +10,7 @@ use frontdesk_api::{
     Error, Result,
     chat::ToolCall,
     servers::{Approval, Filter, Server, WaitingCall},
-    tools::{Risk, SecretArgs, ToolDef},
+    tools::{Effect, SecretArgs, ToolDef},
     turn::ItemBody,
 };
 use serde_json::{Map, Value, json};
@@ -75,9 +75,15 @@ pub fn read(mut fields: Fields, before: &[Named], path: &str) -> Result<(Named, 
     }
     let (allowed, shown_allowed) = allowed(&mut fields)?;
     let (approval, shown_approval) = approval(&mut fields)?;
-    // Which model is shown which tool when is decided here.
+    // Which tool is shown when is decided here.
     fields.take("defer_loading");
-    fields.take("allowed_callers");
+    if let Some(callers) = fields.list("allowed_callers")?
+        && !callers.iter().any(|caller| caller == "direct")
+    {
+        let at = fields.path("allowed_callers");
+        let message = format!("'{at}' must hold 'direct': nothing but the model calls tools here");
+        return Err(Error::invalid(at, message).with_code("unsupported_parameter"));
+    }
     fields.end()?;
     let shown = json!({ "type": TOOL, "server_label": label, "server_url": url, "server_description": description,
                         "allowed_tools": shown_allowed, "require_approval": shown_approval, "headers": null });
@@ -117,6 +123,10 @@ fn filter(mut fields: Fields) -> Result<Filter> {
     let names = fields.list("tool_names")?.map(|list| texts(&list, &path)).transpose()?;
     let read_only = fields.flag("read_only")?;
     fields.end()?;
+    if names.is_none() && read_only.is_none() {
+        // It would choose all tools, which nobody says like this.
+        return Err(Error::invalid(path.clone(), format!("'{path}' or read_only must say which tools are chosen")));
+    }
     Ok(Filter { names, read_only })
 }
 
@@ -249,7 +259,7 @@ pub fn response(id: &str, request_id: &str, approved: bool, reason: Option<&str>
 #[must_use]
 pub fn list(id: &str, server: &str, tools: &[ToolDef], error: Option<&str>) -> Value {
     let tool = |tool: &ToolDef| {
-        let hints = (tool.risk == Risk::Read).then(|| json!({ "readOnlyHint": true }));
+        let hints = (tool.effect == Effect::None).then(|| json!({ "readOnlyHint": true }));
         json!({ "name": tool.wire_name, "description": tool.description, "input_schema": tool.schema,
                 "annotations": hints })
     };
@@ -298,6 +308,7 @@ mod tests {
         let (named, shown) = one(json!({ "allowed_tools": { "tool_names": ["a"], "read_only": true } })).expect("one");
         assert_eq!(named.server.allowed, Filter { read_only: Some(true), ..names(&["a"]) });
         assert_eq!(shown["allowed_tools"], json!({ "tool_names": ["a"], "read_only": true }));
+        one(json!({ "allowed_callers": ["direct", "programmatic"] })).expect("a model may call it");
         let (group, _) = one(json!({ "server_url": null })).expect("a group");
         assert_eq!(group.server.url, None);
     }
@@ -318,6 +329,14 @@ mod tests {
                 json!({ "require_approval": { "never": { "tool_names": "a" } } }),
                 "tools[0].require_approval.never.tool_names",
             ),
+            (json!({ "require_approval": { "never": {} } }), "tools[0].require_approval.never.tool_names"),
+            (
+                json!({ "require_approval": { "always": { "read_only": null } } }),
+                "tools[0].require_approval.always.tool_names",
+            ),
+            (json!({ "allowed_tools": {} }), "tools[0].allowed_tools.tool_names"),
+            (json!({ "allowed_callers": ["programmatic"] }), "tools[0].allowed_callers"),
+            (json!({ "allowed_callers": [] }), "tools[0].allowed_callers"),
             (json!({ "headers": [] }), "tools[0].headers"),
             (json!({ "header": {} }), "tools[0].header"),
         ] {

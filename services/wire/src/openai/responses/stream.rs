@@ -53,6 +53,8 @@ pub struct Projection {
     approved: HashMap<String, Made>,
     /// Those of them that are not shown yet, with the ids they are shown under.
     due: Vec<(String, ToolCall)>,
+    /// Calls that wait for a word, with the ids of their items, by call id: shown where they are refused instead.
+    withheld: HashMap<String, (String, ToolCall)>,
     /// Places of items that were begun and are not done.
     open: BTreeSet<usize>,
 }
@@ -78,6 +80,7 @@ impl Projection {
             calls: HashMap::new(),
             approved: HashMap::new(),
             due: vec![],
+            withheld: HashMap::new(),
             open: BTreeSet::new(),
         }
     }
@@ -272,11 +275,15 @@ impl Projection {
                 self.output[at]["status"] = json!("interpreting");
                 self.calls.insert(call.id.clone(), (at, call.clone()));
             }
+            (ItemBody::FunctionCall { call }, None) => {
+                self.withheld.insert(call.id.clone(), (id.clone(), call.clone()));
+            }
             (ItemBody::FunctionCall { call }, Some(at)) => {
                 let more = json!({ "item_id": id, "output_index": at, "arguments": call.arguments });
                 self.tell("response.mcp_call_arguments.done", more, out);
             }
             (ItemBody::FunctionCallOutput { call_id, output, is_error }, _) => {
+                self.show_refused(call_id, out);
                 let Some((at, call)) = self.calls.remove(call_id) else { return };
                 let name = if *is_error { "response.mcp_call.failed" } else { "response.mcp_call.completed" };
                 let begun = self.output[at]["id"].as_str().unwrap_or_default().to_owned();
@@ -315,8 +322,7 @@ impl Projection {
                 | ItemBody::Content { .. }
                 | ItemBody::Person { .. }
                 | ItemBody::Message { .. }
-                | ItemBody::Reasoning { .. }
-                | ItemBody::FunctionCall { .. },
+                | ItemBody::Reasoning { .. },
                 _,
             ) => {}
         }
@@ -337,6 +343,7 @@ impl Projection {
             self.finish(at, shown, out);
         }
         self.calls.clear();
+        self.withheld.clear();
     }
 
     fn ended(&mut self, turn: &Turn, name: &'static str, out: &mut Vec<Shown>) {

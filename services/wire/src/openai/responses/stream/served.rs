@@ -32,12 +32,24 @@ impl Projection {
         for (id, call) in std::mem::take(&mut self.due) {
             let Some(made) = self.approved.get(&call.id) else { continue };
             let begun = made.begun(&id);
-            self.runs(&id, &call, begun, out);
-            let Some(&at) = self.places.get(&id) else { continue };
-            self.output[at]["arguments"] = json!(call.arguments);
-            let whole = json!({ "item_id": id, "output_index": at, "arguments": call.arguments });
-            self.tell("response.mcp_call_arguments.done", whole, out);
+            self.runs_whole(&id, &call, begun, out);
         }
+    }
+
+    /// A call that would have waited has a result: it was refused.
+    pub(super) fn show_refused(&mut self, call_id: &str, out: &mut Vec<Shown>) {
+        let Some((id, call)) = self.withheld.remove(call_id) else { return };
+        let begun = self.servers.call(&call).begun(&id);
+        self.runs_whole(&id, &call, begun, out);
+    }
+
+    /// A call whose arguments are known.
+    fn runs_whole(&mut self, id: &str, call: &ToolCall, begun: Value, out: &mut Vec<Shown>) {
+        self.runs(id, call, begun, out);
+        let Some(&at) = self.places.get(id) else { return };
+        self.output[at]["arguments"] = json!(call.arguments);
+        let whole = json!({ "item_id": id, "output_index": at, "arguments": call.arguments });
+        self.tell("response.mcp_call_arguments.done", whole, out);
     }
 
     /// The tools of a server, or why there are none.

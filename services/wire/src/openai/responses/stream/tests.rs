@@ -386,14 +386,14 @@ fn code_is_shown_as_openais_tool_where_the_request_has_it() {
 
 #[test]
 fn servers_list_their_tools_and_calls_that_wait_are_requests_and_then_calls() {
-    let tool = |name: &str, risk: &str| -> ToolDef {
+    let tool = |name: &str, effect: &str| -> ToolDef {
         let def = json!({ "name": format!("shop_{name}"), "wire_name": name, "toolgroup": "", "description": "d",
-                          "schema": {}, "hash": "", "risk": risk });
+                          "schema": {}, "hash": "", "effect": effect });
         serde_json::from_value(def).expect("a tool")
     };
     let list = |known, error: Option<&str>| {
         let tools = match error {
-            None => vec![tool("look", "read"), tool("cancel", "low_impact_write")],
+            None => vec![tool("look", "none"), tool("cancel", "unsafe")],
             Some(_) => vec![],
         };
         let (server, url, error) = ("shop".into(), Some("https://h".into()), error.map(str::to_owned));
@@ -407,7 +407,7 @@ fn servers_list_their_tools_and_calls_that_wait_are_requests_and_then_calls() {
     let looked = output("fco_1", "c1", "sent");
     let call = ToolCall { id: "c2".into(), name: "shop_cancel".into(), arguments: "{}".into() };
     let (server, url) = ("shop".into(), Some("https://h".into()));
-    let waiting = Box::new(WaitingCall { call, server, url, tool: tool("cancel", "low_impact_write") });
+    let waiting = Box::new(WaitingCall { call, server, url, tool: tool("cancel", "unsafe") });
     let asks = item("mcpr_9", ItemBody::ApprovalRequest { waiting: waiting.clone() });
     let bodies = [
         EventBody::Created { turn: turn(TurnState::Running) },
@@ -448,6 +448,19 @@ fn servers_list_their_tools_and_calls_that_wait_are_requests_and_then_calls() {
     assert_eq!(listed[2], request);
     let rows = [list(false, None), looks, cancels, looked, asks];
     assert_eq!(json!(item::items(&rows, 0, &ClientTools::default(), Include::default())), response["output"]);
+
+    // One that was refused instead is shown with what became of it.
+    let refused =
+        item("fco_2", ItemBody::FunctionCallOutput { call_id: "c2".into(), output: "no".into(), is_error: true });
+    let bodies = [&bodies[..7], &[done(&refused), EventBody::Completed { turn: turn(TurnState::Completed) }]].concat();
+    let (shown, response) = fold(json!({}), &bodies);
+    let told = ["output_item.added", "mcp_call.in_progress", "mcp_call_arguments.done", "mcp_call.failed"];
+    assert_eq!(names(&shown)[9..13], told);
+    let called = &response["output"][2];
+    assert_eq!((&called["name"], &called["status"]), (&json!("cancel"), &json!("failed")));
+    let rows = [list(false, None), calls("fc_1", "c1", "shop_look"), calls("fc_2", "c2", "shop_cancel"), refused];
+    let rows = item::items(&rows, 0, &ClientTools::default(), Include::default());
+    assert_eq!(rows[2], *called);
 
     // The next one brings the word; what is known is not listed again.
     let yes = |approved| {
