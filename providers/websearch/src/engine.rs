@@ -1,13 +1,13 @@
 //! Three engines' wires: what is asked, and where in the answer the pages are.
 
 use bytes::Bytes;
-use frontdesk_api::{Cx, Error, Kind as Trouble, Result};
+use frontdesk_api::{Cx, Error, Kind as Trouble, Result, web::Page};
 use frontdesk_http::{Client, setting};
 use http::{HeaderMap, HeaderName, Method, Uri, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use crate::{config::Config, results::Page};
+use crate::{config::Config, results};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -21,6 +21,9 @@ pub(crate) enum Kind {
 
 /// The most of an answer that is read, in bytes.
 const ANSWER: usize = 4 << 20;
+
+/// Domains that are named in a question.
+const MOST_NAMED: usize = 10;
 
 pub(crate) struct Engine {
     config: Config,
@@ -46,16 +49,24 @@ impl Engine {
         Ok(Self { config, address, headers })
     }
 
+    /// Pages of the domains that `cx` names alone, where it names some: the engine is told so in its own way, and what it
+    /// brings is looked at.
+    ///
     /// # Errors
     /// `Upstream`, `Timeout`, `RateLimited`, `Cancelled`.
     pub(crate) async fn ask(&self, cx: &Cx, client: &Client, query: &str) -> Result<Vec<Page>> {
         let most = self.config.max_results;
-        let encoded = utf8_percent_encode(query, NON_ALPHANUMERIC);
+        let domains = &cx.web_domains;
+        let asked = within(query, domains);
+        let encoded = utf8_percent_encode(&asked, NON_ALPHANUMERIC);
         let (method, uri, body) = match self.config.kind {
             Kind::Brave => (Method::GET, self.with(&format!("q={encoded}&count={most}"))?, Bytes::new()),
             Kind::Searxng => (Method::GET, self.with(&format!("q={encoded}&format=json"))?, Bytes::new()),
             Kind::Tavily => {
-                let body = json!({ "query": query, "max_results": most, "search_depth": "basic" });
+                let mut body = json!({ "query": query, "max_results": most, "search_depth": "basic" });
+                if !domains.is_empty() {
+                    body["include_domains"] = json!(domains);
+                }
                 (Method::POST, self.address.clone(), Bytes::from(body.to_string()))
             }
         };
@@ -85,11 +96,22 @@ impl Engine {
         let list = if self.config.kind == Kind::Brave { said.pointer("/web/results") } else { said.get("results") };
         let words = if self.config.kind == Kind::Brave { "description" } else { "content" };
         let pages = list.and_then(Value::as_array).into_iter().flatten();
-        Ok(pages.filter_map(|page| Page::of(page, words)).take(most).collect())
+        let pages = pages.filter_map(|page| results::page(page, words));
+        Ok(pages.filter(|page| domains.is_empty() || results::is_of(page, domains)).take(most).collect())
     }
 
     fn with(&self, query: &str) -> Result<Uri> {
         let whole = format!("{}?{query}", self.address);
         whole.parse().map_err(|e| Error::internal("making the address of a search", e))
     }
+}
+
+/// The question with the operator that Brave and the engines behind SearXNG know for domains, as long as these are few:
+/// questions have an end.
+fn within(query: &str, domains: &[String]) -> String {
+    if domains.is_empty() || domains.len() > MOST_NAMED {
+        return query.to_owned();
+    }
+    let sites: Vec<String> = domains.iter().map(|domain| format!("site:{domain}")).collect();
+    format!("{query} ({})", sites.join(" OR "))
 }

@@ -1,45 +1,42 @@
 //! What an engine found, as a model reads it and as people follow it.
 
-use frontdesk_api::tools::ToolResult;
+use frontdesk_api::{
+    tools::ToolResult,
+    web::{self, Page},
+};
+use http::Uri;
 use serde_json::{Value, json};
 
 /// An excerpt, in bytes.
 const EXCERPT: usize = 2_000;
 
-/// One page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Page {
-    pub(crate) title: String,
-    pub(crate) url: String,
-    pub(crate) text: String,
-}
-
-impl Page {
-    /// None: it has no address of the web.
-    pub(crate) fn of(page: &Value, words: &str) -> Option<Self> {
-        let text = |name: &str| page.get(name).and_then(Value::as_str).unwrap_or_default();
-        let url = text("url");
-        let web = url.starts_with("https://") || url.starts_with("http://");
-        if !web || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return None;
-        }
-        let mut excerpt = plain(text(words));
-        excerpt.truncate(excerpt.floor_char_boundary(EXCERPT));
-        Some(Self { title: plain(text("title")), url: url.to_owned(), text: excerpt })
+/// A page as an engine describes it, its excerpt under the name `words`; None: it has no address of the web.
+pub(crate) fn page(page: &Value, words: &str) -> Option<Page> {
+    let text = |name: &str| page.get(name).and_then(Value::as_str).unwrap_or_default();
+    let url = text("url");
+    let web = url.starts_with("https://") || url.starts_with("http://");
+    if !web || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return None;
     }
+    let mut excerpt = plain(text(words));
+    excerpt.truncate(excerpt.floor_char_boundary(EXCERPT));
+    Some(Page { title: plain(text("title")), url: url.to_owned(), text: excerpt })
 }
 
-/// One text for the model; the pages by themselves for whoever makes citations of them.
+/// Whether the page is of one of these domains, or of one below them; of none where there are none to choose by.
+pub(crate) fn is_of(page: &Page, domains: &[String]) -> bool {
+    let Ok(address) = page.url.parse::<Uri>() else { return false };
+    let host = address.host().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    domains
+        .iter()
+        .any(|domain| host.strip_suffix(domain.as_str()).is_some_and(|below| below.is_empty() || below.ends_with('.')))
+}
+
+/// One text for the model; the pages by themselves for people.
 pub(crate) fn told(query: &str, pages: &[Page]) -> ToolResult {
-    let mut content = format!("Results of a web search for \"{query}\":\n");
-    if pages.is_empty() {
-        content.push_str("\nnothing was found\n");
-    }
-    for (n, page) in (1..).zip(pages) {
-        content.push_str(&format!("\n[{n}] {}\n{}\n{}\n", page.title, page.url, page.text));
-    }
     let sources: Vec<Value> = pages.iter().map(|page| json!({ "title": page.title, "url": page.url })).collect();
-    ToolResult { content, is_error: false, details: Some(json!({ "query": query, "sources": sources })) }
+    let details = Some(json!({ "query": query, "sources": sources }));
+    ToolResult { content: web::told(query, pages), is_error: false, details }
 }
 
 /// Without marks (`<strong>`), entities and line breaks.
@@ -79,16 +76,33 @@ mod tests {
 
     #[test]
     fn pages_are_plain_text_under_their_addresses() {
-        let page = json!({ "title": "<b>Lamps</b> &amp; more", "url": "https://a.example/x", "d": "3 < 4\n<strong>bright</strong>" });
-        let page = Page::of(&page, "d").expect("a page");
-        let result = told("lamps", &[page]);
+        let one = json!({ "title": "<b>Lamps</b> &amp; more", "url": "https://a.example/x", "d": "3 < 4\n<strong>bright</strong>" });
+        let lamps = page(&one, "d").expect("a page");
+        let result = told("lamps", &[lamps]);
         assert_eq!(
             result.content,
             "Results of a web search for \"lamps\":\n\n[1] Lamps & more\nhttps://a.example/x\n3 < 4 bright\n"
         );
         for url in ["javascript:alert(1)", "", "https://a.example/\n[2] Evil", "/relative"] {
-            assert_eq!(Page::of(&json!({ "title": "t", "url": url, "d": "" }), "d"), None, "{url}");
+            assert_eq!(page(&json!({ "title": "t", "url": url, "d": "" }), "d"), None, "{url}");
         }
         assert!(told("x", &[]).content.contains("nothing was found"));
+    }
+
+    #[test]
+    fn a_page_is_of_a_domain_and_of_those_above_it() {
+        let of = |url: &str, domain: &str| {
+            let page = Page { title: String::new(), url: url.into(), text: String::new() };
+            is_of(&page, &[domain.to_owned()])
+        };
+        assert!(of("https://a.example/x", "a.example") && of("https://B.A.example:8/", "a.example"));
+        for url in [
+            "https://ba.example/",
+            "https://example/",
+            "https://evil.example/a.example",
+            "https://a.example@evil.example/",
+        ] {
+            assert!(!of(url, "a.example"), "{url}");
+        }
     }
 }

@@ -48,6 +48,11 @@ fn provider(kind: &str, config: Value) -> Result<Arc<dyn ToolProvider>> {
 
 /// Asks an engine that answers so; what it was asked, and what the model is told.
 async fn search(kind: &str, status: &str, answer: &Value, query: &str) -> (String, ToolResult) {
+    search_in(&[], kind, status, answer, query).await
+}
+
+/// As [`search`], for pages of these domains.
+async fn search_in(domains: &[&str], kind: &str, status: &str, answer: &Value, query: &str) -> (String, ToolResult) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/base", listener.local_addr().unwrap());
     let said = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{answer}", answer.to_string().len());
@@ -68,8 +73,9 @@ async fn search(kind: &str, status: &str, answer: &Value, query: &str) -> (Strin
     let provider = provider(kind, config).unwrap();
     assert_eq!(provider.builtin(), Some("builtin::websearch"));
     let call = ToolCall { id: "c".into(), name: "web_search".into(), arguments: json!({ "query": query }).to_string() };
-    let outcome =
-        provider.call(&Cx::internal("t", "r"), &ToolSource::default(), &call, Arc::new(NoHost)).await.unwrap();
+    let web_domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
+    let cx = Cx { web_domains, ..Cx::internal("t", "r") };
+    let outcome = provider.call(&cx, &ToolSource::default(), &call, Arc::new(NoHost)).await.unwrap();
     let Outcome::Done(result) = outcome else { panic!("unexpected {outcome:?}") };
     assert!(!result.content.contains("hunter2"), "{}", result.content);
     (asked.await.unwrap(), result)
@@ -110,6 +116,20 @@ async fn searxng_is_asked_and_read() {
     let (asked, told) = search("searxng", "200 OK", &answer, "desk lamps & more").await;
     assert!(asked.starts_with("GET /base/search?q=desk%20lamps%20%26%20more&format=json HTTP/1.1\r\n"), "{asked}");
     assert_eq!(told.content, TOLD);
+}
+
+#[tokio::test]
+async fn pages_of_other_domains_are_left_out_whatever_the_engine_brings() {
+    let results = json!([page(1, "content"), page(2, "content")]);
+    for (kind, answer, told_so) in [
+        ("searxng", json!({ "results": results }), "?q=lamps%20%28site%3A2%2Eexample%29&format=json"),
+        ("tavily", json!({ "results": results }), r#""include_domains":["2.example"]"#),
+        ("brave", json!({ "web": { "results": results } }), "?q=lamps%20%28site%3A2%2Eexample%29&count=2"),
+    ] {
+        let (asked, told) = search_in(&["2.example"], kind, "200 OK", &answer, "lamps").await;
+        assert!(asked.contains(told_so), "{asked}");
+        assert_eq!(told.details.unwrap()["sources"], json!([{ "title": "Page 2", "url": "https://2.example/" }]));
+    }
 }
 
 #[tokio::test]

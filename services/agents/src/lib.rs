@@ -35,6 +35,7 @@ mod inputs;
 mod keeper;
 mod leaving;
 mod observe;
+mod pages;
 mod passing;
 mod pen;
 mod people;

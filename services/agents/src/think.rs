@@ -11,7 +11,7 @@ use frontdesk_api::{
     chat::{Chat, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
     safety::Stage,
     tools::ToolDef,
-    turn::{EventBody, ItemBody, StepKind, StepOutput, StepState},
+    turn::{Citation, EventBody, ItemBody, StepKind, StepOutput, StepState},
 };
 use frontdesk_store::{transcript::StoredStep, turns::OnInput};
 use futures::{StreamExt as _, stream::BoxStream};
@@ -26,6 +26,7 @@ use crate::{
     halt::{Halt, failed},
     handing,
     hold::release,
+    pages::{cite_pages, searches},
     prompt,
     reply::Reply,
     speech::Speech,
@@ -270,7 +271,7 @@ impl Worker {
         if !silent {
             let rest = release(&text, &speech.shown, speech.hold, true).to_owned();
             self.utter(&mut speech, &step_id, &rest);
-            let citations = if calls.is_empty() { cite(&text, self.passages()) } else { vec![] };
+            let citations = if calls.is_empty() { self.citations(&text) } else { vec![] };
             if let Some(mut item) = speech.item.take() {
                 item.body = ItemBody::Message { role: Role::Assistant, text: text.clone(), citations };
                 self.pen.done(&step_id, item.clone());
@@ -312,6 +313,12 @@ impl Worker {
             }
             _ => Ok(Thought::Closed(Closing::Completed)),
         }
+    }
+
+    fn citations(&self, answer: &str) -> Vec<Citation> {
+        let mut cited = cite(answer, self.passages());
+        cited.extend(cite_pages(answer, &searches(&self.items, &self.offered), self.passages().is_empty()));
+        cited
     }
 
     /// Counts what a model call took. What it cost in nano-USD; None: its model has no price.

@@ -197,6 +197,7 @@ impl Worker {
         };
         let cx = Cx {
             workspace: Some(workspace),
+            web_domains: spec.web_domains.clone(),
             agent: Some(stored.turn.agent_id.clone()),
             turn: Some(id.clone()),
             session: stored.turn.session_id.clone(),

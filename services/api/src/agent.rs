@@ -61,6 +61,9 @@ pub struct AgentSpec {
     /// Uploaded files that code of the code interpreter finds in its working folder, by id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub code_files: Vec<String>,
+    /// Searches of the web bring pages of these domains alone, and of those below them; empty: of all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub web_domains: Vec<String>,
     /// Tools that run at the client.
     #[serde(default)]
     pub client_tools: Vec<ToolSpec>,
@@ -139,6 +142,7 @@ impl AgentSpec {
             greeting: None,
             toolgroups: vec![],
             code_files: vec![],
+            web_domains: vec![],
             client_tools: vec![],
             tool_choice: None,
             knowledge: vec![],

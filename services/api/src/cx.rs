@@ -53,6 +53,8 @@ pub struct Cx {
     pub session: Option<String>,
     /// Where code that the conversation runs keeps its variables and files; None: nowhere.
     pub workspace: Option<Workspace>,
+    /// Searches of the web bring pages of these domains alone, and of those below them; empty: of all.
+    pub web_domains: Vec<String>,
     /// None: anonymous.
     pub customer: Option<Customer>,
     /// Work past this moment is wasted: stop with `Kind::Timeout`.
@@ -78,6 +80,7 @@ impl Cx {
             turn: None,
             session: None,
             workspace: None,
+            web_domains: vec![],
             customer: None,
             deadline: None,
             cancel: CancellationToken::new(),

@@ -32,6 +32,7 @@ pub mod secret;
 pub mod servers;
 pub mod tools;
 pub mod turn;
+pub mod web;
 
 pub use attempt::Attempt;
 pub use blobs::{Blobs, Contents};

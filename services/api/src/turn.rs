@@ -394,17 +394,18 @@ impl ItemBody {
     }
 }
 
-/// Where an answer's words come from; made by the platform from a retrieval step.
+/// Where an answer's words come from; made by the platform from a retrieval step or a search of the web.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Citation {
     /// Number shown in the text, from 1.
     pub number: usize,
+    /// Empty where it is a page of the web, by its `url`, as `filename` is.
     pub file_id: String,
     pub filename: String,
     pub title: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The quoted passage.
+    /// The quoted passage; of a page of the web the words of the answer that rest on it.
     pub quote: String,
 }
 

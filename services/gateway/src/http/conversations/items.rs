@@ -86,7 +86,7 @@ pub async fn show(
     Caller(cx): Caller,
     Path(ItemPath { conversation_id: id, item_id }): Path<ItemPath>,
 ) -> Result<Json<Value>, Problem> {
-    let item = all(&app, &cx, &id, Include { results: true, outputs: true })
+    let item = all(&app, &cx, &id, Include { results: true, outputs: true, sources: true })
         .await?
         .into_iter()
         .find(|item| item["id"] == item_id.as_str());

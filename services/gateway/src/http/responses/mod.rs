@@ -16,6 +16,7 @@ pub mod input_tokens;
 pub mod list;
 mod servers;
 pub mod show;
+mod web;
 
 use std::collections::VecDeque;
 
@@ -40,6 +41,7 @@ use frontdesk_wire::openai::responses::{
     request::{Asked, Include},
     stream::{Projection, Shown},
     tools::function,
+    web::{is_web, tool as web_tool},
 };
 use futures::{Stream, StreamExt, stream};
 use serde_json::Value;
@@ -99,6 +101,9 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     if let Some(interpreter) = asked.tools.code {
         code::grant(app, cx, &mut spec, interpreter).await?;
     }
+    if let Some(search) = asked.tools.web {
+        web::grant(app, cx, &mut spec, search).await?;
+    }
     if let Some(named) = asked.prompt {
         let stored = app.store.tenant(cx).load_prompt(&named.id, named.version).await;
         let stored = stored.map_err(|error| wrong(error, "prompt.id"))?;
@@ -122,8 +127,12 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     spec.limits.max_tool_calls = asked.max_tool_calls.unwrap_or(spec.limits.max_tool_calls);
     spec.model_params.extend(asked.extra);
     let servers = servers::taken(app, cx, asked.tools.servers).await?;
-    let shown = asked.tools.shown.into_iter().filter(|tool| tool["type"] == "file_search" || tool["type"] == "mcp");
-    // An agent may have it of its own.
+    let mut shown = asked.tools.shown;
+    shown.retain(|tool| tool["type"] != "function" && tool["type"] != "code_interpreter");
+    // An agent may have these of its own.
+    if web::is_granted(&spec) && !shown.iter().any(|tool| tool["type"].as_str().is_some_and(is_web)) {
+        shown.push(web_tool("web_search", &spec.web_domains, None, None));
+    }
     let runs_code = code::is_granted(&spec).then(|| code_tool(&spec.code_files));
     echo.insert("tools".into(), spec.client_tools.iter().map(function).chain(shown).chain(runs_code).collect());
     let (previous, echo) = (asked.previous_response_id, Value::Object(echo));
@@ -247,7 +256,7 @@ pub struct ItemsQuery {
     limit: Option<u32>,
     /// `desc` (newest first, the default) or `asc`.
     order: Option<String>,
-    /// `file_search_call.results`: what searches found; `code_interpreter_call.outputs`: what code printed. May come more than once.
+    /// `file_search_call.results`: what searches found; `code_interpreter_call.outputs`: what code printed; `web_search_call.action.sources`: pages that were found. May come more than once.
     #[param(required = false)]
     include: Vec<String>,
 }
@@ -334,7 +343,7 @@ pub struct ResponseRequest {
     /// `id`, `version` and `variables` of a stored prompt (`/v1/prompts`); its text stands before the instructions.
     prompt: Option<Value>,
     /// Functions, which run at the client; `file_search`: the stores are searched before the model is asked;
-    /// `code_interpreter`: code that the model writes is run here; `mcp`: servers whose tools the model may call.
+    /// `code_interpreter`: code that the model writes is run here; `web_search`: the model may search the web; `mcp`: servers whose tools the model may call.
     tools: Option<Vec<Value>>,
     tool_choice: Option<Value>,
     parallel_tool_calls: Option<bool>,

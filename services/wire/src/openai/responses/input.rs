@@ -135,7 +135,7 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
             items.push(Input::Item(ItemBody::ApprovalResponse { request_id, approved, reason, waiting: None }));
         }
         // What servers have is asked of them, and what waits stands in our own rows.
-        "reasoning" | "file_search_call" | "mcp_list_tools" | "mcp_approval_request" => {}
+        "reasoning" | "file_search_call" | "web_search_call" | "mcp_list_tools" | "mcp_approval_request" => {}
         other => {
             let path = fields.path("type");
             let message = format!("'{path}' is '{other}', an item that nothing here understands");

@@ -17,6 +17,7 @@ use super::{
     mcp::{self, Made, Servers},
     parts,
     request::Include,
+    web,
 };
 
 /// Who runs a call, by the name of its tool.
@@ -25,6 +26,8 @@ pub struct ClientTools {
     functions: HashSet<String>,
     /// Whether the code interpreter is among the tools.
     interpreter: bool,
+    /// Whether searches of the web are.
+    web: bool,
 }
 
 impl ClientTools {
@@ -39,15 +42,23 @@ impl ClientTools {
     pub fn is_code(&self, name: &str) -> bool {
         self.interpreter && name == code::TOOL && !self.contains(name)
     }
+
+    /// Whether it is shown as a search of the web.
+    #[must_use]
+    pub fn is_web(&self, name: &str) -> bool {
+        self.web && name == frontdesk_api::web::TOOL && !self.contains(name)
+    }
 }
 
 /// The functions among the tools that a response repeats.
 #[must_use]
 pub fn client_tools(echo: &Value) -> ClientTools {
     let tools = echo.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let kinds = || tools.iter().filter_map(|tool| tool.get("type")?.as_str());
     ClientTools {
         functions: tools.iter().filter_map(|tool| tool.get("name")?.as_str().map(str::to_owned)).collect(),
-        interpreter: tools.iter().any(|tool| tool.get("type").is_some_and(|kind| kind == code::TOOL)),
+        interpreter: kinds().any(|kind| kind == code::TOOL),
+        web: kinds().any(web::is_web),
     }
 }
 
@@ -80,6 +91,9 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
         ItemBody::FunctionCall { call } if client.is_code(&call.name) => {
             let result = outputs.get(call.id.as_str()).copied();
             Some(code::item(&item.id, &item.turn_id, call, result, include.outputs))
+        }
+        ItemBody::FunctionCall { call } if client.is_web(&call.name) => {
+            Some(web::item(&item.id, call, outputs.get(call.id.as_str()).copied(), include))
         }
         // Shown as what asks for it, unless it was refused at once.
         ItemBody::FunctionCall { call } if servers.waits(&call.name) && !outputs.contains_key(call.id.as_str()) => None,
@@ -144,9 +158,15 @@ pub fn part(text: &str, citations: &[Citation]) -> Value {
     json!({ "type": "output_text", "text": text, "annotations": annotations, "logprobs": [] })
 }
 
-/// A source, at the place of its number in the text (in characters).
+/// A source, at its place in the text (in characters): a page of the web where the words that rest on it stand, a file
+/// where its number does.
 #[must_use]
 pub fn annotation(text: &str, citation: &Citation) -> Value {
+    if let (true, Some(url)) = (citation.file_id.is_empty(), &citation.url) {
+        let at = text.find(&citation.quote).map_or(text, |at| &text[..at]).chars().count();
+        let end = (at + citation.quote.chars().count()).min(text.chars().count());
+        return json!({ "type": "url_citation", "start_index": at, "end_index": end, "title": citation.title, "url": url });
+    }
     let at = text.find(&format!("[{}]", citation.number)).map_or(text, |at| &text[..at]);
     json!({ "type": "file_citation", "file_id": citation.file_id, "filename": citation.filename, "index": at.chars().count() })
 }

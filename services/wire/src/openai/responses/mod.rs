@@ -16,3 +16,4 @@ pub mod prompt;
 pub mod request;
 pub mod stream;
 pub mod tools;
+pub mod web;

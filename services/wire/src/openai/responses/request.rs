@@ -17,6 +17,9 @@ pub const FILE_SEARCH_RESULTS: &str = "file_search_call.results";
 /// Where what code printed is wanted.
 pub const CODE_OUTPUTS: &str = "code_interpreter_call.outputs";
 
+/// Where the pages that searches of the web found are wanted.
+pub const WEB_SOURCES: &str = "web_search_call.action.sources";
+
 /// What `include` asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Include {
@@ -24,6 +27,8 @@ pub struct Include {
     pub results: bool,
     /// What code printed.
     pub outputs: bool,
+    /// Which pages searches of the web found.
+    pub sources: bool,
 }
 
 impl Include {
@@ -35,11 +40,12 @@ impl Include {
         known(word, path)?;
         self.results |= word == FILE_SEARCH_RESULTS;
         self.outputs |= word == CODE_OUTPUTS;
+        self.sources |= word == WEB_SOURCES;
         Ok(())
     }
 }
 
-/// What `include` may name (OpenAI's API reference, "include"). Beside the first two, these belong to items that nothing
+/// What `include` may name (OpenAI's API reference, "include"). Beside those with a name, these belong to items that nothing
 /// here makes, so there is nothing to include.
 const INCLUDABLE: [&str; 7] = [
     FILE_SEARCH_RESULTS,
@@ -48,7 +54,7 @@ const INCLUDABLE: [&str; 7] = [
     "message.input_image.image_url",
     "computer_call_output.output.image_url",
     "web_search_call.results",
-    "web_search_call.action.sources",
+    WEB_SOURCES,
 ];
 
 /// A request for a response.
@@ -354,7 +360,8 @@ mod tests {
                 "text.format.schema",
                 Some("missing_required_parameter"),
             ),
-            (with("tools", json!([{ "type": "web_search" }])), "tools[0].type", Some("unsupported_tool")),
+            (with("tools", json!([{ "type": "shell" }])), "tools[0].type", Some("unsupported_tool")),
+            (with("tools", json!([{ "type": "web_search" }, { "type": "web_search_preview" }])), "tools[1].type", None),
             (with("tools", json!([{ "type": "function", "name": "a b" }])), "tools[0].name", None),
             (with("tool_choice", json!({ "type": "function", "name": "look" })), "tool_choice", None),
             (with("temperature", json!(3)), "temperature", None),

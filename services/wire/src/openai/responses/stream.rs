@@ -20,6 +20,7 @@ use super::{
     item::{self, ClientTools},
     mcp::{self, Made, Servers},
     request::Include,
+    web,
 };
 
 /// One event of a response.
@@ -178,6 +179,11 @@ impl Projection {
                     self.calls.insert(call.id.clone(), (at, call.clone()));
                     let more = json!({ "item_id": id, "output_index": at });
                     self.tell("response.code_interpreter_call.in_progress", more, out);
+                } else if self.client.is_web(&call.name) {
+                    let at = self.begin(id, web::item(id, &begun, None, self.include), out);
+                    self.calls.insert(call.id.clone(), (at, call.clone()));
+                    let more = json!({ "item_id": id, "output_index": at });
+                    self.tell("response.web_search_call.in_progress", more, out);
                 } else {
                     let begun = self.servers.call(call).begun(id);
                     self.runs(id, call, begun, out);
@@ -214,8 +220,8 @@ impl Projection {
 
     fn arguments(&mut self, id: &str, delta: &str, out: &mut Vec<Shown>) {
         let Some(&at) = self.places.get(id) else { return };
-        if self.output[at]["type"] == code::ITEM {
-            // Its code is read out of the arguments, which must be whole for that.
+        if self.output[at]["type"] == code::ITEM || self.output[at]["type"] == web::ITEM {
+            // Its code or question is read out of the arguments, which must be whole for that.
             return;
         }
         append(&mut self.output[at]["arguments"], delta);
@@ -275,6 +281,13 @@ impl Projection {
                 self.output[at]["status"] = json!("interpreting");
                 self.calls.insert(call.id.clone(), (at, call.clone()));
             }
+            (ItemBody::FunctionCall { call }, Some(at)) if self.client.is_web(&call.name) => {
+                let more = json!({ "item_id": id, "output_index": at });
+                self.tell("response.web_search_call.searching", more, out);
+                self.output[at] = web::item(id, call, None, self.include);
+                self.output[at]["status"] = json!("searching");
+                self.calls.insert(call.id.clone(), (at, call.clone()));
+            }
             (ItemBody::FunctionCall { call }, None) => {
                 self.withheld.insert(call.id.clone(), (id.clone(), call.clone()));
             }
@@ -295,6 +308,16 @@ impl Projection {
                         let more = json!({ "item_id": begun, "output_index": at });
                         self.tell("response.code_interpreter_call.completed", more, out);
                     }
+                    self.finish(at, whole, out);
+                    return;
+                }
+                if self.output[at]["type"] == web::ITEM {
+                    // There is no event for one that failed.
+                    if !is_error {
+                        let more = json!({ "item_id": begun, "output_index": at });
+                        self.tell("response.web_search_call.completed", more, out);
+                    }
+                    let whole = web::item(&begun, &call, Some((output, *is_error)), self.include);
                     self.finish(at, whole, out);
                     return;
                 }

@@ -1,11 +1,12 @@
 //! The tools of a response: functions, which run at the client, searches in knowledge stores, which run here before
-//! the model is asked, the code interpreter, which runs here when the model asks for it, and servers that speak MCP.
-//! Other tools that OpenAI runs itself have no provider here; a request that names one is refused by name, since a model
-//! that was promised a search must not go without.
+//! the model is asked, the code interpreter and searches of the web, which run here when the model asks for them, and
+//! servers that speak MCP. Other tools that OpenAI runs itself have no provider here; a request that names one is refused
+//! by name, since a model that was promised a tool must not go without.
 
 use frontdesk_api::{
     Error, Result,
     chat::{ToolChoice, ToolSpec},
+    web::TOOL as SEARCHES,
 };
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ use super::{
     code::{self, Interpreter},
     fields::Fields,
     mcp,
+    web::{self, Web},
 };
 
 /// The most tools of one request (OpenAI's API reference: 128).
@@ -28,6 +30,7 @@ pub struct Tools {
     pub search: Option<Search>,
     pub code: Option<Interpreter>,
     pub servers: Vec<mcp::Named>,
+    pub web: Option<Web>,
     /// As the response repeats them.
     pub shown: Vec<Value>,
 }
@@ -85,8 +88,17 @@ pub fn tools(list: Vec<Value>) -> Result<Tools> {
                 tools.shown.push(shown);
                 tools.servers.push(named);
             }
+            kind if web::is_web(kind) && tools.web.is_some() => {
+                let message = format!("'{path}' is a second search of the web: name all domains in one");
+                return Err(Error::invalid(format!("{path}.type"), message));
+            }
+            kind if web::is_web(kind) => {
+                let (web, shown) = web::read(kind, fields)?;
+                tools.shown.push(shown);
+                tools.web = Some(web);
+            }
             kind => {
-                let message = format!("'{path}' is of the type '{kind}', which nothing here runs: {}", instead(kind));
+                let message = format!("'{path}' is of the type '{kind}', which nothing here runs: {TAKEN}");
                 return Err(Error::invalid(format!("{path}.type"), message).with_code("unsupported_tool"));
             }
         }
@@ -94,15 +106,8 @@ pub fn tools(list: Vec<Value>) -> Result<Tools> {
     Ok(tools)
 }
 
-/// What to use where OpenAI has a tool of its own.
-fn instead(kind: &str) -> &'static str {
-    match kind {
-        k if k.starts_with("web_search") => {
-            "give a function of your own that searches, or ask an agent whose tool group does"
-        }
-        _ => "'function', 'file_search', 'code_interpreter' and 'mcp' are taken",
-    }
-}
+/// The types of tools.
+const TAKEN: &str = "'function', 'file_search', 'web_search', 'code_interpreter' and 'mcp' are taken";
 
 fn declared(mut fields: Fields, before: &[ToolSpec]) -> Result<ToolSpec> {
     let name = fields.needed("name")?;
@@ -165,6 +170,7 @@ pub fn choice(value: &Value, tools: &Tools) -> Result<ToolChoice> {
         }
         (_, Some("file_search"), _) if tools.search.is_some() => Ok(ToolChoice::Auto),
         (_, Some(code::TOOL), _) if tools.code.is_some() => Ok(ToolChoice::Named(code::TOOL.to_owned())),
+        (_, Some(kind), _) if web::is_web(kind) && tools.web.is_some() => Ok(ToolChoice::Named(SEARCHES.to_owned())),
         (_, Some(mcp::TOOL), named) if mcp::is_named(&tools.servers, value) => {
             Ok(named.map_or(ToolChoice::Required, |name| ToolChoice::Named(name.to_owned())))
         }

@@ -261,7 +261,7 @@ fn sources_are_searched_first_and_cited_in_characters() {
     assert_eq!(response["output"][0]["results"], Value::Null);
     let want = json!([{ "type": "file_citation", "file_id": "file_1", "filename": "returns.md", "index": 12 }]);
     assert_eq!(response["output"][1]["content"][0]["annotations"], want);
-    let mut projection = Projection::new(json!({}), Include { results: true, outputs: true });
+    let mut projection = Projection::new(json!({}), Include { results: true, outputs: true, sources: true });
     for (seq, body) in (0..).zip(bodies) {
         projection.push(&Event { seq, body });
     }
@@ -373,7 +373,7 @@ fn code_is_shown_as_openais_tool_where_the_request_has_it() {
     let rows = [good, told, stopped, limit];
     let client = item::client_tools(&tool);
     assert_eq!(json!(item::items(&rows, 0, &client, Include::default())), response["output"]);
-    let wanted = item::items(&rows, 0, &client, Include { results: false, outputs: true });
+    let wanted = item::items(&rows, 0, &client, Include { outputs: true, ..Include::default() });
     assert_eq!(wanted[0]["outputs"], json!([{ "type": "logs", "logs": "42" }]));
     // A function of the client that has the name is the client's, and without the tool it is a call like any other.
     let theirs =
