@@ -145,7 +145,7 @@ pub(crate) async fn run(
         match Worker::load(room, cx, spec, claimed.clone(), stop, fresh).await {
             Ok(mut worker) => {
                 let outcome = worker.drive().await;
-                worker.close(outcome).await;
+                Box::pin(worker.close(outcome)).await;
             }
             Err(error) => {
                 tracing::error!(turn, error = %error, cause = ?error.source, "the turn's rows cannot be read; it is taken up again");
