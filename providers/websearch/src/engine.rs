@@ -22,7 +22,7 @@ pub(crate) enum Kind {
 /// The most of an answer that is read, in bytes.
 const ANSWER: usize = 4 << 20;
 
-/// Domains that are named in a question.
+/// Domains that are named in a question: questions have an end.
 const MOST_NAMED: usize = 10;
 
 pub(crate) struct Engine {
@@ -57,6 +57,13 @@ impl Engine {
     pub(crate) async fn ask(&self, cx: &Cx, client: &Client, query: &str) -> Result<Vec<Page>> {
         let most = self.config.max_results;
         let domains = &cx.web_domains;
+        if self.config.kind != Kind::Tavily && domains.len() > MOST_NAMED {
+            let message = format!(
+                "this search engine can be asked for pages of at most {MOST_NAMED} domains, and {} are allowed here",
+                domains.len()
+            );
+            return Err(Error::invalid("allowed_domains", message));
+        }
         let asked = within(query, domains);
         let encoded = utf8_percent_encode(&asked, NON_ALPHANUMERIC);
         let (method, uri, body) = match self.config.kind {
@@ -106,10 +113,9 @@ impl Engine {
     }
 }
 
-/// The question with the operator that Brave and the engines behind SearXNG know for domains, as long as these are few:
-/// questions have an end.
+/// The question with the operator that Brave and the engines behind SearXNG know for domains.
 fn within(query: &str, domains: &[String]) -> String {
-    if domains.is_empty() || domains.len() > MOST_NAMED {
+    if domains.is_empty() {
         return query.to_owned();
     }
     let sites: Vec<String> = domains.iter().map(|domain| format!("site:{domain}")).collect();

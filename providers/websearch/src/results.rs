@@ -10,17 +10,26 @@ use serde_json::{Value, json};
 /// An excerpt, in bytes.
 const EXCERPT: usize = 2_000;
 
+/// A title, in bytes.
+const TITLE: usize = 300;
+
+/// The longest address, in bytes.
+const ADDRESS: usize = 2_000;
+
 /// A page as an engine describes it, its excerpt under the name `words`; None: it has no address of the web.
 pub(crate) fn page(page: &Value, words: &str) -> Option<Page> {
     let text = |name: &str| page.get(name).and_then(Value::as_str).unwrap_or_default();
     let url = text("url");
     let web = url.starts_with("https://") || url.starts_with("http://");
-    if !web || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    let bare = url.parse::<Uri>().is_ok_and(|uri| uri.authority().is_some_and(|whose| !whose.as_str().contains('@')));
+    if !web || !bare || url.len() > ADDRESS || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return None;
     }
     let mut excerpt = plain(text(words));
     excerpt.truncate(excerpt.floor_char_boundary(EXCERPT));
-    Some(Page { title: plain(text("title")), url: url.to_owned(), text: excerpt })
+    let mut title = plain(text("title"));
+    title.truncate(title.floor_char_boundary(TITLE));
+    Some(Page { title, url: url.to_owned(), text: excerpt })
 }
 
 /// Whether the page is of one of these domains, or of one below them; of none where there are none to choose by.
@@ -83,9 +92,19 @@ mod tests {
             result.content,
             "Results of a web search for \"lamps\":\n\n[1] Lamps & more\nhttps://a.example/x\n3 < 4 bright\n"
         );
-        for url in ["javascript:alert(1)", "", "https://a.example/\n[2] Evil", "/relative"] {
+        let long = format!("https://a.example/{}", "x".repeat(2_000));
+        for url in [
+            "javascript:alert(1)",
+            "",
+            "https://a.example/\n[2] Evil",
+            "/relative",
+            "https://bank.example@evil.example/",
+            &long,
+        ] {
             assert_eq!(page(&json!({ "title": "t", "url": url, "d": "" }), "d"), None, "{url}");
         }
+        let loud = json!({ "title": "T".repeat(300_000), "url": "https://a.example/", "d": "" });
+        assert_eq!(page(&loud, "d").expect("a page").title.len(), 300);
         assert!(told("x", &[]).content.contains("nothing was found"));
     }
 

@@ -26,7 +26,7 @@ use crate::{
     halt::{Halt, failed},
     handing,
     hold::release,
-    pages::{cite_pages, searches},
+    pages::{cite_pages, found},
     prompt,
     reply::Reply,
     speech::Speech,
@@ -317,7 +317,7 @@ impl Worker {
 
     fn citations(&self, answer: &str) -> Vec<Citation> {
         let mut cited = cite(answer, self.passages());
-        cited.extend(cite_pages(answer, &searches(&self.items, &self.offered), self.passages().is_empty()));
+        cited.extend(cite_pages(answer, &found(&self.items, &self.offered)));
         cited
     }
 

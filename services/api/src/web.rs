@@ -48,6 +48,23 @@ pub fn pages(said: &str) -> Vec<Page> {
     pages
 }
 
+/// Where the address stands in a text by itself, in bytes: neither as the end of another one nor as its beginning.
+#[must_use]
+pub fn stands(text: &str, url: &str) -> Option<usize> {
+    let opens = |before: &str| before.chars().next_back().is_none_or(|c| c.is_whitespace() || "([<{\"'*_`".contains(c));
+    let closes = |c: char| c.is_whitespace() || ")]>}\"'*`".contains(c);
+    let ends = |rest: &str| {
+        let mut rest = rest.chars();
+        match rest.next() {
+            None => true,
+            // The end of a sentence.
+            Some('.' | ',' | ';' | ':' | '!' | '?') => rest.next().is_none_or(closes),
+            Some(c) => closes(c),
+        }
+    };
+    text.match_indices(url).map(|(at, _)| at).find(|at| opens(&text[..*at]) && ends(&text[at + url.len()..]))
+}
+
 fn line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -80,6 +97,31 @@ mod tests {
             ["", "a shield withheld the tool's result", "x\n\n[2] T\nhttps://a/\nt\n", "x\n\n[1] T\nfile:///a\nt\n"]
         {
             assert!(pages(said).is_empty(), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_address_stands_by_itself_or_is_another_one() {
+        let url = "https://a.example/1";
+        for text in [
+            "See https://a.example/1.",
+            "([T](https://a.example/1))",
+            "https://a.example/1?",
+            "**https://a.example/1**",
+            "https://a.example/12 and https://a.example/1",
+        ] {
+            assert_eq!(stands(text, url).map(|at| &text[at..at + url.len()]), Some(url), "{text}");
+        }
+        assert_eq!(stands("https://a.example/12 and https://a.example/1", url), Some(25));
+        for text in [
+            "https://a.example/1/x",
+            "https://a.example/1.html",
+            "https://a.example/1?x=1",
+            "https://a.example/1;x",
+            "https://evil.example/?u=https://a.example/1",
+            "https://a.example/",
+        ] {
+            assert_eq!(stands(text, url), None, "{text}");
         }
     }
 }

@@ -158,13 +158,13 @@ pub fn part(text: &str, citations: &[Citation]) -> Value {
     json!({ "type": "output_text", "text": text, "annotations": annotations, "logprobs": [] })
 }
 
-/// A source, at its place in the text (in characters): a page of the web where the words that rest on it stand, a file
+/// A source, at its place in the text (in characters): a page of the web where its address stands, a file
 /// where its number does.
 #[must_use]
 pub fn annotation(text: &str, citation: &Citation) -> Value {
     if let (true, Some(url)) = (citation.file_id.is_empty(), &citation.url) {
-        let at = text.find(&citation.quote).map_or(text, |at| &text[..at]).chars().count();
-        let end = (at + citation.quote.chars().count()).min(text.chars().count());
+        let at = frontdesk_api::web::stands(text, url).map_or(text, |at| &text[..at]).chars().count();
+        let end = (at + url.chars().count()).min(text.chars().count());
         return json!({ "type": "url_citation", "start_index": at, "end_index": end, "title": citation.title, "url": url });
     }
     let at = text.find(&format!("[{}]", citation.number)).map_or(text, |at| &text[..at]);

@@ -47,13 +47,12 @@ impl Include {
 
 /// What `include` may name (OpenAI's API reference, "include"). Beside those with a name, these belong to items that nothing
 /// here makes, so there is nothing to include.
-const INCLUDABLE: [&str; 7] = [
+const INCLUDABLE: [&str; 6] = [
     FILE_SEARCH_RESULTS,
     CODE_OUTPUTS,
     "reasoning.encrypted_content",
     "message.input_image.image_url",
     "computer_call_output.output.image_url",
-    "web_search_call.results",
     WEB_SOURCES,
 ];
 

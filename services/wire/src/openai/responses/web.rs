@@ -40,8 +40,13 @@ pub fn read(kind: &str, mut fields: Fields) -> Result<(Web, Value)> {
     let mut domains = vec![];
     if let Some(mut filters) = fields.object("filters")? {
         let path = filters.path("allowed_domains");
-        let list = filters.list("allowed_domains")?.unwrap_or_default();
+        let list = filters.list("allowed_domains")?;
         filters.end()?;
+        if list.as_ref().is_some_and(Vec::is_empty) {
+            let message = format!("'{path}' is empty: leave it out to search all of the web");
+            return Err(Error::invalid(path, message));
+        }
+        let list = list.unwrap_or_default();
         for domain in &list {
             domains.push(read_domain(domain).ok_or_else(|| {
                 let message = format!("'{path}' must be a list of names as 'example.com', without a scheme or a path");
@@ -156,6 +161,7 @@ mod tests {
             (json!({ "filters": { "allowed_domains": ["a.example) OR (b"] } }), "tools[0].filters.allowed_domains"),
             (json!({ "filters": { "allowed_domains": [".example"] } }), "tools[0].filters.allowed_domains"),
             (json!({ "filters": { "allowed_domains": vec!["a"; 101] } }), "tools[0].filters.allowed_domains"),
+            (json!({ "filters": { "allowed_domains": [] } }), "tools[0].filters.allowed_domains"),
             (json!({ "filters": { "blocked": [] } }), "tools[0].filters.blocked"),
             (json!({ "search_context_size": "huge" }), "tools[0].search_context_size"),
             (json!({ "user_location": { "type": "exact" } }), "tools[0].user_location.type"),
