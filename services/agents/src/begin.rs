@@ -229,7 +229,7 @@ impl Room {
         // Not before it is known that the caller may go on from this: what is said of ids is said to those who may.
         let mut items = Cow::Borrowed(&new.items);
         if new.response.is_some() && brings_outputs(&new.items) {
-            let past = past(&mut tx, new).await?;
+            let past = calls_before(&mut tx, new).await?;
             answers_calls(&new.items, &past)?;
             items = Cow::Owned(servers::heard(&new.items, &new.servers, &past)?);
             servers::note(&mut tx, &items).await?;
@@ -375,6 +375,16 @@ pub(crate) async fn past(tx: &mut Tx, new: &NewTurn) -> Result<Vec<PastItem>> {
     match (&new.session_id, previous) {
         (Some(session), _) => transcript::history(tx, session, i64::MAX).await,
         (None, Some(previous)) => transcript::line(tx, previous).await,
+        (None, None) => Ok(vec![]),
+    }
+}
+
+/// Of [`past`], the calls: nothing else is read while a transaction writes.
+async fn calls_before(tx: &mut Tx, new: &NewTurn) -> Result<Vec<PastItem>> {
+    let previous = new.response.as_ref().and_then(|response| response.previous.as_deref());
+    match (&new.session_id, previous) {
+        (Some(session), _) => transcript::history_of_calls(tx, session, i64::MAX).await,
+        (None, Some(previous)) => transcript::line_of_calls(tx, previous).await,
         (None, None) => Ok(vec![]),
     }
 }

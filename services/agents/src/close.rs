@@ -24,6 +24,7 @@ use crate::{
     behind::why_stopped,
     halt::{Halt, failed},
     running::Why,
+    servers,
     tools::outcome_unknown,
     worker::{Worker, call_in, call_of},
 };
@@ -123,6 +124,7 @@ impl Worker {
             }
         }
         if self.pen.turn.state.is_terminal() {
+            self.end_unmade();
             self.pen.turn.completed_at = Some(self.pen.now());
         }
         let last = last_event(&self.pen.turn, waiting);
@@ -239,7 +241,8 @@ pub(crate) async fn close_rows(
     let mut open = transcript::steps(tx, &id).await?;
     open.retain(|s| s.step.state == StepState::Intent);
     let mut events = vec![];
-    let mut pos = transcript::items(tx, &id).await?.last().map_or(0, |item| item.pos + 1);
+    let before = transcript::items(tx, &id).await?;
+    let mut pos = before.last().map_or(0, |item| item.pos + 1);
     let (mut items, mut asked) = (vec![], vec![]);
     for step in &mut open {
         if let Some(turn) = asked_turn(step) {
@@ -273,6 +276,14 @@ pub(crate) async fn close_rows(
         step.step.completed_at = Some(now);
         step.step.output = Some(output.unwrap_or_else(|| StepOutput::Failed { error: error.clone() }));
         events.push(EventBody::StepCompleted { step: step.step.clone() });
+    }
+    for call in servers::unmade(&[&before[..], &items[..]].concat()) {
+        let (call_id, result) = (call.id, servers::not_made());
+        let body = ItemBody::FunctionCallOutput { call_id, output: result.content, is_error: result.is_error };
+        let item = Item { id: room.deps.ids.next("fco"), turn_id: id.clone(), pos, body };
+        pos += 1;
+        events.push(EventBody::ItemDone { step_id: servers::NO_STEP.into(), item: item.clone() });
+        items.push(item);
     }
     // Nothing but its creation was written: it was cut off before it was begun.
     let unheard = error.code == INTERRUPTED && stored.next_seq <= 1;

@@ -15,7 +15,7 @@ use frontdesk_api::{
 use frontdesk_store::transcript::PastItem;
 use serde_json::{Map, Value};
 
-use crate::budget;
+use crate::{budget, servers};
 
 /// What a model is told before a conversation: the agent's instructions, its languages, then the guidelines of this
 /// turn. Guidelines stand here, and not before the customer's words, since every model's template takes one message of
@@ -99,7 +99,8 @@ fn worth_telling(turn: &[PastItem], outputs: &Outputs<'_>) -> bool {
     let broke_off =
         |turn: &PastItem| matches!(turn.state, TurnState::Failed | TurnState::Cancelled) && !turn.interrupted;
     let ended = |id: &str| {
-        let ends = |body: &ItemBody| matches!(body, ItemBody::FunctionCallOutput { call_id, .. } if call_id == id);
+        let not_made = servers::not_made().content;
+        let ends = |body: &ItemBody| matches!(body, ItemBody::FunctionCallOutput { call_id, output, .. } if call_id == id && *output != not_made);
         turn.iter().any(|past| ends(&past.item.body))
     };
     !turn.first().is_some_and(broke_off)

@@ -24,11 +24,12 @@ use frontdesk_store::{
     turns::OnInput,
 };
 use futures::future::join_all;
+use serde_json::Value;
 
 use crate::{HAND_OFF, asking::tool_name, halt::Halt, worker::Worker};
 
 /// The step of items that belong to none.
-const NO_STEP: &str = "";
+pub(crate) const NO_STEP: &str = "";
 
 /// How long a server may take to list its tools.
 const LISTING: Duration = Duration::from_secs(30);
@@ -41,6 +42,9 @@ const MOST_BYTES: usize = 512 << 10;
 
 /// Bytes of a tool's name at its server (the protocol's own limit).
 const LONGEST_NAME: usize = 128;
+
+/// What stands for the result of a call whose word was used up by a turn that ended before it.
+const NOT_MADE: &str = "the call was not made: the response ended before it";
 
 /// What is known of the servers of a turn.
 #[derive(Debug, Default)]
@@ -67,15 +71,13 @@ impl Worker {
         if servers.is_empty() {
             return Ok(());
         }
-        let here = |server: &Server| self.items.iter().find_map(|item| listed(&item.body, server));
-        let before = |server: &Server| self.past.iter().rev().find_map(|past| listed(&past.item.body, server));
-        // One that could not be asked is asked again in the next turn.
-        let known: Vec<Option<(Vec<ToolDef>, bool)>> = servers
+        // What a group is now is asked of no one but the registry. A server that could not be asked is asked again in the
+        // next turn.
+        let known: Vec<Option<Known>> = servers
             .iter()
             .map(|server| {
-                here(server)
-                    .map(|tools| (tools, true))
-                    .or_else(|| before(server).filter(|tools| !tools.is_empty()).map(|tools| (tools, false)))
+                let before = || listed_before(&self.past, server).filter(|_| server.url.is_some());
+                listed_here(&self.items, &self.past, server).map(Known::Here).or_else(|| before().map(Known::Before))
             })
             .collect();
         let asked = servers.iter().zip(&known).map(|(server, known)| {
@@ -95,25 +97,28 @@ impl Worker {
         let asked = self.wait(async { Ok(join_all(asked).await) }).await?;
         let mut left = Left { tools: MOST_TOOLS, bytes: MOST_BYTES };
         for (n, ((server, known), asked)) in servers.iter().zip(known).zip(asked).enumerate() {
-            let (tools, error, is_new) = match (known, asked) {
-                (Some((tools, true)), _) => {
+            let (tools, error, of) = match (known, asked) {
+                (Some(Known::Here(tools)), _) => {
                     self.offer(n, &tools);
                     continue;
                 }
-                (Some((tools, false)), _) => (tools, None, false),
-                (None, Some(Ok(tools))) => (tools, None, true),
+                (Some(Known::Before((of, tools))), _) => (tools, None, Some(of)),
+                (None, Some(Ok(tools))) => {
+                    let before = listed_before(&self.past, server).filter(|(_, before)| are_same(before, &tools));
+                    (tools, None, before.map(|(of, _)| of))
+                }
                 (None, Some(Err(error))) if matches!(error.kind, Kind::Cancelled | Kind::Internal) => {
                     return self.wait(async { Err(error) }).await;
                 }
                 (None, Some(Err(error))) => {
                     tracing::warn!(server = server.label, error = %error, "the server's tools cannot be listed");
-                    (vec![], Some(error.message), true)
+                    (vec![], Some(error.message), None)
                 }
                 (None, None) => continue,
             };
-            let (tools, error) = match left.take(&tools) {
-                Err(full) => (vec![], Some(full)),
-                Ok(()) => (self.renamed(server, tools), error),
+            let (tools, error, of) = match left.take(&tools) {
+                Err(full) => (vec![], Some(full), None),
+                Ok(()) => (self.renamed(server, tools), error, of),
             };
             self.offer(n, &tools);
             let waits = tools.iter().filter(|tool| server.asks(tool)).map(|tool| tool.name.clone()).collect();
@@ -121,10 +126,11 @@ impl Worker {
                 server: server.label.clone(),
                 url: server.url.clone(),
                 allowed: server.allowed.clone(),
-                known: !is_new && error.is_none(),
-                tools,
+                known: of.is_some(),
+                tools: if of.is_some() { tools.into_iter().map(named_only).collect() } else { tools },
                 waits,
                 error,
+                of,
             });
             self.pen.done(NO_STEP, item.clone());
             self.items.push(item);
@@ -243,6 +249,13 @@ impl Worker {
         }
     }
 
+    /// Says of calls that this turn was to make, and ends without, that they were not made: no word to them is heard again.
+    pub(crate) fn end_unmade(&mut self) {
+        for call in unmade(&self.items) {
+            self.answer(NO_STEP, &call, &not_made());
+        }
+    }
+
     /// Lets go of what was opened for the turn's servers.
     pub(crate) fn leave_servers(&self) {
         for server in &self.servers.named {
@@ -285,16 +298,56 @@ fn unsure(tool: &ToolDef, of: Option<&Server>) -> ToolDef {
     ToolDef { effect: if is_foreign { Effect::Unsafe } else { tool.effect }, ..tool.clone() }
 }
 
-/// The tools of this server, where the item lists them by the same choice.
-fn listed(body: &ItemBody, of: &Server) -> Option<Vec<ToolDef>> {
+/// Tools that need not be asked for.
+enum Known {
+    /// As this turn offers them already.
+    Here(Vec<ToolDef>),
+    /// As an item of an earlier turn lists them.
+    Before((String, Vec<ToolDef>)),
+}
+
+/// The tools of this server, where the item lists them by the same choice, and the item that describes them.
+fn listed<'i>(body: &'i ItemBody, by: &Server) -> Option<(&'i [ToolDef], Option<&'i str>)> {
     match body {
-        ItemBody::ServerTools { server, url, allowed, tools, .. }
-            if of.is(server, url.as_deref()) && *allowed == of.allowed =>
+        ItemBody::ServerTools { server, url, allowed, tools, of, .. }
+            if by.is(server, url.as_deref()) && *allowed == by.allowed =>
         {
-            Some(tools.clone())
+            Some((tools, of.as_deref()))
         }
         _ => None,
     }
+}
+
+/// As an earlier worker of this turn listed them.
+fn listed_here(items: &[Item], past: &[PastItem], server: &Server) -> Option<Vec<ToolDef>> {
+    let (tools, of) = items.iter().find_map(|item| listed(&item.body, server))?;
+    let Some(of) = of else { return Some(tools.to_vec()) };
+    let item = past.iter().find(|past| past.item.id == of)?;
+    let (whole, _) = listed(&item.item.body, server)?;
+    let described = |tool: &ToolDef| {
+        let whole = whole.iter().find(|whole| whole.wire_name == tool.wire_name)?;
+        Some(ToolDef { name: tool.name.clone(), ..whole.clone() })
+    };
+    tools.iter().map(described).collect()
+}
+
+/// As the newest item before this turn describes them.
+fn listed_before(past: &[PastItem], server: &Server) -> Option<(String, Vec<ToolDef>)> {
+    past.iter().rev().find_map(|past| match listed(&past.item.body, server)? {
+        (tools, None) if !tools.is_empty() => Some((past.item.id.clone(), tools.to_vec())),
+        _ => None,
+    })
+}
+
+/// Whether these are the same tools, whatever the model calls them.
+fn are_same(some: &[ToolDef], others: &[ToolDef]) -> bool {
+    let is_same = |(one, other): (&ToolDef, &ToolDef)| ToolDef { name: other.name.clone(), ..one.clone() } == *other;
+    some.len() == others.len() && some.iter().zip(others).all(is_same)
+}
+
+/// What tells calls of the tool apart, without what describes it.
+fn named_only(tool: ToolDef) -> ToolDef {
+    ToolDef { description: String::new(), schema: Value::Null, ..tool }
 }
 
 /// What a turn was told of calls that wait.
@@ -315,6 +368,19 @@ pub(crate) fn decided(items: &[Item], key_id: &str) -> Vec<(String, Decision)> {
         (waiting.call.id.clone(), decision)
     };
     words(items).map(decision).collect()
+}
+
+/// The calls that a word of this turn was said to and that nothing came of.
+pub(crate) fn unmade(items: &[Item]) -> Vec<ToolCall> {
+    let ends =
+        |item: &Item, id: &str| matches!(&item.body, ItemBody::FunctionCallOutput { call_id, .. } if call_id == id);
+    let calls = words(items).map(|(waiting, ..)| &waiting.call);
+    calls.filter(|call| !items.iter().any(|item| ends(item, &call.id))).cloned().collect()
+}
+
+/// What is read of such a call.
+pub(crate) fn not_made() -> ToolResult {
+    ToolResult::error(NOT_MADE)
 }
 
 /// The calls that the turn begins with, before its model is asked; None once it was.

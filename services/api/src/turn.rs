@@ -332,6 +332,9 @@ pub enum ItemBody {
         error: Option<String>,
         /// They were listed in an earlier turn, and are not shown again.
         known: bool,
+        /// The item of that turn, which has their descriptions and schemas; those of `tools` are empty then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
     },
     /// A call that waits for the word of whoever asked. Written by the platform alone: nothing that comes in becomes one.
     ApprovalRequest {

@@ -232,6 +232,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_a_line_the_calls_alone_are_read_where_no_more_is_asked_for() {
+        each_database(|store| async move {
+            let (cx, _) = two_tenants(&store).await;
+            response(&store, &cx, "1", None, None, true).await;
+            response(&store, &cx, "2", Some("1"), None, true).await;
+            let mut tx = store.tenant(&cx).write().await.expect("a transaction");
+            let call = frontdesk_api::chat::ToolCall { id: "c".into(), ..Default::default() };
+            let item = Item { id: "fc".into(), turn_id: "1".into(), pos: 1, body: ItemBody::FunctionCall { call } };
+            transcript::add_items(&mut tx, &[item]).await.expect("an item");
+            let ids = |past: Vec<transcript::PastItem>| past.into_iter().map(|past| past.item.id).collect::<Vec<_>>();
+            assert_eq!(ids(transcript::line(&mut tx, "2").await.expect("a line")), ["msg_1", "fc", "msg_2"]);
+            assert_eq!(ids(transcript::line_of_calls(&mut tx, "2").await.expect("its calls")), ["fc"]);
+            tx.commit().await.expect("written");
+        })
+        .await;
+    }
+
+    #[tokio::test]
     async fn a_line_follows_parents_and_closes_over_what_is_deleted() {
         each_database(|store| async move {
             let (a, b) = two_tenants(&store).await;

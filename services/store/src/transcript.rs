@@ -212,12 +212,25 @@ pub async fn items(tx: &mut Tx, turn_id: &str) -> Result<Vec<Item>> {
 /// # Errors
 /// As any query.
 pub async fn history(tx: &mut Tx, session_id: &str, before: i64) -> Result<Vec<PastItem>> {
+    history_where(tx, session_id, before, true).await
+}
+
+/// Of [`history`], the calls, and what was asked and said of them.
+///
+/// # Errors
+/// As any query.
+pub async fn history_of_calls(tx: &mut Tx, session_id: &str, before: i64) -> Result<Vec<PastItem>> {
+    history_where(tx, session_id, before, false).await
+}
+
+async fn history_where(tx: &mut Tx, session_id: &str, before: i64, all: bool) -> Result<Vec<PastItem>> {
     let tenant = tx.tenant();
     let rows: Vec<ItemRow> =
         on!(tx, conn => sqlx::query_as("SELECT t.state, t.error, i.id, i.turn_id, i.pos, i.payload FROM turn t \
          JOIN item i ON i.tenant = t.tenant AND i.turn_id = t.id \
-         WHERE t.tenant = $1 AND t.session_id = $2 AND t.pos < $3 AND i.hidden = $4 ORDER BY t.pos, i.pos")
-        .bind(&*tenant).bind(session_id).bind(before).bind(false).fetch_all(conn).await)
+         WHERE t.tenant = $1 AND t.session_id = $2 AND t.pos < $3 AND i.hidden = $4 AND ($5 OR i.kind IN \
+         ('function_call', 'approval_request', 'approval_request_answered', 'approval_response')) ORDER BY t.pos, i.pos")
+        .bind(&*tenant).bind(session_id).bind(before).bind(false).bind(all).fetch_all(conn).await)
         .doing("load a session's history")?;
     rows.into_iter().map(ItemRow::read).collect()
 }
@@ -228,13 +241,26 @@ pub async fn history(tx: &mut Tx, session_id: &str, before: i64) -> Result<Vec<P
 /// # Errors
 /// As any query.
 pub async fn line(tx: &mut Tx, id: &str) -> Result<Vec<PastItem>> {
+    line_where(tx, id, true).await
+}
+
+/// Of [`line`], the calls, and what was asked and said of them.
+///
+/// # Errors
+/// As any query.
+pub async fn line_of_calls(tx: &mut Tx, id: &str) -> Result<Vec<PastItem>> {
+    line_where(tx, id, false).await
+}
+
+async fn line_where(tx: &mut Tx, id: &str, all: bool) -> Result<Vec<PastItem>> {
     let tenant = tx.tenant();
     let rows: Vec<ItemRow> = on!(tx, conn => sqlx::query_as("WITH RECURSIVE line (id, parent, state, error, back) AS ( \
          SELECT id, parent, state, error, 0 FROM turn WHERE tenant = $1 AND id = $2 UNION ALL \
          SELECT t.id, t.parent, t.state, t.error, l.back + 1 FROM turn t JOIN line l ON t.id = l.parent WHERE t.tenant = $1) \
          SELECT l.state, l.error, i.id, i.turn_id, i.pos, i.payload FROM line l JOIN item i ON i.turn_id = l.id \
-         WHERE i.tenant = $1 AND i.hidden = $3 ORDER BY l.back DESC, i.pos")
-        .bind(&*tenant).bind(id).bind(false).fetch_all(conn).await)
+         WHERE i.tenant = $1 AND i.hidden = $3 AND ($4 OR i.kind IN \
+         ('function_call', 'approval_request', 'approval_request_answered', 'approval_response')) ORDER BY l.back DESC, i.pos")
+        .bind(&*tenant).bind(id).bind(false).bind(all).fetch_all(conn).await)
     .doing("load what a turn continues")?;
     rows.into_iter().map(ItemRow::read).collect()
 }

@@ -95,6 +95,18 @@ async fn a_server_is_listed_once_in_a_line_of_responses_and_its_tools_are_called
         let second = ask(&stage, asks(Some(&first), vec![says("sure?")], &servers)).await;
         assert_eq!(lists(&second), [("shop".to_owned(), 2, None, true)]);
         assert_eq!(stage.tools.listed.load(Ordering::SeqCst), 1);
+        // What is known is named, and described by the item that listed it.
+        let described = |view: &TurnView| {
+            view.items.iter().find_map(|item| match &item.body {
+                ItemBody::ServerTools { tools, of, .. } => {
+                    Some((item.id.clone(), of.clone(), tools.iter().all(|tool| tool.schema.is_null())))
+                }
+                _ => None,
+            })
+        };
+        let (list, of, empty) = described(&first).expect("a list");
+        assert_eq!((of, empty), (None, false));
+        assert_eq!(described(&second).map(|(_, of, empty)| (of, empty)), Some((Some(list), true)));
         // Another choice is another list, and so is another address of the same name.
         stage.model.play([Line::Say("Yes."), Line::Say("Yes.")]);
         let fewer = Server { allowed: named(&["look"]), ..server("shop", Approval::Never) };

@@ -15,7 +15,7 @@ use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, TurnView};
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Memory, Result, Safety, Tools,
     agent::AgentSpec,
-    chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, Usage},
+    chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, ToolSpec, Usage},
     clock::FixedClock,
     cx::Workspace,
     id::RandomIds,
@@ -62,6 +62,8 @@ pub struct Script {
     /// Answers where no line is left.
     rule: Mutex<Option<Rule>>,
     asked: Mutex<Vec<Vec<Message>>>,
+    /// Tools it was offered with each prompt.
+    offered: Mutex<Vec<Vec<ToolSpec>>>,
     /// Tokens it takes; 0: it does not say.
     pub window: AtomicUsize,
     begun: tokio::sync::Notify,
@@ -83,6 +85,11 @@ impl Script {
         asked.iter().map(|prompt| prompt.iter().map(|m| (m.role, m.joined())).collect()).collect()
     }
 
+    /// The tools it was offered with each prompt.
+    pub fn offered(&self) -> Vec<Vec<ToolSpec>> {
+        self.offered.lock().expect("the tools").clone()
+    }
+
     /// Resolves once the model was asked.
     pub async fn begun(&self) {
         happens("a model call", self.begun.notified()).await;
@@ -93,6 +100,7 @@ impl Script {
 impl Inference for Script {
     async fn chat(&self, _: &Cx, request: ChatRequest) -> Result<ChatReply> {
         let prompt = request.chat()?.messages.clone();
+        self.offered.lock().expect("the tools").push(request.chat()?.tools.clone());
         let ruled = self.rule.lock().expect("the rule").map(|rule| rule(&prompt));
         let line = self.lines.lock().expect("the lines").pop_front().or(ruled).expect("a line for every model call");
         self.asked.lock().expect("the prompts").push(prompt);

@@ -1,8 +1,11 @@
 //! Words of clients to calls that wait: heard for what was asked about, by whoever may, whatever has changed since.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use frontdesk_agents::{Bounds, NewTurn, Point};
+use frontdesk_agents::{Bounds, NewTurn, Point, TurnView};
 use frontdesk_api::{
     Cx, Error, Kind,
     agent::AgentSpec,
@@ -11,7 +14,7 @@ use frontdesk_api::{
     cx::Customer,
     id::RandomIds,
     servers::{Approval, Server},
-    turn::{StepState, TurnState},
+    turn::{ItemBody, StepState, TurnState},
 };
 use frontdesk_store::testing::each_database;
 use serde_json::json;
@@ -19,7 +22,7 @@ use serde_json::json;
 use crate::{
     lost::{at, short},
     servers::{ask, asked_for_a_word, asks, named, refused, says, server, waiting, word},
-    stage::{Line, Stage, answer, done},
+    stage::{Line, Stage, answer, done, pace},
 };
 
 fn with(mut new: NewTurn, change: impl FnOnce(&mut AgentSpec)) -> NewTurn {
@@ -170,6 +173,63 @@ async fn what_a_server_says_in_its_own_favour_lets_no_call_be_repeated_and_escap
             let view = ask(&stage, with(new, |spec| spec.approvals = rules)).await;
             assert!(done(&view)[0].1.contains(said), "{said}: {:?}", done(&view));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_known_is_offered_as_it_was_described_whoever_goes_on_with_the_turn() {
+    each_database(|store| async move {
+        let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
+        let servers = [server("shop", Approval::Never)];
+        stage.model.play([Line::Say("Hello.")]);
+        let first = ask(&stage, asks(None, vec![says("hi")], &servers)).await;
+        // Lost behind its model's call.
+        let (fault, reached) = at(Point::AfterEffect, 1);
+        let doomed = stage.failing(short(), fault);
+        stage.model.play([Line::Say("lost"), Line::Call(vec![("c1", "look", "{}")]), Line::Say("It is here.")]);
+        let turn = doomed.agents.create_turn(&stage.cx, asks(Some(&first), vec![says("where?")], &servers)).await;
+        reached.notified().await;
+        stage.agents.recover().await.expect("another process");
+        let view = stage.settled(&turn.expect("a response").id).await;
+        assert_eq!(done(&view), [("look".to_owned(), "shop/look saw {}".to_owned(), false)]);
+        assert_eq!(stage.tools.listed.load(Ordering::SeqCst), 1);
+        let offered = stage.model.offered();
+        assert_eq!(offered.first(), offered.last(), "the model is offered the same");
+        assert!(offered.iter().all(|tools| tools.len() == 2 && tools.iter().all(|tool| tool.parameters.is_some())));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_word_that_its_turn_used_up_for_nothing_leaves_that_its_call_was_not_made() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let servers = [server("shop", Approval::Always)];
+        let (first, request) = asked_for_a_word(&stage, &servers).await;
+        // Its input is stopped by a shield.
+        let new = asks(Some(&first), vec![word(&request, true), says("poison")], &servers);
+        let second = ask(&stage, with(new, |spec| spec.input_shields = vec!["guard".into()])).await;
+        let not_made = |view: &TurnView| {
+            view.items.iter().any(|item| match &item.body {
+                ItemBody::FunctionCallOutput { call_id, output, is_error: true } => {
+                    call_id == "c1" && output.contains("was not made")
+                }
+                _ => false,
+            })
+        };
+        assert!(not_made(&second), "{:?}", second.items);
+        // Nor where no worker came to it.
+        let (first, request) = asked_for_a_word(&stage, &servers).await;
+        let edge = stage.beside(pace(), Bounds { at_once: 0, ..Bounds::default() });
+        stage.agents.shutdown(Duration::ZERO).await;
+        let new = asks(Some(&first), vec![word(&request, true)], &servers);
+        let turn = edge.agents.create_turn(&stage.cx, new).await.expect("a response");
+        edge.agents.cancel(&stage.cx, &turn.id).await.expect("cancelled");
+        let third = edge.settled(&turn.id).await;
+        assert_eq!(third.turn.state, TurnState::Cancelled);
+        assert!(not_made(&third));
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 0);
     })
     .await;
 }

@@ -110,7 +110,9 @@ impl Projection {
             // Nor one for an answer that begins anew: what was begun of it stays as incomplete, the new one comes behind.
             EventBody::Restarted { .. } => self.cut_off(&mut out),
             EventBody::Input { items } => items.iter().for_each(|item| self.approves(item)),
-            EventBody::StepStarted { step } if step.kind == StepKind::ToolExecution => self.begin_due(&mut out),
+            EventBody::StepStarted { step } if step.kind == StepKind::ToolExecution => {
+                self.begin_due(|_| true, &mut out)
+            }
             EventBody::HandedOff { .. }
             | EventBody::StepStarted { .. }
             | EventBody::StepCompleted { .. }
@@ -297,6 +299,7 @@ impl Projection {
             }
             (ItemBody::FunctionCallOutput { call_id, output, is_error }, _) => {
                 self.show_refused(call_id, out);
+                self.begin_due(|call| call.id == *call_id, out);
                 let Some((at, call)) = self.calls.remove(call_id) else { return };
                 let name = if *is_error { "response.mcp_call.failed" } else { "response.mcp_call.completed" };
                 let begun = self.output[at]["id"].as_str().unwrap_or_default().to_owned();

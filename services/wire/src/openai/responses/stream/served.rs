@@ -27,9 +27,12 @@ impl Projection {
         }
     }
 
-    /// What was approved begins.
-    pub(super) fn begin_due(&mut self, out: &mut Vec<Shown>) {
-        for (id, call) in std::mem::take(&mut self.due) {
+    /// What was approved begins, as far as it is chosen.
+    pub(super) fn begin_due(&mut self, chosen: impl Fn(&ToolCall) -> bool, out: &mut Vec<Shown>) {
+        let (due, later) = std::mem::take(&mut self.due).into_iter().partition(|(_, call)| chosen(call));
+        self.due = later;
+        let due: Vec<(String, ToolCall)> = due;
+        for (id, call) in due {
             let Some(made) = self.approved.get(&call.id) else { continue };
             let begun = made.begun(&id);
             self.runs_whole(&id, &call, begun, out);

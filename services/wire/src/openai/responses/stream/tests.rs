@@ -398,7 +398,7 @@ fn servers_list_their_tools_and_calls_that_wait_are_requests_and_then_calls() {
         };
         let (server, url, error) = ("shop".into(), Some("https://h".into()), error.map(str::to_owned));
         let (allowed, waits) = (Filter::default(), vec!["shop_cancel".into()]);
-        item("mcpl_1", ItemBody::ServerTools { server, url, allowed, tools, waits, error, known })
+        item("mcpl_1", ItemBody::ServerTools { server, url, allowed, tools, waits, error, known, of: None })
     };
     let output = |id: &str, call_id: &str, output: &str| {
         item(id, ItemBody::FunctionCallOutput { call_id: call_id.into(), output: output.into(), is_error: false })
@@ -503,6 +503,10 @@ fn servers_list_their_tools_and_calls_that_wait_are_requests_and_then_calls() {
     let rows = [yes(true), list(true, None), gone.clone()];
     let rows = item::items(&rows, 1, &ClientTools::default(), Include::default());
     assert_eq!((&rows[0]["type"], &rows[1]), (&json!("mcp_approval_response"), called));
+    // One that its turn ended before is shown with that.
+    let [first, input, _, _, gone, last] = goes_on(true);
+    let (shown, _) = fold(json!({}), &[first, input, gone, last]);
+    assert_eq!(names(&shown)[2..], made);
     let (shown, _) = fold(json!({}), &goes_on(false));
     assert_eq!(names(&shown)[2..], ["completed"], "what was denied is no call");
 
