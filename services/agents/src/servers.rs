@@ -14,7 +14,7 @@ use frontdesk_api::{
     Error, Kind, Result,
     approval::Decision,
     chat::{ToolCall, ToolChoice},
-    servers::{Server, WaitingCall},
+    servers::{Server, WaitingCall, chosen},
     tools::{Effect, ToolDef, ToolResult},
     turn::{Item, ItemBody, StepKind},
 };
@@ -170,12 +170,10 @@ impl Worker {
     /// A choice names a tool as its server does; one that is not there forces nothing.
     fn choose_by_name(&mut self) {
         let Some(ToolChoice::Named(name)) = &self.spec.tool_choice else { return };
-        let is_there = self.offered.iter().any(|def| def.name == *name)
-            || self.spec.client_tools.iter().any(|tool| tool.name == *name);
-        if !is_there {
-            let served = self.servers.tools.iter().find(|(tool, ..)| tool.wire_name == *name);
-            self.spec.tool_choice = served.map(|(tool, ..)| ToolChoice::Named(tool.name.clone()));
-        }
+        let Some((label, wire_name)) = chosen(name) else { return };
+        let of = |n: usize| self.servers.named.get(n).is_some_and(|server| server.label == label);
+        let served = self.servers.tools.iter().find(|(tool, n, _)| tool.wire_name == wire_name && of(*n));
+        self.spec.tool_choice = served.map(|(tool, ..)| ToolChoice::Named(tool.name.clone()));
     }
 
     /// What waited, where this turn's request said a word to the call. It is that and nothing else, whatever else has the

@@ -84,6 +84,18 @@ impl Server {
     }
 }
 
+/// A tool of a server as [`crate::chat::ToolChoice::Named`] names it: with the label, as no other tool's name has a blank.
+#[must_use]
+pub fn choice(label: &str, wire_name: &str) -> String {
+    format!("{label} {wire_name}")
+}
+
+/// The label and the tool's name at the server, of what [`choice`] made.
+#[must_use]
+pub fn chosen(name: &str) -> Option<(&str, &str)> {
+    name.split_once(' ')
+}
+
 /// A call that waits for a word, as it will be made once it is approved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WaitingCall {

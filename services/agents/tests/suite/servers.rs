@@ -176,12 +176,20 @@ async fn tools_of_one_name_are_told_apart_and_a_choice_finds_its_tool() {
         stage.model.play([Line::Call(vec![("c1", "mall_look", "{}")]), Line::Say("There."), Line::Say("Yes.")]);
         let view = ask(&stage, asks(None, vec![says("where?")], &servers)).await;
         assert_eq!(done(&view), [("mall_look".to_owned(), "mall/look saw {}".to_owned(), false)]);
+        // A choice is of its server's tool, whatever the model calls it.
+        stage.model.play([Line::Say("There.")]);
+        let mut forced = asks(None, vec![says("where?")], &servers);
+        if let Some(response) = &mut forced.response {
+            response.spec.tool_choice = Some(ToolChoice::Named("mall look".into()));
+        }
+        ask(&stage, forced).await;
+        assert_eq!(stage.model.chosen(), Some(ToolChoice::Named("mall_look".into())));
         let mut forced = asks(None, vec![says("hi")], &[server("down", Approval::Never)]);
         if let Some(response) = &mut forced.response {
-            response.spec.tool_choice = Some(ToolChoice::Named("look".into()));
+            response.spec.tool_choice = Some(ToolChoice::Named("down look".into()));
         }
         let view = ask(&stage, forced).await;
-        assert_eq!(answer(&view), "Yes.", "what is not there is not forced");
+        assert_eq!((answer(&view), stage.model.chosen()), ("There.", None), "what is not there is not forced");
     })
     .await;
 }

@@ -15,7 +15,7 @@ use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, TurnView};
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Memory, Result, Safety, Tools,
     agent::AgentSpec,
-    chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, ToolSpec, Usage},
+    chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
     clock::FixedClock,
     cx::Workspace,
     id::RandomIds,
@@ -64,6 +64,8 @@ pub struct Script {
     asked: Mutex<Vec<Vec<Message>>>,
     /// Tools it was offered with each prompt.
     offered: Mutex<Vec<Vec<ToolSpec>>>,
+    /// What it was to call, by the newest prompt.
+    chosen: Mutex<Option<ToolChoice>>,
     /// Tokens it takes; 0: it does not say.
     pub window: AtomicUsize,
     begun: tokio::sync::Notify,
@@ -90,6 +92,11 @@ impl Script {
         self.offered.lock().expect("the tools").clone()
     }
 
+    /// What it was to call, by the newest prompt.
+    pub fn chosen(&self) -> Option<ToolChoice> {
+        self.chosen.lock().expect("the choice").clone()
+    }
+
     /// Resolves once the model was asked.
     pub async fn begun(&self) {
         happens("a model call", self.begun.notified()).await;
@@ -101,6 +108,7 @@ impl Inference for Script {
     async fn chat(&self, _: &Cx, request: ChatRequest) -> Result<ChatReply> {
         let prompt = request.chat()?.messages.clone();
         self.offered.lock().expect("the tools").push(request.chat()?.tools.clone());
+        self.chosen.lock().expect("the choice").clone_from(&request.chat()?.tool_choice);
         let ruled = self.rule.lock().expect("the rule").map(|rule| rule(&prompt));
         let line = self.lines.lock().expect("the lines").pop_front().or(ruled).expect("a line for every model call");
         self.asked.lock().expect("the prompts").push(prompt);

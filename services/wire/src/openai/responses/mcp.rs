@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use frontdesk_api::{
     Error, Result,
-    chat::ToolCall,
-    servers::{Approval, Filter, Server, WaitingCall},
+    chat::{ToolCall, ToolChoice},
+    servers::{self, Approval, Filter, Server, WaitingCall},
     tools::{Effect, SecretArgs, ToolDef},
     turn::ItemBody,
 };
@@ -144,6 +144,23 @@ fn texts(list: &[Value], path: &str) -> Result<Vec<String>> {
 pub fn is_named(servers: &[Named], choice: &Value) -> bool {
     let label = choice.get("server_label").and_then(Value::as_str);
     servers.iter().any(|named| Some(named.server.label.as_str()) == label)
+}
+
+/// A `tool_choice` of one of these servers. Without the name of a tool it is any of the server's, which can be forced only
+/// where the request has no other tools.
+///
+/// # Errors
+/// `Invalid` on `tool_choice`.
+pub fn choice(choice: &Value, tool: Option<&str>, alone: bool) -> Result<ToolChoice> {
+    let label = choice.get("server_label").and_then(Value::as_str).unwrap_or_default();
+    match tool {
+        Some(name) => Ok(ToolChoice::Named(servers::choice(label, name))),
+        None if alone => Ok(ToolChoice::Required),
+        None => {
+            let message = format!("'tool_choice' must name a tool of '{label}', since there are tools beside its own");
+            Err(Error::invalid("tool_choice", message))
+        }
+    }
 }
 
 /// A tool of a server.
@@ -311,6 +328,16 @@ mod tests {
         one(json!({ "allowed_callers": ["direct", "programmatic"] })).expect("a model may call it");
         let (group, _) = one(json!({ "server_url": null })).expect("a group");
         assert_eq!(group.server.url, None);
+    }
+
+    #[test]
+    fn a_choice_is_of_its_servers_tool() {
+        let asked = json!({ "type": "mcp", "server_label": "shop" });
+        let of = |tool, alone| choice(&asked, tool, alone);
+        assert_eq!(of(Some("orders.look"), false).expect("one"), ToolChoice::Named("shop orders.look".into()));
+        assert_eq!(of(None, true).expect("any"), ToolChoice::Required);
+        let error = of(None, false).expect_err("it would force another's tool as well");
+        assert!(error.param.as_deref() == Some("tool_choice") && error.message.contains("'shop'"), "{error}");
     }
 
     #[test]

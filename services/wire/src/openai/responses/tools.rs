@@ -172,7 +172,7 @@ pub fn choice(value: &Value, tools: &Tools) -> Result<ToolChoice> {
         (_, Some(code::TOOL), _) if tools.code.is_some() => Ok(ToolChoice::Named(code::TOOL.to_owned())),
         (_, Some(kind), _) if web::is_web(kind) && tools.web.is_some() => Ok(ToolChoice::Named(SEARCHES.to_owned())),
         (_, Some(mcp::TOOL), named) if mcp::is_named(&tools.servers, value) => {
-            Ok(named.map_or(ToolChoice::Required, |name| ToolChoice::Named(name.to_owned())))
+            mcp::choice(value, named, tools.servers.len() == 1 && tools.functions.is_empty() && tools.code.is_none())
         }
         (_, Some("function"), Some(name)) => {
             Err(Error::invalid("tool_choice", format!("'tool_choice' names '{name}', which is not among 'tools'")))
