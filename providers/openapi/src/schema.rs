@@ -104,8 +104,10 @@ impl Writer<'_> {
         let mut written = self.schema(target, depth - 1);
         self.stack.pop();
         // Since 3.1 what stands beside a reference counts.
-        if let (Value::Object(written), Some(words)) = (&mut written, members.get("description")) {
-            written.insert("description".into(), words.clone());
+        if let (Value::Object(written), Some(words)) = (&mut written, text(schema, "description")) {
+            // A pattern is among the words that these replace.
+            let pattern = text(target, "pattern").map(|pattern| format!("; pattern: {pattern}")).unwrap_or_default();
+            written.insert("description".into(), json!(format!("{words}{pattern}")));
         }
         if members.len() > 1 && !self.document.old {
             let mut beside = members.clone();

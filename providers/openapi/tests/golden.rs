@@ -194,6 +194,97 @@ async fn servers_and_their_variables() {
 }
 
 #[tokio::test]
+async fn what_is_put_together_of_several() {
+    let order = json!({ "body": { "sku": "L-1", "amount": 2, "to": null, "words": "For you" } });
+    assert_eq!(
+        golden("all-of.yaml", json!({}), "createOrder", order).await,
+        format!(
+            "POST https://shop.example/orders\n{JSON}\n{}",
+            r#"{"amount":2,"sku":"L-1","to":null,"words":"For you"}"#
+        )
+    );
+    let group = import("all-of.yaml", json!({})).await.unwrap();
+    let check = jsonschema::validator_for(&group.tool("createOrder").schema).unwrap();
+    for wrong in [
+        json!({ "words": "no article" }),
+        json!({ "sku": "L-1" }),
+        json!({ "sku": "L-1", "words": "x", "amount": 0 }),
+        json!({ "sku": "L-1", "words": "x", "to": {} }),
+    ] {
+        assert!(!check.is_valid(&json!({ "body": wrong })), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn what_yaml_writes_once() {
+    let paging = json!({ "limit": 10, "page": 2 });
+    for (tool, path) in [("listOrders", "orders"), ("listReturns", "returns")] {
+        assert_eq!(
+            golden("anchors.yaml", json!({}), tool, paging.clone()).await,
+            format!("GET https://shop.example/{path}?limit=10&page=2\nAccept: application/json, */*;q=0.5\n")
+        );
+    }
+    let created = json!({ "body": { "order": "48213", "count": 1 } });
+    assert_eq!(
+        golden("anchors.yaml", json!({}), "createReturn", created).await,
+        format!("POST https://shop.example/returns\n{JSON}\n{}", r#"{"count":1,"order":"48213"}"#)
+    );
+    let group = import("anchors.yaml", json!({})).await.unwrap();
+    let check = jsonschema::validator_for(&group.tool("createReturn").schema).unwrap();
+    assert!(!check.is_valid(&json!({ "body": {} })), "what was merged counts");
+}
+
+#[tokio::test]
+async fn what_servers_send_becomes_no_tool() {
+    let group = import("callbacks.yaml", json!({})).await.unwrap();
+    let names: Vec<&str> = group.inspected.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(names, ["subscribe", "unsubscribe"]);
+    assert_eq!(
+        golden("callbacks.yaml", json!({}), "subscribe", json!({ "body": { "to": "https://a.example/in" } })).await,
+        format!("POST https://shop.example/subscriptions\n{JSON}\n{}", r#"{"to":"https://a.example/in"}"#)
+    );
+    assert_eq!(
+        golden("callbacks.yaml", json!({}), "unsubscribe", json!({ "id": "{$request.body#/to}" })).await,
+        "DELETE https://shop.example/subscriptions/%7B%24request.body%23%2Fto%7D\nAccept: application/json, */*;q=0.5\n"
+    );
+}
+
+#[tokio::test]
+async fn lists_and_objects_in_headers_and_cookies() {
+    let arguments = json!({
+        "X-Tags": ["a", "b c"], "X-Flat": { "k": 1, "l": "x" }, "X-Pairs": { "k": 1, "l": "x" }, "X-Json": { "a": [1] },
+        "basket": ["1", "2;3"], "theme": "dark"
+    });
+    assert_eq!(
+        golden("heads.yaml", json!({}), "search", arguments).await,
+        "GET https://shop.example/search\nX-Tags: a,b c\nX-Flat: k,1,l,x\nX-Pairs: k=1,l=x\nX-Json: {\"a\":[1]}\n\
+         Cookie: basket=1,2%3B3; theme=dark\nAccept: application/json, */*;q=0.5\n"
+    );
+}
+
+#[tokio::test]
+async fn schemas_of_3_1() {
+    let set = json!({ "sku": "AB-7", "body": { "price": null, "currency": "EUR", "steps": [1, "a"] } });
+    assert_eq!(
+        golden("types.yaml", json!({}), "setPrice", set).await,
+        format!(
+            "PATCH https://shop.example/prices/AB-7\n{JSON}\n{}",
+            r#"{"currency":"EUR","price":null,"steps":[1,"a"]}"#
+        )
+    );
+    let group = import("types.yaml", json!({})).await.unwrap();
+    let schema = &group.tool("setPrice").schema;
+    // A pattern is told, and the server's to check.
+    assert_eq!(schema["properties"]["sku"]["description"], "which one; pattern: ^[A-Z]{2}-[0-9]+$");
+    let check = jsonschema::validator_for(schema).unwrap();
+    for wrong in
+        [json!({ "price": 0 }), json!({ "currency": "USD" }), json!({ "steps": [1, "a", 2] }), json!({ "prize": 1 })]
+    {
+        assert!(!check.is_valid(&json!({ "sku": "AB-7", "body": wrong })), "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn each_operation_becomes_a_tool_or_is_listed_with_its_reason() {
     let group = import("odd.yaml", json!({})).await.unwrap();
     let names: Vec<&str> = group.inspected.tools.iter().map(|tool| tool.name.as_str()).collect();
