@@ -1,6 +1,7 @@
 """A server of the official MCP package for Python, as a process that says `ready URL`: the oracle of what we speak as a client.
 
-`mcp_server.py PORT STYLE`: `stream` answers by events and keeps sessions, `json` answers by JSON, `stateless` keeps none.
+`mcp_server.py PORT STYLE`: `stream` answers by events and keeps sessions, `json` answers by JSON, `stateless` keeps none;
+`stdio` speaks on its standard input and output.
 The tools named `test_*` are those that the conformance suite of the protocol expects of a server.
 """
 
@@ -99,6 +100,9 @@ class Printed(uvicorn.Server):
 
 def main():
     port, style = int(sys.argv[1]), sys.argv[2]
+    if style == "stdio":
+        server.run("stdio")
+        return
     app = server.streamable_http_app(json_response=style == "json", stateless_http=style == "stateless")
     Printed(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")).run()
 

@@ -214,8 +214,9 @@ fn at(endpoint: &Endpoint, error: Error) -> Error {
 
 /// A call without an answer may have been done.
 fn unsure(error: Error, progress: Option<String>) -> Error {
-    let gone =
-        matches!(error.kind, Kind::Timeout) || error.message.contains("ended") || error.message.contains("broke off");
+    // A connection that closed without a word had the request.
+    let signs = ["ended", "broke off", "no answer from"];
+    let gone = matches!(error.kind, Kind::Timeout) || signs.iter().any(|sign| error.message.contains(sign));
     if !gone {
         return error;
     }

@@ -158,7 +158,8 @@ async fn a_call_that_nobody_waits_for_is_cancelled_at_the_server() {
 
 #[tokio::test]
 async fn a_server_that_dies_or_talks_nonsense_is_a_clear_error() {
-    let nonsense: [(Reply, &str); 8] = [
+    let nonsense: [(Reply, &str); 9] = [
+        (Reply::Raw(String::new()), "whether the call did its work is not known"),
         (Reply::Stream(vec![": nothing\n\n".into()]), "ended its stream without a response"),
         (
             Reply::Raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{".into()),
