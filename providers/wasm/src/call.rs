@@ -125,11 +125,11 @@ impl Question<'_> {
         store: &mut Store<State>,
     ) -> wasmtime::Result<Result<String, Fault>> {
         let instance = pre.instantiate_async(&mut *store).await?;
-        // Both are looked at each time, so that registration finds a wrong `call` too.
-        let describe = instance.get_typed_func::<(), (String,)>(&mut *store, &compiled.describe)?;
         type Answer = (Result<String, ToolError>,);
         let call = instance.get_typed_func::<(&str, &str), Answer>(&mut *store, &compiled.call)?;
         let Self::Call { tool, arguments } = self else {
+            // By now `call` was looked at as well, so registration finds a wrong one.
+            let describe = instance.get_typed_func::<(), (String,)>(&mut *store, &compiled.describe)?;
             return Ok(Ok(describe.call_async(store, ()).await?.0));
         };
         Ok(match call.call_async(store, (tool, arguments)).await?.0 {

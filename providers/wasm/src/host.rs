@@ -73,6 +73,7 @@ pub(crate) struct State {
     pub(crate) grants: HostGrants,
     describing: bool,
     pub(crate) host_calls: u32,
+    requests: u32,
     pub(crate) log: Vec<LogLine>,
     log_bytes: usize,
 }
@@ -86,6 +87,7 @@ impl State {
             grants,
             describing: false,
             host_calls: 0,
+            requests: 0,
             log: Vec::new(),
             log_bytes: 0,
         }
@@ -99,6 +101,12 @@ impl State {
     pub(crate) fn enter(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;
         self.within(Limit::HostCalls, self.host_calls as usize <= self.limits.host_calls as usize)
+    }
+
+    /// One more request to another server.
+    pub(crate) fn request(&mut self) -> wasmtime::Result<()> {
+        self.requests += 1;
+        self.within(Limit::Requests, self.requests <= self.limits.requests)
     }
 
     fn within(&self, limit: Limit, held: bool) -> wasmtime::Result<()> {

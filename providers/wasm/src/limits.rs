@@ -37,6 +37,8 @@ pub struct Limits {
     pub transfer: usize,
     /// Host calls in one call.
     pub host_calls: u32,
+    /// Those among them that ask another server.
+    pub requests: u32,
     /// Log text of one call, in bytes.
     pub log_bytes: usize,
     /// A key of the tool's own data, in bytes.
@@ -70,6 +72,7 @@ impl Default for Limits {
             output: 256 << 10,
             transfer: 1 << 20,
             host_calls: 1_000,
+            requests: 32,
             log_bytes: 32 << 10,
             kv_key: 256,
             kv_value: 256 << 10,
@@ -113,6 +116,7 @@ impl Limits {
             Limit::Output => number(self.output),
             Limit::Transfer => number(self.transfer),
             Limit::HostCalls => self.host_calls.into(),
+            Limit::Requests => self.requests.into(),
             Limit::LogBytes => number(self.log_bytes),
             Limit::KvKey => number(self.kv_key),
             Limit::KvValue => number(self.kv_value),
@@ -141,6 +145,7 @@ pub enum Limit {
     Output,
     Transfer,
     HostCalls,
+    Requests,
     LogBytes,
     KvKey,
     KvValue,
@@ -168,6 +173,7 @@ impl Limit {
             Self::Output => "output",
             Self::Transfer => "transfer",
             Self::HostCalls => "host calls",
+            Self::Requests => "requests",
             Self::LogBytes => "log",
             Self::KvKey => "key size",
             Self::KvValue => "value size",
@@ -181,7 +187,7 @@ impl Limit {
         match self {
             Self::Cpu | Self::Wall | Self::CompileCpu => " ms",
             Self::Table => " elements",
-            Self::Memories | Self::Tables | Self::Instances | Self::Imports | Self::HostCalls => "",
+            Self::Memories | Self::Tables | Self::Instances | Self::Imports | Self::HostCalls | Self::Requests => "",
             _ => " bytes",
         }
     }

@@ -61,6 +61,8 @@ struct Config {
     output_kib: Option<usize>,
     /// Host calls (log lines, reads and writes of its data) of a call, up to 1 000 000.
     host_calls: Option<u32>,
+    /// Requests to other servers of a call, up to 1000.
+    requests: Option<u32>,
     /// Calls that run at the same time, 1 to 1000.
     concurrent: Option<u32>,
     /// Machine code kept on disk, 64 MiB to 1 TiB; default 2048.
@@ -76,6 +78,7 @@ impl Config {
             memory: within("memory_mib", self.memory_mib, 1, 4096)?.map_or(d.memory, |n| n << 20),
             output: within("output_kib", self.output_kib, 1, 1024)?.map_or(d.output, |n| n << 10),
             host_calls: within("host_calls", self.host_calls, 0, 1_000_000)?.unwrap_or(d.host_calls),
+            requests: within("requests", self.requests, 0, 1_000)?.unwrap_or(d.requests),
             concurrent: within("concurrent", self.concurrent, 1, 1000)?.unwrap_or(d.concurrent),
             ..d
         })

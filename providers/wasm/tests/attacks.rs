@@ -8,7 +8,7 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use common::{Guest, IMPORTS, call, calling, grants, inspect, limits, refusal, sandbox, text};
+use common::{Guest, Hangs, IMPORTS, call, calling, grants, inspect, limits, refusal, sandbox, text};
 use frontdesk_wasm::{Fault, Limit, Limits, Sandbox};
 
 /// Stopped as expected, and an honest component is answered afterwards.
@@ -41,16 +41,6 @@ async fn describing_itself_for_ever_is_stopped_too() {
 
 #[tokio::test]
 async fn a_host_call_that_hangs_meets_the_wall_limit() {
-    struct Hangs;
-    #[async_trait::async_trait]
-    impl frontdesk_api::tools::ToolHost for Hangs {
-        async fn kv_get(&self, _: &str) -> frontdesk_api::Result<Option<Vec<u8>>> {
-            std::future::pending().await
-        }
-        async fn kv_set(&self, _: &str, _: Vec<u8>) -> frontdesk_api::Result<()> {
-            std::future::pending().await
-        }
-    }
     let sandbox = Sandbox::new(Limits { wall: Duration::from_millis(50), ..limits() });
     let bytes =
         calling("(call $get (i32.const 8192) (i32.const 2) (i32.const 64)) (call $ok (i32.const 8192) (i32.const 2))");

@@ -1,6 +1,7 @@
 //! Requests of guests: what reaches the host, what comes back, and what ends a guest.
 
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
+#![allow(clippy::disallowed_methods)] // whoever changes the guest says so by the environment
 
 mod common;
 
@@ -9,16 +10,13 @@ use std::{
     time::Duration,
 };
 
-use common::{Guest, limits, refusal, text};
+use common::{FETCH, Guest, Hangs, limits, refusal, text};
 use frontdesk_api::{
     Error, Kind, Result,
     egress::OutboundAnswer,
     tools::{Credential, CredentialPlace, FetchRequest, ToolHost},
 };
 use frontdesk_wasm::{Capabilities, Capability, Fault, HostGrants, Limits, Sandbox};
-
-const FETCH: &str = r#"(import "frontdesk:tool/fetch@0.1.0" "send"
-  (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
 
 const TEXTS: &str = r#"(data (i32.const 9000) "GET") (data (i32.const 9100) "timeout") (data (i32.const 9200) "too-large")
   (data (i32.const 9300) "crmauthorizationBearer x-askmine")"#;
@@ -75,6 +73,19 @@ fn web(answer: Answers) -> (Arc<Web>, HostGrants) {
     let web = Arc::new(Web { asked: Mutex::default(), answer });
     let grants = HostGrants { fetch: Some(Arc::clone(&web) as _), ..HostGrants::default() };
     (web, grants)
+}
+
+/// The guest above as a file, for tests that meet the program as a process.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tools/page.wasm");
+
+#[test]
+fn the_fixture_is_this_guest() {
+    let describe = r#"[{"name":"page","description":"Reads a page.","effect":"none","risk":"read","parameters":{"type":"object","properties":{"u":{"type":"string"}},"required":["u"],"additionalProperties":false}}]"#;
+    let built = Guest { imports: FETCH, fields: TEXTS, describe, call: SENDS, ..Guest::default() }.build();
+    if std::env::var_os("FRONTDESK_WRITE_FIXTURES").is_some() {
+        std::fs::write(PAGE, &built).unwrap();
+    }
+    assert!(std::fs::read(PAGE).unwrap() == built, "page.wasm is another: run this with FRONTDESK_WRITE_FIXTURES=1");
 }
 
 const ARGUMENTS: &str = r#"{"u":"https://api.shop.example/a?b=1"}"#;
@@ -144,29 +155,16 @@ async fn without_the_grant_there_is_no_way_out() {
 
 #[tokio::test]
 async fn a_flood_of_requests_and_one_that_hangs_meet_their_limits() {
-    let sandbox = Sandbox::new(Limits { host_calls: 5, cpu: Duration::from_secs(5), ..limits() });
+    let sandbox = Sandbox::new(Limits { requests: 5, cpu: Duration::from_secs(5), ..limits() });
     let flood =
         "(loop $l (call $send (i32.const 9000) (i32.const 3) (i32.const 9000) (i32.const 3) (i32.const 0) (i32.const 0)
         (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 64)) (br $l)) (unreachable)";
     let component = sandbox.inspect(sending(flood)).await.unwrap();
     let (web, grants) = web(|| Ok(OutboundAnswer::default()));
     let fault = text(sandbox.call(&component, "t", "{}", grants).await).unwrap_err();
-    assert_eq!(fault.to_string(), "the tool exceeded its host calls limit of 5");
+    assert_eq!(fault.to_string(), "the tool exceeded its requests limit of 5");
     assert_eq!(web.asked.lock().unwrap().len(), 5);
 
-    struct Hangs;
-    #[async_trait::async_trait]
-    impl ToolHost for Hangs {
-        async fn kv_get(&self, _: &str) -> Result<Option<Vec<u8>>> {
-            Ok(None)
-        }
-        async fn kv_set(&self, _: &str, _: Vec<u8>) -> Result<()> {
-            Ok(())
-        }
-        async fn fetch(&self, _: FetchRequest) -> Result<OutboundAnswer> {
-            std::future::pending().await
-        }
-    }
     let sandbox = Sandbox::new(Limits { wall: Duration::from_millis(50), ..limits() });
     let component = sandbox.inspect(sending(SENDS)).await.unwrap();
     let grants = HostGrants { fetch: Some(Arc::new(Hangs)), ..HostGrants::default() };

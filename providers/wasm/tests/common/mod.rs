@@ -5,13 +5,19 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // shared by several test programs
 
+pub mod bombs;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
-use frontdesk_api::{Error, Result, tools::ToolHost};
+use frontdesk_api::{
+    Error, Result,
+    egress::OutboundAnswer,
+    tools::{FetchRequest, ToolHost},
+};
 use frontdesk_wasm::{Call, Component, Fault, HostGrants, Limits, Sandbox};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -22,6 +28,10 @@ pub const IMPORTS: &str = r#"
   (import "frontdesk:tool/kv@0.1.0" "set" (func $set (param i32 i32 i32 i32 i32)))
   (import "frontdesk:tool/clock@0.1.0" "now" (func $now (result i64)))
   (import "frontdesk:tool/random@0.1.0" "bytes" (func $random (param i32 i32)))"#;
+
+/// Apart from the others, so that a guest that asks nobody does not ask for it.
+pub const FETCH: &str = r#"(import "frontdesk:tool/fetch@0.1.0" "send"
+  (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
 
 /// The one tool of every guest here: it is called `t` and takes any object.
 pub const DESCRIBE: &str = r#"[{"name":"t","description":"d","parameters":{"type":"object"}}]"#;
@@ -140,6 +150,43 @@ impl MemoryKv {
     pub fn with(entries: &[(&str, &str)]) -> Arc<Self> {
         let map = entries.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect();
         Arc::new(Self(Mutex::new(map)))
+    }
+}
+
+/// Never answers, whatever it is asked.
+pub struct Hangs;
+
+#[async_trait::async_trait]
+impl ToolHost for Hangs {
+    async fn kv_get(&self, _: &str) -> Result<Option<Vec<u8>>> {
+        std::future::pending().await
+    }
+
+    async fn kv_set(&self, _: &str, _: Vec<u8>) -> Result<()> {
+        std::future::pending().await
+    }
+
+    async fn fetch(&self, _: FetchRequest) -> Result<OutboundAnswer> {
+        std::future::pending().await
+    }
+}
+
+/// Answers every request with nothing.
+pub struct Silent;
+
+#[async_trait::async_trait]
+impl ToolHost for Silent {
+    async fn kv_get(&self, _: &str) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    async fn kv_set(&self, _: &str, _: Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn fetch(&self, _: FetchRequest) -> Result<OutboundAnswer> {
+        tokio::task::yield_now().await;
+        Ok(OutboundAnswer::default())
     }
 }
 

@@ -1,0 +1,49 @@
+//! What running code costs, in one run: `cargo run --release -p frontdesk-wasm --example cost -- FOLDER`.
+//!
+//! FOLDER holds the interpreters as `interpreters/build.sh` puts them there; `ROUNDS` (2000 calls of what is quick) and
+//! `PARKED` (1000 conversations) may follow. Prints the tables of BENCHMARKS.md, "What running code costs". Each floor is
+//! bare wasmtime in this very run: an engine with pooling and epochs, without our meters, limits, checks and grants.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a measurement for a person at a terminal
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+mod interpreters;
+mod past;
+mod table;
+mod tools;
+
+use std::path::PathBuf;
+
+/// Calls that run at the same time where many do.
+const PARALLEL: usize = 64;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let folder: PathBuf = arguments.next().expect("a folder with python.wasm and javascript.wasm").into();
+    let mut number = |usual: usize| arguments.next().and_then(|n| n.parse().ok()).unwrap_or(usual);
+    let (rounds, parked) = (number(2_000), number(1_000));
+    let one = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let all = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+
+    table::head("µs", &["least", "p50", "p99", "× floor"]);
+    let floors = one.block_on(tools::alone(rounds));
+    one.block_on(interpreters::alone(&folder, rounds / 10));
+    interpreters::child(&["-I", "-S", "-c"], "", "`python3 -I -S` as a child process", rounds / 40);
+    let imports = "import json, re, statistics, datetime, decimal\n";
+    interpreters::child(&["-c"], imports, "`python3` as a child process, five imports", rounds / 40);
+
+    table::head(&format!("at {PARALLEL} in parallel"), &["calls/s"]);
+    all.block_on(tools::parallel(rounds));
+    all.block_on(interpreters::parallel(&folder));
+
+    table::head("past its limit, µs", &["least", "p50", "p99"]);
+    one.block_on(past::tools());
+    one.block_on(past::interpreters(&folder));
+    table::head("until it was ended, µs", &["least", "p50", "p99"]);
+    one.block_on(past::ended());
+
+    println!();
+    all.block_on(interpreters::park(&folder, parked));
+    println!("\nThe Rust tool costs {:.1}, the tiny one {:.1} times its floor (p50).", floors.rust, floors.tiny);
+}
