@@ -12,12 +12,12 @@ MCP_SERVER = Path(__file__).parent / "mcp_server.py"
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 # What each tool of the bad server comes to, as the model reads it.
 TROUBLE = {
-    "hangs": "whether the call did its work is not known",
+    "hangs": "gave no answer within 15 s; whether the call did its work is not known",
     "lies": "does not fit its own outputSchema",
     "babbles": "neither JSON nor a stream",
     "floods": "longer than the limit",
-    "hangs_up": "whether the call did its work is not known",
-    "breaks_off": "whether the call did its work is not known",
+    "hangs_up": "closed before message completed; whether the call did its work is not known",
+    "breaks_off": "broke off in the middle of the answer; whether the call did its work is not known",
     "well": "in order",
 }
 
@@ -97,7 +97,7 @@ def test_a_tool_that_is_described_otherwise_waits_for_a_yes(desk, bad, scripted_
     again = desk.again()
     calls = len(bad.asked)
     refused = ask(again, path, scripted_server, "well")[1]["well"]
-    assert "register" in refused and "well" in refused, refused
+    assert bad.url in refused and "'well'" in refused and "register" in refused, refused
     assert not [asked for asked in bad.asked[calls:] if asked["method"] == "tools/call"]
     assert register(again, "bad", "mcp", mcp_endpoint={"uri": f"{bad.url}/mcp"}).is_success
     assert ask(again, path, scripted_server, "well")[1]["well"] == "in order"
@@ -115,28 +115,29 @@ def test_what_cannot_be_registered_is_refused_by_name_and_leaves_nothing(desk, b
         bad.says = list(tools)
         return {"mcp_endpoint": {"uri": f"{bad.url}/mcp"}}
 
-    for provider, more, words in [
-        ("wasm", lambda: {"args": component(b"hello")}, "not a WebAssembly component"),
-        ("wasm", lambda: {"args": component(b"\0asm\1\0\0\0")}, "the bytes are a core module"),
-        ("wasm", lambda: {"args": component(page[: len(page) // 2])}, "not a WebAssembly component"),
+    for provider, more, status, param, words in [
+        ("wasm", lambda: {"args": component(b"hello")}, 400, None, "not a WebAssembly component"),
+        ("wasm", lambda: {"args": component(b"\0asm\1\0\0\0")}, 400, None, "the bytes are a core module"),
+        ("wasm", lambda: {"args": component(page[: len(page) // 2])}, 400, None, "not a WebAssembly component"),
         # Of another world.
-        ("wasm", lambda: {"args": component(b"\0asm\x0d\0\1\0")}, "does not export 'describe'"),
-        ("wasm", lambda: {"args": component(page)}, "fetch"),
-        ("wasm", lambda: {"args": {**component(page), "grants": ["fetch"], "hosts": ["*.com"]}}, "'*.com' covers hosts of many owners"),
-        ("wasm", lambda: {"args": {**component(page), "grants": ["fetch"], "hosts": ["*"]}}, "'*'"),
-        ("wasm", lambda: {"args": {**component(page), "grants": ["everything"]}}, "no capability is called 'everything'"),
-        ("openapi", lambda: {"args": {"document": {"paths": {}}}}, "no OpenAPI document"),
-        ("openapi", lambda: {"args": {"document": document, "hosts": ["*.co.uk"]}}, "'*.co.uk'"),
-        ("mcp", lambda: listed(tool("look"), tool("look")), "'look'"),
-        ("mcp", lambda: listed(tool("a.b"), tool("a/b")), "'a/b'"),
-        ("mcp", lambda: listed(tool("look", inputSchema=7)), "inputSchema"),
-        ("mcp", lambda: listed(tool("look", inputSchema={"type": "object", "required": 7})), "inputSchema is no JSON Schema"),
-        ("mcp", lambda: listed(tool("look", inputSchema={"type": "object", "$ref": "http://169.254.169.254/x"})), "inputSchema"),
-        ("mcp", lambda: listed({"inputSchema": {}}), "without a name"),
+        ("wasm", lambda: {"args": component(b"\0asm\x0d\0\1\0")}, 400, None, "does not export 'describe'"),
+        ("wasm", lambda: {"args": component(page)}, 400, "args.grants", "'fetch'"),
+        ("wasm", lambda: {"args": {**component(page), "grants": ["fetch"], "hosts": ["*.com"]}}, 400, "args.hosts[0]", "'*.com' covers hosts of many owners"),
+        ("wasm", lambda: {"args": {**component(page), "grants": ["fetch"], "hosts": ["*"]}}, 400, "args.hosts[0]", "'*' stands only in front of a domain"),
+        ("wasm", lambda: {"args": {**component(page), "grants": ["everything"]}}, 400, "grants", "no capability is called 'everything'"),
+        ("openapi", lambda: {"args": {"document": {"paths": {}}}}, 400, "args.document", "this is no OpenAPI document"),
+        ("openapi", lambda: {"args": {"document": document, "hosts": ["*.co.uk"]}}, 400, "args.hosts[0]", "'*.co.uk' covers hosts of many owners"),
+        # What a server says is not the client's mistake.
+        ("mcp", lambda: listed(tool("look"), tool("look")), 502, None, "tool 'look' has a name that no model could tell from others"),
+        ("mcp", lambda: listed(tool("a.b"), tool("a/b")), 502, None, "tool 'a/b' has a name that no model could tell from others"),
+        ("mcp", lambda: listed(tool("look", inputSchema=7)), 502, None, "tool 'look': inputSchema must be a JSON Schema of an object"),
+        ("mcp", lambda: listed(tool("look", inputSchema={"type": "object", "required": 7})), 502, None, "tool 'look': inputSchema is no JSON Schema"),
+        ("mcp", lambda: listed(tool("look", inputSchema={"type": "object", "$ref": "http://169.254.169.254/x"})), 502, None, "tool 'look': inputSchema is no JSON Schema"),
+        ("mcp", lambda: listed({"inputSchema": {}}), 502, None, "lists a tool without a name"),
     ]:  # fmt: skip
         refused = register(desk, "wrong", provider, **more())
-        assert refused.is_error and refused.status_code != 500, refused.text
-        message = refused.json()["error"]["message"]
-        assert words in message, f"{words!r} is not in {message!r}"
+        error = refused.json()["error"]
+        assert (refused.status_code, error["param"]) == (status, param), refused.text
+        assert words in error["message"], f"{words!r} is not in {error['message']!r}"
         assert desk.http.get("/v1/toolgroups/wrong").status_code == 404, words
     assert desk.http.get("/v1/health").is_success

@@ -64,6 +64,13 @@ pub(crate) struct HttpServer {
     pub(crate) headers: HeaderMap,
 }
 
+/// The code, inside this crate, of an error that leaves open whether the server did what it was asked.
+pub(crate) const UNSURE: &str = "outcome_unknown";
+
+pub(crate) fn unsure(error: Error) -> Error {
+    if error.kind == Kind::Upstream { error.with_code(UNSURE) } else { error }
+}
+
 /// What a server is told beside the message.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Head {
@@ -127,7 +134,9 @@ impl HttpServer {
         let mut headers = self.head(head, "application/json, text/event-stream");
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = serde_json::to_vec(message).map_err(|e| Error::internal("could not write a message", e))?;
-        let answer = self.send(cx, Method::POST, headers, body.into()).await?;
+        // A connection that closed without a word had the request.
+        let sent = self.send(cx, Method::POST, headers, body.into()).await;
+        let answer = sent.map_err(|e| if e.message.starts_with("no answer from ") { unsure(e) } else { e })?;
         self.judged(answer, head.session.is_some(), &message["id"]).await
     }
 
@@ -182,7 +191,7 @@ impl HttpServer {
     }
 
     async fn whole(&self, mut answer: Answer, id: &Value) -> Result<Value, Fault> {
-        let body = answer.body.whole(LARGEST).await?;
+        let body = answer.body.whole(LARGEST).await.map_err(unsure)?;
         let garbled = |why: &str| Fault::Lost(Error::upstream(format!("{} answered {why}", place(&self.uri))));
         let value: Value = serde_json::from_slice(&body).map_err(|_| garbled("what is no JSON"))?;
         match rpc::message(value) {
@@ -206,7 +215,9 @@ impl HttpServer {
             let known = last.clone();
             let broke = match self.read(cx, head, &mut answer, id, hear, (&mut last, &mut pause)).await {
                 Ok(Some(result)) => return result.map_err(Fault::Rpc),
-                Ok(None) => Error::upstream(format!("{} ended its stream without a response", place(&self.uri))),
+                Ok(None) => {
+                    unsure(Error::upstream(format!("{} ended its stream without a response", place(&self.uri))))
+                }
                 Err(error) if error.kind == Kind::Upstream => error,
                 Err(error) => return Err(error.into()),
             };
@@ -219,7 +230,7 @@ impl HttpServer {
             }
             let mut headers = self.head(head, "text/event-stream");
             headers.insert("last-event-id", event);
-            let again = self.send(cx, Method::GET, headers, Bytes::new()).await?;
+            let again = self.send(cx, Method::GET, headers, Bytes::new()).await.map_err(unsure)?;
             answer = self.judged(again, head.session.is_some(), id).await?;
         }
     }
@@ -239,7 +250,7 @@ impl HttpServer {
             let too_long = |e| Error::upstream(format!("{} sent {e}", place(&self.uri)));
             let block = match decoder.block().map_err(too_long)? {
                 Some(block) => block,
-                None => match answer.body.piece().await? {
+                None => match answer.body.piece().await.map_err(unsure)? {
                     Some(piece) => {
                         decoder.push(&piece);
                         continue;

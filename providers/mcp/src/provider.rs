@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     config::Config,
     endpoint::{At, Endpoint, SECRETS},
-    http_server::{Clients, HttpServer},
+    http_server::{Clients, HttpServer, UNSURE},
     listing::{self, Listed},
     peer::{Peer, Progress, Way, object},
     result,
@@ -209,14 +209,12 @@ fn at(endpoint: &Endpoint, error: Error) -> Error {
         _ => error.message.clone(),
     };
     // Who calls goes on with its turn whatever becomes of a server.
-    Error { message: endpoint.cleaned(message), ..error }
+    Error { message: endpoint.cleaned(message), code: error.code.filter(|code| code != UNSURE), ..error }
 }
 
 /// A call without an answer may have been done.
 fn unsure(error: Error, progress: Option<String>) -> Error {
-    // A connection that closed without a word had the request.
-    let signs = ["ended", "broke off", "no answer from"];
-    let gone = matches!(error.kind, Kind::Timeout) || signs.iter().any(|sign| error.message.contains(sign));
+    let gone = error.kind == Kind::Timeout || error.code.as_deref() == Some(UNSURE);
     if !gone {
         return error;
     }

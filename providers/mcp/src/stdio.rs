@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     config::Command,
     endpoint::struck,
-    http_server::{Fault, LARGEST, reply},
+    http_server::{Fault, LARGEST, reply, unsure},
     rpc::{self, Message},
 };
 
@@ -139,7 +139,7 @@ impl Program {
             })??;
             let Some(line) = line else {
                 let message = format!("the command '{name}' ended without an answer; the log has what it wrote");
-                return Err(Error::upstream(message));
+                return Err(unsure(Error::upstream(message)));
             };
             match serde_json::from_slice(&line).ok().and_then(rpc::message) {
                 Some(Message::Response { id, result }) if id == message["id"] => return Ok(result),

@@ -158,8 +158,10 @@ async fn a_call_that_nobody_waits_for_is_cancelled_at_the_server() {
 
 #[tokio::test]
 async fn a_server_that_dies_or_talks_nonsense_is_a_clear_error() {
-    let nonsense: [(Reply, &str); 9] = [
+    let nonsense: [(Reply, &str); 10] = [
         (Reply::Raw(String::new()), "whether the call did its work is not known"),
+        // The server's own words are no sign of anything.
+        (Reply::Plain(500, "text/plain", "the connection broke off and ended".into()), "answered 500"),
         (Reply::Stream(vec![": nothing\n\n".into()]), "ended its stream without a response"),
         (
             Reply::Raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{".into()),
@@ -181,7 +183,7 @@ async fn a_server_that_dies_or_talks_nonsense_is_a_clear_error() {
         let provider = provider(json!({}));
         let source = registered(&provider, &server).await;
         let error = call(&provider, &cx(), &source, "echo").await.expect_err(words);
-        assert_eq!(error.kind, Kind::Upstream, "{error}");
+        assert_eq!((error.kind, error.code.as_deref()), (Kind::Upstream, None), "{error}");
         assert!(error.message.contains(words), "{}", error.message);
         assert!(error.message.starts_with(&format!("MCP server {}", server.url.trim_end_matches("/mcp"))), "{error}");
     }

@@ -78,14 +78,24 @@ fn web(answer: Answers) -> (Arc<Web>, HostGrants) {
 /// The guest above as a file, for tests that meet the program as a process.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tools/page.wasm");
 
-#[test]
-fn the_fixture_is_this_guest() {
+#[tokio::test]
+async fn the_fixture_is_this_guest() {
     let describe = r#"[{"name":"page","description":"Reads a page.","effect":"none","risk":"read","parameters":{"type":"object","properties":{"u":{"type":"string"}},"required":["u"],"additionalProperties":false}}]"#;
     let built = Guest { imports: FETCH, fields: TEXTS, describe, call: SENDS, ..Guest::default() }.build();
     if std::env::var_os("FRONTDESK_WRITE_FIXTURES").is_some() {
         std::fs::write(PAGE, &built).unwrap();
     }
-    assert!(std::fs::read(PAGE).unwrap() == built, "page.wasm is another: run this with FRONTDESK_WRITE_FIXTURES=1");
+    // What it is and does, not how an encoder writes it.
+    let sandbox = Sandbox::new(limits());
+    let (kept, built) =
+        (sandbox.inspect(std::fs::read(PAGE).unwrap().into()).await.unwrap(), sandbox.inspect(built).await.unwrap());
+    assert_eq!(kept.imports(), built.imports());
+    let hashes =
+        |component: &frontdesk_wasm::Component| component.tools().iter().map(|t| t.hash.clone()).collect::<Vec<_>>();
+    assert_eq!(hashes(&kept), hashes(&built));
+    let (web, grants) = web(|| Ok(OutboundAnswer { status: 200, headers: vec![], body: "seen".into() }));
+    assert_eq!(text(sandbox.call(&kept, "page", ARGUMENTS, grants).await).unwrap(), "seen");
+    assert_eq!(web.asked.lock().unwrap()[0].credentials[0].secret, "crm");
 }
 
 const ARGUMENTS: &str = r#"{"u":"https://api.shop.example/a?b=1"}"#;

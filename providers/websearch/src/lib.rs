@@ -97,6 +97,10 @@ impl ToolProvider for WebSearch {
         Some("builtin::websearch")
     }
 
+    fn is_third_party(&self) -> bool {
+        true
+    }
+
     async fn call(&self, cx: &Cx, _: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
         let failed = |message: &str| Ok(Outcome::Done(ToolResult::error(message)));
         let query = match serde_json::from_str::<Asked>(&call.arguments) {

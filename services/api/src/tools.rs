@@ -90,6 +90,11 @@ pub trait ToolProvider: Send + Sync {
         None
     }
 
+    /// Whether what the group of [`ToolProvider::builtin`] answers are strangers' words: pages of the web, say.
+    fn is_third_party(&self) -> bool {
+        false
+    }
+
     /// The members of a registration's `args` that hold secrets: they are kept sealed and shown to nobody.
     fn secret_args(&self) -> &'static [&'static str] {
         &[]

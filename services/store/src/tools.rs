@@ -3,7 +3,7 @@
 use frontdesk_api::{Error, Micros, Result, tools::ToolDef};
 use serde_json::Value;
 
-use crate::{Doing as _, Tenant, Tx, json, on};
+use crate::{Conn, Doing as _, Tenant, Tx, json, on};
 
 mod changes;
 
@@ -211,6 +211,24 @@ pub async fn put_value(tx: &mut Tx, group: &str, key: &str, value: &[u8]) -> Res
          ON CONFLICT (tenant, toolgroup_id, key) DO UPDATE SET value = excluded.value")
         .bind(&*tenant).bind(group).bind(key).bind(value).execute(conn).await.map(|_| ()))
     .doing("keep a tool's data")
+}
+
+/// Keeps others from changing the group's data until the transaction ends, so that what is measured is what there is.
+///
+/// # Errors
+/// `Conflict` when there is no such group.
+pub async fn hold_values(tx: &mut Tx, group: &str) -> Result<()> {
+    let tenant = tx.tenant();
+    // On SQLite one transaction writes at a time.
+    let lock = match tx.conn() {
+        Conn::Postgres(_) => "SELECT id FROM toolgroup WHERE tenant = $1 AND id = $2 FOR UPDATE",
+        Conn::Sqlite(_) => "SELECT id FROM toolgroup WHERE tenant = $1 AND id = $2",
+    };
+    let held: Option<String> =
+        on!(tx, conn => sqlx::query_scalar(lock).bind(&*tenant).bind(group).fetch_optional(conn).await)
+            .doing("hold a tool's data")?;
+    let missing = || Error::conflict(format!("no tool group has the id '{group}'"));
+    held.map(|_| ()).ok_or_else(missing)
 }
 
 /// How many keys the group has and how many bytes they hold, keys and values together.

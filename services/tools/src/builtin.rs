@@ -32,10 +32,11 @@ impl Builtins {
         let mut all = BTreeMap::new();
         for (provider_id, provider) in providers {
             let Some(id) = provider.builtin() else { continue };
+            let trust = if provider.is_third_party() { Trust::ThirdParty } else { Trust::Own };
             let row = StoredToolgroup {
                 id: id.to_owned(),
                 provider_id: provider_id.clone(),
-                trust: Trust::Own.as_str().to_owned(),
+                trust: trust.as_str().to_owned(),
                 args: json!({}),
                 sealed: None,
                 grants: vec![],

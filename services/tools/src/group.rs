@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{arguments, fetch::Policy};
 
-/// Whose systems a group's results come from.
+/// Whose systems a group's results come from: shown to people, and acted on by nothing yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trust {
@@ -52,7 +52,8 @@ pub struct Group {
 impl From<StoredToolgroup> for Group {
     fn from(row: StoredToolgroup) -> Self {
         Self {
-            trust: if row.trust == Trust::ThirdParty.as_str() { Trust::ThirdParty } else { Trust::Own },
+            // A word that this program does not know was not written to be trusted.
+            trust: if row.trust == Trust::Own.as_str() { Trust::Own } else { Trust::ThirdParty },
             id: row.id,
             provider_id: row.provider_id,
             args: row.args,

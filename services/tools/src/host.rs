@@ -80,6 +80,7 @@ impl ToolHost for Host {
         self.limits.check(key, &value)?;
         let mut tx = self.store.tenant(&self.cx).write().await?;
         let group = &self.group.source.toolgroup;
+        tools::hold_values(&mut tx, group).await?;
         tools::put_value(&mut tx, group, key, &value).await?;
         // Measured after the write: a full group refuses it and the transaction takes it back.
         self.limits.check_held(group, tools::values_held(&mut tx, group).await?)?;

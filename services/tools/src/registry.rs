@@ -181,10 +181,12 @@ impl Registry {
             }
         }
         let mut tx = self.setting.store.tenant(cx).write().await?;
+        rows::hold_values(&mut tx, group)
+            .await
+            .map_err(|e| if e.kind == Kind::Conflict { no_group(group) } else { e })?;
         rows::remove_values(&mut tx, group, prefix).await?;
         for (key, value) in entries {
-            let kept = rows::put_value(&mut tx, group, key, value).await;
-            kept.map_err(|e| if e.kind == Kind::Conflict { no_group(group) } else { e })?;
+            rows::put_value(&mut tx, group, key, value).await?;
         }
         self.setting.limits.check_held(group, rows::values_held(&mut tx, group).await?)?;
         tx.commit().await

@@ -26,6 +26,7 @@ use serde_json::{Map, json};
 
 use super::*;
 
+mod data;
 mod servers;
 
 /// Offers `look` and `refund`.

@@ -1,14 +1,15 @@
 //! Every attack of a guest by its name, with the limit that ends it.
 //!
-//! The tests assert which one it was and that calls beside go on; `examples/cost` measures how far past it a guest ran.
+//! The tests assert which one it was and that calls beside it are answered; `examples/cost` measures how far past it a
+//! guest ran. Each first asks the host for a key, which is where a test can hold it.
 //! Invariant: an attack is whole in its bytes and grants; nothing but the limit named here ends it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use frontdesk_wasm::{HostGrants, Limit, Limits, Sandbox};
+use frontdesk_wasm::{Fault, HostGrants, Limit, Limits, Sandbox};
 
-use super::{FETCH, Guest, Hangs, IMPORTS, Silent, calling, grants};
+use super::{FETCH, Gate, Guest, IMPORTS, grants};
 
 pub struct Attack {
     pub name: &'static str,
@@ -19,23 +20,23 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// Everything it asks for.
-    pub fn grants(&self) -> HostGrants {
-        match self.hangs {
-            true => HostGrants { kv: Some(Arc::new(Hangs)), fetch: Some(Arc::new(Hangs)), ..grants() },
-            false => HostGrants { fetch: Some(Arc::new(Silent)), ..grants() },
-        }
+    /// Everything it asks for, behind `gate`.
+    pub fn grants(&self, gate: &Arc<Gate>) -> HostGrants {
+        HostGrants { kv: Some(Arc::clone(gate) as _), fetch: Some(Arc::clone(gate) as _), ..grants() }
     }
 
-    /// Inspects and calls; what ended it, from whichever step, and what the call used where one began.
-    pub async fn run(&self, sandbox: &Sandbox) -> (Result<String, frontdesk_wasm::Fault>, frontdesk_wasm::Spent) {
-        match sandbox.inspect(self.bytes.clone()).await {
-            Err(fault) => (Err(fault), frontdesk_wasm::Spent::default()),
-            Ok(component) => {
-                let call = sandbox.call(&component, "t", "{}", self.grants()).await;
-                (call.result.map(|output| output.text), call.spent)
-            }
-        }
+    /// A gate that stands open.
+    pub fn opened(&self) -> Arc<Gate> {
+        let gate = Gate::closed(self.hangs);
+        gate.open.add_permits(1);
+        gate
+    }
+
+    /// Inspects and calls; what ended it, from whichever step.
+    pub async fn run(&self, sandbox: &Sandbox) -> Result<String, Fault> {
+        let component = sandbox.inspect(self.bytes.clone()).await?;
+        let call = sandbox.call(&component, "t", "{}", self.grants(&self.opened())).await;
+        call.result.map(|output| output.text)
     }
 }
 
@@ -46,7 +47,7 @@ pub fn limits() -> Limits {
 
 /// The same for those that only waiting ends.
 pub fn impatient() -> Limits {
-    Limits { wall: std::time::Duration::from_millis(500), ..limits() }
+    Limits { wall: std::time::Duration::from_secs(2), ..limits() }
 }
 
 /// Sends a request from what stands at 9000, with `headers` elements of a list at 0.
@@ -57,8 +58,15 @@ fn send(headers: u32) -> String {
     )
 }
 
-fn sending(memory: &str, call: &str) -> Bytes {
-    Guest { imports: FETCH, memory, call, ..Guest::default() }.build()
+const FIRST: &str = "(call $get (i32.const 8192) (i32.const 2) (i32.const 64))";
+
+fn bomb(call: &str) -> Bytes {
+    with("", "(memory (export \"memory\") 8)", call)
+}
+
+fn with(fields: &str, memory: &str, call: &str) -> Bytes {
+    let (imports, call) = (format!("{IMPORTS} {FETCH}"), format!("{FIRST} {call}"));
+    Guest { imports: &imports, fields, memory, call: &call, ..Guest::default() }.build()
 }
 
 /// Those that run.
@@ -66,14 +74,11 @@ pub fn running() -> Vec<Attack> {
     let attack = |name, bytes, ends| Attack { name, bytes, ends, hangs: false };
     let hanging = |name, bytes| Attack { name, bytes, ends: Limit::Wall, hangs: true };
     let spin = "(loop $l (br $l)) (unreachable)";
-    let start = format!("(func $s {spin}) (start $s)");
-    let usual = "(memory (export \"memory\") 8)";
     vec![
-        attack("loop", calling(spin), Limit::Cpu),
-        attack("loop in start", Guest { fields: &start, ..Guest::default() }.build(), Limit::Cpu),
+        attack("loop", bomb(spin), Limit::Cpu),
         attack(
             "loop of bulk operations",
-            calling(
+            bomb(
                 "(drop (memory.grow (i32.const 1000)))
                  (loop $l (memory.fill (i32.const 65536) (i32.const 1) (i32.const 65000000)) (br $l)) (unreachable)",
             ),
@@ -81,28 +86,24 @@ pub fn running() -> Vec<Attack> {
         ),
         hanging(
             "sleep in a host call",
-            calling("(call $get (i32.const 8192) (i32.const 2) (i32.const 64)) (unreachable)"),
+            bomb("(call $get (i32.const 8192) (i32.const 2) (i32.const 64)) (unreachable)"),
         ),
-        hanging("sleep in a request", sending(usual, &format!("{} (unreachable)", send(0)))),
-        attack("flood of host calls", calling("(loop $l (drop (call $now)) (br $l)) (unreachable)"), Limit::HostCalls),
+        hanging("sleep in a request", bomb(&format!("{} (unreachable)", send(0)))),
+        attack("flood of host calls", bomb("(loop $l (drop (call $now)) (br $l)) (unreachable)"), Limit::HostCalls),
         attack(
             "flood of key-value calls",
-            calling("(loop $l (call $get (i32.const 8192) (i32.const 2) (i32.const 64)) (br $l)) (unreachable)"),
+            bomb("(loop $l (call $get (i32.const 8192) (i32.const 2) (i32.const 64)) (br $l)) (unreachable)"),
             Limit::HostCalls,
         ),
-        attack(
-            "flood of requests",
-            sending(usual, &format!("(loop $l {} (br $l)) (unreachable)", send(0))),
-            Limit::Requests,
-        ),
+        attack("flood of requests", bomb(&format!("(loop $l {} (br $l)) (unreachable)", send(0))), Limit::Requests),
         attack(
             "flood of log lines",
-            calling("(loop $l (call $log (i32.const 1) (i32.const 65536) (i32.const 1000)) (br $l)) (unreachable)"),
+            bomb("(loop $l (call $log (i32.const 1) (i32.const 65536) (i32.const 1000)) (br $l)) (unreachable)"),
             Limit::LogBytes,
         ),
         attack(
             "memory that grows",
-            calling(
+            bomb(
                 "(loop $l (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) (br $l))
                  (unreachable)",
             ),
@@ -110,33 +111,31 @@ pub fn running() -> Vec<Attack> {
         ),
         attack(
             "a table that grows",
-            Guest {
-                fields: "(table $t 1 funcref)",
-                call: "(loop $l (if (i32.eq (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1))
+            with(
+                "(table $t 1 funcref)",
+                "(memory (export \"memory\") 8)",
+                "(loop $l (if (i32.eq (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1))
                          (then unreachable)) (br $l)) (unreachable)",
-                ..Guest::default()
-            }
-            .build(),
+            ),
             Limit::Table,
         ),
         attack(
             "recursion",
-            Guest {
-                fields: "(func $r (param i32) (result i32) (i32.add (i32.const 1) (call $r (local.get 0))))",
-                call: "(call $r (i32.const 1))",
-                ..Guest::default()
-            }
-            .build(),
+            with(
+                "(func $r (param i32) (result i32) (i32.add (i32.const 1) (call $r (local.get 0))))",
+                "(memory (export \"memory\") 8)",
+                "(call $r (i32.const 1))",
+            ),
             Limit::Stack,
         ),
         attack(
             "a result of 64 MB",
-            calling("(drop (memory.grow (i32.const 1100))) (call $ok (i32.const 0) (i32.const 67108864))"),
+            bomb("(drop (memory.grow (i32.const 1100))) (call $ok (i32.const 0) (i32.const 67108864))"),
             Limit::Output,
         ),
         attack(
             "a log line of 64 MB",
-            calling(
+            bomb(
                 "(drop (memory.grow (i32.const 1100))) (call $log (i32.const 1) (i32.const 0) (i32.const 67108864))
                  (unreachable)",
             ),
@@ -144,21 +143,17 @@ pub fn running() -> Vec<Attack> {
         ),
         attack(
             "a list of a million",
-            sending("(memory (export \"memory\") 1000)", &format!("{} (unreachable)", send(1_000_000))),
+            with("", "(memory (export \"memory\") 1000)", &format!("{} (unreachable)", send(1_000_000))),
             Limit::Transfer,
         ),
         attack(
             "a value of half a megabyte",
-            calling(
+            bomb(
                 "(call $set (i32.const 8192) (i32.const 1) (i32.const 0) (i32.const 500000) (i32.const 64)) (unreachable)",
             ),
             Limit::KvValue,
         ),
-        attack(
-            "random bytes",
-            calling("(call $random (i32.const -1) (i32.const 64)) (unreachable)"),
-            Limit::RandomBytes,
-        ),
+        attack("random bytes", bomb("(call $random (i32.const -1) (i32.const 64)) (unreachable)"), Limit::RandomBytes),
     ]
 }
 

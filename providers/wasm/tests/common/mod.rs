@@ -171,21 +171,46 @@ impl ToolHost for Hangs {
     }
 }
 
-/// Answers every request with nothing.
-pub struct Silent;
+/// Holds a guest inside its first call of the host until it is let go; afterwards it answers with nothing, or never.
+pub struct Gate {
+    /// Told when the guest stands there.
+    pub entered: tokio::sync::Semaphore,
+    pub open: tokio::sync::Semaphore,
+    passed: std::sync::atomic::AtomicBool,
+    hangs: bool,
+}
+
+impl Gate {
+    pub fn closed(hangs: bool) -> Arc<Self> {
+        let (entered, open) = (tokio::sync::Semaphore::new(0), tokio::sync::Semaphore::new(0));
+        Arc::new(Self { entered, open, passed: false.into(), hangs })
+    }
+
+    async fn pass(&self) {
+        if !self.passed.load(std::sync::atomic::Ordering::SeqCst) {
+            self.entered.add_permits(1);
+            let _ = self.open.acquire().await.unwrap();
+            self.passed.store(true, std::sync::atomic::Ordering::SeqCst);
+        } else if self.hangs {
+            std::future::pending::<()>().await;
+        }
+    }
+}
 
 #[async_trait::async_trait]
-impl ToolHost for Silent {
+impl ToolHost for Gate {
     async fn kv_get(&self, _: &str) -> Result<Option<Vec<u8>>> {
+        self.pass().await;
         Ok(None)
     }
 
     async fn kv_set(&self, _: &str, _: Vec<u8>) -> Result<()> {
+        self.pass().await;
         Ok(())
     }
 
     async fn fetch(&self, _: FetchRequest) -> Result<OutboundAnswer> {
-        tokio::task::yield_now().await;
+        self.pass().await;
         Ok(OutboundAnswer::default())
     }
 }

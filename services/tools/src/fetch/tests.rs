@@ -184,6 +184,103 @@ async fn a_request_with_a_secret_asks_for_whole_answers_and_has_an_end() {
     assert_eq!((answer.expect_err("too large").kind, sent.len()), (Kind::TooLarge, 0));
 }
 
+/// Remembers under which limits it is asked.
+#[derive(Default)]
+struct Limited(Mutex<Vec<OutboundLimits>>);
+
+#[async_trait]
+impl Egress for Limited {
+    async fn send(&self, _: &Cx, _: Outbound, limits: OutboundLimits) -> Result<OutboundAnswer> {
+        self.0.lock().expect("the limits").push(limits);
+        Err(Error::new(Kind::TooLarge, "the answer is longer"))
+    }
+}
+
+#[tokio::test]
+async fn every_request_of_a_tool_is_held_to_a_size_and_a_time() {
+    let limited = Limited::default();
+    let cx = Cx::internal("a", "r");
+    for credentials in [vec![], vec![bearer("crm")]] {
+        let wanted = request("https://api.crm.example/a", credentials);
+        assert_eq!(policy().send(&cx, &limited, &Vault, wanted).await.expect_err("too large").kind, Kind::TooLarge);
+    }
+    let limits = limited.0.into_inner().expect("the limits");
+    assert_eq!(limits.len(), 2);
+    for limit in limits {
+        assert_eq!((limit.time, limit.answer), (Duration::from_secs(30), 1 << 20));
+    }
+    // The request itself has its size too, wherever the bytes are.
+    let large = "x".repeat(REQUEST);
+    let url = "https://api.crm.example/a";
+    for wanted in [
+        FetchRequest { body: large.clone().into(), ..request(url, vec![]) },
+        FetchRequest { headers: vec![("x-a".into(), large.clone())], ..request(url, vec![]) },
+        request(&format!("{url}?{large}"), vec![]),
+    ] {
+        let (answer, sent) = send("a", wanted).await;
+        assert_eq!((answer.expect_err("too large").kind, sent.len()), (Kind::TooLarge, 0));
+    }
+}
+
+/// Answers with a secret in every dress that the platform knows, in its body and in a header.
+struct Mirror;
+
+#[async_trait]
+impl Egress for Mirror {
+    async fn send(&self, _: &Cx, _: Outbound, _: OutboundLimits) -> Result<OutboundAnswer> {
+        let secret = "top/secret\"1";
+        let dresses = [
+            secret.to_owned(),
+            STANDARD.encode(secret),
+            URL_SAFE.encode(secret).trim_end_matches('=').to_owned(),
+            encoded(secret),
+            encoded(&encoded(secret)),
+            Value::from(secret).to_string(),
+            secret.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect(),
+            "top\\/secret\\u00221".to_owned(),
+            "top&#47;secret&quot;1".to_owned(),
+            secret.chars().map(|c| format!("&#x{:X};", u32::from(c))).collect(),
+        ];
+        let headers = dresses.iter().map(|dress| ("x-echo".to_owned(), format!("a {dress} b"))).collect();
+        Ok(OutboundAnswer { status: 200, headers, body: dresses.join("\n").into() })
+    }
+}
+
+#[tokio::test]
+async fn a_secret_comes_back_in_no_dress() {
+    let wanted = request("https://api.crm.example/a", vec![bearer("crm")]);
+    let answer = policy().send(&Cx::internal("a", "r"), &Mirror, &Vault, wanted).await.expect("an answer");
+    let body = String::from_utf8(answer.body.to_vec()).expect("text");
+    for line in body.lines() {
+        assert_eq!(line.trim_matches('"').trim_end_matches('='), "[secret crm]");
+    }
+    assert_eq!((body.lines().count(), answer.headers.len()), (10, 10));
+    for (_, value) in &answer.headers {
+        assert!(value.contains("[secret crm]") && !value.contains("secret\"") && value.len() < 30, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_escaped_means_what_it_means() {
+    // What a guest hands over is an address, not JSON: escapes of JSON are no characters of one.
+    for url in [
+        "https://api.crm.example\\u002f@evil.example/",
+        "https:\\/\\/api.crm.example/",
+        "https://\\u0065vil.example/",
+        "https://api.crm.example/\\u000d\\u000ax-evil: 1",
+        "https://api.crm.example%2f@evil.example/",
+        "https://%61pi.crm.example/",
+        "https://api.crm.example\u{ff0f}evil.example/",
+        "https://\u{430}pi.crm.example/",
+    ] {
+        let (answer, sent) = send("a", request(url, vec![bearer("crm")])).await;
+        assert_eq!((answer.expect_err(url).kind, sent.len()), (Kind::Invalid, 0), "{url}");
+    }
+    // A look-alike in its ASCII form is another host.
+    let (answer, sent) = send("a", request("https://xn--pi-6kc.crm.example/", vec![bearer("crm")])).await;
+    assert_eq!((answer.expect_err("another host").kind, sent.len()), (Kind::Forbidden, 0));
+}
+
 /// Fails in words that hold what it was sent.
 struct Tattler;
 
