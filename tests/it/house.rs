@@ -53,9 +53,9 @@ const WITHOUT: &[(&[&str], &[&str], &str)] = &[
 /// Rooms that may speak SQL.
 const SQL: &[&str] = &["store", "vectors", "tests"];
 
-/// Files of the gateway that may name a provider crate: where providers are listed, and where the
-/// engine worker and the compiler of tools are started.
-const NAMES_PROVIDERS: &[&str] = &["wiring.rs", "cli/engine.rs", "cli/compile.rs"];
+/// Files of the gateway that may name a provider crate: where providers are listed, where the engine worker and the
+/// compiler of tools are started, and where an author's tools meet the sandbox.
+const NAMES_PROVIDERS: &[&str] = &["wiring.rs", "cli/engine.rs", "cli/compile.rs", "cli/tool/sandbox.rs"];
 
 /// A file longer than this holds two ideas.
 const LONGEST_FILE: usize = 600;

@@ -107,6 +107,6 @@ mod tests {
             assert_eq!(refusal(&wat::parse_str(&text).unwrap()), format!("the tool exceeded its {expected}"));
         }
         let large = vec![0; Limits::default().component_bytes + 1];
-        assert_eq!(refusal(&large), "the tool exceeded its component size limit of 4194304 bytes");
+        assert_eq!(refusal(&large), "the tool exceeded its component size limit of 33554432 bytes");
     }
 }

@@ -15,6 +15,7 @@ use wasmtime::{
 };
 
 use crate::{
+    capability::Capabilities,
     component::{Compiled, reason},
     engine::Machine,
     fault::{Fault, Stop},
@@ -51,6 +52,8 @@ pub struct Spent {
     /// Linear memory in bytes; its peak, for it never shrinks.
     pub memory: usize,
     pub host_calls: u32,
+    /// The powers it really used.
+    pub used: Capabilities,
 }
 
 impl Call {
@@ -112,8 +115,13 @@ pub(crate) async fn ask(
         Ok(Err(error)) => Err(fault(error, &limits, &state.space)),
         Ok(Ok(answer)) => answered(answer, &state),
     };
-    let spent =
-        Spent { cpu: cpu.total(), wall: began.elapsed(), memory: state.space.memory(), host_calls: state.host_calls };
+    let spent = Spent {
+        cpu: cpu.total(),
+        wall: began.elapsed(),
+        memory: state.space.memory(),
+        host_calls: state.host_calls,
+        used: state.used,
+    };
     Call { result, log: state.log, spent }
 }
 

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::fault::Fault;
+
 /// The package and version every interface here belongs to.
 const PACKAGE: &str = "frontdesk:tool/";
 const VERSION: &str = "@0.1.0";
@@ -23,10 +25,12 @@ pub enum Capability {
     Random,
     /// Requests to the hosts that the operator named.
     Fetch,
+    /// The idempotency key of the call.
+    Context,
 }
 
 impl Capability {
-    pub const ALL: [Self; 5] = [Self::Log, Self::Kv, Self::Clock, Self::Random, Self::Fetch];
+    pub const ALL: [Self; 6] = [Self::Log, Self::Kv, Self::Clock, Self::Random, Self::Fetch, Self::Context];
 
     /// The interface's name in WIT and the name an operator grants it by.
     #[must_use]
@@ -37,6 +41,7 @@ impl Capability {
             Self::Clock => "clock",
             Self::Random => "random",
             Self::Fetch => "fetch",
+            Self::Context => "context",
         }
     }
 
@@ -77,6 +82,23 @@ impl Capabilities {
     #[must_use]
     pub fn has(self, capability: Capability) -> bool {
         self.0 & (1 << capability as u8) != 0
+    }
+
+    /// Those behind a component's imports.
+    ///
+    /// # Errors
+    /// [`Fault::NotATool`] naming the first import that is none of ours.
+    pub(crate) fn of_imports<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, Fault> {
+        let mut imports = Self::NONE;
+        for name in names {
+            let Some(capability) = Capability::of_import(name) else {
+                let known = Capability::ALL.map(Capability::interface).join(", ");
+                let shown: String = name.chars().take(128).flat_map(char::escape_default).collect();
+                return Err(Fault::NotATool(format!("it imports '{shown}'; what a tool may import is {known}")));
+            };
+            imports = imports.with(capability);
+        }
+        Ok(imports)
     }
 
     /// In the order of [`Capability::ALL`].

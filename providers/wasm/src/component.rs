@@ -11,7 +11,7 @@ use wasmtime::{
 };
 
 use crate::{
-    capability::{Capabilities, Capability, TOOLS},
+    capability::{Capabilities, TOOLS},
     described::Described,
     fault::Fault,
     host::{State, linker},
@@ -65,7 +65,7 @@ pub(crate) struct Compiled {
     pub(crate) describe: ComponentExportIndex,
     pub(crate) call: ComponentExportIndex,
     code: Code,
-    /// The links for each set of grants met so far; at most sixteen.
+    /// The links for each set of grants met so far; there are 64 sets.
     linked: Mutex<Vec<(Capabilities, InstancePre<State>)>>,
 }
 
@@ -78,15 +78,8 @@ impl std::fmt::Debug for Compiled {
 impl Compiled {
     /// Looks at code for what a tool must have.
     pub(crate) fn of(engine: &Engine, hash: blake3::Hash, code: Code) -> Result<Self, Fault> {
-        let mut imports = Capabilities::NONE;
-        for (name, _) in code.component_type().imports(engine) {
-            let Some(capability) = Capability::of_import(name) else {
-                let known = Capability::ALL.map(Capability::interface).join(", ");
-                let shown: String = name.chars().take(128).flat_map(char::escape_default).collect();
-                return Err(Fault::NotATool(format!("it imports '{shown}'; what a tool may import is {known}")));
-            };
-            imports = imports.with(capability);
-        }
+        let ty = code.component_type();
+        let imports = Capabilities::of_imports(ty.imports(engine).map(|(name, _)| name))?;
         let export = |name: &str| {
             let tools = code.get_export_index(None, TOOLS);
             let found = tools.and_then(|tools| code.get_export_index(Some(&tools), name));

@@ -81,7 +81,7 @@ enum FetchError {
 pub(crate) fn link(interface: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     interface.func_wrap_async("send", |mut store: StoreContextMut<'_, State>, (request,): (Request,)| {
         Box::new(async move {
-            store.data_mut().enter()?;
+            store.data_mut().enter(Capability::Fetch)?;
             store.data_mut().request()?;
             let state = store.data();
             let host = state.grant(Capability::Fetch, &state.grants.fetch)?;

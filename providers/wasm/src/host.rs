@@ -30,6 +30,8 @@ pub struct HostGrants {
     pub random: Option<Arc<dyn Random>>,
     /// Already confined to the hosts and secrets of one tenant's group.
     pub fetch: Option<Arc<dyn ToolHost>>,
+    /// The call's idempotency key.
+    pub context: Option<Arc<str>>,
 }
 
 impl HostGrants {
@@ -41,6 +43,7 @@ impl HostGrants {
             Capability::Clock => self.clock.is_some(),
             Capability::Random => self.random.is_some(),
             Capability::Fetch => self.fetch.is_some(),
+            Capability::Context => self.context.is_some(),
         };
         Capability::ALL.into_iter().filter(held).collect()
     }
@@ -74,6 +77,7 @@ pub(crate) struct State {
     describing: bool,
     pub(crate) host_calls: u32,
     requests: u32,
+    pub(crate) used: Capabilities,
     pub(crate) log: Vec<LogLine>,
     log_bytes: usize,
 }
@@ -88,6 +92,7 @@ impl State {
             describing: false,
             host_calls: 0,
             requests: 0,
+            used: Capabilities::NONE,
             log: Vec::new(),
             log_bytes: 0,
         }
@@ -98,8 +103,9 @@ impl State {
         Self { describing: true, ..Self::new(limits, HostGrants::default()) }
     }
 
-    pub(crate) fn enter(&mut self) -> wasmtime::Result<()> {
+    pub(crate) fn enter(&mut self, capability: Capability) -> wasmtime::Result<()> {
         self.host_calls += 1;
+        self.used = self.used.with(capability);
         self.within(Limit::HostCalls, self.host_calls as usize <= self.limits.host_calls as usize)
     }
 
@@ -137,6 +143,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, granted: Capabilities) -> wasmti
             Capability::Clock => link_clock(&mut interface)?,
             Capability::Random => link_random(&mut interface)?,
             Capability::Fetch => fetch::link(&mut interface)?,
+            Capability::Context => link_context(&mut interface)?,
         }
     }
     Ok(linker)
@@ -146,7 +153,7 @@ type Store<'a> = StoreContextMut<'a, State>;
 
 fn link_log(interface: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     interface.func_wrap("write", |mut store: Store<'_>, (level, message): (LogLevel, WasmStr)| {
-        store.data_mut().enter()?;
+        store.data_mut().enter(Capability::Log)?;
         let raw = message.to_str(&store)?;
         let state = store.data();
         state.within(Limit::LogBytes, raw.len() <= state.limits.log_bytes)?;
@@ -194,7 +201,7 @@ fn link_kv(interface: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
 }
 
 fn kv_and_key(store: &mut Store<'_>, key: &WasmStr) -> wasmtime::Result<(Arc<dyn ToolHost>, String)> {
-    store.data_mut().enter()?;
+    store.data_mut().enter(Capability::Kv)?;
     let key = key.to_str(&*store)?;
     let state = store.data();
     let kv = state.grant(Capability::Kv, &state.grants.kv)?;
@@ -204,7 +211,7 @@ fn kv_and_key(store: &mut Store<'_>, key: &WasmStr) -> wasmtime::Result<(Arc<dyn
 
 fn link_clock(interface: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     interface.func_wrap("now", |mut store: Store<'_>, (): ()| {
-        store.data_mut().enter()?;
+        store.data_mut().enter(Capability::Clock)?;
         let state = store.data();
         let now = state.grant(Capability::Clock, &state.grants.clock)?.now();
         Ok((u64::try_from(now).unwrap_or(0),))
@@ -213,7 +220,7 @@ fn link_clock(interface: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()>
 
 fn link_random(interface: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
     interface.func_wrap("bytes", |mut store: Store<'_>, (len,): (u32,)| {
-        store.data_mut().enter()?;
+        store.data_mut().enter(Capability::Random)?;
         let state = store.data();
         let random = state.grant(Capability::Random, &state.grants.random)?;
         let len = len as usize;
@@ -221,5 +228,13 @@ fn link_random(interface: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()
         let mut bytes = vec![0; len];
         random.fill(&mut bytes).map_err(Stop::Host)?;
         Ok((bytes,))
+    })
+}
+
+fn link_context(interface: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    interface.func_wrap("idempotency-key", |mut store: Store<'_>, (): ()| {
+        store.data_mut().enter(Capability::Context)?;
+        let state = store.data();
+        Ok((state.grant(Capability::Context, &state.grants.context)?.to_string(),))
     })
 }

@@ -7,6 +7,7 @@
 //! [`Sandbox`] is the library; [`provider`] puts it behind Frontdesk's tool provider.
 
 mod admission;
+pub mod authoring;
 mod call;
 mod capability;
 mod code;

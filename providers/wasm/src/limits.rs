@@ -66,7 +66,8 @@ impl Default for Limits {
             tables: 4,
             instances: 64,
             stack: 512 << 10,
-            component_bytes: 4 << 20,
+            // A tool in Python brings CPython, 19 MB.
+            component_bytes: 32 << 20,
             imports: 64,
             arguments: 256 << 10,
             output: 256 << 10,
@@ -78,7 +79,7 @@ impl Default for Limits {
             kv_value: 256 << 10,
             random_bytes: 4_096,
             concurrent: 64,
-            compile_cpu: Duration::from_secs(30),
+            compile_cpu: Duration::from_secs(90),
             compile_space: 2 << 30,
         }
     }

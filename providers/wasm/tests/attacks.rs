@@ -95,7 +95,7 @@ async fn what_asks_for_too_much_from_the_start_is_never_compiled() {
     let imports: String = (0..5000).map(|i| format!("(import \"i{i}\" (func))")).collect();
     stopped(&sandbox, wat::parse_str(format!("(component {imports})")).unwrap().into(), "imports limit of 64").await;
     let large = vec![0; limits().component_bytes + 1];
-    stopped(&sandbox, large.into(), "component size limit of 4194304 bytes").await;
+    stopped(&sandbox, large.into(), "component size limit of 33554432 bytes").await;
 }
 
 /// One module, instantiated over and over: small in bytes, large in instances.

@@ -108,11 +108,11 @@ async fn what_an_operator_must_mend_is_an_error() {
         (
             source(SHOP, &["everything"]),
             Kind::Invalid,
-            "no capability is called 'everything'; the known ones are log, kv, clock, random",
+            "no capability is called 'everything'; the known ones are log, kv, clock, random, fetch, context",
         ),
         (source(&b"text"[..], &[]), Kind::Invalid, "tool group 'shop': not a WebAssembly component: "),
         (
-            source(vec![0; (4 << 20) + 1], &[]),
+            source(vec![0; limits().component_bytes + 1], &[]),
             Kind::TooLarge,
             "tool group 'shop': the tool exceeded its component size limit",
         ),
@@ -217,4 +217,34 @@ async fn configuration_is_checked_by_name() {
         assert_eq!((error.kind, error.param.as_deref()), (Kind::Invalid, Some(param)));
         assert!(error.message.contains(expected), "{}", error.message);
     }
+}
+
+/// Answers with the key as JSON.
+const TELLS: &str = r#"
+  (call $key (i32.const 64))
+  (i32.store8 (i32.const 9000) (i32.const 34))
+  (memory.copy (i32.const 9001) (i32.load (i32.const 64)) (i32.load (i32.const 68)))
+  (i32.store8 (i32.add (i32.const 9001) (i32.load (i32.const 68))) (i32.const 34))
+  (call $ok (i32.const 9000) (i32.add (i32.load (i32.const 68)) (i32.const 2)))"#;
+
+const KEY: &str = r#"(import "frontdesk:tool/context@0.1.0" "idempotency-key" (func $key (param i32)))"#;
+
+#[tokio::test]
+async fn a_tool_learns_the_idempotency_key_of_its_call() {
+    let tools = tools();
+    let body = Guest { imports: KEY, call: TELLS, ..Guest::default() }.build();
+    let granted = source(body.clone(), &["context"]);
+    assert_eq!(tools.inspect(&cx(), &granted).await.unwrap().requests, ["context"]);
+    for key in ["call_1", "step_7:call_2"] {
+        let call = ToolCall { id: key.into(), ..tool_call("t", "{}") };
+        let answer = result(&tools, &granted, &call).await.unwrap();
+        assert_eq!(answer.content, format!("\"{key}\""));
+        assert_eq!(answer.details.unwrap()["host_calls"], 1);
+    }
+    let refused = result(&tools, &source(body, &[]), &tool_call("t", "{}")).await.expect_err("refused");
+    assert!(refused.message.contains("the tool asks for 'context', which is not granted"), "{}", refused.message);
+    // While it is looked into there is no call.
+    let early = Guest { imports: KEY, describing: "(call $key (i32.const 64))", ..Guest::default() }.build();
+    let refused = tools.inspect(&cx(), &source(early, &["context"])).await.expect_err("refused");
+    assert!(refused.message.contains("context may not be used while the tool describes itself"), "{}", refused.message);
 }

@@ -43,7 +43,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 
 /// What one group's tools may ask and use: `args.hosts` and `args.secrets` of its registration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Policy {
+pub struct Policy {
     pub(crate) hosts: Vec<HostRule>,
     /// Names of the tenant's secrets.
     pub(crate) secrets: BTreeSet<String>,
@@ -54,7 +54,7 @@ impl Policy {
     ///
     /// # Errors
     /// `Invalid` naming the member.
-    pub(crate) fn of(args: &Value) -> Result<Self> {
+    pub fn of(args: &Value) -> Result<Self> {
         let mut policy = Self::default();
         let hosts = list("hosts", args.get("hosts"))?;
         if hosts.len() > MOST_HOSTS {
@@ -77,7 +77,7 @@ impl Policy {
     ///
     /// # Errors
     /// As [`frontdesk_api::tools::ToolHost::fetch`].
-    pub(crate) async fn send(
+    pub async fn send(
         &self,
         cx: &Cx,
         egress: &dyn Egress,

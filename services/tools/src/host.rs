@@ -35,7 +35,9 @@ impl Default for KvLimits {
 }
 
 impl KvLimits {
-    pub(crate) fn check(&self, key: &str, value: &[u8]) -> Result<()> {
+    /// # Errors
+    /// `Invalid` for a key that is none, `TooLarge`.
+    pub fn check(&self, key: &str, value: &[u8]) -> Result<()> {
         if key.is_empty() || key.len() > self.key || key.contains('\0') {
             return Err(Error::new(
                 Kind::Invalid,

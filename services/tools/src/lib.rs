@@ -21,6 +21,7 @@ mod sealing;
 mod servers;
 mod strike;
 
+pub use fetch::Policy;
 pub use frontdesk_store::tools::StoredToolgroupChange as Change;
 pub use group::{Group, Trust};
 pub use host::KvLimits;

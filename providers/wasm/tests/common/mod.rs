@@ -18,7 +18,7 @@ use frontdesk_api::{
     egress::OutboundAnswer,
     tools::{FetchRequest, ToolHost},
 };
-use frontdesk_wasm::{Call, Component, Fault, HostGrants, Limits, Sandbox};
+use frontdesk_wasm::{Call, Component, Fault, HostGrants, Limits, Sandbox, authoring::WIT};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -105,10 +105,11 @@ impl Guest<'_> {
         );
         let mut module = wat::parse_str(&text).unwrap();
         let mut resolve = Resolve::default();
-        // One package in two files; only the first says which.
-        let wit = concat!(include_str!("../../wit/tool.wit"), include_str!("../../wit/fetch.wit"));
-        let package = resolve.push_str("tool.wit", wit).unwrap();
-        let world = resolve.select_world(&[package], Some("fetching-tool")).unwrap();
+        // One package in several files; only the first says which.
+        let wit: String = WIT.iter().map(|(_, text)| *text).collect();
+        let wit = format!("{wit} world everything {{ include fetching-tool; import context; }}");
+        let package = resolve.push_str("tool.wit", &wit).unwrap();
+        let world = resolve.select_world(&[package], Some("everything")).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
         ComponentEncoder::default().module(&module).unwrap().encode().unwrap().into()
     }
@@ -236,7 +237,7 @@ pub fn grants() -> HostGrants {
         kv: Some(MemoryKv::with(&[])),
         clock: Some(Arc::new(frontdesk_api::clock::FixedClock::at(1_700_000_000_000_000))),
         random: Some(Arc::new(frontdesk_wasm::OsRandom)),
-        fetch: None,
+        ..HostGrants::default()
     }
 }
 

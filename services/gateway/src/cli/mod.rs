@@ -18,6 +18,8 @@ pub(crate) mod models;
 mod remote;
 mod replay;
 mod table;
+#[cfg(feature = "wasm")]
+mod tool;
 mod up;
 mod usage;
 mod version;
@@ -50,6 +52,9 @@ enum Command {
     Chat(chat::Chat),
     /// Write agents to files and read them back
     Agent(agent::Agent),
+    /// Write, build, test and publish tools of your own
+    #[cfg(feature = "wasm")]
+    Tool(tool::Tool),
     /// Ask recorded conversations again of a draft, and show what differs
     Replay(replay::Replay),
     /// Create, list and revoke API keys
@@ -118,6 +123,8 @@ pub fn run() -> ExitCode {
         Command::Health(health) => in_runtime(health.run()),
         Command::Chat(chat) => in_runtime(chat.run()),
         Command::Agent(agent) => in_runtime(agent.run()),
+        #[cfg(feature = "wasm")]
+        Command::Tool(tool) => in_runtime(tool.run()),
         Command::Replay(replay) => in_runtime(replay.run()),
         Command::Keys(keys) => in_runtime(keys.run()),
         Command::Models(models) => in_runtime(models.run()),

@@ -98,6 +98,29 @@ impl Remote {
         response.text().await.map_err(broken)
     }
 
+    /// Uploads a file (`POST /v1/files`).
+    pub(super) async fn upload(&self, name: &str, kind: &str, purpose: &str, content: Vec<u8>) -> Result<Value> {
+        // Longer until the content does not hold it.
+        let mut boundary = String::from("frontdesk-upload");
+        let holds = |boundary: &str| content.windows(boundary.len()).any(|bytes| bytes == boundary.as_bytes());
+        while holds(&boundary) {
+            boundary.push('-');
+        }
+        let mut body = format!(
+            "--{boundary}\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n\
+             --{boundary}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+             content-type: {kind}\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend_from_slice(&content);
+        body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        let form = format!("multipart/form-data; boundary={boundary}");
+        let request = self.client.post(format!("{}/v1/files", self.url)).bearer_auth(&self.key);
+        let response = self.answered(request.header("content-type", form).body(body)).await?;
+        let broken = |e| Error::upstream(format!("reading the answer of {}/v1/files", self.url)).with_source(e);
+        response.json().await.map_err(broken)
+    }
+
     async fn answered(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response> {
         let response = request.send().await.map_err(|e| {
             let hint = if e.is_connect() { "; is it running? start it with: frontdesk up" } else { "" };

@@ -1,0 +1,85 @@
+"""A tool of one's own in each language: the folder, the language's real toolchain, the folder's tests in the sandbox,
+and a server that answers with it. The lines are those of docs/authoring.md, but that toolchains come from the folders
+the suite has already (nothing is installed here)."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+# A net under a hung process: compiling CPython takes a while on a busy machine.
+PATIENCE_S = 600
+
+
+def lacking(what):
+    assert not os.environ.get("CI"), what
+    pytest.skip(what)
+
+
+def toolchain(language):
+    built = os.environ.get("FRONTDESK_INTERPRETERS")
+    if not built:
+        lacking("FRONTDESK_INTERPRETERS names no folder of toolchains (providers/wasm/interpreters/build.sh)")
+    return Path(built) / "toolchain" / language
+
+
+def python(folder, env):
+    env["PATH"] = f"{toolchain('python') / 'bin'}:{env['PATH']}"
+
+
+def javascript(folder, env):
+    (folder / "node_modules" / ".bin").mkdir(parents=True)
+    link(folder, toolchain("javascript") / "node_modules", "componentize-qjs", "bin/componentize-qjs")
+
+
+def typescript(folder, env):
+    javascript(folder, env)
+    if not (node := os.environ.get("FRONTDESK_NODE")):
+        lacking("FRONTDESK_NODE names no folder with the packages of tests/conformance/node")
+    link(folder, Path(node) / "node_modules", "typescript", "bin/tsc")
+
+
+def link(folder, packages, name, program):
+    (folder / "node_modules" / name).symlink_to(packages / name)
+    (folder / "node_modules" / ".bin" / Path(program).name).symlink_to(packages / name / program)
+
+
+def rust(folder, env):
+    found = subprocess.run(["rustc", "--print", "target-libdir", "--target", "wasm32-unknown-unknown"], capture_output=True, text=True)
+    if "CARGO_UNSTABLE_BUILD_STD" not in env and not Path(found.stdout.strip() or "/nowhere").is_dir():
+        pytest.skip("this Rust has no target wasm32-unknown-unknown")
+
+
+LANGUAGES = {"python": python, "js": javascript, "ts": typescript, "rust": rust}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_from_nothing_to_a_published_tool(language, frontdesk, tmp_path):
+    name = f"orders-{language}"
+    folder = tmp_path / name
+    env = {**os.environ, "FRONTDESK_URL": frontdesk.url, "FRONTDESK_API_KEY": frontdesk.key}
+
+    def tool(*arguments, at=folder):
+        command = [os.environ["FRONTDESK_BIN"], "tool", *arguments]
+        ran = subprocess.run(command, cwd=at, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    tool("new", "--lang", language, name, at=tmp_path)
+    LANGUAGES[language](folder, env)
+    assert tool("build").endswith("asks for log, fetch\n")
+    tested = tool("test")
+    assert "6 passed, 0 failed" in tested and "log info: the carrier answered 200 for PX-481" in tested, tested
+    assert tested.count("used log, fetch)") == 2 and tested.count("used fetch)") == 1, tested
+    tool("push", "--grant", "log", "--grant", "fetch")
+
+    def invoke(tool_name, **kwargs):
+        answer = frontdesk.http.post("/v1/tool-runtime/invoke", json={"tool_name": f"{name}/{tool_name}", "kwargs": kwargs})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    found = invoke("order_status", order_number="48213")
+    assert json.loads(found["content"]) == {"order_number": "48213", "status": "shipped", "parcel": "PX-481"}
+    assert "no order has the number 1" in invoke("order_status", order_number="1")["error_message"]

@@ -1,0 +1,166 @@
+//! A tool's author at a terminal: a folder, its tests in the sandbox, and a server that gets the component.
+//!
+//! What needs a language's toolchain is in tests/conformance/test_authoring.py; here the component is there already.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use frontdesk_tests::{Frontdesk, Scripted, frontdesk::binary};
+use serde_json::{Value, json};
+
+use crate::shop;
+
+const SHOP_TOOLS: &[u8] = include_bytes!("../../services/gateway/demo/tools/shop-tools.wasm");
+
+/// A case that passes, and what makes it fail.
+const CASES: &str = r#"
+- name: an order
+  tool: lookup_order
+  arguments: { order_id: "7" }
+  kv: { order/7: { status: shipped, eta: tomorrow, item: Lamp } }
+  result: { order_id: "7", status: shipped, eta: tomorrow, item: Lamp }
+- { tool: start_return, arguments: {}, error: '"order_id" is a required property' }
+"#;
+
+struct Desk {
+    home: tempfile::TempDir,
+}
+
+impl Desk {
+    /// A new folder with the shop's tools as its component.
+    fn new() -> Self {
+        let desk = Self { home: tempfile::tempdir().expect("a folder") };
+        let made = desk.tool(desk.home.path(), &["new", "--lang", "rust", "shop"]);
+        assert!(made.status.success(), "{}", said(&made));
+        std::fs::write(desk.folder().join("shop.wasm"), SHOP_TOOLS).expect("written");
+        std::fs::write(desk.folder().join("tests.yaml"), CASES).expect("written");
+        desk
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.home.path().join("shop")
+    }
+
+    fn tool(&self, at: &Path, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        // No toolchain is found, and nothing of whoever runs the tests.
+        command.arg("tool").args(arguments).current_dir(at).env_clear().env("PATH", "");
+        command.output().expect("frontdesk runs")
+    }
+
+    fn push(&self, frontdesk: &Frontdesk, arguments: &[&str]) -> Output {
+        let server = ["push", "--url", frontdesk.url(), "--key", frontdesk_tests::frontdesk::ADMIN_KEY];
+        self.tool(&self.folder(), &[&server[..], arguments].concat())
+    }
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_folder_is_written_once_and_its_cases_decide_the_status() {
+    let desk = Desk::new();
+    let again = desk.tool(desk.home.path(), &["new", "--lang", "python", "shop"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(said(&again).contains("is there already; nothing was written"), "{}", said(&again));
+
+    let good = desk.tool(&desk.folder(), &["test"]);
+    assert!(good.status.success(), "{}", said(&good));
+    let told = said(&good);
+    assert!(told.contains("ok   lookup_order: an order (") && told.contains("2 passed, 0 failed"), "{told}");
+
+    std::fs::write(
+        desk.folder().join("tests.yaml"),
+        CASES.replace("eta: tomorrow, item: Lamp }\n-", "eta: today }\n-"),
+    )
+    .expect("written");
+    let bad = desk.tool(&desk.folder(), &["test"]);
+    assert_eq!(bad.status.code(), Some(1));
+    let told = said(&bad);
+    for part in
+        ["FAIL lookup_order: an order (", "-  \"eta\": \"today\"", "+  \"item\": \"Lamp\"", "1 passed, 1 failed"]
+    {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    std::fs::write(desk.folder().join("tests.yaml"), "[]").expect("written");
+    assert_eq!(desk.tool(&desk.folder(), &["test"]).status.code(), Some(1), "nothing was tested");
+}
+
+#[test]
+fn without_its_toolchain_a_build_names_the_command_and_leaves_all_as_it_was() {
+    let desk = Desk::new();
+    for (language, command) in [
+        ("python", "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"),
+        ("js", "npm install"),
+        ("ts", "npm install"),
+        ("rust", "rustup target add wasm32-unknown-unknown"),
+    ] {
+        let name = format!("in-{language}");
+        assert!(desk.tool(desk.home.path(), &["new", "--lang", language, &name]).status.success());
+        let component = desk.home.path().join(&name).join(format!("{name}.wasm"));
+        std::fs::write(&component, "the last good one").expect("written");
+        let built = desk.tool(desk.home.path(), &["build", &name]);
+        assert_eq!(built.status.code(), Some(1));
+        assert!(said(&built).contains(command), "{}", said(&built));
+        assert_eq!(std::fs::read_to_string(&component).expect("read"), "the last good one");
+    }
+    let nowhere = desk.tool(desk.home.path(), &["build", "."]);
+    assert!(said(&nowhere).contains("has no tool.yaml; frontdesk tool new writes"), "{}", said(&nowhere));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_shows_what_is_asked_for_and_registers_what_was_granted() {
+    let scripted = Scripted::start();
+    let frontdesk = Frontdesk::start(shop::options(&scripted));
+    let desk = Desk::new();
+    let files = async || {
+        let (_, page) = frontdesk.get("/v1/files").await;
+        page["data"].as_array().expect("files").len()
+    };
+
+    // Nobody said yes; no terminal to ask at.
+    let refused = desk.push(&frontdesk, &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = said(&refused);
+    assert!(told.contains("kv       data of its own") && told.contains("grant with --grant kv (or --yes"), "{told}");
+    // A dry run: the server has looked at it, and nothing is left there.
+    let dry = desk.push(&frontdesk, &["--yes", "--dry-run"]);
+    assert!(dry.status.success(), "{}", said(&dry));
+    let told = said(&dry);
+    assert!(told.contains("start_return: effect idempotent, risk low_impact_write"), "{told}");
+    assert!(told.contains("a dry run: nothing was registered"), "{told}");
+    assert_eq!((frontdesk.get("/v1/toolgroups/shop").await.0, files().await), (404, 0));
+    // What the server refuses is said in its words, and leaves nothing either.
+    let yaml = desk.folder().join("tool.yaml");
+    let manifest = std::fs::read_to_string(&yaml).expect("read");
+    std::fs::write(&yaml, manifest.replace("secrets: []", "secrets: [nowhere]")).expect("written");
+    let refused = desk.push(&frontdesk, &["--yes"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said(&refused).contains("there is no secret 'nowhere'"), "{}", said(&refused));
+    assert_eq!((frontdesk.get("/v1/toolgroups/shop").await.0, files().await), (404, 0));
+
+    let operators = "tools:\n  start_return: { risk: approval_required }\n";
+    std::fs::write(&yaml, format!("{manifest}{operators}")).expect("written");
+    let pushed = desk.push(&frontdesk, &["--grant", "kv"]);
+    assert!(pushed.status.success(), "{}", said(&pushed));
+    assert!(said(&pushed).contains("toolgroups: [shop]"), "{}", said(&pushed));
+    let (status, group) = frontdesk.get("/v1/toolgroups/shop").await;
+    assert_eq!(
+        (status, &group["args"]["grants"], &group["args"]["hosts"]),
+        (200, &json!(["kv"]), &json!(["parcels.example"]))
+    );
+    let (_, tool) = frontdesk.get("/v1/tools/start_return").await;
+    assert_eq!(tool["metadata"]["risk"], "approval_required", "{tool}");
+    let call = json!({ "tool_name": "lookup_order", "kwargs": { "order_id": "7" } });
+    let (status, answer) = frontdesk.post("/v1/tool-runtime/invoke", &call).await;
+    let content: Value = serde_json::from_str(answer["content"].as_str().expect("text")).expect("JSON");
+    assert_eq!((status, &content["error"]), (200, &json!("order 7 not found")), "{answer}");
+
+    // The next version takes its place.
+    assert!(desk.push(&frontdesk, &["--yes"]).status.success());
+    let (_, changes) = frontdesk.get("/v1/toolgroup-changes?toolgroup_id=shop").await;
+    assert_eq!(changes["data"].as_array().expect("changes").len(), 2, "{changes}");
+}
