@@ -5,6 +5,12 @@
 
 use std::{fmt, time::Duration};
 
+use frontdesk_api::Error;
+use serde_json::Value;
+
+/// What one group may be given less of, in `args.limits` of its registration.
+const NARROWER: &str = "cpu_ms, wall_ms, memory_mib, output_kib and host_calls";
+
 /// How far one call may go. The same figures hold for the one `describe` call at registration, except
 /// where [`Limits::for_describing`] is tighter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,6 +102,49 @@ impl Limits {
             log_bytes: self.log_bytes.min(4 << 10),
             ..self
         }
+    }
+
+    /// For one group: what its registration says in `args.limits`, each at most what holds for all.
+    ///
+    /// # Errors
+    /// `Invalid` naming the member and what is allowed.
+    pub fn narrowed(self, args: &Value) -> Result<Self, Error> {
+        let Some(asked) = args.get("limits").filter(|asked| !asked.is_null()) else { return Ok(self) };
+        let Some(asked) = asked.as_object() else {
+            return Err(Error::invalid("args.limits", format!("args.limits may say {NARROWER}")));
+        };
+        let mut limits = self;
+        for (name, value) in asked {
+            let param = format!("args.limits.{name}");
+            let number = |most: u64| {
+                value.as_u64().filter(|n| (1..=most).contains(n)).ok_or_else(|| {
+                    Error::invalid(&param, format!("{param} is a whole number from 1 to {most}, not {value}"))
+                })
+            };
+            let size = |most: usize, shift: u32| {
+                let n = number(most as u64 >> shift)?;
+                Ok::<_, Error>(usize::try_from(n << shift).unwrap_or(most).min(most))
+            };
+            let time =
+                |most: Duration| number(u64::try_from(most.as_millis()).unwrap_or(u64::MAX)).map(Duration::from_millis);
+            match name.as_str() {
+                "cpu_ms" => limits.cpu = time(self.cpu)?,
+                "wall_ms" => limits.wall = time(self.wall)?,
+                "memory_mib" => limits.memory = size(self.memory, 20)?,
+                "output_kib" => limits.output = size(self.output, 10)?,
+                "host_calls" => {
+                    let n = number(self.host_calls.into())?;
+                    limits.host_calls = u32::try_from(n).unwrap_or(self.host_calls);
+                }
+                _ => {
+                    return Err(Error::invalid(
+                        &param,
+                        format!("'{name}' is no limit of a tool group; there are {NARROWER}"),
+                    ));
+                }
+            }
+        }
+        Ok(limits)
     }
 
     /// The error for going past `limit`.
@@ -204,5 +253,35 @@ pub struct Exceeded {
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} limit of {}{}", self.limit.name(), self.allowed, self.limit.unit())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_group_may_be_given_less_and_never_more() {
+        let all = Limits::default();
+        let narrowed = |limits: Value| all.narrowed(&json!({ "component": "file_1", "limits": limits }));
+        let less = json!({ "cpu_ms": 20, "wall_ms": 10_000, "memory_mib": 16, "output_kib": 1, "host_calls": 3 });
+        let expected =
+            Limits { cpu: Duration::from_millis(20), memory: 16 << 20, output: 1 << 10, host_calls: 3, ..all };
+        assert_eq!(narrowed(less).unwrap(), expected);
+        assert_eq!((narrowed(json!(null)).unwrap(), all.narrowed(&json!({})).unwrap()), (all, all));
+        for (limits, param, words) in [
+            (json!({ "cpu_ms": 1001 }), "args.limits.cpu_ms", "from 1 to 1000, not 1001"),
+            (json!({ "memory_mib": 65 }), "args.limits.memory_mib", "from 1 to 64, not 65"),
+            (json!({ "output_kib": 0 }), "args.limits.output_kib", "from 1 to 256, not 0"),
+            (json!({ "host_calls": "3" }), "args.limits.host_calls", "from 1 to 1000, not \"3\""),
+            (json!({ "fuel": 1 }), "args.limits.fuel", "there are cpu_ms, wall_ms"),
+            (json!([]), "args.limits", "may say cpu_ms"),
+        ] {
+            let refused = narrowed(limits).expect_err(param);
+            assert_eq!(refused.param.as_deref(), Some(param));
+            assert!(refused.message.contains(words), "{refused}");
+        }
     }
 }

@@ -194,6 +194,7 @@ impl ToolProvider for WasmTools {
         for name in &source.grants {
             capability(name)?;
         }
+        self.sandbox.limits().narrowed(&source.args)?;
         let component = self.component(source).await?;
         let tools = component.tools().iter().map(|tool| ToolDef {
             name: tool.name.clone(),
@@ -217,8 +218,9 @@ impl ToolProvider for WasmTools {
 
     async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome> {
         let grants = self.grants(source, call, host)?;
+        let limits = self.sandbox.limits().narrowed(&source.args)?;
         let component = self.component(source).await?;
-        let running = self.sandbox.call(&component, &call.name, &call.arguments, grants);
+        let running = self.sandbox.call_within(limits, &component, &call.name, &call.arguments, grants);
         let ended = async {
             match cx.deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline.into(), running).await.ok(),

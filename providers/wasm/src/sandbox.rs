@@ -92,6 +92,18 @@ impl Sandbox {
     ///
     /// Dropping the future ends the guest.
     pub async fn call(&self, component: &Component, tool: &str, arguments: &str, grants: HostGrants) -> Call {
+        self.call_within(self.limits, component, tool, arguments, grants).await
+    }
+
+    /// The same under limits of its own ([`Limits::narrowed`]).
+    pub async fn call_within(
+        &self,
+        limits: Limits,
+        component: &Component,
+        tool: &str,
+        arguments: &str,
+        grants: HostGrants,
+    ) -> Call {
         if arguments.len() > self.limits.arguments {
             return Call::refused(Fault::Limit(self.limits.exceeded(Limit::Arguments)));
         }
@@ -100,7 +112,7 @@ impl Sandbox {
             Ok(ready) => ready,
             Err(fault) => return Call::refused(fault),
         };
-        let state = State::new(self.limits, grants);
+        let state = State::new(limits, grants);
         self.run(&component.0.compiled, &pre, state, Question::Call { tool, arguments: &arguments }).await
     }
 

@@ -219,6 +219,21 @@ async fn configuration_is_checked_by_name() {
     }
 }
 
+#[tokio::test]
+async fn a_group_is_held_to_the_limits_of_its_registration() {
+    let tools = tools();
+    let all = ["log", "kv", "clock", "random"];
+    let spins = source(calling("(loop $l (br $l)) (unreachable)"), &all);
+    let narrow = ToolSource { args: json!({ "limits": { "cpu_ms": 10 } }), ..spins.clone() };
+    for (source, allowed) in [(&narrow, 10), (&spins, 60)] {
+        let answer = result(&tools, source, &tool_call("t", "")).await.unwrap();
+        assert_eq!(answer.content, format!(r#"{{"error":"the tool exceeded its cpu time limit of {allowed} ms"}}"#));
+    }
+    let wide = ToolSource { args: json!({ "limits": { "cpu_ms": 61 } }), ..spins };
+    let refused = tools.inspect(&cx(), &wide).await.expect_err("refused");
+    assert_eq!((refused.kind, refused.param.as_deref()), (Kind::Invalid, Some("args.limits.cpu_ms")));
+}
+
 /// Answers with the key as JSON.
 const TELLS: &str = r#"
   (call $key (i32.const 64))

@@ -146,7 +146,7 @@ impl World {
     /// # Errors
     /// `Invalid` for a rule of tool.yaml that is none.
     pub(super) fn of(folder: &Folder, case: &Case) -> Result<Self> {
-        let policy = Policy::of(&folder.args())?;
+        let policy = Policy::of(&Value::Object(folder.args()))?;
         let hosts = folder.manifest.hosts.iter().filter_map(|rule| rule.parse().ok()).collect();
         let kv = case.kv.iter().map(|(key, value)| (key.clone(), bytes(value))).collect();
         let seen = Seen { kv, to_come: case.fetch.iter().cloned().collect(), wrong: vec![] };

@@ -20,7 +20,7 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 use frontdesk_api::{Error, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::config;
 
@@ -97,6 +97,9 @@ struct Manifest {
     /// `own` or `third_party`.
     #[serde(default)]
     trust: Option<String>,
+    /// Less than the server's limits.
+    #[serde(default)]
+    limits: Option<Value>,
     /// By the tool's name: effect, risk, bind.
     #[serde(default)]
     tools: Option<Value>,
@@ -147,9 +150,12 @@ impl Folder {
         }
     }
 
-    /// `hosts` and `secrets`, as a registration has them.
-    fn args(&self) -> Value {
-        serde_json::json!({ "hosts": self.manifest.hosts, "secrets": self.manifest.secrets })
+    /// What the component may use, as a registration has it.
+    fn args(&self) -> Map<String, Value> {
+        let Manifest { hosts, secrets, limits, .. } = &self.manifest;
+        let members = [("hosts", json!(hosts)), ("secrets", json!(secrets))].into_iter();
+        let limits = limits.iter().map(|limits| ("limits", limits.clone()));
+        members.chain(limits).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

@@ -119,10 +119,12 @@ async fn publish(
     let manifest = &folder.manifest;
     let file = remote.upload(&format!("{}.wasm", manifest.name), "application/wasm", "tool", component).await?;
     let file = text(&file["id"]);
+    let mut args = folder.args();
+    args.extend([("component".to_owned(), json!(file)), ("grants".to_owned(), json!(powers))]);
     let body = json!({
         "toolgroup_id": manifest.name,
         "provider_id": provider,
-        "args": { "component": file, "grants": powers, "hosts": manifest.hosts, "secrets": manifest.secrets },
+        "args": args,
         "trust": manifest.trust,
         "tools": manifest.tools,
     });

@@ -18,6 +18,8 @@ use frontdesk_wasm::{
     Capability, Compiling, Component, Fault, HostGrants, Kept, Limits, MOST, Random, Sandbox, authoring,
 };
 
+use serde_json::Value;
+
 use super::cases::{Case, World};
 
 /// A component out of Cargo's core module.
@@ -60,6 +62,7 @@ fn refused(fault: Fault) -> Error {
 /// A component, compiled, with the tools it describes.
 pub(super) struct Bench {
     sandbox: Sandbox,
+    limits: Limits,
     component: Component,
 }
 
@@ -77,17 +80,18 @@ pub(super) struct Seen {
 }
 
 impl Bench {
-    /// Compiles it: in a child process of `program`, kept in `folder`; without both here.
+    /// Compiles it: in a child process of `program`, kept in `folder`; without both here. `args` are its registration's.
     ///
     /// # Errors
     /// `Invalid` where it is no tool, or describes itself wrongly.
-    pub(super) async fn open(component: Vec<u8>, kept: Option<(PathBuf, PathBuf)>) -> Result<Self> {
+    pub(super) async fn open(component: Vec<u8>, args: Value, kept: Option<(PathBuf, PathBuf)>) -> Result<Self> {
+        let limits = Limits::default().narrowed(&args)?;
         let compiling = kept.map_or(Compiling::Here, |(folder, program)| {
             Compiling::Kept(Kept { folder, program: Some(program), most: MOST })
         });
         let sandbox = Sandbox::new(Limits::default()).compiling(compiling);
         let component = sandbox.inspect(component.into()).await.map_err(refused)?;
-        Ok(Self { sandbox, component })
+        Ok(Self { sandbox, limits, component })
     }
 
     /// The names of its tools.
@@ -109,7 +113,8 @@ impl Bench {
             fetch: host(),
             context: Some(case.idempotency_key.as_str().into()),
         };
-        let call = self.sandbox.call(&self.component, &case.tool, &case.arguments.to_string(), grants).await;
+        let arguments = case.arguments.to_string();
+        let call = self.sandbox.call_within(self.limits, &self.component, &case.tool, &arguments, grants).await;
         let answer = match call.result {
             Ok(output) => Ok(output.text),
             Err(fault) if fault.is_infrastructure() => return Err(refused(fault)),

@@ -20,7 +20,7 @@ pub(super) async fn run(folder: &Folder) -> Result<ExitCode> {
     let cases = cases::load(folder)?;
     // Machine code is kept beside the source: a second run begins at once.
     let kept = (folder.path.join(".frontdesk"), Host::real().program);
-    let bench = Bench::open(folder.load()?, Some(kept)).await?;
+    let bench = Bench::open(folder.load()?, Value::Object(folder.args()), Some(kept)).await?;
     let bad = all(folder, &cases, &bench).await?;
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -77,6 +77,8 @@ fn show(case: &Case, seen: &Seen, wrong: &[String]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::cli::tool::{Language, new};
 
@@ -100,7 +102,7 @@ mod tests {
 
     async fn outcome(tests: &str) -> Vec<(Vec<String>, Seen)> {
         let desk = desk(tests);
-        let bench = Bench::open(desk.folder.load().expect("built"), None).await.expect("a tool");
+        let bench = Bench::open(desk.folder.load().expect("built"), json!({}), None).await.expect("a tool");
         assert_eq!(bench.tools(), ["lookup_order", "start_return"]);
         let mut outcomes = vec![];
         for case in cases::load(&desk.folder).expect("cases") {

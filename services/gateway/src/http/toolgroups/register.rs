@@ -60,7 +60,8 @@ impl ToolgroupPreview {
 ///
 /// For a component: `provider_id: "wasm"` and `args: {"component": FILE_ID, "grants": ["kv"]}`. It is
 /// compiled and looked into now; a power it asks for and was not granted is refused by name.
-/// `args.hosts` and `args.secrets` say which servers its tools may ask and which secrets they may use there.
+/// `args.hosts` and `args.secrets` say which servers its tools may ask and which secrets they may use there,
+/// `args.limits` what they get less of than the sandbox gives.
 #[utoipa::path(
     post, path = "/v1/toolgroups", tag = "tools", params(DryRun),
     request_body = RegisterToolgroup, responses((status = 200, body = Registered))
