@@ -92,8 +92,9 @@ async fn a_component_asks_for_what_it_imports_and_gets_no_more_than_is_granted()
     assert_eq!(text(sandbox.call(&none, "t", "{}", HostGrants::default()).await).unwrap(), "{}");
 
     let all = inspect(&sandbox, calling(OK)).await;
-    // Requests have tests of their own (fetch.rs).
-    let asked = Capability::ALL.into_iter().filter(|capability| *capability != Capability::Fetch);
+    // Requests and keys have tests of their own (fetch.rs, provider.rs).
+    let others = [Capability::Fetch, Capability::Context];
+    let asked = Capability::ALL.into_iter().filter(|capability| !others.contains(capability));
     assert_eq!(all.imports(), asked.collect());
     type Cut = fn(&mut HostGrants);
     let cut: [(&str, Cut); 4] = [

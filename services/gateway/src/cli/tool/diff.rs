@@ -8,7 +8,10 @@ const MOST_LINES: usize = 2_000;
 /// The lines of both, pretty-printed, with `-`, `+` or a space before each.
 pub(super) fn diff(expected: &Value, found: &Value) -> Vec<String> {
     let (expected, found) = (pretty(expected), pretty(found));
-    let (one, two): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), found.lines().collect());
+    // A comma only says that another line follows.
+    let lines =
+        |text: &str| -> Vec<String> { text.lines().map(|line| line.trim_end_matches(',').to_owned()).collect() };
+    let (one, two) = (lines(&expected), lines(&found));
     if one.len().max(two.len()) > MOST_LINES {
         return one.iter().map(|line| format!("-{line}")).chain(two.iter().map(|line| format!("+{line}"))).collect();
     }
@@ -49,7 +52,9 @@ mod tests {
     #[test]
     fn only_what_differs_is_marked() {
         let lines = diff(&json!({ "a": 1, "b": 2 }), &json!({ "a": 1, "c": 2 }));
-        assert_eq!(lines, [" {", "   \"a\": 1,", "-  \"b\": 2", "+  \"c\": 2", " }"]);
+        assert_eq!(lines, [" {", "   \"a\": 1", "-  \"b\": 2", "+  \"c\": 2", " }"]);
+        let lines = diff(&json!({ "a": 1 }), &json!({ "a": 1, "b": 2 }));
+        assert_eq!(lines, [" {", "   \"a\": 1", "+  \"b\": 2", " }"]);
         assert_eq!(diff(&json!("x"), &json!("y")), ["-\"x\"", "+\"y\""]);
         assert_eq!(diff(&json!([1]), &json!([1])), [" [", "   1", " ]"]);
     }

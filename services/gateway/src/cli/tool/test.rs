@@ -120,7 +120,8 @@ mod tests {
     #[tokio::test]
     async fn a_case_that_ends_as_it_says_passes() {
         let tests = format!(
-            "- {{ tool: lookup_order, arguments: {{ order_id: '7' }}, {ORDER},
+            "
+             - {{ tool: lookup_order, arguments: {{ order_id: '7' }}, {ORDER},
                  result: {{ order_id: '7', item: Lamp, status: shipped, eta: tomorrow }} }}
              - {{ tool: lookup_order, arguments: {{ order_id: 7 }}, error: is not of type }}
              - {{ tool: start_return, arguments: {{ order_id: '7' }}, {ORDER},
@@ -136,7 +137,8 @@ mod tests {
     #[tokio::test]
     async fn each_way_to_fail_is_told() {
         let tests = format!(
-            "- {{ tool: lookup_order, arguments: {{ order_id: '7' }}, {ORDER}, result: {{ order_id: '8' }} }}
+            "
+             - {{ tool: lookup_order, arguments: {{ order_id: '7' }}, {ORDER}, result: {{ order_id: '8' }} }}
              - {{ tool: lookup_order, arguments: {{ order_id: '7' }}, {ORDER}, error: no such order }}
              - {{ tool: lookup_order, arguments: {{}}, result: {{}} }}
              - {{ tool: lookup_order, arguments: {{}}, error: other words }}
