@@ -59,7 +59,12 @@ impl Push {
         let (shown, done) = publish(&remote, &folder, component, &powers, &self.provider, self.dry_run).await?;
         for tool in shown["tools"].as_array().into_iter().flatten() {
             let meta = &tool["metadata"];
-            say(format!("  {}: effect {}, risk {}", text(&tool["name"]), text(&meta["effect"]), text(&meta["risk"])))?;
+            say(format!(
+                "  {}: effect {}, risk {}",
+                text(&tool["identifier"]),
+                text(&meta["effect"]),
+                text(&meta["risk"])
+            ))?;
         }
         let name = &folder.manifest.name;
         if !done {
