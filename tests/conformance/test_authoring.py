@@ -49,7 +49,7 @@ def link(folder, packages, name, program):
 def rust(folder, env):
     found = subprocess.run(["rustc", "--print", "target-libdir", "--target", "wasm32-unknown-unknown"], capture_output=True, text=True)
     if "CARGO_UNSTABLE_BUILD_STD" not in env and not Path(found.stdout.strip() or "/nowhere").is_dir():
-        pytest.skip("this Rust has no target wasm32-unknown-unknown")
+        lacking("this Rust has no target wasm32-unknown-unknown")
 
 
 LANGUAGES = {"python": python, "js": javascript, "ts": typescript, "rust": rust}

@@ -9,7 +9,7 @@ use frontdesk_api::Error;
 use serde_json::Value;
 
 /// What one group may be given less of, in `args.limits` of its registration.
-const NARROWER: &str = "cpu_ms, wall_ms, memory_mib, output_kib and host_calls";
+const NARROWER: &str = "cpu_ms, wall_ms, memory_mib, output_kib, host_calls and requests";
 
 /// How far one call may go. The same figures hold for the one `describe` call at registration, except
 /// where [`Limits::for_describing`] is tighter.
@@ -127,15 +127,14 @@ impl Limits {
             };
             let time =
                 |most: Duration| number(u64::try_from(most.as_millis()).unwrap_or(u64::MAX)).map(Duration::from_millis);
+            let count = |most: u32| Ok::<_, Error>(u32::try_from(number(most.into())?).unwrap_or(most));
             match name.as_str() {
                 "cpu_ms" => limits.cpu = time(self.cpu)?,
                 "wall_ms" => limits.wall = time(self.wall)?,
                 "memory_mib" => limits.memory = size(self.memory, 20)?,
                 "output_kib" => limits.output = size(self.output, 10)?,
-                "host_calls" => {
-                    let n = number(self.host_calls.into())?;
-                    limits.host_calls = u32::try_from(n).unwrap_or(self.host_calls);
-                }
+                "host_calls" => limits.host_calls = count(self.host_calls)?,
+                "requests" => limits.requests = count(self.requests)?,
                 _ => {
                     return Err(Error::invalid(
                         &param,
@@ -266,9 +265,10 @@ mod tests {
     fn a_group_may_be_given_less_and_never_more() {
         let all = Limits::default();
         let narrowed = |limits: Value| all.narrowed(&json!({ "component": "file_1", "limits": limits }));
-        let less = json!({ "cpu_ms": 20, "wall_ms": 10_000, "memory_mib": 16, "output_kib": 1, "host_calls": 3 });
-        let expected =
-            Limits { cpu: Duration::from_millis(20), memory: 16 << 20, output: 1 << 10, host_calls: 3, ..all };
+        let less = json!({ "cpu_ms": 20, "wall_ms": 10_000, "memory_mib": 16, "output_kib": 1, "host_calls": 3,
+            "requests": 2 });
+        let cpu = Duration::from_millis(20);
+        let expected = Limits { cpu, memory: 16 << 20, output: 1 << 10, host_calls: 3, requests: 2, ..all };
         assert_eq!(narrowed(less).unwrap(), expected);
         assert_eq!((narrowed(json!(null)).unwrap(), all.narrowed(&json!({})).unwrap()), (all, all));
         for (limits, param, words) in [
@@ -276,6 +276,7 @@ mod tests {
             (json!({ "memory_mib": 65 }), "args.limits.memory_mib", "from 1 to 64, not 65"),
             (json!({ "output_kib": 0 }), "args.limits.output_kib", "from 1 to 256, not 0"),
             (json!({ "host_calls": "3" }), "args.limits.host_calls", "from 1 to 1000, not \"3\""),
+            (json!({ "requests": 33 }), "args.limits.requests", "from 1 to 32, not 33"),
             (json!({ "fuel": 1 }), "args.limits.fuel", "there are cpu_ms, wall_ms"),
             (json!([]), "args.limits", "may say cpu_ms"),
         ] {
