@@ -3,8 +3,10 @@
 //! What needs a language's toolchain is in tests/conformance/test_authoring.py; here the component is there already.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::SystemTime,
 };
 
 use frontdesk_tests::{Frontdesk, Scripted, frontdesk::binary};
@@ -44,10 +46,14 @@ impl Desk {
     }
 
     fn tool(&self, at: &Path, arguments: &[&str]) -> Output {
+        Self::command(at, arguments).output().expect("frontdesk runs")
+    }
+
+    fn command(at: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
         // No toolchain is found, and nothing of whoever runs the tests.
         command.arg("tool").args(arguments).current_dir(at).env_clear().env("PATH", "");
-        command.output().expect("frontdesk runs")
+        command
     }
 
     fn push(&self, frontdesk: &Frontdesk, arguments: &[&str]) -> Output {
@@ -106,9 +112,66 @@ fn without_its_toolchain_a_build_names_the_command_and_leaves_all_as_it_was() {
         assert_eq!(built.status.code(), Some(1));
         assert!(said(&built).contains(command), "{}", said(&built));
         assert_eq!(std::fs::read_to_string(&component).expect("read"), "the last good one");
+        assert!(!desk.home.path().join(&name).join("build").exists(), "{language}");
     }
     let nowhere = desk.tool(desk.home.path(), &["build", "."]);
     assert!(said(&nowhere).contains("has no tool.yaml; frontdesk tool new writes"), "{}", said(&nowhere));
+}
+
+#[test]
+fn what_an_earlier_build_left_does_not_pass_for_this_ones() {
+    let desk = Desk::new();
+    assert!(desk.tool(desk.home.path(), &["new", "--lang", "python", "desk"]).status.success());
+    let folder = desk.home.path().join("desk");
+    std::fs::create_dir_all(folder.join("build")).expect("made");
+    std::fs::write(folder.join("build/python.wasm"), SHOP_TOOLS).expect("written");
+    std::fs::create_dir_all(folder.join(".venv/bin")).expect("made");
+    let program = folder.join(".venv/bin/componentize-py");
+    // A toolchain that ends well and makes nothing.
+    std::fs::write(&program, "#!/bin/sh\nexit 0\n").expect("written");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("runs");
+    let built = desk.tool(&folder, &["build"]);
+    assert_eq!(built.status.code(), Some(1), "{}", said(&built));
+    assert!(said(&built).contains("cannot read") && !folder.join("desk.wasm").exists(), "{}", said(&built));
+}
+
+#[test]
+fn machine_code_that_comes_with_a_folder_is_not_run() {
+    let desk = Desk::new();
+    let caches = desk.home.path().join("caches");
+    let mut test = Desk::command(&desk.folder(), &["test"]);
+    let tested = test.env("XDG_CACHE_HOME", &caches).output().expect("frontdesk runs");
+    assert!(tested.status.success(), "{}", said(&tested));
+    assert!(!desk.folder().join(".frontdesk").exists(), "nothing is kept with the source");
+
+    // Whoever gives a folder away has signed what he puts into it with the key that he puts beside it.
+    let planted = desk.folder().join(".frontdesk");
+    std::fs::create_dir(&planted).expect("made");
+    std::fs::set_permissions(&planted, std::fs::Permissions::from_mode(0o700)).expect("closed");
+    let mut codes = vec![];
+    for entry in std::fs::read_dir(caches.join("frontdesk/tool-test")).expect("kept with the caches") {
+        let from = entry.expect("an entry").path();
+        let to = planted.join(from.file_name().expect("a name"));
+        std::fs::copy(&from, &to).expect("copied");
+        if to.extension().is_some_and(|kind| kind == "cwasm") {
+            std::fs::File::options()
+                .append(true)
+                .open(&to)
+                .expect("opened")
+                .set_modified(SystemTime::UNIX_EPOCH)
+                .expect("set");
+            codes.push(to);
+        }
+    }
+    assert_eq!(codes.len(), 1);
+    for caches in [Some(desk.home.path().join("others")), None] {
+        let mut test = Desk::command(&desk.folder(), &["test"]);
+        let tested = test.envs(caches.map(|at| ("XDG_CACHE_HOME", at))).output().expect("frontdesk runs");
+        assert!(tested.status.success(), "{}", said(&tested));
+        // Code that is loaded gets the time of its use.
+        let used = std::fs::metadata(&codes[0]).and_then(|about| about.modified()).expect("a time");
+        assert_eq!(used, SystemTime::UNIX_EPOCH, "the planted code was loaded");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,8 +189,11 @@ async fn a_push_shows_what_is_asked_for_and_registers_what_was_granted() {
     assert_eq!(refused.status.code(), Some(1));
     let told = said(&refused);
     assert!(told.contains("kv       data of its own") && told.contains("grant with --grant kv (or --yes"), "{told}");
+    // What the tools are is shown to whoever is asked, and nothing is left there.
+    assert!(told.contains("start_return: effect idempotent, risk low_impact_write"), "{told}");
+    assert_eq!((frontdesk.get("/v1/toolgroups/shop").await.0, files().await), (404, 0));
     // A dry run: the server has looked at it, and nothing is left there.
-    let dry = desk.push(&frontdesk, &["--yes", "--dry-run"]);
+    let dry = desk.push(&frontdesk, &["--dry-run"]);
     assert!(dry.status.success(), "{}", said(&dry));
     let told = said(&dry);
     assert!(told.contains("start_return: effect idempotent, risk low_impact_write"), "{told}");
@@ -160,7 +226,40 @@ async fn a_push_shows_what_is_asked_for_and_registers_what_was_granted() {
     assert_eq!((status, &content["error"]), (200, &json!("order 7 not found")), "{answer}");
 
     // The next version takes its place.
-    assert!(desk.push(&frontdesk, &["--yes"]).status.success());
-    let (_, changes) = frontdesk.get("/v1/toolgroup-changes?toolgroup_id=shop").await;
-    assert_eq!(changes["data"].as_array().expect("changes").len(), 2, "{changes}");
+    std::fs::write(&yaml, format!("{manifest}trust: third_party\n{operators}")).expect("written");
+    let pushed = desk.push(&frontdesk, &["--yes"]);
+    assert!(
+        pushed.status.success() && said(&pushed).contains("trust was own, would be third_party"),
+        "{}",
+        said(&pushed)
+    );
+    let changes = async || {
+        let (_, changes) = frontdesk.get("/v1/toolgroup-changes?toolgroup_id=shop").await;
+        changes["data"].as_array().expect("changes").len()
+    };
+    assert_eq!(changes().await, 2);
+
+    // One that guards less, or another provider's group, takes nobody's place by itself.
+    std::fs::write(&yaml, &manifest).expect("written");
+    let kept = files().await;
+    let refused = desk.push(&frontdesk, &["--yes"]);
+    let told = said(&refused);
+    for part in [
+        "WEAKER trust was third_party, would be own",
+        "WEAKER start_return: risk was approval_required, would be low_impact_write",
+        "nothing was pushed: it would guard less than what is there; --weaken",
+    ] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    assert_eq!(refused.status.code(), Some(1));
+    let refused = desk.push(&frontdesk, &["--yes", "--weaken", "--provider", "elsewhere"]);
+    assert!(
+        said(&refused).contains("is a tool group of the provider 'wasm', not of 'elsewhere'"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!((changes().await, files().await), (2, kept));
+    let pushed = desk.push(&frontdesk, &["--yes", "--weaken"]);
+    assert!(pushed.status.success(), "{}", said(&pushed));
+    assert_eq!(changes().await, 3);
 }

@@ -134,7 +134,7 @@ impl Remote {
         let message = said["error"]["message"].as_str().unwrap_or("no reason given");
         let id = said["request_id"].as_str().map(|id| format!(" [{id}]")).unwrap_or_default();
         Err(Error::new(
-            Kind::Upstream,
+            refusal(status),
             format!("the server at {} answered {}: {message}{id}", self.url, status.as_u16()),
         ))
     }
@@ -176,6 +176,16 @@ impl Remote {
             }
         }
         Ok(())
+    }
+}
+
+/// `Invalid` and `NotFound`: the server did nothing. `Upstream`: it may have.
+fn refusal(status: reqwest::StatusCode) -> Kind {
+    match status.as_u16() {
+        404 => Kind::NotFound,
+        408 | 429 => Kind::Upstream,
+        400..500 => Kind::Invalid,
+        _ => Kind::Upstream,
     }
 }
 

@@ -21,12 +21,14 @@ const WORLD: &str = "component";
 /// Where what is on its way to a component lies.
 const WORK: &str = "build";
 
+/// What TypeScript's compiler leaves (`outDir` of tsconfig.json).
+const TYPELESS: &str = "js/tool.js";
+
 /// Rust's target without a system: there is none in the sandbox.
 const TARGET: &str = "wasm32-unknown-unknown";
 
 pub(super) async fn run(folder: &Folder) -> Result<ExitCode> {
     let work = folder.path.join(WORK);
-    std::fs::create_dir_all(&work).map_err(|e| failed("make", &work, &e))?;
     let component = made(folder, &work).await?;
     let powers = sandbox::powers(&component)?;
     // Whole under its name, or not there.
@@ -49,8 +51,10 @@ async fn made(folder: &Folder, work: &Path) -> Result<Vec<u8>> {
             let tsc = local(folder, "node_modules/.bin/tsc")?;
             let mut command = Command::new(tsc);
             command.args(["--project", "."]);
+            qjs(folder)?;
+            fresh(work, TYPELESS)?;
             finish(folder, command).await?;
-            ecmascript(folder, work, &Path::new(WORK).join("js/tool.js")).await
+            ecmascript(folder, work, &Path::new(WORK).join(TYPELESS)).await
         }
         Language::Rust => rust(folder, work).await,
     }
@@ -61,7 +65,10 @@ async fn python(folder: &Folder, work: &Path) -> Result<Vec<u8>> {
     let venv = folder.path.join(".venv");
     let own = venv.join("bin/componentize-py");
     let program = if own.is_file() { own.as_os_str() } else { OsStr::new("componentize-py") };
-    let made = work.join("python.wasm");
+    if !own.is_file() {
+        has(folder, program, &["--version"]).await?;
+    }
+    let made = fresh(work, "python.wasm")?;
     let mut command = Command::new(program);
     command.args(["-q", "-d", "wit", "-w", WORLD, "componentize", "--stub-wasi", "tool", "-p", ".", "-o"]).arg(&made);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
@@ -75,8 +82,8 @@ async fn python(folder: &Folder, work: &Path) -> Result<Vec<u8>> {
 
 /// QuickJS with the source loaded. Of WASI nothing is left but traps.
 async fn ecmascript(folder: &Folder, work: &Path, source: &Path) -> Result<Vec<u8>> {
-    let program = local(folder, "node_modules/.bin/componentize-qjs")?;
-    let made = work.join("ecmascript.wasm");
+    let program = qjs(folder)?;
+    let made = fresh(work, "ecmascript.wasm")?;
     let mut command = Command::new(program);
     command.args(["--wit", "wit", "-n", WORLD, "--module-root", ".", "--sync", "--opt-size", "--stub-wasi", "--js"]);
     command.arg(source).arg("-o").arg(&made);
@@ -84,15 +91,40 @@ async fn ecmascript(folder: &Folder, work: &Path, source: &Path) -> Result<Vec<u
     take(&made)
 }
 
+fn qjs(folder: &Folder) -> Result<PathBuf> {
+    local(folder, "node_modules/.bin/componentize-qjs")
+}
+
 /// Cargo makes a core module that carries its world; the component is made of it here.
 async fn rust(folder: &Folder, work: &Path) -> Result<Vec<u8>> {
+    has(folder, OsStr::new("cargo"), &["--version"]).await?;
     has_target(folder).await?;
+    let module = format!("target/{TARGET}/release/{}.wasm", folder.manifest.name.replace('-', "_"));
+    let module = fresh(work, &module)?;
     let target = work.join("target");
     let mut command = Command::new("cargo");
     command.args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(&target);
     finish(folder, command).await?;
-    let module = format!("{TARGET}/release/{}.wasm", folder.manifest.name.replace('-', "_"));
-    sandbox::encode(&take(&target.join(module))?)
+    sandbox::encode(&take(&module)?)
+}
+
+/// Whether the program can be started at all.
+async fn has(folder: &Folder, program: &OsStr, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(&folder.path).stdin(Stdio::null());
+    command.output().await.map(drop).map_err(|e| missing(folder, program, &e))
+}
+
+/// The place of what a toolchain is about to make: what an earlier run left there must not pass for it. Asked for once
+/// the toolchain is there; until then nothing is changed.
+fn fresh(work: &Path, inside: &str) -> Result<PathBuf> {
+    let file = work.join(inside);
+    let parent = file.parent().unwrap_or(work);
+    std::fs::create_dir_all(parent).map_err(|e| failed("make", parent, &e))?;
+    match std::fs::remove_file(&file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed("remove", &file, &e)),
+        _ => Ok(file),
+    }
 }
 
 /// Whether the compiler has a standard library for the target, or makes one (`CARGO_UNSTABLE_BUILD_STD`).

@@ -1,8 +1,9 @@
 //! `tests.yaml`: what a tool is asked, and what the world around it is made of.
 //!
 //! A case brings its own world: what was kept, which requests are made and what is heard, the time, the call's key.
-//! What the rules of a registration would refuse (a host or a secret that tool.yaml does not name) is refused here by the
-//! same code. Invariant: nothing leaves the machine, and a request that no case spoke of is a failure of the case.
+//! A host or a secret that tool.yaml does not name is refused by the code of a server. What a server's own egress, secrets
+//! and registration add (hosts of each secret, headers it keeps for itself, sizes of answers, bound arguments, room for
+//! kept data) is not here. Invariant: nothing leaves the machine, and a request that no case spoke of is a failure of the case.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -33,8 +34,8 @@ pub(super) struct Case {
     pub(super) tool: String,
     #[serde(default = "no_arguments")]
     pub(super) arguments: Value,
-    /// The JSON that has to come back.
-    #[serde(default)]
+    /// The JSON that has to come back; null is one.
+    #[serde(default, deserialize_with = "given")]
     pub(super) result: Option<Value>,
     /// Words that have to be in the error that the model reads.
     #[serde(default)]
@@ -96,6 +97,11 @@ enum Broken {
     Failed,
 }
 
+/// What is written is there, null too.
+fn given<'de, D: serde::Deserializer<'de>>(value: D) -> std::result::Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
 fn no_arguments() -> Value {
     Value::Object(serde_json::Map::new())
 }
@@ -119,6 +125,10 @@ pub(super) fn load(folder: &Folder) -> Result<Vec<Case>> {
         if case.result.is_some() == case.error.is_some() {
             let message = format!("{}: [{n}]: a case says either result or error", file.display());
             return Err(Error::invalid(format!("[{n}]"), message));
+        }
+        if case.error.as_ref().is_some_and(|words| words.trim().is_empty()) {
+            let message = format!("{}: [{n}]: an error without words is in every error", file.display());
+            return Err(Error::invalid(format!("[{n}].error"), message));
         }
         if let Some(at) = case.fetch.iter().position(|one| one.response.is_some() == one.error.is_some()) {
             let message = format!("{}: [{n}].fetch[{at}]: it says either response or error", file.display());

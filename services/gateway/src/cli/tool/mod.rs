@@ -10,6 +10,7 @@ mod diff;
 mod new;
 mod push;
 mod sandbox;
+mod standing;
 mod test;
 
 use std::{

@@ -1,7 +1,7 @@
 //! `frontdesk tool new`: a folder to begin with.
 //!
 //! Every language gets the same two tools and the same tests: one that knows its answer, one that asks another server.
-//! Invariant: the folder is new, or nothing is written.
+//! Invariant: the folder is new and whole, or not there.
 
 use std::{
     path::{Path, PathBuf},
@@ -64,21 +64,31 @@ fn layers(language: Language) -> &'static [&'static str] {
 /// # Errors
 /// `Conflict` where something is there already.
 pub(super) fn write(folder: &Path, name: &str, language: Language) -> Result<()> {
-    std::fs::create_dir(folder).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Error::conflict(format!("{} is there already; nothing was written", folder.display()))
+    whole(folder, |folder| {
+        let world = Path::new("wit/deps/frontdesk-tool");
+        for (file, text) in sandbox::WIT {
+            put(folder, &world.join(file), text)?;
         }
-        _ => failed("make", folder, &e),
-    })?;
-    let world = Path::new("wit/deps/frontdesk-tool");
-    for (file, text) in sandbox::WIT {
-        put(folder, &world.join(file), text)?;
+        for layer in layers(language) {
+            let layer = TEMPLATES.get_dir(layer).ok_or_else(broken)?;
+            copy(layer, layer.path(), folder, &|text| text.replace(NAME, name).replace(LANGUAGE, language.name()))?;
+        }
+        Ok(())
+    })
+}
+
+/// Fills a folder beside it, and gives that its name when it is whole.
+fn whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if folder.symlink_metadata().is_ok() {
+        return Err(Error::conflict(format!("{} is there already; nothing was written", folder.display())));
     }
-    for layer in layers(language) {
-        let layer = TEMPLATES.get_dir(layer).ok_or_else(broken)?;
-        copy(layer, layer.path(), folder, &|text| text.replace(NAME, name).replace(LANGUAGE, language.name()))?;
-    }
-    Ok(())
+    let beside = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Removed with what is in it where it did not get its name.
+    let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(beside).map_err(|e| failed("make", folder, &e))?;
+    let inside = fresh.path().join("tool");
+    std::fs::create_dir(&inside).map_err(|e| failed("make", folder, &e))?;
+    fill(&inside)?;
+    std::fs::rename(&inside, folder).map_err(|e| failed("make", folder, &e))
 }
 
 fn copy(from: &Dir<'_>, layer: &Path, folder: &Path, fill: &dyn Fn(&str) -> String) -> Result<()> {
@@ -152,6 +162,17 @@ mod tests {
         assert!(refused.message.contains("nothing was written"), "{refused}");
         assert_eq!(std::fs::read_to_string(at.join("tool.py")).expect("read"), "mine");
         assert_eq!(std::fs::read_dir(&at).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn half_a_folder_is_no_folder() {
+        let home = tempfile::tempdir().expect("a folder");
+        let fill = |at: &Path| {
+            put(at, Path::new("tool.py"), "half")?;
+            Err(broken())
+        };
+        assert!(whole(&home.path().join("mine"), fill).is_err());
+        assert_eq!(std::fs::read_dir(home.path()).expect("listed").count(), 0);
     }
 
     #[test]

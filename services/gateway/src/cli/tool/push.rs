@@ -1,8 +1,8 @@
 //! `frontdesk tool push`: the component to a server, and its tools registered there.
 //!
-//! What the component asks for is read from it and shown before anything is sent; nobody is taken to have said yes.
-//! Invariant: what is registered was shown by the server first (a dry run of the same registration), and after a refusal
-//! no file of ours is left there.
+//! Nobody is taken to have said yes. Invariants: what is registered was shown before anybody was asked, by the server (a
+//! dry run of the same registration), beside what stands there already; after a refusal no file of ours is left there,
+//! and where it is not known whether the server registered it, none is taken away.
 
 use std::{
     io::{BufRead as _, IsTerminal as _},
@@ -11,11 +11,16 @@ use std::{
 };
 
 use clap::Args;
-use frontdesk_api::{Error, Result};
+use frontdesk_api::{Error, Kind, Result};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Folder, build::size, sandbox};
+use super::{
+    Folder,
+    build::size,
+    sandbox,
+    standing::{Differences, list, standing},
+};
 use crate::cli::{Place, remote::Remote, say, write};
 
 #[derive(Args)]
@@ -36,6 +41,9 @@ pub(super) struct Push {
     /// Grant every power that it asks for
     #[arg(long, conflicts_with = "grants")]
     yes: bool,
+    /// Let the group's trust, or a tool's risk, effect or bound arguments, guard less than what is there
+    #[arg(long)]
+    weaken: bool,
     /// The tool provider of the server that is its sandbox
     #[arg(long, value_name = "ID", default_value = "wasm")]
     provider: String,
@@ -47,6 +55,7 @@ pub(super) struct Push {
 impl Push {
     pub(super) async fn run(self) -> Result<ExitCode> {
         let folder = Folder::open(&self.folder)?;
+        let name = &folder.manifest.name;
         let component = folder.load()?;
         let powers = sandbox::powers(&component)?;
         let url = self.place.server(self.url.as_deref())?;
@@ -54,39 +63,67 @@ impl Push {
             return Err(Error::invalid("key", "give an API key of the server with --key or FRONTDESK_API_KEY"));
         };
         let remote = Remote::new(&url, key)?;
+        self.fits(&powers)?;
+        let before = standing(&remote, name, &self.provider).await?;
         asked_for(&folder, &component, &powers)?;
-        self.granted(&powers)?;
-        let (shown, done) = publish(&remote, &folder, component, &powers, &self.provider, self.dry_run).await?;
-        for tool in shown["tools"].as_array().into_iter().flatten() {
-            let meta = &tool["metadata"];
-            say(format!(
-                "  {}: effect {}, risk {}",
-                text(&tool["identifier"]),
-                text(&meta["effect"]),
-                text(&meta["risk"])
-            ))?;
+        let file = remote.upload(&format!("{name}.wasm"), "application/wasm", "tool", component).await?;
+        let file = text(&file["id"]);
+        let body = registration(&folder, &powers, &self.provider, file);
+        let agreed = self.agreed(&remote, &powers, &body, before.as_ref()).await;
+        if !matches!(agreed, Ok(true)) {
+            discard(&remote, file).await;
         }
-        let name = &folder.manifest.name;
-        if !done {
+        if !agreed? {
             say("a dry run: nothing was registered")?;
             return Ok(ExitCode::SUCCESS);
         }
+        register(&remote, name, file, &body).await?;
         say(format!("{name} is at {}; its tools are for agents that name it: toolgroups: [{name}]", remote.url()))?;
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Shows what the server would make of it, then asks. False: nobody wants it registered (a dry run).
+    async fn agreed(&self, remote: &Remote, powers: &[&str], body: &Value, before: Option<&Value>) -> Result<bool> {
+        let shown = remote.json(Method::POST, "/v1/toolgroups?dry_run=true", Some(body)).await?;
+        for tool in list(&shown["tools"]) {
+            let (name, meta) = (text(&tool["identifier"]), &tool["metadata"]);
+            let said = if body["tools"][name].is_null() { "" } else { " (tool.yaml)" };
+            say(format!("  {name}: effect {}, risk {}{said}", text(&meta["effect"]), text(&meta["risk"])))?;
+            for (argument, source) in meta["bound_args"].as_object().into_iter().flatten() {
+                say(format!("    '{argument}' is filled in from {}", text(source)))?;
+            }
+        }
+        let found = before.map(|before| Differences::between(before, body, &shown)).unwrap_or_default();
+        if before.is_some() {
+            say("what is there under this name would be replaced:")?;
+            found.other.iter().try_for_each(|line| say(format!("  {line}")))?;
+            found.weaker.iter().try_for_each(|line| say(format!("  WEAKER {line}")))?;
+        }
+        if self.dry_run {
+            return Ok(false);
+        }
+        if !found.weaker.is_empty() && !self.weaken {
+            let message = "nothing was pushed: it would guard less than what is there; --weaken says yes to that";
+            return Err(Error::invalid("weaken", message));
+        }
+        self.granted(powers).map(|()| true)
+    }
+
+    /// Whether the component asks for what is granted.
+    fn fits(&self, powers: &[&str]) -> Result<()> {
+        let idle = self.grants.iter().find(|grant| !powers.contains(&grant.as_str()));
+        idle.map_or(Ok(()), |idle| Err(Error::invalid("grant", format!("the component does not ask for '{idle}'"))))
+    }
+
     /// Whether somebody said yes to each power.
     fn granted(&self, powers: &[&str]) -> Result<()> {
-        if let Some(idle) = self.grants.iter().find(|grant| !powers.contains(&grant.as_str())) {
-            return Err(Error::invalid("grant", format!("the component does not ask for '{idle}'")));
-        }
         let missing: Vec<&str> =
             powers.iter().filter(|power| !self.grants.iter().any(|g| g == *power)).copied().collect();
         if missing.is_empty() || self.yes {
             return Ok(());
         }
         if std::io::stdin().is_terminal() {
-            write(format!("Grant {}? [y/N] ", missing.join(", ")))?;
+            write(format!("Grant {} and register all this? [y/N] ", missing.join(", ")))?;
             let mut line = String::new();
             std::io::stdin().lock().read_line(&mut line).map_err(|e| Error::internal("reading your answer", e))?;
             if matches!(line.trim(), "y" | "Y" | "yes") {
@@ -99,61 +136,64 @@ impl Push {
 }
 
 fn asked_for(folder: &Folder, component: &[u8], powers: &[&str]) -> Result<()> {
-    say(format!("{} ({}) asks for:", folder.manifest.name, size(component.len())))?;
+    let manifest = &folder.manifest;
+    say(format!("{} ({}) asks for:", manifest.name, size(component.len())))?;
     if powers.is_empty() {
         say("  no power")?;
     }
     powers.iter().try_for_each(|power| say(format!("  {power:<8} {}", sandbox::about(power))))?;
-    for (what, named) in [("hosts", &folder.manifest.hosts), ("secrets", &folder.manifest.secrets)] {
+    for (what, named) in [("hosts", &manifest.hosts), ("secrets", &manifest.secrets)] {
         if !named.is_empty() {
             say(format!("  {what:<8} {}", named.join(", ")))?;
         }
     }
-    Ok(())
+    say(format!("  trust    {}", manifest.trust.as_deref().unwrap_or("own")))
 }
 
-/// Uploads it, has the server show what it makes of it, and registers it. What was shown, and whether it is registered.
-async fn publish(
-    remote: &Remote,
-    folder: &Folder,
-    component: Vec<u8>,
-    powers: &[&str],
-    provider: &str,
-    dry_run: bool,
-) -> Result<(Value, bool)> {
+fn registration(folder: &Folder, powers: &[&str], provider: &str, file: &str) -> Value {
     let manifest = &folder.manifest;
-    let file = remote.upload(&format!("{}.wasm", manifest.name), "application/wasm", "tool", component).await?;
-    let file = text(&file["id"]);
     let mut args = folder.args();
     args.extend([("component".to_owned(), json!(file)), ("grants".to_owned(), json!(powers))]);
-    let body = json!({
+    json!({
         "toolgroup_id": manifest.name,
         "provider_id": provider,
         "args": args,
         "trust": manifest.trust,
         "tools": manifest.tools,
-    });
-    let outcome = async {
-        let shown = remote.json(Method::POST, "/v1/toolgroups?dry_run=true", Some(&body)).await?;
-        if !dry_run {
-            remote.json(Method::POST, "/v1/toolgroups", Some(&body)).await?;
-        }
-        Ok((shown, !dry_run))
-    };
-    let outcome = outcome.await;
-    if dry_run || outcome.is_err() {
-        // What was said before counts; a file that stays is only room.
-        let _ = remote.send(Method::DELETE, &format!("/v1/files/{file}"), None).await;
-    }
-    outcome
+    })
 }
 
-fn text(value: &Value) -> &str {
+/// Registers it. The file goes only where the server refused: one that answered nothing may have registered it.
+async fn register(remote: &Remote, name: &str, file: &str, body: &Value) -> Result<()> {
+    let Err(mut error) = remote.json(Method::POST, "/v1/toolgroups", Some(body)).await else { return Ok(()) };
+    if matches!(error.kind, Kind::Invalid | Kind::NotFound) {
+        discard(remote, file).await;
+        return Err(error);
+    }
+    match remote.json(Method::GET, &format!("/v1/toolgroups/{name}"), None).await {
+        Ok(group) if text(&group["args"]["component"]) == file => Ok(()),
+        _ => {
+            let unknown = format!("; whether '{name}' was registered is not known, so {file} was left on the server");
+            error.message.push_str(&unknown);
+            Err(error)
+        }
+    }
+}
+
+async fn discard(remote: &Remote, file: &str) {
+    // What was said before counts; a file that stays is only room.
+    let _ = remote.send(Method::DELETE, &format!("/v1/files/{file}"), None).await;
+}
+
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::{Json, Router, extract::Path, http::StatusCode, routing};
     use clap::Parser;
 
     use super::*;
@@ -179,7 +219,40 @@ mod tests {
         assert!(refused.message.contains("grant with --grant fetch (or"), "{refused}");
         assert!(push(&["--grant", "log", "--grant", "fetch"]).granted(&powers).is_ok());
         assert!(push(&["--yes"]).granted(&powers).is_ok() && push(&[]).granted(&[]).is_ok());
-        let refused = push(&["--grant", "kv"]).granted(&powers).expect_err("refused");
+        let refused = push(&["--grant", "kv"]).fits(&powers).expect_err("refused");
         assert!(refused.message.contains("does not ask for 'kv'"), "{refused}");
+    }
+
+    /// A server that answers a registration with `status`, and shows the group with `held` as its component. What came
+    /// of the registration, and the files that were deleted.
+    async fn registered(status: StatusCode, held: &'static str) -> (Result<()>, Vec<String>) {
+        let deleted = Arc::new(Mutex::new(vec![]));
+        let gone = Arc::clone(&deleted);
+        let delete = async move |Path(file): Path<String>| gone.lock().expect("no panic").push(file);
+        let show = async move || Json(json!({ "args": { "component": held } }));
+        let routes = Router::new()
+            .route("/v1/toolgroups", routing::post(async move || (status, Json(json!({ "args": {} })))))
+            .route("/v1/toolgroups/{name}", routing::get(show))
+            .route("/v1/files/{file}", routing::delete(delete));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let remote = Remote::new(&format!("http://{}", listener.local_addr().expect("an address")), "key");
+        let server = tokio::spawn(async move { axum::serve(listener, routes).await });
+        let outcome = register(&remote.expect("a client"), "desk", "file_new", &json!({})).await;
+        server.abort();
+        let deleted = deleted.lock().expect("no panic").clone();
+        (outcome, deleted)
+    }
+
+    #[tokio::test]
+    async fn a_component_goes_only_where_its_registration_was_refused() {
+        let (outcome, deleted) = registered(StatusCode::BAD_REQUEST, "file_old").await;
+        assert!(outcome.is_err() && deleted == ["file_new"], "{deleted:?}");
+        // Its answer was lost, and it is registered.
+        let (outcome, deleted) = registered(StatusCode::GATEWAY_TIMEOUT, "file_new").await;
+        assert!(outcome.is_ok() && deleted.is_empty(), "{outcome:?} {deleted:?}");
+        // Not, or not yet.
+        let (outcome, deleted) = registered(StatusCode::GATEWAY_TIMEOUT, "file_old").await;
+        let told = outcome.expect_err("not known").message;
+        assert!(told.contains("file_new was left on the server") && deleted.is_empty(), "{told} {deleted:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! The sandbox at an author's desk: which powers a component asks for, and its tools called without a server.
 //!
-//! Invariant: limits, links and checks of arguments are those of a server with the default configuration; only what
-//! stands around the component is the test case's.
+//! Invariant: the sandbox's limits, links and checks of arguments are those of a server with the default configuration.
+//! What stands around the component is the test case's (cases.rs says what that leaves out).
 
 use std::{
     path::PathBuf,

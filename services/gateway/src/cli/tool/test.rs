@@ -2,7 +2,7 @@
 //!
 //! Invariant: the status is 0 only where at least one case ran and each ended as it says.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use frontdesk_api::{Error, Result};
 use serde_json::Value;
@@ -12,17 +12,27 @@ use super::{
     build::size,
     cases::{self, Case, World},
     diff::diff,
+    failed,
     sandbox::{Bench, Seen},
 };
-use crate::{cli::say, wiring::Host};
+use crate::{cli::say, config, wiring::Host};
 
 pub(super) async fn run(folder: &Folder) -> Result<ExitCode> {
     let cases = cases::load(folder)?;
-    // Machine code is kept beside the source: a second run begins at once.
-    let kept = (folder.path.join(".frontdesk"), Host::real().program);
+    // Gone when the tests have run.
+    let passing = tempfile::tempdir().map_err(|e| failed("make a folder in", &std::env::temp_dir(), &e))?;
+    let kept = (kept().unwrap_or_else(|| passing.path().to_owned()), Host::real().program);
     let bench = Bench::open(folder.load()?, Value::Object(folder.args()), Some(kept)).await?;
     let bad = all(folder, &cases, &bench).await?;
     Ok(if bad == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where machine code stays, so that a second run begins at once: with the user's own caches. Never in the tool's folder:
+/// whoever gave that away could have put code of his there, with a key of his.
+fn kept() -> Option<PathBuf> {
+    let place = |name| config::environment(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = place("XDG_CACHE_HOME").or_else(|| Some(place("HOME")?.join(".cache")))?;
+    Some(caches.join("frontdesk/tool-test"))
 }
 
 /// Runs and shows them; how many did not end as they say.
@@ -53,7 +63,7 @@ async fn all(folder: &Folder, cases: &[Case], bench: &Bench) -> Result<usize> {
 fn judged(case: &Case, seen: &Seen) -> Vec<String> {
     match (&case.result, &case.error, &seen.answer) {
         (Some(expected), _, Ok(text)) => {
-            let found = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()));
+            let Ok(found) = serde_json::from_str(text) else { return vec![format!("the result is no JSON: {text}")] };
             if *expected == found { vec![] } else { diff(expected, &found) }
         }
         (Some(_), _, Err(error)) => vec![format!("expected a result, found the error: {error}")],
@@ -160,10 +170,29 @@ mod tests {
     }
 
     #[test]
+    fn null_is_a_result_and_text_that_is_no_json_is_none() {
+        let desk = desk("[ { tool: t, result: null }, { tool: t, result: word } ]");
+        let cases = cases::load(&desk.folder).expect("cases");
+        let answered = |text: &str| Seen {
+            answer: Ok(text.to_owned()),
+            log: vec![],
+            cpu: std::time::Duration::ZERO,
+            memory: 0,
+            used: vec![],
+        };
+        assert!(judged(&cases[0], &answered("null")).is_empty());
+        assert!(!judged(&cases[0], &answered("0")).is_empty());
+        assert!(judged(&cases[1], &answered("\"word\"")).is_empty());
+        assert_eq!(judged(&cases[1], &answered("word")), ["the result is no JSON: word"]);
+    }
+
+    #[test]
     fn a_file_of_cases_that_says_too_much_or_too_little_is_refused_by_place() {
         for (tests, expected) in [
             ("- { tool: t }", "[0]: a case says either result or error"),
             ("- { tool: t, result: 1, error: x }", "[0]: a case says either result or error"),
+            ("- { tool: t, result: null, error: x }", "[0]: a case says either result or error"),
+            ("- { tool: t, error: ' ' }", "[0]: an error without words is in every error"),
             ("- { tool: t, reslt: 1 }", "unknown field `reslt`"),
             ("- { result: 1 }", "missing field `tool`"),
             (
