@@ -33,8 +33,9 @@ async fn lines_are_answered_once_and_go_to_the_file_of_their_outcome() {
 async fn what_was_answered_before_a_process_died_is_not_asked_again() {
     each_database(async |store: Store| {
         let gate = Arc::new(Semaphore::new(0));
-        // A lease that has passed as soon as it is taken, and no renewal: as good as dead from its first moment.
-        let dying = Pace { lease: Duration::ZERO, renew: Duration::from_secs(3600), ..quick() };
+        // A lease that has passed as soon as it is taken, and no renewal: as good as dead from its first moment. Room for one
+        // batch, so that it does not take its own up again.
+        let dying = Pace { lease: Duration::ZERO, renew: Duration::from_secs(3600), batches_at_once: 1, ..quick() };
         let first = Stage::new(&store, dying, Some(gate.clone())).await;
         let id = first.create("one\ntwo\nhold a\nhold b\nlast").await;
         first.batches.recover().await.expect("begun");
