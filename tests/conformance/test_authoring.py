@@ -47,9 +47,9 @@ def link(folder, packages, name, program):
 
 
 def rust(folder, env):
-    found = subprocess.run(["rustc", "--print", "target-libdir", "--target", "wasm32-unknown-unknown"], capture_output=True, text=True)
-    if "CARGO_UNSTABLE_BUILD_STD" not in env and not Path(found.stdout.strip() or "/nowhere").is_dir():
-        lacking("this Rust has no target wasm32-unknown-unknown")
+    # Its first build fetches crates, and no package brings the target for this compiler: where both can be had, say so.
+    if not os.environ.get("FRONTDESK_AUTHORING_RUST"):
+        pytest.skip("Rust needs the target wasm32-unknown-unknown and fetches crates: set FRONTDESK_AUTHORING_RUST=1")
 
 
 LANGUAGES = {"python": python, "js": javascript, "ts": typescript, "rust": rust}
