@@ -244,7 +244,7 @@ pub async fn line(tx: &mut Tx, id: &str) -> Result<Vec<PastItem>> {
     line_where(tx, id, true).await
 }
 
-/// Of [`line`], the calls, and what was asked and said of them.
+/// Of [`fn@line`], the calls, and what was asked and said of them.
 ///
 /// # Errors
 /// As any query.

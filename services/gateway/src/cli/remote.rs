@@ -99,6 +99,7 @@ impl Remote {
     }
 
     /// Uploads a file (`POST /v1/files`).
+    #[cfg(feature = "wasm")]
     pub(super) async fn upload(&self, name: &str, kind: &str, purpose: &str, content: Vec<u8>) -> Result<Value> {
         // Longer until the content does not hold it.
         let mut boundary = String::from("frontdesk-upload");
