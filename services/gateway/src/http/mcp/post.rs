@@ -279,20 +279,32 @@ struct Streamed {
     told: u64,
 }
 
+impl Streamed {
+    fn progress(&mut self, words: &str) -> Bytes {
+        self.told += 1;
+        let params = json!({ "progressToken": self.token, "progress": self.told, "message": words });
+        event(&json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params }))
+    }
+}
+
 fn frames(state: Streamed) -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> {
     stream::unfold(state, |mut state| async move {
         let work = state.work.as_mut()?;
         let frame = tokio::select! {
             biased;
-            Some(words) = state.news.recv() => {
-                state.told += 1;
-                let params = json!({ "progressToken": state.token, "progress": state.told, "message": words });
-                event(&json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params }))
-            }
+            Some(words) = state.news.recv() => state.progress(&words),
             outcome = work => {
                 state.work = None;
+                let mut last = vec![];
+                // What was told in the same breath comes before the answer.
+                while let Ok(words) = state.news.try_recv() {
+                    last.extend_from_slice(&state.progress(&words));
+                }
                 // A call that was cancelled has no answer.
-                outcome.map_or_else(Bytes::new, |outcome| event(&answer(&state.id, outcome)))
+                if let Some(outcome) = outcome {
+                    last.extend_from_slice(&event(&answer(&state.id, outcome)));
+                }
+                Bytes::from(last)
             }
             () = tokio::time::sleep(HEARTBEAT) => Bytes::from_static(b": still here\n\n"),
         };
