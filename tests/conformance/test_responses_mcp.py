@@ -8,12 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 from openai import BadRequestError, OpenAI, PermissionDeniedError
-from openai.types.responses import Response, ResponseStreamEvent
-from pydantic import TypeAdapter
+from openai.types.responses import Response
+from response_stream import streamed
 
 SERVER = Path(__file__).parent / "mcp_server.py"
 MODEL = "up/scripted"
-EVENT = TypeAdapter(ResponseStreamEvent)
 PROVIDER = "model-context-protocol"
 
 
@@ -52,23 +51,9 @@ def play(scripted_server, *replies):
 LOOKS = {"tool_call": {"name": "look", "arguments": {"id": "7"}}}
 
 
-def streamed(desk, **asked):
-    """The events of a response, each one of the package's, and the response."""
-    seen = []
-    with desk.http.stream("POST", "/v1/responses", json={"model": MODEL, "stream": True, **asked}) as response:
-        assert response.status_code == 200, response.read()
-        for line in response.iter_lines():
-            if line.startswith("data: "):
-                event = EVENT.validate_json(line.removeprefix("data: "), strict=True)
-                assert type(event).model_fields["type"].annotation.__args__ == (event.type,), "the union found its own type"
-                assert event.sequence_number == len(seen)
-                seen.append(event)
-    return [event.type for event in seen], seen[-1].response
-
-
 def test_a_server_is_listed_and_called_and_every_event_is_openais(desk, client, scripted_server, server):
     play(scripted_server, LOOKS, {"text": "It is shipped."})
-    names, response = streamed(desk, input="where is 7?", tools=[tool(server, require_approval="never")])
+    names, response = streamed(desk, model=MODEL, input="where is 7?", tools=[tool(server, require_approval="never")])
     for name in (
         "response.mcp_list_tools.in_progress", "response.mcp_list_tools.completed", "response.mcp_call.in_progress",
         "response.mcp_call_arguments.done", "response.mcp_call.completed",
@@ -104,12 +89,12 @@ def test_filters_choose_by_name_and_by_what_the_server_says(client, scripted_ser
 @pytest.mark.parametrize("approve", [True, False])
 def test_a_call_waits_for_its_clients_word(desk, client, scripted_server, server, approve):
     play(scripted_server, LOOKS, {"text": "So be it."})
-    names, first = streamed(desk, input="where is 7?", tools=[tool(server)])
+    names, first = streamed(desk, model=MODEL, input="where is 7?", tools=[tool(server)])
     assert "response.mcp_call.in_progress" not in names
     request = first.output[-1]
     assert (request.type, request.name, request.server_label) == ("mcp_approval_request", "look", "shop")
     word = {"type": "mcp_approval_response", "approval_request_id": request.id, "approve": approve}
-    names, second = streamed(desk, input=[word], previous_response_id=first.id, tools=[tool(server)])
+    names, second = streamed(desk, model=MODEL, input=[word], previous_response_id=first.id, tools=[tool(server)])
     assert second.output_text == "So be it."
     calls = [item for item in second.output if item.type == "mcp_call"]
     if approve:
@@ -168,12 +153,12 @@ def test_headers_reach_the_server_and_nothing_that_is_shown(desk, client, script
 
 def test_a_server_that_fails_is_told_of_and_the_response_goes_on(desk, scripted_server, server):
     play(scripted_server, {"text": "Without it, then."})
-    names, response = streamed(desk, input="hi", tools=[tool("http://127.0.0.1:9/mcp")])
+    names, response = streamed(desk, model=MODEL, input="hi", tools=[tool("http://127.0.0.1:9/mcp")])
     assert "response.mcp_list_tools.failed" in names
     listed, said = response.output
     assert "127.0.0.1:9" in listed.error and said.content[0].text == "Without it, then."
     play(scripted_server, {"tool_call": {"name": "broken", "arguments": {}}}, {"text": "It does not work."})
-    names, response = streamed(desk, input="hi", tools=[tool(server, allowed_tools=["broken"], require_approval="never")])
+    names, response = streamed(desk, model=MODEL, input="hi", tools=[tool(server, allowed_tools=["broken"], require_approval="never")])
     assert "response.mcp_call.failed" in names
     called = response.output[1]
     assert (called.status, called.output) == ("failed", None) and "Error executing tool broken" in str(called.error)
@@ -225,7 +210,7 @@ def test_a_group_that_is_registered_here_is_named_by_its_label(desk, client, scr
     assert registered.is_success, registered.text
     play(scripted_server, LOOKS, {"text": "Shipped."})
     group = {"type": "mcp", "server_label": "till", "require_approval": "never"}
-    names, response = streamed(desk, input="where is 7?", tools=[group])
+    names, response = streamed(desk, model=MODEL, input="where is 7?", tools=[group])
     assert "response.mcp_call.completed" in names
     assert (response.output[1].server_label, response.output[1].name) == ("till", "look")
     assert Response.model_validate(response.model_dump()).tools[0].server_label == "till"

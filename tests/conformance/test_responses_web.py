@@ -9,11 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from openai import BadRequestError, OpenAI
-from openai.types.responses import ResponseStreamEvent
-from pydantic import TypeAdapter
+from response_stream import streamed
 
 MODEL = "up/scripted"
-EVENT = TypeAdapter(ResponseStreamEvent)
 LAMPS = {"title": "Lamps", "url": "https://lamps.example/", "content": "Our lamps burn for ten thousand hours."}
 OTHER = {"title": "Other", "url": "https://shop.other.example/a", "content": "Nothing is said about them."}
 
@@ -64,23 +62,11 @@ def play(scripted_server, engine, *replies):
     engine.down = False
 
 
-def streamed(desk, **asked):
-    seen = []
-    with desk.http.stream("POST", "/v1/responses", json={"model": MODEL, "stream": True, **asked}) as response:
-        assert response.status_code == 200, response.read()
-        for line in response.iter_lines():
-            if line.startswith("data: "):
-                event = EVENT.validate_json(line.removeprefix("data: "), strict=True)
-                assert type(event).model_fields["type"].annotation.__args__ == (event.type,)
-                seen.append(event)
-    return [event.type for event in seen], seen[-1].response
-
-
 def test_a_search_is_shown_with_its_sources_and_what_is_said_by_them_is_cited(desk, client, scripted_server, engine):
     said = "They burn long, see [Lamps](https://lamps.example/). And: Nothing is said about them."
     play(scripted_server, engine, SEARCHES, {"text": said})
     asked = {"input": "which lamps last?", "tools": [{"type": "web_search"}], "include": ["web_search_call.action.sources"]}
-    names, response = streamed(desk, **asked)
+    names, response = streamed(desk, model=MODEL, **asked)
     own = [name for name in names if "web_search" in name]
     assert own == [f"response.web_search_call.{state}" for state in ("in_progress", "searching", "completed")]
     call, message = response.output
@@ -114,7 +100,7 @@ def test_domains_are_kept_and_a_choice_forces_a_search(client, scripted_server, 
 def test_an_engine_that_fails_is_a_failed_call_and_the_answer_comes(desk, scripted_server, engine):
     play(scripted_server, engine, SEARCHES, {"text": "I could not look."})
     engine.down = True
-    names, response = streamed(desk, input="which?", tools=[{"type": "web_search_preview"}])
+    names, response = streamed(desk, model=MODEL, input="which?", tools=[{"type": "web_search_preview"}])
     assert "response.web_search_call.completed" not in names
     assert response.output[0].status == "failed" and response.output[1].content[0].annotations == []
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use frontdesk_tests::{Frontdesk, Options, PATIENCE, Process, frontdesk::binary};
+use frontdesk_tests::{Frontdesk, Options, PATIENCE, Process, frontdesk::binary, process::private_kib};
 use serde_json::{Value, json};
 
 fn model() -> PathBuf {
@@ -146,13 +146,6 @@ fn kill(pid: u64) {
     assert!(done.success());
 }
 
-/// Private memory of a process, in MiB.
-fn private_mib(pid: u64) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process's status");
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
-}
-
 #[tokio::test]
 async fn prefixes_are_kept_within_their_number() {
     let frontdesk = Frontdesk::start(Options::new().config(&format!(
@@ -172,11 +165,11 @@ async fn prefixes_are_kept_within_their_number() {
     for number in 0..12 {
         ask_long(number).await;
     }
-    let before = private_mib(pid);
+    let before = private_kib(pid.try_into().expect("a process id"));
     for number in 12..48 {
         ask_long(number).await;
     }
-    let after = private_mib(pid);
-    assert!(after < before + 20, "{before} MiB, then {after} MiB");
+    let after = private_kib(pid.try_into().expect("a process id"));
+    assert!(after < before + (20 << 10), "{before} KiB, then {after} KiB");
     assert_eq!(text(&ask(&frontdesk, "red green").await), "red green", "what was let go of does no harm");
 }

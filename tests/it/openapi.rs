@@ -16,20 +16,23 @@ use crate::shop;
 
 const SECRET: &str = "s3cr3t/with\"odd+characters";
 
+/// What was asked: the path, and its headers.
+type Asked = Arc<Mutex<Vec<(String, HeaderMap)>>>;
+
 /// A service that answers with what it was asked, headers and all, as debugging pages do.
 struct Crm {
     url: String,
-    asked: Arc<Mutex<Vec<(String, HeaderMap)>>>,
+    asked: Asked,
 }
 
 impl Crm {
     fn start() -> Self {
-        let asked: Arc<Mutex<Vec<(String, HeaderMap)>>> = Arc::default();
+        let asked: Asked = Arc::default();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("a listener for tokio");
         let url = format!("http://{}", listener.local_addr().expect("address"));
         let document = document().to_string();
-        let answer = |State((asked, document)): State<(Arc<Mutex<Vec<(String, HeaderMap)>>>, String)>,
+        let answer = |State((asked, document)): State<(Asked, String)>,
                       method: Method,
                       uri: Uri,
                       headers: HeaderMap,

@@ -163,6 +163,17 @@ fn push(lines: &mut VecDeque<String>, line: String) {
     lines.push_back(line);
 }
 
+/// Private memory of a process, in KiB.
+///
+/// # Panics
+/// Where it has ended.
+#[must_use]
+pub fn private_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process's status");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ mod wire;
 
 use std::{cell::Cell, time::Duration};
 
-use frontdesk_tests::{Frontdesk, Options, Scripted};
+use frontdesk_tests::{Frontdesk, Options, Scripted, process::private_kib};
 use serde_json::{Value, json};
 
 use wire::Wire;
@@ -152,12 +152,6 @@ impl Zoo {
     fn b_says(&self, words: &str, stream: bool) {
         self.b.script(json!([{ "reply": self.wire.good(words, stream) }]));
     }
-}
-
-fn private_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 impl Got {

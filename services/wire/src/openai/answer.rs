@@ -265,20 +265,20 @@ impl From<WireUsage> for Usage {
 /// a JSON string is escaped, so the words of an answer cannot pose as the member.
 #[must_use]
 pub fn mentions_usage(json: &[u8]) -> bool {
-    const MEMBER: &[u8] = b"\"usage\"";
-    memchr::memmem::find_iter(json, MEMBER).any(|at| {
-        let value = json[at + MEMBER.len()..].trim_ascii_start().strip_prefix(b":");
-        value.is_some_and(|value| value.trim_ascii_start().first() == Some(&b'{'))
-    })
+    holds(json, b"\"usage\"", b'{')
 }
 
 /// Whether the text says why a choice ended. Cheap, as [`mentions_usage`] is.
 #[must_use]
 pub fn mentions_finish(json: &[u8]) -> bool {
-    const MEMBER: &[u8] = b"\"finish_reason\"";
-    memchr::memmem::find_iter(json, MEMBER).any(|at| {
-        let value = json[at + MEMBER.len()..].trim_ascii_start().strip_prefix(b":");
-        value.is_some_and(|value| value.trim_ascii_start().first() == Some(&b'"'))
+    holds(json, b"\"finish_reason\"", b'"')
+}
+
+/// Whether there is such a member whose value begins so.
+fn holds(json: &[u8], member: &[u8], begins: u8) -> bool {
+    memchr::memmem::find_iter(json, member).any(|at| {
+        let value = json[at + member.len()..].trim_ascii_start().strip_prefix(b":");
+        value.is_some_and(|value| value.trim_ascii_start().first() == Some(&begins))
     })
 }
 
