@@ -26,11 +26,10 @@ def test_no_acknowledgement_is_lost_and_every_turn_ends(restarts, scripted_serve
     for parent in (folder, *folder.parents[:2]):
         parent.chmod(parent.stat().st_mode | 0o055)
     postgres = sys.modules["postgres"]
-    url = postgres.start(folder / "postgres", durable=True)
+    url, ledger = postgres.start(folder / "postgres", durable=True), restarts.Ledger()
     try:
         restarts.script(scripted)
-        entry = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", api_key: upstream-key }} }}'
-        frontdesk = another_frontdesk(entry, database=url)
+        frontdesk = another_frontdesk(restarts.provider(scripted_server), database=url, **restarts.TOOLING)
 
         def some_turns(clients):
             """Until each client but one has got on by a turn: work is under way when it crashes."""
@@ -40,9 +39,11 @@ def test_no_acknowledgement_is_lost_and_every_turn_ends(restarts, scripted_serve
                 assert time.monotonic() < end and all(c.wrong is None for c in clients), [c.wrong for c in clients]
                 time.sleep(0.01)
 
-        went = restarts.run(frontdesk, folder / "postgres", url, PARALLEL, lambda crashes, _: crashes == CRASHES, some_turns)
+        went = restarts.run(frontdesk, ledger, folder / "postgres", url, PARALLEL, lambda crashes, _: crashes == CRASHES, some_turns, again=10)
         assert went["turns"] >= CRASHES * (PARALLEL - 1), went
         assert went["asked_again"] > 0, f"no crash was felt: {went}"
+        assert went["effects"]["once"] > 0 and went["behind_every_number"] > 10, went
         frontdesk.program.stop()
     finally:
+        ledger.stop()
         postgres.stop(folder / "postgres")
