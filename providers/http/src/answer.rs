@@ -1,22 +1,14 @@
 //! An answer: head, then a body that is read in pieces under limits.
 
-use std::{
-    future::{Future as _, poll_fn},
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use frontdesk_api::{
-    Error, Kind, Result,
-    cx::{CancellationToken, WaitForCancellationFutureOwned},
-};
+use frontdesk_api::{Error, Kind, Result, cx::CancellationToken};
 use http::{HeaderMap, StatusCode};
-use hyper::body::{Body as _, Frame, Incoming};
-use tokio::time::{Instant, Sleep};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 
-use crate::{pool::Lease, waits};
+use crate::waits;
 
 pub struct Answer {
     pub status: StatusCode,
@@ -27,27 +19,14 @@ pub struct Answer {
 /// Dropping the body closes the connection, which is how an upstream learns that nobody listens any more.
 pub struct Body {
     incoming: Incoming,
-    /// What the body comes over; None once the answer is read to its end, or the connection has ended.
-    lease: Option<Lease>,
-    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    cancel: CancellationToken,
     idle: Duration,
-    /// Since when the piece that comes next is waited for.
-    waiting: Option<Instant>,
-    /// Set once for many pieces: it is put off where it rings, and not with every piece.
-    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Answer {
-    pub(crate) fn new(
-        response: http::Response<Incoming>,
-        lease: Lease,
-        cancel: CancellationToken,
-        idle: Duration,
-    ) -> Self {
+    pub(crate) fn new(response: http::Response<Incoming>, cancel: CancellationToken, idle: Duration) -> Self {
         let (head, incoming) = response.into_parts();
-        let cancelled = Box::pin(cancel.cancelled_owned());
-        let body = Body { incoming, lease: Some(lease), cancelled, idle, waiting: None, alarm: None };
-        Self { status: head.status, headers: head.headers, body }
+        Self { status: head.status, headers: head.headers, body: Body { incoming, cancel, idle } }
     }
 
     /// A header as text; None when absent or not text.
@@ -69,67 +48,27 @@ impl Body {
     /// # Errors
     /// `Upstream` when the connection breaks, `Timeout` on a silence longer than `Limits::idle`, `Cancelled`.
     pub async fn piece(&mut self) -> Result<Option<Bytes>> {
-        self.waiting = None;
-        poll_fn(|cx| self.poll_piece(cx)).await
-    }
-
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
-        if self.cancelled.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(Error::cancelled()));
-        }
         loop {
-            match self.poll_frame(cx) {
-                Poll::Ready(None) => {
-                    if let Some(lease) = self.lease.take() {
-                        lease.give_back(cx);
-                    }
-                    return Poll::Ready(Ok(None));
-                }
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if !data.is_empty() => return Poll::Ready(Ok(Some(data))),
+            let frame = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Err(Error::cancelled()),
+                frame = tokio::time::timeout(self.idle, self.incoming.frame()) => frame,
+            };
+            match frame {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
                     _ => {} // trailers, or nothing
                 },
-                Poll::Ready(Some(Err(e))) => {
-                    let message = "the connection broke off in the middle of the answer";
-                    return Poll::Ready(Err(Error::upstream(message).with_source(e)));
+                Ok(Some(Err(e))) => {
+                    return Err(Error::upstream("the connection broke off in the middle of the answer").with_source(e));
                 }
-                Poll::Pending => {
-                    return self.poll_silence(cx).map(|()| {
-                        let seconds = self.idle.as_secs();
-                        Err(Error::new(Kind::Timeout, format!("the answer fell silent for {seconds} s")))
-                    });
+                Err(_) => {
+                    let seconds = self.idle.as_secs();
+                    return Err(Error::new(Kind::Timeout, format!("the answer fell silent for {seconds} s")));
                 }
             }
         }
-    }
-
-    /// The next frame, the connection driven where there is none yet.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        if self.incoming.is_end_stream() {
-            return Poll::Ready(None);
-        }
-        // Asked first, so that the connection knows that somebody wants to read.
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
-            return Poll::Ready(frame);
-        }
-        if self.lease.as_mut().is_some_and(|lease| lease.poll(cx).is_ready()) {
-            // What it ended with stands in the body.
-            self.lease = None;
-        }
-        Pin::new(&mut self.incoming).poll_frame(cx)
-    }
-
-    /// Ready once the piece has been waited for too long.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let end = *self.waiting.get_or_insert_with(Instant::now) + self.idle;
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
-        while alarm.as_mut().poll(cx).is_ready() {
-            if alarm.deadline() >= end {
-                return Poll::Ready(());
-            }
-            alarm.as_mut().reset(end);
-        }
-        Poll::Pending
     }
 
     /// The whole body.

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::{net::UnixStream, sync::OnceCell};
 
-use crate::pool::Tcp;
+use crate::Tcp;
 
 /// Read once: the certificates of a machine are some hundred files, and parsing them takes longer than a request.
 static TLS: OnceCell<ClientConfig> = OnceCell::const_new();

@@ -3,8 +3,8 @@
 //!
 //! Built on hyper directly, because it stands in the path of every token. Invariants: TCP_NODELAY on
 //! every socket, a time limit on connecting and on silence, a size limit on what is collected, no proxy
-//! from the environment, no redirects followed but in `follow`. TLS is set up at the first https call, not at start. A
-//! connection is used on the runtime that opened it and no other.
+//! from the environment, no redirects followed but in `follow`. TLS is set up at the first https call, not at start. A connection
+//! is used on the runtime that opened it and no other.
 
 mod answer;
 pub mod client_key;
@@ -15,7 +15,6 @@ pub mod frames;
 mod guard;
 pub mod kept;
 mod network;
-mod pool;
 pub mod setting;
 pub mod upstream;
 mod waits;
@@ -24,9 +23,14 @@ use bytes::Bytes;
 use frontdesk_api::{Cx, Error, Kind, Result};
 use http::{HeaderMap, Method, Uri};
 use http_body_util::Full;
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::{Client as Pool, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
 use std::{
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 use tokio::runtime;
@@ -38,7 +42,6 @@ pub use egress::Outside;
 pub use follow::Follow;
 use guard::{Admits, NOT_PUBLIC, Resolver, literal};
 pub use network::Network;
-use pool::{Fault, Pool, Tcp};
 pub use upstream::Upstream;
 
 /// Time limits of one client.
@@ -62,7 +65,7 @@ impl Default for Limits {
 pub struct Client {
     /// One set a runtime: a connection is driven by the runtime that opened it, and using it from another wakes a
     /// second thread for every piece that comes or goes.
-    pools: RwLock<Vec<(runtime::Id, Arc<Pool>)>>,
+    pools: RwLock<Vec<(runtime::Id, Arc<Pools>)>>,
     /// Where HTTP is spoken over this Unix socket, whatever host the URL names.
     socket: Option<PathBuf>,
     /// Servers elsewhere are not asked.
@@ -70,6 +73,16 @@ pub struct Client {
     limits: Limits,
     #[cfg(test)]
     table: Option<guard::Table>,
+}
+
+/// The TCP of every connection.
+type Tcp = HttpConnector<Resolver>;
+
+/// The open connections of one runtime.
+struct Pools {
+    plain: Pool<Tcp, Full<Bytes>>,
+    tls: OnceLock<Pool<HttpsConnector<Tcp>, Full<Bytes>>>,
+    unix: Option<Pool<UnixConnector, Full<Bytes>>>,
 }
 
 impl Client {
@@ -114,20 +127,24 @@ impl Client {
         Self { socket: Some(socket), ..Self::new(limits) }
     }
 
-    /// That of the runtime this is called on.
-    fn pool(&self) -> Arc<Pool> {
+    /// Those of the runtime this is called on.
+    fn pools(&self) -> Arc<Pools> {
         let here = runtime::Handle::current().id();
-        let find = |pools: &[(runtime::Id, Arc<Pool>)]| {
-            pools.iter().find(|(id, _)| *id == here).map(|(_, pool)| Arc::clone(pool))
+        let find = |pools: &[(runtime::Id, Arc<Pools>)]| {
+            pools.iter().find(|(id, _)| *id == here).map(|(_, pools)| Arc::clone(pools))
         };
-        if let Some(pool) = find(&self.pools.read().unwrap_or_else(PoisonError::into_inner)) {
-            return pool;
+        if let Some(pools) = find(&self.pools.read().unwrap_or_else(PoisonError::into_inner)) {
+            return pools;
         }
         let mut all = self.pools.write().unwrap_or_else(PoisonError::into_inner);
         find(&all).unwrap_or_else(|| {
-            let pool = Pool::new(self.tcp(), self.socket.clone().map(UnixConnector::new));
-            all.push((here, Arc::clone(&pool)));
-            pool
+            let pools = Arc::new(Pools {
+                plain: pool().build(self.tcp()),
+                tls: OnceLock::new(),
+                unix: self.socket.clone().map(|socket| pool().build(UnixConnector::new(socket))),
+            });
+            all.push((here, Arc::clone(&pools)));
+            pools
         })
     }
 
@@ -135,7 +152,7 @@ impl Client {
         let resolver = Resolver::new(self.admits.clone());
         #[cfg(test)]
         let resolver = resolver.with(self.table.clone());
-        let mut connector = Tcp::new_with_resolver(resolver);
+        let mut connector = HttpConnector::new_with_resolver(resolver);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(self.limits.connect));
         connector.set_keepalive(Some(Duration::from_secs(60)));
@@ -158,24 +175,45 @@ impl Client {
         *request.method_mut() = method;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = headers;
+        let pools = self.pools();
+        // What is awaited is its own: it does not borrow the pools.
+        let sent = if let Some(unix) = &pools.unix {
+            unix.request(request)
+        } else if uri.scheme_str() == Some("https") {
+            let tls = match pools.tls.get() {
+                Some(tls) => tls,
+                None => {
+                    let made = pool().build(connect::tls(self.tcp()).await?);
+                    pools.tls.get_or_init(|| made)
+                }
+            };
+            tls.request(request)
+        } else {
+            pools.plain.request(request)
+        };
         let limit = cx.deadline.map_or(self.limits.head, |at| {
             at.saturating_duration_since(std::time::Instant::now()).min(self.limits.head)
         });
-        let pool = self.pool();
         let answer = tokio::select! {
             biased;
             () = cx.cancel.cancelled() => return Err(Error::cancelled()),
-            answer = tokio::time::timeout(limit, pool.send(request)) => answer,
+            answer = tokio::time::timeout(limit, sent) => answer,
         };
         match answer {
-            Ok(Ok((response, lease))) => Ok(Answer::new(response, lease, cx.cancel.clone(), self.limits.idle)),
-            Ok(Err(fault)) => Err(unreachable(uri, fault)),
+            Ok(Ok(response)) => Ok(Answer::new(response, cx.cancel.clone(), self.limits.idle)),
+            Ok(Err(e)) => Err(unreachable(uri, e)),
             Err(_) => {
                 let seconds = limit.as_secs();
                 Err(Error::new(Kind::Timeout, format!("{} gave no answer within {seconds} s", place(uri))))
             }
         }
     }
+}
+
+fn pool() -> hyper_util::client::legacy::Builder {
+    let mut builder = Pool::builder(TokioExecutor::new());
+    builder.pool_timer(TokioTimer::new()).pool_idle_timeout(Duration::from_secs(90));
+    builder
 }
 
 /// Scheme, host and port: what an error may show of an address (paths and queries can hold secrets).
@@ -185,13 +223,9 @@ pub fn place(uri: &Uri) -> String {
     format!("{}://{authority}", uri.scheme_str().unwrap_or("http"))
 }
 
-fn unreachable(uri: &Uri, fault: Fault) -> Error {
-    let (what, e) = match fault {
-        Fault::Connect(e) => ("cannot connect to", e),
-        Fault::Answer(e) => ("no answer from", e.into()),
-        Fault::Setup(e) => return e,
-    };
-    let cause = root_cause(&*e);
+fn unreachable(uri: &Uri, e: hyper_util::client::legacy::Error) -> Error {
+    let what = if e.is_connect() { "cannot connect to" } else { "no answer from" };
+    let cause = root_cause(&e);
     Error::upstream(format!("{what} {}: {cause}", place(uri))).with_code("unreachable").with_source(e)
 }
 

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use serde::{Deserialize, Serialize};
-pub use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+pub use tokio_util::sync::CancellationToken;
 
 pub use crate::customer::Customer;
 use crate::{client_keys::ClientKeys, reuse::CacheControl};
