@@ -87,3 +87,6 @@ impl Body {
         Err(Error::upstream(format!("the answer is longer than the limit of {limit} bytes")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,9 @@ use super::{
 /// A piece of 100 MB on one line.
 const ENDLESS: usize = 100 << 20;
 
+/// Letters that come one by one for longer than anybody here waits: a minute.
+const TRICKLE: usize = 600;
+
 /// What a server does before its first content that another must make good, streamed or not.
 fn refusals(wire: &Wire, stream: bool) -> Vec<(&'static str, Value)> {
     let error = |status: u16, headers: Value| json!({ "status": status, "headers": headers, "json": { "error": { "message": "no", "type": "x" } } });
@@ -50,6 +53,10 @@ fn bad_beginnings(wire: &Wire) -> Vec<(&'static str, Value)> {
 
 fn endless(wire: &Wire) -> Vec<Value> {
     vec![(wire.endless)(), json!({ "fill": ENDLESS })]
+}
+
+fn trickle(wire: &Wire) -> Vec<Value> {
+    vec![(wire.endless)(), json!({ "trickle": TRICKLE })]
 }
 
 async fn another_makes_good(zoo: &Zoo, client: Client, stream: bool, model: &str, what: &str, from_a: usize) {
@@ -101,6 +108,7 @@ async fn a_silence_before_the_first_content(wire: Wire) {
     for (what, reply) in [
         ("says nothing", json!({ "hold": "never", "json": {} })),
         ("begins and stalls", wire.stream(vec![json!({ "gate": "never" })])),
+        ("comes letter by letter", wire.stream(trickle(&wire))),
     ] {
         zoo.a.script(json!([{ "times": CLIENTS.len(), "reply": reply }]));
         zoo.b.script(json!([{ "times": CLIENTS.len(), "reply": wire.good("all is well", true) }]));
@@ -115,6 +123,28 @@ async fn a_silence_before_the_first_content(wire: Wire) {
     zoo.settles().await;
 }
 
+/// Of an answer that comes whole nobody has seen anything, so another may be asked as long as there is time.
+async fn a_whole_answer_that_does_not_come(wire: Wire) {
+    let zoo = Zoo::start(wire);
+    let json = |rest: Value| json!({ "sse": ["{\"id\":\"", rest], "headers": { "content-type": "application/json" } });
+    for client in CLIENTS {
+        let stalls = json(json!({ "gate": "never" }));
+        zoo.a.script(json!([{ "times": 2, "reply": stalls }]));
+        another_makes_good(&zoo, client, false, "brisk-first", "stalls", 1).await;
+        let got = zoo.ask(client, "brisk/m", false).await;
+        assert_eq!(got.status, 504, "{} {client:?}: {}", wire.kind, got.body);
+        assert!(got.error().is_some(), "{} {client:?}: {}", wire.kind, got.body);
+        // Never silent for a second, and never done: the time for all of it ends it.
+        zoo.a.script(json!([{ "reply": json(json!({ "trickle": TRICKLE })) }]));
+        let before = zoo.asked();
+        let got = zoo.ask(client, "hurried", false).await;
+        assert_eq!(got.status, 504, "{} {client:?}: {}", wire.kind, got.body);
+        assert!(got.error().is_some(), "{} {client:?}: {}", wire.kind, got.body);
+        assert_eq!((zoo.asked().0 - before.0, zoo.asked().1 - before.1), (1, 0), "{} {client:?}", wire.kind);
+    }
+    zoo.settles().await;
+}
+
 async fn after_the_first_content(wire: Wire) {
     let zoo = Zoo::start(wire);
     let said = |more: Vec<Value>| wire.stream([vec![(wire.word)("one ")], more].concat());
@@ -125,6 +155,7 @@ async fn after_the_first_content(wire: Wire) {
         ("ends without saying so", "route", said(vec![])),
         ("never ends a piece", "route", said(endless(&wire))),
         ("stalls", "impatient", said(vec![json!({ "gate": "never" })])),
+        ("comes letter by letter", "impatient", said(trickle(&wire))),
     ];
     cases.extend((wire.faults)().into_iter().map(|fault| ("says it failed", "route", said(vec![fault]))));
     for client in CLIENTS {
@@ -207,4 +238,10 @@ macro_rules! each_kind {
     )* };
 }
 
-each_kind!(before_the_first_content, a_silence_before_the_first_content, after_the_first_content, calls_come_once);
+each_kind!(
+    before_the_first_content,
+    a_silence_before_the_first_content,
+    a_whole_answer_that_does_not_come,
+    after_the_first_content,
+    calls_come_once
+);

@@ -69,11 +69,13 @@ impl Zoo {
             format!("    - {{ id: {id}, type: {}, config: {{ {} }} }}\n", wire.kind, (wire.config)(url))
         };
         let tls = a.url().replace("http://", "https://");
-        let providers: String =
+        let mut providers: String =
             [("a", a.url()), ("b", b.url()), ("closed", &format!("http://{closed}")), ("tls", &tls)]
                 .iter()
                 .map(|(id, url)| provider(id, url))
                 .collect();
+        // The same server as a, whose silences are not borne for long.
+        providers += &provider("brisk", a.url()).replace(" } }\n", ", idle_timeout_s: 1 } }\n");
         let route = |id: &str, first: &str, more: &str| {
             let breaker = "{ failures: 0, failure_percent: 0 }";
             format!(
@@ -84,7 +86,9 @@ impl Zoo {
             route("route", "a", ""),
             route("route-closed", "closed", ""),
             route("route-tls", "tls", ""),
+            route("brisk-first", "brisk", ""),
             route("impatient", "a", ", timeouts: { first_token_ms: 1500, idle_ms: 1500 }"),
+            route("hurried", "a", ", timeouts: { total_ms: 1500 }"),
             // A time that no answer here takes.
             route("hedged", "a", ", hedge: { after_ms: 60000 }"),
         ]

@@ -10,6 +10,7 @@ use super::vectors;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// Said in every answer made from a message, so that nobody takes it for a model's.
 pub(super) const LABEL: &str = "scripted-upstream-for-tests-only";
@@ -27,11 +28,16 @@ pub(super) struct Rendered {
 }
 
 /// One thing the writer does.
+/// Between two letters of an answer that comes letter by letter.
+pub(super) const TRICKLE: Duration = Duration::from_millis(100);
+
 #[derive(Debug, PartialEq)]
 pub(super) enum Part {
     Write(Bytes),
     /// Wait until the gate lets one pass.
     Gate(String),
+    /// Wait so long.
+    Pause(Duration),
     /// Cut the connection in the middle of the body.
     Cut,
 }
@@ -83,6 +89,7 @@ pub(super) fn render(reply: &Reply, asked: &Asked<'_>, number: usize) -> Rendere
 pub(super) enum Frame {
     Bytes(Bytes),
     Gate(String),
+    Trickle(usize),
 }
 
 impl Frame {
@@ -96,6 +103,7 @@ fn frame(chunk: &Chunk) -> Frame {
         Chunk::Raw(raw) => Frame::text(raw.as_str()),
         Chunk::Bytes(bytes) => Frame::Bytes(bytes.clone().into()),
         Chunk::Fill(size) => Frame::Bytes(vec![b'x'; *size].into()),
+        Chunk::Trickle(size) => Frame::Trickle(*size),
         Chunk::Gate(name) => Frame::Gate(name.clone()),
         Chunk::Event { name: None, data } => Frame::text(format!("data: {data}\n\n")),
         Chunk::Event { name: Some(name), data } => Frame::text(format!("event: {name}\ndata: {data}\n\n")),
@@ -118,6 +126,11 @@ fn arrange(reply: &Reply, frames: Vec<Frame>) -> Vec<Part> {
         let bytes = match frame {
             Frame::Gate(name) => {
                 parts.push(Part::Gate(name));
+                continue;
+            }
+            Frame::Trickle(size) => {
+                let letter = || [Part::Pause(TRICKLE), Part::Write(Bytes::from_static(b"x"))];
+                parts.extend((0..size).flat_map(|_| letter()));
                 continue;
             }
             Frame::Bytes(bytes) => bytes,

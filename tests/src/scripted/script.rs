@@ -144,6 +144,8 @@ pub enum Chunk {
     Bytes(Vec<u8>),
     /// So many letters x without a line's end.
     Fill(usize),
+    /// So many letters x, one every [`super::reply::TRICKLE`].
+    Trickle(usize),
     /// Holds the stream until released.
     Gate(String),
     /// `event:` if named, then one `data:` line.
@@ -170,6 +172,11 @@ impl From<Value> for Chunk {
                     && let Some(size) = object.get("fill").and_then(Value::as_u64)
                 {
                     return Self::Fill(usize::try_from(size).unwrap_or(usize::MAX));
+                }
+                if object.len() == 1
+                    && let Some(size) = object.get("trickle").and_then(Value::as_u64)
+                {
+                    return Self::Trickle(usize::try_from(size).unwrap_or(usize::MAX));
                 }
                 let named = object.keys().all(|k| k == "event" || k == "data");
                 match object.remove("data") {
@@ -243,12 +250,14 @@ impl Reply {
         let given = [self.json.is_some(), self.body.is_some(), self.sse.is_some(), self.binary.is_some()];
         let binary = self.binary.iter().flatten().all(|chunk| match chunk {
             Chunk::Raw(raw) => BASE64_STANDARD.decode(raw).is_ok(),
-            Chunk::Gate(_) | Chunk::Fill(_) => true,
+            Chunk::Gate(_) | Chunk::Fill(_) | Chunk::Trickle(_) => true,
             Chunk::Bytes(_) | Chunk::Event { .. } => false,
         });
         let kinds = given.iter().chain(&made);
         match kinds.filter(|present| **present).count() {
-            1 if !binary => Err("binary holds something that is neither Base64 nor a fill nor a gate".into()),
+            1 if !binary => {
+                Err("binary holds something that is neither Base64 nor a fill nor a trickle nor a gate".into())
+            }
             1 => Ok(()),
             0 => Err("the reply has no content (json, body, sse, binary, embed, rank, hangup or a message)".into()),
             _ => Err(

@@ -181,6 +181,7 @@ async fn whole(parts: Vec<Part>, mut exchange: Exchange) -> Vec<u8> {
             Part::Gate(gate) => {
                 exchange.pass(&gate).await;
             }
+            Part::Pause(time) => tokio::time::sleep(time).await,
             Part::Cut => {}
         }
     }
@@ -200,6 +201,7 @@ fn write(parts: Vec<Part>, exchange: Exchange) -> impl futures::Stream<Item = io
             match parts.next() {
                 Some(Part::Write(bytes)) => return Some((Ok(bytes), (parts, exchange, false))),
                 Some(Part::Gate(gate)) if exchange.pass(&gate).await => {}
+                Some(Part::Pause(time)) => tokio::time::sleep(time).await,
                 Some(Part::Gate(_) | Part::Cut) => {
                     exchange.finish(Ended::Cut);
                     return Some((Err(io::Error::other("the script cuts the connection")), (parts, exchange, true)));
