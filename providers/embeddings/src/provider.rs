@@ -205,7 +205,15 @@ impl Inference for Local {
             vectors.iter_mut().for_each(|vector| shorten(vector, dimensions, normalise));
         }
         let usage = Some(Usage { input_tokens: tokens, ..Usage::default() });
-        Ok(Embeddings { provider: self.id.clone(), model: request.model, raw: None, vectors, usage, reuse: None })
+        Ok(Embeddings {
+            provider: self.id.clone(),
+            model: request.model,
+            raw: None,
+            vectors,
+            usage,
+            reuse: None,
+            other_attempts: vec![],
+        })
     }
 
     async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
@@ -232,7 +240,14 @@ impl Inference for Local {
         results.sort_by(|a, b| b.score.total_cmp(&a.score));
         results.truncate(top_n.unwrap_or(usize::MAX));
         let usage = Some(Usage { input_tokens: tokens, ..Usage::default() });
-        Ok(Ranking { provider: self.id.clone(), model: request.model, raw: None, results, usage })
+        Ok(Ranking {
+            provider: self.id.clone(),
+            model: request.model,
+            raw: None,
+            results,
+            usage,
+            other_attempts: vec![],
+        })
     }
 
     async fn health(&self) -> Health {

@@ -45,6 +45,7 @@ impl OpenAi {
             vectors,
             usage,
             reuse: None,
+            other_attempts: vec![],
         })
     }
 
@@ -64,7 +65,14 @@ impl OpenAi {
         let raw = self.upstream.fetch(cx, Method::POST, &self.rerank, body).await?;
         let (results, usage) = rerank::decode_answer(&raw).map_err(|e| self.no_answer("a ranking", e))?;
         let results = if request.needs_ranking(OWN) { self.checked(&request, results)? } else { vec![] };
-        Ok(Ranking { provider: self.upstream.id.clone(), model: request.model, raw: Some((OWN, raw)), results, usage })
+        Ok(Ranking {
+            provider: self.upstream.id.clone(),
+            model: request.model,
+            raw: Some((OWN, raw)),
+            results,
+            usage,
+            other_attempts: vec![],
+        })
     }
 
     /// One model a server, so none is named; the server knows texts only and tells all places.
@@ -75,7 +83,7 @@ impl OpenAi {
         let results = rerank::decode_tei(&raw).map_err(|e| self.no_answer("a ranking", e))?;
         let results = self.checked(&request, results)?;
         let provider = self.upstream.id.clone();
-        Ok(Ranking { provider, model: request.model, raw: None, results, usage: None })
+        Ok(Ranking { provider, model: request.model, raw: None, results, usage: None, other_attempts: vec![] })
     }
 
     fn checked(&self, request: &RerankRequest, mut results: Vec<Ranked>) -> Result<Vec<Ranked>> {

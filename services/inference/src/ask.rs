@@ -139,18 +139,25 @@ impl Ask<'_> {
         }
     }
 
-    /// Asks a target once, within the limit of patience.
+    /// Asks a target once, within the limit of patience and the time for all of the answer.
     async fn once<T>(&self, target: &Arc<Target>, call: &Call<'_, T>) -> Result<T, Box<Fault>> {
         let answer = call(Arc::clone(target));
-        let Some(patience) = self.patience else { return answer.await };
-        match select(answer, self.time.sleep(patience)).await {
+        let left = self.cx.deadline.map(|at| at.saturating_duration_since(self.time.now()));
+        let Some(limit) = self.patience.into_iter().chain(left).min() else { return answer.await };
+        match select(answer, self.time.sleep(limit)).await {
             Either::Left((answer, _)) => answer,
-            Either::Right(_) => {
-                let (provider, ms) = (&target.provider, patience.as_millis());
-                let message = format!("provider '{provider}' sent nothing of its answer within {ms} ms");
-                Err(Error::new(Kind::Timeout, message).with_code("first_token_timeout").into())
-            }
+            Either::Right(_) => Err(self.late(target, limit, Some(limit) == left).into()),
         }
+    }
+
+    fn late(&self, target: &Target, limit: Duration, of_all: bool) -> Error {
+        let provider = &target.provider;
+        if of_all {
+            let message = format!("provider '{provider}': the time for the answer was over before it came");
+            return Error::new(Kind::Timeout, message).with_code("deadline");
+        }
+        let message = format!("provider '{provider}' sent nothing of its answer within {} ms", limit.as_millis());
+        Error::new(Kind::Timeout, message).with_code("first_token_timeout")
     }
 
     /// How long to wait before the next attempt on the same target: a random time, or what the target asked for. None:

@@ -133,18 +133,18 @@ impl Router {
         Ok(ChatReply { head, frames: flow.boxed() })
     }
 
-    /// Asks whoever a name leads to for something that comes whole.
+    /// Asks whoever a name leads to for something that comes whole; with it the attempts beside the one that brought it.
     async fn whole<'a, T: Send>(
         &'a self,
         cx: &'a Cx,
         asked: &'a str,
         call: impl Fn(Arc<dyn Inference>, String) -> BoxFuture<'a, Result<T>> + Send + Sync + 'a,
-    ) -> Result<T> {
+    ) -> Result<(T, Vec<Attempt>)> {
         let way = match self.table.find(asked).await? {
             Found::Way(way) => way,
             Found::Plain(inference, name) => {
                 let answer = call(Arc::clone(inference), name.upstream_id.clone());
-                return self.plain(name, answer).await;
+                return Ok((self.plain(name, answer).await?, vec![]));
             }
         };
         // The call took its own copy of what it needs; the limit of time holds around all attempts.
@@ -155,7 +155,7 @@ impl Router {
             answer.map(|answer| answer.map_err(Box::<Fault>::from)).boxed()
         };
         match ask.ask(self.seed(cx, None, way), &call).await {
-            Ok(answered) => Ok(answered.value),
+            Ok(answered) => Ok((answered.value, answered.others)),
             Err(error) => Err(self.explained(&way.id, error).await),
         }
     }
@@ -217,7 +217,8 @@ impl Inference for Router {
             let request = request.to(model);
             async move { provider.embed(cx, request).await }.boxed()
         };
-        self.whole(cx, &request.model, call).await
+        let (reply, other_attempts) = self.whole(cx, &request.model, call).await?;
+        Ok(Embeddings { other_attempts, ..reply })
     }
 
     async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
@@ -225,7 +226,8 @@ impl Inference for Router {
             let request = request.to(model);
             async move { provider.rerank(cx, request).await }.boxed()
         };
-        self.whole(cx, &request.model, call).await
+        let (reply, other_attempts) = self.whole(cx, &request.model, call).await?;
+        Ok(Ranking { other_attempts, ..reply })
     }
 
     /// One target of a route counts: the one that would answer while all is well, and models count differently.

@@ -242,7 +242,15 @@ mod tests {
         async fn embed(&self, _: &Cx, request: EmbedRequest) -> Result<Embeddings> {
             self.0.lock().expect("unpoisoned").push(request.model.clone());
             let (provider, usage) = ("up".to_owned(), Some(Usage::default()));
-            Ok(Embeddings { provider, model: request.model, raw: None, vectors: vec![], usage, reuse: None })
+            Ok(Embeddings {
+                provider,
+                model: request.model,
+                raw: None,
+                vectors: vec![],
+                usage,
+                reuse: None,
+                other_attempts: vec![],
+            })
         }
     }
 

@@ -76,7 +76,15 @@ impl Inference for Echo {
             None if request.model != "v" => Err(not_offered("embeddings", ModelKind::Embedding)),
             None => {
                 let (provider, vectors) = (self.id.to_owned(), vec![vec![0.5]]);
-                Ok(Embeddings { provider, model: request.model, raw: None, vectors, usage: None, reuse: None })
+                Ok(Embeddings {
+                    provider,
+                    model: request.model,
+                    raw: None,
+                    vectors,
+                    usage: None,
+                    reuse: None,
+                    other_attempts: vec![],
+                })
             }
         }
     }

@@ -234,7 +234,8 @@ impl Call {
     }
 
     /// Settles an answer that came at once. `counted`: the provider's own count.
-    pub(crate) fn done(mut self, provider: &str, model: &str, counted: Option<Usage>) {
+    pub(crate) fn done(mut self, provider: &str, model: &str, others: &[Attempt], counted: Option<Usage>) {
+        self.others = others.iter().filter_map(|attempt| self.other(attempt)).collect();
         self.asked(provider, model);
         self.model = Some(model.to_owned());
         self.counted = counted;

@@ -12,10 +12,10 @@ use super::{
 const ENDLESS: usize = 100 << 20;
 
 /// Letters that come one by one for longer than anybody here waits: a minute.
-const TRICKLE: usize = 600;
+pub(super) const TRICKLE: usize = 600;
 
 /// What a server does before its first content that another must make good, streamed or not.
-fn refusals(wire: &Wire, stream: bool) -> Vec<(&'static str, Value)> {
+pub(super) fn refusals(wire: &Wire, stream: bool) -> Vec<(&'static str, Value)> {
     let error = |status: u16, headers: Value| json!({ "status": status, "headers": headers, "json": { "error": { "message": "no", "type": "x" } } });
     let kind = if stream { wire.streams } else { "application/json" };
     let mut out = vec![

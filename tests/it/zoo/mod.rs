@@ -8,6 +8,7 @@
 mod amazon;
 mod broken;
 mod order;
+mod vectors;
 mod wire;
 
 use std::{cell::Cell, time::Duration};
@@ -42,6 +43,8 @@ enum Client {
     /// Llama Stack's own chats and completions.
     LlamaChat,
     LlamaText,
+    Vectors,
+    Ranks,
 }
 
 /// Those whose answers tell words, calls and errors apart; the others are written by the same code.
@@ -139,9 +142,13 @@ impl Zoo {
             Client::Text => ("/v1/completions", json!({ "model": model, "prompt": "hi" })),
             Client::LlamaChat => ("/v1/inference/chat-completion", json!({ "model_id": model, "messages": messages })),
             Client::LlamaText => ("/v1/inference/completion", json!({ "model_id": model, "content": "hi" })),
+            Client::Vectors => ("/v1/embeddings", json!({ "model": model, "input": ["hi", "ho"] })),
+            Client::Ranks => ("/v1/rerank", json!({ "model": model, "query": "hi", "documents": ["one", "two"] })),
         };
         let mut body = body;
-        body["stream"] = stream.into();
+        if !matches!(client, Client::Vectors | Client::Ranks) {
+            body["stream"] = stream.into();
+        }
         self.sent.set(self.sent.get() + 1);
         self.frontdesk.request("POST", path).json(&body).send().await.expect("an answer")
     }

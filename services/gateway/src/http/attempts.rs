@@ -20,13 +20,23 @@ pub const CACHE: HeaderName = HeaderName::from_static("x-frontdesk-cache");
 
 /// Of an answer.
 pub fn write_answered(headers: &mut HeaderMap, head: &ReplyHead) {
-    let attempts = if head.is_free() { 0 } else { head.other_attempts.len() + 1 };
-    write(headers, &head.provider, &head.model, attempts);
-    write_reuse(headers, head.reuse);
+    write_whole(headers, (&head.provider, &head.model), &head.other_attempts, head.reuse);
+}
+
+/// Of an answer that comes whole, from this provider and model.
+pub fn write_whole(
+    headers: &mut HeaderMap,
+    (provider, model): (&str, &str),
+    other_attempts: &[Attempt],
+    reuse: Option<Reuse>,
+) {
+    let attempts = if reuse.is_some_and(Reuse::is_free) { 0 } else { other_attempts.len() + 1 };
+    write(headers, provider, model, attempts);
+    write_reuse(headers, reuse);
 }
 
 /// What a route that keeps or shares answers did; nothing on any other.
-pub fn write_reuse(headers: &mut HeaderMap, reuse: Option<Reuse>) {
+fn write_reuse(headers: &mut HeaderMap, reuse: Option<Reuse>) {
     if let Some(reuse) = reuse {
         headers.insert(CACHE, HeaderValue::from_static(reuse.as_str()));
     }

@@ -149,6 +149,7 @@ impl Inference for Embeds {
             vectors: vec![vec![0.5, 1.0]],
             usage,
             reuse: None,
+            other_attempts: vec![],
         })
     }
 }

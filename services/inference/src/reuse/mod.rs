@@ -152,7 +152,7 @@ impl Inference for Reusing {
         let reply = self.inner.embed(cx, request).await?;
         if !cx.cache.no_store {
             let raw = reply.raw.as_ref().map(|(dialect, raw)| (*dialect, Bytes::copy_from_slice(raw)));
-            let answer = Embeddings { raw, reuse: Some(Reuse::Hit), ..reply.clone() };
+            let answer = Embeddings { raw, reuse: Some(Reuse::Hit), other_attempts: vec![], ..reply.clone() };
             let size = kept::OVERHEAD + vectors_size(&answer);
             kept.put(read.key, Answer::Vectors(Arc::new(answer)), size, self.time.now());
         }

@@ -79,6 +79,16 @@ async fn an_answer_that_falls_silent_or_outlives_its_time_ends_with_a_timeout() 
 }
 
 #[tokio::test]
+async fn an_answer_that_does_not_come_in_time_ends_with_a_timeout_and_nobody_else_is_asked() {
+    let timeouts = Timeouts { total_ms: Some(60), ..Timeouts::default() };
+    let (a, b) = (Actor::new("a", [Say::Answers(vec![Piece::Silence])]), Actor::well("b"));
+    let route = Route { timeouts, ..Route::to("r", &["a/m", "b/m"]) };
+    let error = ask(&router(&[&a, &b], &Hand::new(), vec![route]), "r").await.err().expect("no answer");
+    assert_eq!((error.kind, error.code.as_deref()), (Kind::Timeout, Some("deadline")), "{error}");
+    assert_eq!((a.asked(), b.asked(), a.dropped.load(std::sync::atomic::Ordering::SeqCst)), (1, 0, 1));
+}
+
+#[tokio::test]
 async fn the_callers_own_deadline_holds_by_a_plain_name_too() {
     let a = Actor::new("a", [Say::Answers(vec![Piece::Word("hi"), Piece::Silence])]);
     let mut cx = cx();

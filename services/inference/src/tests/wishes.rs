@@ -119,7 +119,15 @@ impl Inference for Numbers {
         }
         let raw = Some((Dialect::OpenaiEmbeddings, Bytes::from(number.to_string())));
         let usage = Some(Usage { input_tokens: 3, ..Usage::default() });
-        Ok(Embeddings { provider: "a".into(), model: request.model, raw, vectors: vec![vec![0.5]], usage, reuse: None })
+        Ok(Embeddings {
+            provider: "a".into(),
+            model: request.model,
+            raw,
+            vectors: vec![vec![0.5]],
+            usage,
+            reuse: None,
+            other_attempts: vec![],
+        })
     }
 }
 

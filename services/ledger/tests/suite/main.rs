@@ -68,7 +68,15 @@ impl Inference for Up {
     async fn embed(&self, _: &Cx, request: EmbedRequest) -> Result<Embeddings> {
         let model = request.model.trim_start_matches("up/").to_owned();
         let usage = (model != "late").then(|| Usage { input_tokens: 5, ..Usage::default() });
-        Ok(Embeddings { provider: "up".into(), model, raw: None, vectors: vec![], usage, reuse: None })
+        Ok(Embeddings {
+            provider: "up".into(),
+            model,
+            raw: None,
+            vectors: vec![],
+            usage,
+            reuse: None,
+            other_attempts: vec![],
+        })
     }
 
     async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
@@ -77,7 +85,7 @@ impl Inference for Up {
         }
         let Embeddings { provider, model, raw, usage, .. } =
             self.embed(cx, EmbedRequest::typed(request.model, Embed::default())).await?;
-        Ok(Ranking { provider, model, raw, results: vec![], usage })
+        Ok(Ranking { provider, model, raw, results: vec![], usage, other_attempts: vec![] })
     }
 }
 

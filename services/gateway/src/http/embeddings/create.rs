@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use axum::{Extension, extract::State, response::Response};
+use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use frontdesk_wire::openai::embeddings;
 
 use crate::{
@@ -34,10 +34,12 @@ pub async fn create(
     let request = embeddings::request(body)?;
     let asked = Instant::now();
     let reply = app.inference.embed(&cx, request.clone()).await?;
-    let (upstream, reuse) = (asked.elapsed(), reply.reuse);
+    let mut headers = HeaderMap::new();
+    attempts::write_whole(&mut headers, (&reply.provider, &reply.model), &reply.other_attempts, reply.reuse);
+    let upstream = asked.elapsed();
     let body = embeddings::answer_in(&request, reply)?;
     let mut response = answered(body, arrival.at.elapsed().saturating_sub(upstream));
-    attempts::write_reuse(response.headers_mut(), reuse);
+    response.headers_mut().extend(headers);
     Ok(response)
 }
 
@@ -91,6 +93,7 @@ mod tests {
                 raw,
                 vectors: request.embed()?.input.iter().map(|_| vec![0.5, -1.0]).collect(),
                 usage: Some(Usage { input_tokens: 3, ..Usage::default() }),
+                other_attempts: vec![],
                 reuse: None,
             })
         }

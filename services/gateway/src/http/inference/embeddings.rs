@@ -1,11 +1,16 @@
 //! `POST /v1/inference/embeddings`.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::HeaderMap};
 use frontdesk_api::embed::EmbedRequest;
 use frontdesk_wire::llama_stack::inference_request::EmbedContents;
 use serde::Serialize;
 
-use crate::{app::App, auth::Caller, http::extract::Json as Body, problem::Problem};
+use crate::{
+    app::App,
+    auth::Caller,
+    http::{attempts, extract::Json as Body},
+    problem::Problem,
+};
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct EmbeddedContents {
@@ -23,8 +28,10 @@ pub async fn embeddings(
     State(app): State<App>,
     Caller(cx): Caller,
     Body(body): Body<EmbedContents>,
-) -> Result<Json<EmbeddedContents>, Problem> {
+) -> Result<(HeaderMap, Json<EmbeddedContents>), Problem> {
     let request = EmbedRequest::typed(body.model_id.clone(), body.to_domain()?);
     let answer = app.inference.embed(&cx, request).await?;
-    Ok(Json(EmbeddedContents { embeddings: answer.vectors }))
+    let mut headers = HeaderMap::new();
+    attempts::write_whole(&mut headers, (&answer.provider, &answer.model), &answer.other_attempts, answer.reuse);
+    Ok((headers, Json(EmbeddedContents { embeddings: answer.vectors })))
 }

@@ -12,7 +12,7 @@ use frontdesk_wire::rerank;
 use crate::{
     app::App,
     auth::Caller,
-    http::{edge::Arrival, extract::Raw, reply::answered},
+    http::{attempts, edge::Arrival, extract::Raw, reply::answered},
     problem::Problem,
 };
 
@@ -70,7 +70,10 @@ async fn answer(
             rerank::encode_answer(&id, &reply.model, request.rerank()?, &reply.results, reply.usage)
         }
     };
-    Ok(answered(body, arrival.at.elapsed().saturating_sub(upstream)))
+    let mut response = answered(body, arrival.at.elapsed().saturating_sub(upstream));
+    let by = (reply.provider.as_str(), reply.model.as_str());
+    attempts::write_whole(response.headers_mut(), by, &reply.other_attempts, None);
+    Ok(response)
 }
 
 /// The request's members that Frontdesk itself reads; all others travel on as they are.
@@ -128,7 +131,14 @@ pub(crate) mod longest {
             results.sort_by(|a, b| b.score.total_cmp(&a.score));
             results.truncate(rerank.top_n.unwrap_or(usize::MAX));
             let raw = self.native.then(|| (Dialect::Rerank, Bytes::from_static(b"{\"vendor\":1}")));
-            Ok(Ranking { provider: "up".into(), model: request.model.clone(), raw, results, usage: None })
+            Ok(Ranking {
+                provider: "up".into(),
+                model: request.model.clone(),
+                raw,
+                results,
+                usage: None,
+                other_attempts: vec![],
+            })
         }
     }
 }

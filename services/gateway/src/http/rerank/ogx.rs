@@ -1,10 +1,15 @@
 //! `POST /v1alpha/inference/rerank`: the same as `/v1/rerank`, in the shape of OGX's clients.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::HeaderMap};
 use frontdesk_api::rerank::RerankRequest;
 use frontdesk_wire::llama_stack::rerank::{RankedItems, RerankItems};
 
-use crate::{app::App, auth::Caller, http::extract::Json as Body, problem::Problem};
+use crate::{
+    app::App,
+    auth::Caller,
+    http::{attempts, extract::Json as Body},
+    problem::Problem,
+};
 
 /// Put items in order
 #[utoipa::path(
@@ -16,10 +21,12 @@ pub async fn rerank(
     State(app): State<App>,
     Caller(cx): Caller,
     Body(body): Body<RerankItems>,
-) -> Result<Json<RankedItems>, Problem> {
+) -> Result<(HeaderMap, Json<RankedItems>), Problem> {
     let request = RerankRequest::typed(body.model.clone(), body.to_domain()?);
     let ranking = app.inference.rerank(&cx, request).await?;
-    Ok(Json(RankedItems::of(&ranking.results)))
+    let mut headers = HeaderMap::new();
+    attempts::write_whole(&mut headers, (&ranking.provider, &ranking.model), &ranking.other_attempts, None);
+    Ok((headers, Json(RankedItems::of(&ranking.results))))
 }
 
 #[cfg(test)]
