@@ -114,7 +114,7 @@ async fn attempt(model: &LoadedModel, plan: &Plan, arrival: Instant, out: &mpsc:
     model.counters.prompt_tokens.fetch_add(prompt as u64, Relaxed);
     let mut drain = Drain {
         model,
-        voice: Voice::new(plan.reading, plan.stops.clone(), out),
+        voice: Voice::new(plan.reading, plan.stops.clone(), plan.one_call, out),
         pieces,
         arrival,
         prompt,
@@ -190,7 +190,8 @@ impl Drain<'_> {
                         self.voice.logprob(logprob_document(&logprob));
                     }
                     self.voice.delta(choice.delta);
-                    if let Some(reason) = choice.finish_reason {
+                    let over = self.voice.over().then(|| "tool_calls".to_owned());
+                    if let Some(reason) = choice.finish_reason.or(over) {
                         self.finish(&reason, usage.unwrap_or(self.tokens));
                         return Outcome::Over;
                     }

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) messages: Vec<TemplateMessage>,
     pub(crate) tools: Vec<Tool>,
     pub(crate) reading: Reading,
+    /// The answer ends with its first call.
+    pub(crate) one_call: bool,
     pub(crate) constraint: Constraint,
     /// Without the length limit, which depends on the prompt.
     pub(crate) sampling: SamplingParams,
@@ -76,6 +78,7 @@ impl Plan {
             messages,
             tools: offered.iter().map(|function| tool(function)).collect(),
             reading,
+            one_call: body.parallel_tool_calls == Some(false),
             constraint,
             sampling,
             seeded,

@@ -36,6 +36,7 @@ pub(crate) struct ChatBody {
     #[serde(default)]
     pub(crate) tools: Option<Vec<ToolBody>>,
     pub(crate) tool_choice: Option<ToolChoiceBody>,
+    pub(crate) parallel_tool_calls: Option<bool>,
     pub(crate) response_format: Option<ResponseFormat>,
     pub(crate) reasoning_effort: Option<String>,
     pub(crate) functions: Option<Vec<Value>>,

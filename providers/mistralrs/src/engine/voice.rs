@@ -22,12 +22,24 @@ pub(crate) struct Voice<'a> {
     stop: StopFilter,
     spoken: bool,
     called: bool,
+    /// The first call is the answer's end.
+    one_call: bool,
 }
 
 impl<'a> Voice<'a> {
-    pub(crate) fn new(reading: Reading, stops: Vec<String>, out: &'a mpsc::UnboundedSender<Event>) -> Self {
+    pub(crate) fn new(
+        reading: Reading,
+        stops: Vec<String>,
+        one_call: bool,
+        out: &'a mpsc::UnboundedSender<Event>,
+    ) -> Self {
         let (blocks, whole) = (BlockReader::default(), String::new());
-        Self { out, reading, blocks, whole, stop: StopFilter::new(stops), spoken: false, called: false }
+        Self { out, reading, blocks, whole, stop: StopFilter::new(stops), spoken: false, called: false, one_call }
+    }
+
+    /// Nothing that comes now is told any more.
+    pub(crate) fn over(&self) -> bool {
+        self.one_call && self.called
     }
 
     /// Whether the client has been sent anything.
@@ -103,11 +115,14 @@ impl<'a> Voice<'a> {
     }
 
     fn call(&mut self, call: Call) {
-        self.called = true;
         self.send(Event::Call(call));
+        self.called = true;
     }
 
     fn send(&mut self, event: Event) {
+        if self.over() && !matches!(event, Event::Finish { .. }) {
+            return;
+        }
         self.spoken = true;
         // A client that left is noticed by whoever drains the engine.
         let _ = self.out.send(event);
@@ -121,9 +136,19 @@ mod tests {
     const USAGE: Usage = Usage { prompt: 1, answer: 2 };
 
     fn hear(reading: Reading, stops: &[&str], texts: &[&str], reason: &str) -> (String, Vec<String>, &'static str) {
+        hear_calls(false, reading, stops, texts, reason)
+    }
+
+    fn hear_calls(
+        one_call: bool,
+        reading: Reading,
+        stops: &[&str],
+        texts: &[&str],
+        reason: &str,
+    ) -> (String, Vec<String>, &'static str) {
         let (out, mut events) = mpsc::unbounded_channel();
         let stops = stops.iter().map(|&stop| stop.to_owned()).collect();
-        let mut voice = Voice::new(reading, stops, &out);
+        let mut voice = Voice::new(reading, stops, one_call, &out);
         for text in texts {
             voice.delta(Delta {
                 content: Some((*text).to_owned()),
@@ -163,6 +188,17 @@ mod tests {
         let texts = ["Well. <tool_call>{\"name\":\"a\",\"arguments\":{}}</tool", "_call>"];
         let heard = hear(Reading::Blocks, &[], &texts, "stop");
         assert_eq!(heard, ("Well. ".to_owned(), vec!["a{}".to_owned()], "tool_calls"));
+    }
+
+    #[test]
+    fn where_one_call_is_asked_for_it_is_the_end() {
+        let block = "<tool_call>{\"name\":\"a\",\"arguments\":{}}</tool_call>";
+        let texts = ["Well. ", block, "And more. ", block];
+        let said = "Well. ".to_owned();
+        let heard = hear_calls(true, Reading::Blocks, &[], &texts, "length");
+        assert_eq!(heard, (said.clone(), vec!["a{}".to_owned()], "tool_calls"));
+        let heard = hear_calls(true, Reading::Blocks, &[], &texts[..1], "length");
+        assert_eq!(heard, (said, vec![], "length"));
     }
 
     #[test]
