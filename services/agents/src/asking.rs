@@ -99,6 +99,7 @@ pub(crate) fn tools(spec: &AgentSpec) -> impl Iterator<Item = ToolSpec> {
             "additionalProperties": false,
         })),
         strict: None,
+        cache_control: None,
     })
 }
 

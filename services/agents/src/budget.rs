@@ -103,7 +103,13 @@ mod tests {
         assert_eq!(message(&asks), 10 + AROUND);
         let answer = Message { tool_call_id: Some("c1".into()), ..Message::text(Role::Tool, "\u{20ac}") };
         assert_eq!(message(&answer), 3 + AROUND, "bytes, not characters");
-        let tool = ToolSpec { name: "look".into(), description: None, parameters: Some(json!({})), strict: None };
+        let tool = ToolSpec {
+            name: "look".into(),
+            description: None,
+            parameters: Some(json!({})),
+            strict: None,
+            cache_control: None,
+        };
         let written = r#"{"name":"look","description":null,"parameters":{},"strict":null}"#;
         assert_eq!(tools(&[tool]), written.len().div_ceil(TOKEN));
     }

@@ -57,6 +57,7 @@ pub(crate) fn tool(spec: &HandOffSpec) -> ToolSpec {
             "type": "object", "properties": properties, "required": required, "additionalProperties": false,
         })),
         strict: None,
+        cache_control: None,
     }
 }
 

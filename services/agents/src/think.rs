@@ -370,6 +370,7 @@ pub(crate) fn tools(offered: &[ToolDef], spec: &AgentSpec) -> Vec<ToolSpec> {
         description: Some(def.description.clone()).filter(|d| !d.is_empty()),
         parameters: Some(def.schema.clone()),
         strict: None,
+        cache_control: None,
     });
     let mut tools: Vec<ToolSpec> = here.collect();
     tools.extend(spec.client_tools.iter().cloned());

@@ -215,6 +215,9 @@ pub struct ToolSpec {
     pub parameters: Option<Value>,
     #[serde(default)]
     pub strict: Option<bool>,
+    /// Anthropic's mark that the prompt is to be cached up to here; only providers of Claude's models read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

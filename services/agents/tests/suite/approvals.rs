@@ -148,7 +148,8 @@ async fn an_agents_rules_say_what_asks_and_what_runs() {
 async fn a_rule_that_cannot_hold_is_refused_by_its_member() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
-        let tool = ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None };
+        let tool =
+            ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None, cache_control: None };
         for (rule, member) in [
             (serde_json::json!({ "tool": "weather" }), "tool"),
             (serde_json::json!({ "argument": "/amount" }), "above"),
@@ -169,7 +170,8 @@ async fn a_rule_that_cannot_hold_is_refused_by_its_member() {
 async fn what_runs_here_runs_first_and_then_it_is_waited_once_for_all_others() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
-        let tool = ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None };
+        let tool =
+            ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None, cache_control: None };
         let conversation = stage.conversation(AgentSpec { client_tools: vec![tool], ..with_tools() }).await;
         stage.model.play([
             Line::Call(vec![

@@ -73,7 +73,7 @@ async fn agent(stage: &Stage, name: &str, spec: AgentSpec) {
 }
 
 fn function(name: &str) -> ToolSpec {
-    ToolSpec { name: name.into(), description: None, parameters: None, strict: None }
+    ToolSpec { name: name.into(), description: None, parameters: None, strict: None, cache_control: None }
 }
 
 /// How many turns there are, once those that go have gone.

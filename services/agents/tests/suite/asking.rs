@@ -190,7 +190,8 @@ async fn a_circle_of_agents_is_refused_when_it_would_be_closed_and_does_not_turn
         agents.create_agent(&stage.cx, named("x_y", AgentSpec::new("m"))).await.expect("an agent");
         let error = agents.create_agent(&stage.cx, same).await.expect_err("two of one name");
         assert_eq!(error.param.as_deref(), Some("agents[1].agent"));
-        let tool = ToolSpec { name: "ask_a".into(), description: None, parameters: None, strict: None };
+        let tool =
+            ToolSpec { name: "ask_a".into(), description: None, parameters: None, strict: None, cache_control: None };
         let error =
             agents.create_agent(&stage.cx, AgentSpec { client_tools: vec![tool], ..asks(&["a"], AgentSpec::new("m")) });
         assert_eq!(error.await.expect_err("two of one name").param.as_deref(), Some("client_tools[0].name"));

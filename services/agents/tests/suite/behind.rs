@@ -146,7 +146,8 @@ async fn what_no_shield_has_seen_is_not_told_after_it_was_cut_off() {
 async fn a_queue_waits_for_people_and_not_for_clients() {
     each_database(|store| async move {
         let stage = set(store).await;
-        let tool = ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None };
+        let tool =
+            ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None, cache_control: None };
         let spec = AgentSpec { client_tools: vec![tool], on_message: OnMessage::Queue, ..with_tools() };
         let conversation = stage.conversation(spec).await;
         stage.model.play([Line::Call(vec![("a", "weather", "{}")]), Line::Call(vec![("b", "refund", "{}")])]);

@@ -53,7 +53,8 @@ impl Ids for Gate {
 async fn about_to_wait(store: frontdesk_store::Store) -> (Stage, Turn, mpsc::Sender<()>) {
     let (gate, opener) = Gate::new();
     let stage = Stage::with_ids(store, gate.clone()).await;
-    let tool = ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None };
+    let tool =
+        ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None, cache_control: None };
     let spec = AgentSpec { client_tools: vec![tool], ..AgentSpec::new("m") };
     let conversation = stage.conversation(spec).await;
     stage.model.play([Line::Call(vec![("a", "weather", "{}")])]);

@@ -221,6 +221,7 @@ async fn a_turn_that_others_let_go_on_stays_its_customers() {
             description: None,
             parameters: Some(json!({ "type": "object" })),
             strict: None,
+            cache_control: None,
         };
         let spec = AgentSpec { client_tools: vec![ask], ..with_tools() };
         let agent = agents.create_agent(&staff(), spec).await.expect("an agent").id;

@@ -13,7 +13,8 @@ use frontdesk_store::testing::each_database;
 use crate::stage::{Line, Stage, answer};
 
 fn weather_agent() -> AgentSpec {
-    let tool = ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None };
+    let tool =
+        ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None, cache_control: None };
     AgentSpec { client_tools: vec![tool], ..AgentSpec::new("m") }
 }
 

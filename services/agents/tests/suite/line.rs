@@ -107,7 +107,8 @@ async fn a_turn_waits_for_input_no_longer_than_it_may_whoever_began_it() {
     each_database(|store| async move {
         let patience = Pace { wait: Duration::ZERO, ..often() };
         let stage = Stage::with(store, Arc::new(RandomIds), patience, Bounds::default()).await;
-        let tool = ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None };
+        let tool =
+            ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None, cache_control: None };
         let spec = AgentSpec { client_tools: vec![tool], ..AgentSpec::new("m") };
         let conversation = stage.conversation(spec).await;
         stage.model.play([Line::Call(vec![("a", "weather", "{}")])]);

@@ -339,7 +339,13 @@ async fn half_a_text_is_void_and_followers_are_told_from_where() {
 async fn results_of_client_tools_outlive_the_worker_that_was_given_them() {
     each_database(|store| async move {
         let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
-        let tool = |name: &str| ToolSpec { name: name.into(), description: None, parameters: None, strict: None };
+        let tool = |name: &str| ToolSpec {
+            name: name.into(),
+            description: None,
+            parameters: None,
+            strict: None,
+            cache_control: None,
+        };
         let spec = AgentSpec { client_tools: vec![tool("weather"), tool("tide")], ..AgentSpec::new("m") };
         let conversation = stage.conversation(spec).await;
         stage.model.play([Line::Call(vec![("a", "weather", "{}"), ("b", "tide", "{}")])]);
@@ -367,7 +373,13 @@ async fn a_cancel_that_comes_after_a_clients_result_keeps_it() {
     each_database(|store| async move {
         for (shields, told) in [(vec![], "sunny"), (vec!["guard".to_owned()], "was not looked at")] {
             let stage = Stage::with(store.clone(), Arc::new(RandomIds), short(), Bounds::default()).await;
-            let tool = ToolSpec { name: "weather".into(), description: None, parameters: None, strict: None };
+            let tool = ToolSpec {
+                name: "weather".into(),
+                description: None,
+                parameters: None,
+                strict: None,
+                cache_control: None,
+            };
             let spec = AgentSpec { client_tools: vec![tool], shields, ..AgentSpec::new("m") };
             let conversation = stage.conversation(spec).await;
             stage.model.play([Line::Call(vec![("a", "weather", "{}")])]);

@@ -173,7 +173,8 @@ async fn hand_overs_and_approvals_are_told_and_happen_to_nobody() {
 async fn what_people_and_clients_answered_then_is_answered_again() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
-        let tool = ToolSpec { name: "where".into(), description: None, parameters: None, strict: None };
+        let tool =
+            ToolSpec { name: "where".into(), description: None, parameters: None, strict: None, cache_control: None };
         // A rule over all tools is none about a client's.
         let all_ask = ApprovalRule { tool: None, risk: None, argument: None, above: None, ask: true };
         let spec = AgentSpec { client_tools: vec![tool], approvals: vec![all_ask], ..with_tools() };

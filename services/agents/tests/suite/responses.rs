@@ -32,7 +32,8 @@ async fn ask(stage: &Stage, new: NewTurn) -> TurnView {
 }
 
 fn with_client_tool(spec: AgentSpec) -> AgentSpec {
-    let tool = ToolSpec { name: "theirs".into(), description: None, parameters: None, strict: None };
+    let tool =
+        ToolSpec { name: "theirs".into(), description: None, parameters: None, strict: None, cache_control: None };
     AgentSpec { client_tools: vec![tool], ..spec }
 }
 
@@ -79,7 +80,8 @@ async fn each_response_has_a_place_for_code_of_its_own_and_names_those_it_contin
 async fn a_function_of_the_request_cannot_take_the_name_of_a_tool_that_runs_here() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
-        let tool = ToolSpec { name: "look".into(), description: None, parameters: None, strict: None };
+        let tool =
+            ToolSpec { name: "look".into(), description: None, parameters: None, strict: None, cache_control: None };
         let spec = AgentSpec { client_tools: vec![tool], ..with_tools() };
         let refused = stage.agents.create_turn(&stage.cx, asks(spec, None, vec![says("where?")])).await;
         let error = refused.expect_err("two tools of one name");

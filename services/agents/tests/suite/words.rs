@@ -109,8 +109,13 @@ async fn an_approved_call_is_of_the_tool_that_was_asked_about_whatever_has_its_n
     each_database(|store| async move {
         let stage = Stage::set(store).await;
         let servers = [server("mall", Approval::Always)];
-        let function =
-            || ToolSpec { name: "look".into(), description: None, parameters: Some(json!({})), strict: None };
+        let function = || ToolSpec {
+            name: "look".into(),
+            description: None,
+            parameters: Some(json!({})),
+            strict: None,
+            cache_control: None,
+        };
         let takes_the_name: [&dyn Fn(&mut AgentSpec); 2] = [
             &|spec| spec.client_tools = vec![function()],
             // A group's tool that may be called twice.

@@ -1,7 +1,8 @@
 //! The messages of a Messages request: content blocks to parts, tool calls and tool messages.
 //!
-//! What tools said is a message of its own in the house and comes first, right behind its calls. A tool message holds
-//! text only (OpenAI's API takes nothing else there), so pictures and files of a result follow as the user's.
+//! What tools said is a message of its own in the house and comes first, right behind its calls. Elsewhere than at Claude's
+//! providers it holds text only (OpenAI's API takes nothing else there), so pictures and files of a result follow as the
+//! user's.
 //! Invariant: a block is translated, is a stored thought (see `assistant`), or is an error that names its place.
 
 use frontdesk_api::{
@@ -128,7 +129,7 @@ fn user(content: &[Block<'_>], claude: bool, out: &mut Vec<Message>) -> Result<(
     for block in content {
         match block.kind() {
             "tool_result" => {
-                let mut result = tool_result(block, &mut parts)?;
+                let mut result = tool_result(block, claude, &mut parts)?;
                 if let Some(asked) = block.wire.get("cache_control").filter(|_| claude) {
                     result.extra.insert("cache_control".into(), asked.clone());
                 }
@@ -160,35 +161,40 @@ fn mark(block: &Block<'_>, claude: bool, parts: &mut [Part]) {
 }
 
 /// `more` takes what a tool message cannot hold.
-fn tool_result(block: &Block<'_>, more: &mut Vec<Part>) -> Result<Message> {
+fn tool_result(block: &Block<'_>, claude: bool, more: &mut Vec<Part>) -> Result<Message> {
     let id = block.text("tool_use_id")?;
+    let mut result = Message { tool_call_id: Some(id.to_owned()), ..Message::text(Role::Tool, "") };
+    if block.wire.get("is_error").and_then(Value::as_bool).unwrap_or(false) {
+        result.extra.insert("is_error".into(), true.into());
+    }
     let mut all = vec![];
     if let Some(content) = block.wire.get("content").filter(|c| !c.is_null()) {
         for inner in blocks(&format!("{}.content", block.at), content)? {
             parts(&inner, &mut all)?;
         }
     }
+    if claude {
+        result.content = all;
+        return Ok(result);
+    }
     let (texts, others): (Vec<Part>, Vec<Part>) = all.into_iter().partition(|p| matches!(p, Part::Text(_)));
     let texts = texts.into_iter().filter_map(|p| if let Part::Text(text) = p { Some(text) } else { None });
-    let mut said = texts.collect::<Vec<_>>().join("\n");
-    // OpenAI's API has no member for it; the model must know.
-    if block.wire.get("is_error").and_then(Value::as_bool).unwrap_or(false) {
-        said.insert_str(0, "error: ");
-    }
+    result.content = vec![Part::Text(texts.collect::<Vec<_>>().join("\n"))];
     if !others.is_empty() {
         more.push(Part::Text(format!("Also in the result of the tool call {id}:")));
         more.extend(others);
     }
-    Ok(Message { tool_call_id: Some(id.to_owned()), ..Message::text(Role::Tool, said) })
+    Ok(result)
 }
 
 /// Texts, calls, and thoughts. A thought without a signature is one that this gateway passed on: within the running
 /// turn it goes back to the model that thought it, as the `reasoning_content` in which it came; models of this kind
 /// lose their thread between tool calls without it. A signed one is of Anthropic's models and means nothing to others;
-/// where `claude` is served it goes with the call that it led to (`thoughts.rs`).
+/// where `claude` is served it goes with the call that it led to (`thoughts.rs`), and where it stands if it led to none.
 fn assistant(content: &[Block<'_>], in_turn: bool, claude: bool) -> Result<Message> {
     let mut message = Message { content: vec![], ..Message::text(Role::Assistant, "") };
     let (mut thoughts, mut sealed) = (String::new(), vec![]);
+    let calls = content.iter().any(|block| block.kind() == "tool_use");
     for block in content {
         match block.kind() {
             "tool_use" => {
@@ -200,6 +206,7 @@ fn assistant(content: &[Block<'_>], in_turn: bool, claude: bool) -> Result<Messa
             "thinking" => {
                 let signature = block.wire.get("signature").and_then(Value::as_str).filter(|s| !s.is_empty());
                 match signature {
+                    Some(_) if claude && !calls => message.content.push(Part::Other(block.wire.clone())),
                     Some(signature) if claude => {
                         let text = block.text("thinking")?.to_owned();
                         sealed.push(Thought::Signed { text, signature: signature.to_owned() });
@@ -208,6 +215,7 @@ fn assistant(content: &[Block<'_>], in_turn: bool, claude: bool) -> Result<Messa
                     _ => {}
                 }
             }
+            "redacted_thinking" if claude && !calls => message.content.push(Part::Other(block.wire.clone())),
             "redacted_thinking" if claude => sealed.push(Thought::Redacted(block.text("data")?.to_owned())),
             "redacted_thinking" => {}
             "text" | "" => {

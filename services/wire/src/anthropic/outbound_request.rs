@@ -187,6 +187,9 @@ fn tool(spec: &ToolSpec) -> Value {
     }
     let schema = spec.parameters.clone().unwrap_or_else(|| json!({ "type": "object", "properties": {} }));
     out.insert("input_schema".into(), schema);
+    if let Some(mark) = &spec.cache_control {
+        out.insert("cache_control".into(), mark.clone());
+    }
     // Not strict is what a tool is without the member, which older models do not know.
     if spec.strict == Some(true) {
         out.insert("strict".into(), true.into());

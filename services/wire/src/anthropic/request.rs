@@ -89,7 +89,7 @@ fn read(body: &[u8], claude: bool) -> Result<Chat> {
     let stop = list(&body, "stop_sequences")?.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     Ok(Chat {
         messages,
-        tools: list(&body, "tools")?.iter().enumerate().map(|(i, t)| tool(i, t)).collect::<Result<_>>()?,
+        tools: list(&body, "tools")?.iter().enumerate().map(|(i, t)| tool(i, t, claude)).collect::<Result<_>>()?,
         tool_choice,
         parallel_tool_calls,
         max_tokens: body.get("max_tokens").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()),
@@ -115,7 +115,7 @@ fn system(wire: &Value) -> Result<Message> {
     Ok(Message::text(Role::System, content::words("system", wire)?))
 }
 
-fn tool(i: usize, wire: &Value) -> Result<ToolSpec> {
+fn tool(i: usize, wire: &Value, claude: bool) -> Result<ToolSpec> {
     let at = format!("tools[{i}]");
     match wire.get("type").and_then(Value::as_str) {
         None | Some("custom") => {}
@@ -136,6 +136,7 @@ fn tool(i: usize, wire: &Value) -> Result<ToolSpec> {
         description: text("description"),
         parameters: wire.get("input_schema").cloned(),
         strict: wire.get("strict").and_then(Value::as_bool),
+        cache_control: wire.get("cache_control").filter(|_| claude).cloned(),
     })
 }
 

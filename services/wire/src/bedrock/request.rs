@@ -218,7 +218,7 @@ fn tool_config(chat: &Chat) -> Option<Value> {
     if !offers(chat) {
         return None;
     }
-    let mut out = json!({ "tools": chat.tools.iter().map(tool).collect::<Vec<_>>() });
+    let mut out = json!({ "tools": chat.tools.iter().flat_map(tool).collect::<Vec<_>>() });
     match &chat.tool_choice {
         None | Some(ToolChoice::None) => {}
         Some(ToolChoice::Auto) => out["toolChoice"] = json!({ "auto": {} }),
@@ -228,7 +228,8 @@ fn tool_config(chat: &Chat) -> Option<Value> {
     Some(out)
 }
 
-fn tool(spec: &ToolSpec) -> Value {
+/// A tool, and behind it the mark of a cached prefix where it asks for one.
+fn tool(spec: &ToolSpec) -> impl Iterator<Item = Value> {
     let schema = spec.parameters.clone().unwrap_or_else(|| json!({ "type": "object", "properties": {} }));
     let mut out = json!({ "name": spec.name, "inputSchema": { "json": schema } });
     if let Some(description) = spec.description.as_deref().filter(|d| !d.trim().is_empty()) {
@@ -238,7 +239,7 @@ fn tool(spec: &ToolSpec) -> Value {
     if spec.strict == Some(true) {
         out["strict"] = true.into();
     }
-    json!({ "toolSpec": out })
+    std::iter::once(json!({ "toolSpec": out })).chain(mark(spec.cache_control.as_ref()))
 }
 
 fn inference_config(chat: &Chat) -> Option<Value> {

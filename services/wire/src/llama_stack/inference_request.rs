@@ -319,7 +319,7 @@ impl OfferedTool {
         };
         let parameters: Vec<Parameter> = self.parameters.unwrap_or_default().into_iter().map(parameter).collect();
         let parameters = Some(schema(&parameters));
-        ToolSpec { name: self.tool_name, description: self.description, parameters, strict: None }
+        ToolSpec { name: self.tool_name, description: self.description, parameters, strict: None, cache_control: None }
     }
 }
 

@@ -223,7 +223,13 @@ pub fn client_tool(def: &ToolDef) -> ToolSpec {
     let parameters = def.parameters.as_deref().unwrap_or_default();
     let given = def.metadata.as_ref().and_then(|m| m.get("input_schema")).filter(|s| s.is_object());
     let schema = given.cloned().unwrap_or_else(|| schema(parameters));
-    ToolSpec { name: def.name.clone(), description: def.description.clone(), parameters: Some(schema), strict: None }
+    ToolSpec {
+        name: def.name.clone(),
+        description: def.description.clone(),
+        parameters: Some(schema),
+        strict: None,
+        cache_control: None,
+    }
 }
 
 /// The flat form of a client tool, as its agent's configuration shows it.

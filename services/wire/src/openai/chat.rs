@@ -140,10 +140,14 @@ fn call(wire: &Value) -> ToolCall {
 
 fn tool(i: usize, wire: &Value) -> Result<ToolSpec> {
     let spec = wire.get("function").cloned().unwrap_or_default();
-    serde_json::from_value(spec).map_err(|e| {
+    let mut spec: ToolSpec = serde_json::from_value(spec).map_err(|e| {
         let param = format!("tools[{i}].function");
         Error::invalid(param.clone(), format!("{param} does not describe a function: {e}"))
-    })
+    })?;
+    if let Some(mark) = wire.get("cache_control") {
+        spec.cache_control = Some(mark.clone());
+    }
+    Ok(spec)
 }
 
 fn tool_choice(wire: &Value) -> Result<ToolChoice> {
@@ -164,8 +168,7 @@ pub fn encode(model: &str, stream: bool, chat: &Chat) -> Vec<u8> {
     out.insert("model".into(), model.into());
     out.insert("messages".into(), chat.messages.iter().map(encode_message).collect());
     if !chat.tools.is_empty() {
-        let tools = chat.tools.iter().map(|t| json!({ "type": "function", "function": without_nulls(json!(t)) }));
-        out.insert("tools".into(), tools.collect());
+        out.insert("tools".into(), chat.tools.iter().map(encode_tool).collect());
     }
     let choice = chat.tool_choice.as_ref().map(|choice| match choice {
         ToolChoice::Auto => json!("auto"),
@@ -189,20 +192,33 @@ pub fn encode(model: &str, stream: bool, chat: &Chat) -> Vec<u8> {
     Value::Object(out).to_string().into_bytes()
 }
 
+/// Before what a tool said that failed.
+const FAILED: &str = "error: ";
+
+fn encode_tool(spec: &ToolSpec) -> Value {
+    let spec = ToolSpec { cache_control: None, ..spec.clone() };
+    json!({ "type": "function", "function": without_nulls(json!(spec)) })
+}
+
 fn encode_message(message: &Message) -> Value {
     let mut out = message.extra.clone();
+    // There is no member for it, and the model must know.
+    let failed = message.role == Role::Tool && out.remove("is_error").is_some_and(|is_error| is_error == true);
     let role = serde_json::to_value(message.role).unwrap_or_default();
     out.insert("role".into(), role);
     let content = match message.content.as_slice() {
+        [] if failed => json!(FAILED.trim_end()),
         [] => Value::Null,
+        [Part::Text(text)] if failed => json!(format!("{FAILED}{text}")),
         [Part::Text(text)] => json!(text),
-        parts => parts
-            .iter()
-            .map(|p| match p {
+        parts => {
+            let wire = |part: &Part| match part {
                 Part::Text(text) => json!({ "type": "text", "text": text }),
                 Part::Other(value) => value.clone(),
-            })
-            .collect(),
+            };
+            let lead = failed.then(|| json!({ "type": "text", "text": FAILED.trim_end() }));
+            lead.into_iter().chain(parts.iter().map(wire)).collect()
+        }
     };
     out.insert("content".into(), content);
     if !message.tool_calls.is_empty() {

@@ -177,6 +177,7 @@ mod tests {
                 description: Some("Add".into()),
                 parameters: Some(json!({"type": "object", "properties": {"n": {"type": "integer"}}})),
                 strict: None,
+                cache_control: None,
             }],
             tool_choice: Some(ToolChoice::Named("add".into())),
             hand_off: Some(HandOffSpec { message: "A colleague takes over.".into(), targets: vec![] }),

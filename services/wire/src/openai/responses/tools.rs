@@ -122,7 +122,7 @@ fn declared(mut fields: Fields, before: &[ToolSpec]) -> Result<ToolSpec> {
     let parameters = fields.object("parameters")?.map(Fields::into_value);
     let (description, strict) = (fields.text("description")?, fields.flag("strict")?);
     fields.end()?;
-    Ok(ToolSpec { name, description, parameters, strict })
+    Ok(ToolSpec { name, description, parameters, strict, cache_control: None })
 }
 
 fn search(mut fields: Fields) -> Result<Search> {
