@@ -53,6 +53,17 @@ async def slow(steps: int, ctx: Context) -> str:
     return "done at last"
 
 
+ended: dict[str, asyncio.Event] = {}
+
+
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
+async def ends_after(name: str, other: str | None = None) -> CallToolResult:
+    if other:
+        await ended.setdefault(other, asyncio.Event()).wait()
+    ended.setdefault(name, asyncio.Event()).set()
+    return CallToolResult(content=[TextContent(type="text", text=f"{name} ended")])
+
+
 @server.tool()
 def dies() -> str:
     os._exit(1)

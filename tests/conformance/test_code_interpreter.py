@@ -82,6 +82,13 @@ def test_variables_stay_for_the_responses_that_continue_each_other(openai_client
     assert ask("y + 1", conversation=conversation.id)[1] == "2"
 
 
+def test_calls_of_one_answer_run_in_the_order_the_model_asked(openai_client, scripted):
+    calls = [{"name": "code_interpreter", "arguments": {"code": code}} for code in ("n = 1", "n += 1; n", "n *= 10; n")]
+    scripted.script([{"reply": {"tool_calls": calls}}, says("20")])
+    response = openai_client.responses.create(model=MODEL, input="go", tools=[TOOL], include=OUTPUTS)
+    assert [output.logs for item in response.output[1:3] for output in item.outputs] == ["2", "20"]
+
+
 def test_files_of_the_client_are_in_the_working_folder(openai_client, scripted):
     file = openai_client.files.create(file=("orders.csv", b"id,total\n1,20\n2,22\n"), purpose="user_data")
     scripted.script([runs("import csv\nsum(int(r['total']) for r in csv.DictReader(open('orders.csv')))"), says("42 in all.")])

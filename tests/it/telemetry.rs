@@ -154,7 +154,10 @@ async fn without_a_collector_a_traceparent_goes_on_as_it_came() {
 async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
     let (scripted, collector) = (Scripted::start(), Collector::start().await);
     scripted.script(json!([
-        { "when": { "last_role": "user" }, "reply": { "tool_call": { "name": "lookup_order", "arguments": { "order_id": "4711" } } } },
+        { "when": { "last_role": "user" }, "reply": { "tool_calls": [
+            { "name": "lookup_order", "arguments": { "order_id": "4711" } },
+            { "name": "lookup_order", "arguments": { "order_id": "4712" } },
+        ] } },
         { "when": { "last_role": "tool" }, "reply": { "text": "It is on its way." } },
     ]));
     let mut frontdesk = Frontdesk::start(options(&scripted, collector.url(), ""));
@@ -171,8 +174,13 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
     assert_eq!((&turn.trace_id, &turn.parent_span_id), (&request.trace_id, &request.span_id));
     assert_eq!(shown(&turn.attributes)["gen_ai.conversation.id"], session);
     assert_eq!(shown(&turn.attributes)["gen_ai.agent.id"], agent);
-    let tool = collector.span("execute_tool lookup_order");
-    assert_eq!((&tool.parent_span_id, tool.kind), (&turn.span_id, SpanKind::Internal as i32));
+    // Each call of the answer has its own, beside the other's.
+    let tools: Vec<_> = spans.iter().filter(|span| span.name == "execute_tool lookup_order").collect();
+    assert_eq!(tools.len(), 2);
+    for tool in &tools {
+        assert_eq!((&tool.parent_span_id, tool.kind), (&turn.span_id, SpanKind::Internal as i32));
+        assert_eq!(shown(&tool.attributes)["gen_ai.conversation.id"], session);
+    }
     let calls: Vec<_> = spans.iter().filter(|span| span.name == "chat up/scripted").collect();
     let reasons: Vec<_> =
         calls.iter().map(|call| shown(&call.attributes)["gen_ai.response.finish_reasons"].clone()).collect();
@@ -183,7 +191,6 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
         assert!(attributes["gen_ai.response.id"].starts_with("chatcmpl"), "{attributes:?}");
         assert_eq!((&attributes["gen_ai.conversation.id"], &attributes["gen_ai.agent.id"]), (&session, &agent));
     }
-    assert_eq!(shown(&tool.attributes)["gen_ai.conversation.id"], session);
     let metrics = collector.metrics();
     for (name, sum) in
         [("frontdesk.turn.duration", None), ("frontdesk.turn.queued", None), ("frontdesk.turn.model_calls", Some(2.0))]
@@ -196,7 +203,7 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
     let Some(Data::Sum(calls)) = &metrics["frontdesk.tool.calls"].data else { panic!() };
     let calls = calls.data_points.iter().map(|p| (shown(&p.attributes)["frontdesk.tool.outcome"].clone(), p.value));
     let number = |n| Some(opentelemetry_proto::tonic::metrics::v1::number_data_point::Value::AsDouble(n));
-    let want = [("cut_off", 0.0), ("failed", 0.0), ("succeeded", 1.0)].map(|(end, n)| (end.to_owned(), number(n)));
+    let want = [("cut_off", 0.0), ("failed", 0.0), ("succeeded", 2.0)].map(|(end, n)| (end.to_owned(), number(n)));
     assert_eq!(calls.collect::<Vec<_>>(), want);
     let Some(Data::Sum(ended)) = &metrics["frontdesk.turns.ended"].data else { panic!() };
     let completed = ended.data_points.iter().find(|p| shown(&p.attributes)["frontdesk.turn.state"] == "completed");

@@ -16,7 +16,7 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    endpoint::Endpoint,
+    endpoint::{At, Endpoint},
     peer::{Peer, Progress, object},
     rpc::words_of,
 };
@@ -149,6 +149,8 @@ fn one(endpoint: &Endpoint, group: &str, name: String, wire_name: &str, tool: &V
         effect,
         risk,
         bound_args: Default::default(),
+        // One program serves all, one request at a time: a second one would wait inside its own time limit.
+        alone: matches!(endpoint.at, At::Stdio(_)),
         hash,
     };
     Ok(Listed { def, output })

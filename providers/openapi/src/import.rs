@@ -218,6 +218,7 @@ fn one(
         effect,
         risk,
         bound_args: BTreeMap::new(),
+        alone: false,
         hash: String::new(),
     };
     Ok((planned, host, def))

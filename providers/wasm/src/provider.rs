@@ -206,6 +206,7 @@ impl ToolProvider for WasmTools {
             effect: tool.effect,
             risk: tool.risk,
             bound_args: Default::default(),
+            alone: false,
             hash: tool.hash.clone(),
         });
         Ok(Inspected {

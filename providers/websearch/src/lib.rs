@@ -87,6 +87,7 @@ impl ToolProvider for WebSearch {
             effect: Effect::None,
             risk: Risk::Read,
             bound_args: Default::default(),
+            alone: false,
             hash: format!("{TOOL}/1"),
         };
         Ok(Inspected { tools: vec![tool], hash: format!("{TOOL}/1"), ..Inspected::default() })

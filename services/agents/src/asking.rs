@@ -13,7 +13,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use frontdesk_api::{
     Cx, Error, Kind, Result,
-    agent::{Agent, AgentSpec, AgentTool},
+    agent::{Agent, AgentSpec, AgentTool, Limits},
     chat::{Role, ToolCall, ToolSpec, Usage},
     dispatch::Word,
     tools::ToolResult,
@@ -28,12 +28,9 @@ use futures::{StreamExt as _, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use crate::{
     Agents, AsResponse, Begun, NewTurn, Room,
-    close::Closing,
-    halt::Halt,
     keeper::Entered,
     running::Why,
     tools::as_input,
@@ -62,19 +59,28 @@ pub(crate) struct Took {
     pub(crate) cost_nano_usd: i64,
 }
 
+/// The fewest calls of models, and of tools, with which an agent is asked beside another one: with fewer it would end
+/// without an answer that it gives when it is asked by itself.
+const LEAST_CALLS: u32 = 4;
+
+/// The part of the turn's tokens and money that is the least with which one is asked beside another.
+const LEAST_PART: u64 = 8;
+
 /// How a turn that was asked ended.
-struct Answer {
-    result: ToolResult,
+pub(crate) struct Answer {
+    pub(crate) result: ToolResult,
     took: Took,
     hand_off: Option<HandOff>,
 }
 
 /// What a call asks.
-struct Question {
+pub(crate) struct Question {
     turn: String,
     message: String,
-    /// Names of tools of its own are the asked agent's, its limits no wider than what is left to who asks.
-    agent: Agent,
+    /// By name.
+    agent: String,
+    /// What is left to it of the asking turn's limits.
+    left: Limits,
     by: AskedBy,
 }
 
@@ -119,11 +125,34 @@ pub(crate) fn took(step: &StoredStep) -> Option<Took> {
     }
 }
 
-/// The tighter of a limit and of what is left of the asking turn's.
-fn least(own: Option<u64>, outer: Option<u64>, spent: u64) -> Option<u64> {
+/// What each of so many agents may take of what is left.
+pub(crate) fn share(left: Limits, agents: u32) -> Limits {
+    let agents = agents.max(1);
+    Limits {
+        max_steps: left.max_steps / agents,
+        max_tool_calls: left.max_tool_calls / agents,
+        timeout_s: left.timeout_s,
+        max_tokens: left.max_tokens.map(|tokens| tokens / u64::from(agents)),
+        max_cost_micro_usd: left.max_cost_micro_usd.map(|cost| cost / u64::from(agents)),
+    }
+}
+
+/// The agent as it is asked: its limits no wider than what is left to it, and nothing that it has nobody for.
+fn bound(mut spec: AgentSpec, left: &Limits) -> AgentSpec {
     // A turn whose limit is reached ends before its next call.
-    let left = outer.map(|most| most.saturating_sub(spent).max(1));
-    own.into_iter().chain(left).min()
+    let least = |own: Option<u64>, left: Option<u64>| own.into_iter().chain(left.map(|left| left.max(1))).min();
+    let own = &mut spec.limits;
+    own.max_steps = own.max_steps.min(left.max_steps);
+    own.max_tool_calls = own.max_tool_calls.min(left.max_tool_calls);
+    own.timeout_s = own.timeout_s.min(left.timeout_s.max(1));
+    own.max_tokens = least(own.max_tokens, left.max_tokens);
+    own.max_cost_micro_usd = least(own.max_cost_micro_usd, left.max_cost_micro_usd);
+    // Nobody is there to run them.
+    spec.client_tools.clear();
+    if let Some(hand_off) = &mut spec.hand_off {
+        hand_off.targets.clear();
+    }
+    spec
 }
 
 impl Worker {
@@ -142,37 +171,14 @@ impl Worker {
         input
     }
 
-    /// Asks the agent of this call and takes its answer as the tool's result. One that hands over to people hands over
-    /// the whole conversation.
-    pub(crate) async fn ask_agent(
-        &mut self,
-        call: ToolCall,
-        step: StoredStep,
-    ) -> std::result::Result<Option<Closing>, Halt> {
-        let question = match self.question(&call, &step).await? {
-            Ok(question) => question,
-            Err(why) => return self.conclude(step, call, ToolResult::error(&why)).await,
-        };
-        let span = tracing::info_span!(
-            "execute_tool",
-            gen_ai.operation.name = "execute_tool",
-            gen_ai.tool.name = call.name,
-            gen_ai.tool.call.id = call.id,
-            error.type = tracing::field::Empty,
-            step = step.step.id,
-        );
-        let (room, cx, epoch) = (Arc::clone(&self.room), self.cx.clone(), self.pen.epoch());
-        let asked = room.answer_of(cx, question, epoch).instrument(span.clone());
-        let Answer { result, took, hand_off } = self.call_out(asked).await?;
-        if result.is_error {
-            span.record("error.type", "tool_error");
-        }
+    /// Takes what an agent answered as the tool's result. One that hands over to people hands over the whole
+    /// conversation.
+    pub(crate) fn answered(&mut self, answer: Answer) -> (ToolResult, Option<HandOff>) {
+        let Answer { result, took, hand_off } = answer;
         self.count_asked(&took);
         self.pen.turn.usage.add(took.usage);
         self.cost = self.cost.saturating_add(took.cost_nano_usd);
-        let result = ToolResult { details: serde_json::to_value(&took).ok(), ..result };
-        let Some(hand_off) = hand_off else { return self.conclude(step, call, result).await };
-        Ok(Some(self.handed_over(step, call, result, hand_off)))
+        (ToolResult { details: serde_json::to_value(&took).ok(), ..result }, hand_off)
     }
 
     /// Counts what was asked against the turn's own limits.
@@ -181,61 +187,74 @@ impl Worker {
         self.tool_calls = self.tool_calls.saturating_add(took.tool_calls);
     }
 
-    /// What the call asks, or why it cannot be asked.
-    async fn question(
-        &mut self,
+    /// What is left of the turn's limits.
+    pub(crate) fn left(&self) -> Limits {
+        let own = &self.spec.limits;
+        let usage = &self.pen.turn.usage;
+        let tokens = usage.input_tokens.saturating_add(usage.output_tokens);
+        let cost = u64::try_from(self.cost / 1_000).unwrap_or(0);
+        Limits {
+            max_steps: own.max_steps.saturating_sub(self.model_calls),
+            max_tool_calls: own.max_tool_calls.saturating_sub(self.tool_calls),
+            timeout_s: self.deadline.saturating_duration_since(Instant::now()).as_secs(),
+            max_tokens: own.max_tokens.map(|most| most.saturating_sub(tokens)),
+            max_cost_micro_usd: own.max_cost_micro_usd.map(|most| most.saturating_sub(cost)),
+        }
+    }
+
+    /// Whether what is left to the turn lets so many agents answer beside each other; by itself, one takes what there is.
+    pub(crate) fn is_enough_for(&self, agents: u32) -> bool {
+        let (share, own) = (share(self.left(), agents), &self.spec.limits);
+        let enough = |share: Option<u64>, own: Option<u64>| share.zip(own).is_none_or(|(s, own)| s >= own / LEAST_PART);
+        agents <= 1
+            || (share.max_steps >= LEAST_CALLS
+                && share.max_tool_calls >= LEAST_CALLS
+                && enough(share.max_tokens, own.max_tokens)
+                && enough(share.max_cost_micro_usd, own.max_cost_micro_usd))
+    }
+
+    /// What the call asks, with so much left to it, or why it cannot be asked.
+    pub(crate) fn question(
+        &self,
         call: &ToolCall,
         step: &StoredStep,
-    ) -> std::result::Result<std::result::Result<Question, String>, Halt> {
-        let (Some(tool), Some(turn)) = (self.asks(call).cloned(), asked_turn(step).map(str::to_owned)) else {
-            return Ok(Err(format!("there is no agent behind '{}' any more", call.name)));
+        left: Limits,
+    ) -> std::result::Result<Question, String> {
+        let (Some(tool), Some(turn)) = (self.asks(call), asked_turn(step)) else {
+            return Err(format!("there is no agent behind '{}' any more", call.name));
         };
         let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
         let message = arguments["message"].as_str().unwrap_or_default().trim().to_owned();
         if message.is_empty() {
-            return Ok(Err("the arguments need a 'message': what the agent is asked".into()));
+            return Err("the arguments need a 'message': what the agent is asked".into());
         }
         let mut agents = self.asked_by.as_ref().map(|by| by.agents.clone()).unwrap_or_default();
         agents.push(self.pen.turn.agent_id.clone());
         if agents.len() > DEEPEST {
-            return Ok(Err(format!("agents ask one another {DEEPEST} deep at most: answer without '{}'", tool.agent)));
+            return Err(format!("agents ask one another {DEEPEST} deep at most: answer without '{}'", tool.agent));
         }
-        let (room, cx) = (Agents(Arc::clone(&self.room)), self.cx.clone());
-        let found = self.call_out(async { room.find_agent_named(&cx, &tool.agent).await }).await?;
-        let Some(mut agent) = found else { return Ok(Err(format!("there is no agent called '{}'", tool.agent))) };
-        if agents.contains(&agent.id) {
-            return Ok(Err(format!("'{}' waits for this answer itself: answer without it", tool.agent)));
-        }
-        let (own, spec) = (&self.spec.limits, &mut agent.spec);
-        let left = own.max_steps.saturating_sub(self.model_calls);
-        if left == 0 {
-            return Ok(Err("no model call is left to this turn".into()));
-        }
-        spec.limits.max_steps = spec.limits.max_steps.min(left);
-        spec.limits.max_tool_calls = spec.limits.max_tool_calls.min(own.max_tool_calls.saturating_sub(self.tool_calls));
-        let spent = self.pen.turn.usage.input_tokens.saturating_add(self.pen.turn.usage.output_tokens);
-        let cost = u64::try_from(self.cost / 1_000).unwrap_or(0);
-        spec.limits.max_tokens = least(spec.limits.max_tokens, own.max_tokens, spent);
-        spec.limits.max_cost_micro_usd = least(spec.limits.max_cost_micro_usd, own.max_cost_micro_usd, cost);
-        let time = self.deadline.saturating_duration_since(Instant::now()).as_secs().max(1);
-        spec.limits.timeout_s = spec.limits.timeout_s.min(time);
-        // Nobody is there to run them.
-        spec.client_tools.clear();
-        if let Some(hand_off) = &mut spec.hand_off {
-            hand_off.targets.clear();
+        if left.max_steps == 0 {
+            return Err("no model call is left to this turn".into());
         }
         let by = AskedBy { turn: self.pen.turn.id.clone(), call_id: call.id.clone(), agents };
-        Ok(Ok(Question { turn, message, agent, by }))
+        Ok(Question { turn: turn.to_owned(), message, agent: tool.agent.clone(), left, by })
     }
 }
 
 impl Room {
     /// The answer of a turn that is made if it is not there. Dropping it leaves that turn running.
     // Boxed by name: what works on the asked turn is the kind of thing that waits here.
-    fn answer_of(self: Arc<Self>, cx: Cx, question: Question, epoch: i64) -> BoxFuture<'static, Result<Answer>> {
+    pub(crate) fn answer_of(
+        self: Arc<Self>,
+        cx: Cx,
+        question: Question,
+        epoch: i64,
+    ) -> BoxFuture<'static, Result<Answer>> {
         Box::pin(async move {
-            let (id, name) = (question.turn.clone(), question.agent.spec.name.clone().unwrap_or_default());
-            self.ensure_asked(&cx, question, epoch).await?;
+            let (id, name) = (question.turn.clone(), question.agent.clone());
+            if let Err(why) = self.ensure_asked(&cx, question, epoch).await? {
+                return Ok(Answer { result: ToolResult::error(&why), took: Took::default(), hand_off: None });
+            }
             let mut events = Agents(Arc::clone(&self)).events(&cx, &id, None).await?;
             loop {
                 // Whoever worked on it may be lost, and every place here taken by turns that wait like this one.
@@ -255,14 +274,26 @@ impl Room {
         })
     }
 
-    /// Makes the turn of a question where it is not made yet, and works on it if nobody does.
-    async fn ensure_asked(self: &Arc<Self>, cx: &Cx, question: Question, epoch: i64) -> Result<()> {
-        let Question { turn: id, message, agent, by } = question;
+    /// Makes the turn of a question where it is not made yet, and works on it if nobody does; or why it cannot be asked.
+    async fn ensure_asked(
+        self: &Arc<Self>,
+        cx: &Cx,
+        question: Question,
+        epoch: i64,
+    ) -> Result<std::result::Result<(), String>> {
+        let Question { turn: id, message, agent: name, left, by } = question;
         match self.deps.store.tenant(cx).load_turn(&id).await {
-            Ok(_) => return self.work_on_asked(cx, &id).await,
+            Ok(_) => return self.work_on_asked(cx, &id).await.map(Ok),
             Err(error) if error.kind == Kind::NotFound => {}
             Err(error) => return Err(error),
         }
+        let Some(agent) = self.deps.store.tenant(cx).find_agent_named(&name).await? else {
+            return Ok(Err(format!("there is no agent called '{name}'")));
+        };
+        if by.agents.contains(&agent.id) {
+            return Ok(Err(format!("'{name}' waits for this answer itself: answer without it")));
+        }
+        let agent = Agent { spec: bound(agent.spec, &left), ..agent };
         let (spec, version) = (agent.spec.clone(), agent.version);
         let response = AsResponse { spec, version, previous: None, echo: Value::Null, stored: false };
         let new = NewTurn {
@@ -285,7 +316,7 @@ impl Room {
             Err(error) if error.kind == Kind::Conflict && error.code.as_deref() == Some("turn_running") => {}
             Err(error) => return Err(error),
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Takes up a turn that was asked and that nobody works on, beside the places that others stand in line for.

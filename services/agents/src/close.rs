@@ -115,7 +115,10 @@ impl Worker {
         }
         let error = self.pen.turn.error.clone().unwrap_or_else(|| failed("internal", "the step did not end"));
         // What was begun here, and what an earlier worker had begun and this one came to no more.
-        for step in self.open.take().into_iter().chain(std::mem::take(&mut self.left)) {
+        let mut open = std::mem::take(&mut self.open);
+        open.append(&mut self.left);
+        open.sort_by_key(|step| step.step.n);
+        for step in open {
             self.end_open(step, &error);
         }
         if waiting.is_none() {
@@ -155,7 +158,7 @@ impl Worker {
 }
 
 impl Worker {
-    /// Ends a step that did not come to its end. What a client had brought ends it all the same.
+    /// Ends a step that did not come to its end. What its call had come to ends it all the same.
     fn end_open(&mut self, step: StoredStep, error: &TurnError) {
         let call = call_of(&step);
         if let Some(call) = call.clone()

@@ -96,8 +96,7 @@ impl Worker {
             Err(halt) => return Err(halt),
         };
         self.rules = given(&rules, matched.as_deref());
-        self.open = None;
-        self.pen.end(step, StepState::Done, Some(output));
+        self.end(step, StepState::Done, Some(output));
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use frontdesk_api::{
     agent::{Agent, AgentSpec, HandOffSpec, HandOffTarget},
     chat::{ToolCall, ToolSpec},
     tools::ToolResult,
-    turn::{HandOff, HandOffReason, StepKind, Successor},
+    turn::{HandOff, HandOffReason, Successor},
 };
 use frontdesk_store::{
     Tx, handoffs,
@@ -62,30 +62,22 @@ pub(crate) fn tool(spec: &HandOffSpec) -> ToolSpec {
 }
 
 impl Worker {
-    /// Does the hand-over that a model asks for; one to nobody known is a result that it reads.
-    pub(crate) async fn hand_off(
-        &mut self,
-        call: ToolCall,
-        spec: &HandOffSpec,
-    ) -> std::result::Result<Option<Closing>, Halt> {
-        let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(self.intent(&call)));
-        self.hand_on(step, call, spec).await
-    }
-
-    /// As [`Worker::hand_off`], in a step that was begun.
+    /// Does the hand-over that a model asks for, in a step that was begun; one to nobody known is a result that it reads.
     pub(crate) async fn hand_on(
         &mut self,
         step: StoredStep,
         call: ToolCall,
         spec: &HandOffSpec,
     ) -> std::result::Result<Option<Closing>, Halt> {
-        self.open = Some(step.clone());
         let arguments: Value = serde_json::from_str(&call.arguments).unwrap_or_default();
         // A model that cannot name its reason still wants a person.
         let reason = serde_json::from_value(arguments["reason"].clone()).unwrap_or(HandOffReason::UnsupportedRequest);
         let (to, message) = match self.target(spec, arguments["to"].as_str()).await? {
             Ok(target) => target,
-            Err(why) => return self.conclude(step, call, ToolResult::error(&why)).await,
+            Err(why) => {
+                let stopped = self.conclude(step, call, ToolResult::error(&why)).await?;
+                return Ok(stopped.map(|judged| self.stopped(&judged, None)));
+            }
         };
         let from = to.as_ref().and(self.spec.name.clone());
         let result = match &to {

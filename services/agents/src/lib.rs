@@ -18,6 +18,7 @@ mod asking;
 mod begin;
 mod behind;
 mod budget;
+mod calls;
 mod catalogue;
 mod citations;
 mod close;
@@ -155,11 +156,23 @@ pub struct Bounds {
     pub in_line: i64,
     /// How often a turn is begun without a step of it ending before it is given up: it may be what ends its workers.
     pub attempts: i64,
+    /// Tool calls of one turn that run at once.
+    pub calls_at_once: usize,
+    /// Tool calls of all turns that run beside another of their turn, so that answers with many calls leave the tools to
+    /// others too. 0: every turn makes them one after another. Agents that are asked count elsewhere: each is a turn.
+    pub calls_beside: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { at_once: 256, in_line_of_tenant: 1_000, in_line: 10_000, attempts: 5 }
+        Self {
+            at_once: 256,
+            in_line_of_tenant: 1_000,
+            in_line: 10_000,
+            attempts: 5,
+            calls_at_once: 4,
+            calls_beside: 64,
+        }
     }
 }
 
@@ -180,6 +193,8 @@ pub(crate) struct Room {
     pub(crate) runtime: tokio::runtime::Handle,
     /// Places for turns that are worked on here.
     pub(crate) places: Arc<Semaphore>,
+    /// Places for tool calls that run beside another of their turn.
+    pub(crate) beside: Arc<Semaphore>,
     /// Places for replays.
     pub(crate) replays: Arc<replay::Places>,
     /// Rung when a place becomes free.
@@ -202,6 +217,7 @@ impl Agents {
         let owner = deps.ids.next("worker");
         Self(Arc::new(Room {
             places: Arc::new(Semaphore::new(deps.bounds.at_once)),
+            beside: Arc::new(Semaphore::new(deps.bounds.calls_beside)),
             replays: Arc::default(),
             deps,
             owner,

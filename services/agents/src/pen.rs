@@ -84,7 +84,7 @@ pub(crate) struct Pen {
 
 impl Pen {
     /// `steps`: how many the turn has; `next_pos`: the place behind its last item (some before it may be deleted).
-    pub(crate) fn new(room: &Room, cx: Cx, stored: StoredTurn, steps: usize, next_pos: i64) -> Self {
+    pub(crate) fn new(room: &Room, cx: Cx, stored: StoredTurn, next_step: i64, next_pos: i64) -> Self {
         Self {
             store: room.deps.store.clone(),
             hub: Arc::clone(&room.hub),
@@ -97,7 +97,7 @@ impl Pen {
             stopped: vec![],
             turn: stored.turn,
             epoch: stored.epoch,
-            next_step: i64::try_from(steps).unwrap_or(i64::MAX),
+            next_step,
             next_pos,
             page: Page::default(),
             unsure: None,
@@ -519,6 +519,19 @@ mod tests {
             let halt = write(&mut pen, "one").await.expect_err("broken");
             assert!(matches!(&halt, Halt::Rows(error) if error.kind == Kind::Internal), "{halt:?}");
             assert_eq!(rows(&pen).await, [""; 0]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_step_is_never_written_over_another_ones_number() {
+        each_database(|store| async move {
+            let mut pen = pen(&store, &[]).await;
+            write(&mut pen, "one").await.expect("written");
+            pen.next_step = 0;
+            let halt = write(&mut pen, "two").await.expect_err("refused");
+            assert!(matches!(&halt, Halt::Rows(error) if error.message.contains("has the number")), "{halt:?}");
+            assert_eq!(rows(&pen).await, ["one"]);
         })
         .await;
     }

@@ -243,8 +243,7 @@ impl Worker {
             usage: reply.usage,
             cost_nano_usd: reply.cost,
         };
-        self.open = None;
-        self.pen.end(step, StepState::Done, Some(output));
+        self.end(step, StepState::Done, Some(output));
         self.stopped(judged, speech.item)
     }
 
@@ -289,8 +288,7 @@ impl Worker {
             usage: reply.usage,
             cost_nano_usd: reply.cost,
         };
-        self.open = None;
-        self.pen.end(step, StepState::Done, Some(output));
+        self.end(step, StepState::Done, Some(output));
         self.record(judged);
         for judged in &judgements {
             if judged.stops() {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use frontdesk_api::{
-    Cx, Kind,
+    Cx, Error, Kind,
     agent::AgentSpec,
     approval::Decision,
     chat::{Role, ToolCall, Usage},
@@ -78,15 +78,16 @@ pub(crate) struct Worker {
     quiet: Option<HandOff>,
     /// Ids of calls that are taken in this conversation.
     pub(crate) call_ids: HashSet<String>,
-    /// The step that was begun and has not ended.
-    pub(crate) open: Option<StoredStep>,
+    /// Steps that were begun here and have not ended.
+    pub(crate) open: Vec<StoredStep>,
     /// Steps of client tools that wait for their results, and approvals that wait for a word.
     pub(crate) asked: Vec<StoredStep>,
     /// Steps that were begun before this worker and have not ended.
     pub(crate) left: Vec<StoredStep>,
     /// Ids of calls whose steps ended before this worker.
     pub(crate) ended: HashSet<String>,
-    /// Results of client tools, by call id.
+    /// Results whose steps have not ended, by call id: what clients brought, and what calls here came to. Should the turn
+    /// end first, the steps end with them.
     pub(crate) inbox: HashMap<String, ToolResult>,
     /// What people said to approvals whose steps have not ended, by the step's id.
     pub(crate) said: HashMap<String, Decision>,
@@ -240,9 +241,15 @@ impl Worker {
             model_calls: count(StepKind::Inference),
             tool_calls: count(StepKind::ToolExecution),
             call_ids: call_ids(past.iter().map(|p| &p.item).chain(&items)),
-            open: None,
+            open: vec![],
             asked: vec![],
-            pen: Pen::new(&room, cx.clone(), stored, steps.len(), items.last().map_or(0, |item| item.pos + 1)),
+            pen: Pen::new(
+                &room,
+                cx.clone(),
+                stored,
+                steps.last().map_or(0, |last| last.step.n + 1),
+                items.last().map_or(0, |item| item.pos + 1),
+            ),
             room,
             cx,
             spec,
@@ -309,8 +316,14 @@ impl Worker {
             }
             None => self.pen.begin(kind, key, None),
         };
-        self.open = Some(step.clone());
+        self.open.push(step.clone());
         step
+    }
+
+    /// Ends a step that was begun.
+    pub(crate) fn end(&mut self, step: StoredStep, state: StepState, output: Option<StepOutput>) {
+        self.open.retain(|open| open.step.n != step.step.n);
+        self.pen.end(step, state, output);
     }
 
     /// Says that what was shown of this step so far is void, if anything was.
@@ -385,9 +398,8 @@ impl Worker {
         let found = self.call_out(async { memory.recall(&cx, &stores, &query, limit).await }.instrument(span)).await?;
         let (passages, judged) = self.judge_passages(found).await?;
         self.remember(&step.step.id, &query, passages.clone());
-        self.open = None;
         let output = StepOutput::MemoryRetrieval { query, stores, passages };
-        self.pen.end(step, StepState::Done, Some(output));
+        self.end(step, StepState::Done, Some(output));
         self.record_all(&judged);
         Ok(())
     }
@@ -423,18 +435,31 @@ impl Worker {
     pub(crate) async fn wait<T>(&self, work: impl Future<Output = frontdesk_api::Result<T>>) -> Result<T, Halt> {
         let done = tokio::select! {
             biased;
-            () = self.stop.token().cancelled() => return Err(Halt::Stopped(self.stop.why())),
-            () = tokio::time::sleep_until(self.deadline) => return Err(Halt::Deadline),
+            halt = self.stops() => return Err(halt),
             done = work => done,
         };
-        done.map_err(|error| match error.kind {
+        done.map_err(|error| self.halt(&error))
+    }
+
+    /// Resolves when the turn is to stop or its time is up.
+    pub(crate) async fn stops(&self) -> Halt {
+        tokio::select! {
+            biased;
+            () = self.stop.token().cancelled() => Halt::Stopped(self.stop.why()),
+            () = tokio::time::sleep_until(self.deadline) => Halt::Deadline,
+        }
+    }
+
+    /// What an error of work outside means to the turn.
+    pub(crate) fn halt(&self, error: &Error) -> Halt {
+        match error.kind {
             Kind::Cancelled if self.stop.token().is_cancelled() => Halt::Stopped(self.stop.why()),
             Kind::Timeout if Instant::now() >= self.deadline => Halt::Deadline,
             _ => {
                 tracing::warn!(error = %error, cause = ?error.source, "work outside failed");
-                Halt::Failed(reason(&error))
+                Halt::Failed(reason(error))
             }
-        })
+        }
     }
 }
 

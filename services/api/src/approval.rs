@@ -125,6 +125,7 @@ mod tests {
             effect: Effect::Unsafe,
             risk,
             bound_args: BTreeMap::from([("tier/x".to_owned(), "customer.tier".to_owned())]),
+            alone: false,
             hash: String::new(),
         }
     }

@@ -247,6 +247,10 @@ pub struct ToolDef {
     /// Arguments filled by the server: name → path (`customer.sub`). The model never sees them.
     #[serde(default)]
     pub bound_args: BTreeMap<String, String>,
+    /// Its calls run beside no other call of their turn, though they have no effect: it keeps something of one for the
+    /// next, or does one thing at a time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
     /// Hash of description and schema, pinned at registration.
     pub hash: String,
 }

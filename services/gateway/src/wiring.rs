@@ -405,6 +405,7 @@ fn bounds(config: &Config) -> Bounds {
         in_line_of_tenant: turns.in_line_of_tenant.into(),
         in_line: turns.in_line.into(),
         attempts: turns.attempts.into(),
+        ..Bounds::default()
     }
 }
 

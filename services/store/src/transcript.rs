@@ -78,7 +78,7 @@ fn word<T: serde::de::DeserializeOwned>(what: &str, word: &str) -> Result<T> {
 /// Writes steps, or what became of them, each once. Input and idempotency key stay as first written.
 ///
 /// # Errors
-/// As any query.
+/// As any query; `Internal` where another step stands under the number of one of these.
 pub async fn put_steps(tx: &mut Tx, turn_id: &str, steps: &[StoredStep]) -> Result<()> {
     if steps.is_empty() {
         return Ok(());
@@ -89,7 +89,7 @@ pub async fn put_steps(tx: &mut Tx, turn_id: &str, steps: &[StoredStep]) -> Resu
         Ok((stored, input, stored.step.output.as_ref().map(json::write).transpose()?))
     });
     let rows = rows.collect::<Result<Vec<_>>>()?;
-    on!(tx, conn => {
+    let written = on!(tx, conn => {
         let mut query = sqlx::QueryBuilder::new("INSERT INTO step (tenant, turn_id, n, id, kind, state, idem_key, input, output, attempt, started_at, completed_at) ");
         query.push_values(&rows, |mut row, (stored, input, output)| {
             let step = &stored.step;
@@ -98,10 +98,17 @@ pub async fn put_steps(tx: &mut Tx, turn_id: &str, steps: &[StoredStep]) -> Resu
                 .push_bind(stored.attempt).push_bind(step.started_at).push_bind(step.completed_at);
         });
         query.push(" ON CONFLICT (tenant, turn_id, n) DO UPDATE SET state = excluded.state, output = excluded.output, \
-                    attempt = excluded.attempt, completed_at = excluded.completed_at");
-        query.build().execute(conn).await.map(|_| ())
+                    attempt = excluded.attempt, completed_at = excluded.completed_at WHERE step.id = excluded.id");
+        query.build().execute(conn).await.map(|done| done.rows_affected())
     })
-    .doing("write steps")
+    .doing("write steps")?;
+    if written < u64::try_from(rows.len()).unwrap_or(u64::MAX) {
+        return Err(Error::new(
+            Kind::Internal,
+            format!("another step of the turn '{turn_id}' has the number of a new one"),
+        ));
+    }
+    Ok(())
 }
 
 /// The turn's steps in order.

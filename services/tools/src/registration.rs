@@ -152,6 +152,7 @@ mod tests {
             effect: Effect::Unsafe,
             risk: Risk::LowImpactWrite,
             bound_args: BTreeMap::new(),
+            alone: false,
             hash: String::new(),
         };
         let requests = requests.iter().map(|r| (*r).to_owned()).collect();

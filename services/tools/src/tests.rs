@@ -50,6 +50,7 @@ impl ToolProvider for Shop {
             effect: Effect::Unsafe,
             risk: Risk::LowImpactWrite,
             bound_args: BTreeMap::new(),
+            alone: false,
             hash: String::new(),
         };
         Ok(Inspected {

@@ -134,6 +134,7 @@ fn definition(toolgroup: &str) -> ToolDef {
         effect: Effect::None,
         risk: Risk::Read,
         bound_args: Default::default(),
+        alone: true,
         hash,
     }
 }

@@ -253,6 +253,7 @@ pub(crate) fn elsewhere(name: &str, description: Option<&str>, schema: Option<Va
         effect: Effect::None,
         risk: Risk::Read,
         bound_args: Default::default(),
+        alone: false,
         hash: String::new(),
     }
 }

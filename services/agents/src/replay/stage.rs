@@ -20,7 +20,8 @@ use frontdesk_store::{
 
 use super::recording::{Played, Recorded, With, elsewhere};
 use crate::{
-    Agents, Deps, Unobserved, asking, begin::time_of, handing::PEOPLE, keeper::Entered, pen::prefix, read::Open, worker,
+    Agents, Bounds, Deps, Unobserved, asking, begin::time_of, handing::PEOPLE, keeper::Entered, pen::prefix,
+    read::Open, worker,
 };
 
 pub(crate) struct Stage {
@@ -81,7 +82,8 @@ impl Stage {
             observer: Arc::new(Unobserved),
             dispatch: store.dispatch(),
             pace: deps.pace,
-            bounds: deps.bounds,
+            // One after another, so that the same recording gives the same answers to equal calls.
+            bounds: Bounds { calls_at_once: 1, ..deps.bounds },
             fault: None,
             store,
         });

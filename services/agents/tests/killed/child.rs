@@ -1,7 +1,8 @@
 //! The process that is killed: a room of agents over a database that outlives it.
 //!
 //! It asks turn after turn, works on its own and on those that others left, and says yes to whatever waits for a person;
-//! each turn asks its model three times and calls five tools with an effect, of which one waits for that. What it says goes to standard error, a line each:
+//! each turn asks its model three times, calls five tools with an effect, of which one waits for that, and looks four
+//! times, side by side. What it says goes to standard error, a line each:
 //! `worker ID`, `accepted TURN`, `saw TURN SEQ HASH`, `point POINT`, `idle`, `stopped`.
 
 // A test program reads its own environment; the rule is for the rooms of the product.
@@ -248,7 +249,7 @@ pub fn hash(event: &frontdesk_api::turn::Event) -> String {
     blake3::hash(&serde_json::to_vec(event).expect("JSON")).to_hex()[..16].to_owned()
 }
 
-/// Asks for two tools, then for two more, then says so in pieces.
+/// Asks for four tools, then for five more, then says so in pieces.
 struct Shopper;
 
 #[async_trait]
@@ -277,12 +278,19 @@ impl Inference for Shopper {
                 text("One"),
                 text(" moment."),
                 call(0, "a", "book"),
-                call(1, "b", "pay"),
+                call(1, "f", "look"),
+                call(2, "g", "look"),
+                call(3, "b", "pay"),
                 finish(FinishReason::ToolCalls),
             ],
-            2 => {
-                vec![call(0, "c", "pay"), call(1, "e", "refund"), call(2, "d", "book"), finish(FinishReason::ToolCalls)]
-            }
+            4 => vec![
+                call(0, "c", "pay"),
+                call(1, "e", "refund"),
+                call(2, "d", "book"),
+                call(3, "h", "look"),
+                call(4, "i", "look"),
+                finish(FinishReason::ToolCalls),
+            ],
             _ => vec![text("Booked"), text(" and"), text(" paid."), finish(FinishReason::Stop)],
         };
         let frames = stream::iter(events).then(async |event| {
@@ -308,7 +316,7 @@ impl Inference for Shopper {
 }
 
 /// Three tools that write a line in the file of their key: `book` none where there is one, `pay` and `refund` always.
-/// `refund` waits for a person.
+/// `refund` waits for a person. `look` writes nothing.
 struct Ledger(PathBuf);
 
 #[async_trait]
@@ -324,18 +332,26 @@ impl Tools for Ledger {
             effect,
             risk,
             bound_args: Default::default(),
+            alone: false,
             hash: String::new(),
         };
         Ok(vec![
             def("book", Effect::Idempotent, Risk::LowImpactWrite),
             def("pay", Effect::Unsafe, Risk::LowImpactWrite),
             def("refund", Effect::Unsafe, Risk::ApprovalRequired),
+            def("look", Effect::None, Risk::Read),
         ])
     }
 
     async fn call(&self, _: &Cx, _: &[String], call: &ToolCall, key: &str, approved: bool) -> Result<Outcome> {
         assert!(approved || call.name != "refund", "a call that nobody approved");
         let file = self.0.join(key);
+        // So that those that run side by side end in any order.
+        let late = key.bytes().map(u64::from).sum::<u64>() % 4;
+        tokio::time::sleep(Duration::from_millis(late)).await;
+        if call.name == "look" {
+            return Ok(Outcome::Done(ToolResult { content: "seen".into(), is_error: false, details: None }));
+        }
         // The effect is the byte, not the file: who dies in between has had none.
         if call.name != "book" || std::fs::metadata(&file).map_or(true, |file| file.len() == 0) {
             let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);

@@ -15,6 +15,8 @@ mod leaving;
 mod line;
 mod long;
 mod lost;
+mod parallel;
+mod parallel_ends;
 mod people;
 mod repeat;
 mod replays;

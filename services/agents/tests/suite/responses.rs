@@ -10,7 +10,7 @@ use frontdesk_api::{
 use frontdesk_store::testing::each_database;
 use serde_json::json;
 
-use crate::stage::{Line, Stage, answer, done, with_tools};
+use crate::stage::{Line, Stage, answer, done, happens, with_tools};
 
 fn says(words: &str) -> ItemBody {
     ItemBody::Message { role: Role::User, text: words.into(), citations: vec![] }
@@ -104,7 +104,12 @@ async fn responses_branch_and_only_those_that_ended_here_can_be_continued() {
 
         let running =
             stage.agents.create_turn(&stage.cx, asks(spec.clone(), None, vec![says("d")])).await.expect("begun");
-        stage.model.begun().await;
+        let silent = async {
+            while stage.model.asked().len() < 4 {
+                tokio::task::yield_now().await;
+            }
+        };
+        happens("the fourth model call", silent).await;
         let conversation = stage.conversation(AgentSpec::new("m")).await;
         stage.model.play([Line::Say("of an agent")]);
         let other = stage.ask(&conversation, "e").await.turn.id;

@@ -1,7 +1,7 @@
 //! A stage for turns: an agents' room whose model plays a script.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     future::Future,
     sync::{
         Arc, Mutex,
@@ -29,6 +29,7 @@ use frontdesk_api::{
 use frontdesk_store::Store;
 use futures::{StreamExt, stream};
 use serde_json::json;
+use tokio::sync::watch;
 
 /// What the model says next.
 pub enum Line {
@@ -175,8 +176,10 @@ fn reply(frames: stream::BoxStream<'static, Result<Frame>>) -> ChatReply {
 }
 
 /// A group `shop` with `look` (answers what it was given), `refund` (refused without a person's word, as the registry
-/// does; `who` is bound to the customer), `slow` (never ends), and two that have an effect: `book` (the same key, the same booking) and `pay` (each
-/// call pays).
+/// does; `who` is bound to the customer), `slow` (never ends), and two that have an effect: `book` (the same key, the same
+/// booking) and `pay` (each call pays). For what runs side by side the group `gates` has `meet` (ends when two of it have
+/// begun), four that wait at a gate of their own (`{"gate":"x"}`) until the test opens it: `hold` reads, `keep` reads and
+/// runs alone, `put` may be repeated, and `charge` may not; and a register with `set` (may be repeated) and `get`.
 #[derive(Default)]
 pub struct Toolbox {
     /// Calls that came here, refused ones too.
@@ -192,6 +195,33 @@ pub struct Toolbox {
     pub workspaces: Mutex<Vec<String>>,
     /// The same, whole.
     pub places: Mutex<Vec<Option<Workspace>>>,
+    meeting: Meeting,
+    /// Gates that calls came to, each with the call's key, in order.
+    at: watch::Sender<Vec<(String, String)>>,
+    /// What the register was set to, in order.
+    pub register: Mutex<Vec<String>>,
+    /// Gates that are open, with what a call there comes to; what begins with `!` is an error, and `!!` ends the task.
+    open: watch::Sender<HashMap<String, String>>,
+    /// Calls that wait at gates.
+    pub inside: Arc<AtomicUsize>,
+}
+
+/// Two that wait for each other.
+struct Meeting(tokio::sync::Barrier);
+
+impl Default for Meeting {
+    fn default() -> Self {
+        Self(tokio::sync::Barrier::new(2))
+    }
+}
+
+/// A call that is inside, until it ends or is dropped.
+struct Inside(Arc<AtomicUsize>);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Toolbox {
@@ -200,6 +230,38 @@ impl Toolbox {
         let mut ledger = self.ledger.lock().expect("the ledger");
         if tool != "book" || !ledger.contains(&entry) {
             ledger.push(entry);
+        }
+    }
+
+    /// Opens a gate: calls there come to `words`.
+    pub fn open(&self, gate: &str, words: &str) {
+        self.open.send_modify(|open| drop(open.insert(gate.to_owned(), words.to_owned())));
+    }
+
+    /// The gates that calls came to, once they are so many.
+    pub async fn at(&self, many: usize) -> Vec<String> {
+        let mut at = self.at.subscribe();
+        let came = happens("calls at their gates", at.wait_for(|at| at.len() >= many)).await.expect("gates").clone();
+        came.into_iter().map(|(gate, _)| gate).collect()
+    }
+
+    /// The keys of the calls that came to a gate.
+    pub fn keys(&self, gate: &str) -> Vec<String> {
+        self.at.borrow().iter().filter(|(at, _)| at == gate).map(|(_, key)| key.clone()).collect()
+    }
+
+    async fn wait(&self, arguments: &str, key: &str) -> Result<Outcome> {
+        let arguments: serde_json::Value = serde_json::from_str(arguments).expect("arguments");
+        let gate = arguments["gate"].as_str().expect("a gate").to_owned();
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        let _inside = Inside(self.inside.clone());
+        self.at.send_modify(|at| at.push((gate.clone(), key.to_owned())));
+        let mut open = self.open.subscribe();
+        let words = open.wait_for(|open| open.contains_key(&gate)).await.expect("gates")[&gate].clone();
+        match words.strip_prefix('!') {
+            Some("!") => std::panic::resume_unwind(Box::new("lost")),
+            Some(why) => Err(Error::unavailable(why)),
+            None => Ok(Outcome::Done(ToolResult { content: words, is_error: false, details: None })),
         }
     }
 }
@@ -217,22 +279,34 @@ impl Tools for Toolbox {
             effect,
             risk,
             bound_args: if name == "refund" { [("who".into(), "customer.sub".into())].into() } else { [].into() },
+            alone: name == "keep",
             hash: String::new(),
         };
-        match groups {
-            [] => Ok(vec![]),
-            [shop] if shop == "shop" => {
-                let all = [
-                    ("look", Effect::None, Risk::Read),
-                    ("refund", Effect::Unsafe, Risk::ApprovalRequired),
-                    ("slow", Effect::Unsafe, Risk::Read),
-                    ("book", Effect::Idempotent, Risk::LowImpactWrite),
-                    ("pay", Effect::Unsafe, Risk::LowImpactWrite),
-                ];
-                Ok(all.map(|(name, effect, risk)| def(name, effect, risk)).to_vec())
+        let shop = [
+            ("look", Effect::None, Risk::Read),
+            ("refund", Effect::Unsafe, Risk::ApprovalRequired),
+            ("slow", Effect::Unsafe, Risk::Read),
+            ("book", Effect::Idempotent, Risk::LowImpactWrite),
+            ("pay", Effect::Unsafe, Risk::LowImpactWrite),
+        ];
+        let gates = [
+            ("meet", Effect::None, Risk::Read),
+            ("hold", Effect::None, Risk::Read),
+            ("keep", Effect::None, Risk::Read),
+            ("put", Effect::Idempotent, Risk::LowImpactWrite),
+            ("charge", Effect::Unsafe, Risk::LowImpactWrite),
+            ("set", Effect::Idempotent, Risk::LowImpactWrite),
+            ("get", Effect::None, Risk::Read),
+        ];
+        let mut all = vec![];
+        for group in groups {
+            match group.as_str() {
+                "shop" => all.extend(shop.map(|(name, effect, risk)| def(name, effect, risk))),
+                "gates" => all.extend(gates.map(|(name, effect, risk)| def(name, effect, risk))),
+                other => return Err(Error::not_found(format!("no tool group has the id '{other}'"))),
             }
-            other => Err(Error::not_found(format!("no tool group has the id '{other:?}'"))),
         }
+        Ok(all)
     }
 
     async fn call(&self, cx: &Cx, _: &[String], call: &ToolCall, key: &str, approved: bool) -> Result<Outcome> {
@@ -242,6 +316,15 @@ impl Tools for Toolbox {
         self.places.lock().expect("the places").push(cx.workspace.clone());
         match call.name.as_str() {
             "slow" => std::future::pending::<()>().await,
+            "meet" => {
+                self.meeting.0.wait().await;
+            }
+            "hold" | "keep" | "put" | "charge" => return self.wait(&call.arguments, key).await,
+            "set" => self.register.lock().expect("the register").push(call.arguments.clone()),
+            "get" => {
+                let content = self.register.lock().expect("the register").last().cloned().unwrap_or_default();
+                return Ok(Outcome::Done(ToolResult { content, is_error: false, details: None }));
+            }
             "book" | "pay" => self.effect(&call.name, key),
             "refund" if approved => self.effect(&call.name, key),
             "refund" => return Ok(Outcome::Done(ToolResult::error("this needs the approval of a person"))),

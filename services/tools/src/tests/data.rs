@@ -20,6 +20,7 @@ impl ToolProvider for Diary {
             effect: Effect::Idempotent,
             risk: Risk::Read,
             bound_args: BTreeMap::new(),
+            alone: false,
             hash: String::new(),
         };
         Ok(Inspected { tools: vec![keep], hash: "h".into(), ..Inspected::default() })

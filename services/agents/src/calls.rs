@@ -1,0 +1,407 @@
+//! The calls of one answer that run here, in waves: calls that only read, and questions to other agents, run beside each
+//! other; every other call is a wave of its own.
+//!
+//! A wave begins when the one before it has ended, and is written whole before any of it begins. What its calls come to is
+//! taken in the model's order, whichever ends first: rows, stream and the next prompt are those of calls that were made
+//! one after another. What came and was not taken is lost with the process and nothing with it: a call that only reads is
+//! made again, and an agent's answer stands in rows of its own.
+//!
+//! Invariants: the intent of a call is true before its work begins; a call that changes something has ended before the
+//! next one begins; what came before a cancel or a deadline is kept. A wave runs in the turn's own task, so whatever ends
+//! the task ends its calls. What ends the turn (a shield, a failure, a hand-over) lets what runs end first, and no wave
+//! begins behind it. A call beside another needs one of the process's places ([`Bounds::calls_beside`]); where none is free
+//! it stands in the next wave, so no turn waits for another's calls.
+//!
+//! [`Bounds::calls_beside`]: crate::Bounds::calls_beside
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::{Future, ready},
+    sync::Arc,
+};
+
+use frontdesk_api::{
+    Error, Kind, Result as Answered,
+    chat::ToolCall,
+    safety::Verdict,
+    tools::{Effect, Outcome, ToolResult},
+    turn::{HandOff, StepKind, TurnError},
+};
+use frontdesk_store::transcript::StoredStep;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
+
+use crate::{
+    Observer, ToolEnd,
+    asking::{Answer, asked_turn, share},
+    close::Closing,
+    fault::Point,
+    guard::Judged,
+    halt::{Halt, failed},
+    worker::{Worker, call_of},
+};
+
+/// What a call's work came to.
+enum Came {
+    Result(ToolResult),
+    Answer(Box<Answer>),
+}
+
+/// A call that is begun next, with its place beside others.
+type Next = (ToolCall, Option<OwnedSemaphorePermit>);
+
+/// What ends the turn once its wave has ended.
+enum End {
+    /// The agent that was asked handed over. Its step is not ended before the turn is.
+    HandedOver(Box<(StoredStep, ToolCall, ToolResult, HandOff)>),
+    /// A shield stopped the result, which is written without its text.
+    Stopped(Judged),
+    Failed(TurnError),
+}
+
+impl End {
+    fn hands_over(&self) -> bool {
+        match self {
+            Self::HandedOver(..) => true,
+            Self::Stopped(judged) => matches!(judged.verdicts.last(), Some((_, Verdict::HandOff { .. }))),
+            Self::Failed(_) => false,
+        }
+    }
+
+    /// Which end counts of several: the lowest, and of equals the first.
+    fn rank(&self) -> u8 {
+        match self {
+            _ if self.hands_over() => 0,
+            Self::Failed(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Calls on their way, by the numbers of their steps.
+#[derive(Default)]
+struct Wave {
+    /// Not taken yet, in the model's order.
+    calls: VecDeque<(StoredStep, ToolCall)>,
+    running: FuturesUnordered<BoxFuture<'static, (i64, Answered<Came>)>>,
+    came: HashMap<i64, Answered<Came>>,
+    ends: Vec<End>,
+}
+
+impl Wave {
+    /// Does something of the turn's own while the calls go on.
+    async fn beside<T>(&mut self, own: impl Future<Output = T>) -> T {
+        tokio::pin!(own);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut own => return done,
+                Some((n, came)) = self.running.next() => drop(self.came.insert(n, came)),
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// Does these calls. Returns the turn's end when one of them leads there.
+    pub(crate) async fn run_here(&mut self, mut calls: VecDeque<ToolCall>) -> Result<Option<Closing>, Halt> {
+        while !calls.is_empty() {
+            let next = match self.next_wave(&mut calls) {
+                Ok(next) => next,
+                Err(limit) => return Ok(Some(limit)),
+            };
+            let mut wave = Wave::default();
+            if let Some(closing) = self.begin_wave(next, &mut wave).await? {
+                return Ok(Some(closing));
+            }
+            self.pen.commit().await?;
+            // A turn that is to stop begins nothing.
+            self.wait(ready(Ok(()))).await?;
+            if let Err(halt) = self.take_all(&mut wave).await {
+                self.keep(wave);
+                return Err(halt);
+            }
+            if let Some(closing) = self.end_by(wave.ends)? {
+                return Ok(Some(closing));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next call, and those behind it that may run beside it, counted. A limit that lets not even the first begin is
+    /// the turn's end.
+    fn next_wave(&mut self, calls: &mut VecDeque<ToolCall>) -> Result<Vec<Next>, Closing> {
+        let one_by_one = self.spec.parallel_tool_calls == Some(false);
+        let most = if one_by_one { 1 } else { self.room.deps.bounds.calls_at_once };
+        let (mut next, mut agents): (Vec<Next>, u32) = (vec![], 0);
+        while let Some(call) = calls.front() {
+            let (asks, mut place) = (self.asks(call).is_some(), None);
+            if let Some((first, _)) = next.first() {
+                if next.len() >= most || !self.runs_beside(first) || !self.runs_beside(call) {
+                    break;
+                }
+                // An agent takes its time: it has no place, but a share of what is left to this turn.
+                if !asks {
+                    let Ok(free) = Arc::clone(&self.room.beside).try_acquire_owned() else { break };
+                    place = Some(free);
+                } else if !self.is_enough_for(agents + 1) {
+                    break;
+                }
+            }
+            if !self.is_begun(call)
+                && let Some(limit) = self.count()
+            {
+                if next.is_empty() {
+                    return Err(limit);
+                }
+                break;
+            }
+            agents += u32::from(asks);
+            next.extend(calls.pop_front().map(|call| (call, place)));
+        }
+        Ok(next)
+    }
+
+    /// Whether a call may run beside others of its kind. Agents that were asked themselves ask one after another: turns
+    /// that ask turns would otherwise grow by a power.
+    fn runs_beside(&self, call: &ToolCall) -> bool {
+        if self.asks(call).is_some() {
+            return self.asked_by.is_none();
+        }
+        self.effect_of(call) == Some(Effect::None) && self.def_of(call).is_some_and(|def| !def.alone)
+    }
+
+    /// Begins these calls, or goes on with those that were begun before this worker and have not ended: one is made again
+    /// under its key where it may be repeated; of another nobody knows whether it was made, and it is never made again
+    /// unseen. A hand-over, which runs by itself, is done at once; the turn's end where it is one.
+    async fn begin_wave(&mut self, next: Vec<Next>, wave: &mut Wave) -> Result<Option<Closing>, Halt> {
+        let asked_before = self.left.iter().filter(|step| asked_turn(step).is_some()).count();
+        let asked = next.iter().filter(|(call, _)| self.asks(call).is_some() && !self.is_begun(call)).count();
+        let agents = u32::try_from(asked_before + asked).unwrap_or(u32::MAX);
+        for (call, place) in next {
+            let left = self.take_left(&call.id);
+            // A client brought what the call came to, or it must not be made.
+            let known = self.inbox.get(&call.id).cloned().or_else(|| self.refused(&call));
+            let hand_off = self.spec.hand_off.clone().filter(|_| self.is_hand_off(&call));
+            let repeats = hand_off.is_some()
+                || self.asks(&call).is_some()
+                || matches!(self.effect_of(&call), Some(Effect::None | Effect::Idempotent));
+            let step = match left {
+                Some(step) if known.is_some() => step,
+                Some(step) if repeats => self.pen.again(step),
+                Some(step) => {
+                    let lost = "the worker was lost while the tool was called; whether it did its work is not known";
+                    self.cut_off(step, failed("outcome_unknown", lost));
+                    continue;
+                }
+                None => {
+                    let intent = self.intent(&call);
+                    self.pen.begin(StepKind::ToolExecution, &call.id, Some(intent))
+                }
+            };
+            self.open.push(step.clone());
+            if let (Some(hand_off), None) = (hand_off, &known) {
+                return Box::pin(self.hand_on(step, call, &hand_off)).await;
+            }
+            let work = match known {
+                Some(result) => ready(Ok(Came::Result(result))).boxed(),
+                None => self.work_of(&call, &step, agents),
+            };
+            let n = step.step.n;
+            wave.running.push(Box::pin(async move {
+                let _place = place;
+                (n, work.await)
+            }));
+            wave.calls.push_back((step, call));
+        }
+        Ok(None)
+    }
+
+    /// What a call does. Nothing of it is done before it is asked for.
+    fn work_of(&self, call: &ToolCall, step: &StoredStep, agents: u32) -> BoxFuture<'static, Answered<Came>> {
+        let span = tracing::info_span!(
+            "execute_tool",
+            gen_ai.operation.name = "execute_tool",
+            gen_ai.tool.name = call.name,
+            gen_ai.tool.call.id = call.id,
+            gen_ai.conversation.id = self.pen.turn.session_id,
+            error.type = tracing::field::Empty,
+            step = step.step.id,
+        );
+        let (entered, cx) = (span.clone(), self.cx.clone());
+        if self.asks(call).is_some() {
+            let question = match self.question(call, step, share(self.left(), agents)) {
+                Ok(question) => question,
+                Err(why) => return ready(Ok(Came::Result(ToolResult::error(&why)))).boxed(),
+            };
+            let answer = Arc::clone(&self.room).answer_of(cx, question, self.pen.epoch());
+            let ask = async move {
+                let answer = answer.await;
+                note(&span, answer.as_ref().map(|answer| &answer.result));
+                answer.map(|answer| Came::Answer(Box::new(answer)))
+            };
+            return ask.instrument(entered).boxed();
+        }
+        if self.def_of(call).is_none() {
+            return ready(Ok(Came::Result(ToolResult::error(&self.no_tool(&call.name))))).boxed();
+        }
+        let (tools, observer) = (Arc::clone(&self.room.deps.tools), Arc::clone(&self.room.deps.observer));
+        let (served, groups, approved) = (self.served(call), self.toolgroups.clone(), self.approved(call));
+        let (call, key) = (call.clone(), step.idem_key.clone());
+        let make = async move {
+            let mut told = Told(observer, ToolEnd::CutOff);
+            let outcome = match &served {
+                Some((server, tool)) => tools.call_server(&cx, server, tool, &call, &key).await,
+                None => tools.call(&cx, &groups, &call, &key, approved).await,
+            };
+            let result = outcome.map(|outcome| match outcome {
+                Outcome::Done(result) => result,
+                Outcome::NeedsInput(request) => ToolResult::error(&format!(
+                    "'{}' needs the word of a person and was not run: {}",
+                    call.name, request.prompt
+                )),
+            });
+            note(&span, result.as_ref());
+            told.1 = match &result {
+                Ok(result) if !result.is_error => ToolEnd::Succeeded,
+                Err(error) if error.kind == Kind::Cancelled => ToolEnd::CutOff,
+                _ => ToolEnd::Failed,
+            };
+            result.map(Came::Result)
+        };
+        make.instrument(entered).boxed()
+    }
+
+    /// Takes what each call came to, in the model's order.
+    async fn take_all(&mut self, wave: &mut Wave) -> Result<(), Halt> {
+        while let Some(n) = wave.calls.front().map(|(step, _)| step.step.n) {
+            let came = loop {
+                if let Some(came) = wave.came.remove(&n) {
+                    break came;
+                }
+                wave.beside(self.pen.commit()).await?;
+                if wave.came.contains_key(&n) {
+                    continue;
+                }
+                tokio::select! {
+                    biased;
+                    Some((n, came)) = wave.running.next() => drop(wave.came.insert(n, came)),
+                    halt = self.stops() => return Err(halt),
+                }
+            };
+            let Some((step, call)) = wave.calls.pop_front() else { break };
+            let handed_over = wave.ends.iter().any(End::hands_over);
+            let end = wave.beside(self.take(step, call, came, handed_over)).await?;
+            wave.ends.extend(end);
+        }
+        Ok(())
+    }
+
+    /// Ends a call by what it came to, as the shields let it pass. `handed_over`: one before it ends the turn so.
+    async fn take(
+        &mut self,
+        step: StoredStep,
+        call: ToolCall,
+        came: Answered<Came>,
+        handed_over: bool,
+    ) -> Result<Option<End>, Halt> {
+        self.pen.reach(Point::AfterEffect).await;
+        let came = match came.map_err(|error| self.halt(&error)) {
+            Ok(came) => came,
+            Err(Halt::Failed(error)) => {
+                self.cut_off(step, error.clone());
+                return Ok(Some(End::Failed(error)));
+            }
+            Err(halt) => return Err(halt),
+        };
+        let (result, handed) = self.result_of(came);
+        // Should the turn be stopped before it is written, its step ends with it.
+        let kept = if handed.is_some() { not_handed_over(&result) } else { result.clone() };
+        self.inbox.insert(call.id.clone(), kept.clone());
+        if let Some(hand_off) = handed.filter(|_| !handed_over) {
+            return Ok(Some(End::HandedOver(Box::new((step, call, result, hand_off)))));
+        }
+        match self.conclude(step, call, kept).await {
+            Ok(stopped) => Ok(stopped.map(End::Stopped)),
+            Err(Halt::Failed(error)) => Ok(Some(End::Failed(error))),
+            Err(halt) => Err(halt),
+        }
+    }
+
+    fn result_of(&mut self, came: Came) -> (ToolResult, Option<HandOff>) {
+        match came {
+            Came::Result(result) => (result, None),
+            Came::Answer(answer) => self.answered(*answer),
+        }
+    }
+
+    /// Keeps what the calls of a wave that was stopped have come to: their steps end with it.
+    fn keep(&mut self, mut wave: Wave) {
+        while let Some(Some((n, came))) = wave.running.next().now_or_never() {
+            wave.came.insert(n, came);
+        }
+        for (step, call) in wave.calls {
+            if let Some(Ok(came)) = wave.came.remove(&step.step.n) {
+                let (result, handed) = self.result_of(came);
+                let kept = if handed.is_some() { not_handed_over(&result) } else { result };
+                self.inbox.insert(call.id, kept);
+            }
+        }
+        self.record_stops(&wave.ends);
+    }
+
+    /// What shields said where they stopped a result and not the turn.
+    fn record_stops(&mut self, ends: &[End]) {
+        for end in ends {
+            if let End::Stopped(judged) = end {
+                self.record_all(judged);
+            }
+        }
+    }
+
+    /// The turn's end, where calls of a wave lead there: a hand-over before a shield's stop before a failure.
+    fn end_by(&mut self, mut ends: Vec<End>) -> Result<Option<Closing>, Halt> {
+        let Some(at) = (0..ends.len()).min_by_key(|at| ends[*at].rank()) else { return Ok(None) };
+        let end = ends.remove(at);
+        self.record_stops(&ends);
+        match end {
+            End::HandedOver(handed) => {
+                let (step, call, result, hand_off) = *handed;
+                Ok(Some(self.handed_over(step, call, result, hand_off)))
+            }
+            End::Stopped(judged) => Ok(Some(self.stopped(&judged, None))),
+            End::Failed(error) => Err(Halt::Failed(error)),
+        }
+    }
+
+    /// Whether this call was begun before this worker and has not ended.
+    pub(crate) fn is_begun(&self, call: &ToolCall) -> bool {
+        self.left.iter().any(|step| call_of(step).is_some_and(|left| left.id == call.id))
+    }
+}
+
+/// What is written of an agent's hand-over that the turn did not end by.
+fn not_handed_over(result: &ToolResult) -> ToolResult {
+    let content = json!({ "said": result.content, "note": "the hand-over did not happen" }).to_string();
+    ToolResult { content, ..result.clone() }
+}
+
+/// Notes on the call's span that it came to an error.
+fn note(span: &tracing::Span, result: Result<&ToolResult, &Error>) {
+    match result {
+        Ok(result) if result.is_error => drop(span.record("error.type", "tool_error")),
+        Err(error) => drop(span.record("error.type", crate::halt::reason(error).code)),
+        Ok(_) => {}
+    }
+}
+
+/// Tells how a tool's call ended, one that is dropped in the middle of it too.
+struct Told(Arc<dyn Observer>, ToolEnd);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.0.tool_called(self.1);
+    }
+}
