@@ -202,9 +202,12 @@ impl Worker {
         }
     }
 
-    /// Whether what is left to the turn lets so many agents answer beside each other; by itself, one takes what there is.
+    /// Whether what is left to the turn once another call is counted lets so many agents answer beside each other; by
+    /// itself, one takes what there is.
     pub(crate) fn is_enough_for(&self, agents: u32) -> bool {
-        let (share, own) = (share(self.left(), agents), &self.spec.limits);
+        let mut left = self.left();
+        left.max_tool_calls = left.max_tool_calls.saturating_sub(1);
+        let (share, own) = (share(left, agents), &self.spec.limits);
         let enough = |share: Option<u64>, own: Option<u64>| share.zip(own).is_none_or(|(s, own)| s >= own / LEAST_PART);
         agents <= 1
             || (share.max_steps >= LEAST_CALLS

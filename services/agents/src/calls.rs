@@ -3,13 +3,14 @@
 //!
 //! A wave begins when the one before it has ended, and is written whole before any of it begins. What its calls come to is
 //! taken in the model's order, whichever ends first: rows, stream and the next prompt are those of calls that were made
-//! one after another. What came and was not taken is lost with the process and nothing with it: a call that only reads is
+//! one after another. Only the call that ends the turn is written behind all others, with the end: whoever takes up a
+//! turn that lost its worker before that comes to the same end. What came and was not taken is lost with the process and nothing with it: a call that only reads is
 //! made again, and an agent's answer stands in rows of its own.
 //!
 //! Invariants: the intent of a call is true before its work begins; a call that changes something has ended before the
 //! next one begins; what came before a cancel or a deadline is kept. A wave runs in the turn's own task, so whatever ends
-//! the task ends its calls. What ends the turn (a shield, a failure, a hand-over) lets what runs end first, and no wave
-//! begins behind it. A call beside another needs one of the process's places ([`Bounds::calls_beside`]); where none is free
+//! the task ends its calls. What ends the turn (a shield, a failure, a hand-over) lets what runs end first, as long as the
+//! turn has time, and no wave begins behind it. A call beside another needs one of the process's places ([`Bounds::calls_beside`]); where none is free
 //! it stands in the next wave, so no turn waits for another's calls.
 //!
 //! [`Bounds::calls_beside`]: crate::Bounds::calls_beside
@@ -23,7 +24,7 @@ use std::{
 use frontdesk_api::{
     Error, Kind, Result as Answered,
     chat::ToolCall,
-    safety::Verdict,
+    safety::{Stage, Verdict},
     tools::{Effect, Outcome, ToolResult},
     turn::{HandOff, StepKind, TurnError},
 };
@@ -56,8 +57,8 @@ type Next = (ToolCall, Option<OwnedSemaphorePermit>);
 enum End {
     /// The agent that was asked handed over. Its step is not ended before the turn is.
     HandedOver(Box<(StoredStep, ToolCall, ToolResult, HandOff)>),
-    /// A shield stopped the result, which is written without its text.
-    Stopped(Judged),
+    /// A shield stopped the result, which is written without its text. Its step is not ended before the turn is.
+    Stopped(Box<(StoredStep, ToolCall, ToolResult, Judged)>),
     Failed(TurnError),
 }
 
@@ -65,7 +66,7 @@ impl End {
     fn hands_over(&self) -> bool {
         match self {
             Self::HandedOver(..) => true,
-            Self::Stopped(judged) => matches!(judged.verdicts.last(), Some((_, Verdict::HandOff { .. }))),
+            Self::Stopped(stopped) => matches!(stopped.3.verdicts.last(), Some((_, Verdict::HandOff { .. }))),
             Self::Failed(_) => false,
         }
     }
@@ -119,11 +120,19 @@ impl Worker {
             self.pen.commit().await?;
             // A turn that is to stop begins nothing.
             self.wait(ready(Ok(()))).await?;
-            if let Err(halt) = self.take_all(&mut wave).await {
-                self.keep(wave);
-                return Err(halt);
+            let taken = self.take_all(&mut wave).await;
+            let ends = std::mem::take(&mut wave.ends);
+            match taken {
+                Ok(()) => {}
+                // What was decided in time counts, whatever still ran beside it.
+                Err(Halt::Deadline) if !ends.is_empty() => self.keep(wave),
+                Err(halt) => {
+                    self.keep(wave);
+                    self.record_stops(ends);
+                    return Err(halt);
+                }
             }
-            if let Some(closing) = self.end_by(wave.ends)? {
+            if let Some(closing) = self.end_by(ends)? {
                 return Ok(Some(closing));
             }
         }
@@ -139,15 +148,18 @@ impl Worker {
         while let Some(call) = calls.front() {
             let (asks, mut place) = (self.asks(call).is_some(), None);
             if let Some((first, _)) = next.first() {
-                if next.len() >= most || !self.runs_beside(first) || !self.runs_beside(call) {
+                // What was begun before this worker has its share of the limits: no other's is reckoned beside it.
+                let alike = self.is_begun(first) == self.is_begun(call);
+                if next.len() >= most || !alike || !self.runs_beside(first) || !self.runs_beside(call) {
+                    break;
+                }
+                if !self.is_enough_for(agents + u32::from(asks)) {
                     break;
                 }
                 // An agent takes its time: it has no place, but a share of what is left to this turn.
                 if !asks {
                     let Ok(free) = Arc::clone(&self.room.beside).try_acquire_owned() else { break };
                     place = Some(free);
-                } else if !self.is_enough_for(agents + 1) {
-                    break;
                 }
             }
             if !self.is_begun(call)
@@ -170,7 +182,10 @@ impl Worker {
         if self.asks(call).is_some() {
             return self.asked_by.is_none();
         }
-        self.effect_of(call) == Some(Effect::None) && self.def_of(call).is_some_and(|def| !def.alone)
+        // A tool of that name may have come after the agent was written.
+        !self.is_hand_off(call)
+            && self.effect_of(call) == Some(Effect::None)
+            && self.def_of(call).is_some_and(|def| !def.alone)
     }
 
     /// Begins these calls, or goes on with those that were begun before this worker and have not ended: one is made again
@@ -182,8 +197,10 @@ impl Worker {
         let agents = u32::try_from(asked_before + asked).unwrap_or(u32::MAX);
         for (call, place) in next {
             let left = self.take_left(&call.id);
-            // A client brought what the call came to, or it must not be made.
-            let known = self.inbox.get(&call.id).cloned().or_else(|| self.refused(&call));
+            // A client brought what the call came to, or it must not be made. What was begun may have been made: of that
+            // nobody says that it was not.
+            let refused = || if left.is_none() { self.refused(&call) } else { None };
+            let known = self.inbox.get(&call.id).cloned().or_else(refused);
             let hand_off = self.spec.hand_off.clone().filter(|_| self.is_hand_off(&call));
             let repeats = hand_off.is_some()
                 || self.asks(&call).is_some()
@@ -221,28 +238,32 @@ impl Worker {
 
     /// What a call does. Nothing of it is done before it is asked for.
     fn work_of(&self, call: &ToolCall, step: &StoredStep, agents: u32) -> BoxFuture<'static, Answered<Came>> {
-        let span = tracing::info_span!(
-            "execute_tool",
-            gen_ai.operation.name = "execute_tool",
-            gen_ai.tool.name = call.name,
-            gen_ai.tool.call.id = call.id,
-            gen_ai.conversation.id = self.pen.turn.session_id,
-            error.type = tracing::field::Empty,
-            step = step.step.id,
-        );
-        let (entered, cx) = (span.clone(), self.cx.clone());
+        let (session, step_id, cx) = (self.pen.turn.session_id.clone(), step.step.id.clone(), self.cx.clone());
+        let span = move |call: &ToolCall| {
+            tracing::info_span!(
+                "execute_tool",
+                gen_ai.operation.name = "execute_tool",
+                gen_ai.tool.name = call.name,
+                gen_ai.tool.call.id = call.id,
+                gen_ai.conversation.id = session,
+                error.type = tracing::field::Empty,
+                step = step_id,
+            )
+        };
         if self.asks(call).is_some() {
             let question = match self.question(call, step, share(self.left(), agents)) {
                 Ok(question) => question,
                 Err(why) => return ready(Ok(Came::Result(ToolResult::error(&why)))).boxed(),
             };
             let answer = Arc::clone(&self.room).answer_of(cx, question, self.pen.epoch());
-            let ask = async move {
-                let answer = answer.await;
+            let call = call.clone();
+            return async move {
+                let span = span(&call);
+                let answer = answer.instrument(span.clone()).await;
                 note(&span, answer.as_ref().map(|answer| &answer.result));
                 answer.map(|answer| Came::Answer(Box::new(answer)))
-            };
-            return ask.instrument(entered).boxed();
+            }
+            .boxed();
         }
         if self.def_of(call).is_none() {
             return ready(Ok(Came::Result(ToolResult::error(&self.no_tool(&call.name))))).boxed();
@@ -250,12 +271,16 @@ impl Worker {
         let (tools, observer) = (Arc::clone(&self.room.deps.tools), Arc::clone(&self.room.deps.observer));
         let (served, groups, approved) = (self.served(call), self.toolgroups.clone(), self.approved(call));
         let (call, key) = (call.clone(), step.idem_key.clone());
-        let make = async move {
+        async move {
+            let span = span(&call);
             let mut told = Told(observer, ToolEnd::CutOff);
-            let outcome = match &served {
-                Some((server, tool)) => tools.call_server(&cx, server, tool, &call, &key).await,
-                None => tools.call(&cx, &groups, &call, &key, approved).await,
+            let make = async {
+                match &served {
+                    Some((server, tool)) => tools.call_server(&cx, server, tool, &call, &key).await,
+                    None => tools.call(&cx, &groups, &call, &key, approved).await,
+                }
             };
+            let outcome = make.instrument(span.clone()).await;
             let result = outcome.map(|outcome| match outcome {
                 Outcome::Done(result) => result,
                 Outcome::NeedsInput(request) => ToolResult::error(&format!(
@@ -270,8 +295,8 @@ impl Worker {
                 _ => ToolEnd::Failed,
             };
             result.map(Came::Result)
-        };
-        make.instrument(entered).boxed()
+        }
+        .boxed()
     }
 
     /// Takes what each call came to, in the model's order.
@@ -323,11 +348,16 @@ impl Worker {
         if let Some(hand_off) = handed.filter(|_| !handed_over) {
             return Ok(Some(End::HandedOver(Box::new((step, call, result, hand_off)))));
         }
-        match self.conclude(step, call, kept).await {
-            Ok(stopped) => Ok(stopped.map(End::Stopped)),
-            Err(Halt::Failed(error)) => Ok(Some(End::Failed(error))),
-            Err(halt) => Err(halt),
+        let judged = match self.judge(Stage::ToolOutput, &kept.content).await {
+            Ok(judged) => judged,
+            Err(Halt::Failed(error)) => return Ok(Some(End::Failed(error))),
+            Err(halt) => return Err(halt),
+        };
+        if judged.stops() {
+            return Ok(Some(End::Stopped(Box::new((step, call, kept, judged)))));
         }
+        self.write_result(step, call, kept, &judged);
+        Ok(None)
     }
 
     fn result_of(&mut self, came: Came) -> (ToolResult, Option<HandOff>) {
@@ -349,14 +379,15 @@ impl Worker {
                 self.inbox.insert(call.id, kept);
             }
         }
-        self.record_stops(&wave.ends);
     }
 
-    /// What shields said where they stopped a result and not the turn.
-    fn record_stops(&mut self, ends: &[End]) {
+    /// The results that shields stopped, and what these said, where the turn did not end by it.
+    fn record_stops(&mut self, ends: Vec<End>) {
         for end in ends {
-            if let End::Stopped(judged) = end {
-                self.record_all(judged);
+            if let End::Stopped(stopped) = end {
+                let (step, call, result, judged) = *stopped;
+                self.write_result(step, call, result, &judged);
+                self.record_all(&judged);
             }
         }
     }
@@ -365,13 +396,17 @@ impl Worker {
     fn end_by(&mut self, mut ends: Vec<End>) -> Result<Option<Closing>, Halt> {
         let Some(at) = (0..ends.len()).min_by_key(|at| ends[*at].rank()) else { return Ok(None) };
         let end = ends.remove(at);
-        self.record_stops(&ends);
+        self.record_stops(ends);
         match end {
             End::HandedOver(handed) => {
                 let (step, call, result, hand_off) = *handed;
                 Ok(Some(self.handed_over(step, call, result, hand_off)))
             }
-            End::Stopped(judged) => Ok(Some(self.stopped(&judged, None))),
+            End::Stopped(stopped) => {
+                let (step, call, result, judged) = *stopped;
+                self.write_result(step, call, result, &judged);
+                Ok(Some(self.stopped(&judged, None)))
+            }
             End::Failed(error) => Err(Halt::Failed(error)),
         }
     }

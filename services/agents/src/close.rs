@@ -113,7 +113,8 @@ impl Worker {
                 turn.error = Some(error);
             }
         }
-        let error = self.pen.turn.error.clone().unwrap_or_else(|| failed("internal", "the step did not end"));
+        let error =
+            self.pen.turn.error.clone().unwrap_or_else(|| failed("cut_off", "the turn ended before this step did"));
         // What was begun here, and what an earlier worker had begun and this one came to no more.
         let mut open = std::mem::take(&mut self.open);
         open.append(&mut self.left);

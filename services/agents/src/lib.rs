@@ -159,7 +159,8 @@ pub struct Bounds {
     /// Tool calls of one turn that run at once.
     pub calls_at_once: usize,
     /// Tool calls of all turns that run beside another of their turn, so that answers with many calls leave the tools to
-    /// others too. 0: every turn makes them one after another. Agents that are asked count elsewhere: each is a turn.
+    /// others too. 0: every turn makes them one after another. Agents that are asked are not counted: beside
+    /// each of `at_once` turns at most `calls_at_once` of them answer.
     pub calls_beside: usize,
 }
 

@@ -132,9 +132,15 @@ impl Worker {
         &mut self,
         step: StoredStep,
         call: ToolCall,
-        mut result: ToolResult,
+        result: ToolResult,
     ) -> Result<Option<Judged>, Halt> {
         let judged = self.judge(Stage::ToolOutput, &result.content).await?;
+        self.write_result(step, call, result, &judged);
+        Ok(judged.stops().then_some(judged))
+    }
+
+    /// Ends a tool's step with its result, and tells of the shields that let it pass.
+    pub(crate) fn write_result(&mut self, step: StoredStep, call: ToolCall, mut result: ToolResult, judged: &Judged) {
         let stops = judged.stops();
         if stops {
             // The text that was stopped is kept nowhere.
@@ -145,11 +151,9 @@ impl Worker {
         self.answer(&step.step.id, &call, &result);
         self.inbox.remove(&call.id);
         self.end(step, StepState::Done, Some(StepOutput::ToolExecution { call, result }));
-        if stops {
-            return Ok(Some(judged));
+        if !stops {
+            self.record(judged);
         }
-        self.record(&judged);
-        Ok(None)
     }
 
     /// A tool that was cut off may have done its work. The model reads so in later turns: it must not do it

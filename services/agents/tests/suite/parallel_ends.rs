@@ -75,17 +75,81 @@ async fn a_result_that_a_shield_stops_ends_the_turn_once_nothing_runs() {
         stage.model.play([at_gates("hold", &ABC)]);
         let turn = begin(&stage, &conversation).await;
         stage.tools.at(3).await;
-        stage.tools.open("b", "poison");
+        come(&stage, "b", "poison").await;
         stage.tools.open("a", "fine");
-        until(&stage, &turn, "b", StepState::Done).await;
+        until(&stage, &turn, "a", StepState::Done).await;
         stage.tools.open("c", "card 4111");
         let view = stage.settled(&turn).await;
         assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "I cannot help with that."));
         let outputs = outputs(&view);
-        assert!(outputs[0] == "fine" && outputs[1].contains("withheld") && outputs[2] == "card [card]", "{outputs:?}");
+        assert!(outputs[0] == "fine" && outputs[1] == "card [card]" && outputs[2].contains("withheld"), "{outputs:?}");
         assert_eq!(stage.model.asked().len(), 1, "the model reads nothing of it");
         // The stop is the last.
         assert!(matches!(view.steps.last().map(|s| s.kind), Some(StepKind::ShieldCall)));
+    })
+    .await;
+}
+
+/// The end is written with the call that it came of: whoever takes the turn up comes to it again.
+#[tokio::test]
+async fn a_shields_stop_outlives_its_worker() {
+    each_database(|store| async move {
+        for (words, said) in [("poison", "I cannot help with that."), ("lawyer", "A colleague will write to you.")] {
+            let stage = Stage::with(store.clone(), Arc::new(RandomIds), short(), Bounds::default()).await;
+            let spec = AgentSpec { shields: vec!["guard".into()], ..with_gates() };
+            let conversation = stage.conversation(spec).await;
+            stage.model.play([at_gates("hold", &ABC)]);
+            let turn = begin(&stage, &conversation).await;
+            stage.tools.at(3).await;
+            come(&stage, "b", words).await;
+            stage.tools.open("a", "fine");
+            until(&stage, &turn, "a", StepState::Done).await;
+            // Long enough that the stop would be written if it were written alone.
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(states(&stage, &turn).await, [StepState::Done, StepState::Intent, StepState::Intent]);
+            stage.agents.shutdown(Duration::ZERO).await;
+            let other = stage.beside(short(), Bounds::default());
+            other.model.play([Line::Say("The model was asked.")]);
+            other.agents.recover().await.expect("another process");
+            stage.tools.at(5).await;
+            stage.tools.open("b", words);
+            stage.tools.open("c", "fine too");
+            let view = other.settled(&turn).await;
+            assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, said), "{view:?}");
+            assert_eq!(view.turn.hand_off.is_some(), words == "lawyer");
+            assert_eq!(stage.tools.keys("a").len(), 1, "what was written is not made again");
+            same_from_everywhere(&other, &turn).await;
+            other.agents.shutdown(Duration::ZERO).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_end_that_was_decided_in_time_counts_though_a_call_beside_it_hangs() {
+    each_database(|store| async move {
+        for (words, said) in [("poison", "I cannot help with that."), ("lawyer", "A colleague will write to you.")] {
+            let stage = Stage::set(store.clone()).await;
+            let limits = Limits { timeout_s: 2, ..Limits::default() };
+            let conversation =
+                stage.conversation(AgentSpec { shields: vec!["guard".into()], limits, ..with_gates() }).await;
+            stage.model.play([at_gates("hold", &ABC[..2])]);
+            let turn = begin(&stage, &conversation).await;
+            stage.tools.at(2).await;
+            come(&stage, "a", words).await;
+            let view = stage.settled(&turn).await;
+            assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, said), "{view:?}");
+            assert_eq!(view.turn.hand_off.is_some(), words == "lawyer");
+            assert_eq!(states(&stage, &turn).await, [StepState::Done, StepState::Unknown]);
+            let cut = view.steps.iter().find_map(|step| match &step.output {
+                Some(StepOutput::Failed { error }) => Some(error.code.clone()),
+                _ => None,
+            });
+            assert_eq!(cut.as_deref(), Some("cut_off"));
+            assert_eq!(stage.tools.inside.load(Ordering::SeqCst), 0, "nothing runs on");
+        }
     })
     .await;
 }
@@ -357,6 +421,45 @@ async fn two_agents_whose_asking_turn_is_taken_over_are_asked_once_within_what_t
         assert_eq!(view.turn.usage.input_tokens, 60, "of all six calls");
         assert_eq!(stage.model.asked().len(), 6);
         stage.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
+
+/// One agent was begun before the worker was lost, with all that was left; the other is asked when it has ended.
+#[tokio::test]
+async fn an_agent_that_was_begun_before_a_takeover_lends_no_limit_twice() {
+    each_database(|store| async move {
+        let bounds = Bounds { calls_at_once: 2, ..Bounds::default() };
+        let stage = Stage::with(store, Arc::new(RandomIds), short(), bounds).await;
+        let rule = |prompt: &[Message]| match (seen(prompt).0.as_str(), seen(prompt).1) {
+            ("shop", false) => Line::Call(vec![
+                ("r", "hold", ABC[0].1),
+                ("x", "ask_one", r#"{"message":"go"}"#),
+                ("y", "ask_two", r#"{"message":"go"}"#),
+            ]),
+            ("shop", true) => Line::Say("Both did."),
+            ("one", false) => at_gates("hold", &ABC[1..2]),
+            // It never comes to an end of itself.
+            _ => Line::Call(vec![("l", "look", "{}")]),
+        };
+        stage.model.follow(rule);
+        let conversation = shop(&stage, Limits { max_steps: 14, ..Limits::default() }).await;
+        let turn = begin(&stage, &conversation).await;
+        stage.tools.at(2).await;
+        stage.tools.open("a", "read");
+        until(&stage, &turn, "r", StepState::Done).await;
+        stage.agents.shutdown(Duration::ZERO).await;
+        // It may run more beside each other.
+        let other = stage.beside(short(), Bounds::default());
+        other.model.follow(rule);
+        other.agents.recover().await.expect("another process");
+        stage.tools.at(3).await;
+        assert_eq!(begun(&stage, &turn).await, 2, "the other one waits for the one that was begun");
+        stage.tools.open("b", "ok");
+        other.settled(&turn).await;
+        let calls = stage.model.asked().len() + other.model.asked().len();
+        assert!(calls <= 14, "{calls} model calls, where the turn and all it asks may have 14");
+        other.agents.shutdown(Duration::ZERO).await;
     })
     .await;
 }
