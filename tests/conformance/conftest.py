@@ -1,5 +1,9 @@
 """Official clients, set up as their documentation says, pointed at the Frontdesk of this suite."""
 
+import os
+import shutil
+from pathlib import Path
+
 import anthropic
 import botocore.session
 import httpx
@@ -54,3 +58,13 @@ def amazon(scripted_server, aws_keys):
         )  # fmt: skip
 
     return client
+
+
+@pytest.fixture(scope="session")
+def packages():
+    """Where npm has put the client (tests/run.sh)."""
+    folder = os.environ.get("FRONTDESK_NODE", "")
+    if shutil.which("node") and Path(folder, "node_modules", "openai").is_dir():
+        return folder
+    why = "no Node.js with the openai package (tests/run.sh puts it into FRONTDESK_NODE)"
+    return pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)

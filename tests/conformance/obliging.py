@@ -2,13 +2,15 @@
 
 After a user's message it calls every tool it is offered, or the one it must, or the first where one hands the conversation
 over, with the plainest arguments that fit their schemas; else it says the plainest document that fits the wanted schema, or
-`WORDS`. It answers streamed and not, in the shapes of OpenAI's chat completions.
+`WORDS` with the addresses that its calls found. It answers streamed and not, in the shapes of OpenAI's chat completions.
 """
 
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+ADDRESS = re.compile(r"https://[a-z0-9./-]+")
 WORDS = "An obliging model says this, and nothing but this."
 
 
@@ -57,7 +59,8 @@ def answer(asked):
     wanted = asked.get("response_format") or {}
     if wanted.get("type") == "json_schema":
         return {"role": "assistant", "content": json.dumps(plainest(wanted["json_schema"]["schema"]))}, "stop"
-    return {"role": "assistant", "content": WORDS}, "stop"
+    found = [address for said in asked["messages"] if said["role"] == "tool" for address in ADDRESS.findall(str(said["content"]))]
+    return {"role": "assistant", "content": " ".join([WORDS, *dict.fromkeys(found)])}, "stop"
 
 
 def pieces(message):

@@ -12,7 +12,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types import Model
 
-from test_openai_node import node, packages  # noqa: F401: fixtures; without Node.js that one test is left out
+from test_openai_node import node  # noqa: F401: a fixture; without Node.js that one test is left out
 
 MODEL = "agent/lamp-shop"
 SHOP_TOOLS = pathlib.Path(__file__).parents[2] / "services/gateway/demo/tools/shop-tools.wasm"
@@ -102,6 +102,22 @@ def test_a_function_of_the_client_goes_out_and_its_result_comes_back(openai_clie
     assert [m["role"] for m in told] == ["system", "user", "assistant", "tool", "assistant", "tool"]
     assert [c["function"]["name"] for m in told for c in m.get("tool_calls", [])] == ["lookup_order", "show_map"]
     assert told[-1]["content"] == "shown"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_refusal_has_its_own_place_and_goes_back_as_one(openai_client, scripted, stream):
+    scripted.script([{"reply": {"refusal": "I will not.", "piece": 4}}, {"reply": {"text": "As I said."}}])
+    asked = openai_client.chat.completions.create(model=MODEL, messages=ASKED, stream=stream)
+    if stream:
+        deltas = [choice.delta for chunk in asked for choice in chunk.choices]
+        refusal, content = "".join(d.refusal or "" for d in deltas), "".join(d.content or "" for d in deltas)
+        message = {"role": "assistant", "content": content or None, "refusal": refusal}
+    else:
+        message = asked.choices[0].message.model_dump(exclude_none=True) | {"content": asked.choices[0].message.content}
+    assert (message["refusal"], message["content"]) == ("I will not.", None)
+    again = openai_client.chat.completions.create(model=MODEL, messages=[*ASKED, message, {"role": "user", "content": "why?"}])
+    assert again.choices[0].message.content == "As I said."
+    assert [(m["role"], m["content"]) for m in sent(scripted)["messages"]][2] == ("assistant", "I will not.")
 
 
 def test_a_hand_off_stands_beside_the_words(openai_client, scripted):

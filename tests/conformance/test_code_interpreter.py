@@ -10,7 +10,8 @@ import openai
 import pytest
 from openai.types.responses import Response
 
-from test_responses import MODEL, sent, stream_of
+from response_stream import stream_of
+from test_responses import MODEL, sent
 
 TOOL = {"type": "code_interpreter", "container": {"type": "auto"}}
 OUTPUTS = ["code_interpreter_call.outputs"]

@@ -65,6 +65,18 @@ def test_an_agent_is_asked_and_goes_on_in_its_conversation(frontdesk, scripted_s
     assert [m["content"] for m in asked if m["role"] == "user"] == ["returns?", "sure?"]
 
 
+def test_an_agent_that_refuses_says_so(frontdesk, scripted_server, agent):
+    scripted_server.reset()
+    scripted_server.script([{"reply": {"refusal": "I will not."}}])
+
+    async def work(client):
+        await client.list_tools()
+        return await client.call_tool("ask_mcp_desk", {"message": "poach it"})
+
+    answer = with_client(frontdesk, work)
+    assert (answer.content[0].text, answer.structured_content["answer"]) == ("I will not.", "I will not.")
+
+
 def test_a_key_that_is_none_is_refused_and_the_client_is_told_where_to_look(frontdesk):
     refused = httpx.post(f"{frontdesk.url}/mcp", json={}, headers={"authorization": "Bearer nothing"}, trust_env=False)
     assert refused.status_code == 401

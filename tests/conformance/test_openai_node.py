@@ -6,7 +6,6 @@ Python package, which are made of the same description of the API.
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -24,15 +23,7 @@ LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 SCRIPT = Path(__file__).parent / "node" / "openai.js"
 PATIENCE_S = 60
 
-
-@pytest.fixture(scope="module", autouse=True)
-def packages():
-    """Where npm has put the client (tests/run.sh)."""
-    folder = os.environ.get("FRONTDESK_NODE", "")
-    if shutil.which("node") and Path(folder, "node_modules", "openai").is_dir():
-        return folder
-    why = "no Node.js with the openai package (tests/run.sh puts it into FRONTDESK_NODE)"
-    return pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
+pytestmark = pytest.mark.usefixtures("packages")
 
 
 @pytest.fixture
@@ -175,59 +166,3 @@ def test_responses(node, scripted):
     assert events[-1].type == "response.completed" and events[-1].response.output[0].arguments == '{"id":"7"}'
     refused = only(node("responses.create", model=MODEL, input="hello", previous_response_id="resp_nowhere"))["error"]
     assert (refused["name"], refused["code"], refused["param"]) == ("BadRequestError", "previous_response_not_found", "previous_response_id")
-
-
-def compiled(packages, home, name, values):
-    """What the compiler says where each value stands as a literal of the package's type: nothing where all fit it,
-    members that the type does not have included."""
-    (home / "node_modules").symlink_to(Path(packages, "node_modules"))
-    lines = "".join(f"  {json.dumps(value)},\n" for value in values)
-    imported = 'import type { Response, ResponseStreamEvent } from "openai/resources/responses/responses";\n'
-    (home / "seen.ts").write_text(f"{imported}export const seen: {name}[] = [\n{lines}];\n")
-    options = ["--noEmit", "--strict", "--exactOptionalPropertyTypes", "--skipLibCheck", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler"]
-    tsc = Path(packages, "node_modules", "typescript", "bin", "tsc")
-    return subprocess.run(["node", str(tsc), *options, "seen.ts"], cwd=home, text=True, capture_output=True, timeout=PATIENCE_S).stdout
-
-
-def as_declared(event):
-    """Without what OpenAI's own API sends and this package does not declare: `usage` that is null while there is none,
-    `store` and `max_tool_calls`, as they stand in the examples of OpenAI's reference; with `output_text`, which it
-    declares and makes itself."""
-    if response := event.get("response"):
-        for name in ("max_tool_calls", "store"):
-            response.pop(name, None)
-        response["output_text"] = ""
-        if response["usage"] is None:
-            del response["usage"]
-    return event
-
-
-def test_the_events_of_responses_are_those_of_the_packages_declarations(frontdesk, packages, scripted, tmp_path):
-    if not Path(packages, "node_modules", "typescript").is_dir():
-        why = "no TypeScript beside the client (tests/run.sh puts it there)"
-        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
-    scripted.script([
-        {"reply": {"text": "It is on its way.", "reasoning": "Let me see.", "piece": 4}},
-        {"reply": {"tool_calls": [{"name": "look", "arguments": {"id": n}} for n in ("7", "8")], "argument_piece": 3}},
-        {"reply": {"text": '{"a":1}'}},
-        {"reply": {"text": "one two three", "finish_reason": "length"}},
-        {"reply": {"status": 400, "json": {"error": {"message": "no", "type": "invalid_request_error", "param": None, "code": None}}}},
-        {"reply": {"text": "later"}},
-    ])  # fmt: skip
-    look = {"type": "function", "strict": True, **LOOK["function"]}
-    form = {"format": {"type": "json_schema", "name": "a", "schema": {"type": "object", "properties": {"a": {"type": "integer"}}}}}
-    events = []
-    for more in [{}, {"tools": [look]}, {"text": form, "metadata": {"a": "b"}}, {"max_output_tokens": 16}, {}, {"background": True}]:
-        with frontdesk.http.stream("POST", "/v1/responses", json={"model": MODEL, "input": "hello", "stream": True, **more}) as answer:
-            assert answer.status_code == 200, answer.read()
-            frames = [block.split("data: ", 1)[1] for block in "".join(answer.iter_text()).split("\n\n") if "data: " in block]
-        events += [as_declared(json.loads(frame)) for frame in frames]
-    ends = [event["type"] for event in events if event["type"] in ("response.completed", "response.incomplete", "response.failed")]
-    assert ends == ["response.completed"] * 3 + ["response.incomplete", "response.failed", "response.completed"]
-    assert len({event["type"] for event in events}) >= 15
-    assert compiled(packages, tmp_path, "ResponseStreamEvent", events) == ""
-    # The compiler does look: an event with a member too many, and one with one too few.
-    for number, wrong in enumerate([{**events[0], "more": 1}, {k: v for k, v in events[-1].items() if k != "sequence_number"}]):
-        home = tmp_path / str(number)
-        home.mkdir()
-        assert "error TS" in compiled(packages, home, "ResponseStreamEvent", [wrong])

@@ -8,15 +8,14 @@ import json
 import httpx
 import openai
 import pytest
-from pydantic import BaseModel, TypeAdapter
-from openai.types.responses import ResponseStreamEvent
+from pydantic import BaseModel
+from response_stream import stream_of
 
 MODEL = "up/scripted"
 LOOK = {
     "type": "function", "name": "look", "description": "Looks an order up.", "strict": None,
     "parameters": {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
 }  # fmt: skip
-EVENT = TypeAdapter(ResponseStreamEvent)
 
 
 def sent(scripted, number=-1):
@@ -25,30 +24,6 @@ def sent(scripted, number=-1):
 
 def said(scripted, number=-1):
     return [(m["role"], m.get("content")) for m in sent(scripted, number)["messages"]]
-
-
-def raw_events(response):
-    """The frames of a stream as they stand on the wire: name, id, data."""
-    for block in "".join(response.iter_text()).split("\n\n"):
-        if block.startswith("event: "):
-            name, number, data = block.split("\n", 2)
-            yield name.removeprefix("event: "), int(number.removeprefix("id: ")), json.loads(data.removeprefix("data: "))
-
-
-def checked(events):
-    """Every event is one of the package's, named as its frame is, and its number is the frame's, without a gap."""
-    events = list(events)
-    for name, number, data in events:
-        event = EVENT.validate_json(json.dumps(data), strict=True)
-        assert type(event).model_fields["type"].annotation.__args__ == (name,), "the union found the event's own type"
-        assert (event.type, event.sequence_number) == (name, number)
-    return events
-
-
-def stream_of(frontdesk, path, method="GET", **more):
-    with frontdesk.http.stream(method, path, **more) as response:
-        assert response.status_code == 200, response.read()
-        return checked(raw_events(response))
 
 
 def ended(client, response_id):
@@ -367,7 +342,11 @@ def test_an_agent_is_a_model_and_its_own_tools_are_shown_as_calls_with_results(f
         ({"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, "tools[0].container", "unsupported_parameter"),
         ({"tools": [{"type": "mcp", "server_label": "x", "connector_id": "connector_gmail"}]}, "tools[0].connector_id", "unsupported_parameter"),
         ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_nowhere"]}]}, "tools[0].vector_store_ids", None),
-        ({"include": ["message.output_text.logprobs"]}, "include[0]", "unsupported_parameter"),
+        ({"top_logprobs": 21}, "top_logprobs", None),
+        ({"service_tier": "gold"}, "service_tier", None),
+        ({"stream": True, "stream_options": {"include_usage": True}}, "stream_options.include_usage", "unknown_parameter"),
+        ({"input": [{"role": "user", "content": "x", "name": "Ada"}]}, "input[0].name", "unknown_parameter"),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "x", "weight": 2}]}]}, "input[0].content[0].weight", "unknown_parameter"),
         ({"prompt": {"id": "pmpt_nowhere"}}, "prompt.id", "prompt_not_found"),
         ({"input": [{"type": "function_call_output", "call_id": "call_nowhere", "output": "x"}]}, "input", None),
         ({"input": [{"type": "compaction", "encrypted_content": "gAAAA"}]}, "input[0].encrypted_content", "invalid_encrypted_content"),

@@ -2,12 +2,10 @@
 event is checked against the package's own types, strictly."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+import searxng
 from openai import BadRequestError, OpenAI
 from response_stream import streamed
 
@@ -18,26 +16,9 @@ OTHER = {"title": "Other", "url": "https://shop.other.example/a", "content": "No
 
 @pytest.fixture(scope="module")
 def engine():
-    class Handler(BaseHTTPRequestHandler):
-        asked = []
-        down = False
-
-        def do_GET(self):
-            Handler.asked.append(parse_qs(urlsplit(self.path).query)["q"][0])
-            body = json.dumps({"results": [LAMPS, OTHER]}).encode()
-            self.send_response(500 if Handler.down else 200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    Handler.url = f"http://127.0.0.1:{server.server_port}"
-    yield Handler
-    server.shutdown()
+    engine = searxng.serve([LAMPS, OTHER])
+    yield engine
+    engine.shutdown()
 
 
 @pytest.fixture(scope="module")

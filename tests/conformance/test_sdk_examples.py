@@ -15,6 +15,7 @@ from pathlib import Path
 
 import obliging
 import pytest
+import searxng
 
 # Models that the examples name, and the default of openai-agents.
 MODELS = [
@@ -60,6 +61,8 @@ AGENTS = [
     "memory/advanced_sqlite_session_example.py", "memory/compaction_session_example.py", "memory/compaction_session_stateless_example.py",
     "memory/encrypted_session_example.py", "memory/file_hitl_example.py", "memory/memory_session_hitl_example.py",
     "memory/openai_session_example.py", "memory/openai_session_hitl_example.py", "memory/sqlite_session_example.py",
+    "hosted_mcp/simple.py",
+    "research_bot/main.py", "tools/code_interpreter.py", "tools/file_search.py", "tools/web_search.py", "tools/web_search_filters.py",
     "model_providers/custom_example_agent.py", "model_providers/custom_example_global.py", "model_providers/custom_example_provider.py",
 ]  # fmt: skip
 AGENTS_LEFT_OUT = {
@@ -67,7 +70,7 @@ AGENTS_LEFT_OUT = {
     "agents inside OpenAI's cloud, a beta": ["agent_patterns/hosted_multi_agent_beta.py"],
     "a server of its own": ["agent_patterns/human_in_the_loop_server.py"],
     "a prompt that stands in OpenAI's dashboard": ["basic/prompt_template.py"],
-    "wants a model that understands what is said": ["basic/tool_guardrails.py", "memory/hitl_session_scenario.py"],
+    "wants a model that understands what is said": ["basic/tool_guardrails.py", "memory/hitl_session_scenario.py", "financial_research_agent/"],
     "wants thoughts summed up; ours are shown as the model had them": ["reasoning_content/main.py", "reasoning_content/runner_example.py"],
     "reads from the network": ["basic/image_tool_output.py", "basic/remote_image.py", "basic/remote_pdf.py"],
     "speaks over a web socket": ["basic/stream_ws.py"],
@@ -77,8 +80,16 @@ AGENTS_LEFT_OUT = {
         "model_providers/any_llm_provider.py", "model_providers/litellm_auto.py", "model_providers/litellm_provider.py",
         "reasoning_content/gpt_oss_stream.py",
     ],
-    "searches the web": ["research_bot/", "financial_research_agent/"],
-    "tools that OpenAI hosts": ["hosted_mcp/", "tools/"],
+    "no programs by themselves": ["hosted_mcp/__init__.py", "research_bot/"],
+    "approves what it does not name: a word is heard where it stands behind the response that asked": [
+        "hosted_mcp/human_in_the_loop.py", "hosted_mcp/on_approval.py",
+    ],
+    "connectors and tools that are OpenAI's own, or a shell": [
+        "hosted_mcp/connectors.py", "tools/apply_patch.py", "tools/codex.py", "tools/codex_same_thread.py", "tools/computer_use.py",
+        "tools/container_shell_inline_skill.py", "tools/container_shell_skill_reference.py", "tools/image_generator.py",
+        "tools/local_shell_skill.py", "tools/programmatic_tool_calling.py", "tools/shell.py", "tools/shell_human_in_the_loop.py",
+        "tools/skills/", "tools/tool_search.py",
+    ],
     "servers of MCP, started through package managers": ["mcp/"],
     "live sound": ["live/", "realtime/", "voice/"],
     "a computer to work in": ["sandbox/"],
@@ -101,14 +112,26 @@ def examples(package):
     return found[0]
 
 
+# What a search of the web finds: a page that an example wants among its sources.
+PAGE = {"title": "A model", "url": "https://developers.openai.com/api/docs/models/gpt-5.6-sol", "content": "It is said to be a model."}
+
+
 @pytest.fixture(scope="module")
-def served(another_frontdesk):
-    upstream = obliging.serve()
+def served(another_frontdesk, program):
+    upstream, engine = obliging.serve(), searxng.serve([PAGE])
     url = f"http://127.0.0.1:{upstream.server_port}/v1"
     up = f'{{ id: up, type: openai, config: {{ base_url: "{url}", api_key: upstream-key, models: [obliging] }} }}'
     routes = [f"{{ id: {model}, targets: [ {{ model: up/obliging }} ] }}" for model in MODELS]
-    yield another_frontdesk(up, models=routes)
+    tools = [
+        f'{{ id: search, type: searxng, config: {{ base_url: "{engine.url}" }} }}',
+        '{ id: servers, type: mcp, config: { inside: ["127.0.0.1"], request_servers: true } }',
+        "{ id: code, type: code_interpreter }",
+    ]
+    desk = another_frontdesk(up, models=routes, tools=tools)
+    desk.wiki = program(sys.executable, HERE / "mcp_wiki.py").url
+    yield desk
     upstream.shutdown()
+    engine.shutdown()
 
 
 def run(served, folder, name, home):
@@ -119,7 +142,7 @@ def run(served, folder, name, home):
         "OPENAI_BASE_URL": served.v1, "OPENAI_API_KEY": served.key,
         # The examples of openai-agents then answer their own questions, and send nothing to OpenAI's collector.
         "EXAMPLES_INTERACTIVE_MODE": "typed" if name in TYPED else "auto", "OPENAI_AGENTS_DISABLE_TRACING": "1",
-        "EXAMPLE_BASE_URL": served.v1, "EXAMPLE_API_KEY": served.key, "EXAMPLE_MODEL_NAME": "gpt-4.1",
+        "EXAMPLE_MCP_SERVER": served.wiki, "EXAMPLE_BASE_URL": served.v1, "EXAMPLE_API_KEY": served.key, "EXAMPLE_MODEL_NAME": "gpt-4.1",
     }  # fmt: skip
     # As a module: some import their neighbours.
     module = f"examples.{name.removesuffix('.py').replace('/', '.')}"
@@ -138,6 +161,12 @@ def test_an_example_of_openai(served, name, tmp_path):
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_an_example_of_openai_agents(served, name, tmp_path):
+    if "code_interpreter" in name and not os.environ.get("FRONTDESK_INTERPRETERS"):
+        assert not os.environ.get("CI"), "FRONTDESK_INTERPRETERS names no folder of built interpreters"
+        pytest.skip("FRONTDESK_INTERPRETERS names no folder of built interpreters")
+    if "code_interpreter" in name:
+        # An interpreter is compiled when it is first used, which a build without optimisation takes its time for.
+        served.http.post("/v1/tool-runtime/invoke", json={"tool_name": "code_interpreter", "kwargs": {"code": "1"}}, timeout=None)
     run(served, examples("openai_agents"), name, tmp_path)
 
 

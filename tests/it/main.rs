@@ -20,6 +20,7 @@ mod money;
 mod openapi;
 mod pull;
 mod replay;
+mod responses;
 mod scripted;
 mod shop;
 mod stored;

@@ -345,10 +345,7 @@ impl Room {
         let steps = transcript::steps(&mut tx, id).await?;
         let items = transcript::items(&mut tx, id).await?;
         drop(tx);
-        let said = items.iter().rev().find_map(|item| match &item.body {
-            ItemBody::Message { role: Role::Assistant, text, .. } => Some(text.clone()),
-            _ => None,
-        });
+        let said = items.iter().rev().find_map(|item| item.body.answer().map(str::to_owned));
         let (mut took, kind) =
             (Took { turn: id.to_owned(), agent, usage: turn.usage, ..Took::default() }, |step: &StoredStep| {
                 step.step.kind

@@ -140,8 +140,6 @@ fn gravity(verdict: &Verdict) -> u8 {
 }
 
 fn reworded(mut item: Item, message: &str) -> Item {
-    if let ItemBody::Message { text, .. } = &mut item.body {
-        message.clone_into(text);
-    }
+    item.body.set_words(message);
     item
 }

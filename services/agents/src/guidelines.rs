@@ -252,7 +252,9 @@ fn question<'i>(spec: &AgentSpec, asked: &[Guideline], said: impl Iterator<Item 
         .filter_map(|item| {
             let from = match &item.body {
                 ItemBody::Message { role: Role::User, .. } | ItemBody::Content { role: Role::User, .. } => "customer",
-                ItemBody::Message { role: Role::Assistant, .. } | ItemBody::Person { .. } => "agent",
+                ItemBody::Message { role: Role::Assistant, .. }
+                | ItemBody::Refusal { .. }
+                | ItemBody::Person { .. } => "agent",
                 _ => return None,
             };
             Some((from, item.body.words()?))

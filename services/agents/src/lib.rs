@@ -24,6 +24,7 @@ mod citations;
 mod close;
 mod compact;
 mod conversations;
+mod dictation;
 mod fault;
 mod follow;
 mod guard;

@@ -68,7 +68,10 @@ impl Agents {
         let told = |body: &ItemBody| {
             matches!(
                 body,
-                ItemBody::Message { .. } | ItemBody::FunctionCall { .. } | ItemBody::FunctionCallOutput { .. }
+                ItemBody::Message { .. }
+                    | ItemBody::Refusal { .. }
+                    | ItemBody::FunctionCall { .. }
+                    | ItemBody::FunctionCallOutput { .. }
             )
         };
         Ok(items.map(|item| item.body).filter(told).collect())

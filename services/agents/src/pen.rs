@@ -176,7 +176,8 @@ impl Pen {
         let mut item = self.item(ItemBody::Message { role: Role::Assistant, text: String::new(), citations: vec![] });
         let step_id = step_id.to_owned();
         self.event(EventBody::ItemAdded { step_id: step_id.clone(), item: item.clone() });
-        self.event(EventBody::TextDelta { step_id: step_id.clone(), item_id: item.id.clone(), delta: text.to_owned() });
+        let (delta, item_id) = (text.to_owned(), item.id.clone());
+        self.event(EventBody::TextDelta { step_id: step_id.clone(), item_id, delta, logprobs: vec![] });
         item.body = ItemBody::Message { role: Role::Assistant, text: text.to_owned(), citations };
         self.done(&step_id, item.clone());
         item
@@ -324,7 +325,9 @@ pub(crate) fn idem_key(turn: &str, n: i64, key: &str) -> String {
 /// What the id of an item begins with.
 pub(crate) fn prefix(body: &ItemBody) -> &'static str {
     match body {
-        ItemBody::Message { .. } | ItemBody::Content { .. } | ItemBody::Person { .. } => "msg",
+        ItemBody::Message { .. } | ItemBody::Refusal { .. } | ItemBody::Content { .. } | ItemBody::Person { .. } => {
+            "msg"
+        }
         ItemBody::FunctionCall { .. } => "fc",
         ItemBody::FunctionCallOutput { .. } => "fco",
         ItemBody::Reasoning { .. } => "rs",

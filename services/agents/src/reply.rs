@@ -9,10 +9,17 @@ use frontdesk_api::{
     Ids,
     chat::{ChatEvent, FinishReason, ToolCall, Usage},
 };
+use serde_json::Value;
 
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
     pub(crate) text: String,
+    /// Its words are a refusal. What refuses in the middle of an answer is a part of its words.
+    pub(crate) refuses: bool,
+    /// What is known of tokens is wanted.
+    wants_logprobs: bool,
+    /// Of its tokens, those that were not shown yet.
+    pub(crate) logprobs: Vec<Value>,
     /// What it thinks beside.
     pub(crate) thoughts: String,
     pub(crate) usage: Usage,
@@ -27,16 +34,33 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 struct Written {
     index: u32,
+    /// Its id is the one that the model gave it.
     call: ToolCall,
+    /// The id it has here, once it was begun to be shown.
+    id: Option<String>,
 }
 
 impl Reply {
+    /// `logprobs`: what is known of tokens is to be kept.
+    pub(crate) fn wanting(logprobs: bool) -> Self {
+        Self { wants_logprobs: logprobs, ..Self::default() }
+    }
+
     /// Takes the next event. Agents ask for one candidate; others are not looked at.
     pub(crate) fn take(&mut self, event: ChatEvent) {
         match event {
-            ChatEvent::Text { choice: 0, text } | ChatEvent::Refusal { choice: 0, text } => self.text.push_str(&text),
+            ChatEvent::Text { choice: 0, text } => self.text.push_str(&text),
+            ChatEvent::Refusal { choice: 0, text } => {
+                self.refuses |= self.text.trim().is_empty() && !text.is_empty();
+                self.text.push_str(&text);
+            }
             ChatEvent::Reasoning { choice: 0, text } => self.thoughts.push_str(&text),
             ChatEvent::ToolCall { choice: 0, index, id, name, arguments } => self.piece(index, id, name, &arguments),
+            ChatEvent::Logprobs { choice: 0, mut value } if self.wants_logprobs => {
+                if let Some(Value::Array(tokens)) = value.get_mut("content").map(Value::take) {
+                    self.logprobs.extend(tokens);
+                }
+            }
             ChatEvent::Finish { choice: 0, reason } => self.finish = Some(reason),
             // Counts are totals so far: the last one stands.
             ChatEvent::Usage(usage) => self.usage = usage,
@@ -53,7 +77,7 @@ impl Reply {
         let written = match self.calls.iter_mut().rev().find(same) {
             Some(written) => written,
             None => {
-                self.calls.push(Written { index, call: ToolCall::default() });
+                self.calls.push(Written { index, call: ToolCall::default(), id: None });
                 let last = self.calls.len() - 1;
                 &mut self.calls[last]
             }
@@ -71,14 +95,34 @@ impl Reply {
     /// is replaced by one of ours: results are matched by it.
     pub(crate) fn calls(&mut self, used: &mut HashSet<String>, ids: &dyn Ids) -> Vec<ToolCall> {
         let mut calls = vec![];
-        for Written { mut call, .. } in self.calls.drain(..) {
-            if call.id.is_empty() || used.contains(&call.id) {
-                call.id = ids.next("call");
-            }
-            used.insert(call.id.clone());
-            calls.push(call);
+        for Written { call, id, .. } in self.calls.drain(..) {
+            let id = id.unwrap_or_else(|| settle(&call.id, used, ids));
+            calls.push(ToolCall { id, ..call });
         }
         calls
+    }
+
+    /// How many bytes of calls there are by now.
+    pub(crate) fn written(&self) -> usize {
+        self.calls.iter().map(|written| written.call.name.len() + written.call.arguments.len()).sum()
+    }
+
+    /// Begins the call of this place, with no arguments yet: its id is settled as [`Reply::calls`] has it. None while there
+    /// is none, or nobody knows what it calls.
+    pub(crate) fn begin(&mut self, n: usize, used: &mut HashSet<String>, ids: &dyn Ids) -> Option<ToolCall> {
+        let written = self.calls.get_mut(n).filter(|written| !written.call.name.is_empty())?;
+        let id = written.id.get_or_insert_with(|| settle(&written.call.id, used, ids)).clone();
+        Some(ToolCall { id, name: written.call.name.clone(), arguments: String::new() })
+    }
+
+    /// What the call of this place calls; None while nobody knows.
+    pub(crate) fn named(&self, n: usize) -> Option<&str> {
+        self.calls.get(n).map(|written| written.call.name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// The arguments of the call of this place, as far as they are written.
+    pub(crate) fn arguments(&self, n: usize) -> &str {
+        self.calls.get(n).map_or("", |written| &written.call.arguments)
     }
 
     /// The reason as one word.
@@ -92,6 +136,13 @@ impl Reply {
             None => String::new(),
         }
     }
+}
+
+/// The id of a call in its conversation.
+fn settle(id: &str, used: &mut HashSet<String>, ids: &dyn Ids) -> String {
+    let id = if id.is_empty() || used.contains(id) { ids.next("call") } else { id.to_owned() };
+    used.insert(id.clone());
+    id
 }
 
 #[cfg(test)]
@@ -132,6 +183,39 @@ mod tests {
     fn two_ids_under_one_index_are_two_calls() {
         let pieces = vec![piece(0, "a", "look", "{}"), piece(0, "b", "send", "{}")];
         assert_eq!(calls(pieces, &[]), [call("a", "look", "{}"), call("b", "send", "{}")]);
+    }
+
+    #[test]
+    fn a_call_that_was_begun_keeps_its_id_whatever_comes_behind_it() {
+        let (mut reply, ids) = (Reply::default(), CountingIds::default());
+        let mut used: HashSet<String> = ["old".to_owned()].into();
+        reply.take(piece(0, "", "", ""));
+        assert_eq!(reply.begin(0, &mut used, &ids), None, "nobody knows what it calls");
+        for (n, id) in [(0, ""), (1, "old"), (2, "new")] {
+            reply.take(piece(n, id, "look", "{"));
+        }
+        let begun: Vec<String> = (0..3).filter_map(|n| reply.begin(n, &mut used, &ids)).map(|call| call.id).collect();
+        assert_eq!((begun.len(), begun[2].as_str(), reply.arguments(1)), (3, "new", "{"));
+        assert_eq!(begun[0], reply.begin(0, &mut used, &ids).expect("again").id);
+        reply.take(piece(0, "late", "", "}"));
+        let calls = reply.calls(&mut used, &ids);
+        assert_eq!(calls.iter().map(|call| call.id.clone()).collect::<Vec<_>>(), begun);
+        assert_eq!(calls[0].arguments, "{}");
+    }
+
+    #[test]
+    fn a_refusal_is_one_where_nothing_was_said_before_it() {
+        let says = |text: &str| ChatEvent::Text { choice: 0, text: text.into() };
+        let refuses = |text: &str| ChatEvent::Refusal { choice: 0, text: text.into() };
+        for (events, want) in [
+            (vec![says(""), refuses("I "), refuses("will not.")], true),
+            (vec![says("I "), refuses("will not.")], false),
+            (vec![refuses(""), says("I will not.")], false),
+        ] {
+            let mut reply = Reply::default();
+            events.into_iter().for_each(|event| reply.take(event));
+            assert_eq!((reply.refuses, reply.text.as_str()), (want, "I will not."));
+        }
     }
 
     #[test]

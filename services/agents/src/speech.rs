@@ -3,19 +3,23 @@
 use frontdesk_api::{safety::Hold, turn::Item};
 use tokio::time::Instant;
 
-use crate::Pace;
+use crate::{Pace, dictation::Dictation};
 
 #[derive(Debug)]
 pub(crate) struct Speech {
     pub(crate) hold: Option<Hold>,
     /// Exists from the first piece shown.
     pub(crate) item: Option<Item>,
+    /// Where it will stand, should it be begun after the calls of its answer.
+    pub(crate) place: Option<Item>,
     /// What was shown so far.
     pub(crate) shown: String,
     /// The thoughts before it, where they are shown and not yet done.
     pub(crate) thoughts: Option<Box<Self>>,
     /// The thoughts once they were shown to their end; written with the whole answer.
     pub(crate) thought: Option<Item>,
+    /// The calls behind it, where they are shown while they are written.
+    pub(crate) calls: Option<Dictation>,
     /// Bytes of the text that were looked at.
     seen: usize,
     looked: Option<Instant>,
@@ -23,7 +27,17 @@ pub(crate) struct Speech {
 
 impl Speech {
     pub(crate) fn new(hold: Option<Hold>) -> Self {
-        Self { hold, item: None, shown: String::new(), thoughts: None, thought: None, seen: 0, looked: None }
+        Self {
+            hold,
+            item: None,
+            place: None,
+            shown: String::new(),
+            thoughts: None,
+            thought: None,
+            calls: None,
+            seen: 0,
+            looked: None,
+        }
     }
 
     /// When more of `text` should be shown, seen from `now`; None while there is nothing to show. The first

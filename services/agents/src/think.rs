@@ -11,7 +11,7 @@ use frontdesk_api::{
     chat::{Chat, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
     safety::Stage,
     tools::ToolDef,
-    turn::{Citation, EventBody, ItemBody, StepKind, StepOutput, StepState},
+    turn::{Citation, EventBody, Item, ItemBody, StepKind, StepOutput, StepState},
 };
 use frontdesk_store::{transcript::StoredStep, turns::OnInput};
 use futures::{StreamExt as _, stream::BoxStream};
@@ -22,6 +22,7 @@ use crate::{
     asking, budget,
     citations::cite,
     close::Closing,
+    dictation::Dictation,
     guard::Judged,
     halt::{Halt, failed},
     handing,
@@ -62,7 +63,13 @@ impl Worker {
         if self.on_input == OnInput::Finish && shields.is_empty() {
             speech.thoughts = Some(Box::new(Speech::new(None)));
         }
-        let mut reply = Reply::default();
+        // A shield may take the answer back, and its calls with it. Those that see calls see answers too.
+        if shields.is_empty() {
+            speech.calls = Some(Dictation::default());
+        }
+        // A shield may take words out, and their tokens would tell them.
+        let wants_logprobs = shields.is_empty() && self.spec.model_params.get("logprobs") == Some(&true.into());
+        let mut reply = Reply::wanting(wants_logprobs);
         let stopped = self.listen(answer.frames, &mut reply, &mut speech, &step).instrument(span).await?;
         reply.cost = self.spend(&answer.head, reply.usage);
         let judged = match stopped {
@@ -138,8 +145,14 @@ impl Worker {
                 }
                 continue;
             }
+            let calls = speech.calls.as_mut().and_then(|calls| calls.due(reply.written(), pace, now));
+            if calls.is_some_and(|at| at <= now) {
+                self.dictate(reply, speech, &step.step.id);
+                self.pen.commit().await?;
+                continue;
+            }
             let next = async {
-                match due.into_iter().chain(thoughts).min() {
+                match due.into_iter().chain(thoughts).chain(calls).min() {
                     Some(at) => Ok(tokio::time::timeout_at(at, frames.next()).await.ok()),
                     None => Ok(Some(frames.next().await)),
                 }
@@ -159,7 +172,12 @@ impl Worker {
     }
 
     /// Shows what may be shown by now; a row and an event.
-    async fn show(&mut self, reply: &Reply, speech: &mut Speech, step: &StoredStep) -> Result<Option<Judged>, Halt> {
+    async fn show(
+        &mut self,
+        reply: &mut Reply,
+        speech: &mut Speech,
+        step: &StoredStep,
+    ) -> Result<Option<Judged>, Halt> {
         let mut text = reply.text.clone();
         if speech.hold.is_some() {
             let judged = self.judge(Stage::Output, &text).await?;
@@ -171,7 +189,7 @@ impl Worker {
         speech.looked_at(&reply.text, Instant::now());
         self.end_thoughts(reply, speech, &step.step.id);
         let piece = release(&text, &speech.shown, speech.hold, false).to_owned();
-        self.utter(speech, &step.step.id, &piece);
+        self.utter(speech, &step.step.id, &piece, reply);
         self.pen.commit().await?;
         Ok(None)
     }
@@ -196,7 +214,7 @@ impl Worker {
     }
 
     /// The model begins to speak or to call, so it has thought; what it thinks from here on is not shown.
-    fn end_thoughts(&mut self, reply: &Reply, speech: &mut Speech, step_id: &str) {
+    pub(crate) fn end_thoughts(&mut self, reply: &Reply, speech: &mut Speech, step_id: &str) {
         self.think_aloud(reply, speech, step_id);
         let Some(thoughts) = speech.thoughts.take() else { return };
         if let Some(mut item) = thoughts.item {
@@ -206,22 +224,31 @@ impl Worker {
         }
     }
 
-    fn utter(&mut self, speech: &mut Speech, step_id: &str, piece: &str) {
-        if piece.is_empty() {
+    /// Says a piece of the answer, and what is known of its tokens.
+    pub(crate) fn utter(&mut self, speech: &mut Speech, step_id: &str, piece: &str, reply: &mut Reply) {
+        let logprobs = std::mem::take(&mut reply.logprobs);
+        // Some servers tell of tokens behind the last of them.
+        if piece.is_empty() && (logprobs.is_empty() || speech.item.is_none()) {
             return;
         }
+        let refuses = reply.refuses;
         let item = match speech.item.take() {
             Some(item) => item,
             None => {
-                let item =
-                    self.pen.item(ItemBody::Message { role: Role::Assistant, text: String::new(), citations: vec![] });
+                let body = said(String::new(), vec![], refuses);
+                let item = match speech.place.take() {
+                    Some(place) => Item { body, ..place },
+                    None => self.pen.item(body),
+                };
                 self.pen.event(EventBody::ItemAdded { step_id: step_id.to_owned(), item: item.clone() });
                 item
             }
         };
-        let delta =
-            EventBody::TextDelta { step_id: step_id.to_owned(), item_id: item.id.clone(), delta: piece.to_owned() };
-        self.pen.event(delta);
+        let (step_id, item_id, delta) = (step_id.to_owned(), item.id.clone(), piece.to_owned());
+        self.pen.event(match refuses {
+            true => EventBody::RefusalDelta { step_id, item_id, delta },
+            false => EventBody::TextDelta { step_id, item_id, delta, logprobs },
+        });
         speech.shown.push_str(piece);
         speech.item = Some(item);
     }
@@ -252,7 +279,7 @@ impl Worker {
         &mut self,
         step: StoredStep,
         head: &ReplyHead,
-        reply: Reply,
+        mut reply: Reply,
         mut speech: Speech,
         judged: &Judged,
         calls: Vec<(ToolCall, Judged)>,
@@ -269,17 +296,15 @@ impl Worker {
         }
         if !silent {
             let rest = release(&text, &speech.shown, speech.hold, true).to_owned();
-            self.utter(&mut speech, &step_id, &rest);
+            self.utter(&mut speech, &step_id, &rest, &mut reply);
             let citations = if calls.is_empty() { self.citations(&text) } else { vec![] };
             if let Some(mut item) = speech.item.take() {
-                item.body = ItemBody::Message { role: Role::Assistant, text: text.clone(), citations };
+                item.body = said(text.clone(), citations, reply.refuses);
                 self.pen.done(&step_id, item.clone());
                 self.items.push(item);
             }
         }
-        for call in calls {
-            self.called(&step_id, call);
-        }
+        self.called(&step_id, calls, speech.calls.take());
         let output = StepOutput::Inference {
             model: model_of(head),
             text,
@@ -345,19 +370,13 @@ impl Worker {
         };
         Some(Closing::Incomplete(error))
     }
+}
 
-    fn called(&mut self, step_id: &str, call: &ToolCall) {
-        let item = self.pen.item(ItemBody::FunctionCall { call: call.clone() });
-        self.pen.event(EventBody::ItemAdded { step_id: step_id.to_owned(), item: item.clone() });
-        self.pen.event(EventBody::ArgumentsDelta {
-            step_id: step_id.to_owned(),
-            item_id: item.id.clone(),
-            call_id: call.id.clone(),
-            name: call.name.clone(),
-            delta: call.arguments.clone(),
-        });
-        self.pen.done(step_id, item.clone());
-        self.items.push(item);
+/// What the model says, or that it refuses to.
+fn said(text: String, citations: Vec<Citation>, refuses: bool) -> ItemBody {
+    match refuses {
+        true => ItemBody::Refusal { text },
+        false => ItemBody::Message { role: Role::Assistant, text, citations },
     }
 }
 

@@ -339,11 +339,10 @@ impl Worker {
         let mut redacted = vec![];
         // A client that keeps the conversation sends again what was stopped then; that one message is left out, and
         // what is new gets its answer.
-        let is_answer = |item: &Item| matches!(&item.body, ItemBody::Message { role: Role::Assistant, .. });
-        let answered = self.items.iter().rposition(is_answer);
+        let answered = self.items.iter().rposition(|item| item.body.answer().is_some());
         for i in 0..self.items.len() {
             let stage = match &self.items[i].body {
-                ItemBody::Message { .. } | ItemBody::Content { .. } => Stage::Input,
+                ItemBody::Message { .. } | ItemBody::Refusal { .. } | ItemBody::Content { .. } => Stage::Input,
                 _ => Stage::ToolOutput,
             };
             let Some(text) = self.items[i].body.words().map(Cow::into_owned) else { continue };

@@ -287,6 +287,10 @@ pub enum ItemBody {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         citations: Vec<Citation>,
     },
+    /// Words with which the model refused to answer, in the place of an answer.
+    Refusal {
+        text: String,
+    },
     /// Words with pictures, sound or files among them, as the customer sent them: parts in the shape of OpenAI's chat
     /// completions.
     Content {
@@ -356,7 +360,7 @@ impl ItemBody {
     #[must_use]
     pub fn words(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Message { text, .. } | Self::Person { text, .. } => Some(text.into()),
+            Self::Message { text, .. } | Self::Refusal { text } | Self::Person { text, .. } => Some(text.into()),
             Self::FunctionCallOutput { output, .. } => Some(output.into()),
             Self::Content { parts, .. } => {
                 let texts: Vec<&str> = parts.iter().filter_map(|part| part.get("text")?.as_str()).collect();
@@ -366,10 +370,19 @@ impl ItemBody {
         }
     }
 
+    /// The words of a model's answer, said or refused with; None where it is none.
+    #[must_use]
+    pub fn answer(&self) -> Option<&str> {
+        match self {
+            Self::Message { role: Role::Assistant, text, .. } | Self::Refusal { text } => Some(text),
+            _ => None,
+        }
+    }
+
     /// Says other words instead; what stands among them stays behind them.
     pub fn set_words(&mut self, words: &str) {
         match self {
-            Self::Message { text, .. } | Self::Person { text, .. } => words.clone_into(text),
+            Self::Message { text, .. } | Self::Refusal { text } | Self::Person { text, .. } => words.clone_into(text),
             Self::FunctionCallOutput { output, .. } => words.clone_into(output),
             Self::Content { parts, .. } => {
                 parts.retain(|part| part.get("text").is_none());
@@ -383,6 +396,7 @@ impl ItemBody {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Message { .. } => "message",
+            Self::Refusal { .. } => "refusal",
             Self::Content { .. } => "content",
             Self::Person { .. } => "person",
             Self::FunctionCall { .. } => "function_call",
@@ -432,10 +446,19 @@ pub enum EventBody {
     #[serde(rename = "response.output_item.added")]
     ItemAdded { step_id: String, item: Item },
     #[serde(rename = "response.output_text.delta")]
-    TextDelta { step_id: String, item_id: String, delta: String },
+    TextDelta {
+        step_id: String,
+        item_id: String,
+        delta: String,
+        /// Of its tokens, as chat completions have them, where the turn asked for them and they come.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        logprobs: Vec<Value>,
+    },
+    #[serde(rename = "response.refusal.delta")]
+    RefusalDelta { step_id: String, item_id: String, delta: String },
     #[serde(rename = "response.reasoning_text.delta")]
     ReasoningDelta { step_id: String, item_id: String, delta: String },
-    /// A tool call as the model writes it; whole calls come as one delta.
+    /// A tool call as the model writes it; one that it wrote at once comes as one delta.
     #[serde(rename = "response.function_call_arguments.delta")]
     ArgumentsDelta { step_id: String, item_id: String, call_id: String, name: String, delta: String },
     #[serde(rename = "response.output_item.done")]

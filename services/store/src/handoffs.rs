@@ -226,13 +226,13 @@ pub async fn words(tx: &mut Tx, handoff: &Handoff, page: &PageRequest) -> Result
                 said!(
                     "i.id, i.turn_id, i.pos, i.payload, t.created_at",
                     $where,
-                    " AND i.hidden = $3 AND i.kind IN ('message', 'content', 'person') \
+                    " AND i.hidden = $3 AND i.kind IN ('message', 'refusal', 'content', 'person') \
                      AND (t.pos > $4 OR (t.pos = $4 AND i.pos > $5)) ORDER BY t.pos, i.pos LIMIT $6"
                 ),
                 said!(
                     "i.id, i.turn_id, i.pos, i.payload, t.created_at",
                     $where,
-                    " AND i.hidden = $3 AND i.kind IN ('message', 'content', 'person') \
+                    " AND i.hidden = $3 AND i.kind IN ('message', 'refusal', 'content', 'person') \
                      AND (t.pos < $4 OR (t.pos = $4 AND i.pos < $5)) ORDER BY t.pos DESC, i.pos DESC LIMIT $6"
                 ),
             )

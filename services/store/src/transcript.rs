@@ -315,6 +315,7 @@ fn type_of(body: &EventBody) -> &'static str {
         EventBody::StepStarted { .. } => "frontdesk.step.started",
         EventBody::ItemAdded { .. } => "response.output_item.added",
         EventBody::TextDelta { .. } => "response.output_text.delta",
+        EventBody::RefusalDelta { .. } => "response.refusal.delta",
         EventBody::ReasoningDelta { .. } => "response.reasoning_text.delta",
         EventBody::ArgumentsDelta { .. } => "response.function_call_arguments.delta",
         EventBody::ItemDone { .. } => "response.output_item.done",

@@ -63,6 +63,7 @@ pub(super) async fn to_turn(
                     None => asked_before(message, text, &mut items),
                 }
             }
+            Role::Assistant => says(message, text, &mut items),
             role => items.push(ItemBody::Message { role, text, citations: vec![] }),
         }
     }
@@ -132,9 +133,9 @@ fn configure(spec: &mut AgentSpec, chat: &Chat, answered: bool) -> Result<()> {
 
 /// A message's text.
 fn words(i: usize, message: &Message) -> Result<String> {
-    if let Some(at) =
-        message.content.iter().position(|part| matches!(part, Part::Other(wire) if text_of(wire).is_none()))
-    {
+    let is_other =
+        |wire: &Value| text_of(wire).is_none() && (message.role != Role::Assistant || refused(wire).is_none());
+    if let Some(at) = message.content.iter().position(|part| matches!(part, Part::Other(wire) if is_other(wire))) {
         let param = format!("messages[{i}].content[{at}]");
         let message = format!("{param} is no text: agents read text");
         return Err(Error::invalid(param, message));
@@ -146,6 +147,30 @@ fn words(i: usize, message: &Message) -> Result<String> {
     Ok(text.collect())
 }
 
+/// An assistant's words, and those with which it refused.
+fn says(message: &Message, text: String, items: &mut Vec<ItemBody>) {
+    let refusal = refusal(message);
+    if !text.is_empty() || refusal.is_empty() {
+        items.push(ItemBody::Message { role: Role::Assistant, text, citations: vec![] });
+    }
+    if !refusal.is_empty() {
+        items.push(ItemBody::Refusal { text: refusal });
+    }
+}
+
+/// What a message holds of a refusal, as a member or as parts.
+fn refusal(message: &Message) -> String {
+    let parts = message.content.iter().filter_map(|part| match part {
+        Part::Other(wire) => refused(wire),
+        Part::Text(_) => None,
+    });
+    message.extra.get("refusal").and_then(Value::as_str).into_iter().chain(parts).collect()
+}
+
+fn refused(wire: &Value) -> Option<&str> {
+    wire.get("refusal").filter(|_| wire["type"] == "refusal")?.as_str()
+}
+
 /// A part of text with members beside it.
 fn text_of(wire: &Value) -> Option<&str> {
     wire.get("text").filter(|_| wire["type"] == "text")?.as_str()
@@ -153,8 +178,8 @@ fn text_of(wire: &Value) -> Option<&str> {
 
 /// An assistant's message of which nothing is known but what the client says.
 fn asked_before(message: &Message, text: String, items: &mut Vec<ItemBody>) {
-    if !text.is_empty() {
-        items.push(ItemBody::Message { role: Role::Assistant, text, citations: vec![] });
+    if !text.is_empty() || !refusal(message).is_empty() {
+        says(message, text, items);
     }
     let calls = message.tool_calls.iter().map(|call| ToolCall { id: own(&call.id).0.into(), ..call.clone() });
     items.extend(calls.map(|call| ItemBody::FunctionCall { call }));

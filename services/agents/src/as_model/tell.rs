@@ -142,7 +142,8 @@ impl Words {
                 let created = unix_seconds(turn.created_at);
                 out.push(ChatEvent::Start { id: String::new(), model: String::new(), created });
             }
-            EventBody::TextDelta { delta, .. } if self.streaming => self.say(&delta, &mut out),
+            EventBody::TextDelta { delta, .. } if self.streaming => self.say(&delta, false, &mut out),
+            EventBody::RefusalDelta { delta, .. } if self.streaming => self.say(&delta, true, &mut out),
             EventBody::ReasoningDelta { delta, .. } if self.streaming => {
                 self.begun = true;
                 out.push(ChatEvent::Reasoning { choice: 0, text: delta });
@@ -185,30 +186,38 @@ impl Words {
         Ok(out)
     }
 
-    fn say(&mut self, text: &str, out: &mut Vec<ChatEvent>) {
+    /// `refuses`: these are words of a refusal, which have a place of their own.
+    fn say(&mut self, text: &str, refuses: bool, out: &mut Vec<ChatEvent>) {
         if text.is_empty() {
             return;
         }
         let between = if self.shown.is_empty() && self.spoken { "\n\n" } else { "" };
         (self.spoken, self.begun) = (true, true);
         self.shown.push_str(text);
-        out.push(ChatEvent::Text { choice: 0, text: format!("{between}{text}") });
+        let (choice, text) = (0, format!("{between}{text}"));
+        out.push(if refuses { ChatEvent::Refusal { choice, text } } else { ChatEvent::Text { choice, text } });
+    }
+
+    /// A message that is whole, of which some was said.
+    fn said(&mut self, text: &str, refuses: bool, out: &mut Vec<ChatEvent>) {
+        match text.strip_prefix(&*self.shown).map(str::to_owned) {
+            Some(rest) => self.say(&rest, refuses, out),
+            // Another text was put in the place of what was begun.
+            None => {
+                self.shown.clear();
+                self.say(text, refuses, out);
+            }
+        }
+        self.shown.clear();
     }
 
     fn done(&mut self, body: ItemBody, out: &mut Vec<ChatEvent>) {
         match body {
             ItemBody::Message { role: Role::Assistant, text, citations } => {
-                match text.strip_prefix(&*self.shown).map(str::to_owned) {
-                    Some(rest) => self.say(&rest, out),
-                    // Another text was put in the place of what was begun.
-                    None => {
-                        self.shown.clear();
-                        self.say(&text, out);
-                    }
-                }
-                self.shown.clear();
+                self.said(&text, false, out);
                 self.citations.extend(citations);
             }
+            ItemBody::Refusal { text } => self.said(&text, true, out),
             ItemBody::Reasoning { text } if !self.streaming => self.thought = Some(text),
             // Told at the end: what else is done in this step may end the turn another way.
             ItemBody::FunctionCall { call } if self.client_tools.contains(&call.name) => self.calls.push(call),
@@ -272,7 +281,7 @@ mod tests {
     }
 
     fn delta(text: &str) -> EventBody {
-        EventBody::TextDelta { step_id: "s".into(), item_id: "i".into(), delta: text.into() }
+        EventBody::TextDelta { step_id: "s".into(), item_id: "i".into(), delta: text.into(), logprobs: vec![] }
     }
 
     fn done(body: ItemBody) -> EventBody {
@@ -297,6 +306,7 @@ mod tests {
                 Ok(told) => all.extend(told.into_iter().filter_map(|event| match event {
                     ChatEvent::Text { text, .. } => Some(text),
                     ChatEvent::Reasoning { text, .. } => Some(format!("<{text}>")),
+                    ChatEvent::Refusal { text, .. } => Some(format!("!{text}")),
                     _ => None,
                 })),
                 Err(error) => return (all, Some((error.kind, error.code))),
@@ -325,6 +335,14 @@ mod tests {
         for streaming in [false, true] {
             assert_eq!(told(streaming, events()).0, "<hm>A moment.\n\nHere.");
         }
+    }
+
+    #[test]
+    fn a_refusal_is_told_as_one() {
+        let begins = EventBody::RefusalDelta { step_id: "s".into(), item_id: "i".into(), delta: "I will ".into() };
+        let events = || vec![begins.clone(), done(ItemBody::Refusal { text: "I will not.".into() })];
+        assert_eq!(told(true, events()).0, "!I will !not.");
+        assert_eq!(told(false, events()).0, "!I will not.");
     }
 
     #[test]

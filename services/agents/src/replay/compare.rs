@@ -28,7 +28,9 @@ pub(super) fn answered(
     let (mut said, mut calls) = (vec![], vec![]);
     for item in items.iter().skip(inputs) {
         match &item.body {
-            ItemBody::Message { role: Role::Assistant, text, .. } => said.push(text.as_str()),
+            ItemBody::Message { role: Role::Assistant, text, .. } | ItemBody::Refusal { text } => {
+                said.push(text.as_str())
+            }
             ItemBody::FunctionCall { call } => calls.push((call, None)),
             ItemBody::FunctionCallOutput { call_id, output, is_error } => {
                 if let Some((_, answer)) = calls.iter_mut().find(|(call, _)| call.id == *call_id) {

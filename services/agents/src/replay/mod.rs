@@ -296,7 +296,9 @@ impl Replaying {
 fn skip(recorded: &Recorded, agent_id: &str) -> Option<Skip> {
     let turn = &recorded.stored.turn;
     let said = recorded.items.iter().skip(recorded.inputs());
-    let spoke = said.clone().any(|item| matches!(item.body, ItemBody::Message { .. } | ItemBody::FunctionCall { .. }));
+    let speaks =
+        |body| matches!(body, &ItemBody::Message { .. } | ItemBody::Refusal { .. } | ItemBody::FunctionCall { .. });
+    let spoke = said.clone().any(|item| speaks(&item.body));
     match turn.state {
         TurnState::Queued | TurnState::Running | TurnState::AwaitingInput => Some(Skip::Open),
         TurnState::Cancelled | TurnState::DeadLetter => Some(Skip::CutOff),

@@ -9,10 +9,12 @@ mod stage;
 
 use std::{
     fmt::Debug,
-    sync::{Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
+use frontdesk_agents::{Bounds, Pace};
+use frontdesk_api::id::RandomIds;
 use frontdesk_store::{Dialect, testing::each_database};
 use tracing::{
     Event, Metadata, Subscriber,
@@ -72,7 +74,10 @@ fn heard() -> Vec<String> {
 #[tokio::test]
 async fn a_turn_with_one_tool_call_takes_no_more_statements_than_it_did() {
     each_database(|store| async move {
-        let (dialect, stage) = (store.dialect(), Stage::set(store).await);
+        // A model that writes its calls at once, whatever this machine takes for it.
+        let pace = Pace { flush: Duration::from_secs(3600), ..Pace::default() };
+        let (dialect, ids) = (store.dialect(), Arc::new(RandomIds));
+        let stage = Stage::with(store, ids, pace, Bounds::default()).await;
         let conversation = stage.conversation(with_tools()).await;
         for turn in 0..2 {
             stage.model.play([Line::Call(vec![("c", "look", "{}")]), Line::Say("Here.")]);

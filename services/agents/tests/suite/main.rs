@@ -7,6 +7,7 @@ mod asking;
 mod behind;
 mod cancel;
 mod customers;
+mod dictation;
 mod ends;
 mod guidelines;
 mod handing;

@@ -2,9 +2,9 @@
 
 use frontdesk_agents::{AsResponse, NewTurn};
 use frontdesk_api::{
-    Cx, Kind, Order, PageRequest, Principal,
+    ChatEvent, Cx, Kind, Order, PageRequest, Principal,
     agent::{AgentSpec, HandOffSpec},
-    chat::Role,
+    chat::{FinishReason, Role},
     turn::{EventBody, ItemBody, TurnState},
 };
 use frontdesk_store::{
@@ -41,6 +41,7 @@ async fn words(stage: &Stage, handoff: &str, page: &PageRequest) -> Vec<(String,
     let told = words.into_iter().map(|word| match word.item.body {
         ItemBody::Person { by, text } => (by, text),
         ItemBody::Message { role, text, .. } => (format!("{role:?}"), text),
+        ItemBody::Refusal { text } => ("Refusal".to_owned(), text),
         other => panic!("no words: {other:?}"),
     });
     told.collect()
@@ -88,6 +89,27 @@ async fn a_person_reads_and_says_and_the_agent_goes_on_with_it() {
         assert_eq!(answer(&stage.ask(&conversation, "when?").await), "On Monday, as my colleague said.");
         let prompt = stage.model.asked().pop().expect("a prompt");
         assert!(prompt.contains(&(Role::Assistant, "It comes on Monday.".to_owned())), "{prompt:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_person_sees_that_the_model_refused() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let hand_off = Some(HandOffSpec::to_people("A colleague will write to you."));
+        let conversation = stage.conversation(AgentSpec { hand_off, ..AgentSpec::new("m") }).await;
+        let refuses = [
+            ChatEvent::Refusal { choice: 0, text: "I will not.".into() },
+            ChatEvent::Finish { choice: 0, reason: FinishReason::Stop },
+        ];
+        let hands_over = Line::Call(vec![("c1", "hand_off", r#"{"reason":"customer_request"}"#)]);
+        stage.model.play([Line::Events(refuses.into()), hands_over]);
+        stage.ask(&conversation, "poach it").await;
+        stage.ask(&conversation, "a person!").await;
+        let open = stage.agents.list_handoffs(&stage.cx, Some(State::Open), &page()).await.expect("a list").items;
+        let seen = words(&stage, &open[0].id, &page()).await;
+        assert_eq!(seen[..2], said(&[("User", "poach it"), ("Refusal", "I will not.")]));
     })
     .await;
 }

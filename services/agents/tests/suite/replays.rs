@@ -7,10 +7,10 @@ use frontdesk_agents::{
     replay::{Against, History, Replay, With},
 };
 use frontdesk_api::{
-    Kind, PageRequest, Result,
+    ChatEvent, Kind, PageRequest, Result,
     agent::{AgentSpec, HandOffSpec, HandOffTarget},
     approval::ApprovalRule,
-    chat::{Role, ToolSpec},
+    chat::{FinishReason, Role, ToolSpec},
     replay::{Aspect, Change, Comparison, Replayed, Skip, WhyNot},
     tools::ToolResult,
     turn::TurnState,
@@ -220,6 +220,25 @@ async fn the_past_is_the_replayed_one_where_that_is_wanted() {
             let words: Vec<_> = asked.last().expect("a prompt").iter().map(|(_, words)| words.as_str()).collect();
             assert_eq!(words, ["first", past, "second"], "{history:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_refusals_in_other_words_differ() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec::new("m")).await;
+        let refuses = |words: &str| {
+            let refusal = ChatEvent::Refusal { choice: 0, text: words.into() };
+            Line::Events(vec![refusal, ChatEvent::Finish { choice: 0, reason: FinishReason::Stop }])
+        };
+        stage.model.play([refuses("No.")]);
+        stage.ask(&conversation, "poach it").await;
+        stage.model.play([refuses("Never.")]);
+        let turns = all(&stage, of(&conversation)).await;
+        let compared = compared(&turns[0]);
+        assert_eq!((compared.recorded.text.as_str(), compared.replayed.text.as_str()), ("No.", "Never."));
     })
     .await;
 }

@@ -101,10 +101,44 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             Ok(AxumQuery(query)) => Ok(Self(query)),
             Err(e) => {
                 let cause = std::error::Error::source(&e).map_or_else(|| e.body_text(), ToString::to_string);
+                if let Some((_, rest)) = cause.split_once("unknown field `")
+                    && let Some((name, _)) = rest.split_once('`')
+                {
+                    return Err(unknown(name).into());
+                }
                 Err(Error::new(Kind::Invalid, format!("the query string does not fit this route: {cause}")).into())
             }
         }
     }
+}
+
+/// Parameters that clients put on every address: OpenAI's packages on those of their betas, and clients of Azure.
+const EVERYWHERE: [&str; 2] = ["beta", "api-version"];
+
+/// A query string that has nothing in it that would mean anything.
+pub struct NoQuery;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await?;
+        pairs.iter().try_for_each(|(name, _)| known(name))?;
+        Ok(Self)
+    }
+}
+
+/// A parameter that decides nothing, where a route has none of its name.
+///
+/// # Errors
+/// `Invalid` naming one that nobody knows.
+pub fn known(name: &str) -> frontdesk_api::Result<()> {
+    if EVERYWHERE.contains(&name) { Ok(()) } else { Err(unknown(name)) }
+}
+
+/// That the query has a parameter which its route has not.
+fn unknown(name: &str) -> Error {
+    Error::invalid(name, format!("unknown parameter: '{name}'")).with_code("unknown_parameter")
 }
 
 /// Reads a body of at most `limit` MiB; `key` is the setting that says so.

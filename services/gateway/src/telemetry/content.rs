@@ -34,6 +34,7 @@ fn message(message: &Message) -> Value {
 fn part(part: &Part) -> Value {
     match part {
         Part::Text(text) => json!({ "type": "text", "content": text }),
+        Part::Other(other) if other["type"] == "refusal" => json!({ "type": "text", "content": other["refusal"] }),
         // Pictures and sounds are named, not copied.
         Part::Other(other) => json!({ "type": other.get("type").and_then(Value::as_str).unwrap_or("other") }),
     }
@@ -151,6 +152,13 @@ mod tests {
         }
         let said = &answer.0[0];
         assert_eq!((said.text.as_str(), said.calls[0].2.as_str()), ("ab", "{\"n\":1}"));
+    }
+
+    #[test]
+    fn a_refusal_of_the_history_is_told_in_its_words() {
+        let refusal = Part::Other(json!({ "type": "refusal", "refusal": "I will not." }));
+        assert_eq!(part(&refusal), json!({ "type": "text", "content": "I will not." }));
+        assert_eq!(part(&Part::Other(json!({ "type": "image_url" }))), json!({ "type": "image_url" }));
     }
 
     #[test]

@@ -126,7 +126,8 @@ impl Projection {
                 let step_type = StepType::of(step.kind)?;
                 Payload::StepStart { step_type, step_id: step.id.clone(), metadata: Map::new() }
             }
-            EventBody::TextDelta { step_id, delta, .. } => {
+            // The protocol has no place for a refusal.
+            EventBody::TextDelta { step_id, delta, .. } | EventBody::RefusalDelta { step_id, delta, .. } => {
                 self.progress(step_id, Delta::Text { text: delta.clone() })?
             }
             EventBody::ArgumentsDelta { step_id, delta, .. } => {
@@ -205,7 +206,8 @@ mod tests {
             completed_at: None,
             output: None,
         };
-        let delta = EventBody::TextDelta { step_id: "step_1".into(), item_id: "msg_1".into(), delta: "Hm".into() };
+        let (step_id, item_id, delta) = ("step_1".into(), "msg_1".into(), "Hm".into());
+        let delta = EventBody::TextDelta { step_id, item_id, delta, logprobs: vec![] };
         let again = EventBody::Restarted { step_id: "step_1".into(), from_seq: 3 };
         let stranger = EventBody::Restarted { step_id: "step_2".into(), from_seq: 3 };
         let bodies = [EventBody::StepStarted { step }, delta, again, stranger];

@@ -95,6 +95,7 @@ pub fn turn(run: &Run, items: &[Item], steps: &[Done], waiting: &[ToolCall], app
         ItemBody::Message { role: Role::Assistant, text, citations } => {
             Some((text.as_str(), citations.as_slice(), None))
         }
+        ItemBody::Refusal { text } => Some((text.as_str(), &[][..], None)),
         ItemBody::Person { by, text } => Some((text.as_str(), &[][..], Some(by.clone()))),
         _ => None,
     });

@@ -8,7 +8,10 @@ use super::{ConversationRequest, json, shown};
 use crate::{
     app::App,
     auth::Caller,
-    http::{extract::Raw, responses::resolved},
+    http::{
+        extract::{NoQuery, Raw},
+        responses::resolved,
+    },
     problem::Problem,
 };
 
@@ -18,7 +21,12 @@ use crate::{
     request_body(content = ConversationRequest, description = "OpenAI's request to create a conversation"),
     responses((status = 200, description = "OpenAI's conversation", body = serde_json::Value))
 )]
-pub async fn create(State(app): State<App>, Caller(cx): Caller, Raw(body): Raw) -> Result<Json<Value>, Problem> {
+pub async fn create(
+    State(app): State<App>,
+    Caller(cx): Caller,
+    _: NoQuery,
+    Raw(body): Raw,
+) -> Result<Json<Value>, Problem> {
     let new = conversation::create(&body)?;
     let items = resolved(&app, &cx, new.items).await?;
     let conversation = app.agents.open_conversation(&cx, &json(&new.metadata)?, &items).await?;

@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{app::App, auth::Caller, problem::Problem};
+use crate::{app::App, auth::Caller, http::extract::NoQuery, problem::Problem};
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ConversationDeleted {
@@ -25,6 +25,7 @@ pub struct ConversationDeleted {
 pub async fn delete(
     State(app): State<App>,
     Caller(cx): Caller,
+    _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Json<ConversationDeleted>, Problem> {
     app.agents.delete_conversation(&cx, &id).await?;

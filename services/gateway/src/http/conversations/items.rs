@@ -17,8 +17,8 @@ use crate::{
     app::App,
     auth::Caller,
     http::{
-        extract::Raw,
-        responses::{ItemsQuery, resolved},
+        extract::{NoQuery, Raw},
+        responses::{IncludeQuery, ItemsQuery, resolved},
     },
     problem::Problem,
 };
@@ -68,6 +68,7 @@ pub async fn create(
     State(app): State<App>,
     Caller(cx): Caller,
     Path(id): Path<String>,
+    _: IncludeQuery,
     Raw(body): Raw,
 ) -> Result<Json<Value>, Problem> {
     let new = resolved(&app, &cx, conversation::add(&body)?).await?;
@@ -85,11 +86,10 @@ pub async fn show(
     State(app): State<App>,
     Caller(cx): Caller,
     Path(ItemPath { conversation_id: id, item_id }): Path<ItemPath>,
+    _: IncludeQuery,
 ) -> Result<Json<Value>, Problem> {
-    let item = all(&app, &cx, &id, Include { results: true, outputs: true, sources: true })
-        .await?
-        .into_iter()
-        .find(|item| item["id"] == item_id.as_str());
+    let whole = Include { results: true, outputs: true, sources: true, logprobs: true };
+    let item = all(&app, &cx, &id, whole).await?.into_iter().find(|item| item["id"] == item_id.as_str());
     let missing = || Error::not_found(format!("this conversation has no item with the id '{item_id}'"));
     Ok(Json(item.ok_or_else(|| missing().with_code("item_not_found"))?))
 }
@@ -106,6 +106,7 @@ pub async fn delete(
     State(app): State<App>,
     Caller(cx): Caller,
     Path(ItemPath { conversation_id: id, item_id }): Path<ItemPath>,
+    _: NoQuery,
 ) -> Result<Json<Value>, Problem> {
     app.agents.delete_item(&cx, &id, &item_id).await?;
     Ok(Json(shown(&app.agents.conversation(&cx, &id).await?)?))

@@ -7,7 +7,7 @@ use axum::{
 use serde_json::Value;
 
 use super::shown;
-use crate::{app::App, auth::Caller, problem::Problem};
+use crate::{app::App, auth::Caller, http::extract::NoQuery, problem::Problem};
 
 /// A conversation
 #[utoipa::path(
@@ -15,6 +15,11 @@ use crate::{app::App, auth::Caller, problem::Problem};
     params(("conversation_id" = String, Path, description = "The conversation's id")),
     responses((status = 200, description = "OpenAI's conversation", body = serde_json::Value))
 )]
-pub async fn show(State(app): State<App>, Caller(cx): Caller, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+pub async fn show(
+    State(app): State<App>,
+    Caller(cx): Caller,
+    _: NoQuery,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
     Ok(Json(shown(&app.agents.conversation(&cx, &id).await?)?))
 }

@@ -8,7 +8,12 @@ use frontdesk_wire::openai::responses::conversation;
 use serde_json::Value;
 
 use super::{ConversationRequest, json, shown};
-use crate::{app::App, auth::Caller, http::extract::Raw, problem::Problem};
+use crate::{
+    app::App,
+    auth::Caller,
+    http::extract::{NoQuery, Raw},
+    problem::Problem,
+};
 
 /// Put other metadata in the place of a conversation's
 #[utoipa::path(
@@ -20,6 +25,7 @@ use crate::{app::App, auth::Caller, http::extract::Raw, problem::Problem};
 pub async fn update(
     State(app): State<App>,
     Caller(cx): Caller,
+    _: NoQuery,
     Path(id): Path<String>,
     Raw(body): Raw,
 ) -> Result<Json<Value>, Problem> {

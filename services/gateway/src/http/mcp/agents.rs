@@ -79,10 +79,7 @@ pub async fn ask(
         TurnState::Queued | TurnState::Running => return Err(goes_on(&view.turn)),
         state => state.as_str(),
     };
-    let answers = view.items.iter().filter_map(|item| match &item.body {
-        ItemBody::Message { role: Role::Assistant, text, .. } => Some(text.as_str()),
-        _ => None,
-    });
+    let answers = view.items.iter().filter_map(|item| item.body.answer());
     let answer = answers.collect::<Vec<_>>().join("\n\n");
     let mut content = vec![text(&answer)];
     if view.turn.state == TurnState::AwaitingInput {

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use serde_json::Value;
 
 use super::standing;
-use crate::{app::App, auth::Caller, problem::Problem};
+use crate::{app::App, auth::Caller, http::extract::NoQuery, problem::Problem};
 
 /// How long the answer waits for the end of a response that was told to stop.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -29,6 +29,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub async fn cancel(
     State(app): State<App>,
     Caller(cx): Caller,
+    _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let response = app.agents.load_response(&cx, &id).await?;

@@ -7,7 +7,12 @@ use frontdesk_wire::openai::responses::{compaction::answer, request::request};
 use serde_json::Value;
 
 use super::{ResponseRequest, to_turn};
-use crate::{app::App, auth::Caller, http::extract::Raw, problem::Problem};
+use crate::{
+    app::App,
+    auth::Caller,
+    http::extract::{NoQuery, Raw},
+    problem::Problem,
+};
 
 /// Make a conversation short
 ///
@@ -19,7 +24,12 @@ use crate::{app::App, auth::Caller, http::extract::Raw, problem::Problem};
     request_body(content = ResponseRequest, description = "OpenAI's request to compact a response"),
     responses((status = 200, description = "OpenAI's compacted response", body = serde_json::Value))
 )]
-pub async fn compact(State(app): State<App>, Caller(cx): Caller, Raw(body): Raw) -> Result<Json<Value>, Problem> {
+pub async fn compact(
+    State(app): State<App>,
+    Caller(cx): Caller,
+    _: NoQuery,
+    Raw(body): Raw,
+) -> Result<Json<Value>, Problem> {
     let asked = request(&body)?;
     if asked.model.starts_with(AGENT) {
         return Err(Error::invalid("model", "name a model: an agent summarises nothing").into());

@@ -15,7 +15,7 @@ use crate::{
     app::App,
     auth::Caller,
     http::{
-        extract::Raw,
+        extract::{NoQuery, Raw},
         turns::{after, idempotency_key},
     },
     problem::Problem,
@@ -38,6 +38,7 @@ use crate::{
 pub async fn create(
     State(app): State<App>,
     Caller(cx): Caller,
+    _: NoQuery,
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {

@@ -6,7 +6,7 @@ use axum::{
 };
 
 use super::ResponseDeleted;
-use crate::{app::App, auth::Caller, problem::Problem};
+use crate::{app::App, auth::Caller, http::extract::NoQuery, problem::Problem};
 
 /// Delete a response
 ///
@@ -20,6 +20,7 @@ use crate::{app::App, auth::Caller, problem::Problem};
 pub async fn delete(
     State(app): State<App>,
     Caller(cx): Caller,
+    _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Json<ResponseDeleted>, Problem> {
     app.agents.delete_response(&cx, &id).await?;

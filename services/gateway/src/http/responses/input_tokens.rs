@@ -5,7 +5,12 @@ use frontdesk_api::{ChatRequest, Error};
 use frontdesk_wire::openai::responses::request::request;
 
 use super::{ResponseRequest, to_turn};
-use crate::{app::App, auth::Caller, http::extract::Raw, problem::Problem};
+use crate::{
+    app::App,
+    auth::Caller,
+    http::extract::{NoQuery, Raw},
+    problem::Problem,
+};
 
 #[derive(Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct InputTokens {
@@ -27,6 +32,7 @@ pub struct InputTokens {
 pub async fn input_tokens(
     State(app): State<App>,
     Caller(cx): Caller,
+    _: NoQuery,
     Raw(body): Raw,
 ) -> Result<Json<InputTokens>, Problem> {
     let new = to_turn(&app, &cx, request(&body)?).await?;

@@ -18,6 +18,7 @@ use crate::{
 const PAGE: usize = 8 << 20;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ResponsesQuery {
     /// Id of the response after which the page begins.
@@ -28,6 +29,12 @@ pub struct ResponsesQuery {
     order: Option<String>,
     /// Those of this model alone, as they were asked for.
     model: Option<String>,
+    #[serde(rename = "beta")]
+    #[param(ignore)]
+    _beta: Option<String>,
+    #[serde(rename = "api-version")]
+    #[param(ignore)]
+    _api_version: Option<String>,
 }
 
 /// The stored responses, newest first

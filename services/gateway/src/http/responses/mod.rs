@@ -48,7 +48,12 @@ use serde_json::Value;
 
 use crate::{
     app::App,
-    http::{extract::Query, paging::PageQuery, reply::event_stream, turns::HEARTBEAT},
+    http::{
+        extract::{Query, known},
+        paging::PageQuery,
+        reply::event_stream,
+        turns::{HEARTBEAT, STILL_HERE},
+    },
     problem,
     problem::Problem,
 };
@@ -230,7 +235,7 @@ fn frames(state: Streamed) -> impl Stream<Item = Result<Bytes, std::convert::Inf
                 return None;
             }
             match tokio::time::timeout(HEARTBEAT, state.events.next()).await {
-                Err(_) => return Some((Ok(Bytes::from_static(b": still here\n\n")), state)),
+                Err(_) => return Some((Ok(STILL_HERE), state)),
                 Ok(None) => return None,
                 Ok(Some(Ok(event))) => {
                     let after = state.after.unwrap_or(-1);
@@ -252,6 +257,8 @@ fn frames(state: Streamed) -> impl Stream<Item = Result<Bytes, std::convert::Inf
 pub struct ItemsQuery {
     /// Id of the item after which the page begins.
     after: Option<String>,
+    /// Id of the item before which the page ends.
+    before: Option<String>,
     /// 1 to 100; 20 where it is left out.
     limit: Option<u32>,
     /// `desc` (newest first, the default) or `asc`.
@@ -277,10 +284,29 @@ impl<S: Send + Sync> FromRequestParts<S> for ItemsQuery {
                     query.limit = Some(value.parse().map_err(|_| Error::invalid("limit", message))?);
                 }
                 "include" | "include[]" => query.include.push(value),
-                _ => {}
+                "before" => query.before = Some(value),
+                _ => known(&name)?,
             }
         }
         Ok(query)
+    }
+}
+
+/// A query of `include` alone.
+pub struct IncludeQuery;
+
+impl<S: Send + Sync> FromRequestParts<S> for IncludeQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await?;
+        for (name, value) in pairs {
+            match name.as_str() {
+                "include" | "include[]" => Include::default().add(&value, "include")?,
+                _ => known(&name)?,
+            }
+        }
+        Ok(Self)
     }
 }
 
@@ -295,13 +321,14 @@ impl ItemsQuery {
             include.add(word, "include")?;
         }
         let page = PageQuery { after: self.after, limit: self.limit, order: self.order }.request()?;
-        Ok(ItemsPage { page, include })
+        Ok(ItemsPage { page, before: self.before, include })
     }
 }
 
 /// Which of a list of items are wanted.
 pub struct ItemsPage {
     page: PageRequest,
+    before: Option<String>,
     /// What the items show.
     pub include: Include,
 }
@@ -310,18 +337,18 @@ impl ItemsPage {
     /// This page of `items`, which are in order; and whether there is more behind it.
     ///
     /// # Errors
-    /// `Invalid` where the page begins behind an item that is not among them.
+    /// `Invalid` where the page begins behind an item, or ends before one, that is not among them.
     pub fn cut(&self, mut items: Vec<Value>) -> Result<(Vec<Value>, bool)> {
         if self.page.order == Order::Desc {
             items.reverse();
         }
-        let from = match &self.page.after {
-            None => 0,
-            Some(after) => {
-                let at = items.iter().position(|item| item["id"] == after.as_str());
-                at.ok_or_else(|| Error::invalid("after", format!("'{after}' is not among these items")))? + 1
-            }
+        let place = |name: &str, id: &str| {
+            let at = items.iter().position(|item| item["id"] == id);
+            at.ok_or_else(|| Error::invalid(name, format!("'{id}' is not among these items")))
         };
+        let until = self.before.as_deref().map(|id| place("before", id)).transpose()?;
+        let from = self.page.after.as_deref().map(|id| place("after", id)).transpose()?.map_or(0, |at| at + 1);
+        items.truncate(until.unwrap_or(usize::MAX));
         let mut page: Vec<Value> = items.split_off(from.min(items.len()));
         let limit = usize::try_from(self.page.limit).unwrap_or(usize::MAX);
         let more = page.len() > limit;

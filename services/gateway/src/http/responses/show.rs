@@ -13,7 +13,10 @@ use super::{standing, streamed};
 use crate::{
     app::App,
     auth::Caller,
-    http::{extract::Query, turns::after},
+    http::{
+        extract::{Query, known},
+        turns::after,
+    },
     problem::Problem,
 };
 
@@ -43,7 +46,12 @@ impl Wanted {
                     wanted.after = Some(number.ok_or_else(|| Error::invalid("starting_after", message))?);
                 }
                 "include" | "include[]" => wanted.include.add(&value, "include")?,
-                _ => {}
+                "include_obfuscation" => match value.as_str() {
+                    // Events have no padding, whichever is asked for.
+                    "true" | "false" => {}
+                    _ => return Err(Error::invalid(name, "include_obfuscation must be true or false")),
+                },
+                _ => known(&name)?,
             }
         }
         Ok(wanted)
@@ -60,7 +68,7 @@ impl Wanted {
         ("response_id" = String, Path, description = "The response's id"),
         ("stream" = Option<bool>, Query, description = "Its events instead"),
         ("starting_after" = Option<i64>, Query, description = "Events up to this sequence_number are left out"),
-        ("include" = Option<Vec<String>>, Query, description = "`file_search_call.results`: what searches found; `code_interpreter_call.outputs`: what code printed"),
+        ("include" = Option<Vec<String>>, Query, description = "`file_search_call.results`: what searches found; `code_interpreter_call.outputs`: what code printed; `web_search_call.action.sources`: pages that were found; `message.output_text.logprobs`: what is known of tokens, where the response was asked for it"),
         ("Last-Event-ID" = Option<String>, Header, description = "As `starting_after`"),
     ),
     responses((status = 200, description = "OpenAI's response, or its event stream", body = serde_json::Value))

@@ -35,6 +35,10 @@ use crate::{app::App, http::reply::event_stream, problem, problem::Problem};
 /// A comment goes out after this much silence, so that proxies keep the stream open.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// What is sent then: a comment without an empty line behind it. OpenAI's package for Python, and those made like it, take
+/// an empty line for the end of an event as long as they remember an id, and fail at its missing JSON.
+pub const STILL_HERE: Bytes = Bytes::from_static(b": still here\n");
+
 /// A turn as the wire shows it.
 #[must_use]
 pub fn shown(view: &TurnView) -> Turn {
@@ -103,7 +107,7 @@ fn frames(
         async move {
             loop {
                 let event = match tokio::time::timeout(HEARTBEAT, events.next()).await {
-                    Err(_) => return Some((Ok(Bytes::from_static(b": still here\n\n")), (events, projection))),
+                    Err(_) => return Some((Ok(STILL_HERE), (events, projection))),
                     Ok(None) => return None,
                     Ok(Some(Err(error))) => {
                         return Some((Ok(problem::sse_frame(&error, &request)), (events, projection)));

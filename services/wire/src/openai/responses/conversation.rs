@@ -53,7 +53,6 @@ pub fn add(body: &[u8]) -> Result<Vec<Input>> {
     if items.is_empty() {
         return Err(fields.missing("items"));
     }
-    fields.take("include");
     fields.end()?;
     Ok(items)
 }

@@ -161,6 +161,13 @@ impl Fields {
         self.take(name).map(|value| Self::of(value, &path)).transpose()
     }
 
+    /// Takes members that decide nothing here.
+    pub fn pass_over(&mut self, names: &[&str]) {
+        for name in names {
+            self.members.remove(*name);
+        }
+    }
+
     /// What was not taken, as an object.
     #[must_use]
     pub fn into_value(self) -> Value {

@@ -1,7 +1,9 @@
 //! What a response or a conversation is given: OpenAI's input items as items of ours.
 //!
 //! A client that keeps its own history sends back what it was answered, so every kind of item that is shown is taken
-//! here too. Thoughts are passed over: no model here is shown the thoughts of an earlier answer.
+//! here too. Thoughts are passed over: no model here is shown the thoughts of an earlier answer. What a client writes itself
+//! is refused by name where it has a member that nobody knows; what is sent back is history, and such a member decides
+//! nothing.
 
 use frontdesk_api::{
     Error, Result,
@@ -14,7 +16,7 @@ use super::{
     code,
     compaction::opened,
     fields::Fields,
-    parts::{self, Sent},
+    parts::{self, Sent, Takes},
 };
 
 /// Items of one request: what one statement writes.
@@ -78,15 +80,29 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
                 Some(_) => Role::Developer,
                 None => return Err(fields.missing("role")),
             };
-            items.push(match parts::parts(&mut fields, "content", role == Role::User)? {
-                Sent::Words(text) => says(role, text),
-                Sent::Parts(parts) => Input::Item(ItemBody::Content { role, parts }),
-            });
+            let takes = match role {
+                Role::User => Takes::Media,
+                Role::Assistant => Takes::Refusals,
+                _ => Takes::Nothing,
+            };
+            match parts::parts(&mut fields, "content", takes)? {
+                Sent::Words(text) => items.push(says(role, text)),
+                Sent::Refused { refusal, text } => {
+                    items.extend((!text.is_empty()).then(|| says(role, text)));
+                    items.push(Input::Item(ItemBody::Refusal { text: refusal }));
+                }
+                Sent::Parts(parts) => items.push(Input::Item(ItemBody::Content { role, parts })),
+            }
+            if role != Role::Assistant {
+                fields.pass_over(&["id", "status", "phase", "created_by"]);
+                fields.end()?;
+            }
         }
         "function_call" | "mcp_call" => {
+            let own = fields.text("id")?;
             let id = match fields.text("call_id")? {
                 Some(id) => id,
-                None if kind == "mcp_call" => fields.needed("id")?,
+                None if kind == "mcp_call" => own.ok_or_else(|| fields.missing("id"))?,
                 None => return Err(fields.missing("call_id")),
             };
             let call = ToolCall { id, name: fields.needed("name")?, arguments: fields.needed("arguments")? };
@@ -111,12 +127,16 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
         }
         "function_call_output" => {
             let call_id = fields.needed("call_id")?;
-            let Sent::Words(output) = parts::parts(&mut fields, "output", false)? else { return Ok(()) };
+            let Sent::Words(output) = parts::parts(&mut fields, "output", Takes::Nothing)? else { return Ok(()) };
             items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error: false }));
+            fields.pass_over(&["id", "status", "name", "namespace", "caller", "created_by"]);
+            fields.end()?;
         }
         "item_reference" => {
             let id = fields.id("id")?.ok_or_else(|| fields.missing("id"))?;
             items.push(Input::Reference { id, path: fields.path("id") });
+            fields.pass_over(&["status"]);
+            fields.end()?;
         }
         "compaction" => {
             let path = fields.path("encrypted_content");
@@ -133,6 +153,8 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
                 return Err(Error::invalid(path, message));
             }
             items.push(Input::Item(ItemBody::ApprovalResponse { request_id, approved, reason, waiting: None }));
+            fields.pass_over(&["id", "status"]);
+            fields.end()?;
         }
         // What servers have is asked of them, and what waits stands in our own rows.
         "reasoning" | "file_search_call" | "web_search_call" | "mcp_list_tools" | "mcp_approval_request" => {}
@@ -178,6 +200,7 @@ mod tests {
             { "type": "mcp_call", "id": "mcp_1", "server_label": "frontdesk", "name": "order", "arguments": "{}", "output": "sent" },
             { "type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
               "content": [{ "type": "output_text", "text": "it rains", "annotations": [] }] },
+            { "type": "message", "role": "assistant", "content": [{ "type": "refusal", "refusal": "I will not." }] },
             { "type": "item_reference", "id": "msg_2" },
             { "id": "msg_3" },
         ]));
@@ -197,8 +220,9 @@ mod tests {
             call("mcp_1", "order"),
             output("mcp_1", "sent"),
             says(Role::Assistant, "it rains".into()),
-            refers("msg_2", 7),
-            refers("msg_3", 8),
+            Input::Item(ItemBody::Refusal { text: "I will not.".into() }),
+            refers("msg_2", 8),
+            refers("msg_3", 9),
         ];
         assert_eq!(items, want);
         assert_eq!(read(json!("hi")), [says(Role::User, "hi".into())]);
@@ -234,6 +258,12 @@ mod tests {
             (json!([{ "type": "function_call", "call_id": "c" }]), "input[0].name"),
             (json!([{ "type": "function_call_output", "call_id": "c", "output": 1 }]), "input[0].output"),
             (json!([{ "type": "item_reference", "id": "a\u{0}" }]), "input[0].id"),
+            (json!([{ "role": "user", "content": "x", "name": "Ada" }]), "input[0].name"),
+            (
+                json!([{ "type": "function_call_output", "call_id": "c", "output": "x", "is_error": true }]),
+                "input[0].is_error",
+            ),
+            (json!([{ "type": "item_reference", "id": "a", "output": "x" }]), "input[0].output"),
         ] {
             let error = input(value.clone(), "input").expect_err("refused");
             assert_eq!(error.param.as_deref(), Some(param), "{value}: {error}");

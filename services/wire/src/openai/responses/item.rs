@@ -114,6 +114,7 @@ pub fn sent(item: &Item) -> Option<Value> {
     let id = &item.id;
     Some(match &item.body {
         ItemBody::Message { role: Role::Assistant, text, citations } => message(id, text, citations, "completed"),
+        ItemBody::Refusal { text } => refusal(id, text, "completed"),
         ItemBody::Message { role, text, .. } => {
             let content = [json!({ "type": "input_text", "text": text })];
             json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })
@@ -149,6 +150,13 @@ pub fn sent(item: &Item) -> Option<Value> {
 #[must_use]
 pub fn message(id: &str, text: &str, citations: &[Citation], status: &str) -> Value {
     json!({ "id": id, "type": "message", "role": "assistant", "status": status, "content": [part(text, citations)] })
+}
+
+/// A message in which the model refuses to answer.
+#[must_use]
+pub fn refusal(id: &str, text: &str, status: &str) -> Value {
+    let content = [json!({ "type": "refusal", "refusal": text })];
+    json!({ "id": id, "type": "message", "role": "assistant", "status": status, "content": content })
 }
 
 /// A message's one part.

@@ -85,8 +85,13 @@ pub fn read(mut fields: Fields, before: &[Named], path: &str) -> Result<(Named, 
         return Err(Error::invalid(at, message).with_code("unsupported_parameter"));
     }
     fields.end()?;
-    let shown = json!({ "type": TOOL, "server_label": label, "server_url": url, "server_description": description,
-                        "allowed_tools": shown_allowed, "require_approval": shown_approval, "headers": null });
+    let mut shown = json!({ "type": TOOL, "server_label": label, "allowed_tools": shown_allowed,
+                            "require_approval": shown_approval, "headers": null });
+    for (name, value) in [("server_url", &url), ("server_description", &description)] {
+        if let Some(value) = value {
+            shown[name] = value.as_str().into();
+        }
+    }
     let server = Server { label, url, allowed, approval, sealed: None };
     Ok((Named { server, secrets: SecretArgs(secrets), path: path.to_owned() }, shown))
 }

@@ -10,6 +10,7 @@ pub mod conversation;
 pub mod fields;
 pub mod input;
 pub mod item;
+pub mod logprobs;
 pub mod mcp;
 pub mod parts;
 pub mod prompt;

@@ -8,20 +8,34 @@ use serde_json::{Map, Value, json};
 
 use super::fields::Fields;
 
+/// Where OpenAI's cache of prompts is to end, which servers of chat completions choose themselves.
+const BREAKPOINT: &str = "prompt_cache_breakpoint";
+
 /// What stood in a member.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Sent {
     /// Texts alone, joined.
     Words(String),
+    /// Words with which a model refused, and what it said beside them, which is mostly nothing.
+    Refused { refusal: String, text: String },
     /// Parts in the shape of a chat, at least one of them no text.
     Parts(Vec<Value>),
 }
 
-/// A text, or parts; `others`: also such that are no texts.
+/// What a member takes beside texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    Nothing,
+    /// Pictures, sound and files.
+    Media,
+    Refusals,
+}
+
+/// A text, or parts.
 ///
 /// # Errors
-/// `Invalid` naming the part.
-pub fn parts(fields: &mut Fields, name: &str, others: bool) -> Result<Sent> {
+/// `Invalid` naming the part, or a member of it that nobody here knows.
+pub fn parts(fields: &mut Fields, name: &str, takes: Takes) -> Result<Sent> {
     let path = fields.path(name);
     let list = match fields.take(name) {
         None => return Err(fields.missing(name)),
@@ -29,17 +43,28 @@ pub fn parts(fields: &mut Fields, name: &str, others: bool) -> Result<Sent> {
         Some(Value::Array(parts)) => parts,
         Some(_) => return Err(Error::invalid(path.clone(), format!("'{path}' must be a string or a list of parts"))),
     };
-    let mut parts = vec![];
+    let (mut parts, mut refusal) = (vec![], None::<String>);
     for (i, value) in list.into_iter().enumerate() {
         let mut part = Fields::of(value, &format!("{path}[{i}]"))?;
         let kind = part.needed("type")?;
         parts.push(match kind.as_str() {
-            "input_text" | "output_text" | "text" => text(part.needed("text")?),
-            "refusal" => text(part.needed("refusal")?),
-            "input_image" if others => image(part)?,
-            "input_file" if others => file(part)?,
-            "input_audio" if others => {
+            // Of an answer that is sent back, whatever else it holds.
+            "output_text" => text(part.needed("text")?),
+            "input_text" | "text" => {
+                let text = text(part.needed("text")?);
+                part.pass_over(&[BREAKPOINT]);
+                part.end()?;
+                text
+            }
+            "refusal" if takes == Takes::Refusals => {
+                refusal.get_or_insert_default().push_str(&part.needed("refusal")?);
+                continue;
+            }
+            "input_image" if takes == Takes::Media => image(part)?,
+            "input_file" if takes == Takes::Media => file(part)?,
+            "input_audio" if takes == Takes::Media => {
                 let audio = part.object("input_audio")?.ok_or_else(|| part.missing("input_audio"))?;
+                part.end()?;
                 json!({ "type": "input_audio", "input_audio": audio.into_value() })
             }
             other => {
@@ -54,7 +79,11 @@ pub fn parts(fields: &mut Fields, name: &str, others: bool) -> Result<Sent> {
     if parts.iter().any(|part| part["type"] != "text") {
         return Ok(Sent::Parts(parts));
     }
-    Ok(Sent::Words(parts.iter().filter_map(|part| part["text"].as_str()).collect()))
+    let text = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+    Ok(match refusal {
+        None => Sent::Words(text),
+        Some(refusal) => Sent::Refused { refusal, text },
+    })
 }
 
 fn text(text: String) -> Value {
@@ -74,6 +103,8 @@ fn image(mut part: Fields) -> Result<Value> {
     if let Some(detail) = part.word("detail", &["auto", "low", "high", "original"])? {
         image.insert("detail".into(), detail.into());
     }
+    part.pass_over(&[BREAKPOINT]);
+    part.end()?;
     Ok(json!({ "type": "image_url", "image_url": image }))
 }
 
@@ -97,6 +128,10 @@ fn file(mut part: Fields) -> Result<Value> {
     if let Some(name) = part.text("filename")? {
         file.insert("filename".into(), name.into());
     }
+    // Chat completions have no such word for a file.
+    part.word("detail", &["auto", "low", "high"])?;
+    part.pass_over(&[BREAKPOINT]);
+    part.end()?;
     Ok(json!({ "type": "file", "file": file }))
 }
 
@@ -121,8 +156,8 @@ pub fn shown(part: &Value) -> Value {
 mod tests {
     use super::*;
 
-    fn read(content: Value, others: bool) -> Result<Sent> {
-        parts(&mut Fields::of(json!({ "content": content }), "input[0]").expect("an object"), "content", others)
+    fn read(content: Value, takes: Takes) -> Result<Sent> {
+        parts(&mut Fields::of(json!({ "content": content }), "input[0]").expect("an object"), "content", takes)
     }
 
     #[test]
@@ -132,7 +167,7 @@ mod tests {
             { "type": "input_image", "image_url": "data:image/png;base64,iVBO", "detail": "low" },
             { "type": "input_file", "file_data": "data:application/pdf;base64,JVBE", "filename": "a.pdf" },
         ]);
-        let Ok(Sent::Parts(parts)) = read(sent.clone(), true) else { panic!("parts") };
+        let Ok(Sent::Parts(parts)) = read(sent.clone(), Takes::Media) else { panic!("parts") };
         assert_eq!(
             parts[1],
             json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,iVBO", "detail": "low" } })
@@ -140,20 +175,27 @@ mod tests {
         assert_eq!(parts[2]["file"]["filename"], "a.pdf");
         assert_eq!(Value::Array(parts.iter().map(shown).collect()), sent);
         let words = json!([{ "type": "input_text", "text": "a" }, { "type": "output_text", "text": "b" }]);
-        assert_eq!(read(words, false).expect("words"), Sent::Words("ab".into()));
+        assert_eq!(read(words, Takes::Nothing).expect("words"), Sent::Words("ab".into()));
+        let refused = json!([{ "type": "refusal", "refusal": "No, " }, { "type": "refusal", "refusal": "never." }]);
+        let want = Sent::Refused { refusal: "No, never.".into(), text: String::new() };
+        assert_eq!(read(refused, Takes::Refusals).expect("a refusal"), want);
     }
 
     #[test]
     fn what_is_not_taken_is_named() {
-        for (part, others, param) in [
-            (json!({ "type": "input_image", "image_url": "u" }), false, "input[0].content[0].type"),
-            (json!({ "type": "input_video" }), true, "input[0].content[0].type"),
-            (json!({ "type": "input_image", "detail": "auto" }), true, "input[0].content[0].image_url"),
-            (json!({ "type": "input_file", "file_url": "https://x" }), true, "input[0].content[0].file_url"),
-            (json!({ "type": "input_audio" }), true, "input[0].content[0].input_audio"),
+        for (part, takes, member) in [
+            (json!({ "type": "input_image", "image_url": "u" }), Takes::Nothing, "type"),
+            (json!({ "type": "refusal", "refusal": "no" }), Takes::Media, "type"),
+            (json!({ "type": "input_video" }), Takes::Media, "type"),
+            (json!({ "type": "input_image", "detail": "auto" }), Takes::Media, "image_url"),
+            (json!({ "type": "input_file", "file_url": "https://x" }), Takes::Media, "file_url"),
+            (json!({ "type": "input_audio" }), Takes::Media, "input_audio"),
+            (json!({ "type": "input_text", "text": "a", "weight": 2 }), Takes::Media, "weight"),
+            (json!({ "type": "input_image", "image_url": "u", "size": 2 }), Takes::Media, "size"),
+            (json!({ "type": "input_file", "file_data": "d", "pages": "1-2" }), Takes::Media, "pages"),
         ] {
-            let error = read(json!([part]), others).expect_err("refused");
-            assert_eq!(error.param.as_deref(), Some(param), "{error}");
+            let error = read(json!([part]), takes).expect_err("refused");
+            assert_eq!(error.param, Some(format!("input[0].content[0].{member}")), "{error}");
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     fields::Fields,
     input::{Input, input},
+    logprobs,
     prompt::{self, Named},
     tools::{self, Tools},
 };
@@ -20,6 +21,9 @@ pub const CODE_OUTPUTS: &str = "code_interpreter_call.outputs";
 /// Where the pages that searches of the web found are wanted.
 pub const WEB_SOURCES: &str = "web_search_call.action.sources";
 
+/// Where what is known of the answer's tokens is wanted.
+pub const LOGPROBS: &str = "message.output_text.logprobs";
+
 /// What `include` asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Include {
@@ -29,6 +33,8 @@ pub struct Include {
     pub outputs: bool,
     /// Which pages searches of the web found.
     pub sources: bool,
+    /// What is known of the answer's tokens.
+    pub logprobs: bool,
 }
 
 impl Include {
@@ -41,19 +47,21 @@ impl Include {
         self.results |= word == FILE_SEARCH_RESULTS;
         self.outputs |= word == CODE_OUTPUTS;
         self.sources |= word == WEB_SOURCES;
+        self.logprobs |= word == LOGPROBS;
         Ok(())
     }
 }
 
 /// What `include` may name (OpenAI's API reference, "include"). Beside those with a name, these belong to items that nothing
 /// here makes, so there is nothing to include.
-const INCLUDABLE: [&str; 6] = [
+const INCLUDABLE: [&str; 7] = [
     FILE_SEARCH_RESULTS,
     CODE_OUTPUTS,
     "reasoning.encrypted_content",
     "message.input_image.image_url",
     "computer_call_output.output.image_url",
     WEB_SOURCES,
+    LOGPROBS,
 ];
 
 /// A request for a response.
@@ -136,9 +144,23 @@ pub fn request(body: &[u8]) -> Result<Asked> {
         }
     }
     let include = includes(&mut fields)?;
-    for passed_over in ["service_tier", "stream_options"] {
-        fields.take(passed_over);
+    let top_logprobs = fields.count("top_logprobs", 0)?.unwrap_or(0);
+    if top_logprobs > logprobs::MOST {
+        let message = format!("'top_logprobs' must be 0 to {}", logprobs::MOST);
+        return Err(Error::invalid("top_logprobs", message));
     }
+    if include.logprobs || top_logprobs > 0 {
+        extra.insert("logprobs".into(), true.into());
+        extra.insert("top_logprobs".into(), top_logprobs.into());
+    }
+    let service_tier =
+        fields.word("service_tier", &["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"])?;
+    // The tier that is meant where none is named needs no telling, and not every server knows the member.
+    let service_tier = service_tier.filter(|tier| tier != "auto" && tier != "default");
+    if let Some(tier) = &service_tier {
+        extra.insert("service_tier".into(), tier.as_str().into());
+    }
+    stream_options(&mut fields, stream)?;
     for (name, why) in [
         ("context_management", "conversations are not compacted here"),
         ("moderation", "shields are set for agents here"),
@@ -148,10 +170,6 @@ pub fn request(body: &[u8]) -> Result<Asked> {
                 Error::invalid(name, format!("'{name}' is not supported: {why}")).with_code("unsupported_parameter")
             );
         }
-    }
-    if fields.count("top_logprobs", 0)?.is_some_and(|n| n > 0) {
-        let message = "'top_logprobs' is not supported: responses are kept without log probabilities";
-        return Err(Error::invalid("top_logprobs", message).with_code("unsupported_parameter"));
     }
     fields.end()?;
     let repeated = [
@@ -164,12 +182,12 @@ pub fn request(body: &[u8]) -> Result<Asked> {
         ("max_tool_calls", json!(max_tool_calls)),
         ("temperature", json!(temperature)),
         ("top_p", json!(top_p)),
-        ("top_logprobs", json!(0)),
+        ("top_logprobs", json!(top_logprobs)),
         ("truncation", json!(truncation.as_deref().unwrap_or("disabled"))),
         ("metadata", json!(metadata)),
         ("background", json!(background)),
         ("store", json!(store)),
-        ("service_tier", json!("default")),
+        ("service_tier", json!(service_tier.as_deref().unwrap_or("default"))),
         ("previous_response_id", json!(previous_response_id)),
         ("conversation", conversation.as_ref().map_or(Value::Null, |id| json!({ "id": id }))),
         ("text", text.1),
@@ -269,7 +287,19 @@ fn reasoning(fields: &mut Fields, extra: &mut Map<String, Value>) -> Result<Valu
     Ok(json!({ "effort": effort, "summary": summary.or(old) }))
 }
 
-/// Whether `include` asks for what searches found.
+/// How a stream is to be sent.
+fn stream_options(fields: &mut Fields, stream: bool) -> Result<()> {
+    let Some(mut options) = fields.object("stream_options")? else { return Ok(()) };
+    // Either way events are sent as they stand in their rows, the same bytes at every reading, without padding.
+    options.flag("include_obfuscation")?;
+    options.end()?;
+    if !stream {
+        return Err(Error::invalid("stream_options", "'stream_options' is for a request with 'stream': true"));
+    }
+    Ok(())
+}
+
+/// What `include` asks for.
 fn includes(fields: &mut Fields) -> Result<Include> {
     let mut include = Include::default();
     let wanted = fields.list("include")?.unwrap_or_default();
@@ -282,11 +312,6 @@ fn includes(fields: &mut Fields) -> Result<Include> {
 fn known(wanted: &str, path: &str) -> Result<()> {
     if INCLUDABLE.contains(&wanted) {
         return Ok(());
-    }
-    if wanted == "message.output_text.logprobs" {
-        let message = "'message.output_text.logprobs' is not supported: responses are kept without log probabilities; \
-                       ask chat completions for them";
-        return Err(Error::invalid(path, message).with_code("unsupported_parameter"));
     }
     let message = format!("'{path}' must be one of {}", INCLUDABLE.join(", "));
     Err(Error::invalid(path, message))
@@ -311,7 +336,8 @@ mod tests {
             "tool_choice": { "type": "function", "name": "look" }, "user": "u", "prompt_cache_key": "k",
             "text": { "format": { "type": "json_schema", "name": "n", "schema": schema, "strict": true }, "verbosity": "low" },
             "reasoning": { "effort": "low", "summary": "auto" }, "include": ["reasoning.encrypted_content"],
-            "conversation": { "id": "conv_1" }, "stream": true, "background": true, "service_tier": "auto", "store": null,
+            "conversation": { "id": "conv_1" }, "stream": true, "background": true, "service_tier": "flex", "store": null,
+            "top_logprobs": 2, "stream_options": { "include_obfuscation": false },
         }))
         .expect("a good request");
         assert_eq!(asked.tool_choice, Some(ToolChoice::Named("look".into())));
@@ -321,7 +347,8 @@ mod tests {
         );
         assert_eq!(
             Value::Object(asked.extra),
-            json!({ "reasoning_effort": "low", "verbosity": "low", "user": "u", "prompt_cache_key": "k" })
+            json!({ "reasoning_effort": "low", "verbosity": "low", "user": "u", "prompt_cache_key": "k",
+                    "service_tier": "flex", "logprobs": true, "top_logprobs": 2 })
         );
         assert_eq!((asked.conversation.as_deref(), asked.truncate), (Some("conv_1"), true));
         assert!(asked.background && asked.stream && asked.store);
@@ -334,6 +361,8 @@ mod tests {
             ),
             ("reasoning", json!({ "effort": "low", "summary": "auto" })),
             ("metadata", json!({ "a": "b" })),
+            ("service_tier", json!("flex")),
+            ("top_logprobs", json!(2)),
             ("conversation", json!({ "id": "conv_1" })),
             ("previous_response_id", Value::Null),
         ] {
@@ -366,7 +395,14 @@ mod tests {
             (with("temperature", json!(3)), "temperature", None),
             (with("max_output_tokens", json!(0)), "max_output_tokens", None),
             (with("metadata", json!({ "a": 1 })), "metadata", None),
-            (with("include", json!(["message.output_text.logprobs"])), "include[0]", Some("unsupported_parameter")),
+            (with("top_logprobs", json!(21)), "top_logprobs", None),
+            (with("service_tier", json!("gold")), "service_tier", None),
+            (with("stream_options", json!({})), "stream_options", None),
+            (
+                json!({ "model": "m", "input": "x", "stream": true, "stream_options": { "include_usage": true } }),
+                "stream_options.include_usage",
+                Some("unknown_parameter"),
+            ),
             (with("include", json!(["message"])), "include[0]", None),
             (with("prompt", json!({})), "prompt.id", Some("missing_required_parameter")),
             (with("prompt", json!({ "id": "p", "version": "new" })), "prompt.version", None),

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::{
     code,
     item::{self, ClientTools},
+    logprobs,
     mcp::{self, Made, Servers},
     request::Include,
     web,
@@ -92,9 +93,14 @@ impl Projection {
         match &event.body {
             EventBody::Created { turn } => self.created(turn, &mut out),
             EventBody::ItemAdded { item, .. } => self.added(item, &mut out),
-            EventBody::TextDelta { item_id, delta, .. } => {
-                let logprobs = json!({ "logprobs": [] });
-                self.words("response.output_text.delta", item_id, delta, logprobs, &mut out);
+            EventBody::TextDelta { item_id, delta, logprobs, .. } => {
+                let tokens = if self.include.logprobs { logprobs.as_slice() } else { &[] };
+                self.tokens(item_id, tokens);
+                let told = json!({ "logprobs": logprobs::told(tokens) });
+                self.words("response.output_text.delta", item_id, delta, told, &mut out);
+            }
+            EventBody::RefusalDelta { item_id, delta, .. } => {
+                self.words("response.refusal.delta", item_id, delta, json!({}), &mut out);
             }
             EventBody::ReasoningDelta { item_id, delta, .. } => {
                 self.words("response.reasoning_text.delta", item_id, delta, json!({}), &mut out);
@@ -169,6 +175,7 @@ impl Projection {
         let id = &item.id;
         match &item.body {
             ItemBody::Message { .. } => self.speaks(id, item::message(id, "", &[], "in_progress"), out),
+            ItemBody::Refusal { .. } => self.speaks(id, item::refusal(id, "", "in_progress"), out),
             ItemBody::Reasoning { .. } => self.speaks(id, item::reasoning(id, "", "in_progress"), out),
             ItemBody::FunctionCall { call } => {
                 let begun = ToolCall { arguments: String::new(), ..call.clone() };
@@ -213,9 +220,18 @@ impl Projection {
         self.output[at]["content"] = json!([part]);
     }
 
+    /// What is known of the tokens of a message's words, behind what is known of those before.
+    fn tokens(&mut self, id: &str, tokens: &[Value]) {
+        let Some(&at) = self.places.get(id).filter(|_| !tokens.is_empty()) else { return };
+        if let Some(all) = self.output[at]["content"][0]["logprobs"].as_array_mut() {
+            all.extend(logprobs::kept(tokens));
+        }
+    }
+
     fn words(&mut self, name: &'static str, id: &str, delta: &str, more: Value, out: &mut Vec<Shown>) {
         let Some(&at) = self.places.get(id) else { return };
-        append(&mut self.output[at]["content"][0]["text"], delta);
+        let part = &mut self.output[at]["content"][0];
+        append(if part["type"] == "refusal" { &mut part["refusal"] } else { &mut part["text"] }, delta);
         let place = json!({ "item_id": id, "output_index": at, "content_index": 0, "delta": delta });
         self.tell(name, with(&place, more), out);
     }
@@ -248,10 +264,22 @@ impl Projection {
                     let more = with(&place, json!({ "annotation_index": n, "annotation": annotation }));
                     self.tell("response.output_text.annotation.added", more, out);
                 }
-                self.tell("response.output_text.done", with(&place, json!({ "text": text, "logprobs": [] })), out);
-                let part = item::part(text, citations);
+                let mut whole = item::message(id, text, citations, "completed");
+                whole["content"][0]["logprobs"] = self.output[at]["content"][0]["logprobs"].take();
+                let part = whole["content"][0].clone();
+                let tokens = part["logprobs"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let said = json!({ "text": text, "logprobs": logprobs::told(tokens) });
+                self.tell("response.output_text.done", with(&place, said), out);
                 self.tell("response.content_part.done", with(&place, json!({ "part": part })), out);
-                self.finish(at, item::message(id, text, citations, "completed"), out);
+                self.finish(at, whole, out);
+            }
+            (ItemBody::Refusal { text }, Some(at)) => {
+                let place = json!({ "item_id": id, "output_index": at, "content_index": 0 });
+                self.tell("response.refusal.done", with(&place, json!({ "refusal": text })), out);
+                let whole = item::refusal(id, text, "completed");
+                let part = json!({ "part": whole["content"][0] });
+                self.tell("response.content_part.done", with(&place, part), out);
+                self.finish(at, whole, out);
             }
             (ItemBody::Reasoning { text }, Some(at)) => {
                 let place = json!({ "item_id": id, "output_index": at, "content_index": 0 });
@@ -296,6 +324,8 @@ impl Projection {
             (ItemBody::FunctionCall { call }, Some(at)) => {
                 let more = json!({ "item_id": id, "output_index": at, "arguments": call.arguments });
                 self.tell("response.mcp_call_arguments.done", more, out);
+                self.output[at]["arguments"] = json!(call.arguments);
+                self.calls.insert(call.id.clone(), (at, call.clone()));
             }
             (ItemBody::FunctionCallOutput { call_id, output, is_error }, _) => {
                 self.show_refused(call_id, out);
@@ -348,6 +378,7 @@ impl Projection {
                 | ItemBody::Content { .. }
                 | ItemBody::Person { .. }
                 | ItemBody::Message { .. }
+                | ItemBody::Refusal { .. }
                 | ItemBody::Reasoning { .. },
                 _,
             ) => {}

@@ -69,9 +69,11 @@ pub fn tools(list: Vec<Value>) -> Result<Tools> {
             }
             "file_search" => {
                 let search = search(fields)?;
-                tools.shown.push(
-                    json!({ "type": "file_search", "vector_store_ids": search.stores, "max_num_results": search.most }),
-                );
+                let mut shown = json!({ "type": "file_search", "vector_store_ids": search.stores });
+                if let Some(most) = search.most {
+                    shown["max_num_results"] = most.into();
+                }
+                tools.shown.push(shown);
                 tools.search = Some(search);
             }
             code::TOOL if tools.code.is_some() => {

@@ -10,6 +10,8 @@ use frontdesk_api::{
 
 use super::*;
 
+mod written;
+
 fn turn(state: TurnState) -> Turn {
     Turn {
         id: "resp_1".into(),
@@ -52,7 +54,7 @@ fn done(item: &Item) -> EventBody {
 }
 
 fn text(id: &str, delta: &str) -> EventBody {
-    EventBody::TextDelta { step_id: "s".into(), item_id: id.into(), delta: delta.into() }
+    EventBody::TextDelta { step_id: "s".into(), item_id: id.into(), delta: delta.into(), logprobs: vec![] }
 }
 
 fn arguments(id: &str, delta: &str) -> EventBody {
@@ -261,7 +263,8 @@ fn sources_are_searched_first_and_cited_in_characters() {
     assert_eq!(response["output"][0]["results"], Value::Null);
     let want = json!([{ "type": "file_citation", "file_id": "file_1", "filename": "returns.md", "index": 12 }]);
     assert_eq!(response["output"][1]["content"][0]["annotations"], want);
-    let mut projection = Projection::new(json!({}), Include { results: true, outputs: true, sources: true });
+    let mut projection =
+        Projection::new(json!({}), Include { results: true, outputs: true, sources: true, logprobs: false });
     for (seq, body) in (0..).zip(bodies) {
         projection.push(&Event { seq, body });
     }
