@@ -83,7 +83,7 @@ def test_filters_choose_by_name_and_by_what_the_server_says(client, scripted_ser
     assert [item.type for item in second.output] == ["mcp_list_tools", "mcp_approval_request"]
     play(scripted_server, {"text": "ok"})
     third = client.responses.create(model=MODEL, input="hi", tools=[tool(server, allowed_tools={"read_only": True})])
-    assert [t.name for t in third.output[0].tools] == ["look"]
+    assert [t.name for t in third.output[0].tools] == ["look", "ends_after"]
 
 
 @pytest.mark.parametrize("approve", [True, False])
