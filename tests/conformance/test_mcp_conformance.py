@@ -24,7 +24,6 @@ PATIENCE_S = 60
 TOOLS_ONLY = "the server has tools, and no resources, prompts, logging or completion"
 WORDS = "models of all providers read texts as results of tools: pictures, sounds and resources are named in words"
 NOBODY = "a server is not asked back: nobody there could be asked for a model's answer or a person's"
-OAUTH = "signing in at a server by OAuth is not done yet: a token is registered with the group"
 
 SERVER = {
     "server-initialize": None,
@@ -72,10 +71,10 @@ CLIENT = {
             "auth/2025-03-26-oauth-metadata-backcompat", "auth/2025-03-26-oauth-endpoint-fallback",
             "auth/scope-from-www-authenticate", "auth/scope-from-scopes-supported", "auth/scope-omitted-when-undefined",
             "auth/scope-step-up", "auth/scope-retry-limit", "auth/token-endpoint-auth-basic", "auth/token-endpoint-auth-post",
-            "auth/token-endpoint-auth-none", "auth/client-credentials-jwt", "auth/client-credentials-basic",
+            "auth/token-endpoint-auth-none", "auth/client-credentials-basic",
         ),
-        OAUTH,
     ),
+    "auth/client-credentials-jwt": "a client proves itself by a secret, and not by a signed assertion",
 }  # fmt: skip
 
 

@@ -9,7 +9,10 @@ use frontdesk_api::{Cx, Error, Result, tools::ToolSource};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use serde_json::{Map, Value};
 
-use crate::config::{Command, Config};
+use crate::{
+    config::{Command, Config},
+    oauth::{self, Settings},
+};
 
 /// Members of a registration's `args` that are kept sealed.
 pub(crate) const SECRETS: &[&str] = &["headers", "authorization"];
@@ -45,7 +48,10 @@ pub(crate) struct Endpoint {
     pub(crate) allowed: Option<BTreeSet<String>>,
     /// What it says of its tools' effects is believed also where it makes them less careful.
     pub(crate) trusted: bool,
-    /// Told apart by whom they speak for: tenant, group, and whatever is sent along.
+    /// Whoever is let in is so by OAuth: nothing that is sent along says who asks.
+    pub(crate) signs: bool,
+    pub(crate) oauth: Settings,
+    /// Told apart by whom they speak for: tenant, group, whatever is sent along, and who signed in.
     pub(crate) key: [u8; 32],
     /// Values that must not come back.
     secrets: Vec<String>,
@@ -64,9 +70,9 @@ impl Endpoint {
         let args = source.args.as_object().cloned().unwrap_or_default();
         let written = args.get("mcp_endpoint").and_then(|e| e.get("uri")).and_then(Value::as_str).unwrap_or_default();
         for name in args.keys() {
-            if !["mcp_endpoint", "allowed_tools", "trust_annotations"].contains(&name.as_str()) {
+            if !["mcp_endpoint", "allowed_tools", "trust_annotations", "oauth"].contains(&name.as_str()) {
                 let message = format!(
-                    "args.{name} is not known: an MCP server takes allowed_tools, authorization, headers and trust_annotations"
+                    "args.{name} is not known: an MCP server takes allowed_tools, authorization, headers, oauth and trust_annotations"
                 );
                 return Err(Error::invalid(format!("args.{name}"), message));
             }
@@ -89,9 +95,10 @@ impl Endpoint {
                 token.ok_or_else(|| Error::invalid("args.authorization", "args.authorization must be a token"))?;
             bearer(&mut headers, &mut secrets, token)?;
         }
-        if let Some(given) = clients(cx, written)? {
+        let clients_own = clients(cx, written)?;
+        if let Some(given) = &clients_own {
             headers = HeaderMap::new();
-            add(&mut headers, &mut secrets, CLIENTS_HEADERS, &given)?;
+            add(&mut headers, &mut secrets, CLIENTS_HEADERS, given)?;
         }
         match &at {
             At::Stdio(_) if !headers.is_empty() => {
@@ -110,8 +117,27 @@ impl Endpoint {
         if let At::Stdio(command) = &at {
             secrets = command.secrets();
         }
-        let key = key(cx, &source.toolgroup, written, &headers);
-        Ok(Self { at, headers, allowed: allowed(&args)?, trusted: trusted(&args)?, key, secrets })
+        let oauth = Settings::read(&args)?;
+        let (allowed, trusted) = (allowed(&args)?, trusted(&args)?);
+        let mut signs = false;
+        let mut who = None;
+        if let At::Http { uri, .. } = &at {
+            // Known without the token: a session at the server outlives it.
+            signs = clients_own.is_none() && !headers.contains_key(header::AUTHORIZATION);
+            if let Some((token, id)) = oauth::token(source.signed.as_ref(), uri).filter(|_| signs) {
+                who = Some((token, id));
+            }
+        }
+        if args.contains_key("oauth") && !signs && clients_own.is_none() {
+            let message =
+                "args.oauth is for servers over https, in place of credentials in args.authorization or args.headers";
+            return Err(Error::invalid("args.oauth", message));
+        }
+        let key = key(cx, &source.toolgroup, written, &headers, who.as_ref().map(|(_, id)| id.as_str()));
+        if let Some((token, _)) = &who {
+            bearer(&mut headers, &mut secrets, token)?;
+        }
+        Ok(Self { at, headers, allowed, trusted, signs, oauth, key, secrets })
     }
 
     /// The text without the secrets that were sent along.
@@ -232,7 +258,7 @@ pub(crate) fn remember(secrets: &mut Vec<String>, value: &str) {
     }
 }
 
-fn key(cx: &Cx, group: &str, uri: &str, headers: &HeaderMap) -> [u8; 32] {
+fn key(cx: &Cx, group: &str, uri: &str, headers: &HeaderMap, signed: Option<&str>) -> [u8; 32] {
     let mut hash = blake3::Hasher::new();
     let mut part = |bytes: &[u8]| {
         hash.update(&bytes.len().to_le_bytes());
@@ -246,6 +272,11 @@ fn key(cx: &Cx, group: &str, uri: &str, headers: &HeaderMap) -> [u8; 32] {
     for (name, value) in sent {
         part(name.as_bytes());
         part(value);
+    }
+    // No header is called so.
+    if let Some(who) = signed {
+        part(b":signed");
+        part(who.as_bytes());
     }
     *hash.finalize().as_bytes()
 }

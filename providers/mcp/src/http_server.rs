@@ -4,16 +4,23 @@
 //! ends before is picked up behind its last event. Invariants: no redirect is followed; nothing larger than a limit is
 //! read; a server that has to be public is asked at a public address and no other.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use frontdesk_api::{Cx, Error, Kind, Result};
+use frontdesk_api::{Cx, Error, Kind, Result, sign_in::Unauthorized};
 use frontdesk_http::{Answer, Client, Limits, place};
 use frontdesk_wire::sse::{self, Decoder};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
-use crate::rpc::{self, Message, RpcError};
+use crate::{
+    oauth::Challenge,
+    peer::{client, object},
+    rpc::{self, Message, RpcError},
+};
 
 /// Bytes of an answer, or of one event.
 pub(crate) const LARGEST: usize = 4 << 20;
@@ -45,8 +52,8 @@ impl From<Error> for Fault {
 
 /// One client for servers everywhere, one for those inside.
 pub(crate) struct Clients {
-    public: Client,
-    inside: Client,
+    pub(crate) public: Client,
+    pub(crate) inside: Client,
 }
 
 impl Clients {
@@ -61,7 +68,10 @@ pub(crate) struct HttpServer {
     pub(crate) clients: Arc<Clients>,
     pub(crate) uri: Uri,
     pub(crate) inside: bool,
-    pub(crate) headers: HeaderMap,
+    /// As of the newest request: a token is renewed within a session.
+    pub(crate) headers: Mutex<HeaderMap>,
+    /// Whoever is let in is so by OAuth.
+    pub(crate) signs: bool,
 }
 
 /// The code, inside this crate, of an error that leaves open whether the server did what it was asked.
@@ -130,6 +140,32 @@ impl HttpServer {
         }
     }
 
+    /// What it asks for of those whom nobody let in; None: that is not said.
+    pub(crate) async fn challenge(&self, cx: &Cx) -> Result<Option<Challenge>> {
+        let about = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client() });
+        let greeting = rpc::request(0, "initialize", object(about));
+        let mut headers = self.head(&Head::default(), "application/json, text/event-stream");
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let greeted = self.send(cx, Method::POST, headers.clone(), greeting.to_string().into()).await?;
+        if !greeted.status.is_success() {
+            return Ok(Challenge::of(&greeted.headers));
+        }
+        // Some let everyone begin, and ask whoever wants to know more.
+        let head = Head { session: greeted.headers.get("mcp-session-id").cloned(), ..Head::default() };
+        if let Some(session) = &head.session {
+            headers.insert("mcp-session-id", session.clone());
+        }
+        let list = rpc::request(1, "tools/list", serde_json::Map::new());
+        let answer = self.send(cx, Method::POST, headers, list.to_string().into()).await?;
+        self.leave(cx, &head).await;
+        Ok(Challenge::of(&answer.headers))
+    }
+
+    /// What goes along from now on.
+    pub(crate) fn carry(&self, headers: &HeaderMap) {
+        self.headers.lock().unwrap_or_else(PoisonError::into_inner).clone_from(headers);
+    }
+
     async fn post(&self, cx: &Cx, head: &Head, message: &Value) -> Result<Answer, Fault> {
         let mut headers = self.head(head, "application/json, text/event-stream");
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -146,7 +182,7 @@ impl HttpServer {
     }
 
     fn head(&self, head: &Head, accept: &'static str) -> HeaderMap {
-        let mut headers = self.headers.clone();
+        let mut headers = self.headers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
         if let Some(session) = &head.session {
             headers.insert("mcp-session-id", session.clone());
@@ -168,10 +204,18 @@ impl HttpServer {
         match status {
             StatusCode::NOT_FOUND if in_session => Err(Fault::SessionGone),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let code = status.as_u16();
+                let (code, challenge) = (status.as_u16(), Challenge::of(&answer.headers));
+                let wanted = challenge.as_ref().and_then(Challenge::wanted).map(rpc::words_of);
+                if let Some(scope) = wanted.filter(|_| self.signs) {
+                    let message = format!("{at} wants more than it was let in for ({code}): the scope '{scope}'");
+                    return Err(Unauthorized::error(message, Some(scope)).into());
+                }
+                if self.signs && status == StatusCode::UNAUTHORIZED {
+                    return Err(Unauthorized::error(format!("{at} does not let the group in ({code})"), None).into());
+                }
                 lost(format!(
                     "{at} refused the credentials ({code}): put a token into args.authorization, or what it wants into \
-                     args.headers; signing in by OAuth is not done here"
+                     args.headers"
                 ))
             }
             _ if status.is_redirection() => lost(format!("{at} leads on to another address ({status}); name that one")),

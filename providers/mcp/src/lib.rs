@@ -12,6 +12,7 @@ mod config;
 mod endpoint;
 mod http_server;
 mod listing;
+mod oauth;
 mod peer;
 mod provider;
 mod result;

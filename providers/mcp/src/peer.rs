@@ -95,6 +95,13 @@ impl Peer {
         }
     }
 
+    /// Headers that go along from now on.
+    pub(crate) fn carry(&self, headers: &HeaderMap) {
+        if let Way::Http(server) = &*self.way {
+            server.carry(headers);
+        }
+    }
+
     /// Asks, greeting the server first where that is still to be done.
     ///
     /// # Errors
@@ -285,7 +292,7 @@ fn encoded(text: &str) -> String {
     if plain { text.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(text)) }
 }
 
-fn client() -> Value {
+pub(crate) fn client() -> Value {
     json!({ "name": "frontdesk", "version": env!("CARGO_PKG_VERSION") })
 }
 

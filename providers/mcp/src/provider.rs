@@ -11,12 +11,13 @@ use std::{
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    Cx, Error, Kind, Result,
+    Cx, Error, Kind, Result, SignIn,
     chat::ToolCall,
     customer::Customer,
     provider::Setting,
     tools::{Inspected, Outcome, ToolHost, ToolProvider, ToolSource},
 };
+use http::Uri;
 use serde_json::{Value, json};
 
 use crate::{
@@ -44,8 +45,8 @@ pub(crate) fn build(_: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>>
 
 /// Tool groups that are MCP servers.
 pub struct McpTools {
-    config: Config,
-    clients: Arc<Clients>,
+    pub(crate) config: Config,
+    pub(crate) clients: Arc<Clients>,
     open: Mutex<Kept<Arc<Peer>>>,
     lists: Mutex<Kept<List>>,
 }
@@ -75,21 +76,27 @@ impl McpTools {
         let now = Instant::now();
         if let Some(used) = open.get_mut(&key) {
             used.0 = now;
+            used.1.carry(&endpoint.headers);
             return Arc::clone(&used.1);
         }
         make_room(&mut open, MOST_OPEN);
         let way = match &endpoint.at {
             At::Stdio(command) => Way::Stdio(Box::new(Program::new(command.clone(), self.config.silence))),
-            At::Http { uri, inside } => Way::Http(HttpServer {
-                clients: Arc::clone(&self.clients),
-                uri: uri.clone(),
-                inside: *inside,
-                headers: endpoint.headers.clone(),
-            }),
+            At::Http { uri, inside } => Way::Http(self.http_server(endpoint, uri, *inside)),
         };
         let peer = Arc::new(Peer::new(way));
         open.insert(key, Used(now, Arc::clone(&peer)));
         peer
+    }
+
+    pub(crate) fn http_server(&self, endpoint: &Endpoint, uri: &Uri, inside: bool) -> HttpServer {
+        HttpServer {
+            clients: Arc::clone(&self.clients),
+            uri: uri.clone(),
+            inside,
+            headers: Mutex::new(endpoint.headers.clone()),
+            signs: endpoint.signs,
+        }
     }
 
     /// What the server says of its tools, as of lately.
@@ -148,6 +155,10 @@ impl McpTools {
 impl ToolProvider for McpTools {
     fn secret_args(&self) -> &'static [&'static str] {
         SECRETS
+    }
+
+    fn sign_in(&self) -> Option<&dyn SignIn> {
+        Some(self)
     }
 
     async fn inspect(&self, cx: &Cx, source: &ToolSource) -> Result<Inspected> {

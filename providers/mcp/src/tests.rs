@@ -1,6 +1,7 @@
 //! The provider against a server of its own, on loopback: one that behaves, and one for each way not to.
 
 mod fake;
+mod oauth;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -158,7 +159,7 @@ async fn a_call_that_nobody_waits_for_is_cancelled_at_the_server() {
 
 #[tokio::test]
 async fn a_server_that_dies_or_talks_nonsense_is_a_clear_error() {
-    let nonsense: [(Reply, &str); 10] = [
+    let nonsense: [(Reply, &str); 11] = [
         (Reply::Raw(String::new()), "whether the call did its work is not known"),
         // The server's own words are no sign of anything.
         (Reply::Plain(500, "text/plain", "the connection broke off and ended".into()), "answered 500"),
@@ -171,7 +172,8 @@ async fn a_server_that_dies_or_talks_nonsense_is_a_clear_error() {
         (Reply::Json(200, json!([7])), "what is no response"),
         (Reply::Plain(200, "text/html", "<html>".into()), "neither JSON nor a stream"),
         (Reply::Plain(302, "text/plain", String::new()), "leads on to another address"),
-        (Reply::Plain(401, "text/plain", String::new()), "args.authorization"),
+        (Reply::Plain(401, "text/plain", String::new()), "does not let the group in"),
+        (Reply::Plain(403, "text/plain", String::new()), "args.authorization"),
         (Reply::Plain(500, "text/plain", "oops".into()), "answered 500"),
     ];
     for (reply, words) in nonsense {

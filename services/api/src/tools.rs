@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Cx, Error, Kind, Result, chat::ToolCall, egress::OutboundAnswer, servers::Server};
+use crate::{Cx, Error, Kind, Result, SignIn, chat::ToolCall, egress::OutboundAnswer, servers::Server};
 
 /// The tools of a tenant, over all providers.
 #[async_trait]
@@ -116,6 +116,11 @@ pub trait ToolProvider: Send + Sync {
     /// Lets go of what is kept open to the source for the turn or conversation of `cx`.
     fn leave(&self, _: &Cx, _: &ToolSource) {}
 
+    /// How it signs in at servers that ask for OAuth; None: it never does.
+    fn sign_in(&self) -> Option<&dyn SignIn> {
+        None
+    }
+
     /// Calls a tool by its name inside the source (`ToolDef::wire_name`).
     async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome>;
 }
@@ -128,6 +133,8 @@ pub struct ToolSource {
     pub args: Value,
     /// Those that do (`ToolProvider::secret_args`).
     pub secrets: SecretArgs,
+    /// What it is let in with at a server that asks for OAuth ([`crate::sign_in::Signed`]); None: nobody signed in.
+    pub signed: Option<SecretArgs>,
     /// What was pinned at registration: hashes by the tools' names inside the source. Empty while it is looked into.
     pub pinned: BTreeMap<String, String>,
     /// The component's bytes, where the provider runs code; what the provider kept ([`Inspected::kept`]), where it did.

@@ -50,6 +50,7 @@ pub mod prompts;
 pub mod readings;
 pub mod secrets;
 pub mod sessions;
+pub mod sign_ins;
 mod sqlite;
 pub mod testing;
 pub mod tools;

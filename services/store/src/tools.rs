@@ -19,6 +19,8 @@ pub struct StoredToolgroup {
     pub args: Value,
     /// The members of its arguments that are secrets, sealed; None: it has none.
     pub sealed: Option<Vec<u8>>,
+    /// What the operator says of tools that nobody could list yet; None: it stands in the tools.
+    pub overrides: Option<Value>,
     /// Powers the operator granted.
     pub grants: Vec<String>,
     /// Of what was inspected.
@@ -37,6 +39,7 @@ struct Row {
     trust: String,
     args: String,
     sealed: Option<Vec<u8>>,
+    overrides: Option<String>,
     grants: String,
     hash: String,
     revision: String,
@@ -49,6 +52,7 @@ impl Row {
         Ok(StoredToolgroup {
             args: json::read("a tool group's arguments", &self.args)?,
             grants: json::read("a tool group's grants", &self.grants)?,
+            overrides: self.overrides.map(|text| json::read("what is said of a group's tools", &text)).transpose()?,
             id: self.id,
             sealed: self.sealed,
             provider_id: self.provider_id,
@@ -75,15 +79,17 @@ impl Tenant<'_> {
         change: &StoredToolgroupChange,
     ) -> Result<()> {
         let (args, grants) = (json::write(&group.args)?, json::write(&group.grants)?);
+        let overrides = group.overrides.as_ref().map(json::write).transpose()?;
         let rows =
             (0i64..).zip(tools).map(|(pos, tool)| Ok((pos, tool, json::write(tool)?))).collect::<Result<Vec<_>>>()?;
         let mut tx = self.write().await?;
-        on!(tx, conn => sqlx::query("INSERT INTO toolgroup (tenant, id, provider_id, trust, args, grants, hash, revision, created_at, kept, sealed) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+        on!(tx, conn => sqlx::query("INSERT INTO toolgroup (tenant, id, provider_id, trust, args, grants, hash, revision, created_at, kept, sealed, overrides) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
              ON CONFLICT (tenant, id) DO UPDATE SET provider_id = excluded.provider_id, trust = excluded.trust, args = excluded.args, \
-             grants = excluded.grants, hash = excluded.hash, revision = excluded.revision, kept = excluded.kept, sealed = excluded.sealed")
+             grants = excluded.grants, hash = excluded.hash, revision = excluded.revision, kept = excluded.kept, sealed = excluded.sealed, \
+             overrides = excluded.overrides")
             .bind(self.id()).bind(&group.id).bind(&group.provider_id).bind(&group.trust).bind(&args).bind(&grants)
-            .bind(&group.hash).bind(&group.revision).bind(group.created_at).bind(kept).bind(&group.sealed).execute(conn).await.map(|_| ()))
+            .bind(&group.hash).bind(&group.revision).bind(group.created_at).bind(kept).bind(&group.sealed).bind(&overrides).execute(conn).await.map(|_| ()))
         .doing("register a tool group")?;
         on!(tx, conn => sqlx::query("DELETE FROM tool WHERE tenant = $1 AND toolgroup_id = $2")
             .bind(self.id()).bind(&group.id).execute(conn).await.map(|_| ()))
@@ -114,7 +120,7 @@ impl Tenant<'_> {
     pub async fn list_toolgroups(&self) -> Result<Vec<StoredToolgroup>> {
         let mut tx = self.read().await?;
         let rows: Vec<Row> =
-            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at, disabled_at, sealed \
+            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at, disabled_at, sealed, overrides \
              FROM toolgroup WHERE tenant = $1 ORDER BY id")
             .bind(self.id()).fetch_all(conn).await)
             .doing("list tool groups")?;
@@ -128,7 +134,7 @@ impl Tenant<'_> {
     pub async fn find_toolgroup(&self, id: &str) -> Result<Option<(StoredToolgroup, Vec<ToolDef>)>> {
         let mut tx = self.read().await?;
         let row: Option<Row> =
-            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at, disabled_at, sealed \
+            on!(tx, conn => sqlx::query_as("SELECT id, provider_id, trust, args, grants, hash, revision, created_at, disabled_at, sealed, overrides \
              FROM toolgroup WHERE tenant = $1 AND id = $2")
             .bind(self.id()).bind(id).fetch_optional(conn).await)
             .doing("load a tool group")?;
@@ -270,6 +276,7 @@ mod tests {
             trust: "own".into(),
             args: json!({"component": "file_1"}),
             sealed: (revision == "r1").then(|| vec![1, 0, 255]),
+            overrides: None,
             grants: vec!["kv".into()],
             hash: "h".into(),
             revision: revision.into(),

@@ -39,6 +39,7 @@ impl Builtins {
                 trust: trust.as_str().to_owned(),
                 args: json!({}),
                 sealed: None,
+                overrides: None,
                 grants: vec![],
                 hash: String::new(),
                 revision: String::new(),

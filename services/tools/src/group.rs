@@ -6,7 +6,7 @@ use frontdesk_api::{
     Error, Kind, Micros, Result,
     tools::{SecretArgs, ToolDef, ToolProvider, ToolSource},
 };
-use frontdesk_store::tools::StoredToolgroup;
+use frontdesk_store::{sign_ins::StoredSignIn, tools::StoredToolgroup};
 use jsonschema::{PatternOptions, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -47,6 +47,24 @@ pub struct Group {
     pub created_at: Micros,
     /// Its tools are offered to no model and do not run.
     pub disabled: bool,
+    /// How it stands with a server that asks for OAuth; None: it does not.
+    pub authorization: Option<Authorization>,
+}
+
+/// The problem of a group that was registered and never let in.
+pub(crate) const NOBODY: &str = "nobody has signed in yet";
+
+/// How a group stands with a server that asks for OAuth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorization {
+    /// Why a person has to sign in; None: somebody did.
+    pub problem: Option<String>,
+}
+
+impl From<StoredSignIn> for Authorization {
+    fn from(row: StoredSignIn) -> Self {
+        Self { problem: row.problem }
+    }
 }
 
 impl From<StoredToolgroup> for Group {
@@ -61,6 +79,7 @@ impl From<StoredToolgroup> for Group {
             hash: row.hash,
             created_at: row.created_at,
             disabled: row.disabled_at.is_some(),
+            authorization: row.overrides.map(|_| Authorization { problem: Some(NOBODY.to_owned()) }),
         }
     }
 }
@@ -93,7 +112,8 @@ impl Ready {
     ) -> Result<Self> {
         let (policy, disabled) = (Policy::of(&row.args)?, row.disabled_at.is_some());
         let pinned = tools.iter().map(|def| (def.wire_name.clone(), def.hash.clone())).collect();
-        let source = ToolSource { toolgroup: row.id, args: row.args, secrets, pinned, body, grants: row.grants };
+        let source =
+            ToolSource { toolgroup: row.id, args: row.args, secrets, pinned, body, grants: row.grants, signed: None };
         let tools = tools.into_iter().map(ReadyTool::new).collect::<Result<_>>()?;
         Ok(Self { revision: row.revision, provider_id: row.provider_id, provider, source, disabled, policy, tools })
     }

@@ -19,15 +19,17 @@ mod registration;
 mod registry;
 mod sealing;
 mod servers;
+mod signing;
 mod strike;
 
 pub use fetch::Policy;
 pub use frontdesk_store::tools::StoredToolgroupChange as Change;
-pub use group::{Group, Trust};
+pub use group::{Authorization, Group, Trust};
 pub use host::KvLimits;
 pub use register::Preview;
 pub use registration::{Bound, Override, Registration};
 pub use registry::{ComponentBytes, Registry, Setting};
+pub use signing::{ATTEMPT, Landed};
 
 #[cfg(test)]
 mod tests;

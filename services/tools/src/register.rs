@@ -10,10 +10,10 @@ use frontdesk_api::{
     egress::{Outbound, OutboundLimits},
     tools::{Reads, ToolDef, ToolProvider, ToolSource},
 };
-use frontdesk_store::tools::StoredToolgroup;
-use serde_json::Value;
+use frontdesk_store::{sign_ins::StoredSignIn, tools::StoredToolgroup};
+use serde_json::{Value, json};
 
-use crate::{Group, Registration, Registry, changes, fetch::Policy, group::Ready, sealing};
+use crate::{Group, Registration, Registry, changes, fetch::Policy, group::Ready, sealing, signing::Looked};
 
 /// What is read from an address at registration: at most this much, and no longer.
 const READ: OutboundLimits = OutboundLimits { time: std::time::Duration::from_secs(60), answer: 32 << 20 };
@@ -37,6 +37,8 @@ struct Checked {
     ready: Ready,
     requests: Vec<String>,
     report: Value,
+    /// How the group is let in at its server; None: as before, or it need not be.
+    sign_in: Option<StoredSignIn>,
 }
 
 impl Registry {
@@ -46,23 +48,25 @@ impl Registry {
     /// `Invalid` naming what is wrong (`provider_id`, `args.…`, `tools.…`), `TooLarge`, `NotFound` for a file.
     pub async fn register(&self, cx: &Cx, registration: Registration) -> Result<Group> {
         let checked = self.check(cx, registration).await?;
-        let Checked { row, tools, kept, ready, .. } = checked;
+        let Checked { row, tools, kept, ready, sign_in, .. } = checked;
+        let signed = ready.source.signed.is_some();
         let change = self.change(cx, &row.id, "registered", changes::detail(&row, &tools));
-        self.setting.store.tenant(cx).put_toolgroup(&row, &tools, kept.as_deref(), &change).await?;
-        // One that was off stays off: the row says it.
-        if self
-            .setting
-            .store
-            .tenant(cx)
-            .find_toolgroup(&row.id)
-            .await?
-            .is_some_and(|(row, _)| row.disabled_at.is_some())
-        {
-            self.forget(cx, &row.id);
-            return self.load_group(cx, &row.id).await;
+        let tenant = self.setting.store.tenant(cx);
+        tenant.put_toolgroup(&row, &tools, kept.as_deref(), &change).await?;
+        match &sign_in {
+            Some(sign_in) => tenant.put_sign_in(sign_in).await?,
+            // The server lets everyone in now.
+            None if !signed => tenant.delete_sign_in(&row.id).await?,
+            None => {}
         }
-        self.keep(cx, &row.id, Arc::new(ready));
-        Ok(row.into())
+        // One that was off stays off: the row says it.
+        let group = self.load_group(cx, &row.id).await?;
+        if group.disabled {
+            self.forget(cx, &row.id);
+        } else {
+            self.keep(cx, &row.id, Arc::new(ready));
+        }
+        Ok(group)
     }
 
     /// What [`Registry::register`] would do, without doing it.
@@ -70,8 +74,9 @@ impl Registry {
     /// # Errors
     /// As [`Registry::register`].
     pub async fn preview(&self, cx: &Cx, registration: Registration) -> Result<Preview> {
-        let Checked { row, tools, requests, report, .. } = self.check(cx, registration).await?;
-        Ok(Preview { group: row.into(), tools, requests, report })
+        let Checked { row, tools, requests, report, sign_in, .. } = self.check(cx, registration).await?;
+        let authorization = sign_in.map(Into::into);
+        Ok(Preview { group: Group { authorization, ..row.into() }, tools, requests, report })
     }
 
     async fn check(&self, cx: &Cx, registration: Registration) -> Result<Checked> {
@@ -86,19 +91,23 @@ impl Registry {
         let toolgroup = registration.toolgroup_id.clone();
         let sealed = sealing::sealed(&*self.setting.seal, cx, &toolgroup, &secrets)?;
         let mut source = ToolSource { toolgroup, args, secrets, body, grants, ..ToolSource::default() };
-        let mut found = provider.inspect(cx, &source).await?;
+        let Looked { found, sign_in } = self.look(cx, &provider, &mut source).await?;
+        // Nobody can look in before a person has signed in: what is said of its tools waits for them.
+        let overrides = found.is_none().then(|| json!(registration.tools));
+        let mut found = found.unwrap_or_default();
         let (hash, requests) = (found.hash.clone(), found.requests.clone());
         let (kept, report) = (found.kept.take(), std::mem::take(&mut found.report));
         if let Some(args) = found.args.take() {
             source.args = args;
         }
-        let tools = registration.apply(found, &source.grants)?;
+        let tools = if overrides.is_some() { vec![] } else { registration.apply(found, &source.grants)? };
         let row = StoredToolgroup {
             id: registration.toolgroup_id,
             provider_id: registration.provider_id,
             trust: registration.trust.as_str().to_owned(),
             args: source.args,
             sealed,
+            overrides,
             grants: source.grants,
             hash,
             revision: self.setting.ids.next("rev"),
@@ -107,14 +116,15 @@ impl Registry {
         };
         // Parsed before it is written: a schema that does not compile is refused here, not in a turn.
         let body = kept.clone().or(source.body);
-        let ready = Ready::new(row.clone(), tools.clone(), provider, body, source.secrets)?;
+        let mut ready = Ready::new(row.clone(), tools.clone(), provider, body, source.secrets)?;
+        ready.source.signed = source.signed;
         for secret in &ready.policy.secrets {
             if self.setting.secrets.find(cx, secret).await?.is_none() {
                 let message = format!("there is no secret '{secret}': an admin puts it at /v1/secrets first");
                 return Err(Error::invalid("args.secrets", message));
             }
         }
-        Ok(Checked { row, tools, kept, ready, requests, report })
+        Ok(Checked { row, tools, kept, ready, requests, report, sign_in })
     }
 
     /// What the group is made from, where it lies somewhere else.

@@ -96,8 +96,15 @@ impl Registry {
     /// # Errors
     /// As any query.
     pub async fn list_groups(&self, cx: &Cx) -> Result<Vec<Group>> {
-        let rows = self.setting.store.tenant(cx).list_toolgroups().await?;
-        Ok(self.builtins.rows().chain(rows).map(Group::from).collect())
+        let tenant = self.setting.store.tenant(cx);
+        let (rows, mut signed) = (tenant.list_toolgroups().await?, tenant.list_sign_ins().await?);
+        let mut groups: Vec<Group> = self.builtins.rows().chain(rows).map(Group::from).collect();
+        for group in &mut groups {
+            if let Some(at) = signed.iter().position(|row| row.toolgroup_id == group.id) {
+                group.authorization = Some(signed.swap_remove(at).into());
+            }
+        }
+        Ok(groups)
     }
 
     /// # Errors
@@ -106,8 +113,13 @@ impl Registry {
         if let Some(builtin) = self.builtins.rows().find(|row| row.id == id) {
             return Ok(builtin.into());
         }
-        let found = self.setting.store.tenant(cx).find_toolgroup(id).await?;
-        found.map(|(row, _)| row.into()).ok_or_else(|| no_group(id))
+        let tenant = self.setting.store.tenant(cx);
+        let (row, _) = tenant.find_toolgroup(id).await?.ok_or_else(|| no_group(id))?;
+        let mut group = Group::from(row);
+        if let Some(row) = tenant.find_sign_in(id).await? {
+            group.authorization = Some(row.into());
+        }
+        Ok(group)
     }
 
     /// Deletes a group with the data its tools kept.
@@ -388,7 +400,13 @@ impl Registry {
             egress: Arc::clone(&self.setting.egress),
             secrets: Arc::clone(&self.setting.secrets),
         };
-        match group.provider.call(cx, &group.source, call, Arc::new(host)).await {
+        let host = Arc::new(host);
+        // Only what is registered is let in anywhere.
+        let outcome = match group.revision.is_empty() {
+            true => group.provider.call(cx, &group.source, call, host).await,
+            false => self.let_in(cx, &group.provider, &group.source, call, host).await,
+        };
+        match outcome {
             Ok(Outcome::Done(result)) if result.content.len() > MAX_RESULT => {
                 Ok(failed(&format!("the tool answered {} bytes; at most {MAX_RESULT} are read", result.content.len())))
             }
@@ -402,7 +420,7 @@ pub(crate) fn failed(message: &str) -> Outcome {
     Outcome::Done(ToolResult::error(message))
 }
 
-fn no_group(id: &str) -> Error {
+pub(crate) fn no_group(id: &str) -> Error {
     Error::not_found(format!("no tool group has the id '{id}'")).with_code("toolgroup_not_found")
 }
 

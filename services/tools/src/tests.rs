@@ -1,5 +1,7 @@
 //! The registry, seen through a provider that remembers what it was called for.
 
+mod signing;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},

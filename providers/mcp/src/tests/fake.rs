@@ -16,8 +16,12 @@ use tokio::{
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub verb: String,
+    /// With its query.
+    pub path: String,
     pub headers: HashMap<String, String>,
+    /// Null where it is no JSON.
     pub body: Value,
+    pub text: String,
     /// The methods that came before, this one too.
     before: Vec<String>,
 }
@@ -42,6 +46,8 @@ impl Asked {
 pub enum Reply {
     Json(u16, Value),
     Plain(u16, &'static str, String),
+    /// With `WWW-Authenticate`.
+    Challenged(u16, String),
     Stream(Vec<String>),
     /// The whole answer, after which the connection closes.
     Raw(String),
@@ -150,6 +156,9 @@ async fn serve(
     let text = match answer(&asked) {
         Reply::Json(status, body) => whole(head(status, "application/json; charset=utf-8"), &body.to_string()),
         Reply::Plain(status, kind, body) => whole(head(status, kind), &body),
+        Reply::Challenged(status, says) => {
+            whole(format!("{}www-authenticate: {says}\r\n", head(status, "text/plain")), "")
+        }
         Reply::Stream(events) => format!("{}\r\n{}", head(200, "text/event-stream"), events.concat()),
         Reply::Raw(text) => text,
         Reply::Hang => {
@@ -173,7 +182,8 @@ async fn read(socket: &mut TcpStream) -> Option<Asked> {
     };
     let text = String::from_utf8(bytes[..head].to_vec()).expect("a head");
     let mut lines = text.lines();
-    let verb = lines.next()?.split(' ').next()?.to_owned();
+    let mut first = lines.next()?.split(' ').map(str::to_owned);
+    let (verb, path) = (first.next()?, first.next()?);
     let headers: HashMap<String, String> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -184,5 +194,6 @@ async fn read(socket: &mut TcpStream) -> Option<Asked> {
         bytes.extend_from_slice(&piece[..n]);
     }
     let body = serde_json::from_slice(&bytes[head..]).unwrap_or_default();
-    Some(Asked { verb, headers, body, before: vec![] })
+    let text = String::from_utf8_lossy(&bytes[head..]).into_owned();
+    Some(Asked { verb, path, headers, body, text, before: vec![] })
 }

@@ -38,6 +38,7 @@ pub mod safety;
 pub mod secrets;
 pub mod sessions;
 pub mod shields;
+pub mod sign_in;
 pub mod tenants;
 pub mod tool_runtime;
 pub mod toolgroups;
@@ -119,6 +120,7 @@ fn open() -> OpenApiRouter<App> {
         .routes(routes!(metrics::show::show)) // asks for its own key
         .routes(routes!(mcp::metadata::root))
         .routes(routes!(mcp::metadata::at_mcp))
+        .routes(routes!(sign_in::back))
 }
 
 /// Calling models and talking to agents; reading what there is.
@@ -225,7 +227,7 @@ fn write_scope() -> OpenApiRouter<App> {
         .routes(routes!(models::register::register))
         .routes(routes!(models::delete::delete))
         .routes(routes!(toolgroups::register::register))
-        .routes(routes!(toolgroups::delete::delete, toolgroups::update::update))
+        .routes(routes!(toolgroups::delete::delete, toolgroups::update::update, toolgroups::authorize::authorize))
         .routes(routes!(toolgroups::changes::changes))
         .routes(routes!(files::create::create))
         .routes(routes!(files::delete::delete))

@@ -48,6 +48,7 @@ async fn nothing_but_the_open_routes_answers_without_a_key() {
         "/openapi.json",
         "/v1/health",
         "/v1/health/ready",
+        "/v1/toolgroup-sign-in",
     ];
     assert_eq!(open, expected);
     // What the document says of keys is what holds.

@@ -55,6 +55,18 @@ pub struct ToolGroup {
     /// true: switched off; left out otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
+    /// How it stands with a server that asks for OAuth; left out where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<GroupAuthorization>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct GroupAuthorization {
+    /// `given`, or `needed`: somebody has to sign in (`POST /v1/toolgroups/{id}/authorize`).
+    pub status: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 impl ToolGroup {
@@ -70,6 +82,7 @@ impl ToolGroup {
             args,
             provider_resource_id: Some(id.to_owned()),
             disabled: None,
+            authorization: None,
         }
     }
 }

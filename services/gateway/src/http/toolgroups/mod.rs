@@ -2,6 +2,7 @@
 //!
 //! Invariant: who may only use tools is not shown how they were registered: args name hosts inside, secrets, addresses.
 
+pub mod authorize;
 pub mod changes;
 pub mod delete;
 pub mod list;
@@ -11,12 +12,16 @@ pub mod update;
 
 use frontdesk_api::{Cx, Scope};
 use frontdesk_tools::Group;
-use frontdesk_wire::llama_stack::tool::ToolGroup;
+use frontdesk_wire::llama_stack::tool::{GroupAuthorization, ToolGroup};
 
 /// A group as the wire shows it to this caller; args only to one who may write.
 fn shown(cx: &Cx, group: &Group) -> ToolGroup {
     let disabled = group.disabled.then_some(true);
-    let mut shown = ToolGroup { disabled, ..ToolGroup::new(&group.id, &group.provider_id, &group.args) };
+    let authorization = group.authorization.as_ref().map(|authorization| GroupAuthorization {
+        status: if authorization.problem.is_some() { "needed" } else { "given" }.into(),
+        problem: authorization.problem.clone(),
+    });
+    let mut shown = ToolGroup { disabled, authorization, ..ToolGroup::new(&group.id, &group.provider_id, &group.args) };
     if cx.require(Scope::Write).is_err() {
         shown.args.retain(|name, _| name == "mcp_endpoint");
     }
@@ -43,6 +48,7 @@ mod tests {
             hash: String::new(),
             created_at: 0,
             disabled: false,
+            authorization: None,
         };
         let mut cx = Cx::internal("t", "r");
         assert_eq!(shown(&cx, &group).args.len(), 2);

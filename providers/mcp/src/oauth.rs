@@ -1,0 +1,354 @@
+//! Signing in at servers by OAuth 2.1 (Model Context Protocol 2025-11-25, "Authorization").
+//!
+//! Written here over the one egress client, as the rest of the protocol is. Invariants: a token goes to the server it was
+//! asked for and to no other; a proof (PKCE, S256) and the resource (RFC 8707) go with every request that a person makes;
+//! whoever brings a person back is who they were sent to (RFC 9207, where it says so).
+
+mod asker;
+mod challenge;
+mod client;
+mod discovery;
+
+use async_trait::async_trait;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use frontdesk_api::{
+    Cx, Error, Kind, Result, SignIn,
+    secret::Secret,
+    sign_in::{Ask, Begun, Brought, Signed, Unauthorized},
+    tools::{SecretArgs, ToolSource},
+};
+use http::Uri;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+pub(crate) use self::challenge::Challenge;
+use self::{
+    asker::{Asker, form},
+    client::{Client, Given, tokens},
+    discovery::{Found, discover},
+};
+use crate::{
+    endpoint::{At, Endpoint},
+    http_server::HttpServer,
+    provider::McpTools,
+};
+
+/// `args.oauth` of a registration; all of it may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// A client that is registered at the authorization server.
+    pub(crate) client_id: Option<String>,
+    /// The name of the tenant's secret that it proves itself by.
+    pub(crate) client_secret: Option<String>,
+    pub(crate) grant: Grant,
+    /// What to ask for; None: what the server says.
+    pub(crate) scope: Option<String>,
+}
+
+/// By what tokens are given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Grant {
+    /// A person's word.
+    #[default]
+    AuthorizationCode,
+    /// The client's own.
+    ClientCredentials,
+}
+
+impl Settings {
+    /// # Errors
+    /// `Invalid` on the member of `args.oauth`.
+    pub(crate) fn read(args: &Map<String, Value>) -> Result<Self> {
+        let Some(written) = args.get("oauth").filter(|written| !written.is_null()) else { return Ok(Self::default()) };
+        let settings: Self = serde_path_to_error::deserialize(written).map_err(|e| {
+            let path = e.path().to_string();
+            let param = if path == "." { "args.oauth".to_owned() } else { format!("args.oauth.{path}") };
+            let message = format!("{param}: {}", e.into_inner());
+            Error::invalid(param, message)
+        })?;
+        let lacks = |name: &str| {
+            let param = format!("args.oauth.{name}");
+            let message = format!(
+                "{param} is needed: the client that is registered at the authorization server, and the name of \
+                                   its secret in /v1/secrets"
+            );
+            Error::invalid(param, message)
+        };
+        let by_itself = settings.grant == Grant::ClientCredentials;
+        if settings.client_id.is_none() && (by_itself || settings.client_secret.is_some()) {
+            return Err(lacks("client_id"));
+        }
+        if settings.client_secret.is_none() && by_itself {
+            return Err(lacks("client_secret"));
+        }
+        Ok(settings)
+    }
+}
+
+/// What is kept of a group that is let in.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// Told apart by who signed in: a server's session is theirs.
+    id: String,
+    /// The server it is for, as it was registered.
+    server: String,
+    resource: String,
+    token_endpoint: String,
+    client: Client,
+    grant: Grant,
+    scope: Option<String>,
+    access_token: String,
+    refresh_token: Option<String>,
+}
+
+/// What is kept of a person who is on their way.
+#[derive(Serialize, Deserialize)]
+struct OnTheWay {
+    server: String,
+    resource: String,
+    issuer: String,
+    says_iss: bool,
+    token_endpoint: String,
+    client: Client,
+    redirect_uri: String,
+    verifier: String,
+    scope: Option<String>,
+}
+
+/// The token for this server, and whose it is.
+pub(crate) fn token(signed: Option<&SecretArgs>, server: &Uri) -> Option<(String, String)> {
+    let kept: Kept = read(signed?)?;
+    (kept.server == server.to_string()).then_some((kept.access_token, kept.id))
+}
+
+/// How endpoints are asked for a server of this kind.
+#[cfg(test)]
+pub(crate) fn asker(provider: &McpTools, inside: bool) -> Asker<'_> {
+    Asker { clients: &provider.clients, config: &provider.config, inside }
+}
+
+#[async_trait]
+impl SignIn for McpTools {
+    fn secret_name(&self, source: &ToolSource) -> Option<String> {
+        source.args.get("oauth")?.get("client_secret")?.as_str().map(str::to_owned)
+    }
+
+    async fn begin(&self, cx: &Cx, source: &ToolSource, _: Option<&Secret>, ask: Ask<'_>) -> Result<Begun> {
+        let door = self.door(cx, source)?;
+        let found = door.found(cx).await?;
+        if door.settings.grant == Grant::ClientCredentials {
+            let message = "this group signs in by itself (args.oauth.grant): register it again to have it try now";
+            return Err(Error::conflict(message).with_code("no_sign_in"));
+        }
+        let Some(at) = found.authorization_endpoint.clone().filter(|_| found.proves) else {
+            let lacks = if found.proves { "an authorization_endpoint" } else { "PKCE by S256" };
+            return Err(Error::upstream(format!("the authorization server {} does not offer {lacks}", found.issuer)));
+        };
+        let mut scope = ask.scope.map(str::to_owned).or(door.settings.scope.clone()).or(found.scope.clone());
+        if let Some(scope) = scope.as_mut().filter(|scope| found.offline && !has(scope, "offline_access")) {
+            scope.push_str(" offline_access");
+        }
+        let client = match client::configured(&door.settings, &found) {
+            Some(client) => client,
+            None => client::registered(cx, &door.asker(), &found, ask.redirect_uri, scope.as_deref()).await?,
+        };
+        let verifier = drawn()?;
+        let proof = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+        let mut query = vec![
+            ("response_type", "code"),
+            ("client_id", &client.id),
+            ("redirect_uri", ask.redirect_uri),
+            ("state", ask.state),
+            ("code_challenge", &proof),
+            ("code_challenge_method", "S256"),
+            ("resource", &found.resource),
+        ];
+        if let Some(scope) = &scope {
+            query.push(("scope", scope));
+        }
+        let url = format!("{at}{}{}", if at.query().is_some() { '&' } else { '?' }, form(&query));
+        let kept = OnTheWay {
+            server: door.server.to_string(),
+            resource: found.resource,
+            issuer: found.issuer,
+            says_iss: found.says_iss,
+            token_endpoint: found.token_endpoint.to_string(),
+            client,
+            redirect_uri: ask.redirect_uri.to_owned(),
+            verifier,
+            scope,
+        };
+        Ok(Begun { url, kept: written(&kept)? })
+    }
+
+    async fn finish(
+        &self,
+        cx: &Cx,
+        source: &ToolSource,
+        secret: Option<&Secret>,
+        begun: &SecretArgs,
+        brought: &Brought,
+    ) -> Result<Signed> {
+        let door = self.door(cx, source)?;
+        let begun: OnTheWay = read(begun).ok_or_else(damaged)?;
+        if begun.server != door.server.to_string() {
+            return Err(Error::conflict("the group was registered with another server meanwhile: begin anew"));
+        }
+        let other = brought.iss.as_ref().is_some_and(|iss| *iss != begun.issuer);
+        if other || (begun.says_iss && brought.iss.is_none()) {
+            return Err(Error::upstream("whoever sent you back is not the server that you were sent to"));
+        }
+        let at = door.asker().place("token_endpoint", &begun.token_endpoint)?;
+        let members = [
+            ("grant_type", "authorization_code"),
+            ("code", &brought.code),
+            ("redirect_uri", &begun.redirect_uri),
+            ("code_verifier", &begun.verifier),
+            ("resource", &begun.resource),
+        ];
+        let given = tokens(cx, &door.asker(), &at, &begun.client, secret, &members).await?;
+        let OnTheWay { server, resource, token_endpoint, client, scope, .. } = begun;
+        signed(
+            Kept {
+                id: drawn()?,
+                server,
+                resource,
+                token_endpoint,
+                client,
+                grant: Grant::AuthorizationCode,
+                scope,
+                access_token: String::new(),
+                refresh_token: None,
+            },
+            given,
+        )
+    }
+
+    async fn alone(&self, cx: &Cx, source: &ToolSource, secret: Option<&Secret>) -> Result<Option<Signed>> {
+        let door = self.door(cx, source)?;
+        let found = door.found(cx).await?;
+        if door.settings.grant != Grant::ClientCredentials {
+            return Ok(None);
+        }
+        let client = client::configured(&door.settings, &found).ok_or_else(damaged)?;
+        let kept = Kept {
+            id: drawn()?,
+            server: door.server.to_string(),
+            resource: found.resource,
+            token_endpoint: found.token_endpoint.to_string(),
+            client,
+            grant: Grant::ClientCredentials,
+            scope: door.settings.scope.clone().or(found.scope),
+            access_token: String::new(),
+            refresh_token: None,
+        };
+        door.renewed(cx, secret, kept).await.map(Some)
+    }
+
+    async fn renew(&self, cx: &Cx, source: &ToolSource, secret: Option<&Secret>, kept: &SecretArgs) -> Result<Signed> {
+        let door = self.door(cx, source)?;
+        let kept: Kept = read(kept).ok_or_else(damaged)?;
+        let mine = door.settings.client_id.as_ref().is_none_or(|id| *id == kept.client.id);
+        if kept.server != door.server.to_string() || kept.grant != door.settings.grant || !mine {
+            return Err(Unauthorized::error("the group was let in as another one", None));
+        }
+        door.renewed(cx, secret, kept).await
+    }
+}
+
+/// A server that may ask for OAuth, and what the registration says of that.
+struct Door<'p> {
+    provider: &'p McpTools,
+    server: Uri,
+    inside: bool,
+    settings: Settings,
+    /// As it is asked by whom nobody let in.
+    stranger: HttpServer,
+}
+
+impl McpTools {
+    fn door(&self, cx: &Cx, source: &ToolSource) -> Result<Door<'_>> {
+        // Whoever asks, nothing of theirs goes along.
+        let cx = Cx::internal(cx.tenant.clone(), cx.request.clone());
+        let source = ToolSource { signed: None, ..source.clone() };
+        let endpoint = Endpoint::of(&self.config, &cx, &source)?;
+        let (At::Http { uri, inside }, true) = (&endpoint.at, endpoint.signs) else {
+            let message = "this group brings its credentials with it, so there is nothing to sign in at";
+            return Err(Error::conflict(message).with_code("no_sign_in"));
+        };
+        let (server, inside, settings) = (uri.clone(), *inside, endpoint.oauth.clone());
+        Ok(Door { provider: self, server, inside, settings, stranger: self.http_server(&endpoint, uri, inside) })
+    }
+}
+
+impl Door<'_> {
+    fn asker(&self) -> Asker<'_> {
+        Asker { clients: &self.provider.clients, config: &self.provider.config, inside: self.inside }
+    }
+
+    async fn found(&self, cx: &Cx) -> Result<Found> {
+        let challenge = self.stranger.challenge(cx).await?;
+        discover(cx, &self.asker(), &self.server, challenge.as_ref()).await
+    }
+
+    async fn renewed(&self, cx: &Cx, secret: Option<&Secret>, kept: Kept) -> Result<Signed> {
+        let at = self.asker().place("token_endpoint", &kept.token_endpoint)?;
+        let mut members = vec![("resource", kept.resource.as_str())];
+        match (kept.grant, &kept.refresh_token) {
+            (Grant::ClientCredentials, _) => {
+                members.push(("grant_type", "client_credentials"));
+                members.extend(kept.scope.as_deref().map(|scope| ("scope", scope)));
+            }
+            (Grant::AuthorizationCode, Some(token)) => {
+                members.extend([("grant_type", "refresh_token"), ("refresh_token", token.as_str())]);
+            }
+            (Grant::AuthorizationCode, None) => {
+                return Err(Unauthorized::error("the token has ended, and the server gave none to renew it by", None));
+            }
+        }
+        let given = tokens(cx, &self.asker(), &at, &kept.client, secret, &members).await?;
+        signed(kept, given)
+    }
+}
+
+/// The new tokens in place of the old ones.
+fn signed(mut kept: Kept, given: Given) -> Result<Signed> {
+    kept.access_token = given.access_token;
+    // One that is not replaced goes on (RFC 6749, section 6).
+    kept.refresh_token = given.refresh_token.or(kept.refresh_token);
+    kept.scope = given.scope.or(kept.scope);
+    Ok(Signed { kept: written(&kept)?, expires_in: given.expires_in.map(Duration::from_secs) })
+}
+
+fn has(scopes: &str, scope: &str) -> bool {
+    scopes.split(' ').any(|one| one == scope)
+}
+
+fn read<T: serde::de::DeserializeOwned>(kept: &SecretArgs) -> Option<T> {
+    serde_json::from_value(Value::Object(kept.0.clone())).ok()
+}
+
+fn written<T: Serialize>(kept: &T) -> Result<SecretArgs> {
+    match json!(kept) {
+        Value::Object(members) => Ok(SecretArgs(members)),
+        _ => Err(damaged()),
+    }
+}
+
+/// What the parser says would show a part of it.
+fn damaged() -> Error {
+    Error::new(Kind::Internal, "what is kept of signing in is damaged")
+}
+
+/// 256 random bits.
+fn drawn() -> Result<String> {
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).map_err(|e| {
+        Error::new(Kind::Internal, "the operating system gives no random bytes").with_source(e.to_string())
+    })?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
