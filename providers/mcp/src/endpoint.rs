@@ -140,6 +140,11 @@ impl Endpoint {
         Ok(Self { at, headers, allowed, trusted, signs, oauth, key, secrets })
     }
 
+    /// Values that must not come back.
+    pub(crate) fn secrets(&self) -> &[String] {
+        &self.secrets
+    }
+
     /// The text without the secrets that were sent along.
     pub(crate) fn cleaned(&self, text: String) -> String {
         struck(&self.secrets, text)

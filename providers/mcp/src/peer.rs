@@ -13,11 +13,12 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use frontdesk_api::{Cx, Error, Kind, Result};
+use frontdesk_api::{Cx, Error, Kind, News, Result, news};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    endpoint::struck,
     http_server::{Fault, Head, HttpServer},
     rpc,
     stdio::Program,
@@ -59,29 +60,51 @@ pub(crate) struct Peer {
     pub(crate) changed: AtomicBool,
 }
 
-/// What a server last told of the progress of one call.
+/// What a server tells of the progress of one call.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// What the server was given to name the call by; None: it was asked for no news.
     token: Option<Value>,
-    words: Mutex<Option<String>>,
+    /// Who else hears it, without these secrets.
+    news: Option<News>,
+    secrets: Vec<String>,
+    last: Mutex<Last>,
+}
+
+/// How far it was, and what was said of that.
+#[derive(Debug, Default)]
+struct Last {
+    progress: Option<f64>,
+    words: Option<String>,
 }
 
 impl Progress {
-    pub(crate) fn of(token: Value) -> Self {
-        Self { token: Some(token), words: Mutex::default() }
+    pub(crate) fn of(token: Value, news: Option<News>, secrets: &[String]) -> Self {
+        Self { token: Some(token), news, secrets: secrets.to_vec(), last: Mutex::default() }
     }
 
     fn hear(&self, params: &Value) {
         if self.token.is_none() || self.token.as_ref() != params.get("progressToken") {
             return;
         }
-        let words = params.get("message").and_then(Value::as_str).map(rpc::words_of);
-        *self.words.lock().unwrap_or_else(PoisonError::into_inner) = words;
+        let Some(Value::Number(progress)) = params.get("progress").cloned() else { return };
+        let words = params.get("message").and_then(Value::as_str);
+        let words = words.map(|words| struck(&self.secrets, rpc::words_of(words)));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.words.clone_from(&words);
+        // It has to grow (Model Context Protocol, "Progress"); what does not is told to nobody.
+        if progress.as_f64() <= last.progress {
+            return;
+        }
+        last.progress = progress.as_f64();
+        let total = params.get("total").and_then(Value::as_number).cloned();
+        if let Some(news) = &self.news {
+            news.tell(news::Progress { progress, total, message: words });
+        }
     }
 
     pub(crate) fn words(self) -> Option<String> {
-        self.words.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.last.into_inner().unwrap_or_else(PoisonError::into_inner).words
     }
 }
 
@@ -323,14 +346,27 @@ mod unit {
     use super::*;
 
     #[test]
-    fn a_call_hears_of_its_own_progress_alone() {
-        let (mine, silent) = (Progress::of(json!("key_1")), Progress::default());
-        for (token, words) in [("key_1", "half"), ("key_2", "someone else's")] {
-            let news = json!({ "progressToken": token, "progress": 1, "message": words });
+    fn a_call_hears_of_its_own_progress_alone_and_tells_of_what_grows() {
+        let told = Arc::new(Mutex::new(vec![]));
+        let teller = Arc::clone(&told);
+        let news = News::new(move |progress| teller.lock().expect("the news").push(progress));
+        let secrets = ["sesame-1234".to_owned()];
+        let (mine, silent) = (Progress::of(json!("key_1"), Some(news), &secrets), Progress::default());
+        for (token, progress, words) in [
+            ("key_1", json!(1), "sesame-1234 opens"),
+            ("key_2", json!(2), "someone else's"),
+            ("key_1", json!(1), "again"),
+            ("key_1", json!("2"), "no number"),
+            ("key_1", json!(1.5), "half"),
+        ] {
+            let news = json!({ "progressToken": token, "progress": progress, "total": 3, "message": words });
             mine.hear(&news);
             silent.hear(&news);
         }
-        silent.hear(&json!({ "message": "nameless" }));
+        silent.hear(&json!({ "progress": 1, "message": "nameless" }));
+        let said = std::mem::take(&mut *told.lock().expect("the news"));
+        let said: Vec<_> = said.iter().map(|p| (p.progress.to_string(), p.message.as_deref())).collect();
+        assert_eq!(said, [("1".to_owned(), Some("[secret] opens")), ("1.5".to_owned(), Some("half"))]);
         assert_eq!((mine.words().as_deref(), silent.words()), (Some("half"), None));
     }
 

@@ -142,7 +142,7 @@ impl McpTools {
         // The token asks for news of its progress; the call's key is the same at every attempt.
         let meta = json!({ "progressToken": call.id });
         let params = object(json!({ "name": call.name, "arguments": arguments, "_meta": meta }));
-        let progress = Progress::of(json!(call.id));
+        let progress = Progress::of(json!(call.id), cx.news.clone(), endpoint.secrets());
         let answer = peer.ask(cx, "tools/call", params, &progress).await;
         let answer = answer.map_err(|error| unsure(error, progress.words()))?;
         let mut result = result::shown(&answer, tool.output.as_ref());

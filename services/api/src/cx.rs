@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use tokio_util::sync::CancellationToken;
 
 pub use crate::customer::Customer;
-use crate::{client_keys::ClientKeys, reuse::CacheControl};
+use crate::{client_keys::ClientKeys, news::News, reuse::CacheControl};
 
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -67,6 +67,8 @@ pub struct Cx {
     pub client_keys: ClientKeys,
     /// What the caller wants of kept answers.
     pub cache: CacheControl,
+    /// Whom tools tell how far they are; None: nobody asked.
+    pub news: Option<News>,
 }
 
 impl Cx {
@@ -87,6 +89,7 @@ impl Cx {
             traceparent: None,
             client_keys: ClientKeys::default(),
             cache: CacheControl::default(),
+            news: None,
         }
     }
 

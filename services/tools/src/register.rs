@@ -39,6 +39,7 @@ struct Checked {
     report: Value,
     /// How the group is let in at its server; None: as before, or it need not be.
     sign_in: Option<StoredSignIn>,
+    signed: bool,
 }
 
 impl Registry {
@@ -48,8 +49,7 @@ impl Registry {
     /// `Invalid` naming what is wrong (`provider_id`, `args.…`, `tools.…`), `TooLarge`, `NotFound` for a file.
     pub async fn register(&self, cx: &Cx, registration: Registration) -> Result<Group> {
         let checked = self.check(cx, registration).await?;
-        let Checked { row, tools, kept, ready, sign_in, .. } = checked;
-        let signed = ready.source.signed.is_some();
+        let Checked { row, tools, kept, ready, sign_in, signed, .. } = checked;
         let change = self.change(cx, &row.id, "registered", changes::detail(&row, &tools));
         let tenant = self.setting.store.tenant(cx);
         tenant.put_toolgroup(&row, &tools, kept.as_deref(), &change).await?;
@@ -116,15 +116,14 @@ impl Registry {
         };
         // Parsed before it is written: a schema that does not compile is refused here, not in a turn.
         let body = kept.clone().or(source.body);
-        let mut ready = Ready::new(row.clone(), tools.clone(), provider, body, source.secrets)?;
-        ready.source.signed = source.signed;
+        let ready = Ready::new(row.clone(), tools.clone(), provider, body, source.secrets)?;
         for secret in &ready.policy.secrets {
             if self.setting.secrets.find(cx, secret).await?.is_none() {
                 let message = format!("there is no secret '{secret}': an admin puts it at /v1/secrets first");
                 return Err(Error::invalid("args.secrets", message));
             }
         }
-        Ok(Checked { row, tools, kept, ready, requests, report, sign_in })
+        Ok(Checked { row, tools, kept, ready, requests, report, sign_in, signed: source.signed.is_some() })
     }
 
     /// What the group is made from, where it lies somewhere else.

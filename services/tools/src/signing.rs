@@ -26,7 +26,7 @@ pub const ATTEMPT: Duration = Duration::from_secs(10 * 60);
 /// How long one process has for renewing before another may try.
 const HOLD: Duration = Duration::from_secs(60);
 
-/// How long before its end a token is renewed.
+/// How long before its end a token is renewed at most; a short one a quarter of its time before.
 const EARLY: Micros = 30 * 1_000_000;
 
 /// How often those look who wait for another's renewing.
@@ -142,10 +142,10 @@ impl Registry {
     /// Notes why a group could not be let in, unless it is.
     async fn note(&self, cx: &Cx, group: &str, problem: &str) -> Result<()> {
         let tenant = self.setting.store.tenant(cx);
+        let Some((registered, _)) = tenant.find_toolgroup(group).await? else { return Ok(()) };
         let row = match tenant.find_sign_in(group).await? {
-            Some(row) if row.problem.is_none() => return Ok(()),
+            Some(row) if row.problem.is_none() && registered.overrides.is_none() => return Ok(()),
             Some(row) => row,
-            None if tenant.find_toolgroup(group).await?.is_none() => return Ok(()),
             None => StoredSignIn { toolgroup_id: group.to_owned(), ..StoredSignIn::default() },
         };
         let row = StoredSignIn { problem: Some(problem.to_owned()), updated_at: self.setting.clock.now(), ..row };
@@ -273,14 +273,16 @@ impl Renewal {
     async fn held(self, refused: Option<i64>) -> Result<Option<Held>> {
         let group = &self.source.toolgroup;
         // Whoever holds them is done by then, or gone; then it is this one's turn once.
-        let mut looks = 2 * HOLD.as_millis() / LOOK.as_millis();
+        let (mut renewed, mut looks) = (false, 2 * HOLD.as_millis() / LOOK.as_millis());
         loop {
             let Some(row) = self.store.tenant(&self.cx).find_sign_in(group).await? else { return Ok(None) };
             let Some(sealed) = &row.sealed else {
                 return Err(needs(group, row.problem.as_deref().unwrap_or(NOBODY), row.scope));
             };
-            let due = row.expires_at.is_some_and(|end| end - EARLY <= self.clock.now());
-            if !due && refused != Some(row.version) {
+            let early = |end: Micros| EARLY.min((end - row.updated_at) / 4);
+            let due = row.expires_at.is_some_and(|end| end - early(end) <= self.clock.now());
+            // What was renewed just now is as good as it gets.
+            if renewed || !(due || refused == Some(row.version)) {
                 let plain = self.seal.open(&["sign_in", &self.cx.tenant, group], sealed)?;
                 let kept = serde_json::from_slice(&plain).map_err(|_| damaged())?;
                 return Ok(Some(Held { kept: SecretArgs(kept), version: row.version }));
@@ -288,8 +290,9 @@ impl Renewal {
             if self.store.tenant(&self.cx).hold_sign_in(group, row.version, micros(HOLD)).await? {
                 // Tokens that were exchanged and not written would be lost: this goes on when the call is dropped.
                 let work = self.clone();
-                let renewed = tokio::spawn(async move { work.renew(row).await });
-                renewed.await.map_err(|e| Error::internal("renewing a tool group's tokens failed", e))??;
+                let done = tokio::spawn(async move { work.renew(row).await });
+                renewed = true;
+                done.await.map_err(|e| Error::internal("renewing a tool group's tokens failed", e))??;
             } else if looks == 0 {
                 return Err(Error::unavailable(format!("the tokens of the tool group '{group}' are being renewed")));
             } else {

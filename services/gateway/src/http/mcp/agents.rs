@@ -11,9 +11,12 @@ use frontdesk_api::{
 };
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
-use super::offered::{failed, text};
+use super::{
+    offered::{failed, text},
+    post::Told,
+};
 use crate::app::App;
 
 /// The longest message, in bytes.
@@ -29,7 +32,7 @@ pub async fn ask(
     agent: &str,
     arguments: &Map<String, Value>,
     cancel: &CancellationToken,
-    news: &UnboundedSender<String>,
+    news: &Sender<Told>,
 ) -> Result<Option<Value>> {
     let (message, conversation) = match read(arguments) {
         Ok(read) => read,
@@ -66,7 +69,7 @@ pub async fn ask(
             Some(event) => {
                 if let Some(words) = told(&event.body) {
                     // Nobody may want to hear it.
-                    let _ = news.send(words.to_owned());
+                    let _ = news.try_send(Told::Agent(words));
                 }
             }
         }

@@ -10,10 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use frontdesk_api::Cx;
+use frontdesk_api::{Cx, News, news::Progress};
 use futures::stream;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{
     agents,
@@ -210,7 +210,7 @@ async fn call(app: App, cx: Cx, session: Option<&str>, id: Value, params: Map<St
     let under_way = app.mcp.begin(&cx, session, &id);
     let token =
         params.get("_meta").and_then(|meta| meta.get("progressToken")).filter(|token| !token.is_null()).cloned();
-    let (tell, news) = unbounded_channel();
+    let (tell, news) = channel(MOST_NEWS);
     let work = called(app, cx, under_way, params, plain, tell);
     match token {
         None => match work.await {
@@ -230,11 +230,11 @@ async fn call(app: App, cx: Cx, session: Option<&str>, id: Value, params: Map<St
 
 async fn called(
     app: App,
-    cx: Cx,
+    mut cx: Cx,
     under_way: Call,
     mut params: Map<String, Value>,
     plain: bool,
-    news: UnboundedSender<String>,
+    news: Sender<Told>,
 ) -> Option<Result<Value, Wrong>> {
     let arguments = match params.remove("arguments") {
         None | Some(Value::Null) => Map::new(),
@@ -258,6 +258,9 @@ async fn called(
         }
         Some(Offered::Tool(def)) => {
             let arguments = Value::Object(arguments);
+            cx.news = Some(News::new(move |progress| {
+                let _ = news.try_send(Told::Tool(progress));
+            }));
             tokio::select! {
                 biased;
                 () = under_way.cancel.cancelled() => return None,
@@ -270,19 +273,48 @@ async fn called(
 
 type Work = std::pin::Pin<Box<dyn Future<Output = Option<Result<Value, Wrong>>> + Send>>;
 
+/// News of a call that a client may miss some of.
+pub enum Told {
+    /// An agent's: what it is at.
+    Agent(&'static str),
+    /// A tool's own.
+    Tool(Progress),
+}
+
+/// News that wait for a client to read them; further ones are dropped.
+const MOST_NEWS: usize = 64;
+
+impl Told {
+    /// `n`: the how manieth it is.
+    fn params(self, token: &Value, n: u64) -> Value {
+        let (progress, total, message) = match self {
+            Self::Agent(words) => (json!(n), None, Some(words.to_owned())),
+            Self::Tool(Progress { progress, total, message }) => (json!(progress), total, message),
+        };
+        let mut params = json!({ "progressToken": token, "progress": progress });
+        if let Some(total) = total {
+            params["total"] = json!(total);
+        }
+        if let Some(message) = message {
+            params["message"] = json!(message);
+        }
+        params
+    }
+}
+
 struct Streamed {
     /// None once the answer was sent.
     work: Option<Work>,
-    news: UnboundedReceiver<String>,
+    news: Receiver<Told>,
     token: Value,
     id: Value,
     told: u64,
 }
 
 impl Streamed {
-    fn progress(&mut self, words: &str) -> Bytes {
+    fn progress(&mut self, told: Told) -> Bytes {
         self.told += 1;
-        let params = json!({ "progressToken": self.token, "progress": self.told, "message": words });
+        let params = told.params(&self.token, self.told);
         event(&json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params }))
     }
 }
@@ -292,13 +324,13 @@ fn frames(state: Streamed) -> impl futures::Stream<Item = Result<Bytes, std::con
         let work = state.work.as_mut()?;
         let frame = tokio::select! {
             biased;
-            Some(words) = state.news.recv() => state.progress(&words),
+            Some(told) = state.news.recv() => state.progress(told),
             outcome = work => {
                 state.work = None;
                 let mut last = vec![];
                 // What was told in the same breath comes before the answer.
-                while let Ok(words) = state.news.try_recv() {
-                    last.extend_from_slice(&state.progress(&words));
+                while let Ok(told) = state.news.try_recv() {
+                    last.extend_from_slice(&state.progress(told));
                 }
                 // A call that was cancelled has no answer.
                 if let Some(outcome) = outcome {
