@@ -64,7 +64,7 @@ CLIENT = {
     "initialize": None,
     "tools_call": None,
     "sse-retry": None,
-    "elicitation-sep1034-client-defaults": "nobody can be asked in the middle of a call: elicitation is refused",
+    "elicitation-sep1034-client-defaults": "nobody can be asked in the middle of a call: what is asked is cancelled, defaults or not",
     **dict.fromkeys(
         (
             "auth/metadata-default", "auth/metadata-var1", "auth/metadata-var2", "auth/metadata-var3", "auth/basic-cimd",

@@ -98,7 +98,8 @@ pub(crate) struct Replied {
 
 impl HttpServer {
     /// Sends a request and waits for its response. What comes in between goes to `hear`; requests of the server's are
-    /// answered: a ping as it should be, all others by saying that there is no such thing here.
+    /// answered: a ping as it should be, a question to a person by cancelling it, all others by saying that there is no such
+    /// thing here.
     pub(crate) async fn ask(
         &self,
         cx: &Cx,
@@ -312,7 +313,8 @@ impl HttpServer {
             let Some(data) = sse::data(&block).filter(|data| !data.is_empty()) else { continue };
             match serde_json::from_slice(&data).ok().and_then(rpc::message) {
                 Some(Message::Response { id: answered, result }) if answered == *id => return Ok(Some(result)),
-                Some(Message::Request { id, method }) => {
+                Some(Message::Request { id, method, params }) => {
+                    hear(&method, &params);
                     let reply = reply(&id, &method);
                     let mut head = head.clone();
                     head.more = HeaderMap::new();
@@ -330,6 +332,7 @@ impl HttpServer {
 pub(crate) fn reply(id: &Value, method: &str) -> Value {
     match method {
         "ping" => json!({ "jsonrpc": "2.0", "id": id, "result": {} }),
+        "elicitation/create" => json!({ "jsonrpc": "2.0", "id": id, "result": { "action": "cancel" } }),
         _ => {
             let message = format!("this client has no '{}'", rpc::words_of(method));
             json!({ "jsonrpc": "2.0", "id": id, "error": { "code": rpc::METHOD_NOT_FOUND, "message": message } })

@@ -15,9 +15,11 @@ mod listing;
 mod oauth;
 mod peer;
 mod provider;
+mod question;
 mod result;
 mod rpc;
 mod stdio;
+mod task;
 #[cfg(test)]
 mod tests;
 

@@ -28,7 +28,7 @@ const MOST_BYTES: usize = 4 << 20;
 /// Pages of their list.
 const MOST_PAGES: usize = 64;
 /// What is kept of a tool.
-const KEPT: [&str; 6] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations"];
+const KEPT: [&str; 7] = ["name", "title", "description", "inputSchema", "outputSchema", "annotations", "execution"];
 /// Bytes of a description: it is paid for in every prompt.
 const MOST_DESCRIPTION: usize = 16 << 10;
 /// Bytes of a schema's text.
@@ -38,6 +38,8 @@ const MOST_SCHEMA: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Listed {
     pub(crate) def: ToolDef,
+    /// It is called as a task and no other way.
+    pub(crate) as_task: bool,
     /// What its structured results have to fit, where the server says.
     pub(crate) output: Option<Validator>,
 }
@@ -137,7 +139,11 @@ fn one(endpoint: &Endpoint, group: &str, name: String, wire_name: &str, tool: &V
         schema => Some(compiled(schema).map_err(|rule| broken(format!("outputSchema {rule}")))?),
     };
     let (effect, risk) = careful(&tool["annotations"], endpoint.trusted);
-    let said = json!([wire_name, description, schema, tool["outputSchema"], tool["annotations"]]);
+    let mut said = vec![json!(wire_name), json!(description), schema.clone()];
+    said.extend([tool["outputSchema"].clone(), tool["annotations"].clone()]);
+    // Few say it, and the hashes of the others stay as they were.
+    said.extend(Some(tool["execution"].clone()).filter(|said| !said.is_null()));
+    let said = Value::Array(said);
     let hash = blake3::hash(sorted(&said).to_string().as_bytes()).to_hex().to_string();
     let def = ToolDef {
         name,
@@ -153,7 +159,8 @@ fn one(endpoint: &Endpoint, group: &str, name: String, wire_name: &str, tool: &V
         alone: matches!(endpoint.at, At::Stdio(_)),
         hash,
     };
-    Ok(Listed { def, output })
+    let as_task = tool["execution"]["taskSupport"] == "required";
+    Ok(Listed { def, as_task, output })
 }
 
 /// Only what schemas say themselves is read: nothing is fetched, and patterns take linear time.
@@ -280,6 +287,7 @@ mod tests {
             one.replace(r#""b":{}"#, r#""b":{"type":"string"}"#),
             one.replace(r#""name":"t","#, r#""name":"t","annotations":{"readOnlyHint":true},"#),
             one.replace(r#""name":"t","#, r#""name":"t","outputSchema":{"type":"object"},"#),
+            one.replace(r#""name":"t","#, r#""name":"t","execution":{"taskSupport":"required"},"#),
         ] {
             assert_ne!(hash(one), hash(&other), "{other}");
         }

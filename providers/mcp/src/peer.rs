@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     endpoint::struck,
     http_server::{Fault, Head, HttpServer},
-    rpc,
+    question, rpc,
     stdio::Program,
 };
 
@@ -31,7 +31,7 @@ const GREETED: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
 const PLAIN: &str = "2026-07-28";
 
 /// How long the word that a request was given up may take.
-const LAST_WORD: Duration = Duration::from_secs(5);
+pub(crate) const LAST_WORD: Duration = Duration::from_secs(5);
 
 pub(crate) enum Way {
     Http(HttpServer),
@@ -76,6 +76,8 @@ pub(crate) struct Progress {
 struct Last {
     progress: Option<f64>,
     words: Option<String>,
+    /// What a person was asked for.
+    questions: Vec<String>,
 }
 
 impl Progress {
@@ -103,8 +105,17 @@ impl Progress {
         }
     }
 
-    pub(crate) fn words(self) -> Option<String> {
-        self.last.into_inner().unwrap_or_else(PoisonError::into_inner).words
+    fn asked(&self, params: &Value) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.questions.len() < question::MOST {
+            last.questions.push(question::words(params));
+        }
+    }
+
+    /// How far it was, in words; and what it asked for that nobody answered.
+    pub(crate) fn told(self) -> (Option<String>, Option<String>) {
+        let last = self.last.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (last.words, question::note(&last.questions))
     }
 }
 
@@ -240,6 +251,7 @@ impl Peer {
         match method {
             "notifications/tools/list_changed" => self.changed.store(true, Ordering::Relaxed),
             "notifications/progress" => progress.hear(params),
+            "elicitation/create" => progress.asked(params),
             _ => {}
         }
     }
@@ -329,9 +341,10 @@ pub(crate) fn object(value: Value) -> Map<String, Value> {
 fn told(fault: Fault) -> Error {
     match fault {
         Fault::Lost(error) => error,
-        Fault::Rpc(error) if error.code == rpc::URL_ELICITATION => Error::upstream(format!(
-            "the server wants a person to visit a page first, which nobody here can do: {error}"
-        )),
+        Fault::Rpc(error) if error.code == rpc::URL_ELICITATION => {
+            let pages = question::pages(&error.data).unwrap_or_else(|| error.to_string());
+            Error::upstream(format!("the server wants something of a person before it is called again: {pages}"))
+        }
         Fault::Rpc(error) => Error::upstream(format!("the server answered with an error: {error}")),
         Fault::Status(message) => Error::upstream(format!(
             "{message}: is it the address of an MCP server over streamable HTTP? (the older transport, two addresses and \
@@ -367,7 +380,10 @@ mod unit {
         let said = std::mem::take(&mut *told.lock().expect("the news"));
         let said: Vec<_> = said.iter().map(|p| (p.progress.to_string(), p.message.as_deref())).collect();
         assert_eq!(said, [("1".to_owned(), Some("[secret] opens")), ("1.5".to_owned(), Some("half"))]);
-        assert_eq!((mine.words().as_deref(), silent.words()), (Some("half"), None));
+        mine.asked(&json!({ "message": "Sure?" }));
+        let (words, asked) = mine.told();
+        assert_eq!((words.as_deref(), silent.told()), (Some("half"), (None, None)));
+        assert!(asked.expect("a note").contains("'Sure?'"));
     }
 
     #[test]

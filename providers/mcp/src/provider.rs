@@ -28,6 +28,7 @@ use crate::{
     peer::{Peer, Progress, Way, object},
     result,
     stdio::Program,
+    task,
 };
 
 /// Sessions kept open, the ones used last.
@@ -141,11 +142,23 @@ impl McpTools {
             .map_err(|e| Error::new(Kind::Invalid, format!("the arguments are not valid JSON: {e}")))?;
         // The token asks for news of its progress; the call's key is the same at every attempt.
         let meta = json!({ "progressToken": call.id });
-        let params = object(json!({ "name": call.name, "arguments": arguments, "_meta": meta }));
+        let mut params = object(json!({ "name": call.name, "arguments": arguments, "_meta": meta }));
         let progress = Progress::of(json!(call.id), cx.news.clone(), endpoint.secrets());
-        let answer = peer.ask(cx, "tools/call", params, &progress).await;
-        let answer = answer.map_err(|error| unsure(error, progress.words()))?;
-        let mut result = result::shown(&answer, tool.output.as_ref());
+        let answer = match tool.as_task {
+            false => peer.ask(cx, "tools/call", params, &progress).await,
+            true => {
+                params.insert("task".into(), json!({ "ttl": self.config.call.as_millis() }));
+                task::call(cx, &peer, params, &progress).await
+            }
+        };
+        let (words, asked) = progress.told();
+        let mut result = match answer {
+            Ok(answer) => result::shown(&answer, tool.output.as_ref()),
+            Err(error) => return Err(unsure(error, words, asked)),
+        };
+        if let Some(asked) = asked {
+            result.content = format!("{}\n{asked}", result.content);
+        }
         result.content = endpoint.cleaned(result.content);
         Ok(Outcome::Done(result))
     }
@@ -224,8 +237,11 @@ fn at(endpoint: &Endpoint, error: Error) -> Error {
 }
 
 /// A call without an answer may have been done.
-fn unsure(error: Error, progress: Option<String>) -> Error {
+fn unsure(mut error: Error, progress: Option<String>, asked: Option<String>) -> Error {
     let gone = error.kind == Kind::Timeout || error.code.as_deref() == Some(UNSURE);
+    if let Some(asked) = asked {
+        error.message = format!("{} {asked}", error.message);
+    }
     if !gone {
         return error;
     }

@@ -6,14 +6,16 @@ use frontdesk_api::tools::ToolResult;
 use jsonschema::Validator;
 use serde_json::Value;
 
-use crate::rpc::words_of;
+use crate::{question, rpc::words_of};
 
 /// `output`: what structured results have to fit.
 pub(crate) fn shown(result: &Value, output: Option<&Validator>) -> ToolResult {
     let is_error = result["isError"] == Value::Bool(true);
     if let Some(kind) = result["resultType"].as_str().filter(|kind| *kind != "complete") {
-        let message =
-            format!("the server answered '{}', which is not spoken here: nobody can be asked for more", words_of(kind));
+        let message = match question::wanted(result) {
+            Some(asked) => format!("the server wants to know more, and nobody was there to answer: {asked}"),
+            None => format!("the server answered '{}', which is not spoken here", words_of(kind)),
+        };
         return ToolResult::error(&message);
     }
     let structured = Some(&result["structuredContent"]).filter(|value| !value.is_null());

@@ -26,7 +26,7 @@ pub(crate) fn notification(method: &str, params: Map<String, Value>) -> Value {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Message {
     Response { id: Value, result: Result<Value, RpcError> },
-    Request { id: Value, method: String },
+    Request { id: Value, method: String, params: Value },
     Notification { method: String, params: Value },
 }
 
@@ -35,6 +35,8 @@ pub(crate) enum Message {
 pub(crate) struct RpcError {
     pub(crate) code: i64,
     pub(crate) message: String,
+    /// Null: it said no more.
+    pub(crate) data: Value,
 }
 
 impl fmt::Display for RpcError {
@@ -48,16 +50,24 @@ pub(crate) fn message(mut value: Value) -> Option<Message> {
     let object = value.as_object_mut()?;
     let id = object.remove("id");
     if let Some(Value::String(method)) = object.remove("method") {
+        let params = object.remove("params").unwrap_or_default();
         return Some(match id.filter(|id| !id.is_null()) {
-            Some(id) => Message::Request { id, method },
-            None => Message::Notification { method, params: object.remove("params").unwrap_or_default() },
+            Some(id) => Message::Request { id, method, params },
+            None => Message::Notification { method, params },
         });
     }
     let id = id.unwrap_or_default();
     if let Some(error) = object.get("error").filter(|error| !error.is_null()) {
         let words = error.get("message").and_then(Value::as_str).unwrap_or("no reason given");
         let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
-        return Some(Message::Response { id, result: Err(RpcError { code, message: words_of(words) }) });
+        return Some(Message::Response {
+            id,
+            result: Err(RpcError {
+                code,
+                message: words_of(words),
+                data: error.get("data").cloned().unwrap_or_default(),
+            }),
+        });
     }
     Some(Message::Response { id, result: Ok(object.remove("result")?) })
 }
@@ -82,14 +92,14 @@ mod tests {
             read(json!({ "id": 1, "result": {} })),
             Some(Message::Response { id: json!(1), result: Ok(json!({})) })
         );
-        let error = RpcError { code: -32602, message: "no  such tool".into() };
+        let error = RpcError { code: -32602, message: "no  such tool".into(), data: Value::Null };
         assert_eq!(
             read(json!({ "id": 1, "error": { "code": -32602, "message": "no\n such tool" } })),
             Some(Message::Response { id: json!(1), result: Err(error) })
         );
         assert_eq!(
             read(json!({ "id": "a", "method": "ping" })),
-            Some(Message::Request { id: json!("a"), method: "ping".into() })
+            Some(Message::Request { id: json!("a"), method: "ping".into(), params: Value::Null })
         );
         assert_eq!(
             read(json!({ "method": "notifications/progress", "params": { "progress": 1 } })),

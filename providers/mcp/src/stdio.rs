@@ -143,7 +143,10 @@ impl Program {
             };
             match serde_json::from_slice(&line).ok().and_then(rpc::message) {
                 Some(Message::Response { id, result }) if id == message["id"] => return Ok(result),
-                Some(Message::Request { id, method }) => write(&mut running.input, &reply(&id, &method)).await?,
+                Some(Message::Request { id, method, params }) => {
+                    hear(&method, &params);
+                    write(&mut running.input, &reply(&id, &method)).await?;
+                }
                 Some(Message::Notification { method, params }) => hear(&method, &params),
                 // Lines that are none of the protocol's: some programs greet.
                 Some(Message::Response { .. }) | None => {}

@@ -1,6 +1,7 @@
 //! The provider against a server of its own, on loopback: one that behaves, and one for each way not to.
 
 mod fake;
+mod middle;
 mod oauth;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
