@@ -154,6 +154,16 @@ impl System<'_> {
     /// # Errors
     /// As any query.
     pub async fn take_sign_in_attempt(&self, id: &str) -> Result<Option<TakenAttempt>> {
+        // Whoever guesses does not keep those waiting who write.
+        let mut tx = self.read().await?;
+        let known: Option<i64> =
+            on!(tx, conn => sqlx::query_scalar("SELECT expires_at FROM sign_in_attempt WHERE id = $1")
+            .bind(id).fetch_optional(conn).await)
+            .doing("look up who comes back from a server")?;
+        drop(tx);
+        if known.is_none() {
+            return Ok(None);
+        }
         let mut tx = self.write().await?;
         let now = tx.now().await?;
         let taken = on!(tx, conn => sqlx::query_as("DELETE FROM sign_in_attempt WHERE id = $1 AND expires_at >= $2 RETURNING tenant, toolgroup_id, sealed")

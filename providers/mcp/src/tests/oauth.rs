@@ -142,7 +142,7 @@ async fn what_a_server_says_of_others_is_not_believed() {
         (
             |asked, origin| {
                 let found = json!({ "resource": origin, "authorization_servers": ["http://10.0.0.1/"] });
-                (asked.path == "/meta").then(|| Reply::Json(200, found))
+                (asked.path == "/meta").then_some(Reply::Json(200, found))
             },
             "must begin with https://",
         ),
@@ -150,7 +150,7 @@ async fn what_a_server_says_of_others_is_not_believed() {
             |asked, origin| {
                 let mut found = authority(origin);
                 found["issuer"] = json!("https://bank.example");
-                asked.path.ends_with("authorization-server").then(|| Reply::Json(200, found))
+                asked.path.ends_with("authorization-server").then_some(Reply::Json(200, found))
             },
             "another issuer",
         ),
@@ -158,7 +158,7 @@ async fn what_a_server_says_of_others_is_not_believed() {
             |asked, origin| {
                 let mut found = authority(origin);
                 found["code_challenge_methods_supported"] = json!(["plain"]);
-                asked.path.ends_with("authorization-server").then(|| Reply::Json(200, found))
+                asked.path.ends_with("authorization-server").then_some(Reply::Json(200, found))
             },
             "PKCE",
         ),
@@ -166,14 +166,14 @@ async fn what_a_server_says_of_others_is_not_believed() {
             |asked, origin| {
                 let mut found = authority(origin);
                 found["authorization_endpoint"] = json!("javascript:alert(1)");
-                asked.path.ends_with("authorization-server").then(|| Reply::Json(200, found))
+                asked.path.ends_with("authorization-server").then_some(Reply::Json(200, found))
             },
             "authorization_endpoint",
         ),
         (
             |asked, _| {
                 let no = json!({ "error": "invalid_redirect_uri", "error_description": "not that one" });
-                (asked.path == "/register").then(|| Reply::Json(400, no))
+                (asked.path == "/register").then_some(Reply::Json(400, no))
             },
             "not that one",
         ),
@@ -198,7 +198,7 @@ async fn who_brings_a_person_back_is_who_they_were_sent_to() {
     let server = server(|asked, origin| {
         let mut found = authority(origin);
         found["authorization_response_iss_parameter_supported"] = json!(true);
-        asked.path.ends_with("authorization-server").then(|| Reply::Json(200, found))
+        asked.path.ends_with("authorization-server").then_some(Reply::Json(200, found))
     })
     .await;
     let (provider, source) = (provider(json!({})), source(&server.url));
@@ -216,7 +216,7 @@ async fn who_brings_a_person_back_is_who_they_were_sent_to() {
 async fn a_client_of_the_operators_proves_itself_by_a_tenants_secret_and_needs_no_person() {
     let server = server(|asked, _| {
         let echo = json!({ "error": "invalid_client", "error_description": "you said secret-of-acme" });
-        (asked.path == "/token" && asked.text.contains("scope=wrong")).then(|| Reply::Json(401, echo))
+        (asked.path == "/token" && asked.text.contains("scope=wrong")).then_some(Reply::Json(401, echo))
     })
     .await;
     let origin = server.url.trim_end_matches("/mcp");
