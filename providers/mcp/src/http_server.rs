@@ -212,7 +212,7 @@ impl HttpServer {
                     return Err(Unauthorized::error(message, Some(scope)).into());
                 }
                 if self.signs && status == StatusCode::UNAUTHORIZED {
-                    return Err(Unauthorized::error(format!("{at} does not let the group in ({code})"), None).into());
+                    return Err(Unauthorized::error(format!("{at} refused the credentials ({code}): it wants a sign-in, or a token in args.authorization"), None).into());
                 }
                 lost(format!(
                     "{at} refused the credentials ({code}): put a token into args.authorization, or what it wants into \

@@ -173,7 +173,7 @@ async fn a_server_that_dies_or_talks_nonsense_is_a_clear_error() {
         (Reply::Json(200, json!([7])), "what is no response"),
         (Reply::Plain(200, "text/html", "<html>".into()), "neither JSON nor a stream"),
         (Reply::Plain(302, "text/plain", String::new()), "leads on to another address"),
-        (Reply::Plain(401, "text/plain", String::new()), "does not let the group in"),
+        (Reply::Plain(401, "text/plain", String::new()), "it wants a sign-in"),
         (Reply::Plain(403, "text/plain", String::new()), "args.authorization"),
         (Reply::Plain(500, "text/plain", "oops".into()), "answered 500"),
     ];
