@@ -11,9 +11,10 @@ CREATE TABLE sign_in (
     expires_at   INTEGER, -- when the token does; null: it does not say
     problem      TEXT, -- why a person has to sign in; null: nobody has to
     scope        TEXT, -- what the server asked for beside what it had given; null: nothing
-    version      INTEGER NOT NULL, -- one more with every change
-    held_until   INTEGER NOT NULL, -- whoever renews it has until then, by the database's clock
-    updated_at   INTEGER NOT NULL,
+    version      INTEGER NOT NULL, -- of the tokens: one more with every change of them, and with no other
+    held_until   INTEGER NOT NULL, -- nobody else renews until then, by the database's clock
+    failures     INTEGER NOT NULL, -- how often in a row that failed
+    updated_at   INTEGER NOT NULL, -- when the tokens changed
     PRIMARY KEY (tenant, toolgroup_id),
     FOREIGN KEY (tenant, toolgroup_id) REFERENCES toolgroup (tenant, id) ON DELETE CASCADE
 ) STRICT;

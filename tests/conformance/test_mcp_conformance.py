@@ -24,6 +24,7 @@ PATIENCE_S = 60
 TOOLS_ONLY = "the server has tools, and no resources, prompts, logging or completion"
 WORDS = "models of all providers read texts as results of tools: pictures, sounds and resources are named in words"
 NOBODY = "a server is not asked back: nobody there could be asked for a model's answer or a person's"
+OTHER_ISSUER = "the suite's metadata at /tenant1 name an issuer without that path, which RFC 8414 (section 3.3) has a client refuse"
 
 SERVER = {
     "server-initialize": None,
@@ -67,13 +68,15 @@ CLIENT = {
     "elicitation-sep1034-client-defaults": "nobody can be asked in the middle of a call: what is asked is cancelled, defaults or not",
     **dict.fromkeys(
         (
-            "auth/metadata-default", "auth/metadata-var1", "auth/metadata-var2", "auth/metadata-var3", "auth/basic-cimd",
+            "auth/metadata-default", "auth/metadata-var1", "auth/basic-cimd",
             "auth/2025-03-26-oauth-metadata-backcompat", "auth/2025-03-26-oauth-endpoint-fallback",
             "auth/scope-from-www-authenticate", "auth/scope-from-scopes-supported", "auth/scope-omitted-when-undefined",
             "auth/scope-step-up", "auth/scope-retry-limit", "auth/token-endpoint-auth-basic", "auth/token-endpoint-auth-post",
             "auth/token-endpoint-auth-none", "auth/client-credentials-basic",
         ),
     ),
+    "auth/metadata-var2": OTHER_ISSUER,
+    "auth/metadata-var3": OTHER_ISSUER,
     "auth/client-credentials-jwt": "a client proves itself by a secret, and not by a signed assertion",
 }  # fmt: skip
 

@@ -152,14 +152,7 @@ impl Endpoint {
 
     /// As [`Endpoint::cleaned`], in every text of a value; names of members stay as they are.
     pub(crate) fn cleaned_value(&self, value: &Value) -> Value {
-        match value {
-            Value::String(text) => Value::String(self.cleaned(text.clone())),
-            Value::Array(list) => list.iter().map(|one| self.cleaned_value(one)).collect(),
-            Value::Object(members) => {
-                members.iter().map(|(name, one)| (name.clone(), self.cleaned_value(one))).collect()
-            }
-            plain => plain.clone(),
-        }
+        struck_value(&self.secrets, value)
     }
 
     /// For people: what an error may show of it.
@@ -177,6 +170,18 @@ pub(crate) fn struck(secrets: &[String], text: String) -> String {
         true => text.replace(secret.as_str(), "[secret]"),
         false => text,
     })
+}
+
+/// As [`struck`], in every text of a value; names of members stay as they are.
+pub(crate) fn struck_value(secrets: &[String], value: &Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(struck(secrets, text.clone())),
+        Value::Array(list) => list.iter().map(|one| struck_value(secrets, one)).collect(),
+        Value::Object(members) => {
+            members.iter().map(|(name, one)| (name.clone(), struck_value(secrets, one))).collect()
+        }
+        plain => plain.clone(),
+    }
 }
 
 fn place(config: &Config, written: &str) -> Result<At> {

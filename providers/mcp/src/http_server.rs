@@ -4,10 +4,7 @@
 //! ends before is picked up behind its last event. Invariants: no redirect is followed; nothing larger than a limit is
 //! read; a server that has to be public is asked at a public address and no other.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use frontdesk_api::{Cx, Error, Kind, Result, sign_in::Unauthorized};
@@ -24,6 +21,9 @@ use crate::{
 
 /// Bytes of an answer, or of one event.
 pub(crate) const LARGEST: usize = 4 << 20;
+
+/// Bytes of a name of a type that is shown.
+const LONGEST_TYPE: usize = 100;
 
 /// How often a stream that ended early is picked up without having said anything new.
 const PICK_UPS: u32 = 3;
@@ -63,15 +63,11 @@ impl Clients {
     }
 }
 
-/// A server, with the headers of one tenant.
+/// A server.
 pub(crate) struct HttpServer {
     pub(crate) clients: Arc<Clients>,
     pub(crate) uri: Uri,
     pub(crate) inside: bool,
-    /// As of the newest request: a token is renewed within a session.
-    pub(crate) headers: Mutex<HeaderMap>,
-    /// Whoever is let in is so by OAuth.
-    pub(crate) signs: bool,
 }
 
 /// The code, inside this crate, of an error that leaves open whether the server did what it was asked.
@@ -81,9 +77,18 @@ pub(crate) fn unsure(error: Error) -> Error {
     if error.kind == Kind::Upstream { error.with_code(UNSURE) } else { error }
 }
 
+/// An error after the server had taken the request: whatever it says, the request is not made again because of it.
+pub(crate) fn taken(error: Error) -> Error {
+    unsure(Error { source: None, ..error })
+}
+
 /// What a server is told beside the message.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Head {
+    /// What the caller sends along.
+    pub(crate) headers: HeaderMap,
+    /// Whoever is let in is so by OAuth.
+    pub(crate) signs: bool,
     pub(crate) session: Option<HeaderValue>,
     pub(crate) version: Option<&'static str>,
     /// Further headers of one request.
@@ -120,8 +125,11 @@ impl HttpServer {
                 Ok(Replied { result, session })
             }
             kind => {
-                let kind =
-                    kind.map_or("without a type".to_owned(), |kind| format!("of the type '{}'", rpc::words_of(&kind)));
+                // Nothing is cut where a secret may stand.
+                let kind = match kind.filter(|kind| kind.len() <= LONGEST_TYPE) {
+                    Some(kind) => format!("of the type '{}'", rpc::words_of(&kind)),
+                    None => "without a type".to_owned(),
+                };
                 let message = format!("{} answered {kind}, neither JSON nor a stream of events", place(&self.uri));
                 Err(Error::upstream(message).into())
             }
@@ -137,22 +145,23 @@ impl HttpServer {
     /// Ends the session; not every server can.
     pub(crate) async fn leave(&self, cx: &Cx, head: &Head) {
         if head.session.is_some() {
-            let _ = self.send(cx, Method::DELETE, self.head(head, "application/json"), Bytes::new()).await;
+            let _ = self.send(cx, Method::DELETE, head_of(head, "application/json"), Bytes::new()).await;
         }
     }
 
     /// What it asks for of those whom nobody let in; None: that is not said.
-    pub(crate) async fn challenge(&self, cx: &Cx) -> Result<Option<Challenge>> {
+    pub(crate) async fn challenge(&self, cx: &Cx, headers: &HeaderMap) -> Result<Option<Challenge>> {
         let about = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client() });
         let greeting = rpc::request(0, "initialize", object(about));
-        let mut headers = self.head(&Head::default(), "application/json, text/event-stream");
+        let stranger = Head { headers: headers.clone(), ..Head::default() };
+        let mut headers = head_of(&stranger, "application/json, text/event-stream");
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let greeted = self.send(cx, Method::POST, headers.clone(), greeting.to_string().into()).await?;
         if !greeted.status.is_success() {
             return Ok(Challenge::of(&greeted.headers));
         }
         // Some let everyone begin, and ask whoever wants to know more.
-        let head = Head { session: greeted.headers.get("mcp-session-id").cloned(), ..Head::default() };
+        let head = Head { session: greeted.headers.get("mcp-session-id").cloned(), ..stranger };
         if let Some(session) = &head.session {
             headers.insert("mcp-session-id", session.clone());
         }
@@ -162,19 +171,14 @@ impl HttpServer {
         Ok(Challenge::of(&answer.headers))
     }
 
-    /// What goes along from now on.
-    pub(crate) fn carry(&self, headers: &HeaderMap) {
-        self.headers.lock().unwrap_or_else(PoisonError::into_inner).clone_from(headers);
-    }
-
     async fn post(&self, cx: &Cx, head: &Head, message: &Value) -> Result<Answer, Fault> {
-        let mut headers = self.head(head, "application/json, text/event-stream");
+        let mut headers = head_of(head, "application/json, text/event-stream");
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = serde_json::to_vec(message).map_err(|e| Error::internal("could not write a message", e))?;
         // A connection that closed without a word had the request.
         let sent = self.send(cx, Method::POST, headers, body.into()).await;
         let answer = sent.map_err(|e| if e.message.starts_with("no answer from ") { unsure(e) } else { e })?;
-        self.judged(answer, head.session.is_some(), &message["id"]).await
+        self.judged(answer, head, &message["id"]).await
     }
 
     async fn send(&self, cx: &Cx, method: Method, headers: HeaderMap, body: Bytes) -> Result<Answer> {
@@ -182,36 +186,24 @@ impl HttpServer {
         client.send(cx, method, &self.uri, headers, body).await
     }
 
-    fn head(&self, head: &Head, accept: &'static str) -> HeaderMap {
-        let mut headers = self.headers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-        if let Some(session) = &head.session {
-            headers.insert("mcp-session-id", session.clone());
-        }
-        if let Some(version) = head.version {
-            headers.insert("mcp-protocol-version", HeaderValue::from_static(version));
-        }
-        headers.extend(head.more.clone());
-        headers
-    }
-
     /// An answer that says what it was asked for, or why there is none.
-    async fn judged(&self, mut answer: Answer, in_session: bool, id: &Value) -> Result<Answer, Fault> {
+    async fn judged(&self, mut answer: Answer, head: &Head, id: &Value) -> Result<Answer, Fault> {
         let (status, at) = (answer.status, place(&self.uri));
         if status.is_success() {
             return Ok(answer);
         }
         let lost = |message: String| Err(Fault::Lost(Error::upstream(message)));
         match status {
-            StatusCode::NOT_FOUND if in_session => Err(Fault::SessionGone),
+            StatusCode::NOT_FOUND if head.session.is_some() => Err(Fault::SessionGone),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let (code, challenge) = (status.as_u16(), Challenge::of(&answer.headers));
-                let wanted = challenge.as_ref().and_then(Challenge::wanted).map(rpc::words_of);
-                if let Some(scope) = wanted.filter(|_| self.signs) {
-                    let message = format!("{at} wants more than it was let in for ({code}): the scope '{scope}'");
-                    return Err(Unauthorized::error(message, Some(scope)).into());
+                let wanted = challenge.as_ref().and_then(Challenge::wanted).filter(|_| head.signs);
+                if let Some(scope) = wanted {
+                    let shown = rpc::words_of(scope);
+                    let message = format!("{at} wants more than it was let in for ({code}): the scope '{shown}'");
+                    return Err(Unauthorized::error(message, Some(scope.to_owned())).into());
                 }
-                if self.signs && status == StatusCode::UNAUTHORIZED {
+                if head.signs && status == StatusCode::UNAUTHORIZED {
                     return Err(Unauthorized::error(format!("{at} refused the credentials ({code}): it wants a sign-in, or a token in args.authorization"), None).into());
                 }
                 lost(format!(
@@ -273,11 +265,24 @@ impl HttpServer {
                 () = cx.cancel.cancelled() => return Err(Error::cancelled().into()),
                 () = tokio::time::sleep(pause) => {}
             }
-            let mut headers = self.head(head, "text/event-stream");
+            let mut headers = head_of(head, "text/event-stream");
             headers.insert("last-event-id", event);
             let again = self.send(cx, Method::GET, headers, Bytes::new()).await.map_err(unsure)?;
-            answer = self.judged(again, head.session.is_some(), id).await?;
+            answer = self.judged(again, head, id).await.map_err(|fault| self.broke_off(fault))?;
         }
+    }
+
+    /// Why a stream is not picked up. The server had the request, so even a session that it forgot is no reason to send that
+    /// again.
+    fn broke_off(&self, fault: Fault) -> Fault {
+        let at = place(&self.uri);
+        let why = match fault {
+            Fault::Lost(error) => error,
+            Fault::SessionGone => Error::upstream(format!("{at} forgot the session in the middle of a call")),
+            Fault::Rpc(_) => Error::upstream(format!("{at} does not go on with its stream")),
+            Fault::Status(said) => Error::upstream(said),
+        };
+        Fault::Lost(taken(why))
     }
 
     /// The response, or None where the stream ends without it.
@@ -326,6 +331,19 @@ impl HttpServer {
             }
         }
     }
+}
+
+fn head_of(head: &Head, accept: &'static str) -> HeaderMap {
+    let mut headers = head.headers.clone();
+    headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+    if let Some(session) = &head.session {
+        headers.insert("mcp-session-id", session.clone());
+    }
+    if let Some(version) = head.version {
+        headers.insert("mcp-protocol-version", HeaderValue::from_static(version));
+    }
+    headers.extend(head.more.clone());
+    headers
 }
 
 /// What a server hears that asks us.

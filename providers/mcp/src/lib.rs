@@ -14,6 +14,7 @@ mod http_server;
 mod listing;
 mod oauth;
 mod peer;
+mod progress;
 mod provider;
 mod question;
 mod result;

@@ -3,8 +3,8 @@
 //! Names go to models, descriptions into every prompt, schemas are run against every call, so secrets that a server repeats
 //! in them are struck out. A hint that makes a tool more
 //! careful is taken from anyone (`destructiveHint`: a person is asked); one that makes it less careful counts only
-//! where the operator trusts the server. Invariant: a tool's hash covers all that the server says of it, in whatever
-//! order it says it.
+//! where the operator trusts the server. Invariant: a tool's hash covers all that the server says of what it does, in
+//! whatever order it says it.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     endpoint::{At, Endpoint},
-    peer::{Peer, Progress, object},
+    peer::{Peer, object},
+    progress::Progress,
     rpc::words_of,
 };
 
@@ -92,7 +93,8 @@ pub(crate) fn weight(tools: &[Value]) -> usize {
 pub(crate) fn read(endpoint: &Endpoint, group: &str, tools: &[Value]) -> Result<Vec<Listed>> {
     let names: BTreeSet<&str> = tools.iter().filter_map(|tool| tool["name"].as_str()).collect();
     if let Some(missing) = endpoint.allowed.iter().flatten().find(|name| !names.contains(name.as_str())) {
-        let there = names.into_iter().map(words_of).collect::<Vec<_>>().join(", ");
+        let there = names.into_iter().map(|name| words_of(&endpoint.cleaned(name.to_owned())));
+        let there = there.collect::<Vec<_>>().join(", ");
         let message = format!("the server has no tool '{missing}'; there are {there}");
         return Err(Error::invalid("args.allowed_tools", message));
     }
@@ -139,11 +141,8 @@ fn one(endpoint: &Endpoint, group: &str, name: String, wire_name: &str, tool: &V
         schema => Some(compiled(schema).map_err(|rule| broken(format!("outputSchema {rule}")))?),
     };
     let (effect, risk) = careful(&tool["annotations"], endpoint.trusted);
-    let mut said = vec![json!(wire_name), json!(description), schema.clone()];
-    said.extend([tool["outputSchema"].clone(), tool["annotations"].clone()]);
-    // Few say it, and the hashes of the others stay as they were.
-    said.extend(Some(tool["execution"].clone()).filter(|said| !said.is_null()));
-    let said = Value::Array(said);
+    // Not `execution`: how a call is waited for says nothing of what it does.
+    let said = json!([wire_name, description, schema, tool["outputSchema"], tool["annotations"]]);
     let hash = blake3::hash(sorted(&said).to_string().as_bytes()).to_hex().to_string();
     let def = ToolDef {
         name,
@@ -287,10 +286,11 @@ mod tests {
             one.replace(r#""b":{}"#, r#""b":{"type":"string"}"#),
             one.replace(r#""name":"t","#, r#""name":"t","annotations":{"readOnlyHint":true},"#),
             one.replace(r#""name":"t","#, r#""name":"t","outputSchema":{"type":"object"},"#),
-            one.replace(r#""name":"t","#, r#""name":"t","execution":{"taskSupport":"required"},"#),
         ] {
             assert_ne!(hash(one), hash(&other), "{other}");
         }
+        let waits = one.replace(r#""name":"t","#, r#""name":"t","execution":{"taskSupport":"required"},"#);
+        assert_eq!(hash(one), hash(&waits));
     }
 
     #[test]

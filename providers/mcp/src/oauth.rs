@@ -8,86 +8,33 @@ mod asker;
 mod challenge;
 mod client;
 mod discovery;
+mod settings;
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use frontdesk_api::{
     Cx, Error, Kind, Result, SignIn,
     secret::Secret,
-    sign_in::{Ask, Begun, Brought, Signed, Unauthorized},
+    sign_in::{Ask, Begun, Brought, NO_RENEWAL, Signed, Way},
     tools::{SecretArgs, ToolSource},
 };
-use http::Uri;
+use http::{HeaderMap, Uri};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::time::Duration;
 
-pub(crate) use self::challenge::Challenge;
 use self::{
     asker::{Asker, form},
     client::{Client, Given, tokens},
     discovery::{Found, discover},
+    settings::{Grant, wanted},
 };
+pub(crate) use self::{challenge::Challenge, settings::Settings};
 use crate::{
     endpoint::{At, Endpoint},
     http_server::HttpServer,
     provider::McpTools,
 };
-
-/// `args.oauth` of a registration; all of it may be left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Settings {
-    /// A client that is registered at the authorization server.
-    pub(crate) client_id: Option<String>,
-    /// The name of the tenant's secret that it proves itself by.
-    pub(crate) client_secret: Option<String>,
-    pub(crate) grant: Grant,
-    /// What to ask for; None: what the server says.
-    pub(crate) scope: Option<String>,
-}
-
-/// By what tokens are given.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Grant {
-    /// A person's word.
-    #[default]
-    AuthorizationCode,
-    /// The client's own.
-    ClientCredentials,
-}
-
-impl Settings {
-    /// # Errors
-    /// `Invalid` on the member of `args.oauth`.
-    pub(crate) fn read(args: &Map<String, Value>) -> Result<Self> {
-        let Some(written) = args.get("oauth").filter(|written| !written.is_null()) else { return Ok(Self::default()) };
-        let settings: Self = serde_path_to_error::deserialize(written).map_err(|e| {
-            let path = e.path().to_string();
-            let param = if path == "." { "args.oauth".to_owned() } else { format!("args.oauth.{path}") };
-            let message = format!("{param}: {}", e.into_inner());
-            Error::invalid(param, message)
-        })?;
-        let lacks = |name: &str| {
-            let param = format!("args.oauth.{name}");
-            let message = format!(
-                "{param} is needed: the client that is registered at the authorization server, and the name of \
-                                   its secret in /v1/secrets"
-            );
-            Error::invalid(param, message)
-        };
-        let by_itself = settings.grant == Grant::ClientCredentials;
-        if settings.client_id.is_none() && (by_itself || settings.client_secret.is_some()) {
-            return Err(lacks("client_id"));
-        }
-        if settings.client_secret.is_none() && by_itself {
-            return Err(lacks("client_secret"));
-        }
-        Ok(settings)
-    }
-}
 
 /// What is kept of a group that is let in.
 #[derive(Serialize, Deserialize)]
@@ -97,8 +44,11 @@ struct Kept {
     /// The server it is for, as it was registered.
     server: String,
     resource: String,
+    issuer: String,
     token_endpoint: String,
     client: Client,
+    /// Who that is, where the operator said so.
+    client_id: Option<String>,
     grant: Grant,
     scope: Option<String>,
     access_token: String,
@@ -133,6 +83,20 @@ pub(crate) fn asker(provider: &McpTools, inside: bool) -> Asker<'_> {
 
 #[async_trait]
 impl SignIn for McpTools {
+    fn way(&self, cx: &Cx, source: &ToolSource) -> Result<Way> {
+        let endpoint = Endpoint::of(&self.config, cx, &ToolSource { signed: None, ..source.clone() })?;
+        Ok(match endpoint.oauth.grant {
+            _ if !endpoint.signs => Way::Otherwise,
+            Grant::AuthorizationCode => Way::Person,
+            Grant::ClientCredentials => Way::Alone,
+        })
+    }
+
+    fn fits(&self, source: &ToolSource, kept: &SecretArgs) -> bool {
+        let door = self.door(&Cx::internal("", "fits"), source);
+        door.is_ok_and(|door| read(kept).is_some_and(|kept| door.fits(&kept)))
+    }
+
     fn secret_name(&self, source: &ToolSource) -> Option<String> {
         source.args.get("oauth")?.get("client_secret")?.as_str().map(str::to_owned)
     }
@@ -141,17 +105,14 @@ impl SignIn for McpTools {
         let door = self.door(cx, source)?;
         let found = door.found(cx).await?;
         if door.settings.grant == Grant::ClientCredentials {
-            let message = "this group signs in by itself (args.oauth.grant): register it again to have it try now";
+            let message = "this group signs in by itself (args.oauth.grant), with its next call";
             return Err(Error::conflict(message).with_code("no_sign_in"));
         }
         let Some(at) = found.authorization_endpoint.clone().filter(|_| found.proves) else {
             let lacks = if found.proves { "an authorization_endpoint" } else { "PKCE by S256" };
             return Err(Error::upstream(format!("the authorization server {} does not offer {lacks}", found.issuer)));
         };
-        let mut scope = ask.scope.map(str::to_owned).or(door.settings.scope.clone()).or(found.scope.clone());
-        if let Some(scope) = scope.as_mut().filter(|scope| found.offline && !has(scope, "offline_access")) {
-            scope.push_str(" offline_access");
-        }
+        let scope = wanted(&door.settings, &found, ask.scope)?;
         let client = match client::configured(&door.settings, &found) {
             Some(client) => client,
             None => client::registered(cx, &door.asker(), &found, ask.redirect_uri, scope.as_deref()).await?,
@@ -171,8 +132,9 @@ impl SignIn for McpTools {
             query.push(("scope", scope));
         }
         let url = format!("{at}{}{}", if at.query().is_some() { '&' } else { '?' }, form(&query));
+        let (server, issuer) = (door.server.to_string(), found.issuer.clone());
         let kept = OnTheWay {
-            server: door.server.to_string(),
+            server: server.clone(),
             resource: found.resource,
             issuer: found.issuer,
             says_iss: found.says_iss,
@@ -182,7 +144,7 @@ impl SignIn for McpTools {
             verifier,
             scope,
         };
-        Ok(Begun { url, kept: written(&kept)? })
+        Ok(Begun { url, kept: written(&kept)?, server, issuer })
     }
 
     async fn finish(
@@ -211,14 +173,16 @@ impl SignIn for McpTools {
             ("resource", &begun.resource),
         ];
         let given = tokens(cx, &door.asker(), &at, &begun.client, secret, &members).await?;
-        let OnTheWay { server, resource, token_endpoint, client, scope, .. } = begun;
+        let OnTheWay { server, resource, issuer, token_endpoint, client, scope, .. } = begun;
         signed(
             Kept {
                 id: drawn()?,
                 server,
                 resource,
+                issuer,
                 token_endpoint,
                 client,
+                client_id: door.settings.client_id.clone(),
                 grant: Grant::AuthorizationCode,
                 scope,
                 access_token: String::new(),
@@ -239,8 +203,10 @@ impl SignIn for McpTools {
             id: drawn()?,
             server: door.server.to_string(),
             resource: found.resource,
+            issuer: found.issuer,
             token_endpoint: found.token_endpoint.to_string(),
             client,
+            client_id: door.settings.client_id.clone(),
             grant: Grant::ClientCredentials,
             scope: door.settings.scope.clone().or(found.scope),
             access_token: String::new(),
@@ -252,9 +218,8 @@ impl SignIn for McpTools {
     async fn renew(&self, cx: &Cx, source: &ToolSource, secret: Option<&Secret>, kept: &SecretArgs) -> Result<Signed> {
         let door = self.door(cx, source)?;
         let kept: Kept = read(kept).ok_or_else(damaged)?;
-        let mine = door.settings.client_id.as_ref().is_none_or(|id| *id == kept.client.id);
-        if kept.server != door.server.to_string() || kept.grant != door.settings.grant || !mine {
-            return Err(Unauthorized::error("the group was let in as another one", None));
+        if !door.fits(&kept) {
+            return Err(Error::conflict("the group was let in as another one"));
         }
         door.renewed(cx, secret, kept).await
     }
@@ -266,8 +231,9 @@ struct Door<'p> {
     server: Uri,
     inside: bool,
     settings: Settings,
-    /// As it is asked by whom nobody let in.
+    /// As it is asked by whom nobody let in, with these headers.
     stranger: HttpServer,
+    headers: HeaderMap,
 }
 
 impl McpTools {
@@ -280,8 +246,8 @@ impl McpTools {
             let message = "this group brings its credentials with it, so there is nothing to sign in at";
             return Err(Error::conflict(message).with_code("no_sign_in"));
         };
-        let (server, inside, settings) = (uri.clone(), *inside, endpoint.oauth.clone());
-        Ok(Door { provider: self, server, inside, settings, stranger: self.http_server(&endpoint, uri, inside) })
+        let (server, inside, stranger) = (uri.clone(), *inside, self.http_server(uri, *inside));
+        Ok(Door { provider: self, server, inside, stranger, settings: endpoint.oauth, headers: endpoint.headers })
     }
 }
 
@@ -290,8 +256,13 @@ impl Door<'_> {
         Asker { clients: &self.provider.clients, config: &self.provider.config, inside: self.inside }
     }
 
+    fn fits(&self, kept: &Kept) -> bool {
+        let Settings { client_id, grant, .. } = &self.settings;
+        kept.server == self.server.to_string() && kept.grant == *grant && kept.client_id == *client_id
+    }
+
     async fn found(&self, cx: &Cx) -> Result<Found> {
-        let challenge = self.stranger.challenge(cx).await?;
+        let challenge = self.stranger.challenge(cx, &self.headers).await?;
         discover(cx, &self.asker(), &self.server, challenge.as_ref()).await
     }
 
@@ -307,7 +278,8 @@ impl Door<'_> {
                 members.extend([("grant_type", "refresh_token"), ("refresh_token", token.as_str())]);
             }
             (Grant::AuthorizationCode, None) => {
-                return Err(Unauthorized::error("the token has ended, and the server gave none to renew it by", None));
+                let message = "the token has ended or is refused, and the server gave none to renew it by";
+                return Err(Error::conflict(message).with_code(NO_RENEWAL));
             }
         }
         let given = tokens(cx, &self.asker(), &at, &kept.client, secret, &members).await?;
@@ -321,11 +293,7 @@ fn signed(mut kept: Kept, given: Given) -> Result<Signed> {
     // One that is not replaced goes on (RFC 6749, section 6).
     kept.refresh_token = given.refresh_token.or(kept.refresh_token);
     kept.scope = given.scope.or(kept.scope);
-    Ok(Signed { kept: written(&kept)?, expires_in: given.expires_in.map(Duration::from_secs) })
-}
-
-fn has(scopes: &str, scope: &str) -> bool {
-    scopes.split(' ').any(|one| one == scope)
+    Ok(Signed { kept: written(&kept)?, expires_in: given.expires_in, issuer: kept.issuer })
 }
 
 fn read<T: serde::de::DeserializeOwned>(kept: &SecretArgs) -> Option<T> {

@@ -2,7 +2,8 @@
 //!
 //! Servers are greeted as all revisions up to 2025-11-25 want it; one that knows no greeting is asked by 2026-07-28,
 //! whose requests stand for themselves. Invariants: a session that the server has forgotten is opened anew once, and
-//! only then is the request sent again; a request that nobody waits for any more is cancelled at the server.
+//! only then is the request sent again; a request that nobody waits for any more is cancelled at the server; what is sent
+//! along is the caller's own, whoever else is in the session; a server's words are cut after secrets were struck out.
 
 use std::{
     sync::{
@@ -13,13 +14,14 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use frontdesk_api::{Cx, Error, Kind, News, Result, news};
+use frontdesk_api::{Cx, Error, Kind, Result};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    endpoint::struck,
+    endpoint::{Endpoint, struck, struck_value},
     http_server::{Fault, Head, HttpServer},
+    progress::Progress,
     question, rpc,
     stdio::Program,
 };
@@ -51,89 +53,50 @@ impl Spoken {
     }
 }
 
-/// A server that was greeted, or will be at the first request.
-pub(crate) struct Peer {
+/// A conversation with a server that was greeted, or will be at the first request.
+pub(crate) struct Session {
     way: Arc<Way>,
     spoken: tokio::sync::Mutex<Option<Spoken>>,
     next: AtomicU64,
     /// The server said that its tools are not what they were.
     pub(crate) changed: AtomicBool,
+    /// What the goodbye is sent along with: what came with the newest call.
+    newest: Mutex<HeaderMap>,
 }
 
-/// What a server tells of the progress of one call.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    /// What the server was given to name the call by; None: it was asked for no news.
-    token: Option<Value>,
-    /// Who else hears it, without these secrets.
-    news: Option<News>,
+/// One caller in it.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    pub(crate) session: Arc<Session>,
+    /// A token is renewed within a session, so each caller sends what it came with.
+    headers: HeaderMap,
     secrets: Vec<String>,
-    last: Mutex<Last>,
+    signs: bool,
 }
 
-/// How far it was, and what was said of that.
-#[derive(Debug, Default)]
-struct Last {
-    progress: Option<f64>,
-    words: Option<String>,
-    /// What a person was asked for.
-    questions: Vec<String>,
-}
-
-impl Progress {
-    pub(crate) fn of(token: Value, news: Option<News>, secrets: &[String]) -> Self {
-        Self { token: Some(token), news, secrets: secrets.to_vec(), last: Mutex::default() }
-    }
-
-    fn hear(&self, params: &Value) {
-        if self.token.is_none() || self.token.as_ref() != params.get("progressToken") {
-            return;
-        }
-        let Some(Value::Number(progress)) = params.get("progress").cloned() else { return };
-        let words = params.get("message").and_then(Value::as_str);
-        let words = words.map(|words| struck(&self.secrets, rpc::words_of(words)));
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.words.clone_from(&words);
-        // It has to grow (Model Context Protocol, "Progress"); what does not is told to nobody.
-        if progress.as_f64() <= last.progress {
-            return;
-        }
-        last.progress = progress.as_f64();
-        let total = params.get("total").and_then(Value::as_number).cloned();
-        if let Some(news) = &self.news {
-            news.tell(news::Progress { progress, total, message: words });
-        }
-    }
-
-    fn asked(&self, params: &Value) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.questions.len() < question::MOST {
-            last.questions.push(question::words(params));
-        }
-    }
-
-    /// How far it was, in words; and what it asked for that nobody answered.
-    pub(crate) fn told(self) -> (Option<String>, Option<String>) {
-        let last = self.last.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (last.words, question::note(&last.questions))
-    }
-}
-
-impl Peer {
+impl Session {
     pub(crate) fn new(way: Way) -> Self {
         Self {
             way: Arc::new(way),
             spoken: tokio::sync::Mutex::default(),
             next: AtomicU64::new(1),
             changed: AtomicBool::new(false),
+            newest: Mutex::default(),
         }
     }
+}
 
-    /// Headers that go along from now on.
-    pub(crate) fn carry(&self, headers: &HeaderMap) {
-        if let Way::Http(server) = &*self.way {
-            server.carry(headers);
-        }
+impl Peer {
+    /// Joins the session.
+    pub(crate) fn of(session: Arc<Session>, endpoint: &Endpoint) -> Self {
+        session.newest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&endpoint.headers);
+        let (headers, secrets) = (endpoint.headers.clone(), endpoint.secrets().to_vec());
+        Self { session, headers, secrets, signs: endpoint.signs }
+    }
+
+    /// A stranger's words, without the secrets that were sent along.
+    pub(crate) fn words(&self, text: &str) -> String {
+        rpc::words_of(&struck(&self.secrets, text.to_owned()))
     }
 
     /// Asks, greeting the server first where that is still to be done.
@@ -151,15 +114,15 @@ impl Peer {
         match self.exchange(cx, &spoken, method, params.clone(), progress).await {
             Err(Fault::SessionGone) => {
                 let spoken = self.spoken(cx, Some(&spoken)).await?;
-                self.exchange(cx, &spoken, method, params, progress).await.map_err(told)
+                self.exchange(cx, &spoken, method, params, progress).await.map_err(|fault| self.told(fault))
             }
-            done => done.map_err(told),
+            done => done.map_err(|fault| self.told(fault)),
         }
     }
 
     /// How the server is spoken to; `gone`: not so any more.
     async fn spoken(&self, cx: &Cx, gone: Option<&Spoken>) -> Result<Spoken> {
-        let mut spoken = self.spoken.lock().await;
+        let mut spoken = self.session.spoken.lock().await;
         if let Some(known) = spoken.as_ref()
             && gone.is_none_or(|gone| gone.session != known.session)
         {
@@ -175,30 +138,31 @@ impl Peer {
         let refused = match self.greet(cx).await {
             Ok(spoken) => return Ok(spoken),
             Err(refused @ (Fault::Rpc(_) | Fault::Status(_))) => refused,
-            Err(lost) => return Err(told(lost)),
+            Err(lost) => return Err(self.told(lost)),
         };
         let plain = Spoken { version: PLAIN, session: None };
         match self.exchange(cx, &plain, "server/discover", Map::new(), &Progress::default()).await {
             Ok(_) => Ok(plain),
             // Most servers know no other revisions than those that greet: what they said to that is what counts.
-            Err(Fault::Rpc(error)) if error.code == rpc::UNSUPPORTED_VERSION => Err(told(Fault::Rpc(error))),
-            Err(_) => Err(told(refused)),
+            Err(Fault::Rpc(error)) if error.code == rpc::UNSUPPORTED_VERSION => Err(self.told(Fault::Rpc(error))),
+            Err(_) => Err(self.told(refused)),
         }
     }
 
     async fn greet(&self, cx: &Cx) -> Result<Spoken, Fault> {
         let greeting = json!({ "protocolVersion": GREETED[0], "capabilities": {}, "clientInfo": client() });
         let message = rpc::request(self.id(), "initialize", object(greeting));
-        let (result, session) = match &*self.way {
+        let (result, session) = match &*self.session.way {
             Way::Http(server) => {
-                let replied = server.ask(cx, &Head::default(), &message, &|_, _| {}).await?;
+                let head = Head { headers: self.headers.clone(), signs: self.signs, ..Head::default() };
+                let replied = server.ask(cx, &head, &message, &|_, _| {}).await?;
                 (replied.result, replied.session)
             }
             Way::Stdio(program) => (program.ask(cx, false, &message, &|_, _| {}).await?, None),
         };
         let named = result.get("protocolVersion").and_then(Value::as_str).unwrap_or_default();
         let version = GREETED.into_iter().find(|known| *known == named).ok_or_else(|| {
-            let named = rpc::words_of(named);
+            let named = self.words(named);
             let known = GREETED.join(", ");
             Error::upstream(format!(
                 "the server speaks the revision '{named}' of the protocol; here {known} are spoken"
@@ -206,8 +170,8 @@ impl Peer {
         })?;
         let spoken = Spoken { version, session };
         let ready = rpc::notification("notifications/initialized", Map::new());
-        match &*self.way {
-            Way::Http(server) => server.tell(cx, &head(&spoken), &ready).await?,
+        match &*self.session.way {
+            Way::Http(server) => server.tell(cx, &self.head(&spoken), &ready).await?,
             Way::Stdio(program) => program.tell(&ready).await?,
         }
         Ok(spoken)
@@ -222,7 +186,7 @@ impl Peer {
         progress: &Progress,
     ) -> Result<Value, Fault> {
         let id = self.id();
-        let mut head = head(spoken);
+        let mut head = self.head(spoken);
         if !spoken.greeted() {
             head.more = standing_headers(method, &params);
             let meta = params.entry("_meta").or_insert_with(|| json!({}));
@@ -232,10 +196,10 @@ impl Peer {
         }
         let message = rpc::request(id, method, params);
         let hear = |method: &str, params: &Value| self.hear(method, params, progress);
-        match &*self.way {
+        match &*self.session.way {
             Way::Stdio(program) => program.ask(cx, true, &message, &hear).await,
             Way::Http(server) => {
-                let waiting = Waiting { way: Arc::clone(&self.way), head: Some(head.clone()), id };
+                let waiting = Waiting { way: Arc::clone(&self.session.way), head: Some(head.clone()), id };
                 let replied = server.ask(cx, &head, &message, &hear).await;
                 // Whoever waits for silence to end has given it up; all others have heard what there was to hear.
                 if !matches!(&replied, Err(Fault::Lost(error)) if matches!(error.kind, Kind::Timeout | Kind::Cancelled))
@@ -249,7 +213,7 @@ impl Peer {
 
     fn hear(&self, method: &str, params: &Value, progress: &Progress) {
         match method {
-            "notifications/tools/list_changed" => self.changed.store(true, Ordering::Relaxed),
+            "notifications/tools/list_changed" => self.session.changed.store(true, Ordering::Relaxed),
             "notifications/progress" => progress.hear(params),
             "elicitation/create" => progress.asked(params),
             _ => {}
@@ -257,13 +221,42 @@ impl Peer {
     }
 
     fn id(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+        self.session.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn head(&self, spoken: &Spoken) -> Head {
+        Head { signs: self.signs, ..head(spoken, self.headers.clone()) }
+    }
+
+    fn told(&self, fault: Fault) -> Error {
+        let mut error = match fault {
+            Fault::Lost(error) => return error,
+            Fault::Status(message) => {
+                return Error::upstream(format!(
+                    "{message}: is it the address of an MCP server over streamable HTTP? (the older transport, two \
+                     addresses and server-sent events, is not spoken here)"
+                ));
+            }
+            Fault::SessionGone => {
+                return Error::upstream("the server forgot the session again right after it was opened");
+            }
+            Fault::Rpc(error) => error,
+        };
+        error.message = struck(&self.secrets, error.message);
+        if error.code == rpc::URL_ELICITATION {
+            let pages = question::pages(&struck_value(&self.secrets, &error.data)).unwrap_or_else(|| error.to_string());
+            return Error::upstream(format!(
+                "the server wants something of a person before it is called again: {pages}"
+            ));
+        }
+        Error::upstream(format!("the server answered with an error: {error}"))
     }
 }
 
-impl Drop for Peer {
+impl Drop for Session {
     fn drop(&mut self) {
-        let Some(head) = self.spoken.get_mut().take().map(|spoken| head(&spoken)) else { return };
+        let newest = std::mem::take(self.newest.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let Some(head) = self.spoken.get_mut().take().map(|spoken| head(&spoken, newest)) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let way = Arc::clone(&self.way);
         runtime.spawn(async move {
@@ -304,8 +297,8 @@ impl Drop for Waiting {
     }
 }
 
-fn head(spoken: &Spoken) -> Head {
-    Head { session: spoken.session.clone(), version: Some(spoken.version), more: HeaderMap::new() }
+fn head(spoken: &Spoken, headers: HeaderMap) -> Head {
+    Head { headers, session: spoken.session.clone(), version: Some(spoken.version), ..Head::default() }
 }
 
 /// What 2026-07-28 wants to see of a request without reading its body.
@@ -338,53 +331,9 @@ pub(crate) fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-fn told(fault: Fault) -> Error {
-    match fault {
-        Fault::Lost(error) => error,
-        Fault::Rpc(error) if error.code == rpc::URL_ELICITATION => {
-            let pages = question::pages(&error.data).unwrap_or_else(|| error.to_string());
-            Error::upstream(format!("the server wants something of a person before it is called again: {pages}"))
-        }
-        Fault::Rpc(error) => Error::upstream(format!("the server answered with an error: {error}")),
-        Fault::Status(message) => Error::upstream(format!(
-            "{message}: is it the address of an MCP server over streamable HTTP? (the older transport, two addresses and \
-             server-sent events, is not spoken here)"
-        )),
-        Fault::SessionGone => Error::upstream("the server forgot the session again right after it was opened"),
-    }
-}
-
 #[cfg(test)]
 mod unit {
     use super::*;
-
-    #[test]
-    fn a_call_hears_of_its_own_progress_alone_and_tells_of_what_grows() {
-        let told = Arc::new(Mutex::new(vec![]));
-        let teller = Arc::clone(&told);
-        let news = News::new(move |progress| teller.lock().expect("the news").push(progress));
-        let secrets = ["sesame-1234".to_owned()];
-        let (mine, silent) = (Progress::of(json!("key_1"), Some(news), &secrets), Progress::default());
-        for (token, progress, words) in [
-            ("key_1", json!(1), "sesame-1234 opens"),
-            ("key_2", json!(2), "someone else's"),
-            ("key_1", json!(1), "again"),
-            ("key_1", json!("2"), "no number"),
-            ("key_1", json!(1.5), "half"),
-        ] {
-            let news = json!({ "progressToken": token, "progress": progress, "total": 3, "message": words });
-            mine.hear(&news);
-            silent.hear(&news);
-        }
-        silent.hear(&json!({ "progress": 1, "message": "nameless" }));
-        let said = std::mem::take(&mut *told.lock().expect("the news"));
-        let said: Vec<_> = said.iter().map(|p| (p.progress.to_string(), p.message.as_deref())).collect();
-        assert_eq!(said, [("1".to_owned(), Some("[secret] opens")), ("1.5".to_owned(), Some("half"))]);
-        mine.asked(&json!({ "message": "Sure?" }));
-        let (words, asked) = mine.told();
-        assert_eq!((words.as_deref(), silent.told()), (Some("half"), (None, None)));
-        assert!(asked.expect("a note").contains("'Sure?'"));
-    }
 
     #[test]
     fn a_name_that_no_header_carries_is_encoded() {

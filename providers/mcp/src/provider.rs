@@ -25,7 +25,8 @@ use crate::{
     endpoint::{At, Endpoint, SECRETS},
     http_server::{Clients, HttpServer, UNSURE},
     listing::{self, Listed},
-    peer::{Peer, Progress, Way, object},
+    peer::{Peer, Session, Way, object},
+    progress::Progress,
     result,
     stdio::Program,
     task,
@@ -48,7 +49,7 @@ pub(crate) fn build(_: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>>
 pub struct McpTools {
     pub(crate) config: Config,
     pub(crate) clients: Arc<Clients>,
-    open: Mutex<Kept<Arc<Peer>>>,
+    open: Mutex<Kept<Arc<Session>>>,
     lists: Mutex<Kept<List>>,
 }
 
@@ -70,40 +71,33 @@ impl McpTools {
         Ok(Self { config, clients, open: Mutex::default(), lists: Mutex::default() })
     }
 
-    /// The session of this conversation with the server.
-    fn peer(&self, cx: &Cx, endpoint: &Endpoint) -> Arc<Peer> {
+    /// This caller in the session of its conversation with the server.
+    fn peer(&self, cx: &Cx, endpoint: &Endpoint) -> Peer {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let key = session(cx, endpoint);
         let now = Instant::now();
         if let Some(used) = open.get_mut(&key) {
             used.0 = now;
-            used.1.carry(&endpoint.headers);
-            return Arc::clone(&used.1);
+            return Peer::of(Arc::clone(&used.1), endpoint);
         }
         make_room(&mut open, MOST_OPEN);
         let way = match &endpoint.at {
             At::Stdio(command) => Way::Stdio(Box::new(Program::new(command.clone(), self.config.silence))),
-            At::Http { uri, inside } => Way::Http(self.http_server(endpoint, uri, *inside)),
+            At::Http { uri, inside } => Way::Http(self.http_server(uri, *inside)),
         };
-        let peer = Arc::new(Peer::new(way));
-        open.insert(key, Used(now, Arc::clone(&peer)));
-        peer
+        let session = Arc::new(Session::new(way));
+        open.insert(key, Used(now, Arc::clone(&session)));
+        Peer::of(session, endpoint)
     }
 
-    pub(crate) fn http_server(&self, endpoint: &Endpoint, uri: &Uri, inside: bool) -> HttpServer {
-        HttpServer {
-            clients: Arc::clone(&self.clients),
-            uri: uri.clone(),
-            inside,
-            headers: Mutex::new(endpoint.headers.clone()),
-            signs: endpoint.signs,
-        }
+    pub(crate) fn http_server(&self, uri: &Uri, inside: bool) -> HttpServer {
+        HttpServer { clients: Arc::clone(&self.clients), uri: uri.clone(), inside }
     }
 
     /// What the server says of its tools, as of lately.
     async fn listed(&self, cx: &Cx, source: &ToolSource, endpoint: &Endpoint, peer: &Peer) -> Result<Arc<Vec<Listed>>> {
         // Told of before they are read: what changes meanwhile is read again.
-        let changed = peer.changed.swap(false, Ordering::Relaxed);
+        let changed = peer.session.changed.swap(false, Ordering::Relaxed);
         let known = {
             let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
             lists
@@ -153,7 +147,7 @@ impl McpTools {
         };
         let (words, asked) = progress.told();
         let mut result = match answer {
-            Ok(answer) => result::shown(&answer, tool.output.as_ref()),
+            Ok(answer) => result::shown(&endpoint.cleaned_value(&answer), tool.output.as_ref()),
             Err(error) => return Err(unsure(error, words, asked)),
         };
         if let Some(asked) = asked {

@@ -11,18 +11,19 @@ use crate::rpc::words_of;
 /// Questions of one call that are told of.
 pub(crate) const MOST: usize = 3;
 
-/// Names of a form's fields that are told of.
+/// Names of a form's fields that are told of, and the bytes of one: nothing is cut where a secret may stand.
 const MOST_FIELDS: usize = 20;
+const MOST_NAME: usize = 100;
 
-/// One question in words, by the params of `elicitation/create`.
+/// One question in words, by the params of `elicitation/create` without secrets.
 pub(crate) fn words(params: &Value) -> String {
     let asked = words_of(params["message"].as_str().unwrap_or("(no words)"));
     if let Some(url) = params["url"].as_str() {
         return format!("a person has to visit {} first: {asked}", words_of(url));
     }
     let fields = params["requestedSchema"]["properties"].as_object();
-    let fields: Vec<String> =
-        fields.into_iter().flat_map(|fields| fields.keys().take(MOST_FIELDS)).map(|name| words_of(name)).collect();
+    let fields = fields.into_iter().flat_map(|fields| fields.keys()).filter(|name| name.len() <= MOST_NAME);
+    let fields: Vec<String> = fields.take(MOST_FIELDS).map(|name| words_of(name)).collect();
     match fields.is_empty() {
         true => format!("'{asked}'"),
         false => format!("'{asked}' ({})", fields.join(", ")),

@@ -34,6 +34,7 @@ pub(crate) enum Message {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RpcError {
     pub(crate) code: i64,
+    /// As it came: whoever shows it strikes secrets out of it first.
     pub(crate) message: String,
     /// Null: it said no more.
     pub(crate) data: Value,
@@ -41,7 +42,7 @@ pub(crate) struct RpcError {
 
 impl fmt::Display for RpcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (code {})", self.message, self.code)
+        write!(f, "{} (code {})", words_of(&self.message), self.code)
     }
 }
 
@@ -64,7 +65,7 @@ pub(crate) fn message(mut value: Value) -> Option<Message> {
             id,
             result: Err(RpcError {
                 code,
-                message: words_of(words),
+                message: words.to_owned(),
                 data: error.get("data").cloned().unwrap_or_default(),
             }),
         });
@@ -92,7 +93,8 @@ mod tests {
             read(json!({ "id": 1, "result": {} })),
             Some(Message::Response { id: json!(1), result: Ok(json!({})) })
         );
-        let error = RpcError { code: -32602, message: "no  such tool".into(), data: Value::Null };
+        let error = RpcError { code: -32602, message: "no\n such tool".into(), data: Value::Null };
+        assert_eq!(error.to_string(), "no  such tool (code -32602)");
         assert_eq!(
             read(json!({ "id": 1, "error": { "code": -32602, "message": "no\n such tool" } })),
             Some(Message::Response { id: json!(1), result: Err(error) })

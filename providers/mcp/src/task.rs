@@ -1,18 +1,19 @@
 //! Calls that a server works on beside the request (Model Context Protocol 2025-11-25, "Tasks"): made, looked after at the
 //! server's pace, fetched.
 //!
-//! Only tools that can be called no other way are called so. Invariant: a task that nobody waits for any more is cancelled
-//! at the server.
+//! Only tools that can be called no other way are called so. Invariants: a task that nobody waits for any more is cancelled
+//! at the server; once there is a task, no error makes the call be made again, a token that ended least of all.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use frontdesk_api::{Cx, Error, Result};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    peer::{LAST_WORD, Peer, Progress, object},
+    http_server::taken,
+    peer::{LAST_WORD, Peer, object},
+    progress::Progress,
     question,
-    rpc::words_of,
 };
 
 /// How often a task is looked after where the server does not say; the least and the most that it may say.
@@ -22,22 +23,26 @@ const PACE: (Duration, Duration, Duration) =
 /// Calls as a task and waits for its end. `params`: those of `tools/call`, with `task`.
 ///
 /// # Errors
-/// As [`Peer::ask`]; `Upstream` for a task that failed, was cancelled, or wants something of a person.
-pub(crate) async fn call(cx: &Cx, peer: &Arc<Peer>, params: Map<String, Value>, progress: &Progress) -> Result<Value> {
+/// As [`Peer::ask`]; `Upstream` for a task that failed, was cancelled, or wants something of a person. Where nobody can tell
+/// what became of a task, that is one too.
+pub(crate) async fn call(cx: &Cx, peer: &Peer, params: Map<String, Value>, progress: &Progress) -> Result<Value> {
     let mut made = peer.ask(cx, "tools/call", params, progress).await?;
     let mut task = made.get_mut("task").map(Value::take).unwrap_or_default();
     let Some(id) = task["taskId"].as_str().map(str::to_owned) else {
         return Err(Error::upstream("the server made no task of a call that it makes no other way"));
     };
     let named = object(json!({ "taskId": id }));
-    let under_way = UnderWay(Some((Arc::clone(peer), named.clone())));
+    let under_way = UnderWay(Some((peer.clone(), named.clone())));
     loop {
-        let said = || task["statusMessage"].as_str().map(words_of).unwrap_or_else(|| "no reason given".to_owned());
+        let said = || {
+            let said = task["statusMessage"].as_str().map(|said| peer.words(said));
+            said.unwrap_or_else(|| "no reason given".to_owned())
+        };
         match task["status"].as_str().unwrap_or_default() {
             "completed" => {
                 let result = peer.ask(cx, "tasks/result", named, progress).await;
                 under_way.over();
-                return result;
+                return result.map_err(taken);
             }
             "failed" => {
                 // What it failed by is its result, where it has one.
@@ -62,12 +67,12 @@ pub(crate) async fn call(cx: &Cx, peer: &Arc<Peer>, params: Map<String, Value>, 
             () = cx.cancel.cancelled() => return Err(Error::cancelled()),
             () = tokio::time::sleep(pace) => {}
         }
-        task = peer.ask(cx, "tasks/get", named.clone(), progress).await?;
+        task = peer.ask(cx, "tasks/get", named.clone(), progress).await.map_err(taken)?;
     }
 }
 
 /// A task that is waited for. Dropped before it is over, it is cancelled at the server.
-struct UnderWay(Option<(Arc<Peer>, Map<String, Value>)>);
+struct UnderWay(Option<(Peer, Map<String, Value>)>);
 
 impl UnderWay {
     fn over(mut self) {

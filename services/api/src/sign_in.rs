@@ -12,12 +12,32 @@ use crate::{
     tools::{SecretArgs, ToolSource},
 };
 
+/// How whoever calls is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Not by tokens: with credentials of their own, or the registration's, or without any.
+    Otherwise,
+    /// By tokens that a person agreed to.
+    Person,
+    /// By tokens that the group's client asks for itself.
+    Alone,
+}
+
 /// A provider whose servers may ask for OAuth.
 ///
-/// `secret` is the tenant's secret that [`SignIn::secret_name`] names. An error that is an [`Unauthorized`] says that a
-/// person has to sign in (again); with all others the same may be tried later.
+/// `secret` is the tenant's secret that [`SignIn::secret_name`] names. An error that is an [`Unauthorized`] says that what
+/// is kept is good for nothing any more; with all others the same may be tried later.
 #[async_trait]
 pub trait SignIn: Send + Sync {
+    /// How a call of `cx` is let in. Nobody is asked.
+    ///
+    /// # Errors
+    /// `Invalid` naming what is wrong with the source.
+    fn way(&self, cx: &Cx, source: &ToolSource) -> Result<Way>;
+
+    /// Whether these tokens are for this source's server, and for its client.
+    fn fits(&self, source: &ToolSource, kept: &SecretArgs) -> bool;
+
     /// The name of the tenant's secret that the group's client proves itself by.
     fn secret_name(&self, source: &ToolSource) -> Option<String>;
 
@@ -40,7 +60,7 @@ pub trait SignIn: Send + Sync {
         brought: &Brought,
     ) -> Result<Signed>;
 
-    /// Signs in without a person. None: one is needed.
+    /// Signs in without a person. None: one is needed, and could.
     ///
     /// # Errors
     /// As [`SignIn::begin`]: also where a person could not sign in either.
@@ -49,9 +69,12 @@ pub trait SignIn: Send + Sync {
     /// New tokens for old ones.
     ///
     /// # Errors
-    /// As [`SignIn::begin`].
+    /// As [`SignIn::begin`]; of the code [`NO_RENEWAL`] where there is nothing to renew by.
     async fn renew(&self, cx: &Cx, source: &ToolSource, secret: Option<&Secret>, kept: &SecretArgs) -> Result<Signed>;
 }
+
+/// The code of an error that says that only a person can bring new tokens.
+pub const NO_RENEWAL: &str = "no_renewal";
 
 /// What a person is sent to a server with.
 #[derive(Clone, Copy)]
@@ -68,6 +91,9 @@ pub struct Ask<'a> {
 pub struct Begun {
     pub url: String,
     pub kept: SecretArgs,
+    /// For them to read: the server that is called as them, and who asks them.
+    pub server: String,
+    pub issuer: String,
 }
 
 /// What they brought back.
@@ -91,11 +117,13 @@ pub struct Signed {
     pub kept: SecretArgs,
     /// How long the token is good; None: the server did not say.
     pub expires_in: Option<Duration>,
+    /// Who gave it.
+    pub issuer: String,
 }
 
-/// A person has to sign in (again): the source of an [`Error`].
+/// Nobody is let in so: the source of an [`Error`]. Of a call it says that the call was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a person has to sign in")]
+#[error("not let in")]
 pub struct Unauthorized {
     /// What the server wants beside what it gave.
     pub scope: Option<String>,

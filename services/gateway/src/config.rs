@@ -7,6 +7,7 @@
 mod egress;
 mod hub;
 mod plain;
+mod public_url;
 mod read;
 mod substitute;
 mod suggest;
@@ -24,6 +25,7 @@ use serde_json::Value;
 pub use egress::Egress;
 pub use hub::Hub;
 pub use plain::plain;
+pub use public_url::PublicUrl;
 pub use read::{Environment, environment, load, parse, typed, yaml};
 pub use suggest::nearest;
 pub use telemetry::{MetricsAccess, Telemetry};
@@ -37,6 +39,8 @@ pub const DEFAULT_FILE: &str = include_str!("../../../docker/frontdesk.yaml");
 pub struct Config {
     /// `host:port`; port 0 takes a free one.
     pub listen: String,
+    /// How people's browsers reach this server; None: only those on this machine do.
+    pub public_url: Option<PublicUrl>,
     /// SQLite, files, local models, the lock of a running server.
     pub data_dir: PathBuf,
     /// A Postgres URL; empty: SQLite under `data_dir`.
@@ -64,6 +68,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8321".into(),
+            public_url: None,
             data_dir: "./data".into(),
             database_url: None,
             models_dir: None,

@@ -1,11 +1,16 @@
 //! What tool groups are let in with at servers that ask for OAuth, and the people who are on their way to one.
 //!
-//! Tokens are sealed before they come here. Invariants: a change is written only over the version it was made from; one
-//! process at a time renews; an attempt is taken once, by its hash, and not after its time.
+//! Tokens are sealed before they come here. Invariants: the version is that of the tokens, and no other change moves it, so
+//! whoever renewed a version writes over that or not at all; one process at a time renews, and nobody else takes that from
+//! it before its time is over; how a group is let in and what it is registered as change together, over the registration
+//! they were made from; an attempt is taken once, by its hash, and not after its time.
 
-use frontdesk_api::{Micros, Result};
+use frontdesk_api::{Error, Micros, Result, tools::ToolDef};
 
-use crate::{Doing as _, System, Tenant, on};
+use crate::{
+    Doing as _, System, Tenant, Tx, on,
+    tools::{StoredToolgroup, StoredToolgroupChange, add_change, put_group},
+};
 
 /// What a group is let in with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, sqlx::FromRow)]
@@ -19,13 +24,62 @@ pub struct StoredSignIn {
     pub problem: Option<String>,
     /// What the server asked for beside what it had given.
     pub scope: Option<String>,
+    /// Of the tokens, from 1 on.
     pub version: i64,
+    /// How often in a row renewing failed.
+    pub failures: i64,
+    /// When the tokens changed.
     pub updated_at: Micros,
 }
 
-/// Someone who came back.
+/// Tokens as they are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tokens {
+    pub sealed: Vec<u8>,
+    pub expires_at: Option<Micros>,
+    pub at: Micros,
+}
+
+/// What a registration comes to for how its group is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing changes.
+    AsBefore,
+    /// What is there was good just now: nothing is wrong with it any more.
+    Good,
+    /// By nothing that is kept here.
+    Forgotten,
+    Given(Tokens),
+    /// A person has to sign in first; whatever was there is let go.
+    Needed {
+        problem: String,
+        scope: Option<String>,
+        at: Micros,
+    },
+}
+
+/// Over which registration something is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Over {
+    /// Whatever is there.
+    Any,
+    /// None: there is no such group.
+    Nothing,
+    /// The one of this revision.
+    Revision(String),
+}
+
+/// What a group is registered as: its tools in order, and what its provider made of it.
+#[derive(Clone, Copy)]
+pub struct Registered<'a> {
+    pub group: &'a StoredToolgroup,
+    pub tools: &'a [ToolDef],
+    pub kept: Option<&'a [u8]>,
+}
+
+/// Someone who was sent to a server.
 #[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct TakenAttempt {
+pub struct StoredAttempt {
     pub tenant: String,
     pub toolgroup_id: String,
     pub sealed: Vec<u8>,
@@ -34,7 +88,7 @@ pub struct TakenAttempt {
 /// The columns of a [`StoredSignIn`], as a literal.
 macro_rules! columns {
     () => {
-        "toolgroup_id, sealed, expires_at, problem, scope, version, updated_at"
+        "toolgroup_id, sealed, expires_at, problem, scope, version, failures, updated_at"
     };
 }
 
@@ -60,50 +114,85 @@ impl Tenant<'_> {
         .doing("list how tool groups are let in")
     }
 
-    /// Writes it in place of whatever is there; its version is the next one, and nobody holds it any more.
+    /// Writes how the group is let in, and with it what it is registered as, where that changes too.
+    ///
+    /// # Errors
+    /// `Conflict` where the registration is another than `over` says.
+    pub async fn put_sign_in(
+        &self,
+        group: &str,
+        registered: Option<Registered<'_>>,
+        entry: &Entry,
+        over: &Over,
+        changes: &[StoredToolgroupChange],
+    ) -> Result<()> {
+        let mut tx = self.write().await?;
+        check(&mut tx, group, over).await?;
+        if let Some(Registered { group, tools, kept }) = registered {
+            put_group(&mut tx, group, tools, kept).await?;
+        }
+        match entry {
+            Entry::AsBefore => {}
+            Entry::Good => {
+                on!(tx, conn => sqlx::query("UPDATE sign_in SET problem = NULL, scope = NULL WHERE tenant = $1 AND toolgroup_id = $2")
+                    .bind(self.id()).bind(group).execute(conn).await.map(|_| ()))
+                .doing("write how a tool group is let in")?;
+            }
+            Entry::Forgotten => {
+                on!(tx, conn => sqlx::query("DELETE FROM sign_in WHERE tenant = $1 AND toolgroup_id = $2")
+                    .bind(self.id()).bind(group).execute(conn).await.map(|_| ()))
+                .doing("forget how a tool group is let in")?;
+            }
+            Entry::Given(tokens) => {
+                let row = (Some(&tokens.sealed), tokens.expires_at, None, None, tokens.at);
+                replace(&mut tx, group, row).await?;
+            }
+            Entry::Needed { problem, scope, at } => {
+                replace(&mut tx, group, (None, None, Some(problem), scope.as_ref(), *at)).await?;
+            }
+        }
+        for change in changes {
+            add_change(&mut tx, change).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Notes why the tokens of this version do not let the group in; 0: there were none, and there is no row yet. What is
+    /// kept and who renews it stay as they are.
     ///
     /// # Errors
     /// `Conflict`: there is no such group.
-    pub async fn put_sign_in(&self, row: &StoredSignIn) -> Result<()> {
+    pub async fn note_sign_in(
+        &self,
+        group: &str,
+        version: i64,
+        problem: &str,
+        scope: Option<&str>,
+        at: Micros,
+    ) -> Result<()> {
         let mut tx = self.write().await?;
-        on!(tx, conn => sqlx::query("INSERT INTO sign_in (tenant, toolgroup_id, sealed, expires_at, problem, scope, version, held_until, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, 1, 0, $7) \
-             ON CONFLICT (tenant, toolgroup_id) DO UPDATE SET sealed = excluded.sealed, expires_at = excluded.expires_at, \
-             problem = excluded.problem, scope = excluded.scope, version = sign_in.version + 1, held_until = 0, updated_at = excluded.updated_at")
-            .bind(self.id()).bind(&row.toolgroup_id).bind(&row.sealed).bind(row.expires_at).bind(&row.problem).bind(&row.scope)
-            .bind(row.updated_at).execute(conn).await.map(|_| ()))
-        .doing("write how a tool group is let in")?;
+        on!(tx, conn => sqlx::query("INSERT INTO sign_in (tenant, toolgroup_id, problem, scope, version, held_until, failures, updated_at) \
+             VALUES ($1, $2, $3, $4, 1, 0, 0, $6) \
+             ON CONFLICT (tenant, toolgroup_id) DO UPDATE SET problem = excluded.problem, scope = excluded.scope WHERE sign_in.version = $5")
+            .bind(self.id()).bind(group).bind(problem).bind(scope).bind(version).bind(at).execute(conn).await.map(|_| ()))
+        .doing("note why a tool group is not let in")?;
         tx.commit().await
     }
 
-    /// Forgets it, where there is one.
+    /// Notes why nobody could be let in just now, where somebody has to be.
     ///
     /// # Errors
     /// As any query.
-    pub async fn delete_sign_in(&self, group: &str) -> Result<()> {
+    pub async fn note_landing(&self, group: &str, problem: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        on!(tx, conn => sqlx::query("DELETE FROM sign_in WHERE tenant = $1 AND toolgroup_id = $2")
-            .bind(self.id()).bind(group).execute(conn).await.map(|_| ()))
-        .doing("forget how a tool group is let in")?;
+        on!(tx, conn => sqlx::query("UPDATE sign_in SET problem = $3 WHERE tenant = $1 AND toolgroup_id = $2 AND problem IS NOT NULL")
+            .bind(self.id()).bind(group).bind(problem).execute(conn).await.map(|_| ()))
+        .doing("note why a tool group is not let in")?;
         tx.commit().await
     }
 
-    /// Writes it over `row.version`; false: someone else changed it meanwhile.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn replace_sign_in(&self, row: &StoredSignIn) -> Result<bool> {
-        let mut tx = self.write().await?;
-        let met = on!(tx, conn => sqlx::query("UPDATE sign_in SET sealed = $4, expires_at = $5, problem = $6, scope = $7, version = version + 1, \
-             held_until = 0, updated_at = $8 WHERE tenant = $1 AND toolgroup_id = $2 AND version = $3")
-            .bind(self.id()).bind(&row.toolgroup_id).bind(row.version).bind(&row.sealed).bind(row.expires_at).bind(&row.problem)
-            .bind(&row.scope).bind(row.updated_at).execute(conn).await.map(|done| done.rows_affected()))
-        .doing("write how a tool group is let in")?;
-        tx.commit().await?;
-        Ok(met > 0)
-    }
-
-    /// Takes the right to renew this version for so many microseconds; false: another has it, or it is renewed already.
+    /// Takes the right to renew this version for so many microseconds; false: another has it, or renewing failed a moment
+    /// ago, or it is renewed already.
     ///
     /// # Errors
     /// As any query.
@@ -118,15 +207,58 @@ impl Tenant<'_> {
         Ok(met > 0)
     }
 
-    /// Gives that right back.
+    /// Whoever holds this version has renewed it. What a person has to do for a further scope is still to be done. False:
+    /// somebody signed in meanwhile, and what they brought is newer.
     ///
     /// # Errors
     /// As any query.
-    pub async fn release_sign_in(&self, group: &str, version: i64) -> Result<()> {
+    pub async fn renew_sign_in(&self, group: &str, version: i64, tokens: &Tokens) -> Result<bool> {
         let mut tx = self.write().await?;
-        on!(tx, conn => sqlx::query("UPDATE sign_in SET held_until = 0 WHERE tenant = $1 AND toolgroup_id = $2 AND version = $3")
-            .bind(self.id()).bind(group).bind(version).execute(conn).await.map(|_| ()))
-        .doing("give a tool group's tokens back")?;
+        let met = on!(tx, conn => sqlx::query("UPDATE sign_in SET sealed = $4, expires_at = $5, updated_at = $6, version = version + 1, held_until = 0, \
+             failures = 0, problem = CASE WHEN scope IS NULL THEN NULL ELSE problem END \
+             WHERE tenant = $1 AND toolgroup_id = $2 AND version = $3")
+            .bind(self.id()).bind(group).bind(version).bind(&tokens.sealed).bind(tokens.expires_at).bind(tokens.at).execute(conn).await
+            .map(|done| done.rows_affected()))
+        .doing("write a tool group's renewed tokens")?;
+        tx.commit().await?;
+        Ok(met > 0)
+    }
+
+    /// Whoever holds this version could not renew it: nobody tries for so many microseconds. `problem`: why, where nothing
+    /// lets the group in meanwhile.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn pause_sign_in(&self, group: &str, version: i64, problem: Option<&str>, micros: i64) -> Result<()> {
+        let mut tx = self.write().await?;
+        let now = tx.now().await?;
+        on!(tx, conn => sqlx::query("UPDATE sign_in SET held_until = $4, failures = failures + 1, problem = coalesce($5, problem) \
+             WHERE tenant = $1 AND toolgroup_id = $2 AND version = $3")
+            .bind(self.id()).bind(group).bind(version).bind(now.saturating_add(micros)).bind(problem).execute(conn).await.map(|_| ()))
+        .doing("put off renewing a tool group's tokens")?;
+        tx.commit().await
+    }
+
+    /// Whoever holds this version was told that it is good for nothing any more: it is let go.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn drop_sign_in(
+        &self,
+        group: &str,
+        version: i64,
+        problem: &str,
+        change: &StoredToolgroupChange,
+    ) -> Result<()> {
+        let mut tx = self.write().await?;
+        let met = on!(tx, conn => sqlx::query("UPDATE sign_in SET sealed = NULL, expires_at = NULL, problem = $4, scope = NULL, updated_at = $5, \
+             version = version + 1, held_until = 0, failures = 0 WHERE tenant = $1 AND toolgroup_id = $2 AND version = $3")
+            .bind(self.id()).bind(group).bind(version).bind(problem).bind(change.created_at).execute(conn).await
+            .map(|done| done.rows_affected()))
+        .doing("let a tool group's tokens go")?;
+        if met > 0 {
+            add_change(&mut tx, change).await?;
+        }
         tx.commit().await
     }
 
@@ -148,124 +280,74 @@ impl Tenant<'_> {
     }
 }
 
+/// Holds the registration until the transaction ends, where it is the one that is meant.
+async fn check(tx: &mut Tx, group: &str, over: &Over) -> Result<()> {
+    let tenant = tx.tenant();
+    let met = match over {
+        Over::Any => return Ok(()),
+        Over::Nothing => {
+            let known: Option<i64> =
+                on!(tx, conn => sqlx::query_scalar("SELECT created_at FROM toolgroup WHERE tenant = $1 AND id = $2")
+                .bind(&*tenant).bind(group).fetch_optional(conn).await)
+                .doing("look up a tool group")?;
+            known.is_none()
+        }
+        Over::Revision(revision) => {
+            // Written as it is: a lock, on both databases.
+            let met = on!(tx, conn => sqlx::query("UPDATE toolgroup SET revision = revision WHERE tenant = $1 AND id = $2 AND revision = $3")
+                .bind(&*tenant).bind(group).bind(revision).execute(conn).await.map(|done| done.rows_affected()))
+            .doing("look up a tool group")?;
+            met > 0
+        }
+    };
+    if met { Ok(()) } else { Err(changed(group)) }
+}
+
+/// The group is not what it was when something was begun for it.
+#[must_use]
+pub fn changed(group: &str) -> Error {
+    let message = format!("the tool group '{group}' was changed or deleted meanwhile: begin anew");
+    Error::conflict(message).with_code("toolgroup_changed")
+}
+
+type New<'a> = (Option<&'a Vec<u8>>, Option<Micros>, Option<&'a String>, Option<&'a String>, Micros);
+
+async fn replace(tx: &mut Tx, group: &str, (sealed, expires_at, problem, scope, at): New<'_>) -> Result<()> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query("INSERT INTO sign_in (tenant, toolgroup_id, sealed, expires_at, problem, scope, version, held_until, failures, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, 1, 0, 0, $7) \
+         ON CONFLICT (tenant, toolgroup_id) DO UPDATE SET sealed = excluded.sealed, expires_at = excluded.expires_at, problem = excluded.problem, \
+         scope = excluded.scope, version = sign_in.version + 1, held_until = 0, failures = 0, updated_at = excluded.updated_at")
+        .bind(&*tenant).bind(group).bind(sealed).bind(expires_at).bind(problem).bind(scope).bind(at).execute(conn).await.map(|_| ()))
+    .doing("write how a tool group is let in")
+}
+
 impl System<'_> {
-    /// Takes the attempt out; None: there is none, or its time is over.
+    /// An attempt whose time is not over. A person who comes back brings no key, and so no tenant.
     ///
     /// # Errors
     /// As any query.
-    pub async fn take_sign_in_attempt(&self, id: &str) -> Result<Option<TakenAttempt>> {
-        // Whoever guesses does not keep those waiting who write.
+    pub async fn find_sign_in_attempt(&self, id: &str) -> Result<Option<StoredAttempt>> {
         let mut tx = self.read().await?;
-        let known: Option<i64> =
-            on!(tx, conn => sqlx::query_scalar("SELECT expires_at FROM sign_in_attempt WHERE id = $1")
-            .bind(id).fetch_optional(conn).await)
-            .doing("look up who comes back from a server")?;
-        drop(tx);
-        if known.is_none() {
-            return Ok(None);
-        }
-        let mut tx = self.write().await?;
         let now = tx.now().await?;
-        let taken = on!(tx, conn => sqlx::query_as("DELETE FROM sign_in_attempt WHERE id = $1 AND expires_at >= $2 RETURNING tenant, toolgroup_id, sealed")
+        on!(tx, conn => sqlx::query_as("SELECT tenant, toolgroup_id, sealed FROM sign_in_attempt WHERE id = $1 AND expires_at >= $2")
             .bind(id).bind(now).fetch_optional(conn).await)
-        .doing("look up who comes back from a server")?;
+        .doing("look up who comes back from a server")
+    }
+
+    /// Takes the attempt out; false: somebody else did.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn take_sign_in_attempt(&self, id: &str) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let met = on!(tx, conn => sqlx::query("DELETE FROM sign_in_attempt WHERE id = $1").bind(id).execute(conn).await
+            .map(|done| done.rows_affected()))
+        .doing("take who comes back from a server")?;
         tx.commit().await?;
-        Ok(taken)
+        Ok(met > 0)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::{
-        testing::{each_database, two_tenants},
-        tools::{StoredToolgroup, StoredToolgroupChange},
-    };
-
-    async fn with_group(tenant: &Tenant<'_>) {
-        let group = StoredToolgroup {
-            id: "shop".into(),
-            provider_id: "mcp".into(),
-            trust: "own".into(),
-            args: json!({}),
-            sealed: None,
-            overrides: Some(json!({ "look": { "risk": "read" } })),
-            grants: vec![],
-            hash: String::new(),
-            revision: "r".into(),
-            created_at: 1,
-            disabled_at: None,
-        };
-        let change = StoredToolgroupChange {
-            id: "c".into(),
-            toolgroup_id: "shop".into(),
-            action: "registered".into(),
-            key_id: "k".into(),
-            detail: json!(null),
-            created_at: 1,
-        };
-        tenant.put_toolgroup(&group, &[], None, &change).await.expect("registered");
-        assert_eq!(tenant.find_toolgroup("shop").await.expect("asked").expect("there").0, group);
-    }
-
-    const HOUR: i64 = 3_600_000_000;
-
-    #[tokio::test]
-    async fn tokens_are_renewed_by_one_and_written_over_what_they_were_made_from() {
-        each_database(|store| async move {
-            let (a, b) = two_tenants(&store).await;
-            let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
-            let mut row = StoredSignIn {
-                toolgroup_id: "shop".into(),
-                sealed: Some(b"one".to_vec()),
-                expires_at: Some(5),
-                version: 1,
-                ..StoredSignIn::default()
-            };
-            assert!(mine.put_sign_in(&row).await.is_err(), "no such group");
-            with_group(&mine).await;
-            mine.put_sign_in(&row).await.expect("written");
-            assert_eq!(mine.find_sign_in("shop").await.expect("asked"), Some(row.clone()));
-            assert_eq!(theirs.find_sign_in("shop").await.expect("asked"), None);
-            assert!(!theirs.hold_sign_in("shop", 1, HOUR).await.expect("asked"));
-            assert!(mine.hold_sign_in("shop", 1, HOUR).await.expect("held"));
-            assert!(!mine.hold_sign_in("shop", 1, HOUR).await.expect("asked"), "another renews it");
-            mine.release_sign_in("shop", 1).await.expect("given back");
-            assert!(mine.hold_sign_in("shop", 1, -1).await.expect("held"));
-            assert!(mine.hold_sign_in("shop", 1, HOUR).await.expect("held"), "whoever had it is gone");
-            row.sealed = Some(b"two".to_vec());
-            assert!(!theirs.replace_sign_in(&row).await.expect("asked"));
-            assert!(mine.replace_sign_in(&row).await.expect("written"));
-            assert!(!mine.replace_sign_in(&row).await.expect("asked"), "made from an older one");
-            assert!(!mine.hold_sign_in("shop", 1, HOUR).await.expect("asked"), "renewed already");
-            assert!(mine.hold_sign_in("shop", 2, HOUR).await.expect("held"), "nobody's any more");
-            let listed = mine.list_sign_ins().await.expect("a list");
-            assert_eq!(listed, [StoredSignIn { version: 2, ..row }]);
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn who_comes_back_is_known_once_and_in_time() {
-        each_database(|store| async move {
-            let (a, _) = two_tenants(&store).await;
-            let mine = store.tenant(&a);
-            with_group(&mine).await;
-            mine.add_sign_in_attempt("h1", "shop", b"kept", HOUR).await.expect("noted");
-            mine.add_sign_in_attempt("late", "shop", b"kept", -1).await.expect("noted");
-            let taken = store.system().take_sign_in_attempt("h1").await.expect("asked").expect("there");
-            assert_eq!((taken.tenant, taken.toolgroup_id, taken.sealed), (a.tenant, "shop".into(), b"kept".to_vec()));
-            for gone in ["h1", "late", "never"] {
-                assert_eq!(store.system().take_sign_in_attempt(gone).await.expect("asked"), None, "{gone}");
-            }
-            for n in 0..=MOST_ATTEMPTS {
-                mine.add_sign_in_attempt(&format!("n{n}"), "shop", b"kept", HOUR + n).await.expect("noted");
-            }
-            assert_eq!(store.system().take_sign_in_attempt("n0").await.expect("asked"), None, "there are too many");
-            assert!(store.system().take_sign_in_attempt("n1").await.expect("asked").is_some());
-        })
-        .await;
-    }
-}
+mod tests;

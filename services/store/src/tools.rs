@@ -8,6 +8,7 @@ use crate::{Conn, Doing as _, Tenant, Tx, json, on};
 mod changes;
 
 pub use changes::StoredToolgroupChange;
+pub(crate) use changes::add as add_change;
 
 /// A registered group.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,43 +67,6 @@ impl Row {
 }
 
 impl Tenant<'_> {
-    /// Registers a group with its tools in order, or registers it anew; data its tools kept stays, and so does whether it
-    /// is disabled. `kept` is what its provider made of it.
-    ///
-    /// # Errors
-    /// As any query.
-    pub async fn put_toolgroup(
-        &self,
-        group: &StoredToolgroup,
-        tools: &[ToolDef],
-        kept: Option<&[u8]>,
-        change: &StoredToolgroupChange,
-    ) -> Result<()> {
-        let (args, grants) = (json::write(&group.args)?, json::write(&group.grants)?);
-        let overrides = group.overrides.as_ref().map(json::write).transpose()?;
-        let rows =
-            (0i64..).zip(tools).map(|(pos, tool)| Ok((pos, tool, json::write(tool)?))).collect::<Result<Vec<_>>>()?;
-        let mut tx = self.write().await?;
-        on!(tx, conn => sqlx::query("INSERT INTO toolgroup (tenant, id, provider_id, trust, args, grants, hash, revision, created_at, kept, sealed, overrides) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-             ON CONFLICT (tenant, id) DO UPDATE SET provider_id = excluded.provider_id, trust = excluded.trust, args = excluded.args, \
-             grants = excluded.grants, hash = excluded.hash, revision = excluded.revision, kept = excluded.kept, sealed = excluded.sealed, \
-             overrides = excluded.overrides")
-            .bind(self.id()).bind(&group.id).bind(&group.provider_id).bind(&group.trust).bind(&args).bind(&grants)
-            .bind(&group.hash).bind(&group.revision).bind(group.created_at).bind(kept).bind(&group.sealed).bind(&overrides).execute(conn).await.map(|_| ()))
-        .doing("register a tool group")?;
-        on!(tx, conn => sqlx::query("DELETE FROM tool WHERE tenant = $1 AND toolgroup_id = $2")
-            .bind(self.id()).bind(&group.id).execute(conn).await.map(|_| ()))
-        .doing("register a tool group anew")?;
-        for (pos, tool, definition) in &rows {
-            on!(tx, conn => sqlx::query("INSERT INTO tool (tenant, toolgroup_id, name, pos, definition) VALUES ($1, $2, $3, $4, $5)")
-                .bind(self.id()).bind(&group.id).bind(&tool.name).bind(pos).bind(definition).execute(conn).await.map(|_| ()))
-            .doing(&format!("register the tool '{}'", tool.name))?;
-        }
-        changes::add(&mut tx, change).await?;
-        tx.commit().await
-    }
-
     /// Every group (id, revision), by id.
     ///
     /// # Errors
@@ -207,6 +171,38 @@ impl Tenant<'_> {
     }
 }
 
+/// Registers a group with its tools in order, or registers it anew; data its tools kept stays, and so does whether it is
+/// disabled. `kept` is what its provider made of it.
+pub(crate) async fn put_group(
+    tx: &mut Tx,
+    group: &StoredToolgroup,
+    tools: &[ToolDef],
+    kept: Option<&[u8]>,
+) -> Result<()> {
+    let tenant = tx.tenant();
+    let (args, grants) = (json::write(&group.args)?, json::write(&group.grants)?);
+    let overrides = group.overrides.as_ref().map(json::write).transpose()?;
+    let rows =
+        (0i64..).zip(tools).map(|(pos, tool)| Ok((pos, tool, json::write(tool)?))).collect::<Result<Vec<_>>>()?;
+    on!(tx, conn => sqlx::query("INSERT INTO toolgroup (tenant, id, provider_id, trust, args, grants, hash, revision, created_at, kept, sealed, overrides) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         ON CONFLICT (tenant, id) DO UPDATE SET provider_id = excluded.provider_id, trust = excluded.trust, args = excluded.args, \
+         grants = excluded.grants, hash = excluded.hash, revision = excluded.revision, kept = excluded.kept, sealed = excluded.sealed, \
+         overrides = excluded.overrides")
+        .bind(&*tenant).bind(&group.id).bind(&group.provider_id).bind(&group.trust).bind(&args).bind(&grants)
+        .bind(&group.hash).bind(&group.revision).bind(group.created_at).bind(kept).bind(&group.sealed).bind(&overrides).execute(conn).await.map(|_| ()))
+    .doing("register a tool group")?;
+    on!(tx, conn => sqlx::query("DELETE FROM tool WHERE tenant = $1 AND toolgroup_id = $2")
+        .bind(&*tenant).bind(&group.id).execute(conn).await.map(|_| ()))
+    .doing("register a tool group anew")?;
+    for (pos, tool, definition) in &rows {
+        on!(tx, conn => sqlx::query("INSERT INTO tool (tenant, toolgroup_id, name, pos, definition) VALUES ($1, $2, $3, $4, $5)")
+            .bind(&*tenant).bind(&group.id).bind(&tool.name).bind(pos).bind(definition).execute(conn).await.map(|_| ()))
+        .doing(&format!("register the tool '{}'", tool.name))?;
+    }
+    Ok(())
+}
+
 /// Keeps `value` under `key`.
 ///
 /// # Errors
@@ -296,6 +292,19 @@ mod tests {
         }
     }
 
+    async fn put(
+        tenant: &Tenant<'_>,
+        group: &StoredToolgroup,
+        tools: &[ToolDef],
+        kept: Option<&[u8]>,
+        change: &StoredToolgroupChange,
+    ) -> Result<()> {
+        let mut tx = tenant.write().await?;
+        put_group(&mut tx, group, tools, kept).await?;
+        add_change(&mut tx, change).await?;
+        tx.commit().await
+    }
+
     fn tool(name: &str) -> ToolDef {
         let def =
             json!({"name": name, "wire_name": name, "toolgroup": "shop", "description": "", "schema": {}, "hash": ""});
@@ -307,7 +316,7 @@ mod tests {
         each_database(|store| async move {
             let (a, b) = two_tenants(&store).await;
             let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
-            mine.put_toolgroup(&group("r1"), &[tool("z"), tool("a")], Some(b"kept"), &change("c1", "registered"))
+            put(&mine, &group("r1"), &[tool("z"), tool("a")], Some(b"kept"), &change("c1", "registered"))
                 .await
                 .expect("registered");
             let (found, tools) = mine.find_toolgroup("shop").await.expect("asked").expect("there");
@@ -321,9 +330,7 @@ mod tests {
                 Kind::NotFound
             );
 
-            mine.put_toolgroup(&group("r2"), &[tool("b")], None, &change("c2", "registered"))
-                .await
-                .expect("registered anew");
+            put(&mine, &group("r2"), &[tool("b")], None, &change("c2", "registered")).await.expect("registered anew");
             assert_eq!(mine.toolgroup_revisions().await.expect("listed"), [("shop".to_owned(), "r2".to_owned())]);
             assert_eq!(
                 mine.find_toolgroup("shop").await.expect("asked").expect("there"),
@@ -339,7 +346,7 @@ mod tests {
             let (a, b) = two_tenants(&store).await;
             let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
             for tenant in [&mine, &theirs] {
-                tenant.put_toolgroup(&group("r1"), &[], None, &change("c3", "registered")).await.expect("registered");
+                put(tenant, &group("r1"), &[], None, &change("c3", "registered")).await.expect("registered");
             }
             let mut tx = mine.write().await.expect("a transaction");
             for (key, value) in [("order/1", "x"), ("order/1", "yy"), ("order%2", "z"), ("return/1", "w")] {
@@ -347,7 +354,7 @@ mod tests {
             }
             assert_eq!(values_held(&mut tx, "shop").await.expect("measured"), (3, 7 + 2 + 7 + 1 + 8 + 1));
             tx.commit().await.expect("committed");
-            mine.put_toolgroup(&group("r2"), &[], None, &change("c4", "registered")).await.expect("registered anew");
+            put(&mine, &group("r2"), &[], None, &change("c4", "registered")).await.expect("registered anew");
             assert_eq!(mine.find_tool_value("shop", "order/1").await.expect("read").as_deref(), Some(&b"yy"[..]));
             assert_eq!(theirs.find_tool_value("shop", "order/1").await.expect("read"), None);
 
@@ -357,7 +364,7 @@ mod tests {
             assert_eq!(mine.find_tool_value("shop", "order/1").await.expect("read"), None);
             assert!(mine.find_tool_value("shop", "order%2").await.expect("read").is_some());
             mine.delete_toolgroup("shop", &change("d1", "deleted")).await.expect("deleted");
-            mine.put_toolgroup(&group("r3"), &[], None, &change("c5", "registered")).await.expect("registered");
+            put(&mine, &group("r3"), &[], None, &change("c5", "registered")).await.expect("registered");
             assert_eq!(mine.find_tool_value("shop", "order%2").await.expect("read"), None);
         })
         .await;
@@ -368,11 +375,11 @@ mod tests {
         each_database(|store| async move {
             let (a, b) = two_tenants(&store).await;
             let (mine, theirs) = (store.tenant(&a), store.tenant(&b));
-            mine.put_toolgroup(&group("r1"), &[], None, &change("c1", "registered")).await.expect("registered");
+            put(&mine, &group("r1"), &[], None, &change("c1", "registered")).await.expect("registered");
             mine.set_toolgroup_disabled("shop", Some(7), "r2", &change("c2", "disabled")).await.expect("off");
             let off = mine.find_toolgroup("shop").await.expect("asked").expect("there").0;
             assert_eq!((off.disabled_at, off.revision.as_str()), (Some(7), "r2"));
-            mine.put_toolgroup(&group("r3"), &[], None, &change("c3", "registered")).await.expect("registered anew");
+            put(&mine, &group("r3"), &[], None, &change("c3", "registered")).await.expect("registered anew");
             assert_eq!(mine.find_toolgroup("shop").await.expect("asked").expect("there").0.disabled_at, Some(7));
             let missing = theirs.set_toolgroup_disabled("shop", None, "r", &change("x", "enabled")).await;
             assert_eq!(missing.expect_err("not theirs").kind, Kind::NotFound);

@@ -29,7 +29,7 @@ pub use host::KvLimits;
 pub use register::Preview;
 pub use registration::{Bound, Override, Registration};
 pub use registry::{ComponentBytes, Registry, Setting};
-pub use signing::{ATTEMPT, Landed};
+pub use signing::{ATTEMPT, Landed, Visit};
 
 #[cfg(test)]
 mod tests;

@@ -5,15 +5,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use frontdesk_api::sign_in::Signed;
 use frontdesk_api::{
     Cx, Error, Kind, Result,
     egress::{Outbound, OutboundLimits},
     tools::{Reads, ToolDef, ToolProvider, ToolSource},
 };
-use frontdesk_store::{sign_ins::StoredSignIn, tools::StoredToolgroup};
+use frontdesk_store::{
+    sign_ins::{Entry, Over, Registered},
+    tools::StoredToolgroup,
+};
 use serde_json::{Value, json};
 
-use crate::{Group, Registration, Registry, changes, fetch::Policy, group::Ready, sealing, signing::Looked};
+use crate::{
+    Authorization, Group, Registration, Registry, changes, fetch::Policy, group::Ready, sealing, signing::Looked,
+};
 
 /// What is read from an address at registration: at most this much, and no longer.
 const READ: OutboundLimits = OutboundLimits { time: std::time::Duration::from_secs(60), answer: 32 << 20 };
@@ -37,9 +43,10 @@ struct Checked {
     ready: Ready,
     requests: Vec<String>,
     report: Value,
-    /// How the group is let in at its server; None: as before, or it need not be.
-    sign_in: Option<StoredSignIn>,
-    signed: bool,
+    entry: Entry,
+    over: Over,
+    /// Who let the group in just now.
+    issuer: Option<String>,
 }
 
 impl Registry {
@@ -48,17 +55,33 @@ impl Registry {
     /// # Errors
     /// `Invalid` naming what is wrong (`provider_id`, `args.…`, `tools.…`), `TooLarge`, `NotFound` for a file.
     pub async fn register(&self, cx: &Cx, registration: Registration) -> Result<Group> {
-        let checked = self.check(cx, registration).await?;
-        let Checked { row, tools, kept, ready, sign_in, signed, .. } = checked;
-        let change = self.change(cx, &row.id, "registered", changes::detail(&row, &tools));
+        let checked = self.check(cx, registration, None, false).await?;
+        self.write(cx, checked).await
+    }
+
+    /// As [`Registry::register`], of a group that a person has let in just now, over what it was when they set out.
+    pub(crate) async fn register_over(
+        &self,
+        cx: &Cx,
+        registration: Registration,
+        signed: &Signed,
+        over: Over,
+    ) -> Result<Group> {
+        let checked = self.check(cx, registration, Some(signed), false).await?;
+        self.write(cx, Checked { over, issuer: Some(signed.issuer.clone()), ..checked }).await
+    }
+
+    async fn write(&self, cx: &Cx, checked: Checked) -> Result<Group> {
+        let Checked { row, tools, kept, ready, entry, over, issuer, .. } = checked;
+        let let_in = issuer.map(|issuer| self.change(cx, &row.id, "authorized", json!({ "issuer": issuer })));
         let tenant = self.setting.store.tenant(cx);
-        tenant.put_toolgroup(&row, &tools, kept.as_deref(), &change).await?;
-        match &sign_in {
-            Some(sign_in) => tenant.put_sign_in(sign_in).await?,
-            // The server lets everyone in now.
-            None if !signed => tenant.delete_sign_in(&row.id).await?,
-            None => {}
-        }
+        let lost =
+            entry == Entry::Forgotten && tenant.find_sign_in(&row.id).await?.is_some_and(|row| row.sealed.is_some());
+        let lost = lost.then(|| self.change(cx, &row.id, "deauthorized", json!({ "problem": "registered otherwise" })));
+        let change = self.change(cx, &row.id, "registered", changes::detail(&row, &tools));
+        let changes: Vec<_> = let_in.into_iter().chain(lost).chain([change]).collect();
+        let registered = Registered { group: &row, tools: &tools, kept: kept.as_deref() };
+        tenant.put_sign_in(&row.id, Some(registered), &entry, &over, &changes).await?;
         // One that was off stays off: the row says it.
         let group = self.load_group(cx, &row.id).await?;
         if group.disabled {
@@ -74,12 +97,17 @@ impl Registry {
     /// # Errors
     /// As [`Registry::register`].
     pub async fn preview(&self, cx: &Cx, registration: Registration) -> Result<Preview> {
-        let Checked { row, tools, requests, report, sign_in, .. } = self.check(cx, registration).await?;
-        let authorization = sign_in.map(Into::into);
+        let checked = self.check(cx, registration, None, true).await?;
+        let Checked { row, tools, requests, report, entry, .. } = checked;
+        let authorization = match entry {
+            Entry::AsBefore | Entry::Forgotten => None,
+            Entry::Good | Entry::Given(_) => Some(Authorization { problem: None }),
+            Entry::Needed { problem, .. } => Some(Authorization { problem: Some(problem) }),
+        };
         Ok(Preview { group: Group { authorization, ..row.into() }, tools, requests, report })
     }
 
-    async fn check(&self, cx: &Cx, registration: Registration) -> Result<Checked> {
+    async fn check(&self, cx: &Cx, registration: Registration, signed: Option<&Signed>, dry: bool) -> Result<Checked> {
         registration.check()?;
         let provider = self.provider(&registration.provider_id)?;
         let args = registration.provider_args();
@@ -91,7 +119,8 @@ impl Registry {
         let toolgroup = registration.toolgroup_id.clone();
         let sealed = sealing::sealed(&*self.setting.seal, cx, &toolgroup, &secrets)?;
         let mut source = ToolSource { toolgroup, args, secrets, body, grants, ..ToolSource::default() };
-        let Looked { found, sign_in } = self.look(cx, &provider, &mut source).await?;
+        let what = (registration.provider_id.as_str(), &mut source);
+        let Looked { found, entry, over, issuer } = self.look(cx, &provider, what, signed, dry).await?;
         // Nobody can look in before a person has signed in: what is said of its tools waits for them.
         let overrides = found.is_none().then(|| json!(registration.tools));
         let mut found = found.unwrap_or_default();
@@ -123,7 +152,7 @@ impl Registry {
                 return Err(Error::invalid("args.secrets", message));
             }
         }
-        Ok(Checked { row, tools, kept, ready, requests, report, sign_in, signed: source.signed.is_some() })
+        Ok(Checked { row, tools, kept, ready, requests, report, entry, over, issuer })
     }
 
     /// What the group is made from, where it lies somewhere else.

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-use crate::{config::Config, http_server::Clients, rpc::words_of};
+use crate::{config::Config, endpoint::struck, http_server::Clients, rpc::words_of};
 
 /// Bytes of an answer.
 const LARGEST: usize = 256 << 10;
@@ -105,9 +105,15 @@ pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }
 
-/// What an endpoint says when it refuses (RFC 6749, section 5.2): its code, and its words.
-pub(crate) fn refusal(uri: &Uri, status: StatusCode, body: Option<&Map<String, Value>>) -> (Option<String>, String) {
-    let text = |name: &str| body.and_then(|body| body.get(name)).and_then(Value::as_str).map(words_of);
+/// What an endpoint says when it refuses (RFC 6749, section 5.2): its code, and its words without these secrets.
+pub(crate) fn refusal(
+    uri: &Uri,
+    status: StatusCode,
+    body: Option<&Map<String, Value>>,
+    secrets: &[String],
+) -> (Option<String>, String) {
+    let text = |name: &str| body.and_then(|body| body.get(name)).and_then(Value::as_str);
+    let text = |name: &str| text(name).map(|said| words_of(&struck(secrets, said.to_owned())));
     let code = text("error");
     let said = [code.clone(), text("error_description")].into_iter().flatten().collect::<Vec<_>>().join(": ");
     let said = if said.is_empty() { status.to_string() } else { said };

@@ -2,6 +2,8 @@
 //! (RFC 7591).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::time::Duration;
+
 use frontdesk_api::{Cx, Error, Result, egress::Place, secret::Secret, sign_in::Unauthorized};
 use frontdesk_http::place;
 use http::{HeaderMap, HeaderValue, Uri, header};
@@ -13,7 +15,7 @@ use super::{
     asker::{Asker, encoded, form, refusal},
     discovery::Found,
 };
-use crate::endpoint::{remember, struck};
+use crate::endpoint::remember;
 
 /// Bytes of a token: what servers commonly take as a header.
 const LONGEST: usize = 16 << 10;
@@ -103,7 +105,7 @@ pub(super) async fn registered(
     let text = |name: &str| body.as_ref().and_then(|body| body.get(name)).and_then(Value::as_str).map(str::to_owned);
     let id = text("client_id").filter(|_| status.is_success());
     let Some(id) = id else {
-        let (_, said) = refusal(at, status, body.as_ref());
+        let (_, said) = refusal(at, status, body.as_ref(), &[]);
         return Err(Error::upstream(format!("registering as a client failed: {said}")));
     };
     let secret = text("client_secret").filter(|secret| !secret.is_empty());
@@ -116,14 +118,15 @@ pub(super) async fn registered(
 pub(super) struct Given {
     pub(super) access_token: String,
     pub(super) refresh_token: Option<String>,
-    pub(super) expires_in: Option<u64>,
+    pub(super) expires_in: Option<Duration>,
     pub(super) scope: Option<String>,
 }
 
 /// Asks for tokens. `members`: of the form, without what the client proves itself by.
 ///
 /// # Errors
-/// One that is an [`Unauthorized`] where the endpoint refuses; `Invalid` where the secret may not be sent there.
+/// One that is an [`Unauthorized`] where the endpoint says that what was granted is good no more; `Invalid` where the secret
+/// may not be sent there.
 pub(super) async fn tokens(
     cx: &Cx,
     asker: &Asker<'_>,
@@ -138,11 +141,14 @@ pub(super) async fn tokens(
         (None, _) => secret.map(|secret| allowed(secret, at)).transpose()?,
     };
     let (mut headers, mut members) = (HeaderMap::new(), members.to_vec());
+    // What was sent may come back in its words.
+    let mut secrets = vec![];
     // Also beside a proof in a header: there are servers that look nowhere else.
     members.push(("client_id", &client.id));
     match (secret, client.proof) {
         (Some(secret), Proof::Basic) => {
             let both = STANDARD.encode(format!("{}:{}", encoded(&client.id), encoded(secret)));
+            remember(&mut secrets, &both);
             let mut value = HeaderValue::from_str(&format!("Basic {both}"))
                 .map_err(|_| Error::upstream("the client's secret cannot be sent"))?;
             value.set_sensitive(true);
@@ -155,29 +161,34 @@ pub(super) async fn tokens(
     let (status, body) = sent?;
     let given = body.as_ref().filter(|_| status.is_success()).and_then(given);
     given.ok_or_else(|| {
-        let (code, said) = refusal(at, status, body.as_ref());
-        // What was sent may come back in its words.
-        let mut secrets = vec![];
         for (name, value) in &members {
             if ["code", "code_verifier", "refresh_token", "client_secret"].contains(name) {
                 remember(&mut secrets, value);
             }
         }
-        secret.into_iter().for_each(|secret| remember(&mut secrets, secret));
-        let said = struck(&secrets, said);
-        let later = status.is_server_error() || status.as_u16() == 429 || code.is_none();
-        if later { Error::upstream(format!("no token: {said}")) } else { Unauthorized::error(said, None) }
+        if let Some(secret) = secret {
+            remember(&mut secrets, secret);
+            remember(&mut secrets, &encoded(secret));
+        }
+        let (code, said) = refusal(at, status, body.as_ref(), &secrets);
+        // Whatever else it says may be over tomorrow (RFC 6749, section 5.2), and tokens that were let go are lost.
+        if code.as_deref() == Some("invalid_grant") && status.is_client_error() {
+            return Unauthorized::error(said, None);
+        }
+        Error::upstream(format!("no token: {said}"))
     })
 }
 
 fn given(body: &Map<String, Value>) -> Option<Given> {
     let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     let fits = |token: &String| token.len() <= LONGEST && token.bytes().all(|b| b.is_ascii_graphic());
-    let seconds = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    let seconds = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
+    // Others (DPoP, MAC) are no good without a proof beside them (RFC 6749, section 7.1).
+    text("token_type").is_none_or(|kind| kind.eq_ignore_ascii_case("bearer")).then_some(())?;
     Some(Given {
         access_token: text("access_token").filter(fits)?,
         refresh_token: text("refresh_token").filter(|token| token.len() <= LONGEST),
-        expires_in: body.get("expires_in").and_then(seconds),
+        expires_in: body.get("expires_in").and_then(seconds).and_then(|s| Duration::try_from_secs_f64(s).ok()),
         scope: text("scope"),
     })
 }
@@ -201,12 +212,17 @@ mod tests {
         let read = |body: Value| given(body.as_object().expect("an object"));
         let good = read(json!({ "access_token": "a.b-c", "token_type": "Bearer", "expires_in": "60", "scope": "s" }));
         let good = good.expect("tokens");
-        assert_eq!((good.access_token.as_str(), good.expires_in, good.refresh_token), ("a.b-c", Some(60), None));
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!((good.access_token.as_str(), good.expires_in, good.refresh_token), ("a.b-c", minute, None));
+        let good = read(json!({ "access_token": "a", "token_type": "bearer", "expires_in": 60.0 })).expect("tokens");
+        assert_eq!(good.expires_in, minute);
         for bad in [
             json!({}),
             json!({ "access_token": "" }),
             json!({ "access_token": "a\r\nb" }),
             json!({ "access_token": 7 }),
+            json!({ "access_token": "a", "token_type": "DPoP" }),
+            json!({ "access_token": "a", "token_type": "mac" }),
         ] {
             assert!(read(bad).is_none());
         }

@@ -2,7 +2,7 @@
 //!
 //! Servers by revision 2025-03-26 have no metadata of a resource; then the server's own origin is asked for those of an
 //! authorization server, and where it has none either, the endpoints have the names that the revision gives them.
-//! Invariant: metadata are believed for the resource they were looked up for, and for an issuer at the server that gave them.
+//! Invariant: metadata are believed for the resource they were looked up for, and for the issuer that they were asked of.
 
 use frontdesk_api::{Cx, Error, Result};
 use frontdesk_http::place;
@@ -90,8 +90,8 @@ pub(super) async fn discover(cx: &Cx, asker: &Asker<'_>, server: &Uri, challenge
         });
     };
     let named = text(&metadata, "issuer").unwrap_or_default();
-    // RFC 8414, section 3.3 wants the very same; servers that keep one issuer for many paths are common.
-    if !named.parse::<Uri>().is_ok_and(|named| place(&named).eq_ignore_ascii_case(&place(&at))) {
+    // RFC 8414, section 3.3 wants the very same.
+    if named.trim_end_matches('/') != issuer.trim_end_matches('/') {
         let named = words_of(&named);
         return Err(Error::upstream(format!("the metadata of {} are those of another issuer, '{named}'", place(&at))));
     }

@@ -4,8 +4,9 @@ use std::{collections::HashMap, sync::Mutex};
 
 use frontdesk_api::{
     SignIn,
+    client_keys::ClientKeys,
     secret::Secret,
-    sign_in::{Ask, Brought, Unauthorized},
+    sign_in::{Ask, Brought, NO_RENEWAL, Unauthorized, Way},
 };
 
 use super::*;
@@ -109,8 +110,10 @@ async fn a_person_is_sent_with_a_proof_and_what_they_bring_opens_the_server() {
     let moved = ToolSource { args: json!({ "mcp_endpoint": { "uri": elsewhere.url } }), ..source.clone() };
     assert!(Unauthorized::of(&provider.inspect(&cx(), &moved).await.expect_err("closed")).is_some());
     assert!(elsewhere.asked().iter().all(|asked| !asked.headers.contains_key("authorization")));
+    assert!(provider.fits(&source, &signed.kept) && !provider.fits(&moved, &signed.kept));
     let refused = provider.renew(&cx(), &moved, None, &signed.kept).await.expect_err("another server");
-    assert!(Unauthorized::of(&refused).is_some());
+    assert_eq!(refused.kind, Kind::Conflict);
+    assert!(elsewhere.asked().iter().all(|asked| asked.path == "/mcp"), "it is told nothing");
 
     // A session goes on with the next token.
     let greeted = server.asked().iter().filter(|asked| asked.method() == "initialize").count();
@@ -129,7 +132,7 @@ async fn a_person_is_sent_with_a_proof_and_what_they_bring_opens_the_server() {
 #[tokio::test]
 async fn what_a_server_says_of_others_is_not_believed() {
     type Change = fn(&Asked, &str) -> Option<Reply>;
-    let cases: [(Change, &str); 8] = [
+    let cases: [(Change, &str); 9] = [
         (
             |asked, _| (asked.path == "/meta").then(|| Reply::Json(200, json!({ "resource": "https://bank.example" }))),
             "another resource",
@@ -150,6 +153,14 @@ async fn what_a_server_says_of_others_is_not_believed() {
             |asked, origin| {
                 let mut found = authority(origin);
                 found["issuer"] = json!("https://bank.example");
+                asked.path.ends_with("authorization-server").then_some(Reply::Json(200, found))
+            },
+            "another issuer",
+        ),
+        (
+            |asked, origin| {
+                let mut found = authority(origin);
+                found["issuer"] = json!(format!("{origin}/someone"));
                 asked.path.ends_with("authorization-server").then_some(Reply::Json(200, found))
             },
             "another issuer",
@@ -198,12 +209,14 @@ async fn who_brings_a_person_back_is_who_they_were_sent_to() {
     let server = server(|asked, origin| {
         let mut found = authority(origin);
         found["authorization_response_iss_parameter_supported"] = json!(true);
+        found["issuer"] = json!(format!("{origin}/"));
         asked.path.ends_with("authorization-server").then_some(Reply::Json(200, found))
     })
     .await;
     let (provider, source) = (provider(json!({})), source(&server.url));
     let begun = provider.begin(&cx(), &source, None, ASK).await.expect("begun");
-    let origin = server.url.trim_end_matches("/mcp").to_owned();
+    // As it calls itself, to the letter.
+    let origin = server.url.trim_end_matches("mcp").to_owned();
     for (iss, good) in [(None, false), (Some("https://bank.example".to_owned()), false), (Some(origin), true)] {
         let brought = Brought { iss, ..brought() };
         let done = provider.finish(&cx(), &source, None, &begun.kept, &brought).await;
@@ -255,10 +268,15 @@ async fn a_client_of_the_operators_proves_itself_by_a_tenants_secret_and_needs_n
     }
 }
 
+/// A scope longer than what is shown of a server's words.
+fn long() -> String {
+    format!("a b {}", "x".repeat(600))
+}
+
 #[tokio::test]
 async fn a_tool_that_wants_more_says_what() {
     let server = server(|asked, _| {
-        let says = "Bearer error=\"insufficient_scope\", scope=\"a b\"".to_owned();
+        let says = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", long());
         asked.tool().map(|_| Reply::Challenged(403, says))
     })
     .await;
@@ -269,6 +287,63 @@ async fn a_tool_that_wants_more_says_what() {
     let source = ToolSource { signed: Some(signed.kept), ..source };
     let found = provider.inspect(&cx(), &source).await.expect("open");
     let error = call(&provider, &cx(), &pinned(source, &found), "echo").await.expect_err("more");
-    assert_eq!(Unauthorized::of(&error).and_then(|wants| wants.scope.as_deref()), Some("a b"));
-    assert!(error.message.contains("'a b'"), "{}", error.message);
+    assert_eq!(Unauthorized::of(&error).and_then(|wants| wants.scope.clone()), Some(long()));
+    assert!(error.message.contains("'a b xxx") && error.message.len() < 700, "{}", error.message);
+}
+
+#[tokio::test]
+async fn only_a_grant_that_is_over_is_let_go_and_no_secret_comes_back() {
+    let now: Arc<Mutex<Option<Reply>>> = Arc::default();
+    let says = Arc::clone(&now);
+    let server = server(move |asked, _| says.lock().expect("a reply").clone().filter(|_| asked.path == "/token")).await;
+    let (provider, source) = (provider(json!({})), source(&server.url));
+    let begun = provider.begin(&cx(), &source, None, ASK).await.expect("begun");
+    let signed = provider.finish(&cx(), &source, None, &begun.kept, &brought()).await.expect("signed in");
+    // What the client proved itself by, where a server's words are cut.
+    let echo = format!("{} Yy0xOmNsaWVudC1zZWNyZXQtMQ== ref-12345678", "x".repeat(480));
+    let no = |status, code: &str| Reply::Json(status, json!({ "error": code, "error_description": echo }));
+    for (reply, over) in [
+        (no(400, "invalid_grant"), true),
+        (no(401, "invalid_client"), false),
+        (no(400, "temporarily_unavailable"), false),
+        (no(400, "slow_down"), false),
+        (no(500, "invalid_grant"), false),
+        (Reply::Json(200, json!({ "access_token": "acc-1", "token_type": "DPoP" })), false),
+        // It leads on, and nobody follows with a secret in hand.
+        (Reply::Plain(307, "text/plain", String::new()), false),
+    ] {
+        *now.lock().expect("a reply") = Some(reply.clone());
+        let refused = provider.renew(&cx(), &source, None, &signed.kept).await.expect_err("no token");
+        assert_eq!(Unauthorized::of(&refused).is_some(), over, "{reply:?}: {refused}");
+        assert!(!refused.message.contains("Yy0x"), "{refused}");
+    }
+    assert!(server.asked().iter().all(|asked| asked.path != "/elsewhere"));
+    let mut without = signed.kept.clone();
+    without.0.remove("refresh_token");
+    let refused = provider.renew(&cx(), &source, None, &without).await.expect_err("nothing to renew by");
+    assert_eq!(refused.code.as_deref(), Some(NO_RENEWAL));
+}
+
+#[tokio::test]
+async fn a_group_is_let_in_by_its_registration_unless_a_caller_brings_their_own() {
+    let provider = provider(json!({ "stdio": [{ "name": "files", "command": "/bin/cat" }] }));
+    let at = "https://mcp.example/mcp";
+    let client = json!({ "grant": "client_credentials", "client_id": "a", "client_secret": "a" });
+    let with = |more: Value| {
+        let mut args = json!({ "mcp_endpoint": { "uri": at } });
+        args.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        ToolSource { args, ..source(at) }
+    };
+    let sealed = SecretArgs(json!({ "authorization": "tok-12345678" }).as_object().expect("an object").clone());
+    let headers = json!({ at: { "Authorization": "Bearer mine" } }).to_string();
+    let own = Cx { client_keys: ClientKeys::new([("mcp_headers".to_owned(), headers)]), ..cx() };
+    for (cx, source, way) in [
+        (cx(), with(json!({})), Way::Person),
+        (cx(), with(json!({ "oauth": client })), Way::Alone),
+        (cx(), ToolSource { secrets: sealed, ..source(at) }, Way::Otherwise),
+        (cx(), source("stdio:files"), Way::Otherwise),
+        (own, with(json!({ "oauth": client })), Way::Otherwise),
+    ] {
+        assert_eq!(provider.way(&cx, &source).expect("a way"), way, "{source:?}");
+    }
 }

@@ -120,7 +120,8 @@ fn open() -> OpenApiRouter<App> {
         .routes(routes!(metrics::show::show)) // asks for its own key
         .routes(routes!(mcp::metadata::root))
         .routes(routes!(mcp::metadata::at_mcp))
-        .routes(routes!(sign_in::back))
+        .routes(routes!(sign_in::back::back))
+        .routes(routes!(sign_in::begin::show, sign_in::begin::go))
 }
 
 /// Calling models and talking to agents; reading what there is.

@@ -10,11 +10,11 @@ use crate::{Doing as _, Tenant, Tx, json, on, paging};
 pub struct StoredToolgroupChange {
     pub id: String,
     pub toolgroup_id: String,
-    /// `registered`, `disabled`, `enabled` or `deleted`.
+    /// `registered`, `disabled`, `enabled`, `deleted`, `authorized` or `deauthorized`.
     pub action: String,
     /// The API key that did it.
     pub key_id: String,
-    /// What it was registered as; null for the others.
+    /// What it was registered as, who let it in, why it is let in no more; null for the others.
     pub detail: Value,
     pub created_at: Micros,
 }

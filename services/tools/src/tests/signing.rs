@@ -1,14 +1,19 @@
 //! Groups that have to be let in, over a provider whose server counts who comes in how.
 
+mod landing;
+mod registering;
+mod renewing;
+
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
 use frontdesk_api::{
-    Kind, SignIn,
-    sign_in::{Ask, Begun, Brought, Signed, Unauthorized},
+    Kind, Scope, SignIn,
+    sign_in::{Ask, Begun, Brought, Signed, Unauthorized, Way},
 };
+use frontdesk_store::NewKey;
 use tokio::sync::Notify;
 
 use super::*;
@@ -21,44 +26,92 @@ struct Closed {
     slow: bool,
     begun: Notify,
     word: Notify,
-    /// It renews nothing any more.
-    revoked: std::sync::atomic::AtomicBool,
+    /// The client signs in by itself.
+    alone: bool,
+    /// Why no tokens are given any more; `invalid_grant` is the one that counts.
+    refuses: Mutex<Option<&'static str>>,
+    /// Everyone is let in.
+    open: AtomicBool,
+    /// Whatever anyone has, calls are refused, for want of this scope.
+    wants: Mutex<Option<&'static str>>,
+    /// Whatever anyone has, calls are refused.
+    stubborn: AtomicBool,
     called: AtomicUsize,
+    /// How often anyone asked for tokens.
+    asked: AtomicUsize,
 }
 
 impl Closed {
-    fn give(&self) -> Signed {
+    fn give(&self, server: &str) -> Result<Signed> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        match *self.refuses.lock().expect("why") {
+            Some("invalid_grant") => return Err(Unauthorized::error("invalid_grant", None)),
+            Some(why) => return Err(Error::upstream(why)),
+            None => {}
+        }
         let n = self.given.fetch_add(1, Ordering::SeqCst) + 1;
-        let kept = SecretArgs(json!({ "token": format!("token-{n}") }).as_object().expect("an object").clone());
-        Signed { kept, expires_in: Some(Duration::from_secs(3600)) }
+        let kept = object(json!({ "token": format!("token-{n}"), "server": server }));
+        Ok(Signed { kept, expires_in: Some(Duration::from_secs(3600)), issuer: "https://issuer".into() })
     }
 
     fn check(&self, source: &ToolSource) -> Result<()> {
+        if self.open.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         let newest = format!("token-{}", self.given.load(Ordering::SeqCst));
         match &source.signed {
             Some(kept) if kept.0["token"] == json!(newest) => Ok(()),
             _ => Err(Unauthorized::error("nobody lets you in", None)),
         }
     }
+
+    /// The server forgets what it gave.
+    fn forget(&self) {
+        self.given.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn refuse(&self, why: Option<&'static str>) {
+        *self.refuses.lock().expect("why") = why;
+    }
+}
+
+fn object(value: serde_json::Value) -> SecretArgs {
+    SecretArgs(value.as_object().expect("an object").clone())
+}
+
+/// The server that a registration names.
+fn server(source: &ToolSource) -> &str {
+    source.args["server"].as_str().unwrap_or("home")
 }
 
 #[async_trait]
 impl ToolProvider for Closed {
     async fn inspect(&self, cx: &Cx, source: &ToolSource) -> Result<Inspected> {
-        self.check(source)?;
+        // Whoever brings their own is let in.
+        if cx.client_keys.get("own").is_none() && !source.secrets.0.contains_key("badge") {
+            self.check(source)?;
+        }
         Shop::default().inspect(cx, source).await
     }
 
     fn secret_args(&self) -> &'static [&'static str] {
-        &["password"]
+        &["password", "badge"]
     }
 
     fn sign_in(&self) -> Option<&dyn SignIn> {
         Some(self)
     }
 
-    async fn call(&self, _: &Cx, source: &ToolSource, _: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
-        self.check(source)?;
+    async fn call(&self, cx: &Cx, source: &ToolSource, _: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
+        if let Some(scope) = *self.wants.lock().expect("a scope") {
+            return Err(Unauthorized::error("more, says the server", Some(scope.to_owned())));
+        }
+        if self.stubborn.load(Ordering::SeqCst) {
+            return Err(Unauthorized::error("not you, says the server", None));
+        }
+        if cx.client_keys.get("own").is_none() && !source.secrets.0.contains_key("badge") {
+            self.check(source)?;
+        }
         self.called.fetch_add(1, Ordering::SeqCst);
         Ok(Outcome::Done(ToolResult { content: "done".into(), is_error: false, details: None }))
     }
@@ -66,13 +119,29 @@ impl ToolProvider for Closed {
 
 #[async_trait]
 impl SignIn for Closed {
+    fn way(&self, cx: &Cx, source: &ToolSource) -> Result<Way> {
+        let own = cx.client_keys.get("own").is_some() || source.secrets.0.contains_key("badge");
+        Ok(if own {
+            Way::Otherwise
+        } else if self.alone {
+            Way::Alone
+        } else {
+            Way::Person
+        })
+    }
+
+    fn fits(&self, source: &ToolSource, kept: &SecretArgs) -> bool {
+        kept.0["server"] == json!(server(source)) && !source.secrets.0.contains_key("badge")
+    }
+
     fn secret_name(&self, _: &ToolSource) -> Option<String> {
         None
     }
 
-    async fn begin(&self, _: &Cx, _: &ToolSource, _: Option<&Secret>, ask: Ask<'_>) -> Result<Begun> {
-        let kept = SecretArgs(json!({ "proof": "p" }).as_object().expect("an object").clone());
-        Ok(Begun { url: format!("{}?state={}", ask.redirect_uri, ask.state), kept })
+    async fn begin(&self, _: &Cx, source: &ToolSource, _: Option<&Secret>, ask: Ask<'_>) -> Result<Begun> {
+        let url = format!("https://issuer/authorize?state={}&scope={}", ask.state, ask.scope.unwrap_or_default());
+        let kept = object(json!({ "proof": "p" }));
+        Ok(Begun { url, kept, server: server(source).into(), issuer: "https://issuer".into() })
     }
 
     async fn finish(
@@ -84,22 +153,19 @@ impl SignIn for Closed {
         brought: &Brought,
     ) -> Result<Signed> {
         assert_eq!((&begun.0["proof"], &source.secrets.0["password"]), (&json!("p"), &json!("sesame")));
-        if brought.code == "good" { Ok(self.give()) } else { Err(Error::upstream("a bad code")) }
+        if brought.code == "good" { self.give(server(source)) } else { Err(Error::upstream("a bad code")) }
     }
 
-    async fn alone(&self, _: &Cx, _: &ToolSource, _: Option<&Secret>) -> Result<Option<Signed>> {
-        Ok(None)
+    async fn alone(&self, _: &Cx, source: &ToolSource, _: Option<&Secret>) -> Result<Option<Signed>> {
+        if self.alone { self.give(server(source)).map(Some) } else { Ok(None) }
     }
 
-    async fn renew(&self, _: &Cx, _: &ToolSource, _: Option<&Secret>, _: &SecretArgs) -> Result<Signed> {
+    async fn renew(&self, _: &Cx, source: &ToolSource, _: Option<&Secret>, _: &SecretArgs) -> Result<Signed> {
         if self.slow {
             self.begun.notify_one();
             self.word.notified().await;
         }
-        if self.revoked.load(Ordering::SeqCst) {
-            return Err(Unauthorized::error("invalid_grant", None));
-        }
-        Ok(self.give())
+        self.give(server(source))
     }
 }
 
@@ -115,17 +181,49 @@ fn registration() -> Registration {
     Registration {
         toolgroup_id: "shop".into(),
         provider_id: "closed".into(),
-        args: json!({ "password": "sesame" }).as_object().expect("an object").clone(),
+        args: object(json!({ "password": "sesame" })).0,
         tools: BTreeMap::from([("refund".to_owned(), approval)]),
         ..Registration::default()
     }
 }
 
-/// A person is sent there and comes back with a good code.
+/// As [`registration`], with other members.
+fn otherwise(args: serde_json::Value) -> Registration {
+    Registration { args: object(args).0, ..registration() }
+}
+
+/// A tenant whose key opens, and another.
+async fn tenants(store: &Store) -> (Cx, Cx) {
+    let (cx, other) = two_tenants(store).await;
+    let key = NewKey {
+        id: cx.principal.key_id.clone(),
+        name: "k".into(),
+        hash: [7; 32],
+        scopes: vec![Scope::Write],
+        created_at: 0,
+        expires_at: None,
+    };
+    store.tenant(&cx).add_key(&key).await.expect("a key");
+    (cx, other)
+}
+
+/// A person is sent there.
+async fn set_out(registry: &Registry, cx: &Cx) -> (String, String) {
+    let place = registry.sign_in_place(cx, "shop");
+    let state = registry.authorize(cx, "shop", &format!("https://desk/{place}")).await.expect("a state");
+    (place, state)
+}
+
+/// They come back with this code, in the browser in which they said yes.
+async fn come_back(registry: &Registry, place: &str, state: &str, code: &str) -> Result<Landed> {
+    let cookie = registry.visit(place, state).await.map(|visit| visit.cookie).ok();
+    let brought = Ok(Brought { code: code.into(), iss: None });
+    registry.land("req", place, state, cookie.as_deref(), brought).await
+}
+
 async fn let_in(registry: &Registry, cx: &Cx) -> Result<Landed> {
-    let url = registry.authorize(cx, "shop", "https://desk/back").await.expect("an address");
-    let state = url.strip_prefix("https://desk/back?state=").expect("a state");
-    registry.land("req", state, Ok(Brought { code: "good".into(), iss: None })).await
+    let (place, state) = set_out(registry, cx).await;
+    come_back(registry, &place, &state, "good").await
 }
 
 async fn look(registry: &Registry, cx: &Cx) -> ToolResult {
@@ -136,101 +234,15 @@ fn problem(group: &Group) -> Option<&str> {
     group.authorization.as_ref().expect("it has to be let in").problem.as_deref()
 }
 
-#[tokio::test]
-async fn a_group_waits_with_what_was_said_of_its_tools_until_a_person_comes_back() {
-    each_database(|store| async move {
-        let (cx, other) = two_tenants(&store).await;
-        let closed = Arc::new(Closed::default());
-        let registry = at_the_door(store.clone(), &closed);
-        let group = registry.register(&cx, registration()).await.expect("registered");
-        assert_eq!(problem(&group), Some("nobody has signed in yet"));
-        assert_eq!(registry.list_tools(&cx, Some("shop")).await.expect("a list"), []);
-        assert_eq!(registry.authorize(&other, "shop", "x").await.expect_err("not theirs").kind, Kind::NotFound);
-
-        let url = registry.authorize(&cx, "shop", "https://desk/back").await.expect("an address");
-        let state = url.strip_prefix("https://desk/back?state=").expect("a state");
-        assert!(state.len() >= 43, "too easily guessed: {state}");
-        for (state, brought) in [(state, Err("access_denied".to_owned())), (state, Ok("good")), ("guess", Ok("good"))] {
-            let brought = brought.map(|code| Brought { code: code.into(), iss: None });
-            registry.land("req", state, brought).await.expect_err("once, and by whom it was given to");
-        }
-        let stands = registry.load_group(&cx, "shop").await.expect("the group");
-        assert_eq!(problem(&stands), Some("access_denied"));
-
-        // Another process, which has only the rows.
-        let elsewhere = at_the_door(store.clone(), &closed);
-        let landed = let_in(&elsewhere, &cx).await.expect("let in");
-        assert_eq!(problem(&landed.group), None);
-        let tools = registry.list_tools(&cx, Some("shop")).await.expect("a list");
-        let risks: Vec<_> = tools.iter().map(|(def, _)| (def.name.as_str(), def.risk)).collect();
-        assert_eq!(risks, [("look", Risk::LowImpactWrite), ("refund", Risk::ApprovalRequired)]);
-        assert_eq!(look(&registry, &cx).await.content, "done");
-        let row = store.tenant(&cx).find_sign_in("shop").await.expect("asked").expect("there");
-        // `Turned` shows what it was sealed for.
-        assert!(row.sealed.expect("tokens").starts_with(format!("sign_in/{}/shop", cx.tenant).as_bytes()));
-        let changes = registry.changes(&cx, "shop", &PageRequest::default()).await.expect("a page").items;
-        assert_eq!(changes.len(), 2, "registered, and again when it was let in");
-        registry.delete_group(&cx, "shop").await.expect("deleted");
-        assert_eq!(store.tenant(&cx).list_sign_ins().await.expect("a list"), []);
-    })
-    .await;
+async fn standing(registry: &Registry, cx: &Cx) -> Option<String> {
+    let group = registry.load_group(cx, "shop").await.expect("the group");
+    group.authorization.expect("it has to be let in").problem
 }
 
-#[tokio::test]
-async fn many_calls_at_many_processes_renew_once_and_a_dropped_one_does_not_lose_it() {
-    each_database(|store| async move {
-        let (cx, _) = two_tenants(&store).await;
-        let closed = Arc::new(Closed { slow: true, ..Closed::default() });
-        let (one, two) = (at_the_door(store.clone(), &closed), at_the_door(store.clone(), &closed));
-        one.register(&cx, registration()).await.expect("registered");
-        let_in(&one, &cx).await.expect("let in");
-        // The server forgets it.
-        closed.given.fetch_add(1, Ordering::SeqCst);
-        {
-            let dropped = look(&one, &cx);
-            tokio::select! {
-                _ = dropped => panic!("it waits"),
-                () = closed.begun.notified() => {}
-            }
-        }
-        let word = async {
-            tokio::task::yield_now().await;
-            closed.word.notify_one();
-        };
-        let (a, b, c, ()) = tokio::join!(look(&one, &cx), look(&two, &cx), look(&two, &cx), word);
-        assert_eq!([a.content, b.content, c.content], ["done", "done", "done"]);
-        assert_eq!(closed.given.load(Ordering::SeqCst), 3, "given, forgotten, renewed once");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_refused_renewal_asks_for_a_person_and_says_so() {
-    each_database(|store| async move {
-        let (cx, _) = two_tenants(&store).await;
-        let closed = Arc::new(Closed::default());
-        let registry = at_the_door(store, &closed);
-        registry.register(&cx, registration()).await.expect("registered");
-        let_in(&registry, &cx).await.expect("let in");
-        closed.given.fetch_add(1, Ordering::SeqCst);
-        closed.revoked.store(true, Ordering::SeqCst);
-        for _ in 0..2 {
-            let refused = look(&registry, &cx).await;
-            let says =
-                refused.content.contains("invalid_grant") && refused.content.contains("/v1/toolgroups/shop/authorize");
-            assert!(refused.is_error && says, "{}", refused.content);
-        }
-        assert_eq!(closed.called.load(Ordering::SeqCst), 0);
-        let group = registry.load_group(&cx, "shop").await.expect("the group");
-        assert_eq!(problem(&group), Some("invalid_grant"));
-        // Somebody signs in, and the tools are those that were pinned.
-        let landed = let_in(&registry, &cx).await.expect("let in");
-        assert_eq!(problem(&landed.group), None);
-        assert_eq!(look(&registry, &cx).await.content, "done");
-        let nowhere = Registration { toolgroup_id: "open".into(), provider_id: "shop".into(), ..registration() };
-        registry.register(&cx, nowhere).await.expect("registered");
-        let refused = registry.authorize(&cx, "open", "x").await.expect_err("nothing to sign in at");
-        assert_eq!(refused.code.as_deref(), Some("no_sign_in"));
-    })
-    .await;
+/// What happened to the group, in no order: ids order by the millisecond.
+async fn actions(registry: &Registry, cx: &Cx) -> Vec<String> {
+    let changes = registry.changes(cx, "shop", &PageRequest::default()).await.expect("a page").items;
+    let mut actions: Vec<String> = changes.into_iter().map(|change| change.action).collect();
+    actions.sort_unstable();
+    actions
 }

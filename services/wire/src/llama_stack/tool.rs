@@ -64,7 +64,7 @@ pub struct ToolGroup {
 pub struct GroupAuthorization {
     /// `given`, or `needed`: somebody has to sign in (`POST /v1/toolgroups/{id}/authorize`).
     pub status: String,
-    /// Why.
+    /// Why; to keys that may write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }

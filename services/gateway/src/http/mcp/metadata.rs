@@ -44,7 +44,7 @@ fn metadata(headers: &HeaderMap) -> Value {
 }
 
 /// As the client reached us.
-pub fn base(headers: &HeaderMap) -> String {
+fn base(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST.as_str()).unwrap_or("localhost");
     // Behind a proxy that speaks TLS.

@@ -1,97 +1,72 @@
-//! `GET /v1/toolgroup-sign-in`: a person who let a tool group in at its server comes back.
+//! `/v1/toolgroup-sign-in/…`: a person lets a tool group in at its server.
 //!
-//! Invariants: it needs no key, since a browser brings none, and so tells nothing of the installation but what the person
-//! was sent for; what it says of strangers' words is escaped, and the page can load and run nothing.
+//! They begin at a page of ours that says for whom, go to the server, and come back. Invariants: it needs no key, since a
+//! browser brings none, and so tells nothing of the installation but what the person was sent for; nobody is sent on but by
+//! a form of that page; what it says of strangers' words is escaped, and no page can load or run anything.
+
+pub mod back;
+pub mod begin;
+#[cfg(test)]
+mod tests;
 
 use axum::{
-    extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use frontdesk_api::{Kind, sign_in::Brought};
-use serde::Deserialize;
+use frontdesk_api::{Error, Kind, Result};
 
-use super::{edge::Arrival, extract::Query};
-use crate::app::App;
+use crate::{app::App, config::PublicUrl};
 
-/// Where people come back to.
-pub const PLACE: &str = "/v1/toolgroup-sign-in";
+/// Where people come back to, and behind it the group's own part.
+const PLACE: &str = "/v1/toolgroup-sign-in";
 
-/// Bytes of a server's words that are shown.
-const MOST_WORDS: usize = 500;
-
-#[derive(Default, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct Back {
-    /// What the person was sent away with.
-    #[serde(default)]
-    state: String,
-    code: Option<String>,
-    /// The server that sends them back.
-    iss: Option<String>,
-    /// Why it let nobody in.
-    error: Option<String>,
-    error_description: Option<String>,
-}
-
-/// A person comes back from the server of a tool group
+/// Where the people of a group come back to.
 ///
-/// The redirect address of OAuth. Answers a page for them.
-#[utoipa::path(
-    get, path = "/v1/toolgroup-sign-in", tag = "tools", security(()), params(Back),
-    responses((status = 200, description = "The group is let in", content_type = "text/html"))
-)]
-pub async fn back(
-    State(app): State<App>,
-    axum::Extension(arrival): axum::Extension<Arrival>,
-    Query(back): Query<Back>,
-) -> Response {
-    let Back { state, code, iss, error, error_description } = back;
-    let brought = match (code, error) {
-        (Some(code), None) => Ok(Brought { code, iss }),
-        (_, Some(error)) => {
-            let said = [Some(error), error_description].into_iter().flatten().collect::<Vec<_>>().join(": ");
-            Err(format!("the server let nobody in: {}", words(&said)))
-        }
-        (None, None) => Err("the server sent nothing along".to_owned()),
+/// # Errors
+/// As [`PublicUrl::of`].
+pub fn redirect_uri(app: &App, headers: &HeaderMap, place: &str) -> Result<String> {
+    let base = app.config.public_url.clone().map_or_else(|| PublicUrl::of(headers), Ok)?;
+    Ok(format!("{}{PLACE}/{place}", base.as_str()))
+}
+
+/// What the browser that said yes keeps of it. Over TLS no other host of the domain can set it (RFC 6265bis, `__Host-`).
+fn cookie_name(app: &App, place: &str) -> String {
+    let tls = app.config.public_url.as_ref().is_some_and(|url| url.as_str().starts_with("https:"));
+    format!("{}frontdesk-sign-in-{place}", if tls { "__Host-" } else { "" })
+}
+
+/// The value of a cookie.
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(given, _)| *given == name).map(|(_, value)| value)
+}
+
+/// A page that says why not.
+fn failed(error: &Error) -> Response {
+    tracing::warn!(code = error.code, "nobody was let in at the server of a tool group: {error}");
+    let status = match error.kind {
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
     };
-    match app.tools.land(&arrival.id, &state, brought).await {
-        Ok(landed) => {
-            let id = &landed.group.id;
-            page(StatusCode::OK, "Signed in", &format!("The tool group '{id}' is let in. You may close this page."))
-        }
-        Err(error) => {
-            tracing::warn!(code = error.code, "a person came back from the server of a tool group: {error}");
-            let status = match error.kind {
-                Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-                Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::BAD_REQUEST,
-            };
-            page(status, "Not signed in", &error.message)
-        }
-    }
+    page(status, "Not signed in", &format!("<p>{}</p>", escaped(&error.message)))
 }
 
-fn words(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MOST_WORDS).collect()
-}
-
-fn page(status: StatusCode, title: &str, said: &str) -> Response {
-    let said = escaped(said);
+/// `body`: escaped.
+fn page(status: StatusCode, title: &str, body: &str) -> Response {
     let body = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><h1>{title}</h1><p>{said}</p></html>"
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><h1>{title}</h1>{body}</html>"
     );
     let mut response = (status, body).into_response();
     for (name, value) in [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        ),
+        // Nothing of forms: some browsers hold it against where the form leads on to.
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // The address holds what the person brought back.
-        (header::REFERRER_POLICY, "no-referrer"),
+        // The address holds what the person is known by. Where none goes along at all, a form says no origin either.
+        (header::REFERRER_POLICY, "same-origin"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }

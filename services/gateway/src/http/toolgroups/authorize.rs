@@ -8,12 +8,7 @@ use axum::{
 use frontdesk_api::{Error, Kind};
 use serde::Serialize;
 
-use crate::{
-    app::App,
-    auth::Caller,
-    http::{mcp::metadata::base, sign_in::PLACE},
-    problem::Problem,
-};
+use crate::{app::App, auth::Caller, http::sign_in::redirect_uri, problem::Problem};
 
 /// Where a person lets a tool group in.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -23,14 +18,17 @@ pub struct ToolgroupAuthorization {
     pub toolgroup_id: String,
     /// To be opened in a browser.
     pub url: String,
+    /// Where they come back to; a client that the operator registers at the authorization server has to name it.
+    pub redirect_uri: String,
     /// Seconds within which the person has to be back.
     pub expires_in: u64,
 }
 
 /// Sign in at the server of a tool group
 ///
-/// For groups whose server asks for OAuth. Whoever opens the address and agrees there lets the group in with what they are
-/// allowed; they come back to `/v1/toolgroup-sign-in`, which takes them once.
+/// For groups whose server asks for OAuth. Whoever opens the address is shown what it is for; whoever agrees there and at
+/// the server lets the group in with what they are allowed. They come back to `redirect_uri`, which takes them once, in the
+/// same browser.
 #[utoipa::path(
     post, path = "/v1/toolgroups/{*toolgroup_id}", tag = "tools",
     params(("toolgroup_id" = String, Path, description = "The group's id, and `/authorize` behind it")),
@@ -46,11 +44,13 @@ pub async fn authorize(
         let message = format!("there is no route POST /v1/toolgroups/{path}; /docs lists them");
         return Err(Error::new(Kind::NotFound, message).with_code("unknown_route").into());
     };
-    let url = app.tools.authorize(&cx, id, &format!("{}{PLACE}", base(&headers))).await?;
+    let redirect_uri = redirect_uri(&app, &headers, &app.tools.sign_in_place(&cx, id))?;
+    let state = app.tools.authorize(&cx, id, &redirect_uri).await?;
     Ok(Json(ToolgroupAuthorization {
         object: "toolgroup_authorization",
         toolgroup_id: id.to_owned(),
-        url,
+        url: format!("{redirect_uri}/begin?state={state}"),
+        redirect_uri,
         expires_in: frontdesk_tools::ATTEMPT.as_secs(),
     }))
 }

@@ -35,11 +35,11 @@ pub struct ToolgroupChange {
     #[schema(example = "toolgroup_change")]
     pub object: &'static str,
     pub toolgroup_id: String,
-    /// `registered`, `disabled`, `enabled` or `deleted`.
+    /// `registered`, `disabled`, `enabled`, `deleted`, `authorized` (a server let it in) or `deauthorized`.
     pub action: String,
     /// The API key that did it.
     pub key_id: String,
-    /// Of `registered`: provider, args, grants, and the tools with their classes and hashes; registering these args again is
+    /// Of `authorized` the issuer, of `deauthorized` the problem; of `registered`: provider, args, grants, and the tools with their classes and hashes; registering these args again is
     /// the way back.
     #[schema(value_type = Option<Object>)]
     pub detail: Value,
