@@ -28,6 +28,9 @@ const LONGEST_TYPE: usize = 100;
 /// How often a stream that ended early is picked up without having said anything new.
 const PICK_UPS: u32 = 3;
 
+/// Bytes of a header that a text may hold by chance at most.
+const SECRET: usize = 8;
+
 /// How long before it is, where the server names no time; and the longest that one may name.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -197,7 +200,10 @@ impl HttpServer {
             StatusCode::NOT_FOUND if head.session.is_some() => Err(Fault::SessionGone),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let (code, challenge) = (status.as_u16(), Challenge::of(&answer.headers));
-                let wanted = challenge.as_ref().and_then(Challenge::wanted).filter(|_| head.signs);
+                // One that repeats what it was let in with says nothing.
+                let repeats = |scope: &&str| head.headers.values().any(|value| repeats(value, scope));
+                let wanted =
+                    challenge.as_ref().and_then(Challenge::wanted).filter(|scope| head.signs && !repeats(scope));
                 if let Some(scope) = wanted {
                     let shown = rpc::words_of(scope);
                     let message = format!("{at} wants more than it was let in for ({code}): the scope '{shown}'");
@@ -356,4 +362,10 @@ pub(crate) fn reply(id: &Value, method: &str) -> Value {
             json!({ "jsonrpc": "2.0", "id": id, "error": { "code": rpc::METHOD_NOT_FOUND, "message": message } })
         }
     }
+}
+
+/// Whether a text holds what a header says, without its scheme.
+fn repeats(value: &HeaderValue, text: &str) -> bool {
+    let said = value.to_str().ok().and_then(|said| said.split(' ').next_back());
+    said.is_some_and(|said| said.len() >= SECRET && text.contains(said))
 }

@@ -50,6 +50,10 @@ struct Kept {
     /// Who that is, where the operator said so.
     client_id: Option<String>,
     grant: Grant,
+    /// What the operator said is to be asked for, and whether the client proves itself.
+    asked: Option<String>,
+    #[serde(default)]
+    proves: bool,
     scope: Option<String>,
     access_token: String,
     refresh_token: Option<String>,
@@ -184,6 +188,8 @@ impl SignIn for McpTools {
                 client,
                 client_id: door.settings.client_id.clone(),
                 grant: Grant::AuthorizationCode,
+                asked: door.settings.scope.clone(),
+                proves: door.settings.client_secret.is_some(),
                 scope,
                 access_token: String::new(),
                 refresh_token: None,
@@ -208,6 +214,8 @@ impl SignIn for McpTools {
             client,
             client_id: door.settings.client_id.clone(),
             grant: Grant::ClientCredentials,
+            asked: door.settings.scope.clone(),
+            proves: door.settings.client_secret.is_some(),
             scope: door.settings.scope.clone().or(found.scope),
             access_token: String::new(),
             refresh_token: None,
@@ -257,8 +265,10 @@ impl Door<'_> {
     }
 
     fn fits(&self, kept: &Kept) -> bool {
-        let Settings { client_id, grant, .. } = &self.settings;
-        kept.server == self.server.to_string() && kept.grant == *grant && kept.client_id == *client_id
+        let Settings { client_id, client_secret, grant, scope } = &self.settings;
+        kept.server == self.server.to_string()
+            && (kept.grant, &kept.client_id, &kept.asked) == (*grant, client_id, scope)
+            && kept.proves == client_secret.is_some()
     }
 
     async fn found(&self, cx: &Cx) -> Result<Found> {
@@ -319,4 +329,43 @@ fn drawn() -> Result<String> {
         Error::new(Kind::Internal, "the operating system gives no random bytes").with_source(e.to_string())
     })?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_for_what_the_operator_said_when_they_were_given() {
+        let provider = McpTools::new(json!({})).expect("a configuration");
+        let source = |oauth: Value| ToolSource {
+            toolgroup: "shop".into(),
+            args: json!({ "mcp_endpoint": { "uri": "https://tools.example/mcp" }, "oauth": oauth }),
+            ..ToolSource::default()
+        };
+        let asked = json!({ "client_id": "c", "scope": "orders:read orders:write" });
+        let kept = written(&Kept {
+            id: "1".into(),
+            server: "https://tools.example/mcp".into(),
+            resource: "https://tools.example/mcp".into(),
+            issuer: "https://issuer.example".into(),
+            token_endpoint: "https://issuer.example/token".into(),
+            client: serde_json::from_value(json!({ "id": "c", "proof": "none" })).expect("a client"),
+            client_id: Some("c".into()),
+            grant: Grant::AuthorizationCode,
+            asked: Some("orders:read orders:write".into()),
+            proves: false,
+            scope: None,
+            access_token: "a".into(),
+            refresh_token: None,
+        })
+        .expect("kept");
+        assert!(provider.fits(&source(asked.clone()), &kept));
+        for (name, value) in [("scope", json!("orders:read")), ("client_secret", json!("s")), ("client_id", json!("d"))]
+        {
+            let mut other = asked.clone();
+            other[name] = value;
+            assert!(!provider.fits(&source(other), &kept), "{name}");
+        }
+    }
 }

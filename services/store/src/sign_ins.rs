@@ -24,7 +24,8 @@ pub struct StoredSignIn {
     pub problem: Option<String>,
     /// What the server asked for beside what it had given.
     pub scope: Option<String>,
-    /// Of the tokens, from 1 on.
+    /// Of the tokens; 0: there never were any. One that was written anew begins with its time, so that nobody who holds
+    /// an earlier row of the same group writes over it.
     pub version: i64,
     /// How often in a row renewing failed.
     pub failures: i64,
@@ -134,7 +135,7 @@ impl Tenant<'_> {
         match entry {
             Entry::AsBefore => {}
             Entry::Good => {
-                on!(tx, conn => sqlx::query("UPDATE sign_in SET problem = NULL, scope = NULL WHERE tenant = $1 AND toolgroup_id = $2")
+                on!(tx, conn => sqlx::query("UPDATE sign_in SET problem = NULL, scope = NULL WHERE tenant = $1 AND toolgroup_id = $2 AND sealed IS NOT NULL")
                     .bind(self.id()).bind(group).execute(conn).await.map(|_| ()))
                 .doing("write how a tool group is let in")?;
             }
@@ -172,7 +173,7 @@ impl Tenant<'_> {
     ) -> Result<()> {
         let mut tx = self.write().await?;
         on!(tx, conn => sqlx::query("INSERT INTO sign_in (tenant, toolgroup_id, problem, scope, version, held_until, failures, updated_at) \
-             VALUES ($1, $2, $3, $4, 1, 0, 0, $6) \
+             VALUES ($1, $2, $3, $4, 0, 0, 0, $6) \
              ON CONFLICT (tenant, toolgroup_id) DO UPDATE SET problem = excluded.problem, scope = excluded.scope WHERE sign_in.version = $5")
             .bind(self.id()).bind(group).bind(problem).bind(scope).bind(version).bind(at).execute(conn).await.map(|_| ()))
         .doing("note why a tool group is not let in")?;
@@ -315,9 +316,9 @@ type New<'a> = (Option<&'a Vec<u8>>, Option<Micros>, Option<&'a String>, Option<
 async fn replace(tx: &mut Tx, group: &str, (sealed, expires_at, problem, scope, at): New<'_>) -> Result<()> {
     let tenant = tx.tenant();
     on!(tx, conn => sqlx::query("INSERT INTO sign_in (tenant, toolgroup_id, sealed, expires_at, problem, scope, version, held_until, failures, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, 1, 0, 0, $7) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 0, $7) \
          ON CONFLICT (tenant, toolgroup_id) DO UPDATE SET sealed = excluded.sealed, expires_at = excluded.expires_at, problem = excluded.problem, \
-         scope = excluded.scope, version = sign_in.version + 1, held_until = 0, failures = 0, updated_at = excluded.updated_at")
+         scope = excluded.scope, version = CASE WHEN sign_in.version < excluded.version THEN excluded.version ELSE sign_in.version + 1 END, held_until = 0, failures = 0, updated_at = excluded.updated_at")
         .bind(&*tenant).bind(group).bind(sealed).bind(expires_at).bind(problem).bind(scope).bind(at).execute(conn).await.map(|_| ()))
     .doing("write how a tool group is let in")
 }

@@ -79,12 +79,18 @@ impl Registry {
         if let Some((renewal, mut held)) = held {
             source.signed = Some(held.kept.clone());
             let mut found = provider.inspect(cx, source).await;
-            if found.as_ref().is_err_and(|e| Unauthorized::of(e).is_some()) && !dry {
-                held = renewal.held(Some(held.version)).await?.unwrap_or(held);
-                source.signed = Some(held.kept);
-                found = provider.inspect(cx, source).await;
+            let refused = found.as_ref().is_err_and(|e| Unauthorized::of(e).is_some());
+            if refused && way == Way::Alone {
+                // It signs in anew, by what is proposed.
+                source.signed = None;
+            } else {
+                if refused && !dry {
+                    held = renewal.held(Some(held.version)).await?.unwrap_or(held);
+                    source.signed = Some(held.kept);
+                    found = provider.inspect(cx, source).await;
+                }
+                return Ok(Looked::found(found?, Entry::Good));
             }
-            return Ok(Looked::found(found?, Entry::Good));
         }
         let refused = match provider.inspect(cx, source).await {
             Ok(found) => return Ok(Looked::found(found, Entry::Forgotten)),
@@ -119,9 +125,11 @@ impl Registry {
         dry: bool,
     ) -> Result<Option<(Renewal, renewal::Held)>> {
         let Some(sign_in) = provider.sign_in() else { return Ok(None) };
-        // As it is registered: what is proposed names other secrets and servers perhaps.
+        // As it is registered: what is proposed names other secrets and servers perhaps. Whatever was registered is no
+        // reason to refuse what is proposed in its place.
         let before = self.source(cx, row.clone())?;
-        let renewal = self.renewal(cx, provider, &before, sign_in.way(cx, &before)?);
+        let Ok(way) = sign_in.way(cx, &before) else { return Ok(None) };
+        let renewal = self.renewal(cx, provider, &before, way);
         let held = match renewal.clone().kept().await? {
             Some(held) if sign_in.fits(source, &held.kept) => held,
             _ => return Ok(None),
@@ -131,8 +139,8 @@ impl Registry {
         }
         match renewal.clone().held(None).await {
             Ok(held) => Ok(held.map(|held| (renewal, held))),
-            // Let go just now.
-            Err(e) if Unauthorized::of(&e).is_some() => Ok(None),
+            // Let go just now; or it signs in by itself, and may as well by what is proposed.
+            Err(e) if Unauthorized::of(&e).is_some() || way == Way::Alone => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -164,7 +172,8 @@ impl Registry {
             };
             let scope = Unauthorized::of(&refused).and_then(|wants| wants.scope.clone());
             tracing::warn!(tenant = cx.tenant, toolgroup = group, "a tool group is not let in: {refused}");
-            if version == 0 || scope.is_some() {
+            // Where nobody signed in yet one refusal is this call's alone, unless it says what is wanted.
+            if scope.is_some() || (version == 0 && way == Way::Alone) {
                 renewal.note(version, &refused.message, scope.as_deref()).await?;
             }
             // With less than a tool wants, others may still work; and nobody can be asked for what nobody gave.
@@ -174,8 +183,7 @@ impl Registry {
             if last {
                 break;
             }
-            // A row that was noted just now is the first of its group.
-            held = renewal.clone().held(Some(version.max(1))).await?;
+            held = renewal.clone().held(Some(version)).await?;
         }
         // New tokens, and no better. A caller may be able to bring that about, so nothing comes of it for others.
         Err(Error::upstream(format!(

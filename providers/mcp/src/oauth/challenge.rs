@@ -5,6 +5,9 @@ use http::{HeaderMap, header};
 /// Bytes of such headers that are looked at.
 const MOST: usize = 8 << 10;
 
+/// Bytes of a scope at most.
+const LONGEST: usize = 1 << 10;
+
 /// What stands behind the scheme `Bearer`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Challenge {
@@ -44,10 +47,15 @@ impl Challenge {
         found
     }
 
-    /// The token is good and allows too little; the scope that is wanted.
+    /// The token is good and allows too little; the scope that is wanted, where it is one.
     pub(crate) fn wanted(&self) -> Option<&str> {
-        self.scope.as_deref().filter(|_| self.error.as_deref() == Some("insufficient_scope"))
+        self.scope.as_deref().filter(|scope| self.error.as_deref() == Some("insufficient_scope") && is_scope(scope))
     }
+}
+
+/// A list of scope-tokens (RFC 6749, section 3.3) of a length that one has.
+fn is_scope(text: &str) -> bool {
+    text.len() <= LONGEST && text.bytes().all(|b| matches!(b, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~'))
 }
 
 enum Part<'t> {
@@ -123,6 +131,10 @@ mod tests {
         let mixed = read(&[mixed]).expect("a challenge");
         assert_eq!((mixed.scope.as_deref(), mixed.error.as_deref()), (Some("c"), Some("invalid_token")));
         assert_eq!(mixed.wanted(), None);
+        for scope in ["a \u{fc}".to_owned(), "x".repeat(LONGEST + 1), "a\tb".to_owned()] {
+            let error = Some("insufficient_scope".to_owned());
+            assert_eq!(Challenge { scope: Some(scope), error, ..Challenge::default() }.wanted(), None);
+        }
         assert_eq!(read(&["Bearer"]), Some(Challenge::default()));
         for none in [&[][..], &["Basic realm=\"Bearer\""], &["Negotiate abc=="], &["=,=\"", "\\"]] {
             assert_eq!(read(none), None, "{none:?}");

@@ -36,7 +36,7 @@ fn change(id: &str, action: &str) -> StoredToolgroupChange {
 }
 
 fn tokens(text: &str) -> Tokens {
-    Tokens { sealed: text.into(), expires_at: Some(5), at: 2 }
+    Tokens { sealed: text.into(), expires_at: Some(5), at: 1 }
 }
 
 /// Registers the group, and lets it in as `entry` says.
@@ -62,7 +62,7 @@ async fn tokens_are_renewed_by_one_and_written_over_what_they_were_made_from() {
             sealed: Some(b"one".to_vec()),
             expires_at: Some(5),
             version: 1,
-            updated_at: 2,
+            updated_at: 1,
             ..StoredSignIn::default()
         };
         assert_eq!(found(&mine).await, row);
@@ -164,6 +164,30 @@ async fn who_comes_back_is_known_once_and_in_time() {
         }
         assert_eq!(system.find_sign_in_attempt("n0").await.expect("asked"), None, "there are too many");
         assert!(system.find_sign_in_attempt("n1").await.expect("asked").is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_renews_what_a_group_had_in_another_life_writes_nothing() {
+    each_database(|store| async move {
+        let (a, _) = two_tenants(&store).await;
+        let mine = store.tenant(&a);
+        for (delete, [first, then, last]) in [(true, ["a1", "a2", "a3"]), (false, ["b1", "b2", "b3"])] {
+            let at = |at, text: &str| Entry::Given(Tokens { at, ..tokens(text) });
+            put(&mine, first, &at(100, "Ann's"), &Over::Any).await.expect("registered");
+            let anns = found(&mine).await.version;
+            assert!(mine.hold_sign_in("shop", anns, HOUR).await.expect("held"));
+            if delete {
+                mine.delete_toolgroup("shop", &change(then, "deleted")).await.expect("deleted");
+            } else {
+                put(&mine, then, &Entry::Forgotten, &Over::Any).await.expect("registered");
+            }
+            put(&mine, last, &at(200, "Bob's"), &Over::Any).await.expect("registered");
+            assert!(!mine.renew_sign_in("shop", anns, &tokens("Ann's again")).await.expect("asked"));
+            mine.drop_sign_in("shop", anns, "over", &change("c", "deauthorized")).await.expect("asked");
+            assert_eq!(found(&mine).await.sealed.as_deref(), Some(&b"Bob's"[..]));
+        }
     })
     .await;
 }

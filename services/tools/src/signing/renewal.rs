@@ -114,8 +114,9 @@ impl Renewal {
             let Some(row) = self.store.tenant(&self.cx).find_sign_in(group).await? else { return Ok(None) };
             let kept = self.opened(&row)?;
             if kept.is_none() && (renewed || self.way != Way::Alone) {
-                // Those of another server are none.
-                return if row.sealed.is_some() { Ok(None) } else { Err(needs(group, self.way)) };
+                // Those of another server are none, and where nobody ever signed in the server lets in whom it likes.
+                let open = row.sealed.is_some() || row.version == 0;
+                return if open { Ok(None) } else { Err(needs(group, self.way)) };
             }
             let left = row.expires_at.map(|end| end - self.clock.now());
             let early = row.expires_at.map_or(0, |end| EARLY.min((end - row.updated_at) / 4));
@@ -188,8 +189,11 @@ impl Renewal {
         let secret = self.secret(sign_in).await?;
         let signed = in_time(async {
             match before {
-                Some(kept) => sign_in.renew(&self.cx, &self.source, secret.as_ref(), kept).await,
-                None => {
+                Some(kept) if self.way == Way::Person => {
+                    sign_in.renew(&self.cx, &self.source, secret.as_ref(), kept).await
+                }
+                // Anew each time: what it signs in with, and where, may have changed.
+                _ => {
                     let alone = sign_in.alone(&self.cx, &self.source, secret.as_ref()).await?;
                     alone.ok_or_else(|| needs(&self.source.toolgroup, Way::Person))
                 }

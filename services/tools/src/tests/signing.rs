@@ -37,13 +37,26 @@ struct Closed {
     /// Whatever anyone has, calls are refused.
     stubborn: AtomicBool,
     called: AtomicUsize,
+    /// The registration of this server is none any more.
+    gone: Mutex<Option<&'static str>>,
+    /// Tokens are given to no client of this name.
+    barred: Mutex<Option<&'static str>>,
     /// How often anyone asked for tokens.
     asked: AtomicUsize,
 }
 
 impl Closed {
-    fn give(&self, server: &str) -> Result<Signed> {
+    fn give(&self, source: &ToolSource) -> Result<Signed> {
+        let server = server(source);
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if source
+            .args
+            .get("client")
+            .and_then(serde_json::Value::as_str)
+            .is_some_and(|client| *self.barred.lock().expect("a name") == Some(client))
+        {
+            return Err(Error::upstream("invalid_client"));
+        }
         match *self.refuses.lock().expect("why") {
             Some("invalid_grant") => return Err(Unauthorized::error("invalid_grant", None)),
             Some(why) => return Err(Error::upstream(why)),
@@ -120,6 +133,9 @@ impl ToolProvider for Closed {
 #[async_trait]
 impl SignIn for Closed {
     fn way(&self, cx: &Cx, source: &ToolSource) -> Result<Way> {
+        if *self.gone.lock().expect("a server") == Some(server(source)) {
+            return Err(Error::invalid("uri", "no such server"));
+        }
         let own = cx.client_keys.get("own").is_some() || source.secrets.0.contains_key("badge");
         Ok(if own {
             Way::Otherwise
@@ -153,11 +169,11 @@ impl SignIn for Closed {
         brought: &Brought,
     ) -> Result<Signed> {
         assert_eq!((&begun.0["proof"], &source.secrets.0["password"]), (&json!("p"), &json!("sesame")));
-        if brought.code == "good" { self.give(server(source)) } else { Err(Error::upstream("a bad code")) }
+        if brought.code == "good" { self.give(source) } else { Err(Error::upstream("a bad code")) }
     }
 
     async fn alone(&self, _: &Cx, source: &ToolSource, _: Option<&Secret>) -> Result<Option<Signed>> {
-        if self.alone { self.give(server(source)).map(Some) } else { Ok(None) }
+        if self.alone { self.give(source).map(Some) } else { Ok(None) }
     }
 
     async fn renew(&self, _: &Cx, source: &ToolSource, _: Option<&Secret>, _: &SecretArgs) -> Result<Signed> {
@@ -165,7 +181,7 @@ impl SignIn for Closed {
             self.begun.notify_one();
             self.word.notified().await;
         }
-        self.give(server(source))
+        self.give(source)
     }
 }
 

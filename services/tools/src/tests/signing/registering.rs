@@ -119,3 +119,64 @@ async fn who_brings_their_own_needs_nothing_of_the_groups() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn one_refusal_shuts_no_group_that_nobody_had_to_let_in() {
+    each_database(|store| async move {
+        let (cx, _) = tenants(&store).await;
+        let closed = Arc::new(Closed::default());
+        let registry = at_the_door(store.clone(), &closed);
+        closed.open.store(true, Ordering::SeqCst);
+        registry.register(&cx, registration()).await.expect("registered");
+        closed.open.store(false, Ordering::SeqCst);
+        assert!(look(&registry, &cx).await.is_error, "refused for a moment");
+        assert_eq!(row(&store, &cx).await, None, "it says nothing of the group");
+        closed.open.store(true, Ordering::SeqCst);
+        assert_eq!(look(&registry, &cx).await.content, "done");
+        // One of its tools is for those who signed in.
+        *closed.wants.lock().expect("a scope") = Some("write");
+        assert!(look(&registry, &cx).await.is_error);
+        *closed.wants.lock().expect("a scope") = None;
+        assert_eq!(row(&store, &cx).await.expect("noted").scope.as_deref(), Some("write"));
+        assert_eq!(look(&registry, &cx).await.content, "done", "the others work on");
+        let_in(&registry, &cx).await.expect("let in");
+        assert_eq!(standing(&registry, &cx).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_registration_that_is_none_any_more_is_in_nobodys_way() {
+    each_database(|store| async move {
+        let (cx, _) = tenants(&store).await;
+        let closed = Arc::new(Closed::default());
+        let registry = at_the_door(store.clone(), &closed);
+        registry.register(&cx, otherwise(json!({ "password": "sesame", "server": "old" }))).await.expect("registered");
+        let_in(&registry, &cx).await.expect("let in");
+        *closed.gone.lock().expect("a server") = Some("old");
+        closed.open.store(true, Ordering::SeqCst);
+        registry.preview(&cx, registration()).await.expect("a preview");
+        registry.register(&cx, registration()).await.expect("registered anew");
+        assert_eq!(look(&registry, &cx).await.content, "done");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_group_that_signs_in_by_itself_does_so_by_what_is_proposed() {
+    each_database(|store| async move {
+        let (cx, _) = tenants(&store).await;
+        let closed = Arc::new(Closed { alone: true, ..Closed::default() });
+        let registry = at_the_door(store.clone(), &closed);
+        let by = |client: &str| otherwise(json!({ "password": "sesame", "client": client }));
+        registry.register(&cx, by("old")).await.expect("registered");
+        assert_eq!(look(&registry, &cx).await.content, "done");
+        *closed.barred.lock().expect("a name") = Some("old");
+        closed.forget();
+        assert!(look(&registry, &cx).await.is_error, "its client is none any more");
+        registry.preview(&cx, by("new")).await.expect("a preview");
+        registry.register(&cx, by("new")).await.expect("registered anew");
+        assert_eq!(look(&registry, &cx).await.content, "done");
+    })
+    .await;
+}
