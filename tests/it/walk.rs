@@ -10,8 +10,14 @@ use serde_json::{Value, json};
 
 use crate::{approvals, shop};
 
-/// What is the operator's for all tenants.
-const EVERYBODYS: [&str; 2] = ["/v1/providers/{provider_id}", "/v1/shields/{shield_id}"];
+/// What is the operator's for all tenants; and where people sign in, which no key opens but the state they were sent with
+/// (`http/sign_in` tests it).
+const EVERYBODYS: [&str; 4] = [
+    "/v1/providers/{provider_id}",
+    "/v1/shields/{shield_id}",
+    "/v1/toolgroup-sign-in/{place}",
+    "/v1/toolgroup-sign-in/{place}/begin",
+];
 
 fn id(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("an id: {value}")).to_owned()
