@@ -387,7 +387,7 @@ fn a_process_that_was_stopped_past_its_lease_writes_nothing_when_it_wakes() {
         let (turns, unknown) = ground.check();
         eprintln!(
             "{stops} stops, seed {seed}: {histogram:?}; {turns} turns ended, {unknown} of {} outcomes unknown, no stale write",
-            turns * 5
+            turns * 9
         );
     });
 }
