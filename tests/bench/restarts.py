@@ -160,6 +160,7 @@ class Client(threading.Thread):
                         event = json.loads(line[5:])
                         assert events.setdefault(number, event) == event, f"{key}: event {number} was another before"
                         number = None
+                        assert "event" in event, f"{key}: {event}"
                         if event["event"]["payload"]["event_type"] == "turn_complete":
                             ended.append(event)
             return events if ended else None

@@ -24,6 +24,14 @@ impl<T> Doing<T> for sqlx::Result<T> {
     }
 }
 
+/// Whether an error says that the database could not be asked just now: that is nobody's fault who wanted to ask it, and
+/// over when it answers again.
+#[must_use]
+pub fn is_out_of_reach(error: &Error) -> bool {
+    let cause = error.source.as_deref().and_then(|source| source.downcast_ref::<sqlx::Error>());
+    error.kind == Kind::Unavailable && cause.is_some()
+}
+
 fn explain(what: &str, cause: sqlx::Error) -> Error {
     let (kind, why) = match &cause {
         sqlx::Error::RowNotFound => (Kind::NotFound, "it does not exist"),
@@ -79,5 +87,19 @@ pub(crate) fn is_broken(error: &sqlx::Error) -> bool {
             .code()
             .is_some_and(|c| matches!(c.as_ref(), "57P01" | "57P02" | "25P02" | "25P03") || c.starts_with("08")),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_database_that_does_not_answer_is_out_of_reach() {
+        let said = |cause: sqlx::Error| Err::<(), _>(cause).doing("look").expect_err("an error");
+        assert!(is_out_of_reach(&said(sqlx::Error::PoolTimedOut)));
+        assert!(is_out_of_reach(&said(sqlx::Error::WorkerCrashed)));
+        assert!(!is_out_of_reach(&said(sqlx::Error::RowNotFound)));
+        assert!(!is_out_of_reach(&Error::unavailable("a model's server is busy")));
     }
 }

@@ -66,7 +66,7 @@ use frontdesk_api::{Cx, Micros, Result};
 
 pub use accounts::{ApiKey, KeyChange, NewKey, StoredTenant};
 pub use door::{System, Tenant};
-pub use error::Doing;
+pub use error::{Doing, is_out_of_reach};
 pub use folder::Folder;
 pub use options::Options;
 pub use sqlx;
