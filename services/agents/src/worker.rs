@@ -455,9 +455,7 @@ impl Worker {
             Kind::Cancelled if self.stop.token().is_cancelled() => Halt::Stopped(self.stop.why()),
             Kind::Timeout if Instant::now() >= self.deadline => Halt::Deadline,
             // Another room could not read its rows, and this one could not write its own: the turn is taken up again.
-            _ if frontdesk_store::is_out_of_reach(error) => {
-                Halt::Rows(Error { message: error.message.clone(), ..Error::new(error.kind, "") })
-            }
+            _ if frontdesk_store::is_out_of_reach(error) => Halt::Rows(Error::new(error.kind, error.message.clone())),
             _ => {
                 tracing::warn!(error = %error, cause = ?error.source, "work outside failed");
                 Halt::Failed(reason(error))

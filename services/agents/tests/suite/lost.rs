@@ -522,3 +522,19 @@ async fn a_worker_that_comes_back_after_its_lease_writes_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_turn_whose_tools_cannot_be_read_just_then_is_taken_up_again() {
+    each_database(|store| async move {
+        let stage = Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await;
+        stage.agents.recover().await.expect("it works");
+        let conversation = stage.conversation(with_tools()).await;
+        stage.model.follow(shopper);
+        stage.tools.out_of_reach.store(1, Ordering::SeqCst);
+        let view = stage.ask(&conversation, "book it").await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Booked and paid."));
+        assert_eq!(stage.tools.out_of_reach.load(Ordering::SeqCst), 0, "it was asked while it did not answer");
+        stage.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}

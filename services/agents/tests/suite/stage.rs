@@ -26,7 +26,7 @@ use frontdesk_api::{
     tools::{Effect, Outcome, Risk, Runs, ToolDef, ToolResult},
     turn::{Event, ItemBody, StepOutput},
 };
-use frontdesk_store::Store;
+use frontdesk_store::{Doing as _, Store, sqlx};
 use futures::{StreamExt, stream};
 use serde_json::json;
 use tokio::sync::watch;
@@ -187,6 +187,8 @@ pub struct Toolbox {
     /// How often a server of a request's own was asked for its tools, and let go of.
     pub listed: AtomicUsize,
     pub left: AtomicUsize,
+    /// So many times more its database does not answer when it is asked for its tools.
+    pub out_of_reach: AtomicUsize,
     /// Effects, by tool and key.
     pub ledger: Mutex<Vec<(String, String)>>,
     /// On whose behalf calls came, in order.
@@ -269,6 +271,9 @@ impl Toolbox {
 #[async_trait]
 impl Tools for Toolbox {
     async fn list(&self, _: &Cx, groups: &[String]) -> Result<Vec<ToolDef>> {
+        if self.out_of_reach.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err(sqlx::Error::PoolTimedOut).doing("list tool groups");
+        }
         let def = |name: &str, effect, risk| ToolDef {
             name: name.into(),
             wire_name: name.into(),
