@@ -54,6 +54,9 @@ struct Kept {
     asked: Option<String>,
     #[serde(default)]
     proves: bool,
+    /// Where the client of ours is registered to be sent back to.
+    #[serde(default)]
+    redirect_uri: Option<String>,
     scope: Option<String>,
     access_token: String,
     refresh_token: Option<String>,
@@ -116,10 +119,15 @@ impl SignIn for McpTools {
             let lacks = if found.proves { "an authorization_endpoint" } else { "PKCE by S256" };
             return Err(Error::upstream(format!("the authorization server {} does not offer {lacks}", found.issuer)));
         };
-        let scope = wanted(&door.settings, &found, ask.scope)?;
+        let kept: Option<Kept> = ask.kept.and_then(read).filter(|kept| door.fits(kept));
+        let given = kept.as_ref().and_then(|kept| kept.scope.as_deref());
+        let scope = wanted(&door.settings, &found, given, ask.scope)?;
         let client = match client::configured(&door.settings, &found) {
             Some(client) => client,
-            None => client::registered(cx, &door.asker(), &found, ask.redirect_uri, scope.as_deref()).await?,
+            None => match ours(kept, ask.tried.and_then(read), &found, ask.redirect_uri) {
+                Some(client) => client,
+                None => client::registered(cx, &door.asker(), &found, ask.redirect_uri, scope.as_deref()).await?,
+            },
         };
         let verifier = drawn()?;
         let proof = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
@@ -177,7 +185,7 @@ impl SignIn for McpTools {
             ("resource", &begun.resource),
         ];
         let given = tokens(cx, &door.asker(), &at, &begun.client, secret, &members).await?;
-        let OnTheWay { server, resource, issuer, token_endpoint, client, scope, .. } = begun;
+        let OnTheWay { server, resource, issuer, token_endpoint, client, redirect_uri, scope, .. } = begun;
         signed(
             Kept {
                 id: drawn()?,
@@ -190,6 +198,7 @@ impl SignIn for McpTools {
                 grant: Grant::AuthorizationCode,
                 asked: door.settings.scope.clone(),
                 proves: door.settings.client_secret.is_some(),
+                redirect_uri: Some(redirect_uri),
                 scope,
                 access_token: String::new(),
                 refresh_token: None,
@@ -216,6 +225,7 @@ impl SignIn for McpTools {
             grant: Grant::ClientCredentials,
             asked: door.settings.scope.clone(),
             proves: door.settings.client_secret.is_some(),
+            redirect_uri: None,
             scope: door.settings.scope.clone().or(found.scope),
             access_token: String::new(),
             refresh_token: None,
@@ -297,6 +307,15 @@ impl Door<'_> {
     }
 }
 
+/// The client that was registered there for this redirect before: of the tokens that are kept, or of whoever was sent last.
+fn ours(kept: Option<Kept>, tried: Option<OnTheWay>, found: &Found, redirect_uri: &str) -> Option<Client> {
+    let kept = kept.filter(|kept| kept.client_id.is_none());
+    let kept = kept.and_then(|kept| Some((kept.issuer, kept.redirect_uri?, kept.client)));
+    let tried = tried.map(|tried| (tried.issuer, tried.redirect_uri, tried.client));
+    let here = |(issuer, back, _): &(String, String, Client)| *issuer == found.issuer && back == redirect_uri;
+    kept.filter(here).or(tried.filter(here)).map(|(.., client)| client)
+}
+
 /// The new tokens in place of the old ones.
 fn signed(mut kept: Kept, given: Given) -> Result<Signed> {
     kept.access_token = given.access_token;
@@ -355,6 +374,7 @@ mod tests {
             grant: Grant::AuthorizationCode,
             asked: Some("orders:read orders:write".into()),
             proves: false,
+            redirect_uri: None,
             scope: None,
             access_token: "a".into(),
             refresh_token: None,

@@ -79,6 +79,11 @@ impl FixedClock {
     pub fn at(start: Micros) -> Self {
         Self(AtomicI64::new(start))
     }
+
+    /// So much time passes.
+    pub fn pass(&self, micros: Micros) {
+        self.0.fetch_add(micros, Ordering::Relaxed);
+    }
 }
 
 impl Clock for FixedClock {

@@ -85,6 +85,10 @@ pub struct Ask<'a> {
     pub state: &'a str,
     /// What the server wanted beside what it had given; None: it did not say.
     pub scope: Option<&'a str>,
+    /// What the group is let in with now, where that is good: it is added to.
+    pub kept: Option<&'a SecretArgs>,
+    /// What was kept of whoever was sent last ([`Begun::kept`]), and may be on their way still.
+    pub tried: Option<&'a SecretArgs>,
 }
 
 /// A person is on their way.

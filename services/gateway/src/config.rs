@@ -39,7 +39,7 @@ pub const DEFAULT_FILE: &str = include_str!("../../../docker/frontdesk.yaml");
 pub struct Config {
     /// `host:port`; port 0 takes a free one.
     pub listen: String,
-    /// How people's browsers reach this server; None: only those on this machine do.
+    /// How people's browsers and clients of MCP reach this server; None: only browsers on this machine do.
     pub public_url: Option<PublicUrl>,
     /// SQLite, files, local models, the lock of a running server.
     pub data_dir: PathBuf,

@@ -29,6 +29,8 @@ pub struct StoredSignIn {
     pub version: i64,
     /// How often in a row renewing failed.
     pub failures: i64,
+    /// Nobody else renews until then, by the database's clock; 0: nobody does.
+    pub held_until: Micros,
     /// When the tokens changed.
     pub updated_at: Micros,
 }
@@ -89,7 +91,7 @@ pub struct StoredAttempt {
 /// The columns of a [`StoredSignIn`], as a literal.
 macro_rules! columns {
     () => {
-        "toolgroup_id, sealed, expires_at, problem, scope, version, failures, updated_at"
+        "toolgroup_id, sealed, expires_at, problem, scope, version, failures, held_until, updated_at"
     };
 }
 
@@ -159,7 +161,7 @@ impl Tenant<'_> {
     }
 
     /// Notes why the tokens of this version do not let the group in; 0: there were none, and there is no row yet. What is
-    /// kept and who renews it stay as they are.
+    /// kept and who renews it stay as they are. A scope comes to those that other tools wanted, as far as they fit.
     ///
     /// # Errors
     /// `Conflict`: there is no such group.
@@ -172,6 +174,11 @@ impl Tenant<'_> {
         at: Micros,
     ) -> Result<()> {
         let mut tx = self.write().await?;
+        let before: Option<Option<String>> =
+            on!(tx, conn => sqlx::query_scalar("SELECT scope FROM sign_in WHERE tenant = $1 AND toolgroup_id = $2 AND version = $3")
+            .bind(self.id()).bind(group).bind(version).fetch_optional(conn).await)
+            .doing("look up what a tool group was refused for")?;
+        let scope = both(before.flatten(), scope);
         on!(tx, conn => sqlx::query("INSERT INTO sign_in (tenant, toolgroup_id, problem, scope, version, held_until, failures, updated_at) \
              VALUES ($1, $2, $3, $4, 0, 0, 0, $6) \
              ON CONFLICT (tenant, toolgroup_id) DO UPDATE SET problem = excluded.problem, scope = excluded.scope WHERE sign_in.version = $5")
@@ -263,6 +270,19 @@ impl Tenant<'_> {
         tx.commit().await
     }
 
+    /// What is kept of whoever was sent last for this group and is not back yet, with its hash.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn last_sign_in_attempt(&self, group: &str) -> Result<Option<(String, Vec<u8>)>> {
+        let mut tx = self.read().await?;
+        let now = tx.now().await?;
+        on!(tx, conn => sqlx::query_as("SELECT id, sealed FROM sign_in_attempt WHERE tenant = $1 AND toolgroup_id = $2 AND expires_at >= $3 \
+             ORDER BY expires_at DESC, id LIMIT 1")
+            .bind(self.id()).bind(group).bind(now).fetch_optional(conn).await)
+        .doing("look up who was sent to a server last")
+    }
+
     /// Notes that someone was sent to a server, for so many microseconds. `id` is the hash of what they bring back.
     ///
     /// # Errors
@@ -279,6 +299,18 @@ impl Tenant<'_> {
         .doing("note who is sent to a server")?;
         tx.commit().await
     }
+}
+
+/// Bytes of all scopes that are noted at most: a server could name another each time.
+const MOST_SCOPE: usize = 4 << 10;
+
+/// Scopes that are wanted (RFC 6749, section 3.3: words apart), each once; the newer ones alone where all are too many.
+fn both(before: Option<String>, more: Option<&str>) -> Option<String> {
+    let (Some(before), Some(more)) = (&before, more) else { return before.or_else(|| more.map(str::to_owned)) };
+    let known = |scope: &&str| before.split_whitespace().all(|one| one != *scope);
+    let all: Vec<&str> = before.split_whitespace().chain(more.split_whitespace().filter(known)).collect();
+    let all = all.join(" ");
+    Some(if all.len() <= MOST_SCOPE { all } else { more.to_owned() })
 }
 
 /// Holds the registration until the transaction ends, where it is the one that is meant.

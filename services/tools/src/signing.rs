@@ -184,11 +184,12 @@ impl Registry {
                 break;
             }
             held = renewal.clone().held(Some(version)).await?;
+            if held.as_ref().is_some_and(|held| held.version == version) {
+                break;
+            }
         }
         // New tokens, and no better. A caller may be able to bring that about, so nothing comes of it for others.
-        Err(Error::upstream(format!(
-            "the server of the tool group '{group}' did not take its tokens, renewed just now"
-        )))
+        Err(Error::upstream(format!("the server of the tool group '{group}' did not take its tokens, which are new")))
     }
 
     fn source(&self, cx: &Cx, row: StoredToolgroup) -> Result<ToolSource> {

@@ -63,12 +63,17 @@ impl Settings {
     }
 }
 
-/// The scope to ask for: what the operator says and never more; else all that the server wants. `more`: what it wanted
-/// beside what it had given.
+/// The scope to ask for: what the operator says and never more; else all that the server wants. `given`: what it gave, which
+/// new tokens would be without; `more`: what it wanted beside that.
 ///
 /// # Errors
 /// `Conflict`: it wants more than the operator says.
-pub(super) fn wanted(settings: &Settings, found: &Found, more: Option<&str>) -> Result<Option<String>> {
+pub(super) fn wanted(
+    settings: &Settings,
+    found: &Found,
+    given: Option<&str>,
+    more: Option<&str>,
+) -> Result<Option<String>> {
     let more = || more.into_iter().flat_map(str::split_whitespace);
     if let Some(said) = &settings.scope {
         if let Some(beyond) = more().find(|scope| !has(said, scope)) {
@@ -82,7 +87,8 @@ pub(super) fn wanted(settings: &Settings, found: &Found, more: Option<&str>) -> 
     }
     let mut all: Vec<&str> = vec![];
     let usual = found.scope.iter().flat_map(|scope| scope.split_whitespace());
-    for scope in usual.chain(more()) {
+    let given = given.into_iter().flat_map(str::split_whitespace);
+    for scope in usual.chain(given).chain(more()) {
         if !all.contains(&scope) {
             all.push(scope);
         }
@@ -125,15 +131,16 @@ mod tests {
             let args = json!({ "oauth": { "scope": scope } });
             Settings::read(args.as_object().expect("an object")).expect("settings")
         };
-        for (operators, usual, more, want) in [
-            (None, None, None, Ok(None)),
-            (None, Some("a"), Some("b a"), Ok(Some("a b offline_access"))),
-            (None, None, Some("b"), Ok(Some("b offline_access"))),
-            (Some("a c"), Some("a b"), None, Ok(Some("a c"))),
-            (Some("a c"), Some("a b"), Some("c"), Ok(Some("a c"))),
-            (Some("a c"), None, Some("c admin"), Err("'admin'")),
+        for (operators, usual, given, more, want) in [
+            (None, None, None, None, Ok(None)),
+            (None, Some("a"), None, Some("b a"), Ok(Some("a b offline_access"))),
+            (None, None, None, Some("b"), Ok(Some("b offline_access"))),
+            (None, Some("a"), Some("d a offline_access"), Some("b"), Ok(Some("a d offline_access b"))),
+            (Some("a c"), Some("a b"), None, None, Ok(Some("a c"))),
+            (Some("a c"), Some("a b"), Some("a b"), Some("c"), Ok(Some("a c"))),
+            (Some("a c"), None, None, Some("c admin"), Err("'admin'")),
         ] {
-            match (wanted(&said(operators), &found(usual, true), more), want) {
+            match (wanted(&said(operators), &found(usual, true), given, more), want) {
                 (Ok(scope), Ok(want)) => assert_eq!(scope.as_deref(), want),
                 (Err(error), Err(words)) => {
                     assert!(error.message.contains(words), "{error}");
@@ -142,6 +149,6 @@ mod tests {
                 (got, want) => panic!("{got:?} where {want:?} was due"),
             }
         }
-        assert_eq!(wanted(&said(None), &found(Some("a"), false), None).expect("a scope").as_deref(), Some("a"));
+        assert_eq!(wanted(&said(None), &found(Some("a"), false), None, None).expect("a scope").as_deref(), Some("a"));
     }
 }

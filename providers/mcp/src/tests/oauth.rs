@@ -50,7 +50,7 @@ fn authority(origin: &str) -> Value {
             "token_endpoint_auth_methods_supported": ["client_secret_basic"] })
 }
 
-const ASK: Ask<'static> = Ask { redirect_uri: "https://desk/back", state: "s-1", scope: None };
+const ASK: Ask<'static> = Ask { redirect_uri: "https://desk/back", state: "s-1", scope: None, kept: None, tried: None };
 
 fn brought() -> Brought {
     Brought { code: "code-1".into(), iss: None }
@@ -271,6 +271,33 @@ async fn a_client_of_the_operators_proves_itself_by_a_tenants_secret_and_needs_n
 /// A scope longer than what is shown of a server's words.
 fn long() -> String {
     format!("a b {}", "x".repeat(600))
+}
+
+#[tokio::test]
+async fn a_client_is_registered_once_for_a_redirect_and_what_was_given_is_asked_for_again() {
+    let server = server(|_, _| None).await;
+    let (provider, source) = (provider(json!({})), source(&server.url));
+    let registered = || server.asked().iter().filter(|asked| asked.path == "/register").count();
+    let first = provider.begin(&cx(), &source, None, ASK).await.expect("begun");
+    let again = Ask { tried: Some(&first.kept), ..ASK };
+    let begun = provider.begin(&cx(), &source, None, again).await.expect("begun");
+    assert_eq!(registered(), 1, "who is on their way has one");
+    let mut signed = provider.finish(&cx(), &source, None, &begun.kept, &brought()).await.expect("signed in").kept;
+    signed.0["scope"] = json!("a given");
+
+    let more = Ask { kept: Some(&signed), scope: Some("b"), ..ASK };
+    let begun = provider.begin(&cx(), &source, None, more).await.expect("begun");
+    let asked = query(begun.url.split_once('?').expect("a query").1);
+    assert_eq!((asked["scope"].as_str(), asked["client_id"].as_str()), ("a given b offline_access", "c-1"));
+    assert_eq!(registered(), 1, "who is let in has one");
+    provider.finish(&cx(), &source, None, &begun.kept, &brought()).await.expect("with its secret");
+
+    let elsewhere = Ask { redirect_uri: "https://other/back", ..more };
+    provider.begin(&cx(), &source, None, elsewhere).await.expect("begun");
+    assert_eq!(registered(), 2, "it is for one redirect");
+    signed.0["issuer"] = json!("https://other.example");
+    provider.begin(&cx(), &source, None, Ask { kept: Some(&signed), ..ASK }).await.expect("begun");
+    assert_eq!(registered(), 3, "and one server");
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ fn serve(
         method = method.as_str(),
         route = path.as_ref().map(MatchedPath::as_str),
     );
-    let challenge = super::mcp::metadata::challenge(&request);
+    let challenge = super::mcp::metadata::challenge(&app, &request);
     let passing = app.telemetry.begin(&request, &arrival.id, arrival.at, &span);
     let admitted =
         span.in_scope(|| gates.admit(&app, path.as_ref().map(MatchedPath::as_str), &arrival.id, &mut request));

@@ -76,8 +76,10 @@ async fn tokens_are_renewed_by_one_and_written_over_what_they_were_made_from() {
         mine.note_sign_in("shop", 1, "more", Some("admin"), 3).await.expect("noted");
         mine.note_sign_in("shop", 0, "late", None, 3).await.expect("asked");
         mine.note_sign_in("shop", 2, "late", None, 3).await.expect("asked");
-        let noted = StoredSignIn { problem: Some("more".into()), scope: Some("admin".into()), ..row };
+        let held_until = found(&mine).await.held_until;
+        let noted = StoredSignIn { problem: Some("more".into()), scope: Some("admin".into()), held_until, ..row };
         assert_eq!(found(&mine).await, noted);
+        assert!(held_until > HOUR, "by the database's clock");
         assert!(!mine.hold_sign_in("shop", 1, HOUR).await.expect("asked"), "it is renewed still");
         assert!(!theirs.renew_sign_in("shop", 1, &tokens("two")).await.expect("asked"));
         assert!(
@@ -86,7 +88,7 @@ async fn tokens_are_renewed_by_one_and_written_over_what_they_were_made_from() {
         );
         assert!(!mine.renew_sign_in("shop", 1, &tokens("lost")).await.expect("asked"), "made from an older one");
         assert!(!mine.hold_sign_in("shop", 1, HOUR).await.expect("asked"), "renewed already");
-        let renewed = StoredSignIn { sealed: Some(b"two".to_vec()), version: 2, ..noted };
+        let renewed = StoredSignIn { sealed: Some(b"two".to_vec()), version: 2, held_until: 0, ..noted };
         assert_eq!(mine.list_sign_ins().await.expect("a list"), [renewed], "a further scope takes a person still");
 
         // What cannot be renewed is left alone for a while, and kept.
@@ -131,7 +133,12 @@ async fn a_registration_and_how_it_is_let_in_change_together_or_not_at_all() {
         mine.put_sign_in("shop", None, &Entry::Given(tokens("x")), &over, &[]).await.expect_err("it is r2 now");
         mine.note_sign_in("shop", 2, "more", Some("admin"), 3).await.expect("noted");
         put(&mine, "r3", &Entry::AsBefore, &Over::Any).await.expect("registered");
-        assert_eq!(found(&mine).await.scope.as_deref(), Some("admin"));
+        // Another tool wants another, and one of which the server says nothing wants none the less.
+        mine.note_sign_in("shop", 2, "more", Some("orders admin"), 3).await.expect("noted");
+        mine.note_sign_in("shop", 2, "more", None, 3).await.expect("noted");
+        assert_eq!(found(&mine).await.scope.as_deref(), Some("admin orders"));
+        mine.note_sign_in("shop", 2, "more", Some(&"x".repeat(MOST_SCOPE)), 3).await.expect("noted");
+        assert_eq!(found(&mine).await.scope.map(|scope| scope.len()), Some(MOST_SCOPE), "the newer alone");
         put(&mine, "r4", &Entry::Good, &Over::Any).await.expect("registered");
         let good = found(&mine).await;
         assert_eq!((good.problem, good.scope, good.sealed.as_deref()), (None, None, Some(&b"one"[..])));

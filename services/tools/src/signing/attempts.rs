@@ -82,10 +82,19 @@ impl Registry {
         let sign_in = provider.sign_in().ok_or_else(|| nowhere(&row.provider_id))?;
         let revision = row.revision.clone();
         let source = self.source(cx, row)?;
-        let secret = self.renewal(cx, &provider, &source, Way::Person).secret(sign_in).await?;
-        let scope = tenant.find_sign_in(id).await?.and_then(|row| row.scope);
+        let renewal = self.renewal(cx, &provider, &source, Way::Person);
+        let secret = renewal.secret(sign_in).await?;
+        let row = tenant.find_sign_in(id).await?;
+        // Where tokens cannot be renewed their client may be none any more, and that of whoever was sent with it.
+        let good = row.as_ref().is_none_or(|row| row.failures == 0);
+        let kept = row.as_ref().filter(|_| good).map(|row| renewal.opened(row)).transpose()?.flatten();
+        let tried = tenant.last_sign_in_attempt(id).await?.filter(|_| good);
+        let tried = tried.map(|(hash, sealed)| self.opened(&cx.tenant, id, &hash, &sealed)).transpose()?;
+        // A client that was registered for what the group was before is another's.
+        let tried = tried.filter(|tried| tried.revision == revision).map(|tried| SecretArgs(tried.kept));
         let state = drawn()?;
-        let ask = Ask { redirect_uri, state: &state, scope: scope.as_deref() };
+        let scope = row.as_ref().and_then(|row| row.scope.as_deref());
+        let ask = Ask { redirect_uri, state: &state, scope, kept: kept.as_ref(), tried: tried.as_ref() };
         let begun = in_time(sign_in.begin(cx, &source, secret.as_ref(), ask)).await?;
         let attempt = Attempt {
             kept: begun.kept.0,
@@ -155,10 +164,14 @@ impl Registry {
         if self.sign_in_place(&cx, &group) != place {
             return Err(unknown());
         }
-        let plain = self.setting.seal.open(&about(&cx.tenant, &group, hash), &known.sealed)?;
-        // What the parser says would show a part of it.
-        let attempt = serde_json::from_slice(&plain).map_err(|_| damaged())?;
+        let attempt = self.opened(&cx.tenant, &group, hash, &known.sealed)?;
         Ok((cx, group, attempt))
+    }
+
+    fn opened(&self, tenant: &str, group: &str, hash: &str, sealed: &[u8]) -> Result<Attempt> {
+        let plain = self.setting.seal.open(&about(tenant, group, hash), sealed)?;
+        // What the parser says would show a part of it.
+        serde_json::from_slice(&plain).map_err(|_| damaged())
     }
 
     /// Whoever lost their key lets nobody in by it.

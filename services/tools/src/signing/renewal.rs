@@ -40,8 +40,13 @@ const WRITES: [Duration; 5] = [
 /// How long before its end a token is renewed at most; a short one a quarter of its time before.
 const EARLY: Micros = 30 * 1_000_000;
 
-/// How often those look who wait for another's renewing.
-const LOOK: Duration = Duration::from_millis(100);
+/// How soon those look who wait for another's renewing; twice as long each time, up to [`LOOKS`].
+const LOOK: Duration = Duration::from_millis(50);
+
+const LOOKS: Duration = Duration::from_secs(1);
+
+/// Tokens that are newer are not renewed because a call was refused: whoever may call could have them renewed each time.
+const FRESH: Micros = 30 * 1_000_000;
 
 /// The pause after a first failure; doubled with each further one, up to 2^6 times.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -94,22 +99,24 @@ impl Renewal {
         Ok(self.opened(&row)?.map(|kept| Held { kept, version: row.version }))
     }
 
-    fn opened(&self, row: &StoredSignIn) -> Result<Option<SecretArgs>> {
+    /// The tokens of a row, where they are for this group as it is.
+    pub(super) fn opened(&self, row: &StoredSignIn) -> Result<Option<SecretArgs>> {
         let (Some(sealed), Some(sign_in)) = (&row.sealed, self.provider.sign_in()) else { return Ok(None) };
         let plain = self.seal.open(&["sign_in", &self.cx.tenant, &self.source.toolgroup], sealed)?;
         let kept = SecretArgs(serde_json::from_slice(&plain).map_err(|_| damaged())?);
         Ok(Some(kept).filter(|kept| sign_in.fits(&self.source, kept)))
     }
 
-    /// The tokens, renewed where they end soon or were refused at this version. None: there are none, and nobody knows yet
-    /// whether there have to be.
+    /// The tokens, renewed where they end soon, or were refused at this version and are not new. None: there are none, and
+    /// nobody knows yet whether there have to be.
     ///
     /// # Errors
     /// An [`Unauthorized`] where somebody has to sign in; `Upstream` where renewing failed, with nothing of why.
     pub(super) async fn held(self, refused: Option<i64>) -> Result<Option<Held>> {
         let group = &self.source.toolgroup;
-        // Whoever holds them is done by then, or gone; then it is this one's turn once.
-        let (mut renewed, mut looks) = (false, 2 * HOLD.as_millis() / LOOK.as_millis());
+        let (mut renewed, mut look, mut waited) = (false, LOOK, Duration::ZERO);
+        // What another was seen to hold, and until when: nobody asks for that again before it changes.
+        let mut taken = None;
         loop {
             let Some(row) = self.store.tenant(&self.cx).find_sign_in(group).await? else { return Ok(None) };
             let kept = self.opened(&row)?;
@@ -120,7 +127,8 @@ impl Renewal {
             }
             let left = row.expires_at.map(|end| end - self.clock.now());
             let early = row.expires_at.map_or(0, |end| EARLY.min((end - row.updated_at) / 4));
-            let due = left.is_some_and(|left| left <= early) || refused == Some(row.version);
+            let age = self.clock.now() - row.updated_at;
+            let due = left.is_some_and(|left| left <= early) || (refused == Some(row.version) && age >= FRESH);
             // What was renewed just now is as good as it gets.
             let good = kept.as_ref().filter(|_| renewed || !due);
             // Good until it ends, where it cannot be renewed.
@@ -129,7 +137,8 @@ impl Renewal {
             if let Some(kept) = good {
                 return Ok(Some(held(kept)));
             }
-            if self.store.tenant(&self.cx).hold_sign_in(group, row.version, micros(HOLD)).await? {
+            let free = taken != Some((row.version, row.held_until)) || waited >= HOLD;
+            if free && self.store.tenant(&self.cx).hold_sign_in(group, row.version, micros(HOLD)).await? {
                 // Tokens that were exchanged and not written would be lost: this goes on when the call is dropped.
                 let (work, version, failures, before) = (self.clone(), row.version, row.failures, kept.clone());
                 let done = tokio::spawn(async move { work.renew(version, failures, before).await });
@@ -141,11 +150,13 @@ impl Renewal {
                 }
             } else if row.failures > 0 {
                 return at_need.map(|kept| Some(held(kept))).ok_or_else(|| self.not_now(row.problem.is_some()));
-            } else if looks == 0 {
+            } else if waited >= 2 * HOLD {
+                // Whoever held them is done by then, or gone, and it was this one's turn.
                 return Err(Error::unavailable(format!("the tokens of the tool group '{group}' are being renewed")));
             } else {
-                looks -= 1;
-                tokio::time::sleep(LOOK).await;
+                taken = Some((row.version, row.held_until));
+                tokio::time::sleep(look).await;
+                (waited, look) = (waited + look, LOOKS.min(2 * look));
             }
         }
     }

@@ -19,7 +19,6 @@ use tokio::sync::Notify;
 use super::*;
 
 /// Lets in whoever has the token that it gave last.
-#[derive(Default)]
 struct Closed {
     given: AtomicUsize,
     /// Renewing waits for a word.
@@ -43,6 +42,28 @@ struct Closed {
     barred: Mutex<Option<&'static str>>,
     /// How often anyone asked for tokens.
     asked: AtomicUsize,
+    clock: Arc<FixedClock>,
+}
+
+impl Default for Closed {
+    fn default() -> Self {
+        Self {
+            given: AtomicUsize::default(),
+            slow: false,
+            begun: Notify::default(),
+            word: Notify::default(),
+            alone: false,
+            refuses: Mutex::default(),
+            open: AtomicBool::default(),
+            wants: Mutex::default(),
+            stubborn: AtomicBool::default(),
+            called: AtomicUsize::default(),
+            gone: Mutex::default(),
+            barred: Mutex::default(),
+            asked: AtomicUsize::default(),
+            clock: Arc::new(FixedClock::at(0)),
+        }
+    }
 }
 
 impl Closed {
@@ -78,8 +99,9 @@ impl Closed {
         }
     }
 
-    /// The server forgets what it gave.
+    /// Some time after it gave something the server forgets it.
     fn forget(&self) {
+        self.clock.pass(60 * 1_000_000);
         self.given.fetch_add(1, Ordering::SeqCst);
     }
 
@@ -155,7 +177,10 @@ impl SignIn for Closed {
     }
 
     async fn begin(&self, _: &Cx, source: &ToolSource, _: Option<&Secret>, ask: Ask<'_>) -> Result<Begun> {
-        let url = format!("https://issuer/authorize?state={}&scope={}", ask.state, ask.scope.unwrap_or_default());
+        let known = |kept: Option<&SecretArgs>, name| kept.is_some_and(|kept| kept.0.contains_key(name));
+        let (kept, tried) = (known(ask.kept, "token"), known(ask.tried, "proof"));
+        let scope = ask.scope.unwrap_or_default();
+        let url = format!("https://issuer/authorize?state={}&kept={kept}&tried={tried}&scope={scope}", ask.state);
         let kept = object(json!({ "proof": "p" }));
         Ok(Begun { url, kept, server: server(source).into(), issuer: "https://issuer".into() })
     }
@@ -189,6 +214,7 @@ fn at_the_door(store: Store, closed: &Arc<Closed>) -> Registry {
     let provider: Arc<dyn ToolProvider> = closed.clone();
     let mut registry = over(store, Arc::new(Shop::default()));
     registry.setting.providers.insert("closed".to_owned(), provider);
+    registry.setting.clock = closed.clock.clone();
     registry
 }
 

@@ -2,10 +2,12 @@
 
 use axum::{
     Json,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
 };
 use serde_json::{Value, json};
+
+use crate::app::App;
 
 /// The route that this is about.
 const ROUTE: &str = "/mcp";
@@ -20,8 +22,8 @@ const PLACE: &str = "/.well-known/oauth-protected-resource/mcp";
     get, path = "/.well-known/oauth-protected-resource", tag = "mcp", security(()),
     responses((status = 200, description = "RFC 9728's metadata", body = Value))
 )]
-pub async fn root(headers: HeaderMap) -> Json<Value> {
-    Json(metadata(&headers))
+pub async fn root(State(app): State<App>, headers: HeaderMap) -> Json<Value> {
+    Json(metadata(&base(&app, &headers)))
 }
 
 /// How to ask at /mcp, under the name that stands for it
@@ -29,13 +31,13 @@ pub async fn root(headers: HeaderMap) -> Json<Value> {
     get, path = "/.well-known/oauth-protected-resource/mcp", tag = "mcp", security(()),
     responses((status = 200, description = "RFC 9728's metadata", body = Value))
 )]
-pub async fn at_mcp(headers: HeaderMap) -> Json<Value> {
-    Json(metadata(&headers))
+pub async fn at_mcp(State(app): State<App>, headers: HeaderMap) -> Json<Value> {
+    Json(metadata(&base(&app, &headers)))
 }
 
-fn metadata(headers: &HeaderMap) -> Value {
+fn metadata(base: &str) -> Value {
     json!({
-        "resource": format!("{}{ROUTE}", base(headers)),
+        "resource": format!("{base}{ROUTE}"),
         "resource_name": "Frontdesk",
         "bearer_methods_supported": ["header"],
         "scopes_supported": ["use"],
@@ -43,8 +45,11 @@ fn metadata(headers: &HeaderMap) -> Value {
     })
 }
 
-/// As the client reached us.
-fn base(headers: &HeaderMap) -> String {
+/// As the operator says; else as the client reached us.
+fn base(app: &App, headers: &HeaderMap) -> String {
+    if let Some(said) = &app.config.public_url {
+        return said.as_str().to_owned();
+    }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST.as_str()).unwrap_or("localhost");
     // Behind a proxy that speaks TLS.
@@ -53,9 +58,9 @@ fn base(headers: &HeaderMap) -> String {
 }
 
 /// What a client without a key hears beside 401; None at other routes.
-pub fn challenge(request: &Request) -> Option<HeaderValue> {
+pub fn challenge(app: &App, request: &Request) -> Option<HeaderValue> {
     let here = request.uri().path() == ROUTE;
-    let value = here.then(|| format!("Bearer resource_metadata=\"{}{PLACE}\"", base(request.headers())))?;
+    let value = here.then(|| format!("Bearer resource_metadata=\"{}{PLACE}\"", base(app, request.headers())))?;
     value.parse().ok()
 }
 

@@ -194,6 +194,18 @@ async fn a_key_is_needed_and_a_client_learns_where_it_goes() {
 }
 
 #[tokio::test]
+async fn where_it_is_asked_is_what_the_operator_says() {
+    let gateway = TestGateway::configured("public_url: https://desk.example/frontdesk", upstream()).await;
+    let request = Request::builder().method("POST").uri("/mcp").header("host", "10.0.0.7:8321");
+    let refused = gateway.send(request.body(Body::from("{}")).expect("a request")).await;
+    let place = "https://desk.example/frontdesk/.well-known/oauth-protected-resource/mcp";
+    assert_eq!(refused.headers["www-authenticate"], format!("Bearer resource_metadata=\"{place}\""));
+    let request = Request::builder().uri("/.well-known/oauth-protected-resource/mcp").header("host", "evil.example");
+    let said = gateway.send(request.body(Body::empty()).expect("a request")).await.json();
+    assert_eq!(said["resource"], "https://desk.example/frontdesk/mcp");
+}
+
+#[tokio::test]
 async fn pages_of_strangers_may_not_ask() {
     let gateway = TestGateway::configured("mcp: { origins: [ 'https://tools.example' ] }", upstream()).await;
     let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });

@@ -114,3 +114,38 @@ async fn who_comes_back_to_what_is_no_more_as_it_was_changes_nothing() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn whoever_is_sent_is_sent_with_what_is_good_of_before() {
+    each_database(|store| async move {
+        let (cx, _) = tenants(&store).await;
+        let closed = Arc::new(Closed::default());
+        let registry = at_the_door(store.clone(), &closed);
+        registry.register(&cx, registration()).await.expect("registered");
+        let sent = async || {
+            let (place, state) = set_out(&registry, &cx).await;
+            let url = registry.visit(&place, &state).await.expect("what for").url;
+            (url.split_once("&kept=").expect("what is known").1.to_owned(), place, state)
+        };
+        assert_eq!(sent().await.0, "false&tried=false&scope=");
+        let (known, place, state) = sent().await;
+        assert_eq!(known, "false&tried=true&scope=", "two who are on their way are of one client");
+        come_back(&registry, &place, &state, "good").await.expect("let in");
+        assert_eq!(sent().await.0, "true&tried=false&scope=", "who set out before the group had tools is another's");
+
+        // Two tools want more, and whoever goes is asked for both.
+        for scope in ["orders", "refunds"] {
+            *closed.wants.lock().expect("a scope") = Some(scope);
+            assert!(look(&registry, &cx).await.is_error);
+        }
+        assert_eq!(sent().await.0, "true&tried=true&scope=orders refunds");
+
+        // What cannot be renewed is nothing to build on.
+        *closed.wants.lock().expect("a scope") = None;
+        closed.forget();
+        closed.refuse(Some("invalid_client"));
+        assert!(look(&registry, &cx).await.is_error);
+        assert_eq!(sent().await.0, "false&tried=false&scope=orders refunds");
+    })
+    .await;
+}
