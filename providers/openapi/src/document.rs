@@ -16,6 +16,8 @@ pub(crate) struct Document {
     pub(crate) old: bool,
     /// Nodes of schemas that were written out so far.
     spent: Cell<usize>,
+    /// Something of a schema was left open since this was asked last.
+    left_open: Cell<bool>,
 }
 
 impl Document {
@@ -56,7 +58,7 @@ impl Document {
         if !root.get("paths").is_some_and(Value::is_object) {
             return refuse("the document has no paths");
         }
-        Ok(Self { root, old, spent: Cell::new(0) })
+        Ok(Self { root, old, spent: Cell::new(0), left_open: Cell::new(false) })
     }
 
     pub(crate) fn spend(&self, nodes: usize) {
@@ -65,6 +67,15 @@ impl Document {
 
     pub(crate) fn spent(&self) -> usize {
         self.spent.get()
+    }
+
+    pub(crate) fn leave_open(&self) {
+        self.left_open.set(true);
+    }
+
+    /// Whether anything was left open, once.
+    pub(crate) fn take_left_open(&self) -> bool {
+        self.left_open.take()
     }
 
     /// What a value means: itself, or what its `$ref` leads to in the end.

@@ -51,6 +51,8 @@ pub(crate) struct Imported {
     /// Those of the tools.
     pub(crate) hosts: Vec<String>,
     pub(crate) left_out: Vec<LeftOut>,
+    /// Tools some of whose arguments are not told to their end.
+    pub(crate) left_open: Vec<String>,
     pub(crate) security: Value,
 }
 
@@ -70,8 +72,14 @@ pub(crate) fn import(document: &Document, wanted: &Wanted<'_>) -> Result<Importe
         let message = format!("the document has no security scheme '{unknown}'; it has: {}", listed(&security.known()));
         return Err(Error::invalid(format!("args.secrets.{unknown}"), message));
     }
-    let mut imported =
-        Imported { tools: vec![], plan: Plan::default(), hosts: vec![], left_out: vec![], security: json!([]) };
+    let mut imported = Imported {
+        tools: vec![],
+        plan: Plan::default(),
+        hosts: vec![],
+        left_out: vec![],
+        left_open: vec![],
+        security: json!([]),
+    };
     let mut bytes = 0;
     let (mut taken, mut hosts, mut matched) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let paths = document.root.get("paths").and_then(Value::as_object);
@@ -105,6 +113,9 @@ pub(crate) fn import(document: &Document, wanted: &Wanted<'_>) -> Result<Importe
                     let name = text(operation, "operationId").map_or_else(|| shown.to_lowercase(), str::to_owned);
                     let name = names::free(&name, &mut taken);
                     hosts.insert(host);
+                    if document.take_left_open() {
+                        imported.left_open.push(name.clone());
+                    }
                     let def = ToolDef { name: name.clone(), wire_name: name.clone(), ..def };
                     imported.tools.push(ToolDef { hash: hash(&def, &planned), ..def });
                     bytes += size(imported.tools.last(), &planned)?;
@@ -153,6 +164,7 @@ fn one(
     item: &Value,
     operation: &Value,
 ) -> Result<(Operation, String, ToolDef), String> {
+    document.take_left_open();
     if method == "trace" {
         return Err("TRACE is not sent".to_owned());
     }
@@ -187,6 +199,7 @@ fn one(
     if jsonschema::validator_for(&schema).is_err() {
         for property in schema["properties"].as_object_mut().into_iter().flat_map(Map::values_mut) {
             if jsonschema::validator_for(property).is_err() {
+                document.leave_open();
                 *property = json!({ "description": property.get("description") });
             }
         }

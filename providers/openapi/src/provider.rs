@@ -172,7 +172,8 @@ fn inspect(group: &str, args: &Value, body: Option<&Bytes>) -> Result<Inspected>
         _ => json!(imported.hosts),
     };
     let report = json!({ "title": about("title"), "version": about("version"), "hosts": imported.hosts,
-        "secrets": imported.security, "operations": imported.tools.len(), "left_out": imported.left_out });
+        "secrets": imported.security, "operations": imported.tools.len(), "left_out": imported.left_out,
+        "left_open": imported.left_open });
     let mut stored = members.clone();
     stored.remove("curl");
     if stored.remove("document").is_some() || !stored.contains_key("url") && !stored.contains_key("file_id") {

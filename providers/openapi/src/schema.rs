@@ -2,7 +2,8 @@
 //!
 //! References are replaced by what they name, because few models' APIs take them; where one comes back to itself the
 //! inner one is left open. What only people or generators use goes. Patterns go into the description: the server checks
-//! them, and a stranger's pattern can take for ever. Invariant: the result has at most [`MOST`] bytes, [`NESTED`] levels
+//! them, and a stranger's pattern can take for ever. What is too deep or too large is left open, and the document notes
+//! that. Invariant: the result has at most [`MOST`] bytes, [`NESTED`] levels
 //! and no reference, and whatever the document allows it allows; a reference costs a level as everything else does.
 
 use serde_json::{Map, Value, json};
@@ -25,13 +26,17 @@ const DEPTHS: [usize; 6] = [24, 10, 6, 4, 3, 2];
 pub(crate) fn convert(document: &Document, schema: &Value) -> Value {
     let mut least = json!({});
     for depth in DEPTHS {
-        let mut writer = Writer { document, stack: vec![], nodes: NODES, room: MOST };
+        let mut writer = Writer { document, stack: vec![], nodes: NODES, room: MOST, left_open: false };
         least = writer.schema(schema, depth);
         document.spend(NODES - writer.nodes);
         if writer.nodes > 0 && fits(&least) {
+            if writer.left_open {
+                document.leave_open();
+            }
             return least;
         }
     }
+    document.leave_open();
     if fits(&least) { least } else { json!({}) }
 }
 
@@ -80,6 +85,8 @@ struct Writer<'a> {
     nodes: usize,
     /// Bytes of values and words that may still be copied: one large `enum` can be meant by a thousand references.
     room: usize,
+    /// Something was too deep, or is said in words only.
+    left_open: bool,
 }
 
 impl Writer<'_> {
@@ -98,6 +105,7 @@ impl Writer<'_> {
             return json!({ "description": format!("another {name}, as above") });
         }
         let Ok(target) = self.document.at(reference) else {
+            self.left_open = true;
             return json!({ "description": format!("{name}, which the document does not hold") });
         };
         self.stack.push(reference.to_owned());
@@ -149,6 +157,12 @@ impl Writer<'_> {
                 "additionalProperties" | "unevaluatedProperties" if !members.contains_key("patternProperties") => {
                     Some(self.schema(value, depth - 1))
                 }
+                "patternProperties" => {
+                    self.left_open = true;
+                    words.extend(value.as_object().and_then(|named| self.words(&by_pattern(named))));
+                    None
+                }
+                "dependentRequired" => are_names(value).then(|| self.copy(value)).flatten(),
                 "allOf" | "anyOf" | "oneOf" | "prefixItems" => self.all(value, depth),
                 "properties" | "dependentSchemas" => Some(self.named(value, depth)),
                 "required" => self.required(value, members),
@@ -227,6 +241,8 @@ impl Writer<'_> {
 
     /// What is left of a schema that is too deep: its kind and its words.
     fn open(&mut self, schema: &Value) -> Value {
+        self.left_open |=
+            schema.as_object().is_some_and(|members| members.keys().any(|name| !SHOWN.contains(&&**name)));
         let mut out = Map::new();
         if let Some(kind) = schema.get("type").and_then(kind) {
             out.insert("type".into(), kind);
@@ -237,6 +253,28 @@ impl Writer<'_> {
         // Null may be among what it takes.
         if schema.get("nullable") == Some(&Value::Bool(true)) { nullable(out) } else { Value::Object(out) }
     }
+}
+
+/// What is shown of a schema that is left open, and what nobody misses.
+const SHOWN: [&str; 8] =
+    ["type", "description", "nullable", "title", "example", "examples", "deprecated", "externalDocs"];
+
+/// Names told by patterns, in words.
+fn by_pattern(named: &Map<String, Value>) -> String {
+    let all: Vec<String> = named
+        .iter()
+        .map(|(pattern, schema)| {
+            let kind = text(schema, "type").map(|kind| format!(" ({kind})")).unwrap_or_default();
+            format!("members named by the pattern {pattern}{kind}")
+        })
+        .collect();
+    all.join(", ")
+}
+
+/// Lists of names by name.
+fn are_names(value: &Value) -> bool {
+    let lists = |list: &Value| list.as_array().is_some_and(|names| names.iter().all(Value::is_string));
+    value.as_object().is_some_and(|named| named.values().all(lists))
 }
 
 /// The type words that JSON Schema has; a document's own word (`file`) says nothing.

@@ -138,7 +138,7 @@ fn a_large_value_is_not_copied_for_every_reference_to_it() {
     let document = document("3.1.0", json!({ "many": { "enum": values } }));
     let properties: Map<String, Value> =
         (0..3_000).map(|i| (format!("p{i}"), json!({ "$ref": "#/components/schemas/many" }))).collect();
-    let mut writer = Writer { document: &document, stack: vec![], nodes: NODES, room: MOST };
+    let mut writer = Writer { document: &document, stack: vec![], nodes: NODES, room: MOST, left_open: false };
     let written = writer.schema(&json!({ "properties": properties }), DEPTHS[0]);
     assert!(written.to_string().len() < 4 * MOST, "{}", written.to_string().len());
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // shared by several test programs
 
+pub mod oracle;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex},
