@@ -263,3 +263,35 @@ async fn a_push_shows_what_is_asked_for_and_registers_what_was_granted() {
     assert!(pushed.status.success(), "{}", said(&pushed));
     assert_eq!(changes().await, 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_that_a_group_is_made_from_stays_as_long_as_the_group() {
+    let scripted = Scripted::start();
+    let mut frontdesk = Frontdesk::start(shop::options(&scripted));
+    let group = |file: &str| {
+        json!({ "toolgroup_id": "shop", "provider_id": "wasm",
+                "args": { "component": file, "grants": ["kv"] } })
+    };
+    let passing =
+        [("purpose", "assistants"), ("expires_after[anchor]", "created_at"), ("expires_after[seconds]", "3600")];
+    let passing = shop::upload_with(&frontdesk, &passing, "shop.wasm", SHOP_TOOLS).await;
+    let (status, refused) = frontdesk.post("/v1/toolgroups", &group(&passing)).await;
+    assert_eq!((status, &refused["error"]["param"]), (400, &json!("args.component")), "{refused}");
+    let file = shop::upload(&frontdesk, "shop.wasm", SHOP_TOOLS).await;
+    let (status, registered) = frontdesk.post("/v1/toolgroups", &group(&file)).await;
+    assert_eq!(status, 200, "{registered}");
+
+    let delete = async |frontdesk: &Frontdesk, path: String| {
+        frontdesk_tests::frontdesk::answer("delete", frontdesk.request("DELETE", &path)).await
+    };
+    let (status, refused) = delete(&frontdesk, format!("/v1/files/{file}")).await;
+    assert_eq!((status, &refused["error"]["code"]), (409, &json!("file_in_use")), "{refused}");
+    assert_eq!(delete(&frontdesk, format!("/v1/files/{passing}")).await.0, 200, "no group is made from it");
+    // Another process reads it anew.
+    frontdesk.restart();
+    let call = json!({ "tool_name": "lookup_order", "kwargs": { "order_id": "7" } });
+    let (status, answer) = frontdesk.post("/v1/tool-runtime/invoke", &call).await;
+    assert_eq!(status, 200, "{answer}");
+    delete(&frontdesk, "/v1/toolgroups/shop".into()).await;
+    assert_eq!(delete(&frontdesk, format!("/v1/files/{file}")).await.0, 200);
+}

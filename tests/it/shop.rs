@@ -28,10 +28,19 @@ pub async fn upload(frontdesk: &Frontdesk, name: &str, bytes: &[u8]) -> String {
 
 /// Uploads a file of a purpose; returns its id.
 pub async fn upload_for(frontdesk: &Frontdesk, purpose: &str, name: &str, bytes: &[u8]) -> String {
+    upload_with(frontdesk, &[("purpose", purpose)], name, bytes).await
+}
+
+/// Uploads a file with these fields of the form; returns its id.
+pub async fn upload_with(frontdesk: &Frontdesk, fields: &[(&str, &str)], name: &str, bytes: &[u8]) -> String {
+    let field = |(name, value): &(&str, &str)| {
+        format!("--xx\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
     let (head, tail) = (
         format!(
-            "--xx\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n--xx\r\ncontent-disposition: \
-             form-data; name=\"file\"; filename=\"{name}\"\r\ncontent-type: application/octet-stream\r\n\r\n"
+            "{}--xx\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\ncontent-type: \
+             application/octet-stream\r\n\r\n",
+            fields.iter().map(field).collect::<String>()
         ),
         "\r\n--xx--\r\n",
     );

@@ -506,6 +506,10 @@ impl ComponentBytes for Components {
         let name = self.0.load_file(cx, file_id).await?.filename;
         Ok((name, self.0.load_content(cx, file_id).await?))
     }
+
+    async fn stays(&self, cx: &Cx, file_id: &str) -> Result<bool> {
+        Ok(self.0.load_file(cx, file_id).await?.expires_at.is_none())
+    }
 }
 
 #[cfg(test)]

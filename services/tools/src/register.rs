@@ -126,6 +126,13 @@ impl Registry {
         let mut found = found.unwrap_or_default();
         let (hash, requests) = (found.hash.clone(), found.requests.clone());
         let (kept, report) = (found.kept.take(), std::mem::take(&mut found.report));
+        if kept.is_none()
+            && let Some(Reads::File(file)) = provider.reads(&source.args)?
+            && !self.setting.bodies.stays(cx, &file).await?
+        {
+            let message = format!("the file '{file}' expires, and the group with it: upload it without expires_after");
+            return Err(Error::invalid(file_param(&source.args), message));
+        }
         if let Some(args) = found.args.take() {
             source.args = args;
         }
@@ -160,9 +167,8 @@ impl Registry {
         match provider.reads(args)? {
             None => Ok(None),
             Some(Reads::File(file)) => {
-                let param = if args.get("component").is_some() { "args.component" } else { "args.file_id" };
                 let loaded = self.setting.bodies.load(cx, &file).await;
-                loaded.map(Some).map_err(|e| if e.kind == Kind::NotFound { e.with_param(param) } else { e })
+                loaded.map(Some).map_err(|e| if e.kind == Kind::NotFound { e.with_param(file_param(args)) } else { e })
             }
             Some(Reads::Url(url)) => self.download(cx, url).await.map(Some).map_err(|e| e.with_param("args.url")),
         }
@@ -184,4 +190,9 @@ impl Registry {
             status => Err(Error::new(Kind::Invalid, format!("the address answered with status {status}"))),
         }
     }
+}
+
+/// The argument that names a file.
+fn file_param(args: &Value) -> &'static str {
+    if args.get("component").is_some() { "args.component" } else { "args.file_id" }
 }

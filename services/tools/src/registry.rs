@@ -14,7 +14,7 @@ use frontdesk_api::{
     Clock, Cx, Egress, Error, Ids, Kind, Result, Seal, Secrets, Tools,
     chat::ToolCall,
     servers::Server,
-    tools::{Outcome, Risk, SecretArgs, ToolDef, ToolProvider, ToolResult},
+    tools::{Outcome, Reads, Risk, SecretArgs, ToolDef, ToolProvider, ToolResult},
 };
 use frontdesk_store::{Store, tools as rows};
 use serde_json::{Map, Value};
@@ -45,6 +45,12 @@ pub trait ComponentBytes: Send + Sync {
     async fn load_named(&self, cx: &Cx, file_id: &str) -> Result<(String, Bytes)> {
         Ok((file_id.to_owned(), self.load(cx, file_id).await?))
     }
+
+    /// Whether it is kept until somebody deletes it.
+    ///
+    /// # Errors
+    /// As [`ComponentBytes::load`].
+    async fn stays(&self, cx: &Cx, file_id: &str) -> Result<bool>;
 }
 
 /// What a registry is made of.
@@ -105,6 +111,24 @@ impl Registry {
             }
         }
         Ok(groups)
+    }
+
+    /// A group that cannot be without this file: it is read anew whenever a process needs it.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn group_of_file(&self, cx: &Cx, file_id: &str) -> Result<Option<String>> {
+        let tenant = self.setting.store.tenant(cx);
+        for row in tenant.list_toolgroups().await? {
+            let provider = self.setting.providers.get(&row.provider_id);
+            let reads = provider.and_then(|provider| provider.reads(&row.args).ok()).flatten();
+            if reads == Some(Reads::File(file_id.to_owned()))
+                && tenant.find_toolgroup_kept(&row.id, &row.revision).await?.is_none()
+            {
+                return Ok(Some(row.id));
+            }
+        }
+        Ok(None)
     }
 
     /// # Errors

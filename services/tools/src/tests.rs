@@ -87,6 +87,10 @@ impl ComponentBytes for NoFiles {
     async fn load(&self, _: &Cx, file_id: &str) -> Result<Bytes> {
         Err(Error::not_found(format!("no file has the id '{file_id}'")))
     }
+
+    async fn stays(&self, _: &Cx, _: &str) -> Result<bool> {
+        Ok(true)
+    }
 }
 
 /// No host answers and there is no secret.
@@ -232,6 +236,24 @@ async fn a_dry_run_shows_the_tools_and_writes_nothing() {
         assert_eq!(preview.group.id, "other");
         assert_eq!(preview.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["look", "refund"]);
         assert!(registry.load_group(&cx, "other").await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_group_that_is_named_with_a_tool_no_other_is_offered_and_no_other_runs() {
+    each_database(|store| async move {
+        let (registry, shop, cx) = with_shop(store).await;
+        let groups = ["shop/look".to_owned()];
+        let offered = registry.list(&cx, &groups).await.expect("a list");
+        assert_eq!(offered.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["look"]);
+        let call = |name: &str| ToolCall { id: "c".into(), name: name.into(), arguments: "{}".into() };
+        let refused = done(registry.call(&cx, &groups, &call("refund"), "key", true).await);
+        assert!(refused.is_error && refused.content.contains("no tool is called 'refund'"), "{}", refused.content);
+        assert_eq!(done(registry.call(&cx, &groups, &call("look"), "key", false).await).content, "done");
+        assert_eq!(*shop.called.lock().expect("the calls"), ["look"]);
+        let unknown = registry.list(&cx, &["shop/lok".to_owned()]).await.expect_err("no such tool");
+        assert!(unknown.message.contains("lok"), "{unknown}");
     })
     .await;
 }

@@ -5,10 +5,14 @@ use axum::{
     extract::{Path, State},
 };
 
+use frontdesk_api::Error;
+
 use super::Deleted;
 use crate::{app::App, auth::Caller, problem::Problem};
 
 /// Delete a file, also from the vector stores that have it
+///
+/// One that a tool group is made from is kept: `file_in_use`.
 #[utoipa::path(
     delete, path = "/v1/files/{file_id}", tag = "memory",
     params(("file_id" = String, Path, description = "The file's id")),
@@ -19,6 +23,11 @@ pub async fn delete(
     Caller(cx): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<Deleted>, Problem> {
+    if let Some(group) = app.tools.group_of_file(&cx, &id).await? {
+        let message =
+            format!("the tool group '{group}' is made from this file: register it from another, or delete it, first");
+        return Err(Error::conflict(message).with_code("file_in_use").into());
+    }
     app.knowledge.delete_file(&cx, &id).await?;
     Ok(Json(Deleted { id, object: "file", deleted: true }))
 }
