@@ -1,7 +1,8 @@
 //! What running code costs, in one run: `cargo run --release -p frontdesk-wasm --example cost -- FOLDER`.
 //!
 //! FOLDER holds the interpreters as `interpreters/build.sh` puts them there; `ROUNDS` (2000 calls of what is quick) and
-//! `PARKED` (1000 conversations) may follow. Prints the tables of BENCHMARKS.md, "What running code costs". Each floor is
+//! `PARKED` (1000 conversations) may follow. Where FOLDER/tools holds `js.wasm` and `python.wasm`, built from the templates
+//! of `frontdesk tool new`, these are called too. Prints the tables of BENCHMARKS.md, "What running code costs". Each floor is
 //! bare wasmtime in this very run: an engine with pooling and epochs, without our meters, limits, checks and grants.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a measurement for a person at a terminal
@@ -27,21 +28,24 @@ fn main() {
     let all = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
 
     table::head("µs", &["least", "p50", "p99", "× floor"]);
-    let floors = one.block_on(tools::alone(rounds));
+    let built = Some(folder.join("tools"));
+    let floors = one.block_on(tools::alone(built.as_deref(), rounds));
     one.block_on(interpreters::alone(&folder, rounds / 10));
     interpreters::child(&["-I", "-S", "-c"], "", "`python3 -I -S` as a child process", rounds / 40);
     let imports = "import json, re, statistics, datetime, decimal\n";
     interpreters::child(&["-c"], imports, "`python3` as a child process, five imports", rounds / 40);
 
-    table::head(&format!("at {PARALLEL} in parallel"), &["calls/s"]);
-    all.block_on(tools::parallel(rounds));
+    table::head(&format!("at {PARALLEL} in parallel, µs"), &["calls/s", "p50", "p99", "× floor"]);
+    all.block_on(tools::parallel(built.as_deref(), rounds));
     all.block_on(interpreters::parallel(&folder));
+    interpreters::children(&["-I", "-S", "-c"], "`python3 -I -S` as a child process", 5);
 
     table::head("past its limit, µs", &["least", "p50", "p99"]);
     one.block_on(past::tools());
     one.block_on(past::interpreters(&folder));
     table::head("until it was ended, µs", &["least", "p50", "p99"]);
     one.block_on(past::ended());
+    one.block_on(past::outgrown(&folder));
 
     println!();
     all.block_on(interpreters::park(&folder, parked));

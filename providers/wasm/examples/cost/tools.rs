@@ -3,15 +3,17 @@
 //! Each round is a whole cycle: store, instance, call, drop.
 
 use std::{
+    future::Future,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use frontdesk_wasm::{Component as Tool, HostGrants, Limits, Sandbox};
+use frontdesk_wasm::{HostGrants, Limits, Sandbox};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
-    component::{Component, ComponentType, Lift, Linker, Lower},
+    component::{Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker, Lower},
 };
 
 use super::{
@@ -24,6 +26,7 @@ const SHOP: &[u8] = include_bytes!("../../../../services/gateway/demo/tools/shop
 const LAMP: &str = r#"{"status":"shipped","eta":"2026-11-28","item":"Desk lamp"}"#;
 const TOOLS: &str = "frontdesk:tool/tools@0.1.0";
 
+#[derive(Clone)]
 struct Case {
     name: &'static str,
     component: Bytes,
@@ -37,8 +40,10 @@ pub struct Floors {
     pub rust: f64,
 }
 
-fn cases() -> [Case; 2] {
-    [
+/// Tools of our own and, where there is a folder of them, those that an author built from the templates as they are written
+/// (`frontdesk tool new --lang python`, `build`).
+fn cases(built: Option<&Path>) -> Vec<Case> {
+    let mut cases = vec![
         Case { name: "a tiny tool", component: Guest::default().build(), tool: "t", arguments: "{}" },
         Case {
             name: "a tool in Rust",
@@ -46,13 +51,25 @@ fn cases() -> [Case; 2] {
             tool: "lookup_order",
             arguments: r#"{"order_id":"48213"}"#,
         },
-    ]
+    ];
+    for (name, file) in [("a tool in JavaScript", "js.wasm"), ("a tool in Python", "python.wasm")] {
+        if let Some(bytes) = built.and_then(|built| std::fs::read(built.join(file)).ok()) {
+            let arguments = r#"{"order_number":"48213"}"#;
+            cases.push(Case { name, component: bytes.into(), tool: "order_status", arguments });
+        }
+    }
+    cases
 }
 
-pub async fn alone(rounds: usize) -> Floors {
+pub async fn alone(built: Option<&Path>, rounds: usize) -> Floors {
     empty(rounds).await;
-    let [tiny, rust] = cases();
-    Floors { tiny: against(&tiny, rounds).await, rust: against(&rust, rounds).await }
+    let mut ratios = vec![];
+    for case in cases(built) {
+        // Those in JavaScript and Python take longer.
+        let rounds = if ratios.len() < 2 { rounds } else { rounds / 5 };
+        ratios.push(against(&case, rounds).await);
+    }
+    Floors { tiny: ratios[0], rust: ratios[1] }
 }
 
 async fn against(case: &Case, rounds: usize) -> f64 {
@@ -87,39 +104,60 @@ async fn against(case: &Case, rounds: usize) -> f64 {
     half / floor
 }
 
-pub async fn parallel(rounds: usize) {
-    for case in cases() {
+pub async fn parallel(built: Option<&Path>, rounds: usize) {
+    for (n, case) in cases(built).into_iter().enumerate() {
+        let rounds = if n < 2 { rounds } else { (rounds / 20).max(1) };
+        let floor = Arc::new(Bare::new(&case));
+        let name = format!("{} on bare wasmtime, its floor", case.name);
+        let floor = together(&name, rounds, None, || {
+            let (floor, case) = (Arc::clone(&floor), case.clone());
+            async move { floor.call(&case).await }
+        })
+        .await;
         let sandbox = Arc::new(Sandbox::new(Limits::default()));
         let component = sandbox.inspect(case.component.clone()).await.unwrap();
         let kv = MemoryKv::with(&[("order/48213", LAMP)]);
-        let began = Instant::now();
-        let tasks: Vec<_> = (0..PARALLEL)
-            .map(|_| {
-                let (sandbox, component, kv) = (Arc::clone(&sandbox), component.clone(), Arc::clone(&kv));
-                tokio::spawn(repeat(sandbox, component, kv, (case.tool, case.arguments), rounds))
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
-        table::rate(&format!("{}, fresh", case.name), PARALLEL * rounds, began.elapsed());
+        together(&format!("{}, fresh", case.name), rounds, Some(floor), || {
+            let (sandbox, component, kv, case) =
+                (Arc::clone(&sandbox), component.clone(), Arc::clone(&kv), case.clone());
+            async move {
+                let grants = HostGrants { kv: Some(kv as _), ..HostGrants::default() };
+                assert!(sandbox.call(&component, case.tool, case.arguments, grants).await.result.is_ok());
+            }
+        })
+        .await;
     }
 }
 
-async fn repeat(
-    sandbox: Arc<Sandbox>,
-    component: Tool,
-    kv: Arc<MemoryKv>,
-    (tool, arguments): (&'static str, &'static str),
+/// Many callers at once, each one call behind the other; gives calls a second.
+async fn together<F: Future<Output = ()> + Send + 'static>(
+    name: &str,
     rounds: usize,
-) {
-    for _ in 0..rounds {
-        let grants = HostGrants { kv: Some(Arc::clone(&kv) as _), ..HostGrants::default() };
-        let call = sandbox.call(&component, tool, arguments, grants).await;
-        assert!(call.result.is_ok());
-        // Nothing here waits for anything: the others are to have their turn.
-        tokio::task::yield_now().await;
+    floor: Option<f64>,
+    call: impl Fn() -> F,
+) -> f64 {
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..PARALLEL)
+        .map(|_| {
+            let calls: Vec<F> = (0..rounds).map(|_| call()).collect();
+            tokio::spawn(async move {
+                let mut times = Vec::with_capacity(calls.len());
+                for call in calls {
+                    let began = Instant::now();
+                    call.await;
+                    times.push(began.elapsed());
+                    // Nothing here waits for anything: the others are to have their turn.
+                    tokio::task::yield_now().await;
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = vec![];
+    for task in tasks {
+        times.extend(task.await.unwrap());
     }
+    table::rate(name, times, began.elapsed(), floor)
 }
 
 /// As the sandbox's own, its slots and sizes too, without what it adds (stacks that are cleared).
@@ -187,30 +225,51 @@ enum KvError {
     Full,
 }
 
+/// A component on bare wasmtime.
+struct Bare {
+    engine: Engine,
+    pre: InstancePre<()>,
+    index: ComponentExportIndex,
+}
+
+impl Bare {
+    fn new(case: &Case) -> Self {
+        let engine = engine();
+        let code = Component::new(&engine, &case.component).unwrap();
+        let mut linker = Linker::<()>::new(&engine);
+        linker.allow_shadowing(true);
+        // What else a tool could ask for, none of these calls does.
+        linker.define_unknown_imports_as_traps(&code).unwrap();
+        let mut kv = linker.instance("frontdesk:tool/kv@0.1.0").unwrap();
+        kv.func_wrap("get", |_, (_,): (String,)| Ok((Some(LAMP.as_bytes().to_vec()),))).unwrap();
+        type Written = (Result<(), KvError>,);
+        kv.func_wrap("set", |_, (_, _): (String, Vec<u8>)| -> wasmtime::Result<Written> { Ok((Err(KvError::Full),)) })
+            .unwrap();
+        let pre = linker.instantiate_pre(&code).unwrap();
+        let tools = code.get_export_index(None, TOOLS).unwrap();
+        let index = code.get_export_index(Some(&tools), "call").unwrap();
+        Self { engine, pre, index }
+    }
+
+    async fn call(&self, case: &Case) {
+        let mut store = Store::new(&self.engine, ());
+        store.set_epoch_deadline(1 << 40);
+        let instance = self.pre.instantiate_async(&mut store).await.unwrap();
+        let call =
+            instance.get_typed_func::<(&str, &str), (Result<String, ToolError>,)>(&mut store, &self.index).unwrap();
+        let answer = call.call_async(&mut store, (case.tool, case.arguments)).await.unwrap();
+        assert!(answer.0.is_ok());
+    }
+}
+
 /// The same component and call on bare wasmtime; the median in µs.
 async fn bare(case: &Case, rounds: usize) -> f64 {
-    let engine = engine();
-    let code = Component::new(&engine, &case.component).unwrap();
-    let mut linker = Linker::<()>::new(&engine);
-    let mut kv = linker.instance("frontdesk:tool/kv@0.1.0").unwrap();
-    kv.func_wrap("get", |_, (_,): (String,)| Ok((Some(LAMP.as_bytes().to_vec()),))).unwrap();
-    type Written = (Result<(), KvError>,);
-    kv.func_wrap("set", |_, (_, _): (String, Vec<u8>)| -> wasmtime::Result<Written> { Ok((Err(KvError::Full),)) })
-        .unwrap();
-    let pre = linker.instantiate_pre(&code).unwrap();
-    let tools = code.get_export_index(None, TOOLS).unwrap();
-    let index = code.get_export_index(Some(&tools), "call").unwrap();
+    let bare = Bare::new(case);
     let mut times = Vec::with_capacity(rounds);
     for _ in 0..rounds {
         let began = Instant::now();
-        let mut store = Store::new(&engine, ());
-        store.set_epoch_deadline(1 << 40);
-        let instance = pre.instantiate_async(&mut store).await.unwrap();
-        let call = instance.get_typed_func::<(&str, &str), (Result<String, ToolError>,)>(&mut store, &index).unwrap();
-        let answer = call.call_async(&mut store, (case.tool, case.arguments)).await.unwrap();
-        drop(store);
+        bare.call(case).await;
         times.push(began.elapsed());
-        assert!(answer.0.is_ok());
     }
     table::row(&format!("{} on bare wasmtime, its floor", case.name), times, None)
 }
