@@ -75,7 +75,7 @@ for lane in $lanes; do
   setup=--setup
   for ((round = 0; round < rounds; round++)); do
     for c in $conc; do
-      line=$(turns "$lane" $port --label "$lane" --conc "$c" --turns "$turns" $setup)
+      line=$(turns "$lane" $port --upstream "http://127.0.0.1:$calls/v1" --label "$lane" --conc "$c" --turns "$turns" $setup)
       setup=
       echo "$line"
       # As many commits a unit as a turn had.

@@ -128,7 +128,8 @@ async fn each<T: Send + 'static, F: Future<Output = Result<T, String>> + Send + 
     Ok(all)
 }
 
-/// `--turns` turns with one tool call, `--conc` at once, and the commits and parts of single ones before.
+/// `--turns` turns with one tool call, `--conc` at once, and the commits of single ones before; beside them what their two
+/// model calls take where nothing is between (`--upstream`).
 async fn calls(server: &Arc<Server>, options: &Options) -> Result<Value, String> {
     let (turns, conc) = (options.number("turns", 200), options.number("conc", 1));
     if options.has("setup") {
@@ -141,11 +142,11 @@ async fn calls(server: &Arc<Server>, options: &Options) -> Result<Value, String>
     tokio::time::sleep(AFTER).await;
 
     let (mut counter, mut commits, mut parts) = (Counter::of(options).await?, vec![], Parts::default());
+    let mut direct = direct(server, options, turns, conc).await?;
     for path in server.sessions(&agent, options.number("single", SINGLE)).await? {
         tokio::time::sleep(AFTER).await;
-        let (before, start) = (counter.mark().await?, Instant::now());
-        let turn = server.post(&path, &question(false)).await?;
-        parts.add(&called(&turn)?, start.elapsed());
+        let before = counter.mark().await?;
+        called(&server.post(&path, &question(false)).await?)?;
         tokio::time::sleep(AFTER).await;
         commits.extend(counter.mark().await?.since(before).and_then(|n| u32::try_from(n).ok()));
     }
@@ -153,24 +154,54 @@ async fn calls(server: &Arc<Server>, options: &Options) -> Result<Value, String>
     let paths = server.sessions(&agent, turns).await?;
     let (before, start) = (usage(&options.text("pid", "")), Instant::now());
     let asking = Arc::clone(server);
-    let mut times = each(paths, conc, move |path| {
+    let done = each(paths, conc, move |path| {
         let server = Arc::clone(&asking);
         async move {
             let start = Instant::now();
-            called(&server.post(&path, &question(false)).await?)?;
-            Ok(u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX))
+            let turn = server.post(&path, &question(false)).await?;
+            let time = start.elapsed();
+            Ok((called(&turn)?, time))
         }
     })
     .await?;
     let seconds = start.elapsed().as_secs_f64();
     let after = usage(&options.text("pid", ""));
+    for (steps, time) in &done {
+        parts.add(steps, *time);
+    }
+    let mut times: Vec<u32> = done.iter().map(|(_, time)| micros(*time)).collect();
     Ok(json!({
         "label": options.text("label", "turns"), "conc": conc, "turns": times.len(),
         "per_second": times.len() as f64 / seconds,
         "p50_ms": percentile(&mut times, 0.5) / 1000.0, "p99_ms": percentile(&mut times, 0.99) / 1000.0,
+        "direct_p50_ms": percentile(&mut direct, 0.5) / 1000.0, "direct_p99_ms": percentile(&mut direct, 0.99) / 1000.0,
         "cpu_ms": (after.ticks - before.ticks) as f64 * 10.0 / times.len().max(1) as f64,
         "commits": percentile(&mut commits, 0.5), "commits_seen": commits.len(), "parts_ms": parts.medians(),
     }))
+}
+
+/// The two model calls of a turn at the upstream itself, one behind the other; µs of each pair.
+async fn direct(server: &Arc<Server>, options: &Options, turns: u64, conc: u64) -> Result<Vec<u32>, String> {
+    let at = format!("{}/chat/completions", options.text("upstream", ""));
+    let pairs = (0..turns).map(|_| at.clone()).collect();
+    let asking = Arc::clone(server);
+    each(pairs, conc, move |at| {
+        let server = Arc::clone(&asking);
+        async move {
+            let start = Instant::now();
+            for _ in 0..2 {
+                let body = json!({ "model": "mock", "stream": true, "messages": [{ "role": "user", "content": "Where is order 99999?" }] });
+                let answer = server.client.post(&at).json(&body).send().await.map_err(|e| e.to_string())?;
+                answer.text().await.map_err(|e| e.to_string())?;
+            }
+            Ok(micros(start.elapsed()))
+        }
+    })
+    .await
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
 /// The steps of a turn that called its tool and answered: kinds and times in µs.
