@@ -94,6 +94,9 @@ impl Zoo {
             route("hurried", "a", ", timeouts: { total_ms: 1500 }"),
             // A time that no answer here takes.
             route("hedged", "a", ", hedge: { after_ms: 60000 }"),
+            // Answers that are kept, and shared while they come.
+            route("kept", "a", ", cache: { ttl_s: 60, max_mb: 8, include: [sampled] }"),
+            route("shared", "a", ", coalesce: { include: [sampled] }"),
         ]
         .concat();
         let yaml = format!("providers:\n  inference:\n{providers}models:\n{models}");
@@ -135,13 +138,15 @@ impl Zoo {
     }
 
     async fn send(&self, client: Client, model: &str, stream: bool) -> reqwest::Response {
-        let messages = json!([{ "role": "user", "content": "hi" }]);
+        // Of two clients whose requests are equal the second would be told what was kept of the first.
+        let words = if model == "kept" { format!("hi {client:?}") } else { "hi".to_owned() };
+        let messages = json!([{ "role": "user", "content": words }]);
         let (path, body) = match client {
             Client::Chat => ("/v1/chat/completions", json!({ "model": model, "messages": messages })),
             Client::Messages => ("/v1/messages", json!({ "model": model, "max_tokens": 64, "messages": messages })),
-            Client::Text => ("/v1/completions", json!({ "model": model, "prompt": "hi" })),
+            Client::Text => ("/v1/completions", json!({ "model": model, "prompt": words })),
             Client::LlamaChat => ("/v1/inference/chat-completion", json!({ "model_id": model, "messages": messages })),
-            Client::LlamaText => ("/v1/inference/completion", json!({ "model_id": model, "content": "hi" })),
+            Client::LlamaText => ("/v1/inference/completion", json!({ "model_id": model, "content": words })),
             Client::Vectors => ("/v1/embeddings", json!({ "model": model, "input": ["hi", "ho"] })),
             Client::Ranks => ("/v1/rerank", json!({ "model": model, "query": "hi", "documents": ["one", "two"] })),
         };
