@@ -7,11 +7,13 @@ Python package, which are made of the same description of the API.
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from openai.types import CreateEmbeddingResponse, Model
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types import Batch, Completion, CreateEmbeddingResponse, FileDeleted, FileObject, Model
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionDeleted
+from openai.types.conversations import Conversation, ConversationDeletedResource
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
@@ -31,11 +33,11 @@ def node(frontdesk, packages):
     """Begins a call; what the client sees comes line by line."""
     started = []
 
-    def begin(call, key=frontdesk.key, **args):
+    def begin(call, *at, key=frontdesk.key, **args):
         env = {**os.environ, "OPENAI_BASE_URL": frontdesk.v1, "OPENAI_API_KEY": key, "CLIENT_PACKAGES": packages}
         process = subprocess.Popen(["node", str(SCRIPT)], env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         started.append(process)
-        process.stdin.write(json.dumps({"call": call, "args": args}))
+        process.stdin.write(json.dumps({"call": call, "args": [*at, *([args] if args else [])]}))
         process.stdin.close()
         return (json.loads(line) for line in process.stdout)
 
@@ -166,3 +168,90 @@ def test_responses(node, scripted):
     assert events[-1].type == "response.completed" and events[-1].response.output[0].arguments == '{"id":"7"}'
     refused = only(node("responses.create", model=MODEL, input="hello", previous_response_id="resp_nowhere"))["error"]
     assert (refused["name"], refused["code"], refused["param"]) == ("BadRequestError", "previous_response_not_found", "previous_response_id")
+
+
+def value(lines):
+    line = only(lines)
+    assert "value" in line, line
+    return line["value"]
+
+
+def test_text_completions(node, scripted):
+    scripted.script([{"times": 2, "reply": {"text": "one two"}}])
+    answer = strict(Completion, value(node("completions.create", model=MODEL, prompt="count")))
+    assert (answer.choices[0].text, answer.choices[0].finish_reason) == ("one two", "stop")
+    *seen, end = list(node("completions.create", model=MODEL, prompt="count", stream=True))
+    assert end == {"end": True} and "".join(line["chunk"]["choices"][0]["text"] for line in seen) == "one two"
+
+
+def test_one_model(node):
+    assert strict(Model, value(node("models.retrieve", MODEL))).id == MODEL
+    refused = only(node("models.delete", MODEL))["error"]
+    assert refused["status"] in (400, 403, 404, 409), "it is configured, not a tenant's own"
+
+
+def test_stored_completions(node, scripted):
+    scripted.script([{"reply": {"text": "Kept."}}])
+    made = strict(ChatCompletion, value(node("chat.completions.create", model=MODEL, messages=HELLO, store=True, metadata={"of": "node"})))
+    end = time.monotonic() + PATIENCE_S
+    # It is written a moment after its answer.
+    while "error" in (kept := only(node("chat.completions.retrieve", made.id))):
+        assert kept["error"]["status"] == 404 and time.monotonic() < end, kept
+    assert strict(ChatCompletion, kept["value"]).choices[0].message.content == "Kept."
+    assert made.id in [one["id"] for one in value(node("chat.completions.list", metadata={"of": "node"}))]
+    messages = value(node("chat.completions.messages.list", made.id))
+    # OpenAI's own page shows the messages of users here, though its types know the assistant's alone.
+    assert [(one["role"], one["content"]) for one in messages] == [("user", "hello")]
+    changed = value(node("chat.completions.update", made.id, metadata={"of": "others"}))
+    assert changed["metadata"] == {"of": "others"}
+    assert strict(ChatCompletionDeleted, value(node("chat.completions.delete", made.id))).deleted
+    assert only(node("chat.completions.retrieve", made.id))["error"]["status"] == 404
+
+
+def test_files_and_batches(node, scripted):
+    scripted.script([{"times": 2, "reply": {"text": "Done."}}])
+    asks = [{"custom_id": f"n{n}", "method": "POST", "url": "/v1/chat/completions", "body": {"model": MODEL, "messages": HELLO}} for n in range(2)]
+    text = "".join(json.dumps(ask) + "\n" for ask in asks)
+    file = strict(FileObject, value(node("files.create", purpose="batch", file={"name": "asks.jsonl", "text": text})))
+    assert (file.filename, file.bytes, file.purpose) == ("asks.jsonl", len(text), "batch")
+    assert strict(FileObject, value(node("files.retrieve", file.id))) == file
+    assert file.id in [one["id"] for one in value(node("files.list", purpose="batch"))]
+    assert value(node("files.content", file.id)) == text
+
+    window = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch = strict(Batch, value(node("batches.create", input_file_id=file.id, **window)))
+    end = time.monotonic() + PATIENCE_S
+    while batch.status not in ("completed", "failed"):
+        assert time.monotonic() < end, batch
+        batch = strict(Batch, value(node("batches.retrieve", batch.id)))
+    assert (batch.status, batch.request_counts.completed, batch.request_counts.failed) == ("completed", 2, 0)
+    lines = [json.loads(line) for line in value(node("files.content", batch.output_file_id)).splitlines()]
+    assert {line["custom_id"]: line["response"]["body"]["choices"][0]["message"]["content"] for line in lines} == {"n0": "Done.", "n1": "Done."}
+    assert batch.id in [one["id"] for one in value(node("batches.list"))]
+    refused = only(node("batches.cancel", batch.id))["error"]
+    assert refused["status"] in (400, 409), refused
+    assert strict(FileDeleted, value(node("files.delete", file.id))).deleted
+    refused = only(node("files.retrieve", file.id))["error"]
+    assert (refused["name"], refused["status"]) == ("NotFoundError", 404)
+
+
+def test_responses_in_the_background_and_conversations(node, scripted):
+    scripted.script([{"reply": {"text": "one two", "gates": {"node-before-two": 2}}}])
+    asked = strict(Response, value(node("responses.create", model=MODEL, input="count", background=True)))
+    assert asked.status in ("queued", "in_progress")
+    scripted.waiting("node-before-two")
+    stopped = strict(Response, value(node("responses.cancel", asked.id)))
+    assert stopped.status == "cancelled"
+    scripted.release("node-before-two")
+    assert strict(Response, value(node("responses.retrieve", asked.id))).status == "cancelled"
+    assert [item["content"][0]["text"] for item in value(node("responses.inputItems.list", asked.id))] == ["count"]
+    assert value(node("responses.delete", asked.id)) == {"id": asked.id, "object": "response", "deleted": True}
+    assert only(node("responses.retrieve", asked.id))["error"]["status"] == 404
+
+    scripted.script([{"reply": {"text": "Hello from the shop."}}])
+    talk = strict(Conversation, value(node("conversations.create", metadata={"of": "node"})))
+    value(node("responses.create", model=MODEL, input="hello", conversation=talk.id))
+    items = value(node("conversations.items.list", talk.id, order="asc"))
+    assert [(item["role"], item["content"][0]["text"]) for item in items] == [("user", "hello"), ("assistant", "Hello from the shop.")]
+    assert strict(Conversation, value(node("conversations.retrieve", talk.id))).metadata == {"of": "node"}
+    assert strict(ConversationDeletedResource, value(node("conversations.delete", talk.id))).deleted
