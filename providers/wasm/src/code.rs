@@ -54,12 +54,34 @@ pub const MOST: u64 = 2 << 30;
 const KEY: &str = "key";
 /// What names of files that are being written begin with.
 const NEW: &str = "new-";
-/// Nobody writes a file for this long: what is older was left by a process that ended.
+/// What names of locks begin with.
+const LOCK: &str = "lock-";
+/// Nobody writes a file, or compiles one, for this long: what is older was left by a process that ended.
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Between two looks at a component that somebody else compiles.
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Compiling {
+    /// The component's code, where it was compiled before and kept. Waits for nobody.
+    ///
+    /// # Errors
+    /// [`Fault::NotAComponent`] or [`Fault::Limit`].
+    pub(crate) async fn kept(
+        &self,
+        engine: &Engine,
+        bytes: &bytes::Bytes,
+        limits: &Limits,
+    ) -> Result<Option<Component>, Fault> {
+        let Self::Kept(kept) = self else { return Ok(None) };
+        let (at, own, all, limits) = (kept.folder.clone(), engine.clone(), bytes.clone(), *limits);
+        blocking(move || {
+            admission::check(&all, &limits)?;
+            // That it cannot be opened is said by whoever wants to put something there.
+            Ok(Folder::open(&at).ok().and_then(|folder| folder.read(&own, &name(&own, &all))))
+        })
+        .await?
+    }
+
     /// The component's code, loaded.
     ///
     /// # Errors
@@ -133,7 +155,22 @@ enum Found {
     Code(Component),
     /// Whoever compiles holds the lock of that code; None where the file system has no locks: then a component may be
     /// compiled twice.
-    Nothing(Option<File>),
+    Nothing(Option<Lock>),
+}
+
+/// The right to compile a code. Its file goes with it: whoever waited for that very file compiles beside one that made a
+/// new one meanwhile, at worst twice the same.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path) {
+            tracing::debug!(%error, file = %self.path.display(), "a lock of compiled tools stays behind");
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -181,12 +218,12 @@ impl Folder {
         }
     }
 
-    /// Of a fixed number of files, so that none need be removed: rarely two codes share one.
-    fn lock(&self, name: &str) -> Result<File, TryLockError> {
-        let path = self.at.join(format!("lock-{}", &name[..2]));
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(TryLockError::Error)?;
+    /// Of each code its own, so that nobody waits for another's.
+    fn lock(&self, name: &str) -> Result<Lock, TryLockError> {
+        let path = self.at.join(format!("{LOCK}{name}"));
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(TryLockError::Error)?;
         file.try_lock()?;
-        Ok(file)
+        Ok(Lock { path, _file: file })
     }
 
     /// Removes what was not used for longest until at most `most` bytes of others than `name` are there, and files
@@ -201,7 +238,7 @@ impl Folder {
             };
             let used = about.modified()?;
             let called = path.file_name().and_then(|called| called.to_str()).unwrap_or_default();
-            if called.starts_with(NEW) {
+            if called.starts_with(NEW) || called.starts_with(LOCK) {
                 if used.elapsed().is_ok_and(|age| age > ABANDONED) {
                     remove(&path)?;
                 }
@@ -484,9 +521,10 @@ mod tests {
             let then = fs::metadata(file).unwrap().modified().unwrap() - Duration::from_secs(hours * 3600);
             OpenOptions::new().append(true).open(file).unwrap().set_modified(then).unwrap();
         };
-        let left = place.kept().folder.join("new-1-1");
+        let [left, locked] = ["new-1-1", "lock-1"].map(|name| place.kept().folder.join(name));
         fs::write(&left, "half").unwrap();
-        for (file, hours) in [(&files[0], 3), (&files[1], 2), (&files[2], 1), (&left, 2)] {
+        fs::write(&locked, "").unwrap();
+        for (file, hours) in [(&files[0], 3), (&files[1], 2), (&files[2], 1), (&left, 2), (&locked, 2)] {
             old(file, hours);
         }
         // Loading the oldest is a use of it.
@@ -496,7 +534,7 @@ mod tests {
         let last = name(&place.engine, b"");
         Folder::open(&place.kept().folder).unwrap().prune(&last, size * 2 + size / 2).unwrap();
         let there: Vec<bool> = files.iter().map(|file| file.exists()).collect();
-        assert_eq!((there, left.exists()), (vec![true, false, true], false));
+        assert_eq!((there, left.exists(), locked.exists()), (vec![true, false, true], false, false));
         assert!(!files[1].with_extension("tag").exists() && place.found().is_some());
         let own = name(&place.engine, &place.bytes);
         Folder::open(&place.kept().folder).unwrap().prune(&own, 0).unwrap();
@@ -529,12 +567,13 @@ mod tests {
         let same = place.load();
         tokio::pin!(same);
         assert!(waits(&mut same).await);
-        let other = |n: u8| wat::parse_str(format!("(component (core module (func (export \"g{n}\"))))")).unwrap();
-        let bytes = (0..).map(other).find(|bytes| name(&place.engine, bytes)[..2] != own[..2]).unwrap().into();
+        let bytes = wat::parse_str("(component (core module (func (export \"g\"))))").unwrap().into();
         Compiling::Kept(place.kept()).load(&place.engine, &bytes, &Limits::default()).await.unwrap();
         drop(lock);
         same.await.unwrap();
         assert!(place.found().is_some());
+        let names = fs::read_dir(&place.kept().folder).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(!names.into_iter().any(|name| name.to_str().unwrap().starts_with(LOCK)), "no lock stays");
     }
 
     /// Whether it waits still after it has looked several times.
