@@ -198,6 +198,7 @@ impl ToolProvider for WasmTools {
             return Ok(Outcome::Done(not_ready(&limits)));
         };
         let component = component?;
+        as_pinned(source, &component, &call.name)?;
         let running = self.sandbox().call_within(limits, &component, &call.name, &call.arguments, grants);
         let call = heeding(cx, running, || format!("tool '{}' ran", call.name)).await?;
         outcome(source, call)
@@ -229,6 +230,33 @@ fn capability(name: &str) -> Result<Capability> {
         let known = Capability::ALL.map(Capability::name).join(", ");
         Error::invalid("grants", format!("no capability is called '{name}'; the known ones are {known}"))
     })
+}
+
+/// Whether the component is the one that was registered, and describes the tool as it did then: with other limits, say,
+/// the same bytes may describe themselves otherwise.
+///
+/// # Errors
+/// `Conflict`, as for the tools of MCP servers.
+fn as_pinned(source: &ToolSource, component: &Component, name: &str) -> Result<()> {
+    let changed = |what: &str, code: &str| {
+        let message = format!(
+            "{what} than when tool group '{}' was registered, so it is not called: look at it, and register the group \
+             again to accept it",
+            source.toolgroup
+        );
+        tracing::warn!(toolgroup = source.toolgroup, tool = name, "{message}");
+        Err(Error::new(Kind::Conflict, message).with_code(code))
+    };
+    if !source.hash.is_empty() && source.hash != component.hash().to_hex().as_str() {
+        return changed("the component is another one", "tool_changed");
+    }
+    // Which tools there are is said by whoever asks for one that there is not.
+    let Some(hash) = source.pinned.get(name) else { return Ok(()) };
+    match component.tool(name) {
+        Ok(tool) if tool.hash == *hash => Ok(()),
+        Ok(_) => changed(&format!("the component describes '{name}' otherwise"), "tool_changed"),
+        Err(_) => changed(&format!("the component has other tools, '{name}' not among them,"), "tool_gone"),
+    }
 }
 
 /// What a model reads where its call came before the component, which is on its way all the same.

@@ -10,14 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{BrokenKv, Guest, MemoryKv, calling, limits};
+use common::{BrokenKv, DESCRIBE, Guest, MemoryKv, calling, limits};
 use frontdesk_api::{
     Cx, Error, Kind,
     chat::ToolCall,
     clock::FixedClock,
     id::RandomIds,
     provider::{Build, Setting},
-    tools::{Effect, Outcome, Risk, Runs, ToolHost, ToolProvider, ToolResult, ToolSource},
+    tools::{Effect, Inspected, Outcome, Risk, Runs, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use frontdesk_wasm::{Compiling, Kept, MOST, PROVIDERS, Sandbox, provider::WasmTools};
 use serde_json::{Value, json};
@@ -76,6 +76,58 @@ async fn a_component_is_a_tool_group() {
     let details = answer.details.unwrap();
     assert_eq!(details["host_calls"], 1);
     assert!(details["cpu_us"].as_u64().unwrap() > 0 && details["memory_bytes"].as_u64().unwrap() >= 65_536);
+}
+
+/// As the registry hands it in once it is registered.
+fn registered(source: &ToolSource, found: &Inspected) -> ToolSource {
+    let pinned = found.tools.iter().map(|def| (def.wire_name.clone(), def.hash.clone())).collect();
+    ToolSource { pinned, hash: found.hash.clone(), ..source.clone() }
+}
+
+/// Its memory is smaller after it was started again, and it looks how much there is.
+#[tokio::test]
+async fn a_component_that_is_not_as_it_was_registered_is_not_called() {
+    let restarted = |memory| WasmTools::new(frontdesk_wasm::Limits { memory, ..limits() }, Arc::new(FixedClock::at(0)));
+    let [name, description] = [r#":"t""#, r#":"d""#].map(|member| DESCRIBE.find(member).unwrap() + 2);
+    let write = |at: usize, byte: u8| {
+        format!(
+            "(if (i32.eq (memory.grow (i32.const 200)) (i32.const -1))
+               (then (i32.store8 (i32.const {}) (i32.const {byte}))))",
+            1024 + at
+        )
+    };
+    for (at, byte, code, words) in [
+        (
+            description,
+            b'D',
+            "tool_changed",
+            "the component describes 't' otherwise than when tool group 'shop' was registered",
+        ),
+        (name, b'u', "tool_gone", "the component has other tools, 't' not among them, than when"),
+    ] {
+        let guest = Guest { describing: &write(at, byte), ..Guest::default() };
+        let shop = source(guest.build(), &[]);
+        let large = restarted(16 << 20);
+        let found = large.inspect(&cx(), &shop).await.unwrap();
+        let shop = registered(&shop, &found);
+        let call = tool_call("t", "{}");
+        assert_eq!(result(&large, &shop, &call).await.unwrap().content, "{}");
+        let small = restarted(8 << 20);
+        let refused = result(&small, &shop, &call).await.expect_err("it is another tool");
+        assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Conflict, Some(code)));
+        assert!(refused.message.starts_with(words), "{}", refused.message);
+        // Who registers it anew accepts it.
+        let anew = registered(&shop, &small.inspect(&cx(), &source(guest.build(), &[])).await.unwrap());
+        let call = tool_call(&anew.pinned.keys().next().unwrap().clone(), "{}");
+        assert_eq!(result(&small, &anew, &call).await.unwrap().content, "{}");
+    }
+    // Other bytes that describe the same tool.
+    let tools = tools();
+    let found = tools.inspect(&cx(), &another(0)).await.unwrap();
+    let swapped = registered(&another(1), &found);
+    let refused = result(&tools, &swapped, &tool_call("t", "{}")).await.expect_err("it is another component");
+    assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Conflict, Some("tool_changed")));
+    assert!(refused.message.starts_with("the component is another one than when"), "{}", refused.message);
 }
 
 #[tokio::test]
@@ -217,7 +269,8 @@ async fn a_component_that_compiles_for_ever_holds_up_no_call_that_needs_no_compi
     // What that tenant has compiled besides waits, whichever of its limits comes first; and so does the bomb itself.
     for waiting in [another(1), another(2)] {
         let result = answer(&bomber, &waiting).await;
-        let message = "the tool is still being compiled after its wall time limit of 150 ms and was not run: call it again later";
+        let message =
+            "the tool is still being compiled after its wall time limit of 150 ms and was not run: call it again later";
         assert_eq!(result.content, json!({ "error": message }).to_string());
         assert_eq!(result.details.unwrap(), json!({ "limit": "wall time", "allowed": 150 }));
         let late = Cx { deadline: Some(Instant::now() + Duration::from_millis(20)), ..bomber.clone() };
@@ -247,7 +300,11 @@ async fn a_component_comes_though_those_who_asked_for_it_waited_in_vain() {
     // What the compiler will give.
     let kept = slow.kept("elsewhere", None);
     let wanted = another(1);
-    Sandbox::new(limits()).compiling(Compiling::Kept(kept.clone())).inspect(wanted.body.clone().unwrap()).await.unwrap();
+    Sandbox::new(limits())
+        .compiling(Compiling::Kept(kept.clone()))
+        .inspect(wanted.body.clone().unwrap())
+        .await
+        .unwrap();
     let files = std::fs::read_dir(&kept.folder).unwrap().map(|entry| entry.unwrap().path());
     let code = files.into_iter().find(|path| path.extension().is_some_and(|e| e == "cwasm")).unwrap();
     std::fs::copy(code, slow.dir.path().join("output")).unwrap();

@@ -137,6 +137,8 @@ pub struct ToolSource {
     pub signed: Option<SecretArgs>,
     /// What was pinned at registration: hashes by the tools' names inside the source. Empty while it is looked into.
     pub pinned: BTreeMap<String, String>,
+    /// [`Inspected::hash`] as it was at registration. Empty while it is looked into.
+    pub hash: String,
     /// The component's bytes, where the provider runs code; what the provider kept ([`Inspected::kept`]), where it did.
     pub body: Option<Bytes>,
     /// Powers the operator granted, by capability name (`kv`, `log`).
