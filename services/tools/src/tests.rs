@@ -17,7 +17,8 @@ use frontdesk_api::{
     id::RandomIds,
     secret::Secret,
     tools::{
-        Effect, Inspected, Outcome, Risk, Runs, SecretArgs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource,
+        Effect, FetchRequest, Inspected, Outcome, Risk, Runs, SecretArgs, ToolDef, ToolHost, ToolProvider, ToolResult,
+        ToolSource,
     },
 };
 use frontdesk_store::{
@@ -29,6 +30,7 @@ use serde_json::{Map, json};
 use super::*;
 
 mod data;
+mod midway;
 mod servers;
 
 /// Offers `look` and `refund`.
@@ -120,20 +122,24 @@ impl Seal for Turned {
     }
 }
 
-fn over(store: Store, shop: Arc<Shop>) -> Registry {
-    let provider: Arc<dyn ToolProvider> = shop;
-    Registry::new(Setting {
+/// One provider, to which servers of requests go too, and nothing around it.
+fn setting(store: Store, id: &str, provider: Arc<dyn ToolProvider>) -> Setting {
+    Setting {
         store,
-        providers: BTreeMap::from([("shop".to_owned(), provider)]),
+        providers: BTreeMap::from([(id.to_owned(), provider)]),
         bodies: Arc::new(NoFiles),
         seal: Arc::new(Turned),
-        servers: Some("shop".into()),
+        servers: Some(id.to_owned()),
         clock: Arc::new(FixedClock::at(0)),
         ids: Arc::new(RandomIds),
         limits: KvLimits::default(),
         egress: Arc::new(Nowhere),
         secrets: Arc::new(Nowhere),
-    })
+    }
+}
+
+fn over(store: Store, shop: Arc<Shop>) -> Registry {
+    Registry::new(setting(store, "shop", shop))
 }
 
 /// A registry with the group `shop`, in which `refund` needs the approval of a person.
