@@ -78,10 +78,57 @@ fn the_child_compiles_within_its_limits_and_no_further() {
     let long = child(1, 2 << 30, &laborious(1500, 1500));
     assert!(matches!(long.status.signal(), Some(9 | 24)), "ended by its limit of time: {:?}", long.status);
     let large = child(30, 100 << 20, &laborious(1500, 1500));
-    assert!(!large.status.success(), "ended by its limit of memory: {:?}", large.status);
+    assert!(matches!(large.status.signal(), Some(6 | 11)), "ended by its limit of memory: {:?}", large.status);
     let wrong = child(30, 2 << 30, b"hello");
     assert_eq!(wrong.status.code(), Some(3));
     assert!(!wrong.stderr.is_empty() && wrong.stdout.is_empty());
+}
+
+/// Registers both bombs where their limit is small, and calls an honest group meanwhile: first after a restart, when nothing
+/// is in memory, and then over and over.
+#[tokio::test]
+async fn each_compile_bomb_meets_its_limit_while_another_group_is_called() {
+    let scripted = Scripted::start();
+    let tools = "  tools:
+    - { id: wasm, type: wasm }
+    - { id: hasty, type: wasm, config: { compile_s: 2 } }
+    - { id: narrow, type: wasm, config: { compile_mib: 100 } }
+";
+    let mut frontdesk = Frontdesk::start(shop::options(&scripted).config(tools));
+    shop::register_tools(&frontdesk, "shop").await;
+    let answer = ask(&frontdesk).await;
+    let bomb = shop::upload(&frontdesk, "bomb.wasm", &laborious(1500, 1500)).await;
+    for (provider, limit) in [
+        ("hasty", "the tool exceeded its compile time limit of 2000 ms"),
+        ("narrow", "the tool exceeded its compile memory limit of 104857600 bytes"),
+    ] {
+        frontdesk.stop();
+        frontdesk.start_again().expect("it starts");
+        let registration =
+            json!({ "toolgroup_id": "bomb", "provider_id": provider, "args": { "component": bomb, "grants": [] } });
+        let over = std::cell::Cell::new(false);
+        let (refused, meanwhile) = tokio::join!(
+            async {
+                let refused = frontdesk.post("/v1/toolgroups", &registration).await;
+                over.set(true);
+                refused
+            },
+            async {
+                let mut meanwhile = 0;
+                while !over.get() {
+                    assert_eq!(ask(&frontdesk).await, answer);
+                    meanwhile += usize::from(!over.get());
+                }
+                meanwhile
+            }
+        );
+        let (status, said) = refused;
+        assert_eq!(status, 413, "{provider}: {said}");
+        let message = said["error"]["message"].as_str().expect("a message");
+        assert!(message.ends_with(limit), "{provider}: {message}");
+        assert!(meanwhile > 0, "{provider}: nothing was answered while it compiled");
+        assert_eq!(frontdesk.get("/v1/toolgroups/bomb").await.0, 404);
+    }
 }
 
 /// What the tool says; how long it took is different each time.

@@ -59,6 +59,10 @@ struct Config {
     requests: Option<u32>,
     /// Calls that run at the same time, 1 to 1000.
     concurrent: Option<u32>,
+    /// Processor time of the child that compiles a component, 1 to 3600 s.
+    compile_s: Option<u64>,
+    /// Address space of that child, 64 to 16384 MiB.
+    compile_mib: Option<usize>,
     /// Machine code kept on disk, 64 MiB to 1 TiB; default 2048.
     compiled_mib: Option<u64>,
 }
@@ -74,6 +78,8 @@ impl Config {
             host_calls: within("host_calls", self.host_calls, 0, 1_000_000)?.unwrap_or(d.host_calls),
             requests: within("requests", self.requests, 0, 1_000)?.unwrap_or(d.requests),
             concurrent: within("concurrent", self.concurrent, 1, 1000)?.unwrap_or(d.concurrent),
+            compile_cpu: within("compile_s", self.compile_s, 1, 3600)?.map_or(d.compile_cpu, Duration::from_secs),
+            compile_space: within("compile_mib", self.compile_mib, 64, 16_384)?.map_or(d.compile_space, |n| n << 20),
             ..d
         })
     }

@@ -79,7 +79,7 @@ async fn what_is_granted_while_a_call_runs_holds_for_the_next() {
             provider.open.add_permits(1);
         };
         let (running, ()) = tokio::join!(call(), widened);
-        let refused = "https://b.example:443 is not a host that this tool may ask; there are: a.example; granted log";
+        let refused = "https://b.example is not a host that this tool may ask; there are: a.example; granted log";
         assert_eq!(running, refused);
         provider.open.add_permits(1);
         assert_eq!(call().await, "200; granted log, fetch");
