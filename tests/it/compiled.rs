@@ -95,17 +95,24 @@ async fn each_compile_bomb_meets_its_limit_while_another_group_is_called() {
     - { id: narrow, type: wasm, config: { compile_mib: 100 } }
 ";
     let mut frontdesk = Frontdesk::start(shop::options(&scripted).config(tools));
+    // Compiled with time and room enough; the others find the code.
     shop::register_tools(&frontdesk, "shop").await;
     let answer = ask(&frontdesk).await;
+    let good = shop::upload(&frontdesk, "shop-tools.wasm", SHOP_TOOLS).await;
     let bomb = shop::upload(&frontdesk, "bomb.wasm", &laborious(1500, 1500)).await;
+    let registration = |group: &str, provider: &str, component: &str| {
+        json!({ "toolgroup_id": group, "provider_id": provider,
+            "args": { "component": component, "grants": ["kv"] } })
+    };
     for (provider, limit) in [
         ("hasty", "the tool exceeded its compile time limit of 2000 ms"),
         ("narrow", "the tool exceeded its compile memory limit of 104857600 bytes"),
     ] {
+        let (status, said) = frontdesk.post("/v1/toolgroups", &registration("shop", provider, &good)).await;
+        assert!(status < 300, "{status} {said}");
         frontdesk.stop();
         frontdesk.start_again().expect("it starts");
-        let registration =
-            json!({ "toolgroup_id": "bomb", "provider_id": provider, "args": { "component": bomb, "grants": [] } });
+        let registration = registration("bomb", provider, &bomb);
         let over = std::cell::Cell::new(false);
         let (refused, meanwhile) = tokio::join!(
             async {
