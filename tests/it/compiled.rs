@@ -36,6 +36,47 @@ fn child(cpu_s: u64, space: u64, component: &[u8]) -> Output {
     output
 }
 
+/// As the system sees it while it waits for the component.
+#[test]
+fn the_child_is_confined_before_it_reads_a_byte_of_the_component() {
+    let mut child = Command::new(binary())
+        .arg("compile-component")
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let order = json!({ "cpu_s": 30, "space": 2u64 << 30, "memory": 64 << 20, "stack": 512 << 10 });
+    writeln!(stdin, "{order}").expect("written");
+    let path = format!("/proc/{}/limits", child.id());
+    let expected = [
+        ("Max cpu time", 30),
+        ("Max address space", 2 << 30),
+        ("Max file size", 0),
+        ("Max open files", 16),
+        ("Max core file size", 0),
+        ("Max processes", 0),
+    ];
+    let wrong = || -> Vec<String> {
+        let limits = std::fs::read_to_string(&path).expect("its limits");
+        let is = |name: &str, most: u64| {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+            line.split_whitespace().take(2).all(|value| value == most.to_string())
+        };
+        let wrong = expected.iter().filter(|(name, most)| !is(name, *most));
+        wrong.map(|(name, _)| (*name).to_owned()).collect()
+    };
+    let began = std::time::Instant::now();
+    while !wrong().is_empty() && began.elapsed() < frontdesk_tests::PATIENCE {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(wrong(), Vec::<String>::new());
+    drop(stdin);
+    assert_eq!(child.wait().expect("it ends").code(), Some(3), "nothing is no component");
+}
+
 /// A number as wasm writes it.
 fn leb(mut n: usize) -> Vec<u8> {
     let mut bytes = vec![];

@@ -149,10 +149,12 @@ fn confine(order: &Order) -> std::io::Result<()> {
     let all = [
         (libc::RLIMIT_CPU, order.cpu_s),
         (libc::RLIMIT_AS, order.space),
-        // No file can grow, none can be opened beyond the three pipes, no process or dump is made.
+        // No file can grow, few can be opened beside the three pipes, no dump is made, and no process or thread either
+        // (which a privileged user is not held to).
         (libc::RLIMIT_FSIZE, 0),
         (libc::RLIMIT_NOFILE, 16),
         (libc::RLIMIT_CORE, 0),
+        (libc::RLIMIT_NPROC, 0),
     ];
     for (which, most) in all {
         let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
