@@ -108,6 +108,12 @@ pub trait ToolProvider: Send + Sync {
         Ok(false)
     }
 
+    /// Whether the source does one thing at a time: its tools' calls run beside no other of their turn, whatever was
+    /// pinned of them ([`ToolDef::alone`]).
+    fn one_at_a_time(&self, _: &ToolSource) -> bool {
+        false
+    }
+
     /// Whether it asks servers that requests name themselves: the operator says so.
     fn asks_named(&self) -> bool {
         false

@@ -39,6 +39,7 @@ struct Shop {
     called: Mutex<Vec<String>>,
     /// The secrets that came with the calls.
     brought: Mutex<Vec<SecretArgs>>,
+    one_at_a_time: bool,
 }
 
 #[async_trait]
@@ -67,6 +68,10 @@ impl ToolProvider for Shop {
 
     fn secret_args(&self) -> &'static [&'static str] {
         &["password"]
+    }
+
+    fn one_at_a_time(&self, _: &ToolSource) -> bool {
+        self.one_at_a_time
     }
 
     async fn call(&self, _: &Cx, source: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
@@ -238,6 +243,22 @@ async fn a_dry_run_shows_the_tools_and_writes_nothing() {
         assert_eq!(preview.group.id, "other");
         assert_eq!(preview.tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["look", "refund"]);
         assert!(registry.load_group(&cx, "other").await.is_err());
+    })
+    .await;
+}
+
+/// Pinned while nothing was said of it.
+#[tokio::test]
+async fn a_group_that_does_one_thing_at_a_time_does_so_though_it_was_registered_before_that_was_known() {
+    each_database(|store| async move {
+        let (registry, _, cx) = with_shop(store.clone()).await;
+        let groups = ["shop".to_owned()];
+        let alone = async |registry: &Registry| -> Vec<bool> {
+            registry.list(&cx, &groups).await.expect("a list").iter().map(|def| def.alone).collect()
+        };
+        assert_eq!(alone(&registry).await, [false, false]);
+        let later = over(store, Arc::new(Shop { one_at_a_time: true, ..Shop::default() }));
+        assert_eq!(alone(&later).await, [true, true]);
     })
     .await;
 }
