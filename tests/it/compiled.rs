@@ -118,8 +118,13 @@ fn the_child_compiles_within_its_limits_and_no_further() {
     assert!(child(30, 2 << 30, &small).status.success(), "the shape of the next one is fine");
     let long = child(1, 2 << 30, &laborious(1500, 1500));
     assert!(matches!(long.status.signal(), Some(9 | 24)), "ended by its limit of time: {:?}", long.status);
-    let large = child(30, 100 << 20, &laborious(1500, 1500));
+    // One function: all of it is in memory at once.
+    let large = child(30, 512 << 20, &laborious(1, 1_000_000));
     assert!(matches!(large.status.signal(), Some(6 | 11)), "ended by its limit of memory: {:?}", large.status);
+    // Not even the component finds room.
+    let larger = child(30, 100 << 20, &laborious(1500, 1500));
+    let (code, signal) = (larger.status.code(), larger.status.signal());
+    assert!(code == Some(4) || matches!(signal, Some(6 | 11)), "ended by its limit of memory: {:?}", larger.status);
     let wrong = child(30, 2 << 30, b"hello");
     assert_eq!(wrong.status.code(), Some(3));
     assert!(!wrong.stderr.is_empty() && wrong.stdout.is_empty());
@@ -133,27 +138,28 @@ async fn each_compile_bomb_meets_its_limit_while_another_group_is_called() {
     let tools = "  tools:
     - { id: wasm, type: wasm }
     - { id: hasty, type: wasm, config: { compile_s: 2 } }
-    - { id: narrow, type: wasm, config: { compile_mib: 100 } }
+    - { id: narrow, type: wasm, config: { compile_mib: 512 } }
 ";
     let mut frontdesk = Frontdesk::start(shop::options(&scripted).config(tools));
     // Compiled with time and room enough; the others find the code.
     shop::register_tools(&frontdesk, "shop").await;
     let answer = ask(&frontdesk).await;
     let good = shop::upload(&frontdesk, "shop-tools.wasm", SHOP_TOOLS).await;
-    let bomb = shop::upload(&frontdesk, "bomb.wasm", &laborious(1500, 1500)).await;
+    let long = shop::upload(&frontdesk, "long.wasm", &laborious(1500, 1500)).await;
+    let large = shop::upload(&frontdesk, "large.wasm", &laborious(1, 1_000_000)).await;
     let registration = |group: &str, provider: &str, component: &str| {
         json!({ "toolgroup_id": group, "provider_id": provider,
             "args": { "component": component, "grants": ["kv"] } })
     };
-    for (provider, limit) in [
-        ("hasty", "the tool exceeded its compile time limit of 2000 ms"),
-        ("narrow", "the tool exceeded its compile memory limit of 104857600 bytes"),
+    for (provider, bomb, limit) in [
+        ("hasty", &long, "the tool exceeded its compile time limit of 2000 ms"),
+        ("narrow", &large, "the tool exceeded its compile memory limit of 536870912 bytes"),
     ] {
         let (status, said) = frontdesk.post("/v1/toolgroups", &registration("shop", provider, &good)).await;
         assert!(status < 300, "{status} {said}");
         frontdesk.stop();
         frontdesk.start_again().expect("it starts");
-        let registration = registration("bomb", provider, &bomb);
+        let registration = registration("bomb", provider, bomb);
         let over = std::cell::Cell::new(false);
         let (refused, meanwhile) = tokio::join!(
             async {
