@@ -5,7 +5,7 @@
 //! result the model reads; an `Err` is something an operator has to mend; whatever a call waits for, it ends with its
 //! caller's deadline and cancellation, and none waits for its component longer than its wall time.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use frontdesk_api::{
@@ -205,7 +205,7 @@ impl ToolProvider for WasmTools {
         };
         let component = component?;
         as_pinned(source, &component, &call.name)?;
-        let running = self.sandbox().call_within(limits, &component, &call.name, &call.arguments, grants);
+        let running = pin!(self.sandbox().call_within(limits, &component, &call.name, &call.arguments, grants));
         let call = heeding(cx, running, || format!("tool '{}' ran", call.name)).await?;
         outcome(source, call)
     }
