@@ -23,6 +23,7 @@ pub(crate) struct Turns {
 }
 
 /// The right to compile, until it is dropped.
+#[derive(Debug)]
 pub(crate) struct Turn {
     _tenants: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
@@ -62,8 +63,6 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::{sync::mpsc, task::yield_now};
 
     use super::*;
@@ -73,7 +72,7 @@ mod tests {
         let (turns, told) = (Arc::clone(turns), told.clone());
         tokio::spawn(async move {
             let turn = turns.take(tenant).await.expect("a turn");
-            told.send((tenant, turn)).ok().expect("the test listens");
+            told.send((tenant, turn)).expect("the test listens");
         });
     }
 
@@ -129,7 +128,7 @@ mod tests {
         {
             let waiting = turns.take("a");
             tokio::pin!(waiting);
-            assert!(futures_poll(&mut waiting).await.is_none());
+            assert!(polled_once(&mut waiting).await.is_none());
         }
         drop(held);
         drop(turns.take("a").await.expect("free again"));
@@ -137,8 +136,7 @@ mod tests {
         assert_eq!(turns.tenants.lock().unwrap().len(), 1, "those that are gone are forgotten");
     }
 
-    /// Polls once.
-    async fn futures_poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+    async fn polled_once<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
         tokio::select! {
             biased;
             done = future => Some(done),
