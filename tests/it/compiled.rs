@@ -36,6 +36,47 @@ fn child(cpu_s: u64, space: u64, component: &[u8]) -> Output {
     output
 }
 
+/// As the system sees it while it waits for the component.
+#[test]
+fn the_child_is_confined_before_it_reads_a_byte_of_the_component() {
+    let mut child = Command::new(binary())
+        .arg("compile-component")
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let order = json!({ "cpu_s": 30, "space": 2u64 << 30, "memory": 64 << 20, "stack": 512 << 10 });
+    writeln!(stdin, "{order}").expect("written");
+    let path = format!("/proc/{}/limits", child.id());
+    let expected = [
+        ("Max cpu time", 30),
+        ("Max address space", 2 << 30),
+        ("Max file size", 0),
+        ("Max open files", 16),
+        ("Max core file size", 0),
+        ("Max processes", 0),
+    ];
+    let wrong = || -> Vec<String> {
+        let limits = std::fs::read_to_string(&path).expect("its limits");
+        let is = |name: &str, most: u64| {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+            line.split_whitespace().take(2).all(|value| value == most.to_string())
+        };
+        let wrong = expected.iter().filter(|(name, most)| !is(name, *most));
+        wrong.map(|(name, _)| (*name).to_owned()).collect()
+    };
+    let began = std::time::Instant::now();
+    while !wrong().is_empty() && began.elapsed() < frontdesk_tests::PATIENCE {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(wrong(), Vec::<String>::new());
+    drop(stdin);
+    assert_eq!(child.wait().expect("it ends").code(), Some(3), "nothing is no component");
+}
+
 /// A number as wasm writes it.
 fn leb(mut n: usize) -> Vec<u8> {
     let mut bytes = vec![];
@@ -77,11 +118,71 @@ fn the_child_compiles_within_its_limits_and_no_further() {
     assert!(child(30, 2 << 30, &small).status.success(), "the shape of the next one is fine");
     let long = child(1, 2 << 30, &laborious(1500, 1500));
     assert!(matches!(long.status.signal(), Some(9 | 24)), "ended by its limit of time: {:?}", long.status);
-    let large = child(30, 100 << 20, &laborious(1500, 1500));
-    assert!(!large.status.success(), "ended by its limit of memory: {:?}", large.status);
+    // One function: all of it is in memory at once.
+    let large = child(30, 512 << 20, &laborious(1, 1_000_000));
+    assert!(matches!(large.status.signal(), Some(6 | 11)), "ended by its limit of memory: {:?}", large.status);
+    // Not even the component finds room.
+    let larger = child(30, 100 << 20, &laborious(1500, 1500));
+    let (code, signal) = (larger.status.code(), larger.status.signal());
+    assert!(code == Some(4) || matches!(signal, Some(6 | 11)), "ended by its limit of memory: {:?}", larger.status);
     let wrong = child(30, 2 << 30, b"hello");
     assert_eq!(wrong.status.code(), Some(3));
     assert!(!wrong.stderr.is_empty() && wrong.stdout.is_empty());
+}
+
+/// Registers both bombs where their limit is small, and calls an honest group meanwhile: first after a restart, when nothing
+/// is in memory, and then over and over.
+#[tokio::test]
+async fn each_compile_bomb_meets_its_limit_while_another_group_is_called() {
+    let scripted = Scripted::start();
+    let tools = "  tools:
+    - { id: wasm, type: wasm }
+    - { id: hasty, type: wasm, config: { compile_s: 2 } }
+    - { id: narrow, type: wasm, config: { compile_mib: 512 } }
+";
+    let mut frontdesk = Frontdesk::start(shop::options(&scripted).config(tools));
+    // Compiled with time and room enough; the others find the code.
+    shop::register_tools(&frontdesk, "shop").await;
+    let answer = ask(&frontdesk).await;
+    let good = shop::upload(&frontdesk, "shop-tools.wasm", SHOP_TOOLS).await;
+    let long = shop::upload(&frontdesk, "long.wasm", &laborious(1500, 1500)).await;
+    let large = shop::upload(&frontdesk, "large.wasm", &laborious(1, 1_000_000)).await;
+    let registration = |group: &str, provider: &str, component: &str| {
+        json!({ "toolgroup_id": group, "provider_id": provider,
+            "args": { "component": component, "grants": ["kv"] } })
+    };
+    for (provider, bomb, limit) in [
+        ("hasty", &long, "the tool exceeded its compile time limit of 2000 ms"),
+        ("narrow", &large, "the tool exceeded its compile memory limit of 536870912 bytes"),
+    ] {
+        let (status, said) = frontdesk.post("/v1/toolgroups", &registration("shop", provider, &good)).await;
+        assert!(status < 300, "{status} {said}");
+        frontdesk.stop();
+        frontdesk.start_again().expect("it starts");
+        let registration = registration("bomb", provider, bomb);
+        let over = std::cell::Cell::new(false);
+        let (refused, meanwhile) = tokio::join!(
+            async {
+                let refused = frontdesk.post("/v1/toolgroups", &registration).await;
+                over.set(true);
+                refused
+            },
+            async {
+                let mut meanwhile = 0;
+                while !over.get() {
+                    assert_eq!(ask(&frontdesk).await, answer);
+                    meanwhile += usize::from(!over.get());
+                }
+                meanwhile
+            }
+        );
+        let (status, said) = refused;
+        assert_eq!(status, 413, "{provider}: {said}");
+        let message = said["error"]["message"].as_str().expect("a message");
+        assert!(message.ends_with(limit), "{provider}: {message}");
+        assert!(meanwhile > 0, "{provider}: nothing was answered while it compiled");
+        assert_eq!(frontdesk.get("/v1/toolgroups/bomb").await.0, 404);
+    }
 }
 
 /// What the tool says; how long it took is different each time.

@@ -184,9 +184,18 @@ pub(crate) fn struck_value(secrets: &[String], value: &Value) -> Value {
     }
 }
 
+/// What the address of a command begins with.
+const STDIO: &str = "stdio:";
+
+/// Whether a registration with these `args` is of a command. One program serves all, one request at a time: a second one
+/// would wait inside its own time limit.
+pub(crate) fn is_command(args: &Value) -> bool {
+    args["mcp_endpoint"]["uri"].as_str().is_some_and(|written| written.starts_with(STDIO))
+}
+
 fn place(config: &Config, written: &str) -> Result<At> {
     let wrong = |why: String| Error::invalid("mcp_endpoint.uri", why);
-    if let Some(name) = written.strip_prefix("stdio:") {
+    if let Some(name) = written.strip_prefix(STDIO) {
         let command = config.stdio.get(name).cloned();
         return command.map(At::Stdio).ok_or_else(|| {
             wrong(format!(

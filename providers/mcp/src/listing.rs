@@ -154,7 +154,6 @@ fn one(endpoint: &Endpoint, group: &str, name: String, wire_name: &str, tool: &V
         effect,
         risk,
         bound_args: Default::default(),
-        // One program serves all, one request at a time: a second one would wait inside its own time limit.
         alone: matches!(endpoint.at, At::Stdio(_)),
         hash,
     };

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     config::Config,
-    endpoint::{At, Endpoint, SECRETS},
+    endpoint::{self, At, Endpoint, SECRETS},
     http_server::{Clients, HttpServer, UNSURE},
     listing::{self, Listed},
     peer::{Peer, Session, Way, object},
@@ -192,6 +192,10 @@ impl ToolProvider for McpTools {
     fn is_inside(&self, cx: &Cx, source: &ToolSource) -> Result<bool> {
         let endpoint = Endpoint::of(&self.config, cx, source)?;
         Ok(!matches!(endpoint.at, At::Http { inside: false, .. }))
+    }
+
+    fn one_at_a_time(&self, source: &ToolSource) -> bool {
+        endpoint::is_command(&source.args)
     }
 
     fn asks_named(&self) -> bool {

@@ -94,6 +94,7 @@ pub(crate) async fn ask(
     let mut store = Store::new(&machine.engine, state);
     store.limiter(|state| &mut state.space);
     store.set_hostcall_fuel(limits.transfer);
+    store.set_max_component_handles(limits.handles);
     store.set_epoch_deadline(1);
     let meter = Arc::clone(&cpu);
     store.epoch_deadline_callback(move |_| {
@@ -174,8 +175,12 @@ pub(crate) fn fault(error: wasmtime::Error, limits: &Limits, space: &SpaceMeter)
     if let Some(limit) = space.refused() {
         return exceeded(limit);
     }
-    // wasmtime keeps the type of this error to itself; a test holds the words.
-    if error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted") {
+    // wasmtime keeps the types of these errors to itself; tests hold the words.
+    let words = error.root_cause().to_string();
+    if words.contains("store handle limit exceeded") {
+        return exceeded(Limit::Handles);
+    }
+    if words.contains("fuel allocated for hostcalls has been exhausted") {
         // A host call's arguments are read while the guest waits on the stack, a result after it has returned.
         return exceeded(if error.is::<WasmBacktrace>() { Limit::Transfer } else { Limit::Output });
     }

@@ -3,7 +3,7 @@
 //! Compiled code is native code that runs in this process, so a file is believed only when its tag fits: a
 //! keyed hash over its name and content, by a key that only this installation has. The name is the hash of the
 //! component's bytes, the engine's settings, wasmtime's version and the processor's features; whatever of them
-//! changes leads to another name. Invariants: nothing is loaded whose tag was not checked just before; a file
+//! changes leads to another name. Invariants: nothing is loaded but the file whose tag was checked just before; a file
 //! that is damaged, foreign or of another key is compiled anew and replaced; a folder or key that another user
 //! owns or may open is not used, and no tool has a file system to reach it with; what was not used for longest
 //! goes when the folder is over its bound.
@@ -11,8 +11,11 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     hash::{Hash, Hasher},
-    io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    io::{ErrorKind, Read, Write},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -54,12 +57,34 @@ pub const MOST: u64 = 2 << 30;
 const KEY: &str = "key";
 /// What names of files that are being written begin with.
 const NEW: &str = "new-";
-/// Nobody writes a file for this long: what is older was left by a process that ended.
+/// What names of locks begin with.
+const LOCK: &str = "lock-";
+/// Nobody writes a file, or compiles one, for this long: what is older was left by a process that ended.
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Between two looks at a component that somebody else compiles.
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Compiling {
+    /// The component's code, where it was compiled before and kept. Waits for nobody.
+    ///
+    /// # Errors
+    /// [`Fault::NotAComponent`] or [`Fault::Limit`].
+    pub(crate) async fn kept(
+        &self,
+        engine: &Engine,
+        bytes: &bytes::Bytes,
+        limits: &Limits,
+    ) -> Result<Option<Component>, Fault> {
+        let Self::Kept(kept) = self else { return Ok(None) };
+        let (at, own, all, limits) = (kept.folder.clone(), engine.clone(), bytes.clone(), *limits);
+        blocking(move || {
+            admission::check(&all, &limits)?;
+            // That it cannot be opened is said by whoever wants to put something there.
+            Ok(Folder::open(&at).ok().and_then(|folder| folder.read(&own, &name(&own, &all))))
+        })
+        .await?
+    }
+
     /// The component's code, loaded.
     ///
     /// # Errors
@@ -133,7 +158,22 @@ enum Found {
     Code(Component),
     /// Whoever compiles holds the lock of that code; None where the file system has no locks: then a component may be
     /// compiled twice.
-    Nothing(Option<File>),
+    Nothing(Option<Lock>),
+}
+
+/// The right to compile a code. Its file goes with it: whoever waited for that very file compiles beside one that made a
+/// new one meanwhile, at worst twice the same.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path) {
+            tracing::debug!(%error, file = %self.path.display(), "a lock of compiled tools stays behind");
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -181,12 +221,12 @@ impl Folder {
         }
     }
 
-    /// Of a fixed number of files, so that none need be removed: rarely two codes share one.
-    fn lock(&self, name: &str) -> Result<File, TryLockError> {
-        let path = self.at.join(format!("lock-{}", &name[..2]));
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(TryLockError::Error)?;
+    /// Of each code its own, so that nobody waits for another's.
+    fn lock(&self, name: &str) -> Result<Lock, TryLockError> {
+        let path = self.at.join(format!("{LOCK}{name}"));
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(TryLockError::Error)?;
         file.try_lock()?;
-        Ok(file)
+        Ok(Lock { path, _file: file })
     }
 
     /// Removes what was not used for longest until at most `most` bytes of others than `name` are there, and files
@@ -201,7 +241,7 @@ impl Folder {
             };
             let used = about.modified()?;
             let called = path.file_name().and_then(|called| called.to_str()).unwrap_or_default();
-            if called.starts_with(NEW) {
+            if called.starts_with(NEW) || called.starts_with(LOCK) {
                 if used.elapsed().is_ok_and(|age| age > ABANDONED) {
                     remove(&path)?;
                 }
@@ -238,23 +278,23 @@ impl Folder {
     }
 
     /// The code, mapped into memory, where it is there and ours.
-    #[allow(unsafe_code)]
     fn read(&self, engine: &Engine, name: &str) -> Option<Component> {
+        self.checked(name)?.load(engine)
+    }
+
+    /// The file, held open, where it is as it was written.
+    fn checked(&self, name: &str) -> Option<Checked> {
         let path = self.code(name);
-        let content = fs::read(&path).ok()?;
+        let mut file = File::open(&path).ok()?;
+        let mut content = vec![];
+        file.read_to_end(&mut content).ok()?;
         let tag: [u8; blake3::OUT_LEN] = fs::read(self.tag_at(name)).ok()?.try_into().ok()?;
         // Compares in constant time.
         if self.tag(name, &content) != blake3::Hash::from_bytes(tag) {
             tracing::warn!(file = %path.display(), "a compiled tool is not as it was written; compiling it anew");
             return None;
         }
-        // SAFETY: the bytes are what this installation's compiler gave: their tag was made with its key. The folder
-        // belongs to this user alone, who could as well change this program.
-        let loaded = unsafe { Component::deserialize_file(engine, &path) };
-        if let Err(error) = used_now(&path) {
-            tracing::debug!(%error, file = %path.display(), "when a compiled tool was used cannot be noted");
-        }
-        loaded.inspect_err(|error| tracing::warn!(%error, file = %path.display(), "a compiled tool does not load")).ok()
+        Some(Checked { path, file, content })
     }
 
     /// Each file is whole under its name or not there; the tag comes last.
@@ -270,6 +310,39 @@ impl Folder {
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         fs::rename(temporary, path)
+    }
+}
+
+/// A file whose tag fitted, and what was read of it.
+struct Checked {
+    path: PathBuf,
+    file: File,
+    content: Vec<u8>,
+}
+
+impl Checked {
+    /// Of this very file, whatever stands under its name by now.
+    #[allow(unsafe_code)]
+    fn load(self, engine: &Engine) -> Option<Component> {
+        let Self { path, file, content } = self;
+        // A name for what the descriptor leads to, so that it can be mapped; where there is none, as without `/proc`, what
+        // was read is copied into memory.
+        let same = format!("/proc/self/fd/{}", file.as_raw_fd());
+        // SAFETY: the bytes are what this installation's compiler gave: their tag was made with its key, over what was read
+        // of this file. Files here are replaced and never written again (`replace`), and the folder belongs to this user
+        // alone, who could as well change this program.
+        let loaded = unsafe {
+            if Path::new(&same).exists() {
+                drop(content);
+                Component::deserialize_file(engine, &same)
+            } else {
+                Component::deserialize(engine, content)
+            }
+        };
+        if let Err(error) = used_now(&file) {
+            tracing::debug!(%error, file = %path.display(), "when a compiled tool was used cannot be noted");
+        }
+        loaded.inspect_err(|error| tracing::warn!(%error, file = %path.display(), "a compiled tool does not load")).ok()
     }
 }
 
@@ -289,8 +362,8 @@ fn private(path: &Path) -> std::io::Result<()> {
 
 /// The file's time of change is the time of its last use.
 #[allow(clippy::disallowed_methods)] // file times are the machine's, and compared with each other only
-fn used_now(path: &Path) -> std::io::Result<()> {
-    OpenOptions::new().append(true).open(path)?.set_modified(SystemTime::now())
+fn used_now(file: &File) -> std::io::Result<()> {
+    file.set_modified(SystemTime::now())
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {
@@ -349,196 +422,4 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Place {
-        dir: tempfile::TempDir,
-        engine: Engine,
-        bytes: bytes::Bytes,
-    }
-
-    impl Place {
-        fn new() -> Self {
-            let engine = Engine::new(&crate::engine::config(&Limits::default(), false)).unwrap();
-            let bytes = wat::parse_str("(component (core module (func (export \"f\"))))").unwrap().into();
-            Self { dir: tempfile::tempdir().unwrap(), engine, bytes }
-        }
-
-        fn kept(&self) -> Kept {
-            Kept { folder: self.dir.path().join("code"), program: None, most: MOST }
-        }
-
-        async fn load(&self) -> Result<Component, Fault> {
-            Compiling::Kept(self.kept()).load(&self.engine, &self.bytes, &Limits::default()).await
-        }
-
-        /// What would be loaded without compiling.
-        fn found(&self) -> Option<Component> {
-            Folder::open(&self.kept().folder).unwrap().read(&self.engine, &name(&self.engine, &self.bytes))
-        }
-
-        fn file(&self, extension: &str) -> PathBuf {
-            self.kept().folder.join(format!("{}.{extension}", name(&self.engine, &self.bytes)))
-        }
-    }
-
-    #[tokio::test]
-    async fn code_is_kept_and_found_again() {
-        let place = Place::new();
-        assert!(place.found().is_none());
-        place.load().await.unwrap();
-        assert!(place.found().is_some());
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let folder = place.kept().folder;
-        assert_eq!((mode(&folder), mode(&folder.join(KEY)), mode(&place.file("cwasm"))), (0o700, 0o600, 0o600));
-    }
-
-    #[tokio::test]
-    async fn what_is_not_as_it_was_written_is_compiled_anew() {
-        let place = Place::new();
-        place.load().await.unwrap();
-        let whole = fs::read(place.file("cwasm")).unwrap();
-        let tag = fs::read(place.file("tag")).unwrap();
-        let mut changed = whole.clone();
-        *changed.last_mut().unwrap() ^= 1;
-        let mut wrong_tag = tag.clone();
-        wrong_tag[0] ^= 1;
-        type Case<'a> = (&'static str, &'a [u8], Option<&'a [u8]>);
-        let cases: [Case<'_>; 6] = [
-            ("changed", &changed, Some(&tag)),
-            ("cut", &whole[..whole.len() / 2], Some(&tag)),
-            ("empty", &[], Some(&tag)),
-            ("a wrong tag", &whole, Some(&wrong_tag)),
-            ("a short tag", &whole, Some(&tag[..31])),
-            ("no tag", &whole, None),
-        ];
-        for (what, code, tag) in cases {
-            fs::write(place.file("cwasm"), code).unwrap();
-            match tag {
-                Some(tag) => fs::write(place.file("tag"), tag).unwrap(),
-                None => fs::remove_file(place.file("tag")).unwrap(),
-            }
-            assert!(place.found().is_none(), "{what}");
-            place.load().await.unwrap();
-            assert_eq!(fs::read(place.file("cwasm")).unwrap(), whole, "{what}");
-            assert!(place.found().is_some(), "{what}");
-        }
-    }
-
-    /// A pair of another installation, or of another component of this one, fits no name here.
-    #[tokio::test]
-    async fn code_from_elsewhere_is_not_believed() {
-        let (place, mut other) = (Place::new(), Place::new());
-        place.load().await.unwrap();
-        other.load().await.unwrap();
-        for extension in ["cwasm", "tag"] {
-            fs::copy(other.file(extension), place.file(extension)).unwrap();
-        }
-        assert!(place.found().is_none(), "another key");
-        other.bytes = wat::parse_str("(component)").unwrap().into();
-        other.dir = place.dir;
-        other.load().await.unwrap();
-        let one = wat::parse_str("(component (core module (func (export \"f\"))))").unwrap();
-        let one = Place { dir: other.dir, engine: other.engine.clone(), bytes: one.into() };
-        let two = name(&one.engine, &other.bytes);
-        for extension in ["cwasm", "tag"] {
-            fs::copy(one.kept().folder.join(format!("{two}.{extension}")), one.file(extension)).unwrap();
-        }
-        assert!(one.found().is_none(), "another component");
-    }
-
-    #[tokio::test]
-    async fn another_setting_of_the_engine_is_another_name() {
-        let place = Place::new();
-        let mut other = crate::engine::config(&Limits::default(), false);
-        other.epoch_interruption(false);
-        let other = Engine::new(&other).unwrap();
-        assert_ne!(name(&place.engine, &place.bytes), name(&other, &place.bytes));
-        let pooled = Engine::new(&crate::engine::config(&Limits { concurrent: 2, ..Limits::default() }, true)).unwrap();
-        assert_eq!(name(&place.engine, &place.bytes), name(&pooled, &place.bytes), "the child's code loads here");
-    }
-
-    #[tokio::test]
-    async fn without_a_folder_it_runs_all_the_same() {
-        let place = Place::new();
-        fs::write(place.kept().folder, "a file stands where the folder should be").unwrap();
-        place.load().await.unwrap();
-        let broken =
-            Kept { folder: place.dir.path().join("more"), program: Some("/nowhere/frontdesk".into()), most: MOST };
-        let fault = Compiling::Kept(broken).load(&place.engine, &place.bytes, &Limits::default()).await;
-        assert!(matches!(fault, Err(Fault::Host(_))), "a child that cannot be started is our trouble");
-    }
-
-    #[tokio::test]
-    async fn what_was_not_used_for_longest_goes_first() {
-        let mut place = Place::new();
-        let mut files = vec![];
-        for n in 0..3 {
-            place.bytes = wat::parse_str(format!("(component (core module (func (export \"f{n}\"))))")).unwrap().into();
-            place.load().await.unwrap();
-            files.push(place.file("cwasm"));
-        }
-        let old = |file: &Path, hours: u64| {
-            let then = fs::metadata(file).unwrap().modified().unwrap() - Duration::from_secs(hours * 3600);
-            OpenOptions::new().append(true).open(file).unwrap().set_modified(then).unwrap();
-        };
-        let left = place.kept().folder.join("new-1-1");
-        fs::write(&left, "half").unwrap();
-        for (file, hours) in [(&files[0], 3), (&files[1], 2), (&files[2], 1), (&left, 2)] {
-            old(file, hours);
-        }
-        // Loading the oldest is a use of it.
-        place.bytes = wat::parse_str("(component (core module (func (export \"f0\"))))").unwrap().into();
-        place.load().await.unwrap();
-        let size = fs::metadata(&files[0]).unwrap().len();
-        let last = name(&place.engine, b"");
-        Folder::open(&place.kept().folder).unwrap().prune(&last, size * 2 + size / 2).unwrap();
-        let there: Vec<bool> = files.iter().map(|file| file.exists()).collect();
-        assert_eq!((there, left.exists()), (vec![true, false, true], false));
-        assert!(!files[1].with_extension("tag").exists() && place.found().is_some());
-        let own = name(&place.engine, &place.bytes);
-        Folder::open(&place.kept().folder).unwrap().prune(&own, 0).unwrap();
-        assert!(files[0].exists() && !files[2].exists(), "what was just added stays");
-    }
-
-    #[tokio::test]
-    async fn a_folder_or_key_that_others_may_open_is_not_used() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let place = Place::new();
-        place.load().await.unwrap();
-        let folder = place.kept().folder;
-        for (path, open, closed) in [(folder.clone(), 0o750, 0o700), (folder.join(KEY), 0o640, 0o600)] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(open)).unwrap();
-            let error = Folder::open(&folder).err().expect("refused");
-            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
-            place.load().await.expect("compiled all the same");
-            fs::set_permissions(&path, fs::Permissions::from_mode(closed)).unwrap();
-        }
-        assert!(Folder::open(&folder).is_ok());
-    }
-
-    #[tokio::test]
-    async fn who_compiles_holds_up_only_those_who_want_the_same() {
-        let place = Place::new();
-        let folder = Folder::open(&place.kept().folder).unwrap();
-        let own = name(&place.engine, &place.bytes);
-        let lock = folder.lock(&own).unwrap();
-        let same = place.load();
-        tokio::pin!(same);
-        assert!(waits(&mut same).await);
-        let other = |n: u8| wat::parse_str(format!("(component (core module (func (export \"g{n}\"))))")).unwrap();
-        let bytes = (0..).map(other).find(|bytes| name(&place.engine, bytes)[..2] != own[..2]).unwrap().into();
-        Compiling::Kept(place.kept()).load(&place.engine, &bytes, &Limits::default()).await.unwrap();
-        drop(lock);
-        same.await.unwrap();
-        assert!(place.found().is_some());
-    }
-
-    /// Whether it waits still after it has looked several times.
-    async fn waits(waiting: &mut (impl Future + Unpin)) -> bool {
-        tokio::time::timeout(PAUSE * 3, waiting).await.is_err()
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use std::{
 };
 
 use frontdesk_api::{Error, Kind};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::Engine;
@@ -96,6 +97,7 @@ pub(crate) async fn in_child(program: &Path, bytes: &[u8], limits: &Limits) -> R
     }
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
+        (Some(STARVED), _) => Err(over(Limit::CompileSpace)),
         (Some(REFUSED), _) => Err(Fault::NotATool(one_line(&String::from_utf8_lossy(&words)))),
         (_, Some(libc::SIGXCPU | libc::SIGKILL)) => Err(over(Limit::CompileCpu)),
         // How an allocation that fails ends a program.
@@ -106,6 +108,9 @@ pub(crate) async fn in_child(program: &Path, bytes: &[u8], limits: &Limits) -> R
 
 /// The child's end where the component does not compile; its words are on stderr.
 const REFUSED: i32 = 3;
+
+/// Where it was told that there is no memory left, and did not end by that.
+const STARVED: i32 = 4;
 
 /// The child: an order and a component on stdin, machine code on stdout.
 #[must_use]
@@ -118,13 +123,14 @@ pub fn run() -> ExitCode {
         Err((status, words)) => {
             // Nobody is left to be told where this fails.
             let _ = writeln!(std::io::stderr(), "{words}");
-            ExitCode::from(status)
+            ExitCode::from(u8::try_from(status).unwrap_or(1))
         }
     }
 }
 
-fn compiled() -> Result<Vec<u8>, (u8, String)> {
+fn compiled() -> Result<Vec<u8>, (i32, String)> {
     let broken = |e: &dyn std::fmt::Display| (1, e.to_string());
+    let failed = |status: i32, e: wasmtime::Error| (if starved(e.as_ref()) { STARVED } else { status }, reason(&e));
     let mut stdin = std::io::stdin().lock();
     let mut line = Vec::new();
     // Byte by byte: nothing of the component may be in memory before the limits are set.
@@ -137,10 +143,18 @@ fn compiled() -> Result<Vec<u8>, (u8, String)> {
     let order: Order = serde_json::from_slice(&line).map_err(|e| broken(&e))?;
     confine(&order).map_err(|e| broken(&e))?;
     let mut bytes = vec![];
-    stdin.read_to_end(&mut bytes).map_err(|e| broken(&e))?;
+    stdin.read_to_end(&mut bytes).map_err(|e| if starved(&e) { (STARVED, e.to_string()) } else { broken(&e) })?;
     let limits = Limits { memory: order.memory, stack: order.stack, ..Limits::default() };
-    let engine = Engine::new(&engine::config(&limits, false)).map_err(|e| broken(&reason(&e)))?;
-    engine.precompile_component(&bytes).map_err(|e| (3, reason(&e)))
+    let engine = Engine::new(&engine::config(&limits, false)).map_err(|e| failed(1, e))?;
+    engine.precompile_component(&bytes).map_err(|e| failed(REFUSED, e))
+}
+
+/// Whether it is that no memory was given.
+fn starved(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = |e: &std::io::Error| e.kind() == std::io::ErrorKind::OutOfMemory;
+    std::iter::successors(Some(error), |e| e.source()).any(|e| {
+        e.is::<wasmtime::OutOfMemory>() || e.downcast_ref() == Some(&Errno::NOMEM) || e.downcast_ref().is_some_and(io)
+    })
 }
 
 /// Limits of this process from here on.
@@ -149,10 +163,12 @@ fn confine(order: &Order) -> std::io::Result<()> {
     let all = [
         (libc::RLIMIT_CPU, order.cpu_s),
         (libc::RLIMIT_AS, order.space),
-        // No file can grow, none can be opened beyond the three pipes, no process or dump is made.
+        // No file can grow, few can be opened beside the three pipes, no dump is made, and no process or thread either
+        // (which a privileged user is not held to).
         (libc::RLIMIT_FSIZE, 0),
         (libc::RLIMIT_NOFILE, 16),
         (libc::RLIMIT_CORE, 0),
+        (libc::RLIMIT_NPROC, 0),
     ];
     for (which, most) in all {
         let limit = libc::rlimit { rlim_cur: most, rlim_max: most };

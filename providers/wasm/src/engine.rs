@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use wasmparser::WasmFeatures;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmBacktraceDetails,
 };
@@ -111,6 +112,13 @@ impl Drop for Running<'_> {
     }
 }
 
+/// What is on where nobody says otherwise, and no tool needs. The rest that is off was left out of the build (threads,
+/// exceptions, types of the collector) or is off by itself; a test goes through them all.
+const UNNEEDED: WasmFeatures = WasmFeatures::MEMORY64
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::GC)
+    .union(WasmFeatures::FUNCTION_REFERENCES);
+
 /// The same for the program that compiles and the one that runs; pooling is the latter's own affair.
 pub(crate) fn config(limits: &Limits, pooled: bool) -> Config {
     let mut config = Config::new();
@@ -123,8 +131,7 @@ pub(crate) fn config(limits: &Limits, pooled: bool) -> Config {
         // A stack may carry another tenant's words.
         .async_stack_zeroing(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .wasm_memory64(false)
-        .wasm_relaxed_simd(false)
+        .wasm_features(UNNEEDED, false)
         .memory_init_cow(true)
         // The default is too small for an interpreter's snapshot.
         .memory_guaranteed_dense_image_size(limits.memory as u64);

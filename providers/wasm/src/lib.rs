@@ -13,6 +13,7 @@ mod capability;
 mod code;
 pub mod compile;
 mod component;
+mod components;
 mod described;
 mod engine;
 mod fault;
@@ -24,6 +25,7 @@ mod log;
 mod meter;
 pub mod provider;
 mod sandbox;
+mod turns;
 
 pub use call::{Call, Output, Spent};
 pub use capability::{Capabilities, Capability};

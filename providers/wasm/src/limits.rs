@@ -29,6 +29,8 @@ pub struct Limits {
     pub tables: u32,
     /// Core instances in one component (a Python tool has some forty).
     pub instances: u32,
+    /// Handles to resources that a call's instances hold at the same time.
+    pub handles: usize,
     /// Stack of the guest in bytes.
     pub stack: usize,
     /// A component's bytes.
@@ -71,6 +73,7 @@ impl Default for Limits {
             memories: 4,
             tables: 4,
             instances: 64,
+            handles: 1_000,
             stack: 512 << 10,
             // A tool in Python brings CPython, 19 MB.
             component_bytes: 32 << 20,
@@ -158,6 +161,7 @@ impl Limits {
             Limit::Table => number(self.table_elements),
             Limit::Tables => self.tables.into(),
             Limit::Instances => self.instances.into(),
+            Limit::Handles => number(self.handles),
             Limit::Stack => number(self.stack),
             Limit::ComponentSize => number(self.component_bytes),
             Limit::Imports => number(self.imports),
@@ -187,6 +191,7 @@ pub enum Limit {
     Table,
     Tables,
     Instances,
+    Handles,
     Stack,
     ComponentSize,
     Imports,
@@ -215,6 +220,7 @@ impl Limit {
             Self::Table => "table",
             Self::Tables => "tables",
             Self::Instances => "instances",
+            Self::Handles => "handles",
             Self::Stack => "stack",
             Self::ComponentSize => "component size",
             Self::Imports => "imports",
@@ -236,7 +242,13 @@ impl Limit {
         match self {
             Self::Cpu | Self::Wall | Self::CompileCpu => " ms",
             Self::Table => " elements",
-            Self::Memories | Self::Tables | Self::Instances | Self::Imports | Self::HostCalls | Self::Requests => "",
+            Self::Memories
+            | Self::Tables
+            | Self::Instances
+            | Self::Handles
+            | Self::Imports
+            | Self::HostCalls
+            | Self::Requests => "",
             _ => " bytes",
         }
     }

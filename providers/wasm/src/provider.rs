@@ -1,17 +1,13 @@
 //! The sandbox behind Frontdesk's tool provider: a tool group is one component.
 //!
 //! The registry hands the component's bytes in with every call; this room remembers the ones called last,
-//! compiled, so that a call costs microseconds. Invariant: what the component or the model did wrong is a
-//! result the model reads; an `Err` is something an operator has to mend.
+//! compiled, so that a call costs microseconds. Invariants: what the component or the model did wrong is a
+//! result the model reads; an `Err` is something an operator has to mend; whatever a call waits for, it ends with its
+//! caller's deadline and cancellation, and none waits for its component longer than its wall time.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use frontdesk_api::{
     Clock, Cx, Error, Kind, ProviderDef, Result,
     chat::ToolCall,
@@ -22,7 +18,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Call, Capability, Compiling, Component, Fault, HostGrants, Kept, Limits, MOST, OsRandom, Sandbox, interpreter,
+    Call, Capability, Compiling, Component, Fault, HostGrants, Kept, Limit, Limits, MOST, OsRandom, Sandbox,
+    components::Components, interpreter,
 };
 
 /// The types this crate offers to configurations.
@@ -40,10 +37,6 @@ pub const PROVIDERS: &[ProviderDef] = &[
         build: Build::Tools(interpreter::build),
     },
 ];
-
-/// Bytes of components kept compiled, the ones called last: five in Python. Machine code takes about three times as
-/// much; of what lies in the folder only what runs is in memory.
-const REMEMBERED: usize = 96 << 20;
 
 /// Folder of compiled components, below the installation's own.
 const CODE: &str = "compiled-tools";
@@ -66,6 +59,10 @@ struct Config {
     requests: Option<u32>,
     /// Calls that run at the same time, 1 to 1000.
     concurrent: Option<u32>,
+    /// Processor time of the child that compiles a component, 1 to 3600 s.
+    compile_s: Option<u64>,
+    /// Address space of that child, 64 to 16384 MiB.
+    compile_mib: Option<usize>,
     /// Machine code kept on disk, 64 MiB to 1 TiB; default 2048.
     compiled_mib: Option<u64>,
 }
@@ -81,6 +78,8 @@ impl Config {
             host_calls: within("host_calls", self.host_calls, 0, 1_000_000)?.unwrap_or(d.host_calls),
             requests: within("requests", self.requests, 0, 1_000)?.unwrap_or(d.requests),
             concurrent: within("concurrent", self.concurrent, 1, 1000)?.unwrap_or(d.concurrent),
+            compile_cpu: within("compile_s", self.compile_s, 1, 3600)?.map_or(d.compile_cpu, Duration::from_secs),
+            compile_space: within("compile_mib", self.compile_mib, 64, 16_384)?.map_or(d.compile_space, |n| n << 20),
             ..d
         })
     }
@@ -120,55 +119,36 @@ fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
 
 /// Tool groups made of components.
 pub struct WasmTools {
-    sandbox: Sandbox,
+    components: Arc<Components>,
     clock: Arc<dyn Clock>,
-    recent: Mutex<VecDeque<(Bytes, Component)>>,
 }
 
 impl WasmTools {
     #[must_use]
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        Self { sandbox: Sandbox::new(limits), clock, recent: Mutex::default() }
+        Self { components: Arc::new(Components::new(Sandbox::new(limits))), clock }
     }
 
     /// With another way to compile.
     #[must_use]
     pub fn compiling(self, compiling: Compiling) -> Self {
-        Self { sandbox: self.sandbox.compiling(compiling), ..self }
+        let sandbox = Sandbox::new(*self.sandbox().limits()).compiling(compiling);
+        Self { components: Arc::new(Components::new(sandbox)), ..self }
     }
 
-    /// The source's component, compiled now or lately.
-    async fn component(&self, source: &ToolSource) -> Result<Component> {
+    fn sandbox(&self) -> &Sandbox {
+        &self.components.sandbox
+    }
+
+    /// The source's component, compiled now or before.
+    async fn component(&self, cx: &Cx, source: &ToolSource) -> Result<Component> {
         let Some(bytes) = &source.body else {
             let message = format!("tool group '{}' has no component", source.toolgroup);
             return Err(Error::new(Kind::Invalid, message));
         };
-        if let Some(component) = self.recall(bytes) {
-            return Ok(component);
-        }
-        let component = self.sandbox.inspect(bytes.clone()).await.map_err(|fault| refused(source, fault))?;
-        self.remember(bytes.clone(), component.clone());
-        Ok(component)
-    }
-
-    /// By address: bytes we hold cannot move or change, so the same address and length are the same bytes.
-    fn recall(&self, bytes: &Bytes) -> Option<Component> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |held: &Bytes| (held.as_ptr(), held.len()) == (bytes.as_ptr(), bytes.len());
-        let at = recent.iter().position(|(held, _)| same(held))?;
-        let entry = recent.remove(at)?;
-        let component = entry.1.clone();
-        recent.push_front(entry);
-        Some(component)
-    }
-
-    fn remember(&self, bytes: Bytes, component: Component) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|(_, held)| held.hash() != component.hash());
-        recent.push_front((bytes, component));
-        while recent.len() > 1 && recent.iter().map(|(held, _)| held.len()).sum::<usize>() > REMEMBERED {
-            recent.pop_back();
-        }
+        let getting = self.components.get(&cx.tenant, bytes);
+        let got = heeding(cx, getting, || format!("tool group '{}' was made ready", source.toolgroup)).await?;
+        got.map_err(|fault| refused(source, &fault))
     }
 
     fn grants(&self, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<HostGrants> {
@@ -190,12 +170,12 @@ impl WasmTools {
 
 #[async_trait]
 impl ToolProvider for WasmTools {
-    async fn inspect(&self, _: &Cx, source: &ToolSource) -> Result<Inspected> {
+    async fn inspect(&self, cx: &Cx, source: &ToolSource) -> Result<Inspected> {
         for name in &source.grants {
             capability(name)?;
         }
-        self.sandbox.limits().narrowed(&source.args)?;
-        let component = self.component(source).await?;
+        self.sandbox().limits().narrowed(&source.args)?;
+        let component = self.component(cx, source).await?;
         let tools = component.tools().iter().map(|tool| ToolDef {
             name: tool.name.clone(),
             wire_name: tool.name.clone(),
@@ -219,23 +199,35 @@ impl ToolProvider for WasmTools {
 
     async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome> {
         let grants = self.grants(source, call, host)?;
-        let limits = self.sandbox.limits().narrowed(&source.args)?;
-        let component = self.component(source).await?;
-        let running = self.sandbox.call_within(limits, &component, &call.name, &call.arguments, grants);
-        let ended = async {
-            match cx.deadline {
-                Some(deadline) => tokio::time::timeout_at(deadline.into(), running).await.ok(),
-                None => Some(running.await),
-            }
+        let limits = self.sandbox().limits().narrowed(&source.args)?;
+        let Ok(component) = tokio::time::timeout(limits.wall, self.component(cx, source)).await else {
+            return Ok(Outcome::Done(not_ready(&limits)));
         };
-        let call = tokio::select! {
-            biased;
-            () = cx.cancel.cancelled() => return Err(Error::cancelled()),
-            ended = ended => ended.ok_or_else(|| {
-                Error::new(Kind::Timeout, format!("the request's time was up while tool '{}' ran", call.name))
-            })?,
-        };
+        let component = component?;
+        as_pinned(source, &component, &call.name)?;
+        let running = pin!(self.sandbox().call_within(limits, &component, &call.name, &call.arguments, grants));
+        let call = heeding(cx, running, || format!("tool '{}' ran", call.name)).await?;
         outcome(source, call)
+    }
+}
+
+/// What becomes of `work` before the caller leaves or its time is up.
+///
+/// # Errors
+/// `Cancelled`; `Timeout` saying what was being done.
+async fn heeding<T>(cx: &Cx, work: impl Future<Output = T>, doing: impl FnOnce() -> String) -> Result<T> {
+    let ended = async {
+        match cx.deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), work).await.ok(),
+            None => Some(work.await),
+        }
+    };
+    tokio::select! {
+        biased;
+        () = cx.cancel.cancelled() => Err(Error::cancelled()),
+        ended = ended => ended.ok_or_else(|| {
+            Error::new(Kind::Timeout, format!("the request's time was up while {}", doing()))
+        }),
     }
 }
 
@@ -246,15 +238,60 @@ fn capability(name: &str) -> Result<Capability> {
     })
 }
 
+/// Whether the component is the one that was registered, and describes the tool as it did then: with other limits, say,
+/// the same bytes may describe themselves otherwise.
+///
+/// # Errors
+/// `Conflict`, as for the tools of MCP servers.
+fn as_pinned(source: &ToolSource, component: &Component, name: &str) -> Result<()> {
+    let changed = |what: &str, code: &str| {
+        let message = format!(
+            "{what} than when tool group '{}' was registered, so it is not called: look at it, and register the group \
+             again to accept it",
+            source.toolgroup
+        );
+        tracing::warn!(toolgroup = source.toolgroup, tool = name, "{message}");
+        Err(Error::new(Kind::Conflict, message).with_code(code))
+    };
+    if !source.hash.is_empty() && source.hash != component.hash().to_hex().as_str() {
+        return changed("the component is another one", "tool_changed");
+    }
+    // Which tools there are is said by whoever asks for one that there is not.
+    let Some(hash) = source.pinned.get(name) else { return Ok(()) };
+    match component.tool(name) {
+        Ok(tool) if tool.hash == *hash => Ok(()),
+        Ok(_) => changed(&format!("the component describes '{name}' otherwise"), "tool_changed"),
+        Err(_) => changed(&format!("the component has other tools, '{name}' not among them,"), "tool_gone"),
+    }
+}
+
+/// What a model reads where its call came before the component, which is on its way all the same.
+fn not_ready(limits: &Limits) -> ToolResult {
+    let exceeded = limits.exceeded(Limit::Wall);
+    let message = format!("the tool is still being compiled after its {exceeded} and was not run: call it again later");
+    let details = json!({ "limit": exceeded.limit.name(), "allowed": exceeded.allowed });
+    ToolResult { details: Some(details), ..ToolResult::error(&message) }
+}
+
 /// A component that cannot be a tool group.
-fn refused(source: &ToolSource, fault: Fault) -> Error {
+fn refused(source: &ToolSource, fault: &Fault) -> Error {
     let message = format!("tool group '{}': {fault}", source.toolgroup);
     match fault {
-        Fault::Host(error) => error,
+        Fault::Host(error) => again(error),
         Fault::Busy(_) => Error::unavailable(message).with_retry_after(Duration::from_secs(1)),
         Fault::Limit(_) => Error::new(Kind::TooLarge, message),
         Fault::NotGranted(_) => Error::new(Kind::Forbidden, message),
         _ => Error::new(Kind::Invalid, message),
+    }
+}
+
+/// The same for another caller that waited for it.
+fn again(error: &Error) -> Error {
+    let (message, param, code) = (error.message.clone(), error.param.clone(), error.code.clone());
+    let told = Error { param, code, retry_after: error.retry_after, ..Error::new(error.kind, message) };
+    match &error.source {
+        Some(cause) => told.with_source(cause.to_string()),
+        None => told,
     }
 }
 
@@ -275,8 +312,9 @@ fn outcome(source: &ToolSource, call: Call) -> Result<Outcome> {
             }
             ToolResult { content: output.text, is_error: false, details: None }
         }
-        Err(fault @ Fault::NotGranted(_)) => return Err(refused(source, fault)),
-        Err(fault) if fault.is_infrastructure() => return Err(refused(source, fault)),
+        Err(Fault::Host(error)) => return Err(error),
+        Err(fault @ Fault::NotGranted(_)) => return Err(refused(source, &fault)),
+        Err(fault) if fault.is_infrastructure() => return Err(refused(source, &fault)),
         Err(fault) => {
             if let Fault::Limit(exceeded) = &fault {
                 details["limit"] = json!(exceeded.limit.name());

@@ -1,7 +1,8 @@
 //! The sandbox: inspects components and calls their tools.
 //!
 //! Invariant: cheap until used. The engine, its pool of slots and its heartbeat come with the first
-//! component; a component is compiled once for as long as anyone holds it, and one at a time.
+//! component; a component is compiled once for as long as anyone holds it, and what was compiled before waits for
+//! nobody's turn to compile.
 
 use std::{
     collections::HashMap,
@@ -23,6 +24,7 @@ use crate::{
     fault::Fault,
     host::{HostGrants, State},
     limits::{Limit, Limits},
+    turns::{Turn, Turns},
 };
 
 pub struct Sandbox {
@@ -31,8 +33,7 @@ pub struct Sandbox {
     /// One permit for each call that may run.
     slots: Semaphore,
     compiling: Compiling,
-    /// One permit: compiling takes a core and, for a large component, much memory.
-    one_by_one: Semaphore,
+    turns: Turns,
     known: Mutex<HashMap<blake3::Hash, Weak<Inspected>>>,
 }
 
@@ -45,7 +46,7 @@ impl Sandbox {
             machine: OnceCell::new(),
             slots: Semaphore::new(limits.concurrent as usize),
             compiling: Compiling::Here,
-            one_by_one: Semaphore::new(1),
+            turns: Turns::default(),
             known: Mutex::default(),
         }
     }
@@ -66,6 +67,20 @@ impl Sandbox {
     /// # Errors
     /// What is wrong with it; see [`Fault`].
     pub async fn inspect(&self, bytes: Bytes) -> Result<Component, Fault> {
+        self.inspect_in(self.turn(""), bytes).await
+    }
+
+    /// The tenant's turn to compile.
+    pub(crate) async fn turn(&self, tenant: &str) -> Result<Turn, Fault> {
+        self.turns.take(tenant).await
+    }
+
+    /// As [`Sandbox::inspect`], where it comes to compiling in `turn`.
+    pub(crate) async fn inspect_in(
+        &self,
+        turn: impl Future<Output = Result<Turn, Fault>>,
+        bytes: Bytes,
+    ) -> Result<Component, Fault> {
         if bytes.len() > self.limits.component_bytes {
             return Err(Fault::Limit(self.limits.exceeded(Limit::ComponentSize)));
         }
@@ -73,13 +88,18 @@ impl Sandbox {
         if let Some(component) = self.find(&hash) {
             return Ok(component);
         }
-        let _turn = self.one_by_one.acquire().await.map_err(|_| closed())?;
-        // Whoever compiled before us may have compiled this.
-        if let Some(component) = self.find(&hash) {
-            return Ok(component);
-        }
         let engine = &self.machine().await?.engine;
-        let code = self.compiling.load(engine, &bytes, &self.limits).await?;
+        let code = match self.compiling.kept(engine, &bytes, &self.limits).await? {
+            Some(code) => code,
+            None => {
+                let _turn = turn.await?;
+                // Whoever compiled before us may have compiled this.
+                if let Some(component) = self.find(&hash) {
+                    return Ok(component);
+                }
+                self.compiling.load(engine, &bytes, &self.limits).await?
+            }
+        };
         let compiled = Compiled::of(engine, hash, code)?;
         let component = self.describe(compiled).await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -162,7 +182,7 @@ impl Sandbox {
     }
 }
 
-/// The semaphores are never closed; this is for the compiler's sake.
+/// The semaphore is never closed; this is for the compiler's sake.
 fn closed() -> Fault {
     Fault::Host(Error::new(Kind::Internal, "the tool sandbox is closed"))
 }

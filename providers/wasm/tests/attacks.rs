@@ -98,6 +98,81 @@ async fn what_asks_for_too_much_from_the_start_is_never_compiled() {
     stopped(&sandbox, large.into(), "component size limit of 33554432 bytes").await;
 }
 
+/// Doors that no tool needs and that are shut, each with the words of whoever shut it.
+#[tokio::test]
+async fn features_that_no_tool_needs_are_refused_by_name() {
+    let sandbox = sandbox();
+    let module = |fields: &str| format!("(core module {fields})");
+    let cases = [
+        ("memory64", module("(memory i64 1)"), "memory64"),
+        ("a table of 64 bits", module("(table i64 1 funcref)"), "memory64"),
+        ("shared memory", module("(memory 1 1 shared)"), "threads"),
+        ("atomics", module("(memory 1) (func (drop (i32.atomic.load (i32.const 0))))"), "threads"),
+        ("structs", module("(type (struct (field i32)))"), "gc"),
+        ("i31", module("(func (drop (ref.i31 (i32.const 1))))"), "gc"),
+        ("exceptions", module("(tag)"), "exceptions"),
+        ("try_table", module("(func (try_table))"), "exceptions"),
+        ("legacy exceptions", module("(func try catch_all end)"), "exceptions"),
+        ("typed function references", module("(type $f (func)) (func (param (ref $f)))"), "function references"),
+        (
+            "relaxed SIMD",
+            module("(func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))"),
+            "relaxed SIMD",
+        ),
+        ("custom page sizes", module("(memory 1 (pagesize 1))"), "custom page sizes"),
+        (
+            "wide arithmetic",
+            module(
+                "(func (param i64) (result i64 i64) (i64.add128 (local.get 0) (local.get 0) (local.get 0) (local.get 0)))",
+            ),
+            "wide arithmetic",
+        ),
+        ("stack switching", module("(type $f (func)) (type (cont $f))"), "stack switching"),
+        ("streams", "(type (stream u8))".to_owned(), "async"),
+        ("futures", "(type (future u8))".to_owned(), "async"),
+        ("async functions", "(import \"f\" (func async))".to_owned(), "async"),
+        (
+            "threads of components",
+            "(core func (canon thread.available_parallelism))".to_owned(),
+            "shared-everything-threads",
+        ),
+        ("error contexts", "(type error-context)".to_owned(), "error-context"),
+        ("lists of a fixed length", "(type (list u8 4))".to_owned(), "fixed"),
+        ("maps", "(type (map string u8))".to_owned(), "map"),
+    ];
+    let mut wrong = vec![];
+    for (what, text, words) in cases {
+        let bytes = wat::parse_str(format!("(component {text})"));
+        match bytes.map(Bytes::from) {
+            Err(error) => wrong.push(format!("{what}: {error}")),
+            Ok(bytes) => match sandbox.inspect(bytes).await {
+                Err(Fault::NotATool(said)) if said.contains(words) => {}
+                other => wrong.push(format!("{what}: {other:?}")),
+            },
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn handles_are_counted_and_capped() {
+    let holds = || Guest {
+        imports: "(import \"[export]things\" \"[resource-new]thing\" (func $new (param i32) (result i32)))",
+        world: "export things: interface { resource thing; }",
+        ..Guest::default()
+    };
+    let sandbox = sandbox();
+    let bomb = Guest { call: "(loop $l (drop (call $new (i32.const 1))) (br $l)) (unreachable)", ..holds() };
+    stopped(&sandbox, bomb.build(), "handles limit of 1000").await;
+    let exactly = Guest {
+        call: "(loop $l (drop (call $new (i32.const 1))) (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                (br_if $l (i32.lt_u (local.get $i) (i32.const 1000)))) (call $ok (i32.const 8192) (i32.const 2))",
+        ..holds()
+    };
+    let component = inspect(&sandbox, exactly.build()).await;
+    assert_eq!(text(call(&sandbox, &component).await).unwrap(), "{}");
+}
+
 /// One module, instantiated over and over: small in bytes, large in instances.
 #[tokio::test]
 async fn a_component_of_very_many_instances_is_refused() {

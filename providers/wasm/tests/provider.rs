@@ -10,14 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{BrokenKv, Guest, MemoryKv, calling, limits};
+use common::{BrokenKv, DESCRIBE, Guest, MemoryKv, calling, limits};
 use frontdesk_api::{
     Cx, Error, Kind,
     chat::ToolCall,
     clock::FixedClock,
     id::RandomIds,
     provider::{Build, Setting},
-    tools::{Effect, Outcome, Risk, Runs, ToolHost, ToolProvider, ToolResult, ToolSource},
+    tools::{Effect, Inspected, Outcome, Risk, Runs, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use frontdesk_wasm::{Compiling, Kept, MOST, PROVIDERS, Sandbox, provider::WasmTools};
 use serde_json::{Value, json};
@@ -76,6 +76,58 @@ async fn a_component_is_a_tool_group() {
     let details = answer.details.unwrap();
     assert_eq!(details["host_calls"], 1);
     assert!(details["cpu_us"].as_u64().unwrap() > 0 && details["memory_bytes"].as_u64().unwrap() >= 65_536);
+}
+
+/// As the registry hands it in once it is registered.
+fn registered(source: &ToolSource, found: &Inspected) -> ToolSource {
+    let pinned = found.tools.iter().map(|def| (def.wire_name.clone(), def.hash.clone())).collect();
+    ToolSource { pinned, hash: found.hash.clone(), ..source.clone() }
+}
+
+/// Its memory is smaller after it was started again, and it looks how much there is.
+#[tokio::test]
+async fn a_component_that_is_not_as_it_was_registered_is_not_called() {
+    let restarted = |memory| WasmTools::new(frontdesk_wasm::Limits { memory, ..limits() }, Arc::new(FixedClock::at(0)));
+    let [name, description] = [r#":"t""#, r#":"d""#].map(|member| DESCRIBE.find(member).unwrap() + 2);
+    let write = |at: usize, byte: u8| {
+        format!(
+            "(if (i32.eq (memory.grow (i32.const 200)) (i32.const -1))
+               (then (i32.store8 (i32.const {}) (i32.const {byte}))))",
+            1024 + at
+        )
+    };
+    for (at, byte, code, words) in [
+        (
+            description,
+            b'D',
+            "tool_changed",
+            "the component describes 't' otherwise than when tool group 'shop' was registered",
+        ),
+        (name, b'u', "tool_gone", "the component has other tools, 't' not among them, than when"),
+    ] {
+        let guest = Guest { describing: &write(at, byte), ..Guest::default() };
+        let shop = source(guest.build(), &[]);
+        let large = restarted(16 << 20);
+        let found = large.inspect(&cx(), &shop).await.unwrap();
+        let shop = registered(&shop, &found);
+        let call = tool_call("t", "{}");
+        assert_eq!(result(&large, &shop, &call).await.unwrap().content, "{}");
+        let small = restarted(8 << 20);
+        let refused = result(&small, &shop, &call).await.expect_err("it is another tool");
+        assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Conflict, Some(code)));
+        assert!(refused.message.starts_with(words), "{}", refused.message);
+        // Who registers it anew accepts it.
+        let anew = registered(&shop, &small.inspect(&cx(), &source(guest.build(), &[])).await.unwrap());
+        let call = tool_call(&anew.pinned.keys().next().unwrap().clone(), "{}");
+        assert_eq!(result(&small, &anew, &call).await.unwrap().content, "{}");
+    }
+    // Other bytes that describe the same tool.
+    let tools = tools();
+    let found = tools.inspect(&cx(), &another(0)).await.unwrap();
+    let swapped = registered(&another(1), &found);
+    let refused = result(&tools, &swapped, &tool_call("t", "{}")).await.expect_err("it is another component");
+    assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Conflict, Some("tool_changed")));
+    assert!(refused.message.starts_with("the component is another one than when"), "{}", refused.message);
 }
 
 #[tokio::test]
@@ -140,12 +192,137 @@ async fn a_callers_deadline_and_cancellation_end_the_call() {
     );
     let spins = source(calling("(loop $l (br $l)) (unreachable)"), &["log", "kv", "clock", "random"]);
     let call = tool_call("t", "{}");
+    // Compiled before: what comes is the tool's own time.
+    tools.inspect(&cx(), &spins).await.unwrap();
     let late = Cx { deadline: Some(Instant::now() + Duration::from_millis(20)), ..cx() };
     let error = tools.call(&late, &spins, &call, orders()).await.expect_err("too late");
     assert_eq!((error.kind, error.message.as_str()), (Kind::Timeout, "the request's time was up while tool 't' ran"));
     let leaving = cx();
     let (ended, ()) = tokio::join!(tools.call(&leaving, &spins, &call, orders()), async { leaving.cancel.cancel() });
     assert_eq!(ended.expect_err("cancelled").kind, Kind::Cancelled);
+}
+
+/// A compiler of which each start is a line in `begun`. It goes on until `go` is there, and then gives `output`.
+struct Slow {
+    dir: tempfile::TempDir,
+}
+
+impl Slow {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().display();
+        let lines = "#!/bin/sh\necho begun >> AT/begun\nuntil [ -e AT/go ]; do sleep 0.01; done\ncat AT/output\n";
+        let program = dir.path().join("compiler");
+        std::fs::write(&program, lines.replace("AT", &at.to_string())).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        Self { dir }
+    }
+
+    /// Code in the folder `named`, compiled here where there is no `program`.
+    fn kept(&self, named: &str, program: Option<&str>) -> Kept {
+        let program = program.map(|name| self.dir.path().join(name));
+        Kept { folder: self.dir.path().join(named), program, most: MOST }
+    }
+
+    fn tools(&self, wall: Duration) -> Arc<WasmTools> {
+        let tools = WasmTools::new(frontdesk_wasm::Limits { wall, ..limits() }, Arc::new(FixedClock::at(0)));
+        Arc::new(tools.compiling(Compiling::Kept(self.kept("code", Some("compiler")))))
+    }
+
+    fn begun(&self) -> usize {
+        std::fs::read_to_string(self.dir.path().join("begun")).unwrap_or_default().lines().count()
+    }
+
+    async fn has_begun(&self, times: usize) {
+        while self.begun() < times {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// A guest like the others that answers `{}`, and yet another component.
+fn another(n: usize) -> ToolSource {
+    source(Guest { fields: &"(func)".repeat(n), ..Guest::default() }.build(), &[])
+}
+
+#[tokio::test]
+async fn a_component_that_compiles_for_ever_holds_up_no_call_that_needs_no_compiling_and_no_other_tenant() {
+    let slow = Slow::new();
+    let kept = Sandbox::new(limits()).compiling(Compiling::Kept(slow.kept("code", None)));
+    kept.inspect(another(0).body.unwrap()).await.unwrap();
+    // As after a restart: nothing is in memory.
+    let tools = slow.tools(Duration::from_millis(150));
+    let [bomber, other] = ["bomber", "other"].map(|tenant| Cx::internal(tenant, "request"));
+    let bombing = {
+        let (tools, bomber) = (Arc::clone(&tools), bomber.clone());
+        tokio::spawn(async move { tools.inspect(&bomber, &another(1)).await })
+    };
+    slow.has_begun(1).await;
+    let call = tool_call("t", "{}");
+    let answer = async |cx: &Cx, source: &ToolSource| match tools.call(cx, source, &call, orders()).await.unwrap() {
+        Outcome::Done(result) => result,
+        Outcome::NeedsInput(_) => panic!("it asks nobody"),
+    };
+    for cx in [&other, &bomber] {
+        assert_eq!(answer(cx, &another(0)).await.content, "{}", "{}", cx.tenant);
+    }
+    // What that tenant has compiled besides waits, whichever of its limits comes first; and so does the bomb itself.
+    for waiting in [another(1), another(2)] {
+        let result = answer(&bomber, &waiting).await;
+        let message =
+            "the tool is still being compiled after its wall time limit of 150 ms and was not run: call it again later";
+        assert_eq!(result.content, json!({ "error": message }).to_string());
+        assert_eq!(result.details.unwrap(), json!({ "limit": "wall time", "allowed": 150 }));
+        let late = Cx { deadline: Some(Instant::now() + Duration::from_millis(20)), ..bomber.clone() };
+        let words = "the request's time was up while tool group 'shop' was made ready";
+        for error in [
+            tools.call(&late, &waiting, &call, orders()).await.expect_err("too late"),
+            tools.inspect(&late, &waiting).await.expect_err("too late"),
+        ] {
+            assert_eq!((error.kind, error.message.as_str()), (Kind::Timeout, words));
+        }
+        let leaving = Cx::internal("bomber", "request");
+        let (ended, ()) = tokio::join!(tools.call(&leaving, &waiting, &call, orders()), async {
+            leaving.cancel.cancel();
+        });
+        assert_eq!(ended.expect_err("cancelled").kind, Kind::Cancelled);
+    }
+    assert_eq!((slow.begun(), bombing.is_finished()), (1, false), "a tenant has one compiled at a time");
+    // Another tenant's is compiled beside it.
+    let theirs = tokio::spawn(async move { tools.inspect(&other, &another(3)).await });
+    slow.has_begun(2).await;
+    assert!(!bombing.is_finished() && !theirs.is_finished());
+}
+
+#[tokio::test]
+async fn a_component_comes_though_those_who_asked_for_it_waited_in_vain() {
+    let slow = Slow::new();
+    // What the compiler will give.
+    let kept = slow.kept("elsewhere", None);
+    let wanted = another(1);
+    Sandbox::new(limits())
+        .compiling(Compiling::Kept(kept.clone()))
+        .inspect(wanted.body.clone().unwrap())
+        .await
+        .unwrap();
+    let files = std::fs::read_dir(&kept.folder).unwrap().map(|entry| entry.unwrap().path());
+    let code = files.into_iter().find(|path| path.extension().is_some_and(|e| e == "cwasm")).unwrap();
+    std::fs::copy(code, slow.dir.path().join("output")).unwrap();
+    let tools = slow.tools(Duration::from_millis(50));
+    let mut refused = 0;
+    let answer = loop {
+        let answer = result(&tools, &wanted, &tool_call("t", "{}")).await.unwrap();
+        if !answer.is_error {
+            break answer;
+        }
+        assert!(answer.content.contains("still being compiled"), "{}", answer.content);
+        refused += 1;
+        if refused == 3 {
+            std::fs::write(slow.dir.path().join("go"), "").unwrap();
+        }
+    };
+    assert_eq!((answer.content.as_str(), slow.begun()), ("{}", 1));
+    assert!(refused >= 3);
 }
 
 /// The same component as other bytes each time, and more components than are remembered.

@@ -108,6 +108,12 @@ pub trait ToolProvider: Send + Sync {
         Ok(false)
     }
 
+    /// Whether the source does one thing at a time: its tools' calls run beside no other of their turn, whatever was
+    /// pinned of them ([`ToolDef::alone`]).
+    fn one_at_a_time(&self, _: &ToolSource) -> bool {
+        false
+    }
+
     /// Whether it asks servers that requests name themselves: the operator says so.
     fn asks_named(&self) -> bool {
         false
@@ -137,6 +143,8 @@ pub struct ToolSource {
     pub signed: Option<SecretArgs>,
     /// What was pinned at registration: hashes by the tools' names inside the source. Empty while it is looked into.
     pub pinned: BTreeMap<String, String>,
+    /// [`Inspected::hash`] as it was at registration. Empty while it is looked into.
+    pub hash: String,
     /// The component's bytes, where the provider runs code; what the provider kept ([`Inspected::kept`]), where it did.
     pub body: Option<Bytes>,
     /// Powers the operator granted, by capability name (`kv`, `log`).

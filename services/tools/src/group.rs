@@ -112,9 +112,11 @@ impl Ready {
     ) -> Result<Self> {
         let (policy, disabled) = (Policy::of(&row.args)?, row.disabled_at.is_some());
         let pinned = tools.iter().map(|def| (def.wire_name.clone(), def.hash.clone())).collect();
-        let source =
-            ToolSource { toolgroup: row.id, args: row.args, secrets, pinned, body, grants: row.grants, signed: None };
-        let tools = tools.into_iter().map(ReadyTool::new).collect::<Result<_>>()?;
+        let (toolgroup, args, hash, grants) = (row.id, row.args, row.hash, row.grants);
+        let source = ToolSource { toolgroup, args, secrets, pinned, hash, body, grants, signed: None };
+        let alone = provider.one_at_a_time(&source);
+        let tools = tools.into_iter().map(|def| ReadyTool::new(ToolDef { alone: def.alone || alone, ..def }));
+        let tools = tools.collect::<Result<_>>()?;
         Ok(Self { revision: row.revision, provider_id: row.provider_id, provider, source, disabled, policy, tools })
     }
 }

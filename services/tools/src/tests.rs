@@ -17,7 +17,8 @@ use frontdesk_api::{
     id::RandomIds,
     secret::Secret,
     tools::{
-        Effect, Inspected, Outcome, Risk, Runs, SecretArgs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource,
+        Effect, FetchRequest, Inspected, Outcome, Risk, Runs, SecretArgs, ToolDef, ToolHost, ToolProvider, ToolResult,
+        ToolSource,
     },
 };
 use frontdesk_store::{
@@ -29,6 +30,7 @@ use serde_json::{Map, json};
 use super::*;
 
 mod data;
+mod midway;
 mod servers;
 
 /// Offers `look` and `refund`.
@@ -37,6 +39,7 @@ struct Shop {
     called: Mutex<Vec<String>>,
     /// The secrets that came with the calls.
     brought: Mutex<Vec<SecretArgs>>,
+    one_at_a_time: bool,
 }
 
 #[async_trait]
@@ -65,6 +68,10 @@ impl ToolProvider for Shop {
 
     fn secret_args(&self) -> &'static [&'static str] {
         &["password"]
+    }
+
+    fn one_at_a_time(&self, _: &ToolSource) -> bool {
+        self.one_at_a_time
     }
 
     async fn call(&self, _: &Cx, source: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
@@ -124,20 +131,24 @@ impl Seal for Turned {
     }
 }
 
-fn over(store: Store, shop: Arc<Shop>) -> Registry {
-    let provider: Arc<dyn ToolProvider> = shop;
-    Registry::new(Setting {
+/// One provider, to which servers of requests go too, and nothing around it.
+fn setting(store: Store, id: &str, provider: Arc<dyn ToolProvider>) -> Setting {
+    Setting {
         store,
-        providers: BTreeMap::from([("shop".to_owned(), provider)]),
+        providers: BTreeMap::from([(id.to_owned(), provider)]),
         bodies: Arc::new(NoFiles),
         seal: Arc::new(Turned),
-        servers: Some("shop".into()),
+        servers: Some(id.to_owned()),
         clock: Arc::new(FixedClock::at(0)),
         ids: Arc::new(RandomIds),
         limits: KvLimits::default(),
         egress: Arc::new(Nowhere),
         secrets: Arc::new(Nowhere),
-    })
+    }
+}
+
+fn over(store: Store, shop: Arc<Shop>) -> Registry {
+    Registry::new(setting(store, "shop", shop))
 }
 
 /// A registry with the group `shop`, in which `refund` needs the approval of a person.
@@ -254,6 +265,22 @@ async fn of_a_group_that_is_named_with_a_tool_no_other_is_offered_and_no_other_r
         assert_eq!(*shop.called.lock().expect("the calls"), ["look"]);
         let unknown = registry.list(&cx, &["shop/lok".to_owned()]).await.expect_err("no such tool");
         assert!(unknown.message.contains("lok"), "{unknown}");
+    })
+    .await;
+}
+
+/// Pinned while nothing was said of it.
+#[tokio::test]
+async fn a_group_that_does_one_thing_at_a_time_does_so_though_it_was_registered_before_that_was_known() {
+    each_database(|store| async move {
+        let (registry, _, cx) = with_shop(store.clone()).await;
+        let groups = ["shop".to_owned()];
+        let alone = async |registry: &Registry| -> Vec<bool> {
+            registry.list(&cx, &groups).await.expect("a list").iter().map(|def| def.alone).collect()
+        };
+        assert_eq!(alone(&registry).await, [false, false]);
+        let later = over(store, Arc::new(Shop { one_at_a_time: true, ..Shop::default() }));
+        assert_eq!(alone(&later).await, [true, true]);
     })
     .await;
 }

@@ -8,13 +8,26 @@ use std::{
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::mpsc,
 };
 
 use super::*;
 
 const LIMITS: OutboundLimits = OutboundLimits { time: Duration::from_secs(20), answer: 4096 };
+
+/// The head of a request.
+async fn asked_for(stream: &mut TcpStream) -> String {
+    let mut head = vec![];
+    while !head.windows(4).any(|w| w == b"\r\n\r\n") {
+        let mut piece = [0; 4096];
+        match stream.read(&mut piece).await {
+            Ok(n) if n > 0 => head.extend_from_slice(&piece[..n]),
+            _ => break,
+        }
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
 
 /// Answers every connection with `answer`; what it was asked comes out of the channel.
 async fn server(answer: &'static [u8]) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
@@ -23,19 +36,29 @@ async fn server(answer: &'static [u8]) -> (SocketAddr, mpsc::UnboundedReceiver<S
     let (told, asked) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut head = vec![];
-            while !head.windows(4).any(|w| w == b"\r\n\r\n") {
-                let mut piece = [0; 4096];
-                match stream.read(&mut piece).await {
-                    Ok(n) if n > 0 => head.extend_from_slice(&piece[..n]),
-                    _ => break,
-                }
-            }
-            let _ = told.send(String::from_utf8_lossy(&head).into_owned());
+            let _ = told.send(asked_for(&mut stream).await);
             let _ = stream.write_all(answer).await;
         }
     });
     (at, asked)
+}
+
+/// Answers the first connection with a piece of a body now and then, each long before anyone would call it silent, for
+/// longer than any test.
+async fn trickle(head: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let at = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        asked_for(&mut stream).await;
+        let piece = if head.ends_with("chunked") { "1\r\nx\r\n" } else { "x" };
+        let mut next = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n");
+        while stream.write_all(next.as_bytes()).await.is_ok() {
+            piece.clone_into(&mut next);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    at
 }
 
 fn loopback() -> Outside {
@@ -173,11 +196,14 @@ async fn an_answer_is_held_to_its_size_and_its_time() {
     let (packed, _c) = server(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b").await;
     let error = refusal(&loopback(), get(&format!("http://{packed}/"))).await;
     assert!(error.kind == Kind::Upstream && error.message.contains("packs its answer"), "{error}");
-    let (slow, _d) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+    let (broken, _d) = server(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+    // The server closes in the middle: no answer.
+    assert_eq!(refusal(&loopback(), get(&format!("http://{broken}/"))).await.kind, Kind::Upstream);
     let short = OutboundLimits { time: Duration::from_millis(50), ..LIMITS };
-    // The server closes in the middle, or its time is up before: never an answer.
-    let error = loopback().send(&cx(), get(&format!("http://{slow}/")), short).await.expect_err("no whole answer");
-    assert!(matches!(error.kind, Kind::Upstream | Kind::Timeout), "{error}");
+    for head in ["Content-Length: 4000", "Transfer-Encoding: chunked"] {
+        let error = loopback().send(&cx(), get(&format!("http://{}/", trickle(head).await)), short).await;
+        assert_eq!(error.expect_err("it never ends").kind, Kind::Timeout, "{head}");
+    }
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/", silent.local_addr().expect("an address"));
     let error = loopback().send(&cx(), get(&url), short).await.expect_err("silence");

@@ -147,6 +147,7 @@ impl Session {
         let mut store = Store::new(&machine.engine, guest);
         store.limiter(|guest| &mut guest.space);
         store.set_hostcall_fuel(limits.transfer);
+        store.set_max_component_handles(limits.handles);
         let cpu = charged(&mut store);
         let _beating = machine.running();
         let started = tokio::time::timeout(limits.wall, cpu.measure(pre.instantiate_async(&mut store))).await;

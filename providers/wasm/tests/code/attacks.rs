@@ -1,6 +1,6 @@
 //! Code that misbehaves: each ends by the limit that is for it, and the interpreter answers the next.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use frontdesk_wasm::{
     Fault, Limit, Limits,
@@ -41,6 +41,80 @@ async fn what_runs_for_ever_meets_the_cpu_limit() {
         "({ toString() { for (;;); } }) + ''",
     ] {
         assert_eq!(limit(&on, JavaScript, code).await, Limit::Cpu, "{code}");
+    }
+}
+
+/// An attack, and the limit that ends it; None: it ends in an error of the language or in text that is cut off.
+type Attack = (&'static str, Option<Limit>);
+
+const PYTHON: &[Attack] = &[
+    ("while True: pass", Some(Limit::Cpu)),
+    ("import re\nre.match(r'(a+)+$', 'a' * 40 + 'b')", Some(Limit::Cpu)),
+    ("9 ** 9 ** 9", Some(Limit::Cpu)),
+    ("while True:\n  try:\n    while True: pass\n  except BaseException: pass", Some(Limit::Cpu)),
+    ("import time\nfor i in range(10**6): time.monotonic()", Some(Limit::HostCalls)),
+    ("a = []\nwhile True: a.append(bytearray(1 << 20))", None),
+    ("def f(n): return f(n + 1)\nf(0)", None),
+    ("for i in range(10**4): print('x' * 100)", None),
+];
+
+const JAVASCRIPT: &[Attack] = &[
+    ("for (;;);", Some(Limit::Cpu)),
+    ("/(a+)+$/.test('a'.repeat(40) + 'b')", Some(Limit::Cpu)),
+    ("for (;;) try { for (;;); } catch {}", Some(Limit::Cpu)),
+    ("let a = []; for (;;) a.push(new Uint8Array(1 << 20))", None),
+    ("for (let i = 0; i < 1e4; i++) console.log('x'.repeat(100))", None),
+];
+
+/// Only waiting ends it.
+const SLEEP: &[Attack] = &[("import time\ntime.sleep(1000)", Some(Limit::Wall))];
+
+/// Counts in its own conversation, and looks that no number is missing and none twice.
+async fn count(on: &Interpreters, language: Language, counted: &Cell<usize>) {
+    let text = match language {
+        Python => "n = globals().get('n', 0) + 1\nn",
+        JavaScript => "var n = (globalThis.n ?? 0) + 1; n",
+    };
+    let run = on.run(language, Some(owner("honest")), Code { text, ..Code::default() }).await;
+    counted.set(counted.get() + 1);
+    assert_eq!(run.result.map(|ran| (ran.value, ran.fault)).unwrap(), (Some(counted.get().to_string()), None));
+}
+
+/// Each attack while another conversation counts in the same language: which limit ended it, and that the other's answers
+/// were right from before it began until after it had ended.
+#[tokio::test]
+async fn another_conversation_counts_on_beside_each_attack() {
+    let limits = Limits { cpu: Duration::from_millis(300), memory: 64 << 20, host_calls: 2000, ..quick() };
+    let Some(on) = with(limits, few()) else { return };
+    let Some(impatient) = with(Limits { wall: Duration::from_secs(5), ..limits }, few()) else { return };
+    for (on, language, attacks) in [(&on, Python, PYTHON), (&on, JavaScript, JAVASCRIPT), (&impatient, Python, SLEEP)] {
+        let counted = Cell::new(0);
+        count(on, language, &counted).await;
+        for (code, limit) in attacks {
+            let over = Cell::new(false);
+            let attack = async {
+                let run = on.run(language, Some(owner("attack")), Code { text: code, ..Code::default() }).await;
+                over.set(true);
+                run.result
+            };
+            let beside = async {
+                let mut meanwhile = 0;
+                while !over.get() {
+                    count(on, language, &counted).await;
+                    meanwhile += usize::from(!over.get());
+                }
+                meanwhile
+            };
+            let (ended, meanwhile) = tokio::join!(attack, beside);
+            match (ended, limit) {
+                (Err(Fault::Limit(exceeded)), Some(limit)) => assert_eq!(exceeded.limit, *limit, "{code}"),
+                (Ok(ran), None) => assert!(ran.fault.is_some() || ran.truncated, "{code}: {ran:?}"),
+                (other, _) => panic!("{code}: {other:?}"),
+            }
+            // What a limit of time ends lasts long enough for others to be answered.
+            assert!(meanwhile > 0 || !matches!(limit, Some(Limit::Cpu | Limit::Wall)), "{code}: nobody was answered");
+            count(on, language, &counted).await;
+        }
     }
 }
 

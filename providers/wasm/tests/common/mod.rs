@@ -40,6 +40,8 @@ pub const DESCRIBE: &str = r#"[{"name":"t","description":"d","parameters":{"type
 /// from 65536 what the host passes in. `$ok ptr len` and `$failed ptr len` are the two answers.
 pub struct Guest<'a> {
     pub imports: &'a str,
+    /// More of its world, in WIT.
+    pub world: &'a str,
     /// Module fields: globals, functions, a start function.
     pub fields: &'a str,
     pub memory: &'a str,
@@ -54,6 +56,7 @@ impl Default for Guest<'_> {
     fn default() -> Self {
         Self {
             imports: "",
+            world: "",
             fields: "",
             memory: "(memory (export \"memory\") 8)",
             describe: DESCRIBE,
@@ -107,7 +110,7 @@ impl Guest<'_> {
         let mut resolve = Resolve::default();
         // One package in several files; only the first says which.
         let wit: String = WIT.iter().map(|(_, text)| *text).collect();
-        let wit = format!("{wit} world everything {{ include fetching-tool; import context; }}");
+        let wit = format!("{wit} world everything {{ include fetching-tool; import context; {} }}", self.world);
         let package = resolve.push_str("tool.wit", &wit).unwrap();
         let world = resolve.select_world(&[package], Some("everything")).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
