@@ -16,7 +16,7 @@ use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    endpoint::{At, Endpoint},
+    endpoint::Endpoint,
     peer::{Peer, object},
     progress::Progress,
     rpc::words_of,
@@ -154,7 +154,8 @@ fn one(endpoint: &Endpoint, group: &str, name: String, wire_name: &str, tool: &V
         effect,
         risk,
         bound_args: Default::default(),
-        alone: matches!(endpoint.at, At::Stdio(_)),
+        // [`frontdesk_api::tools::ToolProvider::one_at_a_time`] says it, of what was pinned before too.
+        alone: false,
         hash,
     };
     let as_task = tool["execution"]["taskSupport"] == "required";

@@ -59,7 +59,8 @@ const KEY: &str = "key";
 const NEW: &str = "new-";
 /// What names of locks begin with.
 const LOCK: &str = "lock-";
-/// Nobody writes a file, or compiles one, for this long: what is older was left by a process that ended.
+/// Few write a file, or compile one, for this long: what is older was most likely left by a process that ended, and who goes
+/// on all the same loses a lock, so that the same is compiled twice.
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Between two looks at a component that somebody else compiles.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -162,7 +163,7 @@ enum Found {
 }
 
 /// The right to compile a code. Its file goes with it: whoever waited for that very file compiles beside one that made a
-/// new one meanwhile, at worst twice the same.
+/// new one meanwhile, so the same may be compiled more than once.
 struct Lock {
     path: PathBuf,
     _file: File,
@@ -273,8 +274,10 @@ impl Folder {
     }
 
     /// Over name and content, so that no file stands for another.
-    fn tag(&self, name: &str, content: &[u8]) -> blake3::Hash {
-        blake3::Hasher::new_keyed(&self.key).update(name.as_bytes()).update(b"\0").update(content).finalize()
+    fn tag(&self, name: &str, content: impl Read) -> std::io::Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(name.as_bytes()).update(b"\0");
+        Ok(hasher.update_reader(content)?.finalize())
     }
 
     /// The code, mapped into memory, where it is there and ours.
@@ -286,37 +289,51 @@ impl Folder {
     fn checked(&self, name: &str) -> Option<Checked> {
         let path = self.code(name);
         let mut file = File::open(&path).ok()?;
+        // A name for what the descriptor leads to, so that it can be mapped. Where there is none, as without `/proc`, the
+        // whole is read into memory; many may be loaded at a time.
+        let same = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let mut content = vec![];
-        file.read_to_end(&mut content).ok()?;
+        let found = if same.exists() {
+            self.tag(name, &file).ok()?
+        } else {
+            file.read_to_end(&mut content).ok()?;
+            self.tag(name, &content[..]).ok()?
+        };
         let tag: [u8; blake3::OUT_LEN] = fs::read(self.tag_at(name)).ok()?.try_into().ok()?;
         // Compares in constant time.
-        if self.tag(name, &content) != blake3::Hash::from_bytes(tag) {
+        if found != blake3::Hash::from_bytes(tag) {
             tracing::warn!(file = %path.display(), "a compiled tool is not as it was written; compiling it anew");
             return None;
         }
-        Some(Checked { path, file, content })
+        Some(Checked { path, file, same, content })
     }
 
     /// Each file is whole under its name or not there; the tag comes last.
     fn write(&self, name: &str, code: &[u8]) -> std::io::Result<()> {
         self.replace(&self.code(name), code)?;
-        self.replace(&self.tag_at(name), self.tag(name, code).as_bytes())
+        self.replace(&self.tag_at(name), self.tag(name, code)?.as_bytes())
     }
 
     fn replace(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.at.join(format!("{NEW}{}-{count}", std::process::id()));
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&temporary)?;
+        // Processes in containers of their own that share the folder have one number.
+        let mut own = [0; 8];
+        getrandom::fill(&mut own).map_err(std::io::Error::other)?;
+        let temporary = self.at.join(format!("{NEW}{:016x}-{count}", u64::from_le_bytes(own)));
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
         fs::rename(temporary, path)
     }
 }
 
-/// A file whose tag fitted, and what was read of it.
+/// A file whose tag fitted.
 struct Checked {
     path: PathBuf,
     file: File,
+    /// What leads to this very file, where anything does.
+    same: PathBuf,
+    /// Else its content.
     content: Vec<u8>,
 }
 
@@ -324,17 +341,13 @@ impl Checked {
     /// Of this very file, whatever stands under its name by now.
     #[allow(unsafe_code)]
     fn load(self, engine: &Engine) -> Option<Component> {
-        let Self { path, file, content } = self;
-        // A name for what the descriptor leads to, so that it can be mapped; where there is none, as without `/proc`, what
-        // was read is copied into memory.
-        let same = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let Self { path, file, same, content } = self;
         // SAFETY: the bytes are what this installation's compiler gave: their tag was made with its key, over what was read
-        // of this file. Files here are replaced and never written again (`replace`), and the folder belongs to this user
-        // alone, who could as well change this program.
+        // of this file. Files here are made under a name of their own, renamed when they are whole and never written again
+        // (`replace`), and the folder belongs to this user alone, who could as well change this program.
         let loaded = unsafe {
-            if Path::new(&same).exists() {
-                drop(content);
-                Component::deserialize_file(engine, &same)
+            if content.is_empty() {
+                Component::deserialize_file(engine, same)
             } else {
                 Component::deserialize(engine, content)
             }

@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use frontdesk_api::{Error, Kind};
 use tokio::sync::watch;
+use tracing::Instrument;
 
 use crate::{component::Component, fault::Fault, sandbox::Sandbox};
 
@@ -52,7 +53,7 @@ impl Components {
                 None => {
                     let (sender, told) = watch::channel(None);
                     coming.insert(key.clone(), sender.clone());
-                    tokio::spawn(Arc::clone(self).bring(key, bytes.clone(), sender));
+                    tokio::spawn(Arc::clone(self).bring(key, bytes.clone(), sender).in_current_span());
                     told
                 }
             }
@@ -168,7 +169,9 @@ mod tests {
             }
             assert_eq!(components.coming().len(), 1, "one brings it for both");
             drop(second);
-            tokio::task::yield_now().await;
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
             assert_eq!(components.coming().len(), 1, "one waits still");
         }
         nothing_comes(&components).await;

@@ -5,7 +5,11 @@
 //! result the model reads; an `Err` is something an operator has to mend; whatever a call waits for, it ends with its
 //! caller's deadline and cancellation, and none waits for its component longer than its wall time.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use frontdesk_api::{
@@ -200,12 +204,14 @@ impl ToolProvider for WasmTools {
     async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome> {
         let grants = self.grants(source, call, host)?;
         let limits = self.sandbox().limits().narrowed(&source.args)?;
+        let began = Instant::now();
         let Ok(component) = tokio::time::timeout(limits.wall, self.component(cx, source)).await else {
             return Ok(Outcome::Done(not_ready(&limits)));
         };
         let component = component?;
         as_pinned(source, &component, &call.name)?;
-        let running = pin!(self.sandbox().call_within(limits, &component, &call.name, &call.arguments, grants));
+        let running = self.sandbox().call_within(limits, began, &component, &call.name, &call.arguments, grants);
+        let running = pin!(running);
         let call = heeding(cx, running, || format!("tool '{}' ran", call.name)).await?;
         outcome(source, call)
     }
@@ -268,7 +274,7 @@ fn as_pinned(source: &ToolSource, component: &Component, name: &str) -> Result<(
 /// What a model reads where its call came before the component, which is on its way all the same.
 fn not_ready(limits: &Limits) -> ToolResult {
     let exceeded = limits.exceeded(Limit::Wall);
-    let message = format!("the tool is still being compiled after its {exceeded} and was not run: call it again later");
+    let message = format!("the tool is not ready after its {exceeded} and was not run: call it again later");
     let details = json!({ "limit": exceeded.limit.name(), "allowed": exceeded.allowed });
     ToolResult { details: Some(details), ..ToolResult::error(&message) }
 }

@@ -112,13 +112,14 @@ impl Sandbox {
     ///
     /// Dropping the future ends the guest.
     pub async fn call(&self, component: &Component, tool: &str, arguments: &str, grants: HostGrants) -> Call {
-        self.call_within(self.limits, component, tool, arguments, grants).await
+        self.call_within(self.limits, Instant::now(), component, tool, arguments, grants).await
     }
 
-    /// The same under limits of its own ([`Limits::narrowed`]).
+    /// The same under limits of its own ([`Limits::narrowed`]). `began`: when the call's wall time did.
     pub async fn call_within(
         &self,
         limits: Limits,
+        began: Instant,
         component: &Component,
         tool: &str,
         arguments: &str,
@@ -133,13 +134,13 @@ impl Sandbox {
             Err(fault) => return Call::refused(fault),
         };
         let state = State::new(limits, grants);
-        self.run(&component.0.compiled, &pre, state, Question::Call { tool, arguments: &arguments }).await
+        self.run(&component.0.compiled, &pre, state, Question::Call { tool, arguments: &arguments }, began).await
     }
 
     async fn describe(&self, compiled: Compiled) -> Result<Component, Fault> {
         let pre = compiled.link(compiled.imports)?;
         let state = State::describing(self.limits.for_describing());
-        let text = self.run(&compiled, &pre, state, Question::Describe).await.result?.text;
+        let text = self.run(&compiled, &pre, state, Question::Describe, Instant::now()).await.result?.text;
         Ok(Component::new(compiled, described::parse(&text)?))
     }
 
@@ -149,18 +150,19 @@ impl Sandbox {
         pre: &wasmtime::component::InstancePre<State>,
         state: State,
         question: Question<'_>,
+        began: Instant,
     ) -> Call {
-        let began = Instant::now();
         let machine = match self.machine().await {
             Ok(machine) => machine,
             Err(fault) => return Call::refused(fault),
         };
         // Held until the guest is gone.
-        let _slot = match tokio::time::timeout(state.limits.wall, self.slots.acquire()).await {
-            Ok(Ok(slot)) => slot,
-            Ok(Err(_)) => return Call::refused(closed()),
-            Err(_) => return Call::refused(Fault::Busy(self.limits.concurrent)),
-        };
+        let _slot =
+            match tokio::time::timeout(state.limits.wall.saturating_sub(began.elapsed()), self.slots.acquire()).await {
+                Ok(Ok(slot)) => slot,
+                Ok(Err(_)) => return Call::refused(closed()),
+                Err(_) => return Call::refused(Fault::Busy(self.limits.concurrent)),
+            };
         ask(machine, compiled, pre, state, question, began).await
     }
 

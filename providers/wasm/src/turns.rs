@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::fault::Fault;
 
 /// Components compiled at the same time, each for another tenant: one that takes all its limits allow holds up nobody
-/// else.
+/// else; while two do, a third waits for the first of them to end.
 const AT_ONCE: usize = 2;
 
 pub(crate) struct Turns {

@@ -101,7 +101,9 @@ impl Registry {
             // A client's word to a call is not a person's: what the group makes wait for one is not run.
             let (name, group) = (tool.wire_name.clone(), std::slice::from_ref(&server.label));
             let now = self.tools_of(cx, &Server { allowed: Filter::default(), ..server.clone() }).await?;
-            if !now.iter().any(|now| ToolDef { name: tool.name.clone(), ..now.clone() } == *tool) {
+            // How its calls run beside others may be known better by now.
+            let same = |now: &ToolDef| ToolDef { name: tool.name.clone(), alone: tool.alone, ..now.clone() } == *tool;
+            if !now.iter().any(same) {
                 return Ok(failed(&format!(
                     "tool_changed: '{name}' is not what it was when it was listed, and was not run"
                 )));

@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use frontdesk_api::{Error, Kind, Result, clock::FixedClock, tools::ToolHost};
@@ -114,7 +114,10 @@ impl Bench {
             context: Some(case.idempotency_key.as_str().into()),
         };
         let arguments = case.arguments.to_string();
-        let call = self.sandbox.call_within(self.limits, &self.component, &case.tool, &arguments, grants).await;
+        let call = self
+            .sandbox
+            .call_within(self.limits, Instant::now(), &self.component, &case.tool, &arguments, grants)
+            .await;
         let answer = match call.result {
             Ok(output) => Ok(output.text),
             Err(fault) if fault.is_infrastructure() => return Err(refused(fault)),
