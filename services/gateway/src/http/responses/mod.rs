@@ -76,10 +76,9 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
             (INLINE.to_owned(), 1, spec)
         }
         Some(name) => {
-            let mut agent = app.agents.load_agent_named(cx, name).await?;
-            if let Some(conversation) = &asked.conversation {
-                agent = app.agents.answering(cx, conversation, agent).await?;
-            }
+            let agent = app.agents.load_agent_named(cx, name).await?;
+            let (conversation, previous) = (asked.conversation.as_deref(), asked.previous_response_id.as_deref());
+            let agent = app.agents.answering(cx, agent, conversation, previous).await?;
             for (name, given) in [("instructions", asked.instructions.is_some()), ("prompt", asked.prompt.is_some())] {
                 if given {
                     let message = format!("'{name}' cannot be given to '{}': an agent has its own", asked.model);
