@@ -61,6 +61,9 @@ pub struct NewTurn {
     pub tool_choice: Option<ToolChoice>,
     /// Servers of tools that the request names itself; responses alone have some.
     pub servers: Vec<Server>,
+    /// How many calls run here; those beyond are passed over, as OpenAI has it: answered so that the model reads it, and not
+    /// made. None: as many as the agent's limits let, which end the turn.
+    pub max_tool_calls: Option<u32>,
     /// The turn is a response of OpenAI's API: it is asked with any items, none of them or many, and ends where the
     /// client has calls to make.
     pub response: Option<AsResponse>,
@@ -259,6 +262,7 @@ impl Room {
             inputs: new.items.len(),
             spec: new.response.as_ref().map(|response| response.spec.clone()),
             response: new.response.as_ref().map(|response| response.echo.clone()),
+            max_tool_calls: new.max_tool_calls,
             lingers: new.idempotency_key.is_some(),
             asked_by: new.asked_by.as_ref().map(|(by, _)| by.clone()),
             quiet,

@@ -72,6 +72,8 @@ pub(crate) struct Worker {
     pub(crate) items: Vec<Item>,
     pub(crate) model_calls: u32,
     pub(crate) tool_calls: u32,
+    /// How many calls the request lets run here.
+    pub(crate) most_calls: Option<u32>,
     /// The turn whose tool this one is.
     pub(crate) asked_by: Option<AskedBy>,
     /// A person has the conversation.
@@ -218,6 +220,7 @@ impl Worker {
         };
         let cost;
         (stored.turn.usage, cost) = spent(&steps);
+        let most_calls = stored.request.max_tool_calls;
         let (asked_by, quiet) = (stored.request.asked_by.clone(), stored.request.quiet.clone());
         spec.tool_choice = stored.request.tool_choice.clone().or(spec.tool_choice.take());
         let mut worker = Self {
@@ -239,7 +242,9 @@ impl Worker {
             first_seq: stored.next_seq,
             void_from,
             model_calls: count(StepKind::Inference),
-            tool_calls: count(StepKind::ToolExecution),
+            // Those that were passed over count for nothing.
+            tool_calls: count(StepKind::ToolExecution).min(most_calls.unwrap_or(u32::MAX)),
+            most_calls,
             call_ids: call_ids(past.iter().map(|p| &p.item).chain(&items)),
             open: vec![],
             asked: vec![],

@@ -57,6 +57,9 @@ pub struct TurnRequest {
     /// The turn is a response of OpenAI's API: what of its object repeats the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<serde_json::Value>,
+    /// How many calls its request lets run here; those beyond are answered and not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tool_calls: Option<u32>,
     /// Its request may come again, so that it stays after its end though it is not stored.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lingers: bool,

@@ -1,9 +1,11 @@
 //! Turns that are responses: they end where the client has calls to make, and continue one another.
 
+use std::sync::atomic::Ordering;
+
 use frontdesk_agents::{AsResponse, INLINE, NewTurn, TurnView};
 use frontdesk_api::{
     ChatEvent, Kind,
-    agent::AgentSpec,
+    agent::{AgentSpec, Limits},
     chat::{FinishReason, Part, Role, ToolSpec},
     turn::{ItemBody, TurnState},
 };
@@ -29,6 +31,40 @@ fn asks(spec: AgentSpec, previous: Option<&str>, items: Vec<ItemBody>) -> NewTur
 async fn ask(stage: &Stage, new: NewTurn) -> TurnView {
     let turn = stage.agents.create_turn(&stage.cx, new).await.expect("a response");
     stage.settled(&turn.id).await
+}
+
+#[tokio::test]
+async fn calls_beyond_what_the_request_lets_run_are_passed_over_and_the_model_answers() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let looks = |n: usize| Line::Call((0..n).map(|i| (["a", "b", "c"][i], "look", "{}")).collect());
+        stage.model.play([looks(1), looks(3), looks(1), Line::Say("It is here.")]);
+        let limits = Limits { max_tool_calls: 2, ..Limits::default() };
+        let spec = AgentSpec { limits, ..with_tools() };
+        let new = NewTurn { max_tool_calls: Some(2), ..asks(spec.clone(), None, vec![says("where?")]) };
+        let view = ask(&stage, new).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "It is here."));
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 2);
+        let steps = done(&view);
+        assert_eq!(steps.iter().map(|step| step.2).collect::<Vec<_>>(), [false, false, true, true, true], "{steps:?}");
+        assert!(steps[2].1.contains("max_tool_calls"), "{steps:?}");
+        let asked = stage.model.asked().pop().expect("a prompt");
+        let read = asked.iter().filter(|(role, words)| *role == Role::Tool && words.contains("limit of 2 tool calls"));
+        assert_eq!(read.count(), 3, "{asked:?}");
+
+        // A model that does not heed it meets the limit of steps.
+        stage.model.play((0..12).map(|_| looks(1)));
+        let view = ask(&stage, NewTurn { max_tool_calls: Some(1), ..asks(spec.clone(), None, vec![says("on")]) }).await;
+        assert_eq!(view.turn.error.as_ref().map(|e| e.code.as_str()), Some("max_steps"));
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 3);
+
+        // The agent's own limit is as it was.
+        stage.model.play([looks(3)]);
+        let view = ask(&stage, NewTurn { max_tool_calls: Some(9), ..asks(spec, None, vec![says("more")]) }).await;
+        assert_eq!(view.turn.error.as_ref().map(|e| e.code.as_str()), Some("max_tool_calls"));
+        assert_eq!((view.turn.state, stage.tools.calls.load(Ordering::SeqCst)), (TurnState::Incomplete, 5));
+    })
+    .await;
 }
 
 fn with_client_tool(spec: AgentSpec) -> AgentSpec {

@@ -71,7 +71,9 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     let timeout_s = if asked.background { PATIENCE.1 } else { PATIENCE.0 };
     let (agent_id, version, mut spec) = match asked.model.strip_prefix(AGENT) {
         None => {
-            let limits = Limits { timeout_s, ..Limits::default() };
+            let Limits { max_tool_calls: usual, .. } = Limits::default();
+            let max_tool_calls = usual.max(asked.max_tool_calls.unwrap_or(0));
+            let limits = Limits { timeout_s, max_tool_calls, ..Limits::default() };
             let spec = AgentSpec { keep_all_turns: !asked.truncate, limits, ..AgentSpec::new(&asked.model) };
             (INLINE.to_owned(), 1, spec)
         }
@@ -128,7 +130,6 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     spec.sampling.temperature = asked.temperature.or(spec.sampling.temperature);
     spec.sampling.top_p = asked.top_p.or(spec.sampling.top_p);
     spec.sampling.max_tokens = asked.max_output_tokens.or(spec.sampling.max_tokens);
-    spec.limits.max_tool_calls = asked.max_tool_calls.unwrap_or(spec.limits.max_tool_calls);
     spec.model_params.extend(asked.extra);
     let servers = servers::taken(app, cx, asked.tools.servers).await?;
     let mut shown = asked.tools.shown;
@@ -142,7 +143,15 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     let (previous, echo) = (asked.previous_response_id, Value::Object(echo));
     let response = AsResponse { spec, version, previous, echo, stored: asked.store };
     let (items, session_id) = (resolved(app, cx, asked.input).await?, asked.conversation);
-    Ok(NewTurn { agent_id, session_id, items, servers, response: Some(response), ..NewTurn::default() })
+    Ok(NewTurn {
+        agent_id,
+        session_id,
+        items,
+        servers,
+        max_tool_calls: asked.max_tool_calls,
+        response: Some(response),
+        ..NewTurn::default()
+    })
 }
 
 /// In a request's body something that does not exist is a wrong value, not a missing page.
