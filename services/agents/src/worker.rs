@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     /// Groups of the agent and of this turn.
     pub(crate) toolgroups: Vec<String>,
     knowledge: Vec<String>,
+    /// The least score of a passage.
+    least_score: Option<f64>,
     pub(crate) servers: Servers,
     /// The tools that run here, as listed for this turn.
     pub(crate) offered: Vec<ToolDef>,
@@ -226,6 +228,7 @@ impl Worker {
         let mut worker = Self {
             toolgroups: with(&spec.toolgroups, &stored.request.toolgroups),
             knowledge: with(&spec.knowledge, &stored.request.knowledge),
+            least_score: stored.request.least_score,
             servers: Servers::new(stored.request.servers.clone(), &items),
             offered: vec![],
             on_input: stored.on_input,
@@ -399,7 +402,9 @@ impl Worker {
             gen_ai.conversation.id = self.pen.turn.session_id,
             step = step.step.id
         );
-        let found = self.call_out(async { memory.recall(&cx, &stores, &query, limit).await }.instrument(span)).await?;
+        let found = async { memory.recall(&cx, &stores, &query, limit).await };
+        let mut found = self.call_out(found.instrument(span)).await?;
+        found.retain(|passage| self.least_score.is_none_or(|least| passage.score >= least));
         let (passages, judged) = self.judge_passages(found).await?;
         self.remember(&step.step.id, &query, passages.clone());
         let output = StepOutput::MemoryRetrieval { query, stores, passages };

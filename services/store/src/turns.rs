@@ -60,6 +60,9 @@ pub struct TurnRequest {
     /// How many calls its request lets run here; those beyond are answered and not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tool_calls: Option<u32>,
+    /// The least score of a passage that goes before its model, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least_score: Option<f64>,
     /// Its request may come again, so that it stays after its end though it is not stored.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lingers: bool,

@@ -97,6 +97,7 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
         }
         spec.client_tools.push(tool);
     }
+    let least_score = asked.tools.search.as_ref().and_then(|search| search.least_score);
     if let Some(search) = asked.tools.search {
         spec.max_passages = search.most.and_then(|most| most.try_into().ok()).unwrap_or(spec.max_passages);
         let more: Vec<String> = search.stores.into_iter().filter(|id| !spec.knowledge.contains(id)).collect();
@@ -149,6 +150,7 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
         items,
         servers,
         max_tool_calls: asked.max_tool_calls,
+        least_score,
         response: Some(response),
         ..NewTurn::default()
     })
