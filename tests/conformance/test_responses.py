@@ -474,6 +474,8 @@ def test_pictures_and_files_reach_the_model_and_stay(openai_client, scripted):
     assert said(scripted)[0] == ("user", told)
     (item,) = openai_client.responses.input_items.list(response.id).data
     assert [part.type for part in item.content] == ["input_text", "input_image", "input_image", "input_text", "input_file"]
+    assert [item.content[1].image_url, item.content[1].detail] == [None, "low"], "nobody asked for it"
+    (item,) = openai_client.responses.input_items.list(response.id, include=["message.input_image.image_url"]).data
     assert item.content[1].image_url == pixel
     openai_client.responses.create(model=MODEL, input="And now?", previous_response_id=response.id)
     assert said(scripted) == [("user", told), ("assistant", "A lamp."), ("user", "And now?")]

@@ -76,6 +76,7 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
             _ => None,
         })
         .collect();
+    let sent = |item| sent(item, include);
     let mut shown: Vec<Value> = given.iter().filter_map(sent).collect();
     let mut servers = Servers::default();
     made.iter().for_each(|item| servers.learn(&item.body));
@@ -110,7 +111,7 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
 
 /// An item that stands for itself; None for those that only we know.
 #[must_use]
-pub fn sent(item: &Item) -> Option<Value> {
+pub fn sent(item: &Item, include: Include) -> Option<Value> {
     let id = &item.id;
     Some(match &item.body {
         ItemBody::Message { role: Role::Assistant, text, citations } => message(id, text, citations, "completed"),
@@ -125,7 +126,7 @@ pub fn sent(item: &Item) -> Option<Value> {
             said
         }
         ItemBody::Content { role, parts } => {
-            let content: Vec<Value> = parts.iter().map(parts::shown).collect();
+            let content: Vec<Value> = parts.iter().map(|part| parts::shown(part, include.images)).collect();
             json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })
         }
         ItemBody::FunctionCall { call } => function_call(id, call, "completed"),

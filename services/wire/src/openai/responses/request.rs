@@ -24,6 +24,9 @@ pub const WEB_SOURCES: &str = "web_search_call.action.sources";
 /// Where what is known of the answer's tokens is wanted.
 pub const LOGPROBS: &str = "message.output_text.logprobs";
 
+/// Where the addresses of pictures that were sent are wanted.
+pub const IMAGES: &str = "message.input_image.image_url";
+
 /// What `include` asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Include {
@@ -35,9 +38,15 @@ pub struct Include {
     pub sources: bool,
     /// What is known of the answer's tokens.
     pub logprobs: bool,
+    /// Addresses of pictures that were sent, their data too.
+    pub images: bool,
 }
 
 impl Include {
+    /// All there is.
+    pub const EVERYTHING: Self =
+        Self { results: true, outputs: true, sources: true, logprobs: true, images: true };
+
     /// Adds a word of `include`, a member or of a query.
     ///
     /// # Errors
@@ -48,6 +57,7 @@ impl Include {
         self.outputs |= word == CODE_OUTPUTS;
         self.sources |= word == WEB_SOURCES;
         self.logprobs |= word == LOGPROBS;
+        self.images |= word == IMAGES;
         Ok(())
     }
 }
@@ -58,7 +68,7 @@ const INCLUDABLE: [&str; 7] = [
     FILE_SEARCH_RESULTS,
     CODE_OUTPUTS,
     "reasoning.encrypted_content",
-    "message.input_image.image_url",
+    IMAGES,
     "computer_call_output.output.image_url",
     WEB_SOURCES,
     LOGPROBS,

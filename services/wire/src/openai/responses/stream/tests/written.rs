@@ -1,6 +1,7 @@
 //! Refusals, tokens and calls, as a model writes them.
 
 use super::*;
+use crate::openai::responses::request::Include;
 
 #[test]
 fn a_refusal_has_a_part_and_events_of_its_own() {
@@ -34,7 +35,7 @@ fn a_refusal_has_a_part_and_events_of_its_own() {
     // Half of it stands where it was cut off, and rows read as the stream did.
     let (_, half) = fold(json!({}), &bodies[..3]);
     assert_eq!(half["output"][0]["content"][0]["refusal"], "I will ");
-    assert_eq!(json!(item::sent(&refuses("I will not."))), response["output"][0]);
+    assert_eq!(json!(item::sent(&refuses("I will not."), Include::default())), response["output"][0]);
 }
 
 #[test]
