@@ -76,6 +76,8 @@ pub(crate) struct Worker {
     pub(crate) tool_calls: u32,
     /// How many calls the request lets run here.
     pub(crate) most_calls: Option<u32>,
+    /// The client keeps what the model thought.
+    pub(crate) seals_thoughts: bool,
     /// The turn whose tool this one is.
     pub(crate) asked_by: Option<AskedBy>,
     /// A person has the conversation.
@@ -248,6 +250,7 @@ impl Worker {
             // Those that were passed over count for nothing.
             tool_calls: count(StepKind::ToolExecution).min(most_calls.unwrap_or(u32::MAX)),
             most_calls,
+            seals_thoughts: stored.request.seals_thoughts,
             call_ids: call_ids(past.iter().map(|p| &p.item).chain(&items)),
             open: vec![],
             asked: vec![],

@@ -63,6 +63,9 @@ pub struct TurnRequest {
     /// The least score of a passage that goes before its model, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub least_score: Option<f64>,
+    /// Its thoughts are sealed for the client to keep.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub seals_thoughts: bool,
     /// Its request may come again, so that it stays after its end though it is not stored.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lingers: bool,

@@ -212,11 +212,62 @@ async fn thoughts_are_items_before_the_words_unless_a_shield_looks_at_those() {
         let kinds = |view: &TurnView| view.items.iter().map(|item| item.body.kind()).collect::<Vec<_>>();
         let open = ask(&stage, asks(AgentSpec::new("m"), None, vec![says("hi")])).await;
         assert_eq!(kinds(&open), ["message", "reasoning", "message"]);
-        assert_eq!(open.items[1].body, ItemBody::Reasoning { text: "They greet.".into() });
+        let thought = ItemBody::Reasoning { text: "They greet.".into(), sealed: None, kept: vec![] };
+        assert_eq!(open.items[1].body, thought);
         let shielded = AgentSpec { output_shields: vec!["guard".into()], ..AgentSpec::new("m") };
         assert_eq!(kinds(&ask(&stage, asks(shielded, None, vec![says("hi")])).await), ["message", "message"]);
         let conversation = stage.conversation(AgentSpec::new("m")).await;
         assert_eq!(kinds(&stage.ask(&conversation, "hi").await), ["message", "message"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn thoughts_that_a_client_keeps_are_sealed_and_go_before_the_model_again() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let block = json!({ "type": "thinking", "thinking": "They greet.", "signature": "Eq" });
+        let hidden = json!({ "type": "redacted_thinking", "data": "x" });
+        let line = |events: Vec<ChatEvent>| {
+            let text = ChatEvent::Text { choice: 0, text: "Hello.".into() };
+            let finish = ChatEvent::Finish { choice: 0, reason: FinishReason::Stop };
+            Line::Events(events.into_iter().chain([text, finish]).collect())
+        };
+        let thinks = ChatEvent::Reasoning { choice: 0, text: "They greet.".into() };
+        let signed = |block: &serde_json::Value| ChatEvent::Signed { choice: 0, block: block.clone() };
+        stage.model.play([
+            line(vec![thinks.clone(), signed(&block)]),
+            line(vec![signed(&hidden)]),
+            line(vec![thinks]),
+            line(vec![signed(&hidden)]),
+        ]);
+        let keeps =
+            |keeps: bool| NewTurn { seals_thoughts: keeps, ..asks(AgentSpec::new("m"), None, vec![says("hi")]) };
+        let sealed = |view: &TurnView| match &view.items[1].body {
+            ItemBody::Reasoning { text, sealed: Some(sealed), kept } if kept.is_empty() => {
+                (text.clone(), sealed.clone())
+            }
+            other => panic!("nothing sealed: {other:?}"),
+        };
+        let mut other = stage.cx.clone();
+        other.tenant = "another".into();
+        for (text, blocks) in [("They greet.", vec![block.clone()]), ("", vec![hidden]), ("They greet.", vec![])] {
+            let (shown, sealed) = sealed(&ask(&stage, keeps(true)).await);
+            assert_eq!(shown, text);
+            assert_eq!(stage.agents.open_thoughts(&stage.cx, &sealed, "input[0]").expect("ours"), blocks);
+            let error = stage.agents.open_thoughts(&other, &sealed, "input[0]").expect_err("another tenant's");
+            assert_eq!((error.kind, error.param.as_deref()), (Kind::Invalid, Some("input[0]")), "{error}");
+        }
+        let view = ask(&stage, keeps(false)).await;
+        assert_eq!(view.items.len(), 2, "nobody asked for them: {:?}", view.items);
+
+        let handed_back = ItemBody::Reasoning { text: String::new(), sealed: None, kept: vec![block.clone()] };
+        let said = ItemBody::Message { role: Role::Assistant, text: "Hello.".into(), citations: vec![] };
+        let items = vec![says("hi"), handed_back.clone(), said, handed_back, says("and?")];
+        let new = asks(AgentSpec::new("m"), None, items);
+        let chat = stage.agents.would_ask(&stage.cx, &new).await.expect("a chat");
+        let parts: Vec<usize> = chat.messages.iter().map(|message| message.content.len()).collect();
+        assert_eq!((parts, &chat.messages[1].content[0]), (vec![1, 2, 1], &Part::Other(block)));
     })
     .await;
 }

@@ -151,6 +151,7 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
         servers,
         max_tool_calls: asked.max_tool_calls,
         least_score,
+        seals_thoughts: asked.include.thoughts,
         response: Some(response),
         ..NewTurn::default()
     })
@@ -175,6 +176,10 @@ pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemB
             Input::Item(mut body) => {
                 attached::read(app, cx, &mut body, &mut room).await?;
                 body
+            }
+            Input::Thoughts { sealed, path } => {
+                let kept = app.agents.open_thoughts(cx, &sealed, &path)?;
+                ItemBody::Reasoning { text: String::new(), sealed: Some(sealed), kept }
             }
             Input::Reference { id, path } => {
                 match app.agents.load_item(cx, &id).await.map_err(|error| wrong(error, path))?.body {
@@ -273,7 +278,7 @@ pub struct ItemsQuery {
     limit: Option<u32>,
     /// `desc` (newest first, the default) or `asc`.
     order: Option<String>,
-    /// `file_search_call.results`: what searches found; `code_interpreter_call.outputs`: what code printed; `web_search_call.action.sources`: pages that were found. May come more than once.
+    /// `file_search_call.results`: what searches found; `code_interpreter_call.outputs`: what code printed; `web_search_call.action.sources`: pages that were found; `reasoning.encrypted_content`: what was thought, sealed; `message.input_image.image_url`: pictures. May come more than once.
     #[param(required = false)]
     include: Vec<String>,
 }

@@ -91,3 +91,43 @@ fn a_call_that_is_still_written_grows_and_one_that_is_cut_off_says_so() {
     assert_eq!((&first["status"], &first["arguments"]), (&json!("incomplete"), &json!("{\"a\":1")));
     assert_eq!((&second["status"], &second["arguments"]), (&json!("completed"), &json!("{}")));
 }
+
+#[test]
+fn thoughts_are_a_summary_where_one_is_asked_for_and_those_nobody_reads_have_no_part() {
+    let thinks = |id: &str, text: &str, sealed: Option<&str>| {
+        item(id, ItemBody::Reasoning { text: text.into(), sealed: sealed.map(str::to_owned), kept: vec![] })
+    };
+    let delta = EventBody::ReasoningDelta { step_id: "s".into(), item_id: "rs_1".into(), delta: "Hm.".into() };
+    let rows = [thinks("rs_1", "Hm.", Some("fdt1.a")), thinks("rs_2", "", Some("fdt1.b"))];
+    let bodies = [
+        EventBody::Created { turn: turn(TurnState::Running) },
+        added(&thinks("rs_1", "", None)),
+        delta,
+        done(&rows[0]),
+        done(&rows[1]),
+        EventBody::Completed { turn: turn(TurnState::Completed) },
+    ];
+    let echo = json!({ "reasoning": { "summary": "auto" } });
+    let (shown, response) = fold(echo.clone(), &bodies);
+    let want = [
+        "output_item.added",
+        "reasoning_summary_part.added",
+        "reasoning_summary_text.delta",
+        "reasoning_summary_text.done",
+        "reasoning_summary_part.done",
+        "output_item.done",
+        "output_item.added",
+        "output_item.done",
+        "completed",
+    ];
+    assert_eq!(names(&shown)[2..], want);
+    assert_eq!(response["output"][0]["summary"], json!([{ "type": "summary_text", "text": "Hm." }]));
+    let client = item::client_tools(&echo);
+    assert_eq!(json!(item::items(&rows, 0, &client, Include::default())), response["output"]);
+    let kept = item::items(&rows, 0, &client, Include { thoughts: true, ..Include::default() });
+    let kept: Vec<&Value> = kept.iter().map(|item| &item["encrypted_content"]).collect();
+    assert_eq!(
+        (kept, response["output"][0].get("encrypted_content")),
+        (vec![&json!("fdt1.a"), &json!("fdt1.b")], None)
+    );
+}
