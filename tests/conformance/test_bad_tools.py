@@ -35,7 +35,7 @@ def desk(another_frontdesk, scripted_server):
     up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
     program = f'{{ name: shop, command: "{sys.executable}", args: ["{MCP_SERVER}", "0", stdio] }}'
     mcp = f'{{ id: mcp, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 15, stdio: [{program}] }} }}'
-    return another_frontdesk(up, tools=["{ id: wasm, type: wasm }", "{ id: openapi, type: openapi }", mcp])
+    return another_frontdesk(up, inside=["127.0.0.1"], tools=["{ id: wasm, type: wasm }", "{ id: openapi, type: openapi }", mcp])
 
 
 def register(desk, group, provider, **more):
@@ -86,6 +86,21 @@ def test_a_turn_goes_on_whatever_a_server_does_and_its_rows_are_whole(desk, bad,
     assert len([step for step in before["steps"] if step["step_type"] == "tool_execution"]) == len(expected)
     again = desk.again()
     assert again.http.get(one).json() == before
+
+
+def test_an_operation_that_answers_with_ten_megabytes_is_told_by_its_limit_and_the_turn_goes_on(desk, bad, scripted_server):
+    paths = {f"/{name}": {"get": {"operationId": name, "responses": {}}} for name in ["floods", "drips"]}
+    document = {"openapi": "3.1.0", "info": {}, "servers": [{"url": bad.url}], "paths": paths}
+    assert (made := register(desk, "wide", "openapi", args={"document": document})).is_success, made.text
+    path = conversation(desk, "wide")
+    turn, results = ask(desk, path, scripted_server, "floods", "drips")
+    for name in paths:
+        said = results[name[1:]]
+        assert f"the answer of {bad.url}" in said and "is longer than" in said, said
+    assert len(desk.http.get(f"{path}/{turn['turn_id']}").content) < 100_000, "nothing of it stands in the rows"
+    ask(desk, path, scripted_server)
+    told = scripted_server.requests()[-1]["body"]
+    assert told.count("is longer than") == 2 and len(told) < 100_000
 
 
 def test_a_tool_that_is_described_otherwise_waits_for_a_yes(desk, bad, scripted_server):

@@ -66,6 +66,7 @@ def scenes(pages, program):
     mcp = {"type": "mcp", "server_label": "shop", "server_url": server, "require_approval": "never"}
     scenes = {
         "words": ({"metadata": {"a": "b"}}, [{"text": "It is on its way.", "reasoning": "Let me see.", "piece": 4}]),
+        "a summary": ({"reasoning": {"summary": "auto"}}, [{"text": "It is on its way.", "reasoning": "Let me see.", "piece": 4}]),
         "a form": ({"text": {"format": SCHEMA}}, [{"text": '{"a":1}'}]),
         "a refusal": ({}, [{"refusal": "I will not help with that.", "piece": 5}]),
         "functions": ({"tools": [LOOK]}, [{"tool_calls": [{"name": "look", "arguments": {"id": n}} for n in "78"], "argument_piece": 3}]),

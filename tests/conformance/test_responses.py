@@ -429,6 +429,28 @@ def test_a_search_in_files_is_shown_cited_and_the_same_from_every_number(frontde
     assert {tool.type for tool in answer.tools} == {"file_search", "function"}
 
 
+def test_passages_below_the_threshold_stay_out(openai_client, scripted, pages):
+    scripted.script([{"times": 4, "reply": {"text": "Free."}}])
+
+    def search(**ranking):
+        tool = {"type": "file_search", "vector_store_ids": [pages], **({"ranking_options": ranking} if ranking else {})}
+        asked = {"model": MODEL, "input": "Are returns free?", "tools": [tool], "include": ["file_search_call.results"]}
+        return openai_client.responses.create(**asked)
+
+    (passage,) = search().output[0].results
+    assert 0 < passage.score < 1
+    shown = search(score_threshold=passage.score, ranker="auto")
+    assert [found.score for found in shown.output[0].results] == [passage.score]
+    assert shown.tools[0].ranking_options.score_threshold == passage.score
+    assert said(scripted)[-1][1].startswith("<sources>")
+    assert search(score_threshold=(passage.score + 1) / 2).output[0].results == []
+    assert said(scripted) == [("user", "Are returns free?")]
+    for member, ranking in [("score_threshold", {"score_threshold": 2}), ("ranker", {"ranker": "mine"}), ("hybrid_search", {"hybrid_search": {}})]:
+        with pytest.raises(openai.BadRequestError) as refused:
+            search(**ranking)
+        assert refused.value.param == f"tools[0].ranking_options.{member}", refused.value
+
+
 def test_pictures_and_files_reach_the_model_and_stay(openai_client, scripted):
     scripted.script([{"times": 2, "reply": {"text": "A lamp."}}])
     pixel = "data:image/png;base64,iVBORw0KGgo="
@@ -452,6 +474,8 @@ def test_pictures_and_files_reach_the_model_and_stay(openai_client, scripted):
     assert said(scripted)[0] == ("user", told)
     (item,) = openai_client.responses.input_items.list(response.id).data
     assert [part.type for part in item.content] == ["input_text", "input_image", "input_image", "input_text", "input_file"]
+    assert [item.content[1].image_url, item.content[1].detail] == [None, "low"], "nobody asked for it"
+    (item,) = openai_client.responses.input_items.list(response.id, include=["message.input_image.image_url"]).data
     assert item.content[1].image_url == pixel
     openai_client.responses.create(model=MODEL, input="And now?", previous_response_id=response.id)
     assert said(scripted) == [("user", told), ("assistant", "A lamp."), ("user", "And now?")]

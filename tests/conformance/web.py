@@ -5,6 +5,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 NEVER_S = 600
+FLOOD = b"x" * 10_000_000
 
 
 class Serving(BaseHTTPRequestHandler):
@@ -76,6 +77,15 @@ class Bad(Serving):
         self.answer(asked, results[method])
 
     def do_GET(self):
+        if self.path == "/floods":
+            return self.say(FLOOD, kind="text/plain")
+        if self.path == "/drips":
+            # Nobody knows beforehand how long it is.
+            self.send_response(200)
+            self.send_header("content-type", "text/plain")
+            self.send_header("connection", "close")
+            self.end_headers()
+            return self.wfile.write(FLOOD)
         self.say(b"", 405)
 
     do_DELETE = do_GET
@@ -92,7 +102,7 @@ class Bad(Serving):
         elif called == "babbles":
             self.say(b"<html>", kind="text/html")
         elif called == "floods":
-            self.answer(asked, text("x" * (5 << 20)))
+            self.answer(asked, text(FLOOD.decode()))
         elif called == "hangs_up":
             self.close_connection = True
         elif called == "breaks_off":

@@ -1,6 +1,6 @@
 //! Calls that wait for a person, over HTTP: listed, answered by whoever may, gone on with after a restart.
 
-use frontdesk_tests::{Frontdesk, Scripted, frontdesk::answer};
+use frontdesk_tests::{Frontdesk, Lane, Scripted, frontdesk::answer};
 use serde_json::{Value, json};
 
 use crate::shop;
@@ -8,6 +8,11 @@ use crate::shop;
 /// A turn whose call waits for a person: the path of its conversation, its id, and the approval's.
 pub async fn waiting(frontdesk: &Frontdesk, scripted: &Scripted) -> (String, String, String) {
     shop::register_tools(frontdesk, "shop").await;
+    waits(frontdesk, scripted).await
+}
+
+/// As [`waiting`], where the tools are there.
+async fn waits(frontdesk: &Frontdesk, scripted: &Scripted) -> (String, String, String) {
     let rules = json!({ "approvals": [{ "tool": "start_return" }] });
     let agent = shop::agent(frontdesk, json!({ "toolgroups": ["shop"], "frontdesk": rules })).await;
     let path = shop::session(frontdesk, &agent).await;
@@ -72,6 +77,43 @@ async fn an_approval_is_listed_outlives_its_process_and_is_answered_once() {
     assert_eq!(shown["decision"]["reason"], "known customer");
     assert!(shown["decision"]["key_id"].is_string(), "{shown}");
     assert_eq!(frontdesk.get("/v1/approvals").await.1["data"], json!([]));
+}
+
+/// Two people at once, at two processes where there can be two: one word counts, and the other person is told.
+#[tokio::test]
+async fn of_two_words_at_once_one_counts() {
+    let scripted = Scripted::start();
+    let first = Frontdesk::start(shop::options(&scripted));
+    let second = (Lane::current() != Lane::Sqlite).then(|| first.beside(shop::options(&scripted)));
+    let other = second.as_ref().unwrap_or(&first);
+    shop::register_tools(&first, "shop").await;
+    for round in 0..8 {
+        let (path, turn, id) = waits(&first, &scripted).await;
+        let one = format!("/v1/approvals/{id}");
+        let (yes, no) = (json!({ "approve": true }), json!({ "approve": false }));
+        let (yes, no) = match round % 2 {
+            0 => tokio::join!(first.post(&one, &yes), other.post(&one, &no)),
+            _ => {
+                let (no, yes) = tokio::join!(first.post(&one, &no), other.post(&one, &yes));
+                (yes, no)
+            }
+        };
+        let approved = yes.0 == 200;
+        let (won, lost) = if approved { (&yes, &no) } else { (&no, &yes) };
+        assert_eq!((won.0, lost.0), (200, 409), "{yes:?} {no:?}");
+        assert_eq!(won.1["state"], if approved { "approved" } else { "denied" }, "{won:?}");
+        assert_eq!(lost.1["error"]["code"], "approval_decided", "{lost:?}");
+        let said = lost.1["error"]["message"].as_str().expect("words");
+        assert!(said.contains(if approved { "approved before" } else { "denied before" }), "{said}");
+        // Both processes know the same word, and the turn went by it.
+        for frontdesk in [&first, other] {
+            assert_eq!(frontdesk.get(&one).await.1, won.1);
+        }
+        let turn = ended(&first, &format!("{path}/{turn}")).await;
+        let [call] = shop::steps(&turn, "tool_execution")[..] else { panic!("one call: {turn}") };
+        let denied = call["tool_responses"][0]["content"].to_string().contains("denied this call");
+        assert_eq!(denied, !approved, "{call}");
+    }
 }
 
 #[tokio::test]

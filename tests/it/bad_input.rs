@@ -58,6 +58,52 @@ async fn each_bad_request_is_told_what_is_wrong_with_it() {
     assert_eq!(frontdesk.post(chat, &good).await.0, 200, "the process lives");
 }
 
+/// A model that calls a tool for ever: the turn ends at its limit, and what was done is there for the next one.
+#[tokio::test]
+async fn a_model_that_loops_is_stopped_and_nothing_is_lost() {
+    let scripted = Scripted::start();
+    let frontdesk = Frontdesk::start(shop::options(&scripted));
+    shop::register_tools(&frontdesk, "shop").await;
+    let call = json!({ "name": "lookup_order", "arguments": { "order_id": "10001" } });
+    let looping = json!([
+        { "when": { "last_user_contains": "go" }, "reply": { "tool_call": call } },
+        { "when": { "last_user_contains": "and now" }, "reply": { "text": "Here I am." } }
+    ]);
+    scripted.script(looping.clone());
+    let config = json!({ "name": "eager", "toolgroups": ["shop"], "max_infer_iters": 4 });
+    let agent = shop::agent(&frontdesk, config).await;
+    let path = shop::session(&frontdesk, &agent).await;
+    let turn = shop::ask(&frontdesk, &path, "go").await;
+    assert_eq!(
+        (&turn["frontdesk"]["state"], &turn["frontdesk"]["error"]["code"]),
+        (&json!("incomplete"), &json!("max_steps"))
+    );
+    let (thought, called) = (shop::steps(&turn, "inference"), shop::steps(&turn, "tool_execution"));
+    assert_eq!((thought.len(), called.len()), (4, 4), "{turn}");
+    for step in called.iter().chain(&thought) {
+        assert_eq!(step["frontdesk"]["state"], "done", "{step}");
+    }
+    let one = format!("{path}/{}", turn["turn_id"].as_str().expect("an id"));
+    assert_eq!(frontdesk.get(&one).await.1["steps"], turn["steps"]);
+    let next = shop::ask(&frontdesk, &path, "and now?").await;
+    assert_eq!((&next["frontdesk"]["state"], shop::answer(&next)), (&json!("completed"), "Here I am."));
+    let seen = scripted.requests();
+    let told = seen.last().expect("a prompt").json()["messages"].clone();
+    let role = |role: &str| told.as_array().expect("messages").iter().filter(|m| m["role"] == role).count();
+    assert_eq!((role("tool"), role("user")), (4, 2), "{told}");
+
+    // The same as a response, whose conversation takes the next one.
+    let (_, conversation) = frontdesk.post("/v1/conversations", &json!({})).await;
+    let ask = |input: &str| json!({ "model": "agent/eager", "input": input, "conversation": conversation["id"] });
+    let (status, looped) = frontdesk.post("/v1/responses", &ask("go")).await;
+    assert_eq!((status, &looped["status"]), (200, &json!("incomplete")), "{looped}");
+    let calls = looped["output"].as_array().expect("items");
+    assert_eq!((calls.len(), calls.iter().all(|call| call["status"] == "completed")), (4, true), "{looped}");
+    let (status, next) = frontdesk.post("/v1/responses", &ask("and now?")).await;
+    assert_eq!((status, &next["status"]), (200, &json!("completed")), "{next}");
+    assert_eq!(frontdesk.texts("SELECT id FROM step WHERE state = 'intent'").await, [""; 0], "none is left open");
+}
+
 #[test]
 fn a_bad_configuration_stops_the_start_and_names_the_key() {
     for (yaml, says) in [

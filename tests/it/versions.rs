@@ -75,6 +75,93 @@ async fn a_draft_is_published_and_rolled_back_and_conversations_stay() {
     }
 }
 
+/// Responses that follow one another, in a conversation or each naming the one before it.
+struct Thread {
+    conversation: Option<Value>,
+    last: Option<Value>,
+}
+
+impl Thread {
+    async fn begun(frontdesk: &Frontdesk, in_conversation: bool) -> Self {
+        let conversation = match in_conversation {
+            true => Some(frontdesk.post("/v1/conversations", &json!({})).await.1["id"].clone()),
+            false => None,
+        };
+        Self { conversation, last: None }
+    }
+
+    /// Asks an agent; what its model was told as instructions.
+    async fn ask(&mut self, frontdesk: &Frontdesk, scripted: &Scripted, agent: &str) -> String {
+        let mut body = json!({ "model": format!("agent/{agent}"), "input": "hello" });
+        match (&self.conversation, &self.last) {
+            (Some(conversation), _) => body["conversation"] = conversation.clone(),
+            (None, Some(last)) => body["previous_response_id"] = last.clone(),
+            (None, None) => {}
+        }
+        let (status, response) = frontdesk.post("/v1/responses", &body).await;
+        assert_eq!((status, &response["status"]), (200, &json!("completed")), "{response}");
+        self.last = Some(response["id"].clone());
+        told(scripted, scripted.requests().len() - 1)
+    }
+}
+
+#[tokio::test]
+async fn responses_stay_on_the_versions_that_their_thread_began_with() {
+    for in_conversation in [true, false] {
+        let scripted = Scripted::start();
+        let frontdesk = Frontdesk::start(shop::options(&scripted));
+        let (frontdesk, scripted) = (&frontdesk, &scripted);
+        scripted.script(json!([{ "reply": { "text": "yes" }, "times": 9 }]));
+        let hands = json!({ "message": "One moment.", "targets": [{ "to": "billing" }] });
+        let named = |name: &str| json!({ "name": name, "instructions": format!("{name} one") });
+        let other = shop::agent(frontdesk, named("other")).await;
+        let billing = shop::agent(frontdesk, named("billing")).await;
+        let mut config = named("shop");
+        config["frontdesk"] = json!({ "hand_off": hands });
+        let shop = shop::agent(frontdesk, config).await;
+        let publish_new = async |agent: &str, instructions: &str| {
+            let path = format!("/v1/agents/{agent}?publish=true");
+            let (status, said) = patch(frontdesk, &path, &json!({ "instructions": instructions })).await;
+            assert_eq!((status, &said["published"]), (200, &json!(true)), "{said}");
+        };
+        let mut first = Thread::begun(frontdesk, in_conversation).await;
+        assert_eq!(first.ask(frontdesk, scripted, "shop").await, "shop one");
+
+        publish_new(&shop, "shop two").await;
+        assert_eq!(first.ask(frontdesk, scripted, "shop").await, "shop one");
+        let mut second = Thread::begun(frontdesk, in_conversation).await;
+        assert_eq!(second.ask(frontdesk, scripted, "shop").await, "shop two");
+
+        let (status, back) = frontdesk.post(&format!("/v1/agents/{shop}/versions/1/publish"), &json!({})).await;
+        assert_eq!(status, 200, "{back}");
+        assert_eq!(second.ask(frontdesk, scripted, "shop").await, "shop two", "rolled back for new ones alone");
+        let mut third = Thread::begun(frontdesk, in_conversation).await;
+        assert_eq!(third.ask(frontdesk, scripted, "shop").await, "shop one");
+
+        // Another agent that comes in begins as it is then, and stays so.
+        publish_new(&other, "other two").await;
+        assert_eq!(second.ask(frontdesk, scripted, "other").await, "other two");
+        publish_new(&other, "other three").await;
+        assert_eq!(second.ask(frontdesk, scripted, "other").await, "other two");
+        assert_eq!(second.ask(frontdesk, scripted, "shop").await, "shop two");
+
+        // Whom it is handed to stays as it was at the hand-over.
+        let call = json!({ "name": "hand_off", "arguments": { "reason": "customer_request", "to": "billing" } });
+        scripted.script(
+            json!([{ "reply": { "tool_call": call }, "times": 1 }, { "reply": { "text": "yes" }, "times": 9 }]),
+        );
+        assert_eq!(second.ask(frontdesk, scripted, "shop").await, "shop two");
+        publish_new(&billing, "billing two").await;
+        // In a conversation the client goes on naming the first agent.
+        let asks = if in_conversation { "shop" } else { "billing" };
+        assert_eq!(second.ask(frontdesk, scripted, asks).await, "billing one");
+        assert_eq!(second.ask(frontdesk, scripted, asks).await, "billing one");
+        if !in_conversation {
+            assert_eq!(second.ask(frontdesk, scripted, "shop").await, "shop two");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_agent_travels_as_a_file() {
     let scripted = Scripted::start();

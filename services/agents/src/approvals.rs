@@ -109,8 +109,9 @@ impl Agents {
         if approval.state == ApprovalState::Open {
             let at = self.0.deps.clock.now();
             let decision = Decision { approved: approve, reason, key_id: cx.principal.key_id.clone(), at };
-            // Somebody else may have been first, or the turn ended; what stands now is the answer.
-            self.put_decision(cx, &approval, decision).await?;
+            // Somebody else may have been first, or the turn ended; what stands now is the answer. On the heap: it holds a
+            // whole turn's row.
+            Box::pin(self.put_decision(cx, &approval, decision)).await?;
         }
         let approval = self.approval(cx, id).await?;
         let (code, message) = match (approval.state, approve) {

@@ -61,6 +61,13 @@ pub struct NewTurn {
     pub tool_choice: Option<ToolChoice>,
     /// Servers of tools that the request names itself; responses alone have some.
     pub servers: Vec<Server>,
+    /// How many calls run here; those beyond are passed over, as OpenAI has it: answered so that the model reads it, and not
+    /// made. None: as many as the agent's limits let, which end the turn.
+    pub max_tool_calls: Option<u32>,
+    /// The least score of a passage that goes before the model, 0 to 1; None: any.
+    pub least_score: Option<f64>,
+    /// Whether thoughts are sealed for the client, which hands them back with a later request ([`Agents::open_thoughts`]).
+    pub seals_thoughts: bool,
     /// The turn is a response of OpenAI's API: it is asked with any items, none of them or many, and ends where the
     /// client has calls to make.
     pub response: Option<AsResponse>,
@@ -259,6 +266,9 @@ impl Room {
             inputs: new.items.len(),
             spec: new.response.as_ref().map(|response| response.spec.clone()),
             response: new.response.as_ref().map(|response| response.echo.clone()),
+            max_tool_calls: new.max_tool_calls,
+            least_score: new.least_score,
+            seals_thoughts: new.seals_thoughts,
             lingers: new.idempotency_key.is_some(),
             asked_by: new.asked_by.as_ref().map(|(by, _)| by.clone()),
             quiet,

@@ -41,6 +41,7 @@ use crate::{
     fault::Point,
     guard::Judged,
     halt::{Halt, failed},
+    tools::as_input,
     worker::{Worker, call_of},
 };
 
@@ -109,6 +110,7 @@ impl Worker {
     /// Does these calls. Returns the turn's end when one of them leads there.
     pub(crate) async fn run_here(&mut self, mut calls: VecDeque<ToolCall>) -> Result<Option<Closing>, Halt> {
         while !calls.is_empty() {
+            self.pass_over(&mut calls);
             let next = match self.next_wave(&mut calls) {
                 Ok(next) => next,
                 Err(limit) => return Ok(Some(limit)),
@@ -162,6 +164,9 @@ impl Worker {
                     place = Some(free);
                 }
             }
+            if self.is_passed_over(call) {
+                break;
+            }
             if !self.is_begun(call)
                 && let Some(limit) = self.count()
             {
@@ -174,6 +179,25 @@ impl Worker {
             next.extend(calls.pop_front().map(|call| (call, place)));
         }
         Ok(next)
+    }
+
+    /// Whether the request's `max_tool_calls` leaves this call out. A hand-over is none of the tools it counts.
+    fn is_passed_over(&self, call: &ToolCall) -> bool {
+        self.most_calls.is_some_and(|most| self.tool_calls >= most) && !self.is_begun(call) && !self.is_hand_off(call)
+    }
+
+    /// Answers the calls at the front that are passed over. Each is begun and ended by one commit, so whoever takes up the
+    /// turn never takes one for a call that may have been made.
+    fn pass_over(&mut self, calls: &mut VecDeque<ToolCall>) {
+        while let Some(call) = calls.pop_front_if(|call| self.is_passed_over(call)) {
+            let most = self.most_calls.unwrap_or_default();
+            let why = format!("not run: the limit of {most} tool calls (max_tool_calls) is reached; answer without it");
+            let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
+            let result = ToolResult::error(&why);
+            // Words of ours: no shield has to see them.
+            let judged = Judged { stage: Stage::ToolOutput, text: result.content.clone(), verdicts: vec![] };
+            self.write_result(step, call, result, &judged);
+        }
     }
 
     /// Whether a call may run beside others of its kind. Agents that were asked themselves ask one after another: turns

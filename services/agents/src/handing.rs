@@ -18,6 +18,7 @@ use frontdesk_store::{
     handoffs::{Handoff, State},
     sessions,
     transcript::StoredStep,
+    turns::{self, Place},
 };
 use serde_json::{Value, json};
 
@@ -204,16 +205,36 @@ impl Agents {
 }
 
 impl Agents {
-    /// Who answers in a conversation that was begun with `agent`: another agent where it was handed to one.
+    /// Who answers where a response names `agent`: in a conversation the agent that it was handed to, if it was; else this
+    /// one, by the version that it answered with before in the conversation or the line that ends with `previous`. Where it has not, it begins
+    /// as it is.
     ///
     /// # Errors
     /// As any query.
-    pub async fn answering(&self, cx: &Cx, session: &str, agent: Agent) -> Result<Agent> {
+    pub async fn answering(
+        &self,
+        cx: &Cx,
+        agent: Agent,
+        session: Option<&str>,
+        previous: Option<&str>,
+    ) -> Result<Agent> {
         let tenant = self.0.deps.store.tenant(cx);
         let mut tx = tenant.read().await?;
-        let successor = sessions::answering(&mut tx, session).await?;
+        let successor = match session {
+            Some(session) => sessions::answering(&mut tx, session).await?,
+            None => None,
+        };
+        let place = session.map(Place::Session).or(previous.map(|head| Place::Line { head }));
+        let stays = match (successor, place) {
+            (Some(successor), _) => Some(successor),
+            (None, Some(place)) => {
+                let version = turns::version_there(&mut tx, &agent.id, place).await?;
+                version.filter(|version| *version != agent.version).map(|version| (agent.id.clone(), version))
+            }
+            (None, None) => None,
+        };
         drop(tx);
-        match successor {
+        match stays {
             Some((id, version)) => tenant.load_agent_version(&id, version).await,
             None => Ok(agent),
         }

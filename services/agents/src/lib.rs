@@ -53,6 +53,7 @@ mod servers;
 mod speech;
 mod tally;
 mod think;
+mod thoughts;
 mod tools;
 mod versions;
 mod watch;
@@ -63,7 +64,7 @@ use std::{
     time::Duration,
 };
 
-use frontdesk_api::{Clock, Dispatch, Ids, Inference, Memory, Micros, Safety, Tools, turn::Turn};
+use frontdesk_api::{Clock, Dispatch, Ids, Inference, Memory, Micros, Safety, Seal, Tools, turn::Turn};
 use frontdesk_store::{Store, turns::Lease};
 pub use frontdesk_store::{agents::INLINE, claims::Standing};
 use tokio::sync::{Notify, Semaphore};
@@ -99,6 +100,8 @@ pub struct Deps {
     pub safety: Arc<dyn Safety>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
+    /// Seals thoughts that clients keep.
+    pub seal: Arc<dyn Seal>,
     /// Hears what turns come to.
     pub observer: Arc<dyn Observer>,
     /// How workers of other processes are woken, and this one is.

@@ -130,19 +130,30 @@ fn tell(items: &[&Item], outputs: &Outputs<'_>, running: bool) -> Vec<Message> {
     let asked = items.iter().rposition(|item| is_customers(&item.body));
     // Calls of the assistant's message at the end of `messages`, not yet followed by their outputs.
     let mut open: Vec<&str> = vec![];
+    // What the client handed back of thoughts, before the words or calls that they led to.
+    let mut thoughts: Vec<Part> = vec![];
     for (i, item) in items.iter().enumerate() {
+        if let ItemBody::Reasoning { kept, .. } = &item.body {
+            thoughts.extend(kept.iter().cloned().map(Part::Other));
+            continue;
+        }
         if let ItemBody::FunctionCall { call } = &item.body {
             if !outputs.contains_key(call.id.as_str()) {
                 continue;
             }
             open.push(&call.id);
             let call = replayable(call);
+            let content = std::mem::take(&mut thoughts);
             match messages.last_mut() {
-                Some(last) if last.role == Role::Assistant => last.tool_calls.push(call),
-                _ => messages.push(Message { tool_calls: vec![call], ..empty(Role::Assistant) }),
+                Some(last) if last.role == Role::Assistant => {
+                    last.content.extend(content);
+                    last.tool_calls.push(call);
+                }
+                _ => messages.push(Message { content, tool_calls: vec![call], ..empty(Role::Assistant) }),
             }
             continue;
         }
+        let thought = std::mem::take(&mut thoughts);
         answer(&mut open, outputs, &mut messages);
         if let ItemBody::Content { role, parts } = &item.body {
             let told = sources.iter().filter(|_| Some(i) == asked).cloned().map(Part::Text);
@@ -158,7 +169,9 @@ fn tell(items: &[&Item], outputs: &Outputs<'_>, running: bool) -> Vec<Message> {
                 Some(sources) if Some(i) == asked => format!("{sources}\n\n{text}"),
                 _ => text.clone(),
             };
-            messages.push(Message::text(*role, text));
+            let thought = thought.into_iter().filter(|_| *role == Role::Assistant);
+            let content = thought.chain([Part::Text(text)]).collect();
+            messages.push(Message { content, ..empty(*role) });
         }
     }
     answer(&mut open, outputs, &mut messages);

@@ -22,6 +22,8 @@ pub(crate) struct Reply {
     pub(crate) logprobs: Vec<Value>,
     /// What it thinks beside.
     pub(crate) thoughts: String,
+    /// What of it was signed, as its maker takes it back.
+    pub(crate) signed: Vec<Value>,
     pub(crate) usage: Usage,
     /// What it cost, in nano-USD; None while that is not known, and where its model has no price.
     pub(crate) cost: Option<i64>,
@@ -56,6 +58,7 @@ impl Reply {
             }
             ChatEvent::Reasoning { choice: 0, text } => self.thoughts.push_str(&text),
             ChatEvent::ToolCall { choice: 0, index, id, name, arguments } => self.piece(index, id, name, &arguments),
+            ChatEvent::Signed { choice: 0, block } => self.signed.push(block),
             ChatEvent::Logprobs { choice: 0, mut value } if self.wants_logprobs => {
                 if let Some(Value::Array(tokens)) = value.get_mut("content").map(Value::take) {
                     self.logprobs.extend(tokens);

@@ -139,7 +139,8 @@ impl Agents {
         let past = self.past_of(cx, new).await?;
         let mut items = new.items.clone();
         if let Some(query) = worker::question(&items).filter(|_| !spec.knowledge.is_empty()) {
-            let passages = deps.memory.recall(cx, &spec.knowledge, &query, spec.max_passages).await?;
+            let mut passages = deps.memory.recall(cx, &spec.knowledge, &query, spec.max_passages).await?;
+            passages.retain(|passage| new.least_score.is_none_or(|least| passage.score >= least));
             items.push(ItemBody::Retrieval { query, passages });
         }
         let items: Vec<Item> =

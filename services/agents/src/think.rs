@@ -15,6 +15,7 @@ use frontdesk_api::{
 };
 use frontdesk_store::{transcript::StoredStep, turns::OnInput};
 use futures::{StreamExt as _, stream::BoxStream};
+use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -31,6 +32,7 @@ use crate::{
     prompt,
     reply::Reply,
     speech::Speech,
+    thoughts,
     worker::Worker,
 };
 
@@ -204,7 +206,7 @@ impl Worker {
         }
         let (pen, step_id) = (&mut self.pen, step_id.to_owned());
         let item = thoughts.item.get_or_insert_with(|| {
-            let item = pen.item(ItemBody::Reasoning { text: String::new() });
+            let item = pen.item(thought(String::new(), None));
             pen.event(EventBody::ItemAdded { step_id: step_id.clone(), item: item.clone() });
             item
         });
@@ -216,12 +218,26 @@ impl Worker {
     /// The model begins to speak or to call, so it has thought; what it thinks from here on is not shown.
     pub(crate) fn end_thoughts(&mut self, reply: &Reply, speech: &mut Speech, step_id: &str) {
         self.think_aloud(reply, speech, step_id);
-        let Some(thoughts) = speech.thoughts.take() else { return };
-        if let Some(mut item) = thoughts.item {
-            item.body = ItemBody::Reasoning { text: thoughts.shown };
-            self.pen.event(EventBody::ItemDone { step_id: step_id.to_owned(), item: item.clone() });
-            speech.thought = Some(item);
+        let Some(thoughts) = speech.thoughts.take().map(|thoughts| *thoughts) else { return };
+        let sealed = self.sealed(&thoughts.shown, &reply.signed);
+        let body = thought(thoughts.shown, sealed);
+        let item = match thoughts.item {
+            Some(item) => Item { body, ..item },
+            // Thoughts without a word of them, for their maker alone.
+            None if matches!(body, ItemBody::Reasoning { sealed: Some(_), .. }) => self.pen.item(body),
+            None => return,
+        };
+        self.pen.event(EventBody::ItemDone { step_id: step_id.to_owned(), item: item.clone() });
+        speech.thought = Some(item);
+    }
+
+    /// What was thought for the client to keep, where it asked for that.
+    fn sealed(&self, text: &str, signed: &[Value]) -> Option<String> {
+        if !self.seals_thoughts || (text.is_empty() && signed.is_empty()) {
+            return None;
         }
+        let sealed = thoughts::sealed(&*self.room.deps.seal, &self.cx, text, signed);
+        sealed.inspect_err(|error| tracing::error!(error = %error, "thoughts could not be sealed")).ok()
     }
 
     /// Says a piece of the answer, and what is known of its tokens.
@@ -370,6 +386,11 @@ impl Worker {
         };
         Some(Closing::Incomplete(error))
     }
+}
+
+/// What the model thought, as it is written.
+fn thought(text: String, sealed: Option<String>) -> ItemBody {
+    ItemBody::Reasoning { text, sealed, kept: vec![] }
 }
 
 /// What the model says, or that it refuses to.

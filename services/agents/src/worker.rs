@@ -64,6 +64,8 @@ pub(crate) struct Worker {
     /// Groups of the agent and of this turn.
     pub(crate) toolgroups: Vec<String>,
     knowledge: Vec<String>,
+    /// The least score of a passage.
+    least_score: Option<f64>,
     pub(crate) servers: Servers,
     /// The tools that run here, as listed for this turn.
     pub(crate) offered: Vec<ToolDef>,
@@ -72,6 +74,10 @@ pub(crate) struct Worker {
     pub(crate) items: Vec<Item>,
     pub(crate) model_calls: u32,
     pub(crate) tool_calls: u32,
+    /// How many calls the request lets run here.
+    pub(crate) most_calls: Option<u32>,
+    /// The client keeps what the model thought.
+    pub(crate) seals_thoughts: bool,
     /// The turn whose tool this one is.
     pub(crate) asked_by: Option<AskedBy>,
     /// A person has the conversation.
@@ -218,11 +224,13 @@ impl Worker {
         };
         let cost;
         (stored.turn.usage, cost) = spent(&steps);
+        let most_calls = stored.request.max_tool_calls;
         let (asked_by, quiet) = (stored.request.asked_by.clone(), stored.request.quiet.clone());
         spec.tool_choice = stored.request.tool_choice.clone().or(spec.tool_choice.take());
         let mut worker = Self {
             toolgroups: with(&spec.toolgroups, &stored.request.toolgroups),
             knowledge: with(&spec.knowledge, &stored.request.knowledge),
+            least_score: stored.request.least_score,
             servers: Servers::new(stored.request.servers.clone(), &items),
             offered: vec![],
             on_input: stored.on_input,
@@ -239,7 +247,10 @@ impl Worker {
             first_seq: stored.next_seq,
             void_from,
             model_calls: count(StepKind::Inference),
-            tool_calls: count(StepKind::ToolExecution),
+            // Those that were passed over count for nothing.
+            tool_calls: count(StepKind::ToolExecution).min(most_calls.unwrap_or(u32::MAX)),
+            most_calls,
+            seals_thoughts: stored.request.seals_thoughts,
             call_ids: call_ids(past.iter().map(|p| &p.item).chain(&items)),
             open: vec![],
             asked: vec![],
@@ -394,7 +405,9 @@ impl Worker {
             gen_ai.conversation.id = self.pen.turn.session_id,
             step = step.step.id
         );
-        let found = self.call_out(async { memory.recall(&cx, &stores, &query, limit).await }.instrument(span)).await?;
+        let found = async { memory.recall(&cx, &stores, &query, limit).await };
+        let mut found = self.call_out(found.instrument(span)).await?;
+        found.retain(|passage| self.least_score.is_none_or(|least| passage.score >= least));
         let (passages, judged) = self.judge_passages(found).await?;
         self.remember(&step.step.id, &query, passages.clone());
         let output = StepOutput::MemoryRetrieval { query, stores, passages };

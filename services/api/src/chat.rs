@@ -199,7 +199,7 @@ impl Message {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
     Text(String),
-    /// An image, sound, file or future part, in OpenAI's shape.
+    /// An image, sound, file or future part, in OpenAI's shape; of a thought that was signed, in Anthropic's.
     Other(Value),
 }
 
@@ -302,6 +302,12 @@ pub enum ChatEvent {
         choice: u32,
         text: String,
     },
+    /// A thought that has ended, as its maker's servers take it back: a block of Anthropic's (`thinking` with its signature,
+    /// `redacted_thinking`). Its words came before.
+    Signed {
+        choice: u32,
+        block: Value,
+    },
     Refusal {
         choice: u32,
         text: String,
@@ -367,7 +373,7 @@ impl ChatEvent {
     pub fn is_content(&self) -> bool {
         match self {
             Self::Text { text, .. } | Self::Reasoning { text, .. } | Self::Refusal { text, .. } => !text.is_empty(),
-            Self::Start { .. } | Self::Usage(_) | Self::Extra(_) => false,
+            Self::Start { .. } | Self::Signed { .. } | Self::Usage(_) | Self::Extra(_) => false,
             _ => true,
         }
     }

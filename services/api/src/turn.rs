@@ -311,9 +311,16 @@ pub enum ItemBody {
         output: String,
         is_error: bool,
     },
-    /// What the model thought before it spoke. Shown, and put before no model again.
+    /// What the model thought before it spoke, or what a client hands back of it.
     Reasoning {
+        /// Shown, and put before no model again.
         text: String,
+        /// The same with what its maker signed of it, sealed for the client to keep; None where it was not asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sealed: Option<String>,
+        /// What was signed, out of what a client handed back: blocks that go before models of that maker again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<Value>,
     },
     /// Passages put before the customer's message of this turn.
     Retrieval {

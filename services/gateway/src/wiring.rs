@@ -321,6 +321,7 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         safety: safety.clone(),
         clock: clock.clone(),
         ids: ids.clone(),
+        seal: Arc::new(accounts.clone()),
         observer: telemetry.turns(),
         dispatch: store.dispatch(),
         pace: pace(&config),

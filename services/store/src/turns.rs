@@ -57,6 +57,15 @@ pub struct TurnRequest {
     /// The turn is a response of OpenAI's API: what of its object repeats the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<serde_json::Value>,
+    /// How many calls its request lets run here; those beyond are answered and not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tool_calls: Option<u32>,
+    /// The least score of a passage that goes before its model, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub least_score: Option<f64>,
+    /// Its thoughts are sealed for the client to keep.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub seals_thoughts: bool,
     /// Its request may come again, so that it stays after its end though it is not stored.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub lingers: bool,
@@ -437,6 +446,51 @@ pub(crate) async fn open_elsewhere(tx: &mut Tx, agent_id: &str) -> Result<Vec<St
     let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(agent_id).fetch_all(conn).await)
         .doing("look for an agent's open turns")?;
     rows.into_iter().map(Row::read).collect()
+}
+
+/// The version by which an agent answered last in a session, or in the line of turns that ends with `head`; in a line also
+/// the one it was named by where it was handed on to it. None: it has no part in it yet.
+///
+/// # Errors
+/// As any query.
+pub async fn version_there(tx: &mut Tx, agent: &str, place: Place<'_>) -> Result<Option<i64>> {
+    let tenant = tx.tenant();
+    let (sql, id) = match place {
+        Place::Session(id) => (
+            "SELECT agent_id, agent_version, hand_off FROM turn WHERE tenant = $1 AND session_id = $2 AND agent_id = $3 \
+             ORDER BY pos DESC LIMIT 1",
+            id,
+        ),
+        Place::Line { head } => (
+            "WITH RECURSIVE line (id, parent, back) AS ( \
+             SELECT id, parent, 0 FROM turn WHERE tenant = $1 AND id = $2 UNION ALL \
+             SELECT t.id, t.parent, l.back + 1 FROM turn t JOIN line l ON t.id = l.parent WHERE t.tenant = $1) \
+             SELECT t.agent_id, t.agent_version, t.hand_off FROM line l JOIN turn t ON t.id = l.id \
+             WHERE t.tenant = $1 AND (t.agent_id = $3 OR t.hand_off IS NOT NULL) ORDER BY l.back",
+            head,
+        ),
+    };
+    let rows: Vec<(String, i64, Option<String>)> =
+        on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).bind(agent).fetch_all(conn).await)
+            .doing("look which version of an agent answers")?;
+    for (id, version, hand_off) in rows {
+        let hand_off: Option<HandOff> = hand_off.as_deref().map(|h| json::read("a hand-off", h)).transpose()?;
+        let named = hand_off.and_then(|hand_off| hand_off.to).filter(|to| to.agent_id == agent).map(|to| to.version);
+        if named.is_some() || id == agent {
+            return Ok(named.or(Some(version)));
+        }
+    }
+    Ok(None)
+}
+
+/// Where turns stand one behind the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'a> {
+    Session(&'a str),
+    /// That turn and those it continues.
+    Line {
+        head: &'a str,
+    },
 }
 
 /// Forgets what the servers of a turn that has ended were sent along, where there is any of it.

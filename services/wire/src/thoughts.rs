@@ -12,7 +12,9 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use frontdesk_api::{ChatEvent, chat::Part};
 use memchr::memmem;
+use serde_json::{Value, json};
 
 /// Between an id and what Gemini signed. LiteLLM joins them with the same word.
 pub(crate) const SIGNED: &str = "__thought__";
@@ -26,6 +28,29 @@ pub(crate) enum Thought {
     Signed { text: String, signature: String },
     /// In Base64, for the model's maker alone.
     Redacted(String),
+}
+
+impl Thought {
+    /// As a block of Anthropic's Messages.
+    pub(crate) fn block(self) -> Value {
+        match self {
+            Self::Signed { text, signature } => {
+                json!({ "type": "thinking", "thinking": text, "signature": signature })
+            }
+            Self::Redacted(data) => json!({ "type": "redacted_thinking", "data": data }),
+        }
+    }
+
+    /// The event of one that has ended; None for one that nobody signed, which proves nothing.
+    pub(crate) fn event(&self) -> Option<ChatEvent> {
+        let unsigned = matches!(self, Self::Signed { signature, .. } if signature.is_empty());
+        (!unsigned).then(|| ChatEvent::Signed { choice: 0, block: self.clone().block() })
+    }
+}
+
+/// Whether a part is a thought, which only its maker's servers know.
+pub(crate) fn is_thought(part: &Part) -> bool {
+    matches!(part, Part::Other(wire) if matches!(wire["type"].as_str(), Some("thinking" | "redacted_thinking")))
 }
 
 /// The id of a call with what was thought before it.

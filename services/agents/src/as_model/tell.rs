@@ -218,7 +218,7 @@ impl Words {
                 self.citations.extend(citations);
             }
             ItemBody::Refusal { text } => self.said(&text, true, out),
-            ItemBody::Reasoning { text } if !self.streaming => self.thought = Some(text),
+            ItemBody::Reasoning { text, .. } if !self.streaming => self.thought = Some(text),
             // Told at the end: what else is done in this step may end the turn another way.
             ItemBody::FunctionCall { call } if self.client_tools.contains(&call.name) => self.calls.push(call),
             _ => {}
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn a_stream_and_a_whole_answer_read_the_same() {
         let events = || {
-            let thought = done(ItemBody::Reasoning { text: "hm".into() });
+            let thought = done(ItemBody::Reasoning { text: "hm".into(), sealed: None, kept: vec![] });
             let step = frontdesk_api::turn::Step {
                 id: "s".into(),
                 n: 0,

@@ -79,6 +79,7 @@ impl Stage {
             safety: Arc::clone(&deps.safety),
             clock: Arc::clone(&deps.clock),
             ids: Arc::clone(&deps.ids),
+            seal: Arc::clone(&deps.seal),
             observer: Arc::new(Unobserved),
             dispatch: store.dispatch(),
             pace: deps.pace,

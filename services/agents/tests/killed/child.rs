@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, Point};
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids as _, Inference, Kind, Memory, Order, PageRequest, Result,
-    Safety, Tools,
+    Safety, Seal, Tools,
     agent::AgentSpec,
     chat::{Dialect, FinishReason, ReplyHead, Role, ToolCall},
     clock::SystemClock,
@@ -117,6 +117,7 @@ async fn work() {
         safety: Arc::new(Nothing),
         clock: Arc::new(SystemClock),
         ids: Arc::new(RandomIds),
+        seal: Arc::new(Nothing),
         observer: Arc::new(frontdesk_agents::Unobserved),
         dispatch: store.dispatch(),
         pace: Pace {
@@ -363,6 +364,16 @@ impl Tools for Ledger {
 }
 
 struct Nothing;
+
+impl Seal for Nothing {
+    fn seal(&self, _: &[&str], plain: &[u8]) -> Result<Vec<u8>> {
+        Ok(plain.to_vec())
+    }
+
+    fn open(&self, _: &[&str], sealed: &[u8]) -> Result<Vec<u8>> {
+        Ok(sealed.to_vec())
+    }
+}
 
 #[async_trait]
 impl Memory for Nothing {

@@ -1,9 +1,11 @@
 //! Turns that are responses: they end where the client has calls to make, and continue one another.
 
+use std::sync::atomic::Ordering;
+
 use frontdesk_agents::{AsResponse, INLINE, NewTurn, TurnView};
 use frontdesk_api::{
     ChatEvent, Kind,
-    agent::AgentSpec,
+    agent::{AgentSpec, Limits},
     chat::{FinishReason, Part, Role, ToolSpec},
     turn::{ItemBody, TurnState},
 };
@@ -29,6 +31,40 @@ fn asks(spec: AgentSpec, previous: Option<&str>, items: Vec<ItemBody>) -> NewTur
 async fn ask(stage: &Stage, new: NewTurn) -> TurnView {
     let turn = stage.agents.create_turn(&stage.cx, new).await.expect("a response");
     stage.settled(&turn.id).await
+}
+
+#[tokio::test]
+async fn calls_beyond_what_the_request_lets_run_are_passed_over_and_the_model_answers() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let looks = |n: usize| Line::Call((0..n).map(|i| (["a", "b", "c"][i], "look", "{}")).collect());
+        stage.model.play([looks(1), looks(3), looks(1), Line::Say("It is here.")]);
+        let limits = Limits { max_tool_calls: 2, ..Limits::default() };
+        let spec = AgentSpec { limits, ..with_tools() };
+        let new = NewTurn { max_tool_calls: Some(2), ..asks(spec.clone(), None, vec![says("where?")]) };
+        let view = ask(&stage, new).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "It is here."));
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 2);
+        let steps = done(&view);
+        assert_eq!(steps.iter().map(|step| step.2).collect::<Vec<_>>(), [false, false, true, true, true], "{steps:?}");
+        assert!(steps[2].1.contains("max_tool_calls"), "{steps:?}");
+        let asked = stage.model.asked().pop().expect("a prompt");
+        let read = asked.iter().filter(|(role, words)| *role == Role::Tool && words.contains("limit of 2 tool calls"));
+        assert_eq!(read.count(), 3, "{asked:?}");
+
+        // A model that does not heed it meets the limit of steps.
+        stage.model.play((0..12).map(|_| looks(1)));
+        let view = ask(&stage, NewTurn { max_tool_calls: Some(1), ..asks(spec.clone(), None, vec![says("on")]) }).await;
+        assert_eq!(view.turn.error.as_ref().map(|e| e.code.as_str()), Some("max_steps"));
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 3);
+
+        // The agent's own limit is as it was.
+        stage.model.play([looks(3)]);
+        let view = ask(&stage, NewTurn { max_tool_calls: Some(9), ..asks(spec, None, vec![says("more")]) }).await;
+        assert_eq!(view.turn.error.as_ref().map(|e| e.code.as_str()), Some("max_tool_calls"));
+        assert_eq!((view.turn.state, stage.tools.calls.load(Ordering::SeqCst)), (TurnState::Incomplete, 5));
+    })
+    .await;
 }
 
 fn with_client_tool(spec: AgentSpec) -> AgentSpec {
@@ -176,11 +212,62 @@ async fn thoughts_are_items_before_the_words_unless_a_shield_looks_at_those() {
         let kinds = |view: &TurnView| view.items.iter().map(|item| item.body.kind()).collect::<Vec<_>>();
         let open = ask(&stage, asks(AgentSpec::new("m"), None, vec![says("hi")])).await;
         assert_eq!(kinds(&open), ["message", "reasoning", "message"]);
-        assert_eq!(open.items[1].body, ItemBody::Reasoning { text: "They greet.".into() });
+        let thought = ItemBody::Reasoning { text: "They greet.".into(), sealed: None, kept: vec![] };
+        assert_eq!(open.items[1].body, thought);
         let shielded = AgentSpec { output_shields: vec!["guard".into()], ..AgentSpec::new("m") };
         assert_eq!(kinds(&ask(&stage, asks(shielded, None, vec![says("hi")])).await), ["message", "message"]);
         let conversation = stage.conversation(AgentSpec::new("m")).await;
         assert_eq!(kinds(&stage.ask(&conversation, "hi").await), ["message", "message"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn thoughts_that_a_client_keeps_are_sealed_and_go_before_the_model_again() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let block = json!({ "type": "thinking", "thinking": "They greet.", "signature": "Eq" });
+        let hidden = json!({ "type": "redacted_thinking", "data": "x" });
+        let line = |events: Vec<ChatEvent>| {
+            let text = ChatEvent::Text { choice: 0, text: "Hello.".into() };
+            let finish = ChatEvent::Finish { choice: 0, reason: FinishReason::Stop };
+            Line::Events(events.into_iter().chain([text, finish]).collect())
+        };
+        let thinks = ChatEvent::Reasoning { choice: 0, text: "They greet.".into() };
+        let signed = |block: &serde_json::Value| ChatEvent::Signed { choice: 0, block: block.clone() };
+        stage.model.play([
+            line(vec![thinks.clone(), signed(&block)]),
+            line(vec![signed(&hidden)]),
+            line(vec![thinks]),
+            line(vec![signed(&hidden)]),
+        ]);
+        let keeps =
+            |keeps: bool| NewTurn { seals_thoughts: keeps, ..asks(AgentSpec::new("m"), None, vec![says("hi")]) };
+        let sealed = |view: &TurnView| match &view.items[1].body {
+            ItemBody::Reasoning { text, sealed: Some(sealed), kept } if kept.is_empty() => {
+                (text.clone(), sealed.clone())
+            }
+            other => panic!("nothing sealed: {other:?}"),
+        };
+        let mut other = stage.cx.clone();
+        other.tenant = "another".into();
+        for (text, blocks) in [("They greet.", vec![block.clone()]), ("", vec![hidden]), ("They greet.", vec![])] {
+            let (shown, sealed) = sealed(&ask(&stage, keeps(true)).await);
+            assert_eq!(shown, text);
+            assert_eq!(stage.agents.open_thoughts(&stage.cx, &sealed, "input[0]").expect("ours"), blocks);
+            let error = stage.agents.open_thoughts(&other, &sealed, "input[0]").expect_err("another tenant's");
+            assert_eq!((error.kind, error.param.as_deref()), (Kind::Invalid, Some("input[0]")), "{error}");
+        }
+        let view = ask(&stage, keeps(false)).await;
+        assert_eq!(view.items.len(), 2, "nobody asked for them: {:?}", view.items);
+
+        let handed_back = ItemBody::Reasoning { text: String::new(), sealed: None, kept: vec![block.clone()] };
+        let said = ItemBody::Message { role: Role::Assistant, text: "Hello.".into(), citations: vec![] };
+        let items = vec![says("hi"), handed_back.clone(), said, handed_back, says("and?")];
+        let new = asks(AgentSpec::new("m"), None, items);
+        let chat = stage.agents.would_ask(&stage.cx, &new).await.expect("a chat");
+        let parts: Vec<usize> = chat.messages.iter().map(|message| message.content.len()).collect();
+        assert_eq!((parts, &chat.messages[1].content[0]), (vec![1, 2, 1], &Part::Other(block)));
     })
     .await;
 }

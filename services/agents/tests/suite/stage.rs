@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, TurnView};
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Memory, Result, Safety, Tools,
+    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Memory, Result, Safety, Seal, Tools,
     agent::AgentSpec,
     chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
     clock::FixedClock,
@@ -375,6 +375,20 @@ impl Tools for Toolbox {
 }
 
 /// One page about returns; knows nothing of anything else.
+/// Seals by writing what it is for in front: it opens for nothing else.
+struct Labelled;
+
+impl Seal for Labelled {
+    fn seal(&self, about: &[&str], plain: &[u8]) -> Result<Vec<u8>> {
+        Ok([format!("{about:?}").as_bytes(), plain].concat())
+    }
+
+    fn open(&self, about: &[&str], sealed: &[u8]) -> Result<Vec<u8>> {
+        let plain = sealed.strip_prefix(format!("{about:?}").as_bytes());
+        plain.map(<[u8]>::to_vec).ok_or_else(|| Error::new(frontdesk_api::Kind::Internal, "sealed for something else"))
+    }
+}
+
 struct Pages;
 
 #[async_trait]
@@ -476,6 +490,7 @@ impl Stage {
             safety: Arc::new(Guard),
             clock: Arc::new(FixedClock::at(1_000_000)),
             ids,
+            seal: Arc::new(Labelled),
             observer: Arc::new(frontdesk_agents::Unobserved),
             dispatch: store.dispatch(),
             pace,

@@ -162,7 +162,9 @@ pub(super) fn event_size(event: &ChatEvent) -> usize {
         }
         ChatEvent::Start { id, model, .. } => id.len() + model.len(),
         // Trees of JSON: a node takes about what a hundred bytes of text do.
-        ChatEvent::Logprobs { value, .. } | ChatEvent::Annotations { value, .. } => 8 * value.to_string().len(),
+        ChatEvent::Logprobs { value, .. }
+        | ChatEvent::Annotations { value, .. }
+        | ChatEvent::Signed { block: value, .. } => 8 * value.to_string().len(),
         ChatEvent::Extra(members) => members.iter().map(|(k, v)| k.len() + 8 * v.to_string().len()).sum(),
         ChatEvent::Finish { .. } | ChatEvent::Usage(_) => 0,
     };

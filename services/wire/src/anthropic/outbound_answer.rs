@@ -32,6 +32,8 @@ pub struct Answer {
     call: Option<bool>,
     /// Thoughts since the last call.
     thoughts: Vec<Thought>,
+    /// Inside the block of a thought, the last of them.
+    thinks: bool,
 }
 
 impl Answer {
@@ -51,9 +53,7 @@ impl Answer {
         let mut events = vec![start(message.id, message.model)];
         for block in message.content {
             self.begin(block, &mut events);
-            if self.call.take() == Some(false) {
-                events.extend(self.piece("{}".into()));
-            }
+            events.extend(self.end());
         }
         finish(message.stop_reason.as_deref(), message.stop_details, &mut events);
         events.extend(self.counted(message.usage));
@@ -84,14 +84,13 @@ impl Answer {
                 }
             }
             "content_block_delta" => events.extend(self.delta(event.delta.unwrap_or_default())),
-            // A call without arguments has no pieces; what has none is still an object.
-            "content_block_stop" if self.call.take() == Some(false) => events.extend(self.piece("{}".into())),
+            "content_block_stop" => events.extend(self.end()),
             "message_delta" => {
                 let delta = event.delta.unwrap_or_default();
                 finish(delta.stop_reason.as_deref(), delta.stop_details, &mut events);
                 events.extend(self.counted(event.usage));
             }
-            // `ping`, the ends of other blocks, `message_stop`, and what the API may add one day.
+            // `ping`, `message_stop`, and what the API may add one day.
             _ => {}
         }
         Ok(Decoded { events, error: None })
@@ -104,9 +103,13 @@ impl Answer {
             "thinking" => {
                 let (text, signature) = (block.thinking.unwrap_or_default(), block.signature.unwrap_or_default());
                 self.thoughts.push(Thought::Signed { text: text.clone(), signature });
+                self.thinks = true;
                 events.extend(said(Some(text), |text| ChatEvent::Reasoning { choice: 0, text }));
             }
-            "redacted_thinking" => self.thoughts.extend(block.data.map(Thought::Redacted)),
+            "redacted_thinking" => {
+                self.thinks = block.data.is_some();
+                self.thoughts.extend(block.data.map(Thought::Redacted));
+            }
             "tool_use" => {
                 // A thought without a signature proves nothing and is refused.
                 let signed =
@@ -126,6 +129,15 @@ impl Answer {
             }
             _ => {}
         }
+    }
+
+    /// The end of a block.
+    fn end(&mut self) -> Option<ChatEvent> {
+        if std::mem::take(&mut self.thinks) {
+            return self.thoughts.last().and_then(Thought::event);
+        }
+        // A call without arguments has no pieces; what has none is still an object.
+        (self.call.take() == Some(false)).then(|| self.piece("{}".into())).flatten()
     }
 
     fn delta(&mut self, delta: Delta) -> Option<ChatEvent> {
@@ -377,7 +389,13 @@ fn finish(reason: Option<&str>, details: Option<StopDetails>, events: &mut Vec<C
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn signed(block: Value) -> ChatEvent {
+        ChatEvent::Signed { choice: 0, block }
+    }
 
     fn call(index: u32, id: Option<&str>, arguments: &str) -> ChatEvent {
         let name = id.map(|_| "f".to_owned());
@@ -450,6 +468,7 @@ mod tests {
             ChatEvent::Start { id: "msg_1".into(), model: "claude".into(), created: 0 },
             counts(37, 1),
             ChatEvent::Reasoning { choice: 0, text: "hm".into() },
+            signed(json!({ "type": "thinking", "thinking": "hm", "signature": "Eq" })),
             ChatEvent::Text { choice: 0, text: "Hello".into() },
             call(0, Some("t1__thinking__W1siaG0iLCJFcSJdXQ"), ""),
             call(0, None, "{\"a\":"),
@@ -470,7 +489,9 @@ mod tests {
             "stop_reason":"tool_use","stop_sequence":null,"usage":{"input_tokens":5,"cache_creation_input_tokens":2,"cache_creation":{"ephemeral_5m_input_tokens":1,"ephemeral_1h_input_tokens":1},"cache_read_input_tokens":30,"output_tokens":9}}"#;
         let want = [
             ChatEvent::Start { id: "msg_1".into(), model: "claude".into(), created: 0 },
+            signed(json!({ "type": "redacted_thinking", "data": "x" })),
             ChatEvent::Reasoning { choice: 0, text: "hm".into() },
+            signed(json!({ "type": "thinking", "thinking": "hm", "signature": "Eq" })),
             ChatEvent::Text { choice: 0, text: "Hello".into() },
             call(0, Some("t1__thinking__W1sieCJdLFsiaG0iLCJFcSJdXQ"), r#"{"a": 1.50}"#),
             call(1, Some("t2"), ""),

@@ -130,23 +130,16 @@ fn assistant(i: usize, message: &Message) -> Result<Vec<Value>> {
     if let Some(refusal) = message.extra.get("refusal").and_then(Value::as_str).filter(|t| !blank(t)) {
         blocks.push(text(refusal));
     }
-    // A client that hands thoughts back itself knows where they stand.
-    let own = blocks.iter().any(|block| block["type"] == "thinking" || block["type"] == "redacted_thinking");
     for (nth, call) in message.tool_calls.iter().enumerate() {
         let (id, thoughts) = thoughts::split(&call.id);
-        // The first ones begin the message, before its text.
+        // The first ones begin the message, before its text. A client that hands thoughts back itself knows where they stand.
+        let thoughts: Vec<Value> =
+            thoughts.into_iter().map(Thought::block).filter(|block| !blocks.contains(block)).collect();
         let at = if nth == 0 { 0 } else { blocks.len() };
-        blocks.splice(at..at, thoughts.into_iter().filter(|_| !own).map(thought));
+        blocks.splice(at..at, thoughts);
         blocks.push(json!({ "type": "tool_use", "id": id, "name": call.name, "input": input(&call.arguments) }));
     }
     Ok(blocks)
-}
-
-fn thought(thought: Thought) -> Value {
-    match thought {
-        Thought::Signed { text, signature } => json!({ "type": "thinking", "thinking": text, "signature": signature }),
-        Thought::Redacted(data) => json!({ "type": "redacted_thinking", "data": data }),
-    }
 }
 
 /// A call's arguments as the object they must be. What a model wrote that is none goes back to it in the wrapping
@@ -393,6 +386,21 @@ mod tests {
             { "role": "user", "content": [{ "type": "text", "text": "why?", "cache_control": { "type": "ephemeral" } }] }
         ]);
         assert_eq!(got["messages"], want);
+    }
+
+    #[test]
+    fn a_thought_that_comes_back_twice_is_told_once_and_those_between_calls_stay_there() {
+        let thought = |text: &str| Thought::Signed { text: text.into(), signature: "s".into() };
+        let call = |n: &str, before: &str| {
+            let id = thoughts::join(n.into(), &[thought(before)]);
+            json!({ "id": id, "type": "function", "function": { "name": "f", "arguments": "{}" } })
+        };
+        let got = sent(json!({ "messages": [
+            { "role": "user", "content": "go" },
+            { "role": "assistant", "content": [thought("one").block()], "tool_calls": [call("a", "one"), call("b", "two")] } ] }));
+        let used = |n: &str| json!({ "type": "tool_use", "id": n, "name": "f", "input": {} });
+        let want = json!([thought("one").block(), used("a"), thought("two").block(), used("b")]);
+        assert_eq!(got["messages"][1]["content"], want);
     }
 
     #[test]

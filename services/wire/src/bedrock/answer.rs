@@ -88,11 +88,16 @@ impl Answer {
         let cited = block.citations_content.into_iter().flat_map(|c| c.content).filter_map(|c| c.text);
         events.extend(block.text.into_iter().chain(cited).filter_map(said));
         if let Some(reasoning) = block.reasoning_content {
-            self.thoughts.extend(reasoning.redacted_content.map(Thought::Redacted));
+            if let Some(data) = reasoning.redacted_content.map(Thought::Redacted) {
+                events.extend(data.event());
+                self.thoughts.push(data);
+            }
             if let Some(said) = reasoning.reasoning_text {
                 let signature = said.signature.unwrap_or_default();
-                self.thoughts.push(Thought::Signed { text: said.text.clone(), signature });
+                let signed = Thought::Signed { text: said.text.clone(), signature };
                 events.extend(thought(said.text));
+                events.extend(signed.event());
+                self.thoughts.push(signed);
             }
         }
         if let Some(call) = block.tool_use.filter(|call| call.kind.is_none()) {
@@ -129,8 +134,10 @@ impl Answer {
     /// Text and signature of a thought come in pieces, a redacted one at once.
     fn think(&mut self, block: u64, new: NewThought) -> Option<ChatEvent> {
         if let Some(data) = new.redacted_content {
-            self.thoughts.push(Thought::Redacted(data));
-            return None;
+            let redacted = Thought::Redacted(data);
+            let event = redacted.event();
+            self.thoughts.push(redacted);
+            return event;
         }
         if self.thinking.replace(block) != Some(block) || !matches!(self.thoughts.last(), Some(Thought::Signed { .. }))
         {
@@ -145,6 +152,9 @@ impl Answer {
 
     /// A call without arguments has no pieces; what has none is still an object.
     fn end(&mut self, block: u64) -> Option<ChatEvent> {
+        if self.thinking == Some(block) {
+            return self.thoughts.iter().rfind(|thought| matches!(thought, Thought::Signed { .. }))?.event();
+        }
         let call = self.calls.iter().rev().find(|call| call.block == block)?;
         if call.begun { None } else { self.piece(block, "{}".into()) }
     }
@@ -390,6 +400,10 @@ mod tests {
 
     use super::*;
 
+    fn signed(block: Value) -> ChatEvent {
+        ChatEvent::Signed { choice: 0, block }
+    }
+
     fn call(index: u32, id: Option<&str>, arguments: &str) -> ChatEvent {
         let name = id.map(|_| "f".to_owned());
         ChatEvent::ToolCall { choice: 0, index, id: id.map(str::to_owned), name, arguments: arguments.to_owned() }
@@ -457,6 +471,8 @@ mod tests {
         let want = [
             start(),
             ChatEvent::Reasoning { choice: 0, text: "hm".into() },
+            signed(json!({ "type": "redacted_thinking", "data": "eA==" })),
+            signed(json!({ "type": "thinking", "thinking": "hm", "signature": "Eq" })),
             ChatEvent::Text { choice: 0, text: "Hello".into() },
             call(0, Some("t1__thinking__W1siaG0iLCJFcSJdLFsiZUE9PSJdXQ"), ""),
             call(1, Some("t2"), ""),
@@ -487,6 +503,8 @@ mod tests {
         let want = [
             start(),
             ChatEvent::Reasoning { choice: 0, text: "hm".into() },
+            signed(json!({ "type": "thinking", "thinking": "hm", "signature": "Eq" })),
+            signed(json!({ "type": "redacted_thinking", "data": "eA==" })),
             call(0, Some("t1__thinking__W1siaG0iLCJFcSJdLFsiZUE9PSJdXQ"), r#"{"a":1.50}"#),
             call(1, Some("t2"), "{}"),
             ChatEvent::Text { choice: 0, text: "Hel".into() },

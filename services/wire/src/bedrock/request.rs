@@ -127,17 +127,18 @@ impl Conversation {
     fn assistant(&self, i: usize, message: &Message) -> Result<Vec<Value>> {
         let mut blocks = content(i, message)?;
         blocks.extend(message.extra.get("refusal").and_then(Value::as_str).and_then(said));
-        // A client that hands thoughts back itself knows where they stand.
-        let own = blocks.iter().any(|block| block.get("reasoningContent").is_some());
         for (nth, call) in message.tool_calls.iter().enumerate() {
             let (id, thoughts) = thoughts::split(&call.id);
             if !self.tools {
                 blocks.push(json!({ "text": format!("[call {id}: {} {}]", call.name, call.arguments) }));
                 continue;
             }
-            // The first ones begin the message, before its text.
+            // The first ones begin the message, before its text. A client that hands thoughts back itself knows where they
+            // stand.
+            let thoughts: Vec<Value> =
+                thoughts.into_iter().map(thought).filter(|block| !blocks.contains(block)).collect();
             let at = if nth == 0 { 0 } else { blocks.len() };
-            blocks.splice(at..at, thoughts.into_iter().filter(|_| !own).map(thought));
+            blocks.splice(at..at, thoughts);
             blocks.push(json!({ "toolUse": { "toolUseId": id, "name": call.name, "input": input(&call.arguments) } }));
         }
         Ok(blocks)

@@ -206,13 +206,15 @@ fn encode_message(message: &Message) -> Value {
     let failed = message.role == Role::Tool && out.remove("is_error").is_some_and(|is_error| is_error == true);
     let role = serde_json::to_value(message.role).unwrap_or_default();
     out.insert("role".into(), role);
-    let content = match message.content.as_slice() {
+    // No server of this dialect knows what another maker signed.
+    let told: Vec<&Part> = message.content.iter().filter(|part| !thoughts::is_thought(part)).collect();
+    let content = match told.as_slice() {
         [] if failed => json!(FAILED.trim_end()),
         [] => Value::Null,
         [Part::Text(text)] if failed => json!(format!("{FAILED}{text}")),
         [Part::Text(text)] => json!(text),
         parts => {
-            let wire = |part: &Part| match part {
+            let wire = |part: &&Part| match part {
                 Part::Text(text) => json!({ "type": "text", "text": text }),
                 Part::Other(value) => value.clone(),
             };
@@ -262,6 +264,22 @@ mod tests {
         want["stream"] = json!(false);
         let got: Value = serde_json::from_slice(&encode("m", false, &chat)).expect("json");
         assert_eq!(got, want);
+    }
+
+    #[test]
+    fn what_another_maker_signed_is_left_out() {
+        let thought = json!({ "type": "thinking", "thinking": "hm", "signature": "s" });
+        let part = |text: &str| json!({ "type": "text", "text": text });
+        for (content, want) in [
+            (json!([thought, part("hi")]), json!("hi")),
+            (json!([{ "type": "redacted_thinking", "data": "x" }]), Value::Null),
+            (json!([part("a"), thought, part("b")]), json!([part("a"), part("b")])),
+        ] {
+            let sent = json!({ "messages": [{ "role": "assistant", "content": content }] }).to_string();
+            let chat = decode(sent.as_bytes()).expect("a good request");
+            let got: Value = serde_json::from_slice(&encode("m", false, &chat)).expect("json");
+            assert_eq!(got["messages"][0]["content"], want);
+        }
     }
 
     #[test]

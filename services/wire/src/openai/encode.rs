@@ -136,6 +136,8 @@ impl Writes for Chunks {
                     self.write(choice, json!({}), Value::Null, Some(&reason), &mut out);
                 }
                 ChatEvent::Usage(usage) => self.usage = Some(usage),
+                // It rides in the id of its call.
+                ChatEvent::Signed { .. } => {}
                 ChatEvent::Extra(members) => self.extra.extend(members),
             }
         }
@@ -186,6 +188,7 @@ fn whole(mut head: Head, events: impl IntoIterator<Item = ChatEvent>) -> Vec<u8>
             ChatEvent::Annotations { choice, value } => choices.entry(choice).or_default().annotations = Some(value),
             ChatEvent::Finish { choice, reason } => choices.entry(choice).or_default().finish = Some(reason),
             ChatEvent::Usage(counts) => usage = Some(counts),
+            ChatEvent::Signed { .. } => {}
             ChatEvent::Extra(members) => extra.extend(members),
         }
     }

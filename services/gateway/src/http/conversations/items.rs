@@ -73,7 +73,7 @@ pub async fn create(
 ) -> Result<Json<Value>, Problem> {
     let new = resolved(&app, &cx, conversation::add(&body)?).await?;
     let added = app.agents.add_items(&cx, &id, &new).await?;
-    Ok(Json(conversation::list(added.iter().filter_map(sent).collect(), false)))
+    Ok(Json(conversation::list(added.iter().filter_map(|item| sent(item, Include::EVERYTHING)).collect(), false)))
 }
 
 /// An item of a conversation
@@ -88,8 +88,7 @@ pub async fn show(
     Path(ItemPath { conversation_id: id, item_id }): Path<ItemPath>,
     _: IncludeQuery,
 ) -> Result<Json<Value>, Problem> {
-    let whole = Include { results: true, outputs: true, sources: true, logprobs: true };
-    let item = all(&app, &cx, &id, whole).await?.into_iter().find(|item| item["id"] == item_id.as_str());
+    let item = all(&app, &cx, &id, Include::EVERYTHING).await?.into_iter().find(|item| item["id"] == item_id.as_str());
     let missing = || Error::not_found(format!("this conversation has no item with the id '{item_id}'"));
     Ok(Json(item.ok_or_else(|| missing().with_code("item_not_found"))?))
 }

@@ -26,6 +26,6 @@ pub async fn input_items(
 ) -> Result<Json<Value>, Problem> {
     let query = query.read()?;
     let items = app.agents.response_input(&cx, &id).await?;
-    let (page, more) = query.cut(items.iter().filter_map(sent).collect())?;
+    let (page, more) = query.cut(items.iter().filter_map(|item| sent(item, query.include)).collect())?;
     Ok(Json(list(page, more)))
 }

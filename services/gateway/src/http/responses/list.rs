@@ -60,7 +60,8 @@ pub async fn list(
         }
         let id = &response.turn.id;
         let whole = async {
-            let input: Vec<Value> = app.agents.response_input(&cx, id).await?.iter().filter_map(sent).collect();
+            let input = app.agents.response_input(&cx, id).await?;
+            let input: Vec<Value> = input.iter().filter_map(|item| sent(item, Include::EVERYTHING)).collect();
             let mut one = standing(&app, &cx, id, response.echo, Include::default()).await?;
             one["input"] = json!(input);
             Ok::<_, Error>(one)

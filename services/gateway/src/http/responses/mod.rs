@@ -71,15 +71,16 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     let timeout_s = if asked.background { PATIENCE.1 } else { PATIENCE.0 };
     let (agent_id, version, mut spec) = match asked.model.strip_prefix(AGENT) {
         None => {
-            let limits = Limits { timeout_s, ..Limits::default() };
+            let Limits { max_tool_calls: usual, .. } = Limits::default();
+            let max_tool_calls = usual.max(asked.max_tool_calls.unwrap_or(0));
+            let limits = Limits { timeout_s, max_tool_calls, ..Limits::default() };
             let spec = AgentSpec { keep_all_turns: !asked.truncate, limits, ..AgentSpec::new(&asked.model) };
             (INLINE.to_owned(), 1, spec)
         }
         Some(name) => {
-            let mut agent = app.agents.load_agent_named(cx, name).await?;
-            if let Some(conversation) = &asked.conversation {
-                agent = app.agents.answering(cx, conversation, agent).await?;
-            }
+            let agent = app.agents.load_agent_named(cx, name).await?;
+            let (conversation, previous) = (asked.conversation.as_deref(), asked.previous_response_id.as_deref());
+            let agent = app.agents.answering(cx, agent, conversation, previous).await?;
             for (name, given) in [("instructions", asked.instructions.is_some()), ("prompt", asked.prompt.is_some())] {
                 if given {
                     let message = format!("'{name}' cannot be given to '{}': an agent has its own", asked.model);
@@ -96,6 +97,7 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
         }
         spec.client_tools.push(tool);
     }
+    let least_score = asked.tools.search.as_ref().and_then(|search| search.least_score);
     if let Some(search) = asked.tools.search {
         spec.max_passages = search.most.and_then(|most| most.try_into().ok()).unwrap_or(spec.max_passages);
         let more: Vec<String> = search.stores.into_iter().filter(|id| !spec.knowledge.contains(id)).collect();
@@ -129,7 +131,6 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     spec.sampling.temperature = asked.temperature.or(spec.sampling.temperature);
     spec.sampling.top_p = asked.top_p.or(spec.sampling.top_p);
     spec.sampling.max_tokens = asked.max_output_tokens.or(spec.sampling.max_tokens);
-    spec.limits.max_tool_calls = asked.max_tool_calls.unwrap_or(spec.limits.max_tool_calls);
     spec.model_params.extend(asked.extra);
     let servers = servers::taken(app, cx, asked.tools.servers).await?;
     let mut shown = asked.tools.shown;
@@ -143,7 +144,17 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     let (previous, echo) = (asked.previous_response_id, Value::Object(echo));
     let response = AsResponse { spec, version, previous, echo, stored: asked.store };
     let (items, session_id) = (resolved(app, cx, asked.input).await?, asked.conversation);
-    Ok(NewTurn { agent_id, session_id, items, servers, response: Some(response), ..NewTurn::default() })
+    Ok(NewTurn {
+        agent_id,
+        session_id,
+        items,
+        servers,
+        max_tool_calls: asked.max_tool_calls,
+        least_score,
+        seals_thoughts: asked.include.thoughts,
+        response: Some(response),
+        ..NewTurn::default()
+    })
 }
 
 /// In a request's body something that does not exist is a wrong value, not a missing page.
@@ -165,6 +176,10 @@ pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemB
             Input::Item(mut body) => {
                 attached::read(app, cx, &mut body, &mut room).await?;
                 body
+            }
+            Input::Thoughts { sealed, path } => {
+                let kept = app.agents.open_thoughts(cx, &sealed, &path)?;
+                ItemBody::Reasoning { text: String::new(), sealed: Some(sealed), kept }
             }
             Input::Reference { id, path } => {
                 match app.agents.load_item(cx, &id).await.map_err(|error| wrong(error, path))?.body {
@@ -263,7 +278,7 @@ pub struct ItemsQuery {
     limit: Option<u32>,
     /// `desc` (newest first, the default) or `asc`.
     order: Option<String>,
-    /// `file_search_call.results`: what searches found; `code_interpreter_call.outputs`: what code printed; `web_search_call.action.sources`: pages that were found. May come more than once.
+    /// `file_search_call.results`: what searches found; `code_interpreter_call.outputs`: what code printed; `web_search_call.action.sources`: pages that were found; `reasoning.encrypted_content`: what was thought, sealed; `message.input_image.image_url`: pictures. May come more than once.
     #[param(required = false)]
     include: Vec<String>,
 }

@@ -81,7 +81,10 @@ impl Writes for Pieces {
                 }
                 ChatEvent::Usage(usage) => self.usage = Some(usage),
                 ChatEvent::Extra(members) => self.extra.extend(members),
-                ChatEvent::Reasoning { .. } | ChatEvent::ToolCall { .. } | ChatEvent::Annotations { .. } => {}
+                ChatEvent::Reasoning { .. }
+                | ChatEvent::Signed { .. }
+                | ChatEvent::ToolCall { .. }
+                | ChatEvent::Annotations { .. } => {}
             }
         }
         Bytes::from(out)
@@ -109,7 +112,10 @@ impl Writes for Pieces {
                 ChatEvent::Finish { choice, reason } => choices.entry(choice).or_default().finish = Some(reason),
                 ChatEvent::Usage(counts) => self.usage = Some(counts),
                 ChatEvent::Extra(members) => self.extra.extend(members),
-                ChatEvent::Reasoning { .. } | ChatEvent::ToolCall { .. } | ChatEvent::Annotations { .. } => {}
+                ChatEvent::Reasoning { .. }
+                | ChatEvent::Signed { .. }
+                | ChatEvent::ToolCall { .. }
+                | ChatEvent::Annotations { .. } => {}
             }
         }
         let shown = |(at, own): (u32, Choice)| {

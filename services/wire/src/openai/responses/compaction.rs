@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use frontdesk_api::{Error, Micros, Result, chat::Usage, clock::unix_seconds, turn::Item};
 use serde_json::{Value, json};
 
-use super::{item::sent, stream::usage};
+use super::{item::sent, request::Include, stream::usage};
 
 /// Before each summary: whose it is, and how it is written.
 const MARK: &str = "fd1.";
@@ -16,7 +16,7 @@ const MARK: &str = "fd1.";
 #[must_use]
 pub fn answer(id: &str, at: Micros, said: &[Item], summary: (&str, &str), taken: Usage) -> Value {
     let (item_id, summary) = summary;
-    let mut output: Vec<Value> = said.iter().filter_map(sent).collect();
+    let mut output: Vec<Value> = said.iter().filter_map(|item| sent(item, Include::EVERYTHING)).collect();
     output.push(json!({ "id": item_id, "type": "compaction", "encrypted_content": sealed(summary) }));
     json!({ "id": id, "object": "response.compaction", "created_at": unix_seconds(at), "output": output, "usage": usage(taken) })
 }

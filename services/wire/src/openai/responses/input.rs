@@ -1,7 +1,8 @@
 //! What a response or a conversation is given: OpenAI's input items as items of ours.
 //!
 //! A client that keeps its own history sends back what it was answered, so every kind of item that is shown is taken
-//! here too. Thoughts are passed over: no model here is shown the thoughts of an earlier answer. What a client writes itself
+//! here too. Thoughts are taken as they were sealed; those that only can be read are passed over, since no model is shown
+//! them. What a client writes itself
 //! is refused by name where it has a member that nobody knows; what is sent back is history, and such a member decides
 //! nothing.
 
@@ -33,6 +34,12 @@ pub enum Input {
     Reference {
         id: String,
         /// Where the request names it.
+        path: String,
+    },
+    /// What a model thought, sealed as it was sent to the client.
+    Thoughts {
+        sealed: String,
+        /// Where it stands.
         path: String,
     },
 }
@@ -156,8 +163,13 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
             fields.pass_over(&["id", "status"]);
             fields.end()?;
         }
+        "reasoning" => {
+            let path = fields.path("encrypted_content");
+            let sealed = fields.text("encrypted_content")?;
+            items.extend(sealed.map(|sealed| Input::Thoughts { sealed, path }));
+        }
         // What servers have is asked of them, and what waits stands in our own rows.
-        "reasoning" | "file_search_call" | "web_search_call" | "mcp_list_tools" | "mcp_approval_request" => {}
+        "file_search_call" | "web_search_call" | "mcp_list_tools" | "mcp_approval_request" => {}
         other => {
             let path = fields.path("type");
             let message = format!("'{path}' is '{other}', an item that nothing here understands");
@@ -195,6 +207,7 @@ mod tests {
             { "role": "developer", "content": "be brief" },
             { "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "wea" }, { "type": "input_text", "text": "ther?" }] },
             { "type": "reasoning", "id": "rs_1", "summary": [] },
+            { "type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "fdt1.x" },
             { "type": "function_call", "id": "fc_1", "call_id": "c1", "name": "look", "arguments": "{}", "status": "completed" },
             { "type": "function_call_output", "call_id": "c1", "output": "rain" },
             { "type": "mcp_call", "id": "mcp_1", "server_label": "frontdesk", "name": "order", "arguments": "{}", "output": "sent" },
@@ -215,14 +228,15 @@ mod tests {
         let want = vec![
             says(Role::Developer, "be brief".into()),
             says(Role::User, "weather?".into()),
+            Input::Thoughts { sealed: "fdt1.x".into(), path: "input[3].encrypted_content".into() },
             call("c1", "look"),
             output("c1", "rain"),
             call("mcp_1", "order"),
             output("mcp_1", "sent"),
             says(Role::Assistant, "it rains".into()),
             Input::Item(ItemBody::Refusal { text: "I will not.".into() }),
-            refers("msg_2", 8),
-            refers("msg_3", 9),
+            refers("msg_2", 9),
+            refers("msg_3", 10),
         ];
         assert_eq!(items, want);
         assert_eq!(read(json!("hi")), [says(Role::User, "hi".into())]);
@@ -257,6 +271,7 @@ mod tests {
             (json!([{ "role": "user", "content": "a" }, { "type": "computer_call" }]), "input[1].type"),
             (json!([{ "type": "function_call", "call_id": "c" }]), "input[0].name"),
             (json!([{ "type": "function_call_output", "call_id": "c", "output": 1 }]), "input[0].output"),
+            (json!([{ "type": "reasoning", "encrypted_content": 7 }]), "input[0].encrypted_content"),
             (json!([{ "type": "item_reference", "id": "a\u{0}" }]), "input[0].id"),
             (json!([{ "role": "user", "content": "x", "name": "Ada" }]), "input[0].name"),
             (

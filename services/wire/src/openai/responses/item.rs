@@ -28,6 +28,8 @@ pub struct ClientTools {
     interpreter: bool,
     /// Whether searches of the web are.
     web: bool,
+    /// A summary of thoughts was asked for: what can be read of them is shown as one.
+    pub(super) summarises: bool,
 }
 
 impl ClientTools {
@@ -59,6 +61,7 @@ pub fn client_tools(echo: &Value) -> ClientTools {
         functions: tools.iter().filter_map(|tool| tool.get("name")?.as_str().map(str::to_owned)).collect(),
         interpreter: kinds().any(|kind| kind == code::TOOL),
         web: kinds().any(web::is_web),
+        summarises: echo.pointer("/reasoning/summary").is_some_and(Value::is_string),
     }
 }
 
@@ -76,6 +79,7 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
             _ => None,
         })
         .collect();
+    let sent = |item| sent(item, include);
     let mut shown: Vec<Value> = given.iter().filter_map(sent).collect();
     let mut servers = Servers::default();
     made.iter().for_each(|item| servers.learn(&item.body));
@@ -100,6 +104,9 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
         ItemBody::FunctionCall { call } if !client.contains(&call.name) => {
             Some(servers.call(call).shown(&item.id, outputs.get(call.id.as_str()).copied()))
         }
+        ItemBody::Reasoning { text, sealed, .. } => {
+            Some(reasoning(&item.id, text, sealed.as_deref(), client.summarises, include.thoughts))
+        }
         // Shown with its call.
         ItemBody::FunctionCallOutput { .. } => None,
         ItemBody::Retrieval { query, passages } => Some(search(&item.id, query, include.results.then_some(passages))),
@@ -110,7 +117,7 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
 
 /// An item that stands for itself; None for those that only we know.
 #[must_use]
-pub fn sent(item: &Item) -> Option<Value> {
+pub fn sent(item: &Item, include: Include) -> Option<Value> {
     let id = &item.id;
     Some(match &item.body {
         ItemBody::Message { role: Role::Assistant, text, citations } => message(id, text, citations, "completed"),
@@ -125,14 +132,14 @@ pub fn sent(item: &Item) -> Option<Value> {
             said
         }
         ItemBody::Content { role, parts } => {
-            let content: Vec<Value> = parts.iter().map(parts::shown).collect();
+            let content: Vec<Value> = parts.iter().map(|part| parts::shown(part, include.images)).collect();
             json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })
         }
         ItemBody::FunctionCall { call } => function_call(id, call, "completed"),
         ItemBody::FunctionCallOutput { call_id, output, .. } => {
             json!({ "id": id, "type": "function_call_output", "call_id": call_id, "output": output, "status": "completed" })
         }
-        ItemBody::Reasoning { text } => reasoning(id, text, "completed"),
+        ItemBody::Reasoning { text, sealed, .. } => reasoning(id, text, sealed.as_deref(), false, include.thoughts),
         ItemBody::ServerTools { server, tools, error, known: false, .. } => {
             mcp::list(id, server, tools, error.as_deref())
         }
@@ -179,11 +186,22 @@ pub fn annotation(text: &str, citation: &Citation) -> Value {
     json!({ "type": "file_citation", "file_id": citation.file_id, "filename": citation.filename, "index": at.chars().count() })
 }
 
-/// What the model thought, whole: nothing here summarises thoughts.
+/// What the model thought, as far as it can be read: as its summary where one was asked for, which nobody here writes
+/// another way. `included`: whether what is sealed is shown.
 #[must_use]
-pub fn reasoning(id: &str, text: &str, status: &str) -> Value {
-    let content = [json!({ "type": "reasoning_text", "text": text })];
-    json!({ "id": id, "type": "reasoning", "summary": [], "content": content, "status": status })
+pub fn reasoning(id: &str, text: &str, sealed: Option<&str>, summarises: bool, included: bool) -> Value {
+    let (mut summary, mut content) = (vec![], vec![]);
+    if summarises && !text.is_empty() {
+        summary.push(json!({ "type": "summary_text", "text": text }));
+    } else if !text.is_empty() {
+        content.push(json!({ "type": "reasoning_text", "text": text }));
+    }
+    let mut shown =
+        json!({ "id": id, "type": "reasoning", "summary": summary, "content": content, "status": "completed" });
+    if included {
+        shown["encrypted_content"] = json!(sealed);
+    }
+    shown
 }
 
 #[must_use]

@@ -135,14 +135,15 @@ fn file(mut part: Fields) -> Result<Value> {
     Ok(json!({ "type": "file", "file": file }))
 }
 
-/// A part of a chat as a response shows it.
+/// A part of a chat as a response shows it; of a picture its address where `images` are to be seen.
 #[must_use]
-pub fn shown(part: &Value) -> Value {
+pub fn shown(part: &Value, images: bool) -> Value {
     match part["type"].as_str() {
         Some("text") => json!({ "type": "input_text", "text": part["text"] }),
         Some("image_url") => {
             let detail = part["image_url"].get("detail").cloned().unwrap_or_else(|| "auto".into());
-            json!({ "type": "input_image", "image_url": part["image_url"]["url"], "detail": detail })
+            let url = if images { &part["image_url"]["url"] } else { &Value::Null };
+            json!({ "type": "input_image", "image_url": url, "detail": detail })
         }
         Some("file") => {
             let file = &part["file"];
@@ -173,7 +174,8 @@ mod tests {
             json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,iVBO", "detail": "low" } })
         );
         assert_eq!(parts[2]["file"]["filename"], "a.pdf");
-        assert_eq!(Value::Array(parts.iter().map(shown).collect()), sent);
+        assert_eq!(Value::Array(parts.iter().map(|part| shown(part, true)).collect()), sent);
+        assert_eq!(shown(&parts[1], false), json!({ "type": "input_image", "image_url": null, "detail": "low" }));
         let words = json!([{ "type": "input_text", "text": "a" }, { "type": "output_text", "text": "b" }]);
         assert_eq!(read(words, Takes::Nothing).expect("words"), Sent::Words("ab".into()));
         let refused = json!([{ "type": "refusal", "refusal": "No, " }, { "type": "refusal", "refusal": "never." }]);

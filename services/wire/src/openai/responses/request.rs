@@ -24,6 +24,12 @@ pub const WEB_SOURCES: &str = "web_search_call.action.sources";
 /// Where what is known of the answer's tokens is wanted.
 pub const LOGPROBS: &str = "message.output_text.logprobs";
 
+/// Where what was thought is wanted for the client to keep.
+pub const THOUGHTS: &str = "reasoning.encrypted_content";
+
+/// Where the addresses of pictures that were sent are wanted.
+pub const IMAGES: &str = "message.input_image.image_url";
+
 /// What `include` asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Include {
@@ -35,9 +41,17 @@ pub struct Include {
     pub sources: bool,
     /// What is known of the answer's tokens.
     pub logprobs: bool,
+    /// What was thought, sealed.
+    pub thoughts: bool,
+    /// Addresses of pictures that were sent, their data too.
+    pub images: bool,
 }
 
 impl Include {
+    /// All there is.
+    pub const EVERYTHING: Self =
+        Self { results: true, outputs: true, sources: true, logprobs: true, thoughts: true, images: true };
+
     /// Adds a word of `include`, a member or of a query.
     ///
     /// # Errors
@@ -48,17 +62,19 @@ impl Include {
         self.outputs |= word == CODE_OUTPUTS;
         self.sources |= word == WEB_SOURCES;
         self.logprobs |= word == LOGPROBS;
+        self.thoughts |= word == THOUGHTS;
+        self.images |= word == IMAGES;
         Ok(())
     }
 }
 
-/// What `include` may name (OpenAI's API reference, "include"). Beside those with a name, these belong to items that nothing
-/// here makes, so there is nothing to include.
+/// What `include` may name (OpenAI's API reference, "include"). The one without a name belongs to items that
+/// nothing here makes, so there is nothing to include.
 const INCLUDABLE: [&str; 7] = [
     FILE_SEARCH_RESULTS,
     CODE_OUTPUTS,
-    "reasoning.encrypted_content",
-    "message.input_image.image_url",
+    THOUGHTS,
+    IMAGES,
     "computer_call_output.output.image_url",
     WEB_SOURCES,
     LOGPROBS,
@@ -143,7 +159,9 @@ pub fn request(body: &[u8]) -> Result<Asked> {
             echo.insert(name.to_owned(), value.into());
         }
     }
-    let include = includes(&mut fields)?;
+    let mut include = includes(&mut fields)?;
+    // Who has nothing stored here has nowhere else to keep them.
+    include.thoughts |= !store;
     let top_logprobs = fields.count("top_logprobs", 0)?.unwrap_or(0);
     if top_logprobs > logprobs::MOST {
         let message = format!("'top_logprobs' must be 0 to {}", logprobs::MOST);

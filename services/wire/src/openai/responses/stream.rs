@@ -102,9 +102,7 @@ impl Projection {
             EventBody::RefusalDelta { item_id, delta, .. } => {
                 self.words("response.refusal.delta", item_id, delta, json!({}), &mut out);
             }
-            EventBody::ReasoningDelta { item_id, delta, .. } => {
-                self.words("response.reasoning_text.delta", item_id, delta, json!({}), &mut out);
-            }
+            EventBody::ReasoningDelta { item_id, delta, .. } => self.thinks(item_id, delta, &mut out),
             EventBody::ArgumentsDelta { item_id, delta, .. } => self.arguments(item_id, delta, &mut out),
             EventBody::ItemDone { item, .. } => self.done(item, &mut out),
             EventBody::Completed { turn } => self.ended(turn, "response.completed", &mut out),
@@ -176,7 +174,15 @@ impl Projection {
         match &item.body {
             ItemBody::Message { .. } => self.speaks(id, item::message(id, "", &[], "in_progress"), out),
             ItemBody::Refusal { .. } => self.speaks(id, item::refusal(id, "", "in_progress"), out),
-            ItemBody::Reasoning { .. } => self.speaks(id, item::reasoning(id, "", "in_progress"), out),
+            ItemBody::Reasoning { text, sealed, .. } => {
+                let mut begun = item::reasoning(id, "", None, false, false);
+                begun["status"] = json!("in_progress");
+                let at = self.begin(id, begun, out);
+                // Of thoughts for their maker alone nothing will be read.
+                if !text.is_empty() || sealed.is_none() {
+                    self.begin_thoughts(id, at, out);
+                }
+            }
             ItemBody::FunctionCall { call } => {
                 let begun = ToolCall { arguments: String::new(), ..call.clone() };
                 if self.servers.waits(&call.name) {
@@ -225,6 +231,37 @@ impl Projection {
         let Some(&at) = self.places.get(id).filter(|_| !tokens.is_empty()) else { return };
         if let Some(all) = self.output[at]["content"][0]["logprobs"].as_array_mut() {
             all.extend(logprobs::kept(tokens));
+        }
+    }
+
+    /// The part in which what is thought can be read.
+    fn begin_thoughts(&mut self, id: &str, at: usize, out: &mut Vec<Shown>) {
+        let (list, place) = self.thoughts(id, at);
+        let (name, kind) = match list {
+            "summary" => ("response.reasoning_summary_part.added", "summary_text"),
+            _ => ("response.content_part.added", "reasoning_text"),
+        };
+        let part = json!({ "type": kind, "text": "" });
+        self.tell(name, with(&place, json!({ "part": part })), out);
+        self.output[at][list] = json!([part]);
+    }
+
+    fn thinks(&mut self, id: &str, delta: &str, out: &mut Vec<Shown>) {
+        let Some(&at) = self.places.get(id) else { return };
+        let (list, place) = self.thoughts(id, at);
+        append(&mut self.output[at][list][0]["text"], delta);
+        let name = match list {
+            "summary" => "response.reasoning_summary_text.delta",
+            _ => "response.reasoning_text.delta",
+        };
+        self.tell(name, with(&place, json!({ "delta": delta })), out);
+    }
+
+    /// Under which member of its item what is thought is shown, and where events say that it stands.
+    fn thoughts(&self, id: &str, at: usize) -> (&'static str, Value) {
+        match self.client.summarises {
+            true => ("summary", json!({ "item_id": id, "output_index": at, "summary_index": 0 })),
+            false => ("content", json!({ "item_id": id, "output_index": at, "content_index": 0 })),
         }
     }
 
@@ -281,12 +318,17 @@ impl Projection {
                 self.tell("response.content_part.done", with(&place, part), out);
                 self.finish(at, whole, out);
             }
-            (ItemBody::Reasoning { text }, Some(at)) => {
-                let place = json!({ "item_id": id, "output_index": at, "content_index": 0 });
-                self.tell("response.reasoning_text.done", with(&place, json!({ "text": text })), out);
-                let whole = item::reasoning(id, text, "completed");
-                let part = json!({ "part": whole["content"][0] });
-                self.tell("response.content_part.done", with(&place, part), out);
+            (ItemBody::Reasoning { text, sealed, .. }, Some(at)) => {
+                let (list, place) = self.thoughts(id, at);
+                let whole = item::reasoning(id, text, sealed.as_deref(), list == "summary", self.include.thoughts);
+                if !text.is_empty() {
+                    let (said, done) = match list {
+                        "summary" => ("response.reasoning_summary_text.done", "response.reasoning_summary_part.done"),
+                        _ => ("response.reasoning_text.done", "response.content_part.done"),
+                    };
+                    self.tell(said, with(&place, json!({ "text": text })), out);
+                    self.tell(done, with(&place, json!({ "part": whole[list][0] })), out);
+                }
                 self.finish(at, whole, out);
             }
             (ItemBody::ApprovalRequest { waiting }, _) => {

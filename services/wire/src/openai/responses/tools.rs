@@ -36,11 +36,13 @@ pub struct Tools {
 }
 
 /// Knowledge stores to look into.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Search {
     pub stores: Vec<String>,
     /// Passages, 1 to 50; None: as many as the agent is used to.
     pub most: Option<u32>,
+    /// The least score of a passage, 0 to 1.
+    pub least_score: Option<f64>,
     /// Where the request names the stores.
     pub path: String,
 }
@@ -72,6 +74,9 @@ pub fn tools(list: Vec<Value>) -> Result<Tools> {
                 let mut shown = json!({ "type": "file_search", "vector_store_ids": search.stores });
                 if let Some(most) = search.most {
                     shown["max_num_results"] = most.into();
+                }
+                if let Some(least) = search.least_score {
+                    shown["ranking_options"] = json!({ "score_threshold": least });
                 }
                 tools.shown.push(shown);
                 tools.search = Some(search);
@@ -139,15 +144,23 @@ fn search(mut fields: Fields) -> Result<Search> {
         let path = fields.path("max_num_results");
         return Err(Error::invalid(path.clone(), format!("'{path}' must be 1 to {PASSAGES}")));
     }
-    for name in ["filters", "ranking_options"] {
-        if fields.take(name).is_some() {
-            let path = fields.path(name);
-            let message = format!("'{path}' is not supported: name the stores that are to be searched instead");
-            return Err(Error::invalid(path, message).with_code("unsupported_parameter"));
-        }
+    if fields.take("filters").is_some() {
+        let path = fields.path("filters");
+        let message = format!("'{path}' is not supported: name the stores that are to be searched instead");
+        return Err(Error::invalid(path, message).with_code("unsupported_parameter"));
     }
+    let least_score = match fields.object("ranking_options")? {
+        None => None,
+        Some(mut ranking) => {
+            // There is one way to rank here, and these words name none other.
+            ranking.word("ranker", &["auto", "default-2024-11-15"])?;
+            let least = ranking.number("score_threshold", 0.0, 1.0)?;
+            ranking.end()?;
+            least
+        }
+    };
     fields.end()?;
-    Ok(Search { stores, most, path })
+    Ok(Search { stores, most, least_score, path })
 }
 
 /// A function as a response shows it.

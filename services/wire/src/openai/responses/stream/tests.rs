@@ -37,7 +37,7 @@ fn says(id: &str, text: &str, citations: Vec<Citation>) -> Item {
 }
 
 fn thinks(id: &str, text: &str) -> Item {
-    item(id, ItemBody::Reasoning { text: text.into() })
+    item(id, ItemBody::Reasoning { text: text.into(), sealed: None, kept: vec![] })
 }
 
 fn calls(id: &str, call_id: &str, name: &str) -> Item {
@@ -124,7 +124,7 @@ fn an_answer_is_streamed_in_openais_order_and_reads_back_as_it_was_streamed() {
     assert_eq!(shown.last().expect("the last").data["response"], response);
     assert_eq!(
         response["output"],
-        json!([item::reasoning("rs_1", "Hm.", "completed"), item::message("msg_1", "Hello", &[], "completed")])
+        json!([item::reasoning("rs_1", "Hm.", None, false, false), item::message("msg_1", "Hello", &[], "completed")])
     );
     assert_eq!((&response["status"], &response["model"]), (&json!("completed"), &json!("m")));
     assert_eq!((&response["created_at"], &response["completed_at"]), (&json!(1), &json!(2)));
@@ -264,7 +264,7 @@ fn sources_are_searched_first_and_cited_in_characters() {
     let want = json!([{ "type": "file_citation", "file_id": "file_1", "filename": "returns.md", "index": 12 }]);
     assert_eq!(response["output"][1]["content"][0]["annotations"], want);
     let mut projection =
-        Projection::new(json!({}), Include { results: true, outputs: true, sources: true, logprobs: false });
+        Projection::new(json!({}), Include { results: true, outputs: true, sources: true, ..Include::default() });
     for (seq, body) in (0..).zip(bodies) {
         projection.push(&Event { seq, body });
     }

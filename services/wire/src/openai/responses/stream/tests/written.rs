@@ -1,6 +1,7 @@
 //! Refusals, tokens and calls, as a model writes them.
 
 use super::*;
+use crate::openai::responses::request::Include;
 
 #[test]
 fn a_refusal_has_a_part_and_events_of_its_own() {
@@ -34,7 +35,7 @@ fn a_refusal_has_a_part_and_events_of_its_own() {
     // Half of it stands where it was cut off, and rows read as the stream did.
     let (_, half) = fold(json!({}), &bodies[..3]);
     assert_eq!(half["output"][0]["content"][0]["refusal"], "I will ");
-    assert_eq!(json!(item::sent(&refuses("I will not."))), response["output"][0]);
+    assert_eq!(json!(item::sent(&refuses("I will not."), Include::default())), response["output"][0]);
 }
 
 #[test]
@@ -89,4 +90,44 @@ fn a_call_that_is_still_written_grows_and_one_that_is_cut_off_says_so() {
     let [first, second] = [&response["output"][0], &response["output"][1]];
     assert_eq!((&first["status"], &first["arguments"]), (&json!("incomplete"), &json!("{\"a\":1")));
     assert_eq!((&second["status"], &second["arguments"]), (&json!("completed"), &json!("{}")));
+}
+
+#[test]
+fn thoughts_are_a_summary_where_one_is_asked_for_and_those_nobody_reads_have_no_part() {
+    let thinks = |id: &str, text: &str, sealed: Option<&str>| {
+        item(id, ItemBody::Reasoning { text: text.into(), sealed: sealed.map(str::to_owned), kept: vec![] })
+    };
+    let delta = EventBody::ReasoningDelta { step_id: "s".into(), item_id: "rs_1".into(), delta: "Hm.".into() };
+    let rows = [thinks("rs_1", "Hm.", Some("fdt1.a")), thinks("rs_2", "", Some("fdt1.b"))];
+    let bodies = [
+        EventBody::Created { turn: turn(TurnState::Running) },
+        added(&thinks("rs_1", "", None)),
+        delta,
+        done(&rows[0]),
+        done(&rows[1]),
+        EventBody::Completed { turn: turn(TurnState::Completed) },
+    ];
+    let echo = json!({ "reasoning": { "summary": "auto" } });
+    let (shown, response) = fold(echo.clone(), &bodies);
+    let want = [
+        "output_item.added",
+        "reasoning_summary_part.added",
+        "reasoning_summary_text.delta",
+        "reasoning_summary_text.done",
+        "reasoning_summary_part.done",
+        "output_item.done",
+        "output_item.added",
+        "output_item.done",
+        "completed",
+    ];
+    assert_eq!(names(&shown)[2..], want);
+    assert_eq!(response["output"][0]["summary"], json!([{ "type": "summary_text", "text": "Hm." }]));
+    let client = item::client_tools(&echo);
+    assert_eq!(json!(item::items(&rows, 0, &client, Include::default())), response["output"]);
+    let kept = item::items(&rows, 0, &client, Include { thoughts: true, ..Include::default() });
+    let kept: Vec<&Value> = kept.iter().map(|item| &item["encrypted_content"]).collect();
+    assert_eq!(
+        (kept, response["output"][0].get("encrypted_content")),
+        (vec![&json!("fdt1.a"), &json!("fdt1.b")], None)
+    );
 }
