@@ -3,6 +3,7 @@
 The official clients keep what their types have; the upstream stands for Anthropic's API and for Amazon Bedrock.
 """
 
+import base64
 import json
 from pathlib import Path
 
@@ -165,6 +166,20 @@ def test_a_function_of_a_response_goes_on_from_what_was_thought(openai_client, s
     assert [(m["role"], m["content"]) for m in messages(scripted)][1:] == [("assistant", [THOUGHT, CALL]), ("user", RESULT)]
 
 
+@pytest.mark.parametrize("between", ["words", "calls"])
+def test_thoughts_between_words_and_calls_come_back_in_their_places(openai_client, scripted, between):
+    later = {"type": "thinking", "thinking": "and further", "signature": "EqSecond=="}
+    other = {**CALL, "id": "toolu_2"}
+    said = [THOUGHT, SAYS, later, CALL] if between == "words" else [THOUGHT, CALL, later, other]
+    scripted.script([message(*said), message(SAYS)])
+    asked = {"model": CLAUDE, "tools": [FUNCTION], "store": False}
+    first = openai_client.responses.create(input=HELLO, **asked)
+    items = [item.model_dump(exclude_unset=True) for item in first.output]
+    outputs = [{"type": "function_call_output", "call_id": item.call_id, "output": "shipped"} for item in first.output if item.type == "function_call"]
+    openai_client.responses.create(input=[*HELLO, *items, *outputs], **asked)
+    assert messages(scripted)[1] == {"role": "assistant", "content": said}
+
+
 def test_an_agent_s_tools_go_on_from_what_was_thought(frontdesk, openai_client, scripted):
     file = frontdesk.http.post("/v1/files", files={"file": ("shop-tools.wasm", SHOP_TOOLS.read_bytes())}, data={"purpose": "assistants"}).json()["id"]
     group = {"toolgroup_id": "thinkers-shop", "provider_id": "wasm", "args": {"component": file, "grants": ["kv"]}}
@@ -188,7 +203,9 @@ def test_who_keeps_the_conversation_keeps_the_thoughts_sealed(frontdesk, openai_
     scripted.script([message(THOUGHT, SAYS), message(REDACTED, SAYS), message(SAYS)])
     first = openai_client.responses.create(model=CLAUDE, input=HELLO, store=False, include=include)
     kept = first.output[0].encrypted_content
-    assert kept and THOUGHT["signature"] not in kept and "thinking" not in kept
+    assert kept.startswith("fdt1.")
+    plain = base64.urlsafe_b64decode(kept.removeprefix("fdt1.") + "==")
+    assert THOUGHT["signature"].encode() not in plain and b"thinking" not in plain
     items = [item.model_dump(exclude_unset=True) for item in first.output]
     ahead = [*HELLO, *items, {"role": "user", "content": "And order 8?"}]
     second = openai_client.responses.create(model=CLAUDE, input=ahead, include=include)

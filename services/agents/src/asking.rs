@@ -195,7 +195,7 @@ impl Worker {
         let cost = u64::try_from(self.cost / 1_000).unwrap_or(0);
         Limits {
             max_steps: own.max_steps.saturating_sub(self.model_calls),
-            max_tool_calls: own.max_tool_calls.min(self.most_calls.unwrap_or(u32::MAX)).saturating_sub(self.tool_calls),
+            max_tool_calls: own.max_tool_calls.saturating_sub(self.tool_calls),
             timeout_s: self.deadline.saturating_duration_since(Instant::now()).as_secs(),
             max_tokens: own.max_tokens.map(|most| most.saturating_sub(tokens)),
             max_cost_micro_usd: own.max_cost_micro_usd.map(|most| most.saturating_sub(cost)),

@@ -37,6 +37,10 @@ pub(crate) fn prompt(window: Option<usize>, max_tokens: Option<u32>) -> usize {
 pub(crate) fn message(message: &Message) -> usize {
     let part = |part: &Part| match part {
         Part::Text(text) => text.len(),
+        // Thoughts are words, whatever they are written as.
+        Part::Other(value) if value["type"] == "thinking" || value["type"] == "redacted_thinking" => {
+            value.to_string().len()
+        }
         Part::Other(value) => value.to_string().len().min(PICTURE * TOKEN),
     };
     let content: usize = message.content.iter().map(part).sum();

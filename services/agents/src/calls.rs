@@ -26,7 +26,7 @@ use frontdesk_api::{
     chat::ToolCall,
     safety::{Stage, Verdict},
     tools::{Effect, Outcome, ToolResult},
-    turn::{HandOff, StepKind, TurnError},
+    turn::{HandOff, StepKind, StepOutput, TurnError},
 };
 use frontdesk_store::transcript::StoredStep;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -104,6 +104,15 @@ impl Wave {
             }
         }
     }
+}
+
+/// In the details of a result: the call was passed over, so many being allowed.
+const PASSED_OVER: &str = "max_tool_calls";
+
+/// Whether this step's call was passed over.
+pub(crate) fn was_passed_over(step: &StoredStep) -> bool {
+    let Some(StepOutput::ToolExecution { result, .. }) = &step.step.output else { return false };
+    result.details.as_ref().is_some_and(|details| details.get(PASSED_OVER).is_some())
 }
 
 impl Worker {
@@ -193,7 +202,7 @@ impl Worker {
             let most = self.most_calls.unwrap_or_default();
             let why = format!("not run: the limit of {most} tool calls (max_tool_calls) is reached; answer without it");
             let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
-            let result = ToolResult::error(&why);
+            let result = ToolResult { details: Some(json!({ PASSED_OVER: most })), ..ToolResult::error(&why) };
             // Words of ours: no shield has to see them.
             let judged = Judged { stage: Stage::ToolOutput, text: result.content.clone(), verdicts: vec![] };
             self.write_result(step, call, result, &judged);

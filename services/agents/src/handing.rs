@@ -206,8 +206,8 @@ impl Agents {
 
 impl Agents {
     /// Who answers where a response names `agent`: in a conversation the agent that it was handed to, if it was; else this
-    /// one, by the version that it answered with before in the conversation or the line that ends with `previous`. Where it has not, it begins
-    /// as it is.
+    /// one, by the version that it answered with before in the conversation or the line that ends with `previous`. Where it
+    /// has not, it begins as it is.
     ///
     /// # Errors
     /// As any query.

@@ -161,8 +161,12 @@ fn tell(items: &[&Item], outputs: &Outputs<'_>, running: bool) -> Vec<Message> {
             messages.push(Message { content, ..empty(*role) });
         }
         // A refusal goes back as words: most servers know no part of that name, and every one reads words.
-        if let ItemBody::Person { text, .. } | ItemBody::Refusal { text } = &item.body {
+        if let ItemBody::Person { text, .. } = &item.body {
             messages.push(Message::text(Role::Assistant, text));
+        }
+        if let ItemBody::Refusal { text } = &item.body {
+            let content = thought.iter().cloned().chain([Part::Text(text.clone())]).collect();
+            messages.push(Message { content, ..empty(Role::Assistant) });
         }
         if let ItemBody::Message { role, text, .. } = &item.body {
             let text = match &sources {

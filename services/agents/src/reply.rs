@@ -22,7 +22,8 @@ pub(crate) struct Reply {
     pub(crate) logprobs: Vec<Value>,
     /// What it thinks beside.
     pub(crate) thoughts: String,
-    /// What of it was signed, as its maker takes it back.
+    /// What was signed of it before the first word or call, as its maker takes it back; what comes later rides in the ids of
+    /// the calls that it led to, which keep its place.
     pub(crate) signed: Vec<Value>,
     pub(crate) usage: Usage,
     /// What it cost, in nano-USD; None while that is not known, and where its model has no price.
@@ -58,7 +59,9 @@ impl Reply {
             }
             ChatEvent::Reasoning { choice: 0, text } => self.thoughts.push_str(&text),
             ChatEvent::ToolCall { choice: 0, index, id, name, arguments } => self.piece(index, id, name, &arguments),
-            ChatEvent::Signed { choice: 0, block } => self.signed.push(block),
+            ChatEvent::Signed { choice: 0, block } if self.text.trim().is_empty() && self.calls.is_empty() => {
+                self.signed.push(block);
+            }
             ChatEvent::Logprobs { choice: 0, mut value } if self.wants_logprobs => {
                 if let Some(Value::Array(tokens)) = value.get_mut("content").map(Value::take) {
                     self.logprobs.extend(tokens);

@@ -217,6 +217,9 @@ impl Worker {
         let said = said.collect();
         let results = inbox.into_iter().filter_map(|(call, result)| Some((call, serde_json::from_value(result).ok()?)));
         let count = |kind| u32::try_from(steps.iter().filter(|s| s.step.kind == kind).count()).unwrap_or(u32::MAX);
+        // They count for nothing.
+        let passed_over =
+            u32::try_from(steps.iter().filter(|s| crate::calls::was_passed_over(s)).count()).unwrap_or(u32::MAX);
         let with = |own: &[String], more: &[String]| {
             let mut all = own.to_vec();
             all.extend(more.iter().filter(|id| !own.contains(id)).cloned());
@@ -247,8 +250,7 @@ impl Worker {
             first_seq: stored.next_seq,
             void_from,
             model_calls: count(StepKind::Inference),
-            // Those that were passed over count for nothing.
-            tool_calls: count(StepKind::ToolExecution).min(most_calls.unwrap_or(u32::MAX)),
+            tool_calls: count(StepKind::ToolExecution).saturating_sub(passed_over),
             most_calls,
             seals_thoughts: stored.request.seals_thoughts,
             call_ids: call_ids(past.iter().map(|p| &p.item).chain(&items)),

@@ -374,7 +374,6 @@ impl Tools for Toolbox {
     }
 }
 
-/// One page about returns; knows nothing of anything else.
 /// Seals by writing what it is for in front: it opens for nothing else.
 struct Labelled;
 
@@ -389,6 +388,7 @@ impl Seal for Labelled {
     }
 }
 
+/// One page about returns; knows nothing of anything else.
 struct Pages;
 
 #[async_trait]

@@ -132,10 +132,12 @@ fn assistant(i: usize, message: &Message) -> Result<Vec<Value>> {
     }
     for (nth, call) in message.tool_calls.iter().enumerate() {
         let (id, thoughts) = thoughts::split(&call.id);
-        // The first ones begin the message, before its text. A client that hands thoughts back itself knows where they stand.
+        // The first ones begin the message, before its text. A client that hands thoughts back itself knows where they stand,
+        // and has those that began it.
+        let begun = blocks.iter().any(|block| block["type"] == "thinking" || block["type"] == "redacted_thinking");
         let thoughts: Vec<Value> =
             thoughts.into_iter().map(Thought::block).filter(|block| !blocks.contains(block)).collect();
-        let at = if nth == 0 { 0 } else { blocks.len() };
+        let at = if nth == 0 && !begun { 0 } else { blocks.len() };
         blocks.splice(at..at, thoughts);
         blocks.push(json!({ "type": "tool_use", "id": id, "name": call.name, "input": input(&call.arguments) }));
     }
@@ -400,6 +402,16 @@ mod tests {
             { "role": "assistant", "content": [thought("one").block()], "tool_calls": [call("a", "one"), call("b", "two")] } ] }));
         let used = |n: &str| json!({ "type": "tool_use", "id": n, "name": "f", "input": {} });
         let want = json!([thought("one").block(), used("a"), thought("two").block(), used("b")]);
+        assert_eq!(got["messages"][1]["content"], want);
+
+        // Thought, said, thought again and called: the client has the first thought, the call's id both.
+        let id = thoughts::join("a".into(), &[thought("one"), thought("two")]);
+        let got = sent(json!({ "messages": [
+            { "role": "user", "content": "go" },
+            { "role": "assistant", "content": [thought("one").block(), { "type": "text", "text": "I look." }],
+              "tool_calls": [{ "id": id, "type": "function", "function": { "name": "f", "arguments": "{}" } }] } ] }));
+        let want =
+            json!([thought("one").block(), { "type": "text", "text": "I look." }, thought("two").block(), used("a")]);
         assert_eq!(got["messages"][1]["content"], want);
     }
 

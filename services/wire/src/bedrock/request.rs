@@ -134,10 +134,11 @@ impl Conversation {
                 continue;
             }
             // The first ones begin the message, before its text. A client that hands thoughts back itself knows where they
-            // stand.
+            // stand, and has those that began it.
+            let begun = blocks.iter().any(|block| block.get("reasoningContent").is_some());
             let thoughts: Vec<Value> =
                 thoughts.into_iter().map(thought).filter(|block| !blocks.contains(block)).collect();
-            let at = if nth == 0 { 0 } else { blocks.len() };
+            let at = if nth == 0 && !begun { 0 } else { blocks.len() };
             blocks.splice(at..at, thoughts);
             blocks.push(json!({ "toolUse": { "toolUseId": id, "name": call.name, "input": input(&call.arguments) } }));
         }

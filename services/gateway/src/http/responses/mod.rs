@@ -187,6 +187,10 @@ pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemB
                     ItemBody::ServerTools { .. }
                     | ItemBody::ApprovalRequest { .. }
                     | ItemBody::ApprovalResponse { .. } => continue,
+                    ItemBody::Reasoning { text, sealed: Some(sealed), .. } => {
+                        let kept = app.agents.open_thoughts(cx, &sealed, "input")?;
+                        ItemBody::Reasoning { text, sealed: Some(sealed), kept }
+                    }
                     body => body,
                 }
             }
