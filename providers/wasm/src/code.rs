@@ -319,7 +319,7 @@ impl Folder {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Processes in containers of their own that share the folder have one number.
         let mut own = [0; 8];
-        getrandom::fill(&mut own).map_err(std::io::Error::other)?;
+        getrandom::fill(&mut own).map_err(|e| std::io::Error::other(e.to_string()))?;
         let temporary = self.at.join(format!("{NEW}{:016x}-{count}", u64::from_le_bytes(own)));
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
