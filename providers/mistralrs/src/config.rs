@@ -44,6 +44,9 @@ pub struct Config {
     /// Answers kept as prefixes for later prompts (16 unless given); 0 keeps none.
     #[serde(default)]
     pub prefix_cache: Option<usize>,
+    /// Answer a short prompt with each model before it counts as loaded; on unless given.
+    #[serde(default)]
+    pub warm_up: Option<bool>,
     /// Seconds the models may take to load.
     #[serde(default = "ten_minutes")]
     pub load_timeout_s: u64,
@@ -178,6 +181,7 @@ impl Config {
         option("--max-queue", self.max_queue.map(|n| n.to_string()));
         option("--max-model-len", self.max_model_len.map(|n| n.to_string()));
         option("--prefix-cache", self.prefix_cache.map(|n| n.to_string()));
+        option("--warm-up", self.warm_up.map(|on| on.to_string()));
         option("--watchdog-s", Some(self.watchdog_s.to_string()));
         Ok(out)
     }
@@ -206,6 +210,7 @@ impl Config {
                 ("max_queue", self.max_queue.is_some()),
                 ("max_model_len", self.max_model_len.is_some()),
                 ("prefix_cache", self.prefix_cache.is_some()),
+                ("warm_up", self.warm_up.is_some()),
                 ("environment", !self.environment.is_empty()),
             ];
             return match beside.iter().find(|(_, given)| *given) {

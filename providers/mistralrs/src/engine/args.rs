@@ -69,6 +69,10 @@ pub struct EngineArgs {
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub prefix_cache: usize,
 
+    /// Answer a short prompt with each model before it counts as loaded, so that no client pays for the first one.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub warm_up: bool,
+
     /// End the process when the engine gives no sign of life for this long while it works.
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub watchdog_s: Duration,

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::rejection::BytesRejection;
@@ -63,6 +63,10 @@ pub(crate) fn router(worker: Arc<Worker>) -> Router {
 #[expect(clippy::disallowed_methods, reason = "the worker is a process of its own and shows this as `created` only")]
 pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn guard(State(worker): State<Arc<Worker>>, request: Request, next: Next) -> Response {
@@ -167,6 +171,7 @@ async fn health(State(worker): State<Arc<Worker>>) -> Response {
                 "ready": model.alive.load(Relaxed),
                 "running": model.admission.running(),
                 "queue_depth": model.admission.waiting(),
+                "warm_up_ms": model.warmed.map(millis),
             })
         })
         .collect();

@@ -111,7 +111,7 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
     // A request longer than the pool would never be answered.
     let context = [config.max_seq_len, wanted, pool].into_iter().flatten().min();
     let defaults = config.generation_defaults.unwrap_or_default();
-    Ok(LoadedModel {
+    let mut model = LoadedModel {
         id: spec.id.clone(),
         context: context.unwrap_or(CONTEXT),
         max_tokens: spec.max_tokens.or(defaults.max_new_tokens),
@@ -123,8 +123,14 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
         watchdog: args.watchdog_s,
         alive: AtomicBool::new(true),
         thread: Mutex::new(None),
+        warmed: None,
         engine,
-    })
+    };
+    if args.warm_up {
+        let no_answer = |cause| format!("it was loaded and cannot answer ('warm_up: false' leaves this untried): {cause}");
+        model.warmed = Some(model.warm_up().await.map_err(no_answer).map_err(named)?);
+    }
+    Ok(model)
 }
 
 /// Weights quantised to FP8 while loading fail several requests at once on a GPU ("`b` must have the same batch size as `a`").

@@ -26,6 +26,7 @@ mod request;
 mod seed;
 mod stop;
 mod voice;
+mod warm;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -40,6 +40,8 @@ pub(crate) struct LoadedModel {
     pub(crate) alive: AtomicBool,
     /// The way to the engine thread as it was last; another one means another thread.
     pub(crate) thread: Mutex<Option<mpsc::Sender<Request>>>,
+    /// How long its first prompt took; none where none was sent.
+    pub(crate) warmed: Option<Duration>,
 }
 
 /// How a chat template writes tool calls, as far as it matters here.
