@@ -21,11 +21,14 @@ use serde_json::json;
 use tokio::net::UnixStream;
 
 use crate::config::Config;
+use crate::own::Own;
 use crate::process::Launch;
 use crate::supervisor::{Stage, State, Status, Supervisor};
 
 /// Seconds after which a refused request may come again.
 const SOON: Duration = Duration::from_secs(5);
+/// A worker's address, of which its socket takes the place.
+const SERVER: &str = "http://engine";
 /// A dead worker is known to be dead within this time after its connections broke.
 const NOTICED: Duration = Duration::from_secs(1);
 /// Code of an answer that broke off because its worker died.
@@ -45,6 +48,7 @@ pub struct Local {
     client: Mutex<Option<(u64, Arc<OpenAi>)>>,
     /// The worker whose connection broke last. It may still take connections while it is dying.
     suspect: Arc<AtomicU64>,
+    own: Own,
 }
 
 impl Local {
@@ -68,6 +72,7 @@ impl Local {
             supervisor: OnceLock::new(),
             client: Mutex::new(None),
             suspect: Arc::new(AtomicU64::new(NOBODY)),
+            own: Own::at(SERVER),
         };
         if !local.config.lazy && tokio::runtime::Handle::try_current().is_ok() {
             local.supervisor();
@@ -135,6 +140,15 @@ impl Local {
         }
     }
 
+    /// A client of the worker if there is one that takes requests now.
+    fn running(&self) -> Option<Arc<OpenAi>> {
+        let stage = self.supervisor.get()?.follow().borrow().clone();
+        match stage {
+            Stage::Ready { number, socket } => self.client(number, socket).ok(),
+            Stage::Loading | Stage::Failed(_) => None,
+        }
+    }
+
     fn client(&self, number: u64, socket: PathBuf) -> Result<Arc<OpenAi>> {
         let poisoned = |_| Error::new(Kind::Internal, "taking the engine's client");
         let mut held = self.client.lock().map_err(poisoned)?;
@@ -143,7 +157,7 @@ impl Local {
         {
             return Ok(Arc::clone(client));
         }
-        let mut config = frontdesk_openai::Config::at("http://engine/v1");
+        let mut config = frontdesk_openai::Config::at(&format!("{SERVER}/v1"));
         config.timeout_s = self.config.timeout_s;
         config.completions = false;
         let limits = Limits {
@@ -187,6 +201,19 @@ impl Inference for Local {
         Ok(self.config.models.iter().map(model).collect())
     }
 
+    async fn set_loaded(&self, cx: &Cx, model: &str, loaded: bool) -> Result<()> {
+        let (_, client) = self.ready(cx).await?;
+        self.own.set_loaded(&client, cx, model, loaded).await.map_err(|cause| broken(&self.id, cause))
+    }
+
+    async fn metrics(&self) -> Result<Option<String>> {
+        match (self.running(), self.status().state) {
+            (Some(client), _) => self.own.metrics(&client).await.map(Some),
+            (None, State::Idle) => Ok(None),
+            (None, _) => Err(Error::unavailable(format!("provider '{}': the local engine is not running", self.id))),
+        }
+    }
+
     /// What the worker said; before that the configured bound, which a model may stay below.
     fn context_window(&self, model: &str) -> Option<usize> {
         let said = self.supervisor.get().and_then(|supervisor| supervisor.window(model));
@@ -203,7 +230,13 @@ impl Inference for Local {
             State::Ready => (Verdict::Ok, format!("{} models on {}", self.config.models.len(), self.device())),
             State::Failed => (Verdict::Error, status.last_error.clone().unwrap_or_default()),
         };
-        Health { status: verdict, message: Some(message), facts: Some(json!(status)) }
+        let mut facts = json!(status);
+        if let Some(client) = self.running()
+            && let Ok(models) = self.own.models(&client).await
+        {
+            facts["engine"] = models;
+        }
+        Health { status: verdict, message: Some(message), facts: Some(facts) }
     }
 }
 

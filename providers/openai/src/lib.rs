@@ -97,6 +97,12 @@ impl OpenAi {
         Ok(Self { upstream, chat, completions, embeddings, rerank, models, windows, config })
     }
 
+    /// The server itself: for what one of ours answers beside OpenAI's API.
+    #[must_use]
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
     /// Where a request goes whose bytes this server reads itself.
     fn native(&self, dialect: Dialect) -> Option<&Place> {
         match dialect {

@@ -75,6 +75,7 @@ pub(crate) async fn answer(
     }
     model.counters.seat.observe(seated.elapsed());
     model.keeps_one_more().await;
+    model.touch();
     drop(seat);
 }
 
@@ -307,7 +308,7 @@ mod tests {
         let spec = ModelSpec::parse(&format!("tiny={}", folder.display())).unwrap();
         let line: Line = clap::Parser::parse_from(["engine", "--model", "unused=/", "--socket", "/unused"]);
         let files = Files::open(&spec).unwrap();
-        Arc::new(load(&spec, files, &line.engine).await.unwrap())
+        Arc::new(load(&spec, files, &line.engine, &Arc::default()).await.unwrap())
     }
 
     async fn ask(model: &Arc<LoadedModel>) -> Vec<Event> {

@@ -1,4 +1,4 @@
-//! The routes of the worker: OpenAI chat completions and models, health, metrics.
+//! The routes of the worker: OpenAI chat completions and models, loading and letting go, health, metrics.
 //!
 //! A request is read, planned, seated and handed to a task of its own (`generation`); the handler only listens. Invariant:
 //! the status of an answer is decided by its first event, so a refusal is never a broken stream.
@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::extract::rejection::BytesRejection;
@@ -17,14 +17,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
 use super::calls::random_hex;
 use super::generation::{self, Event};
+use super::hosted::Hosted;
 use super::metrics;
-use super::model::LoadedModel;
 use super::plan::Plan;
 use super::problem::Problem;
 use super::reply::{Collected, Head, Streamed};
@@ -35,7 +36,7 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 /// What all routes share.
 pub(crate) struct Worker {
-    pub(crate) models: Vec<Arc<LoadedModel>>,
+    pub(crate) models: Vec<Arc<Hosted>>,
     /// The bearer token clients must send; none where the socket's file mode is the guard.
     pub(crate) key: Option<String>,
     /// Unix seconds of the start.
@@ -47,6 +48,8 @@ pub(crate) fn router(worker: Arc<Worker>) -> Router {
     let guarded = Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(models))
+        .route("/v1/models/load", post(load))
+        .route("/v1/models/unload", post(unload))
         .route("/metrics", get(numbers))
         .layer(middleware::from_fn_with_state(Arc::clone(&worker), guard));
     Router::new()
@@ -65,10 +68,6 @@ pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 async fn guard(State(worker): State<Arc<Worker>>, request: Request, next: Next) -> Response {
     if let Some(key) = &worker.key {
         let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
@@ -80,14 +79,17 @@ async fn guard(State(worker): State<Arc<Worker>>, request: Request, next: Next) 
     next.run(request).await
 }
 
-async fn chat(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
-    let arrival = Instant::now();
-    let body = body.map_err(|rejection| match rejection.status() {
+fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_LIMIT),
         _ => Problem::malformed("the request body could not be read"),
-    })?;
-    let body = ChatBody::read(&body)?;
-    let model = worker.model(&body.model)?;
+    })
+}
+
+async fn chat(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
+    let arrival = Instant::now();
+    let body = ChatBody::read(&read(body)?)?;
+    let model = worker.model(&body.model)?.get().await?;
     if !model.alive.load(Relaxed) {
         return Err(Problem::unavailable("the engine is coming back after a failure"));
     }
@@ -149,48 +151,47 @@ async fn models(State(worker): State<Arc<Worker>>) -> Json<Value> {
         .iter()
         .map(|model| {
             json!({
-                "id": model.id,
+                "id": model.spec.id,
                 "object": "model",
                 "created": worker.started,
                 "owned_by": "local",
-                "max_model_len": model.context,
+                "max_model_len": model.window(),
             })
         })
         .collect();
     Json(json!({"object": "list", "data": list}))
 }
 
+/// Which model a request to load or to let go is about.
+#[derive(Deserialize)]
+struct Named {
+    model: String,
+}
+
+async fn load(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Problem> {
+    let model = worker.named(body)?;
+    model.load().await?;
+    Ok(Json(model.status()))
+}
+
+async fn unload(
+    State(worker): State<Arc<Worker>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let model = worker.named(body)?;
+    model.unload().await;
+    Ok(Json(model.status()))
+}
+
 async fn health(State(worker): State<Arc<Worker>>) -> Response {
-    let ready = worker.models.iter().all(|model| model.alive.load(Relaxed));
-    let list: Vec<Value> = worker
-        .models
-        .iter()
-        .map(|model| {
-            json!({
-                "id": model.id,
-                "ready": model.alive.load(Relaxed),
-                "running": model.admission.running(),
-                "queue_depth": model.admission.waiting(),
-                "warm_up_ms": model.warmed.map(millis),
-            })
-        })
-        .collect();
+    let ready = worker.models.iter().all(|model| model.well());
+    let list: Vec<Value> = worker.models.iter().map(|model| model.status()).collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"ready": ready, "pid": std::process::id(), "models": list}))).into_response()
 }
 
 async fn numbers(State(worker): State<Arc<Worker>>) -> Response {
-    let readings: Vec<metrics::Reading<'_>> = worker
-        .models
-        .iter()
-        .map(|model| metrics::Reading {
-            model: &model.id,
-            counters: &model.counters,
-            running: model.admission.running(),
-            waiting: model.admission.waiting(),
-            ready: model.alive.load(Relaxed),
-        })
-        .collect();
+    let readings: Vec<metrics::Reading<'_>> = worker.models.iter().map(|model| model.reading()).collect();
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (headers, metrics::render(&readings)).into_response()
 }
@@ -202,10 +203,16 @@ async fn nowhere(request: Request) -> Problem {
 }
 
 impl Worker {
-    fn model(&self, id: &str) -> Result<Arc<LoadedModel>, Problem> {
-        self.models.iter().find(|model| model.id == id).cloned().ok_or_else(|| {
-            let known: Vec<String> = self.models.iter().map(|model| model.id.clone()).collect();
+    fn model(&self, id: &str) -> Result<&Arc<Hosted>, Problem> {
+        self.models.iter().find(|model| model.spec.id == id).ok_or_else(|| {
+            let known: Vec<&str> = self.models.iter().map(|model| model.spec.id.as_str()).collect();
             Problem::unknown_model(id, &known)
         })
+    }
+
+    fn named(&self, body: Result<Bytes, BytesRejection>) -> Result<&Arc<Hosted>, Problem> {
+        let named: Named = serde_json::from_slice(&read(body)?)
+            .map_err(|cause| Problem::invalid("model", format!("expected {{\"model\": NAME}}: {cause}")))?;
+        self.model(&named.model)
     }
 }

@@ -4,20 +4,23 @@
 //! panic inside the loader becomes an error sentence.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use mistralrs::{
     Device, DeviceMapSetting, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder, ModelDType,
     PagedAttentionConfig, PagedAttentionMetaBuilder, PagedCacheType, TextModelBuilder, TokenSource,
     UqffTextModelBuilder,
 };
+use tokio::runtime::Handle;
 
 use super::admission::Admission;
 use super::args::{EngineArgs, ModelSpec, Place};
 use super::folder::Folder;
 use super::gguf::Gguf;
 use super::kept::Kept;
+use super::metrics::Counters;
 use super::model::{LoadedModel, Style};
 
 /// What kind of files a model is made of.
@@ -74,18 +77,10 @@ impl Files {
     }
 
     /// Positions the model was made for, where the files say so.
-    fn positions(&self) -> Option<usize> {
+    pub(crate) fn positions(&self) -> Option<usize> {
         match self {
             Files::Folder(folder) => folder.positions,
             Files::Gguf(gguf) => gguf.positions,
-        }
-    }
-
-    /// `safetensors` or `gguf`.
-    pub(crate) fn format(&self) -> &'static str {
-        match self {
-            Files::Folder(_) => "safetensors",
-            Files::Gguf(_) => "gguf",
         }
     }
 }
@@ -94,7 +89,12 @@ impl Files {
 ///
 /// # Errors
 /// One sentence naming the model and what is wrong.
-pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> Result<LoadedModel, String> {
+pub(crate) async fn load(
+    spec: &ModelSpec,
+    files: Files,
+    args: &EngineArgs,
+    counters: &Arc<Counters>,
+) -> Result<LoadedModel, String> {
     let named = |cause: String| format!("model '{}': {cause}", spec.id);
     let style = Style::of(files.template());
     let wanted = [files.positions(), args.max_model_len].into_iter().flatten().min();
@@ -103,7 +103,9 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
     // Without pages, requests of unequal length that run together end early or astray, on a GPU too.
     let running = if pool.is_some() && !computed_alone(spec) { seats } else { 1 };
     let building = build(spec.clone(), files, args.clone(), pool, running);
-    let engine = match tokio::spawn(building).await {
+    // It computes for minutes without a pause, while other models answer.
+    let runtime = Handle::current();
+    let engine = match tokio::task::spawn_blocking(move || runtime.block_on(building)).await {
         Ok(engine) => engine.map_err(named)?,
         Err(_panic) => return Err(named("the loader panicked; its last words are above".into())),
     };
@@ -118,16 +120,18 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
         defaults,
         style,
         admission: Admission::new(running, args.max_queue, pool),
-        counters: super::metrics::Counters::default(),
+        counters: Arc::clone(counters),
         kept: Kept::new((args.place()? == Place::Cpu && args.prefix_cache > 0).then_some(args.prefix_cache)),
         watchdog: args.watchdog_s,
         alive: AtomicBool::new(true),
         thread: Mutex::new(None),
         warmed: None,
+        touched: Mutex::new(Instant::now()),
         engine,
     };
     if args.warm_up {
-        let no_answer = |cause| format!("it was loaded and cannot answer ('warm_up: false' leaves this untried): {cause}");
+        let no_answer =
+            |cause| format!("it was loaded and cannot answer ('warm_up: false' leaves this untried): {cause}");
         model.warmed = Some(model.warm_up().await.map_err(no_answer).map_err(named)?);
     }
     Ok(model)

@@ -3,9 +3,9 @@
 //! Invariant: every conversation with the engine thread goes through here, so that a dead engine is noticed, started
 //! again and counted in one place.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use either::Either;
 use mistralrs::core::TokenizationRequest;
@@ -33,7 +33,7 @@ pub(crate) struct LoadedModel {
     pub(crate) defaults: ModelGenerationDefaults,
     pub(crate) style: Style,
     pub(crate) admission: Admission,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) kept: Kept,
     /// Longest silence of a working engine.
     pub(crate) watchdog: Duration,
@@ -42,6 +42,8 @@ pub(crate) struct LoadedModel {
     pub(crate) thread: Mutex<Option<mpsc::Sender<Request>>>,
     /// How long its first prompt took; none where none was sent.
     pub(crate) warmed: Option<Duration>,
+    /// When a request last came or ended.
+    pub(crate) touched: Mutex<Instant>,
 }
 
 /// How a chat template writes tool calls, as far as it matters here.
@@ -151,6 +153,26 @@ impl LoadedModel {
             Err(_silent) => {
                 tracing::error!(model = %self.id, "no sign of life from the engine for {:?}; ending", self.watchdog);
                 std::process::exit(1);
+            }
+        }
+    }
+
+    /// A request has come, or has ended.
+    pub(crate) fn touch(&self) {
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long ago that was.
+    pub(crate) fn idle(&self) -> Duration {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Resolves when the engine thread has ended, which it does once everyone has dropped this model.
+    pub(crate) fn gone(&self) -> impl Future<Output = ()> + Send + 'static {
+        let thread = self.engine.inner().get_sender(None).ok();
+        async move {
+            if let Some(thread) = thread {
+                thread.closed().await;
             }
         }
     }

@@ -29,8 +29,7 @@ impl LoadedModel {
         let word = |text: &str| Either::Left(text.to_owned());
         let message: TemplateMessage =
             [("role".to_owned(), word("user")), ("content".to_owned(), word("Hello"))].into_iter().collect();
-        let messages =
-            RequestMessage::Chat { messages: vec![message], enable_thinking: None, reasoning_effort: None };
+        let messages = RequestMessage::Chat { messages: vec![message], enable_thinking: None, reasoning_effort: None };
         let sampling = SamplingParams { max_len: Some(TOKENS), ..SamplingParams::deterministic() };
         let id = self.engine.inner().next_request_id();
         let mut request = NormalRequest::new_simple(messages, sampling, response, id, None, None);

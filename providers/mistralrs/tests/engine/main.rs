@@ -7,5 +7,6 @@
 mod common;
 mod gguf;
 mod lifecycle;
+mod memory;
 mod supervisor;
 mod worker;

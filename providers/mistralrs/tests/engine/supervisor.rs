@@ -187,6 +187,22 @@ async fn a_lazy_worker_starts_with_the_first_request_and_nobody_waits_longer_tha
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_on_demand_is_shown_as_it_stands_and_goes_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiny = json!([{"id": "tiny", "path": demo_model(), "load": "on_demand"}]);
+    let local = provider(folder.path(), json!({"models": tiny}));
+    let state = async || local.health().await.facts.unwrap()["engine"][0]["state"].clone();
+    assert_eq!(text(local.chat(&cx(), say("red green")).await.unwrap()).await, "red green");
+    assert_eq!(state().await, "loaded");
+    local.set_loaded(&cx(), "tiny", false).await.unwrap();
+    assert_eq!(state().await, "unloaded");
+    local.set_loaded(&cx(), "tiny", true).await.unwrap();
+    assert_eq!(state().await, "loaded");
+    let unknown = local.set_loaded(&cx(), "huge", true).await.unwrap_err();
+    assert_eq!((unknown.kind, unknown.code.as_deref()), (Kind::NotFound, Some("model_not_found")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_request_stops_waiting_and_a_cancelled_answer_frees_the_engine() {
     let folder = tempfile::tempdir().unwrap();
     let local = provider(folder.path(), json!({}));

@@ -1,0 +1,67 @@
+//! What a worker of ours answers beside OpenAI's API: how its models are, bringing them into memory and letting them go,
+//! and its numbers.
+//!
+//! Invariant: a look at a worker takes a second at most, whatever it is doing.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use frontdesk_api::{Cx, Error, Kind, Result};
+use frontdesk_openai::OpenAi;
+use http::{HeaderMap, Method, Uri};
+use serde_json::{Value, json};
+
+/// Longest wait for what a worker knows without computing.
+const GLANCE: Duration = Duration::from_secs(1);
+/// The most that is read of it, in bytes.
+const PAGE: usize = 4 << 20;
+
+/// The routes of one worker, which stand below the address of its server.
+#[derive(Debug, Clone)]
+pub(crate) struct Own(String);
+
+impl Own {
+    /// `server`: scheme, host and port, and what stands before `/v1`.
+    pub(crate) fn at(server: &str) -> Self {
+        Self(server.trim_end_matches('/').to_owned())
+    }
+
+    fn uri(&self, path: &str) -> Result<Uri> {
+        let address = format!("{}{path}", self.0);
+        address.parse().map_err(|cause| Error::internal("writing an address of the engine", cause))
+    }
+
+    /// Loads a model, or lets it go.
+    pub(crate) async fn set_loaded(&self, to: &OpenAi, cx: &Cx, model: &str, loaded: bool) -> Result<()> {
+        let uri = self.uri(if loaded { "/v1/models/load" } else { "/v1/models/unload" })?;
+        let body = json!({"model": model}).to_string();
+        to.upstream().fetch(cx, Method::POST, &uri, body.into()).await.map(drop)
+    }
+
+    /// The worker's numbers as it writes them.
+    pub(crate) async fn metrics(&self, to: &OpenAi) -> Result<String> {
+        let page = self.glance(to, "/metrics").await?;
+        String::from_utf8(page.into()).map_err(|cause| Error::internal("reading the numbers of the engine", cause))
+    }
+
+    /// Each model and where it stands, as the worker's `/health` has it.
+    pub(crate) async fn models(&self, to: &OpenAi) -> Result<Value> {
+        let page = self.glance(to, "/health").await?;
+        let mut told: Value = serde_json::from_slice(&page)
+            .map_err(|cause| Error::upstream("the engine's health is not JSON").with_source(cause))?;
+        Ok(told["models"].take())
+    }
+
+    async fn glance(&self, to: &OpenAi, path: &str) -> Result<Bytes> {
+        let uri = self.uri(path)?;
+        let cx = Cx { deadline: Some(Instant::now() + GLANCE), ..Cx::internal("default", "engine") };
+        // A worker that is not well says so with a status that is no success.
+        let asked = async {
+            let upstream = to.upstream();
+            let mut answer = upstream.client.send(&cx, Method::GET, &uri, HeaderMap::new(), Bytes::new()).await?;
+            answer.body.whole(PAGE).await
+        };
+        let late = |_| Error::new(Kind::Timeout, format!("the engine did not answer within {} s", GLANCE.as_secs()));
+        tokio::time::timeout(GLANCE, asked).await.map_err(late)?
+    }
+}

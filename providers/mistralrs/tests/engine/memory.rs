@@ -1,0 +1,160 @@
+//! Models that come into memory when they are asked for, and go again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::common::{Worker, demo_model, long, told};
+use crate::gguf::tensors;
+use serde_json::{Value, json};
+
+/// The demo model as `tiny`, with these members of its configuration.
+fn tiny(members: Value) -> String {
+    let mut spec = json!({"id": "tiny", "path": demo_model()});
+    spec.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    spec.to_string()
+}
+
+/// Looks until it is so; a minute is far more than any of it takes.
+fn eventually(what: &str, so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "not {what} within a minute");
+        std::thread::yield_now();
+    }
+}
+
+/// Private memory of a process, in KiB.
+fn private(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The demo model with its first layer so many times: what it says makes no sense, and it takes up room.
+fn deep(folder: &Path, layers: usize) {
+    for name in ["generation_config.json", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(demo_model().join(name), folder.join(name)).unwrap();
+    }
+    let mut config: Value = serde_json::from_slice(&std::fs::read(demo_model().join("config.json")).unwrap()).unwrap();
+    config["num_hidden_layers"] = json!(layers);
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let (mut header, mut data) = (BTreeMap::new(), Vec::new());
+    for (name, (shape, bytes)) in tensors(&demo_model().join("model.safetensors")) {
+        let names = match name.strip_prefix("model.layers.") {
+            Some(layer) => match layer.strip_prefix("0.") {
+                Some(rest) => (0..layers).map(|layer| format!("model.layers.{layer}.{rest}")).collect(),
+                None => vec![],
+            },
+            None => vec![name],
+        };
+        for name in names {
+            let ends = [data.len(), data.len() + bytes.len()];
+            header.insert(name, json!({"dtype": "F32", "shape": shape, "data_offsets": ends}));
+            data.extend_from_slice(&bytes);
+        }
+    }
+    let header = json!(header).to_string();
+    let head = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
+    std::fs::write(folder.join("model.safetensors"), [head, data].concat()).unwrap();
+}
+
+#[test]
+fn a_model_comes_when_it_is_asked_for_and_goes_when_it_is_told_to() {
+    let worker = Worker::run(&["--model", &tiny(json!({"load": "on_demand"}))]);
+    assert_eq!(worker.line["models"], json!([{"id": "tiny", "max_model_len": 4096}]), "its files say so");
+    assert_eq!((worker.state("tiny").as_str(), worker.get("/health").0), ("unloaded", 200));
+    let (ready, loads) = ("frontdesk_engine_ready", "frontdesk_engine_loads_total");
+    assert_eq!((worker.metric(ready), worker.metric(loads)), (0.0, 0.0));
+
+    assert_eq!(worker.text(json!({"say": "Say \"red green\""})), "red green");
+    assert_eq!(worker.state("tiny"), "loaded");
+    let (status, told) = worker.post("/v1/models/unload", &json!({"model": "tiny"}));
+    assert_eq!((status, &told["state"]), (200, &json!("unloaded")), "{told}");
+    assert_eq!((worker.metric(ready), worker.metric(loads)), (0.0, 1.0));
+    assert_eq!(worker.metric("frontdesk_engine_finished_total"), 1.0, "what was counted stays");
+
+    let (status, told) = worker.post("/v1/models/load", &json!({"model": "tiny"}));
+    assert_eq!((status, &told["state"], &told["max_model_len"]), (200, &json!("loaded"), &json!(4096)), "{told}");
+    assert_eq!(worker.text(json!({"say": "Say \"red green\""})), "red green");
+    assert_eq!((worker.metric(ready), worker.metric(loads)), (1.0, 2.0));
+    for (path, body, status) in [
+        ("/v1/models/load", json!({"model": "huge"}), 404),
+        ("/v1/models/unload", json!({"model": "huge"}), 404),
+        ("/v1/models/load", json!({}), 400),
+    ] {
+        assert_eq!(worker.post(path, &body).0, status, "{path} {body}");
+    }
+}
+
+#[test]
+fn requests_that_come_during_a_load_wait_for_it_and_one_load_is_enough() {
+    let worker = Worker::run(&["--model", &tiny(json!({"load": "on_demand"}))]);
+    let texts: Vec<String> = std::thread::scope(|scope| {
+        let ask = |_| scope.spawn(|| worker.text(json!({"say": "Say \"red green\""})));
+        let asked: Vec<_> = (0..4).map(ask).collect();
+        asked.into_iter().map(|answer| answer.join().unwrap()).collect()
+    });
+    assert_eq!(texts, ["red green"; 4]);
+    assert_eq!(worker.metric("frontdesk_engine_loads_total"), 1.0);
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_on_demand_is_named_and_the_others_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("later");
+    let later = json!({"id": "later", "path": path, "load": "on_demand"}).to_string();
+    let worker = Worker::start(&["--model", &later]);
+    for _ in 0..2 {
+        let answer = worker.send(
+            "POST",
+            "/v1/chat/completions",
+            "",
+            &json!({"model": "later", "messages": [{"role": "user", "content": "x"}]}).to_string(),
+        );
+        assert_eq!(answer.status, 503);
+        assert!(answer.headers.iter().any(|line| line.starts_with("retry-after: ")), "{:?}", answer.headers);
+        let problem: Value = serde_json::from_str(&answer.text()).unwrap();
+        assert_eq!(problem["error"]["code"], "model_not_loaded");
+        let message = problem["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with("model 'later': ") && message.ends_with("later is missing"), "{message}");
+    }
+    assert_eq!((worker.state("later").as_str(), worker.get("/health").0), ("failed", 200));
+    assert_eq!(worker.text(json!({"say": "Say \"red green\""})), "red green");
+
+    // Once it is there, being told to is enough.
+    std::fs::create_dir(&path).unwrap();
+    deep(&path, 1);
+    let (status, told) = worker.post("/v1/models/load", &json!({"model": "later"}));
+    assert_eq!((status, &told["state"]), (200, &json!("loaded")), "{told}");
+}
+
+#[test]
+fn letting_go_waits_for_the_running_answer_and_gives_the_memory_back() {
+    let folder = tempfile::tempdir().unwrap();
+    deep(folder.path(), 64);
+    let weights = std::fs::metadata(folder.path().join("model.safetensors")).unwrap().len() / 1024;
+    let model = json!({"id": "tiny", "path": folder.path(), "load": "on_demand"}).to_string();
+    let worker = Worker::run(&["--model", &model]);
+    let before = private(worker.pid());
+    let mut answer = worker.stream(long(400));
+    answer.event().unwrap();
+    let loaded = private(worker.pid());
+    assert!(loaded > before + weights / 2, "{before} KiB, then {loaded} KiB with {weights} KiB of weights");
+    std::thread::scope(|scope| {
+        let unload = scope.spawn(|| worker.post("/v1/models/unload", &json!({"model": "tiny"})));
+        eventually("letting go", || worker.state("tiny") == "unloading");
+        let (text, _, reason) = told(&answer.chunks());
+        assert_eq!((text.len(), reason.as_str()), (402, "stop"), "it ran to its end");
+        assert_eq!(unload.join().unwrap().1["state"], "unloaded");
+    });
+    eventually("given back", || private(worker.pid()) < loaded - weights / 2);
+}
+
+#[test]
+fn a_model_that_nobody_asks_for_goes_by_itself_and_comes_back() {
+    let worker = Worker::run(&["--model", &tiny(json!({"idle_unload_s": 1}))]);
+    eventually("unloaded", || worker.state("tiny") == "unloaded");
+    assert_eq!(worker.text(json!({"say": "Say \"red green\""})), "red green");
+    assert_eq!(worker.metric("frontdesk_engine_loads_total"), 2.0);
+}
