@@ -89,6 +89,28 @@ async fn a_killed_worker_is_a_clear_error_and_back_for_the_next_request() {
 }
 
 #[tokio::test]
+async fn the_engines_numbers_stand_on_our_page_and_its_models_come_and_go() {
+    let frontdesk = Frontdesk::start(Options::new().config(&format!(
+        "providers:\n  inference:\n    - {{ id: local, type: mistralrs, config: {{ models: [ {{ id: demo, path: \"{}\", load: on_demand }} ] }} }}\n",
+        model().display()
+    )));
+    assert_eq!(text(&ask(&frontdesk, "red green").await), "red green");
+    let page = async || {
+        let answer = frontdesk.request("GET", "/metrics").send().await.expect("the page");
+        answer.text().await.expect("text")
+    };
+    let shown = page().await;
+    for line in ["engine_up{provider=\"local\"} 1", "engine_finished_total{provider=\"local\",model=\"demo\"} 1"] {
+        assert!(shown.contains(&format!("frontdesk_{line}\n")), "{line} in {shown}");
+    }
+    for (verb, state) in [("unload", "unloaded"), ("load", "loaded")] {
+        let told = frontdesk.post(&format!("/v1/providers/local/{verb}"), &json!({ "model": "demo" })).await;
+        assert_eq!((told.0, &told.1["health"]["facts"]["engine"][0]["state"]), (200, &json!(state)), "{}", told.1);
+    }
+    assert!(page().await.contains("frontdesk_engine_loads_total{provider=\"local\",model=\"demo\"} 2\n"));
+}
+
+#[tokio::test]
 async fn no_worker_outlives_a_killed_gateway() {
     let mut frontdesk = Frontdesk::start(options());
     ask(&frontdesk, "hello there").await;

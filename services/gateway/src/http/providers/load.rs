@@ -82,12 +82,17 @@ mod tests {
             let answer = gateway.post(&format!("/v1/providers/{provider}/load"), &body).await;
             assert_eq!(answer.status, status, "{}", answer.text());
         }
-        let made = gateway.post("/v1/keys", &json!({ "name": "theirs", "scopes": ["write"] })).await.json();
-        let request = axum::http::Request::post("/v1/providers/up/load")
-            .header("authorization", format!("Bearer {}", made["key"].as_str().expect("the key, shown once")))
-            .header("content-type", "application/json");
-        let refused = gateway.send(request.body(model.to_string().into()).expect("a request")).await;
-        assert_eq!(refused.status, 403, "{}", refused.text());
+        gateway.post("/v1/tenants", &json!({ "id": "shop", "name": "Shop" })).await;
+        for theirs in
+            [json!({ "name": "k", "scopes": ["write"] }), json!({ "name": "k", "scopes": ["admin"], "tenant": "shop" })]
+        {
+            let made = gateway.post("/v1/keys", &theirs).await.json();
+            let request = axum::http::Request::post("/v1/providers/up/load")
+                .header("authorization", format!("Bearer {}", made["key"].as_str().expect("the key, shown once")))
+                .header("content-type", "application/json");
+            let refused = gateway.send(request.body(model.to_string().into()).expect("a request")).await;
+            assert_eq!(refused.status, 403, "{theirs}: {}", refused.text());
+        }
         assert_eq!(shelf.0.lock().expect("unpoisoned").len(), 2);
     }
 }
