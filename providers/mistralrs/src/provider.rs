@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use frontdesk_api::embed::{EmbedRequest, Embeddings};
 use frontdesk_api::inference::{Model, ModelKind};
 use frontdesk_api::provider::{Health, Setting, Status as Verdict};
 use frontdesk_api::{ChatReply, ChatRequest, Cx, Error, Inference, Kind, Result};
@@ -189,12 +190,21 @@ impl Inference for Local {
         Ok(reply)
     }
 
+    async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
+        let (_, client) = self.ready(cx).await?;
+        client.embed(cx, request).await.map_err(|cause| broken(&self.id, cause))
+    }
+
     async fn models(&self, _cx: &Cx) -> Result<Vec<Model>> {
         let model = |model: &crate::ModelConfig| Model {
             id: format!("{}/{}", self.id, model.id),
             provider: self.id.clone(),
             upstream_id: model.id.clone(),
-            kind: ModelKind::Llm,
+            // The layout of sentence-transformers, by which the worker tells them too.
+            kind: match model.path.join("modules.json").is_file() {
+                true => ModelKind::Embedding,
+                false => ModelKind::Llm,
+            },
             created: 0,
             description: model.description.clone(),
         };

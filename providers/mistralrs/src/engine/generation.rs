@@ -163,15 +163,6 @@ struct Drain<'a> {
 }
 
 impl Drain<'_> {
-    /// An error of the engine's; ends the process where the GPU answers this process nothing any more.
-    fn failed(&self, who: &str, cause: &str) -> Problem {
-        if lost_card(cause) {
-            tracing::error!(model = %self.model.id, "the GPU is lost to this process, ending: {cause}");
-            std::process::exit(1);
-        }
-        Problem::engine(format!("the {who} failed: {cause}"))
-    }
-
     async fn run(&mut self, out: &mpsc::UnboundedSender<Event>) -> Outcome {
         loop {
             let piece = tokio::select! {
@@ -199,8 +190,8 @@ impl Drain<'_> {
                     continue;
                 }
                 Some(Response::ValidationError(cause)) => Problem::malformed(format!("the engine refused: {cause}")),
-                Some(Response::InternalError(cause)) => self.failed("engine", &cause.to_string()),
-                Some(Response::ModelError(cause, _)) => self.failed("model", &cause),
+                Some(Response::InternalError(cause)) => self.model.failed("engine", &cause.to_string()),
+                Some(Response::ModelError(cause, _)) => self.model.failed("model", &cause),
                 Some(_) => Problem::engine("the engine answered with something that is not a chat"),
                 None if self.model.answers().await => {
                     // The engine sends no last piece when the answer ends inside a character.
@@ -260,6 +251,17 @@ fn logprob_document(logprob: &mistralrs::core::ResponseLogprob) -> Value {
 /// The engine counts in powers of ten, the wire in powers of e; the wire writes an impossible token as -9999.
 fn natural(log10: f32) -> f64 {
     (f64::from(log10) * std::f64::consts::LN_10).max(-9999.0)
+}
+
+impl LoadedModel {
+    /// An error of the engine's; ends the process where the GPU answers this process nothing any more.
+    pub(crate) fn failed(&self, who: &str, cause: &str) -> Problem {
+        if lost_card(cause) {
+            tracing::error!(model = %self.id, "the GPU is lost to this process, ending: {cause}");
+            std::process::exit(1);
+        }
+        Problem::engine(format!("the {who} failed: {cause}"))
+    }
 }
 
 /// Whether every later use of the card by this process fails too (CUDA's documentation of its errors: "the context cannot

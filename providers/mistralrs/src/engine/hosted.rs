@@ -33,8 +33,15 @@ pub(crate) struct Hosted {
     turn: Arc<Mutex<()>>,
     /// Places for those who wait for a load.
     places: Semaphore,
-    /// Positions it was made for, once its files were looked through and where they say so.
-    positions: OnceLock<Option<usize>>,
+    /// What its files said when they were looked through.
+    seen: OnceLock<Seen>,
+}
+
+/// What is known of a model without loading it.
+struct Seen {
+    /// Those it was made for, where the files say so.
+    positions: Option<usize>,
+    embeds: bool,
 }
 
 /// Where a model stands.
@@ -68,7 +75,7 @@ impl Hosted {
             stage: watch::Sender::new(Stage::Unloaded),
             turn: Arc::clone(turn),
             places: Semaphore::new(args.max_queue + 1),
-            positions: OnceLock::new(),
+            seen: OnceLock::new(),
             args: Arc::clone(args),
         })
     }
@@ -79,7 +86,7 @@ impl Hosted {
     /// One sentence naming the model, and the file that is missing, broken or cut short.
     pub(crate) fn look(&self) -> Result<Files, String> {
         let files = Files::open(&self.spec).map_err(|cause| format!("model '{}': {cause}", self.spec.id))?;
-        self.positions.get_or_init(|| files.positions());
+        self.seen.get_or_init(|| Seen { positions: files.positions(), embeds: files.embeds() });
         Ok(files)
     }
 
@@ -234,6 +241,11 @@ impl Hosted {
         self.spec.load != Some(LoadWhen::OnDemand)
     }
 
+    /// Whether its files are those of a model for embeddings.
+    pub(crate) fn embeds(&self) -> bool {
+        self.seen.get().is_some_and(|seen| seen.embeds)
+    }
+
     fn loaded(&self) -> Option<Arc<LoadedModel>> {
         match &*self.stage.borrow() {
             Stage::Loaded(model) => Some(Arc::clone(model)),
@@ -248,7 +260,7 @@ impl Hosted {
 
     /// Tokens of prompt and answer together: what the loaded model takes, else what its files say it takes at most.
     pub(crate) fn window(&self) -> Option<usize> {
-        let said = || [*self.positions.get()?, self.args.max_model_len].into_iter().flatten().min();
+        let said = || [self.seen.get()?.positions, self.args.max_model_len].into_iter().flatten().min();
         self.loaded().map(|model| model.context).or_else(said)
     }
 

@@ -1,4 +1,4 @@
-//! The routes of the worker: OpenAI chat completions and models, loading and letting go, health, metrics.
+//! The routes of the worker: OpenAI chat completions, embeddings and models, loading and letting go, health, metrics.
 //!
 //! A request is read, planned, seated and handed to a task of its own (`generation`); the handler only listens. Invariant:
 //! the status of an answer is decided by its first event, so a refusal is never a broken stream.
@@ -22,10 +22,13 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
+use super::admission::Seat;
 use super::calls::random_hex;
+use super::embed::EmbedBody;
 use super::generation::{self, Event};
 use super::hosted::Hosted;
 use super::metrics;
+use super::model::LoadedModel;
 use super::plan::Plan;
 use super::problem::Problem;
 use super::reply::{Collected, Head, Streamed};
@@ -47,6 +50,7 @@ pub(crate) struct Worker {
 pub(crate) fn router(worker: Arc<Worker>) -> Router {
     let guarded = Router::new()
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/embeddings", post(embed))
         .route("/v1/models", get(models))
         .route("/v1/models/load", post(load))
         .route("/v1/models/unload", post(unload))
@@ -89,22 +93,37 @@ fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
 async fn chat(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
     let arrival = Instant::now();
     let body = ChatBody::read(&read(body)?)?;
-    let model = worker.model(&body.model)?.get().await?;
-    if !model.alive.load(Relaxed) {
-        return Err(Problem::unavailable("the engine is coming back after a failure"));
+    let model = worker.ready(&body.model).await?;
+    if model.embeds {
+        let message = format!("model '{}' makes embeddings; ask it at /v1/embeddings", body.model);
+        return Err(Problem::invalid("model", message));
     }
     let plan = Plan::new(&body, &model)?;
-    let seat = match model.admission.enter(model.counters.seat.mean()).await {
-        Ok(seat) => seat,
-        Err(full) => {
-            model.counters.refused.fetch_add(1, Relaxed);
-            return Err(full);
-        }
-    };
+    let seat = seat(&model).await?;
     let head = Head { id: format!("chatcmpl-{}", random_hex()), model: model.id.clone(), created: unix_seconds() };
     let (out, events) = mpsc::unbounded_channel();
     tokio::spawn(generation::answer(model, plan, seat, arrival, out));
     if body.streams() { stream(head, body.wants_usage(), events).await } else { whole(&head, events).await }
+}
+
+async fn embed(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
+    let body = EmbedBody::read(&read(body)?)?;
+    let model = worker.ready(&body.model).await?;
+    if !model.embeds {
+        let message = format!("model '{}' makes no embeddings; ask it at /v1/chat/completions", body.model);
+        return Err(Problem::invalid("model", message));
+    }
+    let seat = seat(&model).await?;
+    let answer = body.answer(model, seat).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
+}
+
+async fn seat(model: &LoadedModel) -> Result<Seat, Problem> {
+    let seat = model.admission.enter(model.counters.seat.mean()).await;
+    if seat.is_err() {
+        model.counters.refused.fetch_add(1, Relaxed);
+    }
+    seat
 }
 
 async fn whole(head: &Head, mut events: mpsc::UnboundedReceiver<Event>) -> Result<Response, Problem> {
@@ -151,6 +170,7 @@ async fn models(State(worker): State<Arc<Worker>>) -> Json<Value> {
         .iter()
         .map(|model| {
             json!({
+                "type": if model.embeds() { "embedding" } else { "llm" },
                 "id": model.spec.id,
                 "object": "model",
                 "created": worker.started,
@@ -208,6 +228,15 @@ impl Worker {
             let known: Vec<&str> = self.models.iter().map(|model| model.spec.id.as_str()).collect();
             Problem::unknown_model(id, &known)
         })
+    }
+
+    /// The model for one request.
+    async fn ready(&self, id: &str) -> Result<Arc<LoadedModel>, Problem> {
+        let model = self.model(id)?.get().await?;
+        if !model.alive.load(Relaxed) {
+            return Err(Problem::unavailable("the engine is coming back after a failure"));
+        }
+        Ok(model)
     }
 
     fn named(&self, body: Result<Bytes, BytesRejection>) -> Result<&Arc<Hosted>, Problem> {

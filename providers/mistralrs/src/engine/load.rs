@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use mistralrs::{
-    Device, DeviceMapSetting, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder, ModelDType,
-    PagedAttentionConfig, PagedAttentionMetaBuilder, PagedCacheType, TextModelBuilder, TokenSource,
+    Device, DeviceMapSetting, EmbeddingModelBuilder, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder,
+    ModelDType, PagedAttentionConfig, PagedAttentionMetaBuilder, PagedCacheType, TextModelBuilder, TokenSource,
     UqffTextModelBuilder,
 };
 use tokio::runtime::Handle;
@@ -69,6 +69,11 @@ impl Files {
         }
     }
 
+    /// A model that makes vectors out of texts.
+    pub(crate) fn embeds(&self) -> bool {
+        matches!(self, Files::Folder(folder) if folder.embeds)
+    }
+
     fn template(&self) -> &str {
         match self {
             Files::Folder(folder) => &folder.template,
@@ -99,7 +104,12 @@ pub(crate) async fn load(
     let style = Style::of(files.template());
     let wanted = [files.positions(), args.max_model_len].into_iter().flatten().min();
     let seats = args.running().map_err(named)?;
-    let pool = pool(args, files.head_size(), wanted.unwrap_or(CONTEXT), seats).map_err(named)?;
+    let embeds = files.embeds();
+    // Keys and values are not kept where nothing is written.
+    let pool = match embeds {
+        true => None,
+        false => pool(args, files.head_size(), wanted.unwrap_or(CONTEXT), seats).map_err(named)?,
+    };
     // Without pages, requests of unequal length that run together end early or astray, on a GPU too.
     let running = if pool.is_some() && !computed_alone(spec) { seats } else { 1 };
     let building = build(spec.clone(), files, args.clone(), pool, running);
@@ -119,9 +129,10 @@ pub(crate) async fn load(
         max_tokens: spec.max_tokens.or(defaults.max_new_tokens),
         defaults,
         style,
+        embeds,
         admission: Admission::new(running, args.max_queue, pool),
         counters: Arc::clone(counters),
-        kept: Kept::new((args.place()? == Place::Cpu && args.prefix_cache > 0).then_some(args.prefix_cache)),
+        kept: Kept::new((args.place()? == Place::Cpu && !embeds && args.prefix_cache > 0).then_some(args.prefix_cache)),
         watchdog: args.watchdog_s,
         alive: AtomicBool::new(true),
         thread: Mutex::new(None),
@@ -132,7 +143,8 @@ pub(crate) async fn load(
     if args.warm_up {
         let no_answer =
             |cause| format!("it was loaded and cannot answer ('warm_up: false' leaves this untried): {cause}");
-        model.warmed = Some(model.warm_up().await.map_err(no_answer).map_err(named)?);
+        let warmed = if embeds { model.warm_up_vectors().await } else { model.warm_up().await };
+        model.warmed = Some(warmed.map_err(no_answer).map_err(named)?);
     }
     Ok(model)
 }
@@ -202,6 +214,22 @@ async fn build(
         Ok(builder)
     };
     let built = match files {
+        Files::Folder(folder) if folder.embeds => {
+            refuse(&spec, "models for embeddings")?;
+            let mut builder = EmbeddingModelBuilder::new(utf8(&folder.path)?)
+                .with_token_source(TokenSource::None)
+                .with_device(device)
+                .with_max_num_seqs(running)
+                .with_dtype(dtype);
+            builder = match place {
+                Place::Cpu => builder.with_force_cpu(),
+                _ => builder.with_device_mapping(DeviceMapSetting::dummy()),
+            };
+            if let Some(isq) = isq {
+                builder = builder.with_isq(isq);
+            }
+            builder.build().await
+        }
         Files::Folder(folder) if folder.text_only => text(&folder.path, spec.uqff.as_ref())?.build().await,
         Files::Folder(folder) => {
             refuse(&spec, "models that read more than text")?;

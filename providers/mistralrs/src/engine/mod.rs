@@ -8,6 +8,7 @@
 mod admission;
 mod args;
 mod calls;
+mod embed;
 mod folder;
 mod forced;
 mod generation;

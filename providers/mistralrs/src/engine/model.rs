@@ -32,6 +32,8 @@ pub(crate) struct LoadedModel {
     /// The model's own sampling, from generation_config.json.
     pub(crate) defaults: ModelGenerationDefaults,
     pub(crate) style: Style,
+    /// Its answers are vectors, and it chats with nobody.
+    pub(crate) embeds: bool,
     pub(crate) admission: Admission,
     pub(crate) counters: Arc<Counters>,
     pub(crate) kept: Kept,
@@ -129,19 +131,30 @@ impl LoadedModel {
         }
     }
 
-    /// Whether the engine thread answers.
-    pub(crate) async fn answers(&self) -> bool {
+    /// The tokens of a text, those included that the tokenizer puts around it. Must run to its end, as `count`.
+    pub(crate) async fn tokens(&self, text: &str) -> Result<Vec<u32>, NotCounted> {
         let (response, mut answer) = mpsc::channel(1);
         let request = TokenizationRequest {
-            text: Either::Right("a".to_owned()),
+            text: Either::Right(text.to_owned()),
             tools: None,
             add_generation_prompt: false,
-            add_special_tokens: false,
+            add_special_tokens: true,
             enable_thinking: None,
             reasoning_effort: None,
             response,
         };
-        self.send(Request::Tokenize(request)).await && self.in_time(answer.recv()).await.is_some()
+        if !self.send(Request::Tokenize(request)).await {
+            return Err(NotCounted::Gone);
+        }
+        match self.in_time(answer.recv()).await {
+            Some(tokens) => tokens.map_err(|cause| NotCounted::Refused(format!("{cause:#}"))),
+            None => Err(NotCounted::Gone),
+        }
+    }
+
+    /// Whether the engine thread answers.
+    pub(crate) async fn answers(&self) -> bool {
+        !matches!(self.tokens("a").await, Err(NotCounted::Gone))
     }
 
     /// Waits for the engine; ends the process when it gives no sign of life for too long.

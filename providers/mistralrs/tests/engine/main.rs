@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // Also in helpers of tests.
 
 mod common;
+mod embeddings;
 mod gguf;
 mod lifecycle;
 mod memory;

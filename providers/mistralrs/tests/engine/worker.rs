@@ -191,7 +191,9 @@ fn bad_requests_are_refused_by_name_and_the_worker_lives() {
     let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]);
     assert_eq!(refused(json!({"messages": image})).1, "messages[0].content[0]");
     assert_eq!(worker.send("POST", "/v1/chat/completions", "", "{\"model\":").status, 400);
-    assert_eq!(worker.send("POST", "/v1/embeddings", "", "{}").status, 404);
+    assert_eq!(worker.send("POST", "/v1/completions", "", "{}").status, 404);
+    let (status, problem) = worker.post("/v1/embeddings", &json!({"model": "tiny", "input": "hello"}));
+    assert_eq!((status, &problem["error"]["param"]), (400, &json!("model")), "it makes none: {problem}");
     let huge = body(json!({"say": "x".repeat(17 * 1024 * 1024)})).to_string();
     assert_eq!(worker.send("POST", "/v1/chat/completions", "", &huge).status, 413);
     assert_eq!(worker.chat(json!({"say": "hello"})).0, 200);
