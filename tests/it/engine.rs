@@ -111,6 +111,26 @@ async fn the_engines_numbers_stand_on_our_page_and_its_models_come_and_go() {
 }
 
 #[tokio::test]
+async fn tokens_are_counted_as_the_engine_reads_them() {
+    let frontdesk = Frontdesk::start(options());
+    let chat = say("red green");
+    let read = ask(&frontdesk, "red green").await["usage"]["prompt_tokens"].clone();
+    assert!(read.as_u64() > Some(5), "{read}");
+    let counted = async |path: &str, body: &Value| {
+        let (status, said) = frontdesk.post(path, body).await;
+        assert_eq!(status, 200, "{said}");
+        said["input_tokens"].clone()
+    };
+    let messages = json!({ "model": "local/demo", "messages": chat["messages"] });
+    assert_eq!(counted("/v1/messages/count_tokens", &messages).await, read);
+    let mut longer = messages.clone();
+    longer["system"] = json!("You answer for a lamp shop.");
+    assert!(counted("/v1/messages/count_tokens", &longer).await.as_u64() > read.as_u64());
+    let input = json!({ "model": "local/demo", "input": chat["messages"][0]["content"] });
+    assert_eq!(counted("/v1/responses/input_tokens", &input).await, read);
+}
+
+#[tokio::test]
 async fn no_worker_outlives_a_killed_gateway() {
     let mut frontdesk = Frontdesk::start(options());
     ask(&frontdesk, "hello there").await;

@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use frontdesk_api::embed::{EmbedRequest, Embeddings};
-use frontdesk_api::inference::Model;
+use frontdesk_api::inference::{Counted, Model};
 use frontdesk_api::provider::Health;
 use frontdesk_api::{ChatReply, ChatRequest, Cx, Inference, Result};
 use frontdesk_openai::OpenAi;
@@ -26,6 +26,10 @@ impl Inference for Elsewhere {
 
     async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
         self.worker.embed(cx, request).await
+    }
+
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
+        self.own.count(&self.worker, cx, &request).await
     }
 
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {

@@ -1,12 +1,13 @@
 //! What a worker of ours answers beside OpenAI's API: how its models are, bringing them into memory and letting them go,
-//! and its numbers.
+//! counting tokens, and its numbers.
 //!
 //! Invariant: a look at a worker takes a second at most, whatever it is doing.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use frontdesk_api::{Cx, Error, Kind, Result};
+use frontdesk_api::inference::Counted;
+use frontdesk_api::{ChatRequest, Cx, Error, Kind, Result};
 use frontdesk_openai::OpenAi;
 use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
@@ -36,6 +37,16 @@ impl Own {
         let uri = self.uri(if loaded { "/v1/models/load" } else { "/v1/models/unload" })?;
         let body = json!({"model": model}).to_string();
         to.upstream().fetch(cx, Method::POST, &uri, body.into()).await.map(drop)
+    }
+
+    /// Tokens of a chat, as the engine's own tokenizer and template count them.
+    pub(crate) async fn count(&self, to: &OpenAi, cx: &Cx, request: &ChatRequest) -> Result<Option<Counted>> {
+        let said = to.beside(cx, &self.uri("/v1/chat/completions/count_tokens")?, request).await?;
+        let said: Value = serde_json::from_slice(&said).unwrap_or_default();
+        match said["input_tokens"].as_u64() {
+            Some(tokens) => Ok(Some(tokens.into())),
+            None => Err(Error::upstream("the engine's count of tokens is none")),
+        }
     }
 
     /// The worker's numbers as it writes them.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use frontdesk_api::embed::{EmbedRequest, Embeddings};
-use frontdesk_api::inference::{Model, ModelKind};
+use frontdesk_api::inference::{Counted, Model, ModelKind};
 use frontdesk_api::provider::{Health, Setting, Status as Verdict};
 use frontdesk_api::{ChatReply, ChatRequest, Cx, Error, Inference, Kind, Result};
 use frontdesk_http::{Client, Limits};
@@ -193,6 +193,11 @@ impl Inference for Local {
     async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
         let (_, client) = self.ready(cx).await?;
         client.embed(cx, request).await.map_err(|cause| broken(&self.id, cause))
+    }
+
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
+        let (_, client) = self.ready(cx).await?;
+        self.own.count(&client, cx, &request).await.map_err(|cause| broken(&self.id, cause))
     }
 
     async fn models(&self, _cx: &Cx) -> Result<Vec<Model>> {

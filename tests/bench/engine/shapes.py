@@ -118,6 +118,26 @@ ARCHITECTURES = {
 }  # fmt: skip
 
 
+def make_embedding(folder, numbers=None):
+    """Writes a folder in the shape of Qwen3-Embedding: Qwen3 without what comes before its layers' names, and without a
+    head, and sentence-transformers' files behind it."""
+    make(folder, "qwen3", numbers)
+    folder = Path(folder)
+    members = [("embed_tokens.weight", (VOCAB, HIDDEN))]
+    for number in range(LAYERS):
+        members += qwen3(f"layers.{number}")
+    members.append(("norm.weight", (HIDDEN,)))
+    write_shard(folder / "model.safetensors", members, numbers or pool())
+    parts = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    modules = [{"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+               for number, (path, kind) in enumerate(parts)]  # fmt: skip
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    modes = ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens"]
+    pooling = {**{f"pooling_mode_{mode}": False for mode in modes}, "pooling_mode_lasttoken": True}
+    (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": HIDDEN, "include_prompt": True, **pooling}))
+
+
 def make(folder, name, numbers=None):
     """Writes the folder of one architecture."""
     kind, model_type, layer, more, template = ARCHITECTURES[name]

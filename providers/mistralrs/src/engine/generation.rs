@@ -79,21 +79,39 @@ pub(crate) async fn answer(
     drop(seat);
 }
 
+/// The tokens of the prompt that `plan` makes. Must run to its end, as `count`.
+///
+/// # Errors
+/// `invalid` where the chat template refuses the messages.
+pub(crate) async fn prompt_tokens(model: &LoadedModel, plan: &Plan) -> Result<usize, Problem> {
+    for _ in 0..2 {
+        match model.count(&input(plan)).await {
+            Ok(tokens) => return Ok(tokens),
+            Err(NotCounted::Refused(cause)) => return Err(not_taken(&cause)),
+            Err(NotCounted::Gone) => model.revive().await,
+        }
+    }
+    Err(Problem::engine("the engine stopped while it counted"))
+}
+
+fn input(plan: &Plan) -> TemplateInput<'_> {
+    TemplateInput { messages: &plan.messages, tools: &plan.tools, thinking: plan.thinking, effort: plan.effort }
+}
+
+fn not_taken(cause: &str) -> Problem {
+    Problem::invalid("messages", format!("the model's chat template does not take these messages: {cause}"))
+}
+
 async fn attempt(model: &LoadedModel, plan: &Plan, arrival: Instant, out: &mpsc::UnboundedSender<Event>) -> Outcome {
     let refuse = |problem| {
         model.counters.failed.fetch_add(1, Relaxed);
         let _ = out.send(Event::Failed(problem));
         Outcome::Over
     };
-    let input =
-        TemplateInput { messages: &plan.messages, tools: &plan.tools, thinking: plan.thinking, effort: plan.effort };
-    let prompt = match model.count(&input).await {
+    let prompt = match model.count(&input(plan)).await {
         Ok(tokens) => tokens,
         Err(NotCounted::Gone) => return Outcome::Died { spoken: false },
-        Err(NotCounted::Refused(cause)) => {
-            let message = format!("the model's chat template does not take these messages: {cause}");
-            return refuse(Problem::invalid("messages", message));
-        }
+        Err(NotCounted::Refused(cause)) => return refuse(not_taken(&cause)),
     };
     if prompt >= model.context {
         return refuse(Problem::prompt_too_long(prompt, model.context));

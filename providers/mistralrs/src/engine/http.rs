@@ -50,6 +50,7 @@ pub(crate) struct Worker {
 pub(crate) fn router(worker: Arc<Worker>) -> Router {
     let guarded = Router::new()
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/chat/completions/count_tokens", post(count))
         .route("/v1/embeddings", post(embed))
         .route("/v1/models", get(models))
         .route("/v1/models/load", post(load))
@@ -94,16 +95,31 @@ async fn chat(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesReject
     let arrival = Instant::now();
     let body = ChatBody::read(&read(body)?)?;
     let model = worker.ready(&body.model).await?;
-    if model.embeds {
-        let message = format!("model '{}' makes embeddings; ask it at /v1/embeddings", body.model);
-        return Err(Problem::invalid("model", message));
-    }
-    let plan = Plan::new(&body, &model)?;
+    let plan = plan(&body, &model)?;
     let seat = seat(&model).await?;
     let head = Head { id: format!("chatcmpl-{}", random_hex()), model: model.id.clone(), created: unix_seconds() };
     let (out, events) = mpsc::unbounded_channel();
     tokio::spawn(generation::answer(model, plan, seat, arrival, out));
     if body.streams() { stream(head, body.wants_usage(), events).await } else { whole(&head, events).await }
+}
+
+/// The tokens that the engine would read for a chat; nothing is answered.
+async fn count(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Problem> {
+    let body = ChatBody::read(&read(body)?)?;
+    let model = worker.ready(&body.model).await?;
+    let plan = plan(&body, &model)?;
+    // A count must run to its end, also when its client leaves.
+    let counting = tokio::spawn(async move { generation::prompt_tokens(&model, &plan).await });
+    let tokens = counting.await.map_err(|_panic| broken_off())??;
+    Ok(Json(json!({"input_tokens": tokens})))
+}
+
+fn plan(body: &ChatBody, model: &LoadedModel) -> Result<Plan, Problem> {
+    if model.embeds {
+        let message = format!("model '{}' makes embeddings; ask it at /v1/embeddings", body.model);
+        return Err(Problem::invalid("model", message));
+    }
+    Plan::new(body, model)
 }
 
 async fn embed(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
