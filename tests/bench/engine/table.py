@@ -198,6 +198,18 @@ def checks(binary, folder):
         assert seen == ["unloaded", "loaded", "unloaded", "loaded"], seen
         return " → ".join(seen)
 
+    @row("models that read images (`ModelBuilder`)", "Qwen2-VL shape")
+    def _():
+        shapes.make_vision(folder / "qwen2-vl", numbers)
+        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
+        with Engine(binary, [{"id": "m", "path": str(folder / "qwen2-vl")}]) as engine:
+            said = tokens(engine.ask())
+            try:
+                engine.ask(messages=[{"role": "user", "content": [image]}])
+            except RuntimeError as error:
+                raise OnlyLoaded(f"text is answered ({said}); images are refused: {error}") from error
+        raise AssertionError("an image was taken")
+
     @row("embeddings", "Qwen3-Embedding shape; unit length, the same again; checked against its layers in the engine tests")
     def _():
         shapes.make_embedding(folder / "qwen3-embedding", numbers)
@@ -293,7 +305,6 @@ ELSEWHERE = [
     ("PagedAttention, FP8 pages, on CUDA", "run", "an H200, figures above; not on this machine"),
     ("a worker over TCP with a key, shared by gateways", "run", "the project's engine tests, and every row above"),
     ("a worker that panics or is killed", "run", "the project's engine tests: an error that names it, and it is back"),
-    ("models that read images (`ModelBuilder`)", "compiled only", "no folder of that kind was made"),
     ("Metal", "compiled only", "no such machine"),
     ("speculative decoding", "not offered", "mistral.rs 0.8.1 does not get past its own first run: a guess beyond the length asked for never ends"),
     ("LoRA adapters", "not offered", "mistral.rs 0.8.1 reads adapters from a hub's cache alone: merge them into the weights"),

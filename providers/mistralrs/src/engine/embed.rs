@@ -76,7 +76,7 @@ impl EmbedBody {
 
 type Vectors = Result<(Vec<Vec<f32>>, u64), Problem>;
 
-async fn carry_out(model: Arc<LoadedModel>, inputs: Vec<Input>, seat: Seat, mut told: oneshot::Sender<Vectors>) {
+async fn carry_out(model: Arc<LoadedModel>, inputs: Vec<Input>, seat: Seat, told: oneshot::Sender<Vectors>) {
     let seated = Instant::now();
     let (mut vectors, mut tokens, mut failed) = (Vec::with_capacity(inputs.len()), 0, None);
     for (index, input) in inputs.iter().enumerate() {

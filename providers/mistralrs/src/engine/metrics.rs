@@ -87,7 +87,7 @@ pub(crate) fn render(readings: &[Reading<'_>]) -> String {
 
 fn write_all(out: &mut String, readings: &[Reading<'_>]) -> std::fmt::Result {
     type Pick = fn(&Reading<'_>) -> u64;
-    let single: [(&str, &str, &str, Pick); 10] = [
+    let single: [(&str, &str, &str, Pick); 12] = [
         ("frontdesk_engine_ready", "gauge", "1 while the engine takes requests", |r| r.ready.into()),
         ("frontdesk_engine_running", "gauge", "requests being answered", |r| r.running as u64),
         ("frontdesk_engine_queue_depth", "gauge", "requests waiting for a seat", |r| r.waiting as u64),

@@ -46,8 +46,9 @@ impl LoadedModel {
                 _ => return Err("the engine answered with something that is not a chat".into()),
             }
         }
-        // What it read is kept like the prompt of any other.
-        self.keeps_one_more().await;
+        // A prompt that goes on from this one is computed in other steps, and rounded differently, than one that is read as a
+        // whole: a seed would not decide the first answer as it decides the next.
+        self.lets_go_of_prefixes().await;
         if answered { Ok(began.elapsed()) } else { Err("the engine gave no answer".into()) }
     }
 }

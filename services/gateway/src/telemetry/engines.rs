@@ -155,7 +155,8 @@ mod tests {
     #[tokio::test]
     async fn the_page_has_an_engines_numbers_beside_ours() {
         let gateway = TestGateway::start(Tells(Some(PAGE))).await;
-        let page = gateway.get("/metrics").await.text();
+        let answer = gateway.get("/metrics").await;
+        let page = answer.text();
         assert!(page.contains("frontdesk_engine_running{provider=\"up\",model=\"a\"} 1\n"), "{page}");
         assert_eq!(page.matches("frontdesk_build_info{").count(), 1, "{page}");
     }
@@ -163,7 +164,8 @@ mod tests {
     #[tokio::test]
     async fn an_engine_that_says_nothing_is_waited_for_no_longer_than_it_is_worth() {
         let gateway = TestGateway::start(Tells(None)).await;
-        let page = gateway.get("/metrics").await.text();
+        let answer = gateway.get("/metrics").await;
+        let page = answer.text();
         assert!(page.contains("frontdesk_engine_up{provider=\"up\"} 0\n"), "{page}");
         assert!(page.contains("frontdesk_build_info{"), "{page}");
     }
