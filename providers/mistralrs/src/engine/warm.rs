@@ -46,8 +46,8 @@ impl LoadedModel {
                 _ => return Err("the engine answered with something that is not a chat".into()),
             }
         }
-        // A prompt that goes on from this one is computed in other steps, and rounded differently, than one that is read as a
-        // whole: a seed would not decide the first answer as it decides the next.
+        // Kept, it would be the beginning of the first customer's prompt, and a seed draws otherwise from a prompt that goes
+        // on from a kept one than from the same prompt read as a whole.
         self.lets_go_of_prefixes().await;
         if answered { Ok(began.elapsed()) } else { Err("the engine gave no answer".into()) }
     }
