@@ -87,7 +87,7 @@ mod tests {
             [json!({ "name": "k", "scopes": ["write"] }), json!({ "name": "k", "scopes": ["admin"], "tenant": "shop" })]
         {
             let made = gateway.post("/v1/keys", &theirs).await.json();
-            let request = axum::http::Request::post("/v1/providers/up/load")
+            let request = http::Request::post("/v1/providers/up/load")
                 .header("authorization", format!("Bearer {}", made["key"].as_str().expect("the key, shown once")))
                 .header("content-type", "application/json");
             let refused = gateway.send(request.body(model.to_string().into()).expect("a request")).await;
