@@ -204,6 +204,7 @@ impl Config {
         option("--prefix-cache", self.prefix_cache.map(|n| n.to_string()));
         option("--warm-up", self.warm_up.map(|on| on.to_string()));
         option("--watchdog-s", Some(self.watchdog_s.to_string()));
+        option("--load-timeout-s", Some(self.load_timeout_s.to_string()));
         Ok(out)
     }
 
@@ -319,7 +320,16 @@ mod tests {
             "max_queue": 3, "watchdog_s": 7
         });
         let arguments = Config::read(config).unwrap().arguments().unwrap();
-        let expected = ["--model", r#"{"id":"a","path":"/m","max_tokens":9}"#, "--max-queue", "3", "--watchdog-s", "7"];
+        let expected = [
+            "--model",
+            r#"{"id":"a","path":"/m","max_tokens":9}"#,
+            "--max-queue",
+            "3",
+            "--watchdog-s",
+            "7",
+            "--load-timeout-s",
+            "600",
+        ];
         assert_eq!(arguments, expected);
     }
 

@@ -58,9 +58,7 @@ impl Own {
     /// Each model and where it stands, as the worker's `/health` has it.
     pub(crate) async fn models(&self, to: &OpenAi) -> Result<Value> {
         let page = self.glance(to, "/health").await?;
-        let mut told: Value = serde_json::from_slice(&page)
-            .map_err(|cause| Error::upstream("the engine's health is not JSON").with_source(cause))?;
-        Ok(told["models"].take())
+        models_in(&page)
     }
 
     async fn glance(&self, to: &OpenAi, path: &str) -> Result<Bytes> {
@@ -74,5 +72,26 @@ impl Own {
         };
         let late = |_| Error::new(Kind::Timeout, format!("the engine did not answer within {} s", GLANCE.as_secs()));
         tokio::time::timeout(GLANCE, asked).await.map_err(late)?
+    }
+}
+
+/// The models in a worker's health. What answers at its address may be none of ours.
+fn models_in(health: &[u8]) -> Result<Value> {
+    let mut told: Value = serde_json::from_slice(health)
+        .map_err(|cause| Error::upstream("the engine's health is not JSON").with_source(cause))?;
+    let models = told.get_mut("models").map(Value::take);
+    models.ok_or_else(|| Error::upstream("the engine's health names no models"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_health_of_a_stranger_is_an_error() {
+        assert_eq!(models_in(br#"{"ready":true,"models":[]}"#).unwrap(), json!([]));
+        for health in ["\"ok\"", "[1]", "true", "{}", "healthy"] {
+            assert_eq!(models_in(health.as_bytes()).unwrap_err().kind, Kind::Upstream, "{health}");
+        }
     }
 }

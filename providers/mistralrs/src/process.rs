@@ -18,8 +18,6 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// Where the engine's libraries look for fetched models and tokens: an empty folder beside the socket.
 const NO_CACHE: &str = "none";
-/// Bytes from which on a piece of memory is given back as soon as it is free; below are the tensors of a step.
-const MAPPED: &str = "1048576";
 /// Lines of the worker's log that are kept.
 const LOG_LINES: usize = 40;
 /// Longest line of it that is kept, in bytes.
@@ -164,9 +162,6 @@ fn command(launch: &Launch, socket: &Path) -> Command {
         .env("HF_HOME", launch.folder.join(NO_CACHE))
         .env("HF_HUB_OFFLINE", "1")
         .env("HF_ENDPOINT", "http://127.0.0.1:9")
-        // Weights that are let go of leave the process: what glibc takes for the heap it keeps, once it has seen larger
-        // pieces come and go (mallopt(3), M_MMAP_THRESHOLD).
-        .env("MALLOC_MMAP_THRESHOLD_", MAPPED)
         // Backtraces of engine errors would fill the log.
         .env("RUST_LIB_BACKTRACE", "0")
         .envs(&launch.environment)

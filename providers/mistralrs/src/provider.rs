@@ -177,27 +177,20 @@ impl Local {
 impl Inference for Local {
     async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply> {
         let (number, client) = self.ready(cx).await?;
-        let (id, suspect) = (self.id.clone(), Arc::clone(&self.suspect));
-        let broken = move |cause| {
-            let told = broken(&id, cause);
-            if told.code.as_deref() == Some(DIED) {
-                suspect.store(number, Relaxed);
-            }
-            told
-        };
+        let broken = self.broken(number);
         let mut reply = client.chat(cx, request).await.map_err(&broken)?;
         reply.frames = reply.frames.map(move |frame| frame.map_err(&broken)).boxed();
         Ok(reply)
     }
 
     async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
-        let (_, client) = self.ready(cx).await?;
-        client.embed(cx, request).await.map_err(|cause| broken(&self.id, cause))
+        let (number, client) = self.ready(cx).await?;
+        client.embed(cx, request).await.map_err(self.broken(number))
     }
 
     async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
-        let (_, client) = self.ready(cx).await?;
-        self.own.count(&client, cx, &request).await.map_err(|cause| broken(&self.id, cause))
+        let (number, client) = self.ready(cx).await?;
+        self.own.count(&client, cx, &request).await.map_err(self.broken(number))
     }
 
     async fn models(&self, _cx: &Cx) -> Result<Vec<Model>> {
@@ -217,8 +210,8 @@ impl Inference for Local {
     }
 
     async fn set_loaded(&self, cx: &Cx, model: &str, loaded: bool) -> Result<()> {
-        let (_, client) = self.ready(cx).await?;
-        self.own.set_loaded(&client, cx, model, loaded).await.map_err(|cause| broken(&self.id, cause))
+        let (number, client) = self.ready(cx).await?;
+        self.own.set_loaded(&client, cx, model, loaded).await.map_err(self.broken(number))
     }
 
     async fn metrics(&self) -> Result<Option<String>> {
@@ -256,6 +249,18 @@ impl Inference for Local {
 }
 
 impl Local {
+    /// What an error of the worker with this number means; a broken connection makes that worker a suspect.
+    fn broken(&self, number: u64) -> impl Fn(Error) -> Error + Send + Sync + use<> {
+        let (id, suspect) = (self.id.clone(), Arc::clone(&self.suspect));
+        move |cause| {
+            let told = broken(&id, cause);
+            if told.code.as_deref() == Some(DIED) {
+                suspect.store(number, Relaxed);
+            }
+            told
+        }
+    }
+
     fn closing(&self) -> Error {
         Error::unavailable(format!("provider '{}' is shutting down", self.id))
     }
@@ -319,6 +324,11 @@ mod tests {
         let mut stages = local.supervisor().follow();
         stages.wait_for(|stage| matches!(stage, Stage::Ready { .. })).await.unwrap();
         assert_eq!((local.context_window("tiny"), local.context_window("huge")), (Some(4096), None));
+
+        local.broken(7)(Error::invalid("n", "bad n"));
+        assert_eq!(local.suspect.load(Relaxed), NOBODY);
+        local.broken(7)(Error::upstream("the connection broke off"));
+        assert_eq!(local.suspect.load(Relaxed), 7);
     }
 
     #[test]

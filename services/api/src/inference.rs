@@ -54,13 +54,13 @@ pub trait Inference: Send + Sync {
     }
 
     /// Brings a model into this machine's memory, or lets it go once its running answers have ended; resolves when that
-    /// is done. A caller that leaves stops neither.
+    /// is done. A caller that leaves stops neither once the provider's process has been asked.
     ///
     /// # Errors
     /// `NotFound` (unknown model), `Unavailable` saying why it could not be loaded; `Invalid` with the code
     /// [`NOT_OFFERED`] where the provider keeps no models in memory that could go.
     async fn set_loaded(&self, _cx: &Cx, _model: &str, _loaded: bool) -> Result<()> {
-        let message = "this provider loads no models: only those of type mistralrs that run here do";
+        let message = "this provider loads no models: only those of type mistralrs do";
         Err(Error::invalid("provider_id", message).with_code(NOT_OFFERED))
     }
 

@@ -79,6 +79,10 @@ pub struct EngineArgs {
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub watchdog_s: Duration,
 
+    /// How long one model may take to be loaded, and to wait for others that are being loaded.
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub load_timeout_s: Duration,
+
     /// How long running answers may take to end after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub drain_s: Duration,

@@ -133,6 +133,13 @@ impl LoadedModel {
                 problem.param = Some(place);
                 return Err(problem);
             }
+            // The engine looks a token up unchecked: beyond the last row a GPU is lost to the process.
+            if let Some(unknown) =
+                tokens.iter().find(|token| self.vocabulary.is_some_and(|all| **token as usize >= all))
+            {
+                let message = format!("'{place}' has the token {unknown}, which this model does not have");
+                return Err(Problem::invalid(place, message));
+            }
             let read = tokens.len() as u64;
             match self.computed(tokens).await {
                 Some(vector) => return vector.map(|vector| (vector, read)),
@@ -169,7 +176,12 @@ impl LoadedModel {
     /// A first text, as `warm_up` has a first prompt.
     pub(crate) async fn warm_up_vectors(&self) -> Result<Duration, String> {
         let began = Instant::now();
-        self.vector(0, &Input::Text("Hello, how are you?".into())).await.map_err(|problem| problem.message)?;
+        let ended = || "the engine ended before its first text".to_owned();
+        let tokens = self.tokens("Hello, how are you?").await.map_err(|cause| match cause {
+            NotCounted::Refused(cause) => cause,
+            NotCounted::Gone => ended(),
+        })?;
+        self.computed(tokens).await.ok_or_else(ended)?.map_err(|problem| problem.message)?;
         Ok(began.elapsed())
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Folder {
     pub(crate) positions: Option<usize>,
     /// Elements of an attention head, where config.json says so.
     pub(crate) head_size: Option<usize>,
+    /// How many tokens there are; known of a model for embeddings, which clients send tokens to.
+    pub(crate) vocabulary: Option<usize>,
     /// A plain language model; false for models that also read images or sound.
     pub(crate) text_only: bool,
     /// Made for embeddings, in the layout of sentence-transformers: modules.json lists what follows the model.
@@ -50,6 +52,10 @@ impl Folder {
         if embeds {
             check_modules(path)?;
         }
+        let vocabulary = number(&config, "vocab_size").filter(|_| embeds);
+        if embeds && vocabulary.is_none() {
+            return Err(format!("{} has no 'vocab_size'", path.join("config.json").display()));
+        }
         let template = match template_file {
             Some(_) if embeds => return Err("'chat_template' is for models that chat, not for embeddings".into()),
             Some(file) => text(file)?,
@@ -59,7 +65,7 @@ impl Folder {
         check_template(&template)?;
         let text_only = architecture.ends_with("ForCausalLM");
         let (positions, head_size) = (number(&config, "max_position_embeddings"), head_size(&config));
-        Ok(Self { path: path.to_owned(), template, positions, head_size, text_only, embeds })
+        Ok(Self { path: path.to_owned(), template, positions, head_size, vocabulary, text_only, embeds })
     }
 }
 
@@ -300,7 +306,11 @@ mod tests {
         assert!(refusal(&folder).ends_with("1_Pooling/config.json is missing"), "{}", refusal(&folder));
         std::fs::create_dir(folder.path().join("1_Pooling")).unwrap();
         std::fs::write(folder.path().join("1_Pooling/config.json"), "{}").unwrap();
-        assert!(Folder::open(folder.path(), None, None).unwrap().embeds);
+        assert!(refusal(&folder).ends_with("config.json has no 'vocab_size'"), "{}", refusal(&folder));
+        let config = json!({"architectures": ["X"], "vocab_size": 9}).to_string();
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let open = Folder::open(folder.path(), None, None).unwrap();
+        assert_eq!((open.embeds, open.vocabulary), (true, Some(9)));
     }
 
     #[test]

@@ -196,7 +196,9 @@ impl Drain<'_> {
                     self.clock();
                     let usage = chunk.usage.as_ref().map(|usage| usage.completion_tokens);
                     let Some(choice) = chunk.choices.into_iter().next() else { continue };
-                    if let Some(logprob) = choice.logprobs {
+                    // The token that ends an answer stands in no list of OpenAI's.
+                    let ends = choice.finish_reason.as_deref() == Some("stop");
+                    if let Some(logprob) = choice.logprobs.filter(|one| !(ends && one.token.is_empty())) {
                         self.voice.logprob(logprob_document(&logprob));
                     }
                     self.voice.delta(choice.delta);
@@ -308,6 +310,7 @@ mod tests {
     use crate::engine::args::{EngineArgs, ModelSpec};
     use crate::engine::load::{Files, load};
     use crate::engine::request::ChatBody;
+    use futures::FutureExt;
     use mistralrs::core::TokenizationRequest;
 
     #[derive(clap::Parser)]
@@ -347,6 +350,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_dead_engine_thread_is_started_again_under_the_request_that_finds_it() {
         let model = tiny().await;
+        let mut gone = Box::pin(Arc::clone(&model).gone());
         // The engine panics when the reader of a token count has left.
         let (response, gone) = mpsc::channel(1);
         drop(gone);
@@ -365,6 +369,9 @@ mod tests {
         assert_eq!(model.counters.engine_restarts.load(Relaxed), 1);
         assert!(model.alive.load(Relaxed));
         assert_eq!(model.admission.running(), 0);
+        assert!(gone.as_mut().now_or_never().is_none(), "the first thread has ended; the model is still here");
+        drop(model);
+        gone.await;
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! Whoever asks for a model that is not in memory begins its load and waits; the load is a task of its own, so a client
 //! that leaves ends nothing. Invariants: one model is loaded at a time, whoever asks; a model that is let go of is dropped
-//! by its last running answer, and counts as gone once its engine thread has ended; a load that fails is told to those who
-//! ask, and the worker lives.
+//! by its last running answer, and counts as gone once its engine thread has stopped (its weights follow in a moment); a load
+//! that fails, panics or takes too long is told to those who ask, and the worker lives.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::args::{EngineArgs, ModelSpec};
 use super::load::{self, Files};
 use super::metrics::{Counters, Reading};
 use super::model::LoadedModel;
-use super::problem::Problem;
+use super::problem::{NOT_LOADED, Problem};
 use crate::config::LoadWhen;
 
 /// Whoever asks within this time after a load that failed is told why, and nothing is tried again.
@@ -93,7 +95,7 @@ impl Hosted {
     /// The model for one request, loaded first where it is not in memory.
     ///
     /// # Errors
-    /// 503 naming the model and why it could not be loaded; 429 where too many wait for that already.
+    /// 503 naming the model where it could not be loaded; 429 where too many wait for that already.
     pub(crate) async fn get(self: &Arc<Self>) -> Result<Arc<LoadedModel>, Problem> {
         if let Some(model) = self.loaded() {
             model.touch();
@@ -103,7 +105,14 @@ impl Hosted {
             self.counters.refused.fetch_add(1, Relaxed);
             return Err(Problem::queue_full(self.args.max_queue, 10));
         };
-        self.brought(false).await
+        // What is wrong with the operator's files is for the operator.
+        let named = |mut problem: Problem| {
+            if problem.code == Some(NOT_LOADED) {
+                problem.message = format!("model '{}' could not be loaded; the operator's log says why", self.spec.id);
+            }
+            problem
+        };
+        self.brought(false).await.map_err(named)
     }
 
     /// Brings the model into memory, also when that failed a moment ago.
@@ -153,10 +162,8 @@ impl Hosted {
         }
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let turn = this.turn.lock().await;
-            let began = Instant::now();
             let stage = match this.read().await {
-                Ok(model) => {
+                Ok((model, began)) => {
                     let (id, context) = (&this.spec.id, model.context);
                     tracing::info!(model = %id, context, "loaded in {:.1} s", began.elapsed().as_secs_f64());
                     this.counters.loads.fetch_add(1, Relaxed);
@@ -169,26 +176,47 @@ impl Hosted {
                     Stage::Failed(cause, Instant::now())
                 }
             };
-            drop(turn);
             this.stage.send_replace(stage);
         });
     }
 
-    async fn read(&self) -> Result<Arc<LoadedModel>, String> {
-        load::load(&self.spec, self.look()?, &self.args, &self.counters).await.map(Arc::new)
+    /// Loads the model in its turn; when that began.
+    async fn read(self: &Arc<Self>) -> Result<(Arc<LoadedModel>, Instant), String> {
+        let (limit, named) = (self.args.load_timeout_s, |cause: String| format!("model '{}': {cause}", self.spec.id));
+        let late = |_| named(format!("other models were being loaded for {limit:?}"));
+        let turn = timeout(limit, Arc::clone(&self.turn).lock_owned()).await.map_err(late)?;
+        let (this, began) = (Arc::clone(self), Instant::now());
+        // A loader cannot be stopped: one that takes too long keeps its turn until it ends, and what it made is dropped.
+        let reading = tokio::spawn(async move {
+            let _turn = turn;
+            let looking = Arc::clone(&this);
+            let files = tokio::task::spawn_blocking(move || looking.look()).await;
+            let files = files.map_err(|cause| format!("model '{}': looking at its files: {cause}", this.spec.id))??;
+            load::load(&this.spec, files, &this.args, &this.counters).await.map(Arc::new)
+        });
+        match ended(limit, reading).await {
+            Ok(read) => read.map(|model| (model, began)),
+            Err(cause) => Err(named(cause)),
+        }
     }
 
-    /// Lets the model go once its running answers have ended, and waits for that.
+    /// Lets the model go once its running answers have ended, and waits for that. Once: who waits for it may load it again.
     pub(crate) async fn unload(self: &Arc<Self>) {
         let mut stages = self.stage.subscribe();
+        let mut leaving = false;
         loop {
             let loaded = match &*stages.borrow_and_update() {
+                Stage::Unloading => {
+                    leaving = true;
+                    false
+                }
+                _ if leaving => return,
                 Stage::Unloaded | Stage::Failed(..) => return,
-                Stage::Loading | Stage::Unloading => false,
+                Stage::Loading => false,
                 Stage::Loaded(_) => true,
             };
             if loaded {
-                self.begin_unload(|_| true);
+                leaving = self.begin_unload(|_| true);
             }
             if stages.changed().await.is_err() {
                 return;
@@ -208,7 +236,6 @@ impl Hosted {
         });
         let Some(Stage::Loaded(model)) = taken else { return false };
         let gone = model.gone();
-        drop(model);
         let this = Arc::clone(self);
         tokio::spawn(async move {
             gone.await;
@@ -293,5 +320,63 @@ impl Hosted {
             waiting: model.as_ref().map_or(0, |model| model.admission.waiting()),
             ready: model.is_some_and(|model| model.alive.load(Relaxed)),
         }
+    }
+}
+
+/// What a task said; an error where it said nothing within `limit`, or panicked.
+async fn ended<T>(limit: Duration, task: JoinHandle<T>) -> Result<T, String> {
+    match timeout(limit, task).await {
+        Ok(Ok(said)) => Ok(said),
+        Ok(Err(_panic)) => Err("loading it panicked; the last words are above".into()),
+        Err(_late) => Err(format!("it was not loaded within {limit:?} (--load-timeout-s)")),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use futures::FutureExt;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        engine: EngineArgs,
+    }
+
+    /// The demo model as `tiny`, not in memory.
+    pub(crate) fn tiny(options: &[&str]) -> Arc<Hosted> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../services/gateway/demo/model");
+        let spec = ModelSpec::parse(&format!("tiny={}", folder.display())).unwrap();
+        let line = [&["engine", "--model", "unused=/", "--socket", "/unused", "--warm-up", "false"], options].concat();
+        let line: Line = clap::Parser::parse_from(line);
+        Hosted::new(spec, &Arc::new(line.engine), &Arc::default())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn letting_go_answers_once_it_is_gone_though_others_bring_it_back() {
+        let hosted = tiny(&[]);
+        let answer = hosted.get().await.unwrap();
+        let mut unload = Box::pin(hosted.unload());
+        assert!(unload.as_mut().now_or_never().is_none(), "an answer runs");
+        let waiting: Vec<_> =
+            (0..4).map(|_| Arc::clone(&hosted)).map(|own| tokio::spawn(async move { own.get().await })).collect();
+        drop(answer);
+        let mut held = Vec::new();
+        for one in waiting {
+            held.push(one.await.unwrap().unwrap());
+        }
+        assert!(timeout(Duration::from_secs(60), unload).await.is_ok(), "it waits for the answers that came after it");
+        assert_eq!((hosted.counters.loads.load(Relaxed), held.len()), (2, 4));
+    }
+
+    #[tokio::test]
+    async fn a_load_that_panics_or_hangs_is_an_error() {
+        let panics: JoinHandle<()> = tokio::spawn(async { panic!("on purpose") });
+        assert!(ended(Duration::from_secs(60), panics).await.unwrap_err().contains("panicked"));
+        let hangs: JoinHandle<()> = tokio::spawn(std::future::pending());
+        assert!(ended(Duration::from_millis(1), hangs).await.unwrap_err().contains("--load-timeout-s"));
+        assert_eq!(ended(Duration::from_secs(60), tokio::spawn(async { 7 })).await, Ok(7));
     }
 }

@@ -108,8 +108,14 @@ async fn count(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejec
     let body = ChatBody::read(&read(body)?)?;
     let model = worker.ready(&body.model).await?;
     let plan = plan(&body, &model)?;
+    let seat = model.counting.enter(None).await.inspect_err(|_full| {
+        model.counters.refused.fetch_add(1, Relaxed);
+    })?;
     // A count must run to its end, also when its client leaves.
-    let counting = tokio::spawn(async move { generation::prompt_tokens(&model, &plan).await });
+    let counting = tokio::spawn(async move {
+        let _seat = seat;
+        generation::prompt_tokens(&model, &plan).await
+    });
     let tokens = counting.await.map_err(|_panic| broken_off())??;
     Ok(Json(json!({"input_tokens": tokens})))
 }
@@ -215,7 +221,9 @@ async fn unload(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
     let model = worker.named(body)?;
-    model.unload().await;
+    let going = Arc::clone(model);
+    // It goes also when its client leaves.
+    tokio::spawn(async move { going.unload().await }).await.map_err(|_panic| broken_off())?;
     Ok(Json(model.status()))
 }
 
@@ -259,5 +267,25 @@ impl Worker {
         let named: Named = serde_json::from_slice(&read(body)?)
             .map_err(|cause| Problem::invalid("model", format!("expected {{\"model\": NAME}}: {cause}")))?;
         self.model(&named.model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::hosted::tests::tiny;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn counts_of_tokens_come_one_after_another_and_too_many_are_refused() {
+        let hosted = tiny(&["--max-queue", "0"]);
+        let model = hosted.load().await.unwrap();
+        let worker = Arc::new(Worker { models: vec![hosted], key: None, started: 0 });
+        let asked = Bytes::from_static(br#"{"model":"tiny","messages":[{"role":"user","content":"hello"}]}"#);
+        let counting = model.counting.enter(None).await.unwrap();
+        let refused = count(State(Arc::clone(&worker)), Ok(asked.clone())).await.unwrap_err();
+        assert_eq!((refused.status, refused.code), (429, Some("queue_full")));
+        assert_eq!(model.counters.refused.load(Relaxed), 1);
+        drop(counting);
+        assert!(count(State(worker), Ok(asked)).await.unwrap()["input_tokens"].as_u64() > Some(0));
     }
 }

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mistralrs::{
     Device, DeviceMapSetting, EmbeddingModelBuilder, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder,
@@ -74,6 +74,14 @@ impl Files {
         matches!(self, Files::Folder(folder) if folder.embeds)
     }
 
+    /// Tokens of a model for embeddings are numbered below this.
+    fn vocabulary(&self) -> Option<usize> {
+        match self {
+            Files::Folder(folder) => folder.vocabulary,
+            Files::Gguf(_) => None,
+        }
+    }
+
     fn template(&self) -> &str {
         match self {
             Files::Folder(folder) => &folder.template,
@@ -105,6 +113,7 @@ pub(crate) async fn load(
     let wanted = [files.positions(), args.max_model_len].into_iter().flatten().min();
     let seats = args.running().map_err(named)?;
     let embeds = files.embeds();
+    let vocabulary = files.vocabulary();
     // Keys and values are not kept where nothing is written.
     let pool = match embeds {
         true => None,
@@ -131,11 +140,14 @@ pub(crate) async fn load(
         style,
         embeds,
         admission: Admission::new(running, args.max_queue, pool),
+        counting: Admission::new(1, args.max_queue, None),
+        vocabulary,
         counters: Arc::clone(counters),
         kept: Kept::new((args.place()? == Place::Cpu && !embeds && args.prefix_cache > 0).then_some(args.prefix_cache)),
-        watchdog: args.watchdog_s,
+        // Whoever loads waits for the first prompt no longer than that, and is told; the process goes on.
+        watchdog: Duration::MAX,
         alive: AtomicBool::new(true),
-        thread: Mutex::new(None),
+        thread: Arc::default(),
         warmed: None,
         touched: Mutex::new(Instant::now()),
         engine,
@@ -143,9 +155,12 @@ pub(crate) async fn load(
     if args.warm_up {
         let no_answer =
             |cause| format!("it was loaded and cannot answer ('warm_up: false' leaves this untried): {cause}");
-        let warmed = if embeds { model.warm_up_vectors().await } else { model.warm_up().await };
+        let first = async { if embeds { model.warm_up_vectors().await } else { model.warm_up().await } };
+        let late = |_| Err(format!("no sign of life for {:?} (--watchdog-s)", args.watchdog_s));
+        let warmed = tokio::time::timeout(args.watchdog_s, first).await.unwrap_or_else(late);
         model.warmed = Some(warmed.map_err(no_answer).map_err(named)?);
     }
+    model.watchdog = args.watchdog_s;
     Ok(model)
 }
 

@@ -20,6 +20,7 @@ use super::prompt::TemplateMessage;
 /// How long a dead engine may take to come back before the process gives up on it.
 const REVIVAL: Duration = Duration::from_secs(30);
 const REVIVAL_PAUSE: Duration = Duration::from_millis(20);
+const LEAVING_PAUSE: Duration = Duration::from_millis(5);
 
 /// A model that can be asked.
 pub(crate) struct LoadedModel {
@@ -35,13 +36,17 @@ pub(crate) struct LoadedModel {
     /// Its answers are vectors, and it chats with nobody.
     pub(crate) embeds: bool,
     pub(crate) admission: Admission,
+    /// Who counts tokens: one after another, so that a count waits for no other in the engine's line.
+    pub(crate) counting: Admission,
+    /// Numbers of tokens are below this, where that matters.
+    pub(crate) vocabulary: Option<usize>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) kept: Kept,
     /// Longest silence of a working engine.
     pub(crate) watchdog: Duration,
     pub(crate) alive: AtomicBool,
     /// The way to the engine thread as it was last; another one means another thread.
-    pub(crate) thread: Mutex<Option<mpsc::Sender<Request>>>,
+    pub(crate) thread: Arc<Mutex<Option<mpsc::Sender<Request>>>>,
     /// How long its first prompt took; none where none was sent.
     pub(crate) warmed: Option<Duration>,
     /// When a request last came or ended.
@@ -180,10 +185,20 @@ impl LoadedModel {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// Resolves when the engine thread has ended, which it does once everyone has dropped this model.
-    pub(crate) fn gone(&self) -> impl Future<Output = ()> + Send + 'static {
-        let thread = self.engine.inner().get_sender(None).ok();
+    /// Drops this handle; resolves when everyone else has too, and the engine thread has stopped. It drops the weights last,
+    /// a moment later.
+    pub(crate) fn gone(self: Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        if let Ok(sender) = self.engine.inner().get_sender(None) {
+            self.notice(&sender);
+        }
+        let (thread, left) = (Arc::clone(&self.thread), Arc::downgrade(&self));
+        drop(self);
         async move {
+            // The thread is asked for when all have left: an answer that still ran may have started another one.
+            while left.strong_count() > 0 {
+                tokio::time::sleep(LEAVING_PAUSE).await;
+            }
+            let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(thread) = thread {
                 thread.closed().await;
             }

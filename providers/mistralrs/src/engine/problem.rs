@@ -7,6 +7,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+/// `error.code` where a model is not in memory and could not be brought there.
+pub(crate) const NOT_LOADED: &str = "model_not_loaded";
+
 /// A request the worker does not answer, as it is shown to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -95,7 +98,7 @@ impl Problem {
     pub(crate) fn not_loaded(cause: &str, again: std::time::Duration) -> Self {
         let mut problem = Self::new(503, "server_error", cause);
         problem.param = Some("model".into());
-        problem.code = Some("model_not_loaded");
+        problem.code = Some(NOT_LOADED);
         problem.retry_after = Some(again.as_secs().max(1));
         problem
     }

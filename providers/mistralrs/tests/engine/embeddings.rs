@@ -219,6 +219,8 @@ fn what_a_model_for_embeddings_cannot_do_is_refused_by_name_and_it_lives() {
     assert_eq!(worker.line["ready"], true, "{}", worker.line);
     for (input, param, code) in [
         (json!([[5, 6], [7]]), "input[1]", Value::Null),
+        (json!([[5, 6], [7, VOCAB]]), "input[1]", Value::Null),
+        (json!([u32::MAX, 6]), "input[0]", Value::Null),
         (json!(["ok then", "word ".repeat(300)]), "input[1]", json!("context_length_exceeded")),
     ] {
         let (status, problem) = worker.post("/v1/embeddings", &json!({"model": "vectors", "input": input}));

@@ -20,34 +20,43 @@ fn eventually(what: &str, so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !so() {
         assert!(begun.elapsed() < Duration::from_secs(60), "not {what} within a minute");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// The demo model with so many times as wide layers: what it says makes no sense, and it takes up room.
-pub fn wide(folder: &Path, times: usize) {
+/// By name: the shape of a tensor, and its numbers.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<u8>)>;
+
+/// The demo model with other weights, of which its configuration says so.
+fn changed(folder: &Path, change: impl FnOnce(&mut Value, &mut Tensors)) {
     for name in ["generation_config.json", "tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(demo_model().join(name), folder.join(name)).unwrap();
     }
     let mut config: Value = serde_json::from_slice(&std::fs::read(demo_model().join("config.json")).unwrap()).unwrap();
-    config["intermediate_size"] = json!(config["intermediate_size"].as_u64().unwrap() * times as u64);
+    let mut weights = tensors(&demo_model().join("model.safetensors"));
+    change(&mut config, &mut weights);
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
     let (mut header, mut data) = (BTreeMap::new(), Vec::new());
-    for (name, (mut shape, bytes)) in tensors(&demo_model().join("model.safetensors")) {
-        // Inner numbers stand along the rows of what leads in and the columns of what leads out.
-        let (side, times) = match name {
-            _ if name.contains("mlp.down_proj") => (1, times),
-            _ if name.contains("mlp.") => (0, times),
-            _ => (0, 1),
-        };
-        shape[side] *= times;
-        let ends = [data.len(), data.len() + bytes.len() * times];
+    for (name, (shape, bytes)) in weights {
+        let ends = [data.len(), data.len() + bytes.len()];
         header.insert(name, json!({"dtype": "F32", "shape": shape, "data_offsets": ends}));
-        data.extend_from_slice(&bytes.repeat(times));
+        data.extend(bytes);
     }
     let header = json!(header).to_string();
     let head = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
     std::fs::write(folder.join("model.safetensors"), [head, data].concat()).unwrap();
+}
+
+/// The demo model with so many times as wide layers: what it says makes no sense, and it takes up room.
+pub fn wide(folder: &Path, times: usize) {
+    changed(folder, |config, weights| {
+        config["intermediate_size"] = json!(config["intermediate_size"].as_u64().unwrap() * times as u64);
+        for (name, (shape, bytes)) in weights.iter_mut().filter(|(name, _)| name.contains("mlp.")) {
+            // Inner numbers stand along the rows of what leads in and the columns of what leads out.
+            shape[usize::from(name.contains("mlp.down_proj"))] *= times;
+            *bytes = bytes.repeat(times);
+        }
+    });
 }
 
 #[test]
@@ -108,8 +117,12 @@ fn a_model_that_cannot_be_loaded_on_demand_is_named_and_the_others_answer() {
         let problem: Value = serde_json::from_str(&answer.text()).unwrap();
         assert_eq!(problem["error"]["code"], "model_not_loaded");
         let message = problem["error"]["message"].as_str().unwrap();
-        assert!(message.starts_with("model 'later': ") && message.ends_with("later is missing"), "{message}");
+        assert!(message.contains("'later'") && !message.contains('/'), "paths are the operator's: {message}");
     }
+    let (status, problem) = worker.post("/v1/models/load", &json!({"model": "later"}));
+    let message = problem["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("model 'later': ") && message.ends_with("later is missing"), "{message}");
+    assert_eq!(status, 503);
     assert_eq!((worker.state("later").as_str(), worker.get("/health").0), ("failed", 200));
     assert_eq!(worker.text(json!({"say": "Say \"red green\""})), "red green");
 
@@ -123,13 +136,13 @@ fn a_model_that_cannot_be_loaded_on_demand_is_named_and_the_others_answer() {
 #[test]
 fn letting_go_waits_for_the_running_answer() {
     let worker = Worker::start(&[]);
-    let mut answer = worker.stream(long(1500));
+    let mut answer = worker.stream(long(3500));
     answer.event().unwrap();
     std::thread::scope(|scope| {
         let unload = scope.spawn(|| worker.post("/v1/models/unload", &json!({"model": "tiny"})));
         eventually("letting go", || worker.state("tiny") == "unloading");
         let (text, _, reason) = told(&answer.chunks());
-        assert_eq!((text.len(), reason.as_str()), (1502, "stop"), "it ran to its end");
+        assert_eq!((text.len(), reason.as_str()), (3502, "stop"), "it ran to its end");
         assert_eq!(unload.join().unwrap().1["state"], "unloaded");
     });
 }
@@ -140,4 +153,34 @@ fn a_model_that_nobody_asks_for_goes_by_itself_and_comes_back() {
     eventually("unloaded", || worker.state("tiny") == "unloaded");
     assert_eq!(worker.text(json!({"say": "Say \"red green\""})), "red green");
     assert_eq!(worker.metric("frontdesk_engine_loads_total"), 2.0);
+}
+
+#[test]
+fn a_load_or_a_first_prompt_that_takes_too_long_is_told_and_the_worker_lives() {
+    for (option, word) in [("--load-timeout-s", "not loaded within"), ("--watchdog-s", "no sign of life")] {
+        let worker = Worker::run(&["--model", &tiny(json!({"load": "on_demand"})), option, "0.0001"]);
+        let (status, problem) = worker.post("/v1/models/load", &json!({"model": "tiny"}));
+        let message = problem["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with("model 'tiny': ") && message.contains(word), "{message}");
+        assert_eq!((status, worker.state("tiny").as_str(), worker.get("/health").0), (503, "failed", 200));
+    }
+}
+
+#[test]
+fn a_model_whose_first_words_are_no_whole_characters_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    changed(folder.path(), |config, weights| {
+        config["tie_word_embeddings"] = json!(false);
+        // Two tokens that each begin a character of three bytes; whatever is read, one of them is the likeliest.
+        let (rows, columns) = (config["vocab_size"].as_u64().unwrap() as usize, 256);
+        let mut head = vec![0_f32; rows * columns];
+        head[166 * columns..167 * columns].fill(1.0);
+        head[167 * columns..168 * columns].fill(-1.0);
+        let head = head.into_iter().flat_map(f32::to_le_bytes).collect();
+        weights.insert("lm_head.weight".into(), (vec![rows, columns], head));
+    });
+    let model = format!("tiny={}", folder.path().display());
+    let worker = Worker::run(&["--model", &model]);
+    assert_eq!(worker.line["ready"], true, "{}", worker.line);
+    assert_eq!(worker.chat(json!({"say": "hello", "max_tokens": 2})).0, 200);
 }

@@ -160,6 +160,9 @@ fn log_probabilities_come_with_their_tokens() {
     let listed = answer["choices"][0]["logprobs"]["content"].as_array().unwrap().clone();
     assert!(listed.len() >= 3, "{answer}");
     assert!(listed.iter().all(|one| one["logprob"].as_f64() <= Some(0.0)), "{listed:?}");
+    let tokens: String = listed.iter().map(|one| one["token"].as_str().unwrap()).collect();
+    assert_eq!(json!(tokens), answer["choices"][0]["message"]["content"]);
+    assert!(listed.iter().all(|one| one["token"] != ""), "the token that ends an answer is not listed: {listed:?}");
     for one in &listed {
         let top: Vec<f64> =
             one["top_logprobs"].as_array().unwrap().iter().map(|t| t["logprob"].as_f64().unwrap()).collect();

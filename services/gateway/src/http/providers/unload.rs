@@ -10,7 +10,7 @@ use crate::{app::App, auth::Caller, http::extract, problem::Problem};
 
 /// Let go of a model
 ///
-/// For models of the local engine (type `mistralrs`) and the operator's admins. Answers when its running answers have ended and its memory is free. The next request for it loads it again.
+/// For models of the local engine (type `mistralrs`) and the operator's admins. Answers when its running answers have ended and its engine has stopped; its memory is free in a moment. The next request for it loads it again.
 /// Of several processes the one that is asked does it.
 #[utoipa::path(
     post, path = "/v1/providers/{provider_id}/unload", tag = "platform", request_body = ModelNamed,
