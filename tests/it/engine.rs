@@ -89,6 +89,48 @@ async fn a_killed_worker_is_a_clear_error_and_back_for_the_next_request() {
 }
 
 #[tokio::test]
+async fn the_engines_numbers_stand_on_our_page_and_its_models_come_and_go() {
+    let frontdesk = Frontdesk::start(Options::new().config(&format!(
+        "providers:\n  inference:\n    - {{ id: local, type: mistralrs, config: {{ models: [ {{ id: demo, path: \"{}\", load: on_demand }} ] }} }}\n",
+        model().display()
+    )));
+    assert_eq!(text(&ask(&frontdesk, "red green").await), "red green");
+    let page = async || {
+        let answer = frontdesk.request("GET", "/metrics").send().await.expect("the page");
+        answer.text().await.expect("text")
+    };
+    let shown = page().await;
+    for line in ["engine_up{provider=\"local\"} 1", "engine_finished_total{provider=\"local\",model=\"demo\"} 1"] {
+        assert!(shown.contains(&format!("frontdesk_{line}\n")), "{line} in {shown}");
+    }
+    for (verb, state) in [("unload", "unloaded"), ("load", "loaded")] {
+        let told = frontdesk.post(&format!("/v1/providers/local/{verb}"), &json!({ "model": "demo" })).await;
+        assert_eq!((told.0, &told.1["health"]["facts"]["engine"][0]["state"]), (200, &json!(state)), "{}", told.1);
+    }
+    assert!(page().await.contains("frontdesk_engine_loads_total{provider=\"local\",model=\"demo\"} 2\n"));
+}
+
+#[tokio::test]
+async fn tokens_are_counted_as_the_engine_reads_them() {
+    let frontdesk = Frontdesk::start(options());
+    let chat = say("red green");
+    let read = ask(&frontdesk, "red green").await["usage"]["prompt_tokens"].clone();
+    assert!(read.as_u64() > Some(5), "{read}");
+    let counted = async |path: &str, body: &Value| {
+        let (status, said) = frontdesk.post(path, body).await;
+        assert_eq!(status, 200, "{said}");
+        said["input_tokens"].clone()
+    };
+    let messages = json!({ "model": "local/demo", "messages": chat["messages"] });
+    assert_eq!(counted("/v1/messages/count_tokens", &messages).await, read);
+    let mut longer = messages.clone();
+    longer["system"] = json!("You answer for a lamp shop.");
+    assert!(counted("/v1/messages/count_tokens", &longer).await.as_u64() > read.as_u64());
+    let input = json!({ "model": "local/demo", "input": chat["messages"][0]["content"] });
+    assert_eq!(counted("/v1/responses/input_tokens", &input).await, read);
+}
+
+#[tokio::test]
 async fn no_worker_outlives_a_killed_gateway() {
     let mut frontdesk = Frontdesk::start(options());
     ask(&frontdesk, "hello there").await;

@@ -12,8 +12,10 @@ use crate::{approvals, shop};
 
 /// What is the operator's for all tenants; and where people sign in, which no key opens but the state they were sent with
 /// (`http/sign_in` tests it).
-const EVERYBODYS: [&str; 4] = [
+const EVERYBODYS: [&str; 6] = [
     "/v1/providers/{provider_id}",
+    "/v1/providers/{provider_id}/load",
+    "/v1/providers/{provider_id}/unload",
     "/v1/shields/{shield_id}",
     "/v1/toolgroup-sign-in/{place}",
     "/v1/toolgroup-sign-in/{place}/begin",

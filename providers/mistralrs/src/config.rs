@@ -12,6 +12,9 @@ use frontdesk_openai::OpenAi;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::elsewhere::Elsewhere;
+use crate::own::Own;
+
 /// Unknown keys are refused.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +47,9 @@ pub struct Config {
     /// Answers kept as prefixes for later prompts (16 unless given); 0 keeps none.
     #[serde(default)]
     pub prefix_cache: Option<usize>,
+    /// Answer a short prompt with each model before it counts as loaded; on unless given.
+    #[serde(default)]
+    pub warm_up: Option<bool>,
     /// Seconds the models may take to load.
     #[serde(default = "ten_minutes")]
     pub load_timeout_s: u64,
@@ -96,9 +102,25 @@ pub struct ModelConfig {
     /// The .uqff file in the folder that holds the weights already quantised; of several parts the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uqff: Option<String>,
+    /// When to bring it into memory first; at the start unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadWhen>,
+    /// Seconds without a request after which it is let go of; kept unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_unload_s: Option<u64>,
     /// A note for people, shown in model lists.
     #[serde(default, skip_serializing)]
     pub description: Option<String>,
+}
+
+/// When a model is brought into memory first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadWhen {
+    /// Before the engine takes requests.
+    AtStart,
+    /// By the first request for it.
+    OnDemand,
 }
 
 const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
@@ -132,7 +154,7 @@ impl Config {
     ///
     /// # Errors
     /// `Invalid` naming the key.
-    pub(crate) fn remote(&self, id: &str) -> Result<Option<OpenAi>> {
+    pub(crate) fn remote(&self, id: &str) -> Result<Option<Elsewhere>> {
         let Some(url) = &self.url else { return Ok(None) };
         let mut config = frontdesk_openai::Config::at(url);
         config.api_key = self.api_key.clone();
@@ -140,13 +162,15 @@ impl Config {
         config.completions = false;
         config.timeout_s = self.timeout_s;
         config.idle_timeout_s = self.watchdog_s;
-        OpenAi::new(id, config).map(Some).map_err(|mut cause| {
+        let worker = OpenAi::new(id, config).map_err(|mut cause| {
             if cause.param.as_deref() == Some("base_url") {
                 cause.param = Some("url".into());
                 cause.message = cause.message.replacen("base_url", "url", 1);
             }
             cause
-        })
+        })?;
+        let own = Own::at(url.trim_end_matches('/').trim_end_matches("/v1"));
+        Ok(Some(Elsewhere { worker, own }))
     }
 
     pub(crate) fn load_timeout(&self) -> Duration {
@@ -178,7 +202,9 @@ impl Config {
         option("--max-queue", self.max_queue.map(|n| n.to_string()));
         option("--max-model-len", self.max_model_len.map(|n| n.to_string()));
         option("--prefix-cache", self.prefix_cache.map(|n| n.to_string()));
+        option("--warm-up", self.warm_up.map(|on| on.to_string()));
         option("--watchdog-s", Some(self.watchdog_s.to_string()));
+        option("--load-timeout-s", Some(self.load_timeout_s.to_string()));
         Ok(out)
     }
 
@@ -206,6 +232,7 @@ impl Config {
                 ("max_queue", self.max_queue.is_some()),
                 ("max_model_len", self.max_model_len.is_some()),
                 ("prefix_cache", self.prefix_cache.is_some()),
+                ("warm_up", self.warm_up.is_some()),
                 ("environment", !self.environment.is_empty()),
             ];
             return match beside.iter().find(|(_, given)| *given) {
@@ -228,6 +255,9 @@ impl Config {
             }
             if model.path.as_os_str().is_empty() {
                 return Err(Error::invalid(key("path"), format!("model '{}' needs a path", model.id)));
+            }
+            if model.idle_unload_s == Some(0) {
+                return Err(Error::invalid(key("idle_unload_s"), "'idle_unload_s' must be at least 1"));
             }
             if self.models[..index].iter().any(|earlier| earlier.id == model.id) {
                 return Err(Error::invalid(key("id"), format!("model '{}' is given twice", model.id)));
@@ -272,6 +302,7 @@ mod tests {
             (json!({"url": "http://h/v1", "device": "cuda"}), "device"),
             (json!({"models": [{"id": "a", "path": "/m"}, {"id": "a", "path": "/n"}]}), "models[1].id"),
             (json!({"models": [{"id": "a", "path": ""}]}), "models[0].path"),
+            (json!({"models": [{"id": "a", "path": "/m", "idle_unload_s": 0}]}), "models[0].idle_unload_s"),
             (json!({"models": one, "load_timeout_s": 0}), "load_timeout_s"),
             (json!({"url": "http://h/v1", "pool_tokens": 4096}), "pool_tokens"),
             (json!({"models": one, "device": "cuda:first"}), "device"),
@@ -289,7 +320,16 @@ mod tests {
             "max_queue": 3, "watchdog_s": 7
         });
         let arguments = Config::read(config).unwrap().arguments().unwrap();
-        let expected = ["--model", r#"{"id":"a","path":"/m","max_tokens":9}"#, "--max-queue", "3", "--watchdog-s", "7"];
+        let expected = [
+            "--model",
+            r#"{"id":"a","path":"/m","max_tokens":9}"#,
+            "--max-queue",
+            "3",
+            "--watchdog-s",
+            "7",
+            "--load-timeout-s",
+            "600",
+        ];
         assert_eq!(arguments, expected);
     }
 

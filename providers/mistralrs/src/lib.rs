@@ -5,6 +5,8 @@
 //! process. Invariant: the light half never links the engine, so a gateway without the feature compiles no candle.
 
 mod config;
+mod elsewhere;
+mod own;
 mod process;
 mod provider;
 mod supervisor;
@@ -18,7 +20,7 @@ use frontdesk_api::provider::{Build, ProviderDef, Setting};
 use frontdesk_api::{Inference, Result};
 use serde_json::Value;
 
-pub use config::{Config, ModelConfig};
+pub use config::{Config, LoadWhen, ModelConfig};
 pub use provider::Local;
 pub use supervisor::{State, Status};
 

@@ -96,7 +96,8 @@ struct ReadyLine {
 #[derive(Deserialize)]
 struct Loaded {
     id: String,
-    max_model_len: usize,
+    /// None: it is not loaded yet, and its files do not say.
+    max_model_len: Option<usize>,
 }
 
 impl Process {
@@ -128,7 +129,7 @@ impl Process {
             ready.map_err(|_late| format!("the models were not loaded within {} s", launch.load_timeout.as_secs()))?;
         match ready {
             Some(ReadyLine { ready: true, models, .. }) => {
-                let windows = models.into_iter().map(|model| (model.id, model.max_model_len)).collect();
+                let windows = models.into_iter().filter_map(|model| Some((model.id, model.max_model_len?))).collect();
                 Ok(Self { child, _stdin: stdin, pid, socket, windows })
             }
             Some(ReadyLine { error, .. }) => Err(error.unwrap_or_else(|| "the worker is not ready".into())),

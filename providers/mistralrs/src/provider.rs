@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use frontdesk_api::inference::{Model, ModelKind};
+use frontdesk_api::embed::{EmbedRequest, Embeddings};
+use frontdesk_api::inference::{Counted, Model, ModelKind};
 use frontdesk_api::provider::{Health, Setting, Status as Verdict};
 use frontdesk_api::{ChatReply, ChatRequest, Cx, Error, Inference, Kind, Result};
 use frontdesk_http::{Client, Limits};
@@ -21,11 +22,14 @@ use serde_json::json;
 use tokio::net::UnixStream;
 
 use crate::config::Config;
+use crate::own::Own;
 use crate::process::Launch;
 use crate::supervisor::{Stage, State, Status, Supervisor};
 
 /// Seconds after which a refused request may come again.
 const SOON: Duration = Duration::from_secs(5);
+/// A worker's address, of which its socket takes the place.
+const SERVER: &str = "http://engine";
 /// A dead worker is known to be dead within this time after its connections broke.
 const NOTICED: Duration = Duration::from_secs(1);
 /// Code of an answer that broke off because its worker died.
@@ -45,6 +49,7 @@ pub struct Local {
     client: Mutex<Option<(u64, Arc<OpenAi>)>>,
     /// The worker whose connection broke last. It may still take connections while it is dying.
     suspect: Arc<AtomicU64>,
+    own: Own,
 }
 
 impl Local {
@@ -68,6 +73,7 @@ impl Local {
             supervisor: OnceLock::new(),
             client: Mutex::new(None),
             suspect: Arc::new(AtomicU64::new(NOBODY)),
+            own: Own::at(SERVER),
         };
         if !local.config.lazy && tokio::runtime::Handle::try_current().is_ok() {
             local.supervisor();
@@ -135,6 +141,15 @@ impl Local {
         }
     }
 
+    /// A client of the worker if there is one that takes requests now.
+    fn running(&self) -> Option<Arc<OpenAi>> {
+        let stage = self.supervisor.get()?.follow().borrow().clone();
+        match stage {
+            Stage::Ready { number, socket } => self.client(number, socket).ok(),
+            Stage::Loading | Stage::Failed(_) => None,
+        }
+    }
+
     fn client(&self, number: u64, socket: PathBuf) -> Result<Arc<OpenAi>> {
         let poisoned = |_| Error::new(Kind::Internal, "taking the engine's client");
         let mut held = self.client.lock().map_err(poisoned)?;
@@ -143,7 +158,7 @@ impl Local {
         {
             return Ok(Arc::clone(client));
         }
-        let mut config = frontdesk_openai::Config::at("http://engine/v1");
+        let mut config = frontdesk_openai::Config::at(&format!("{SERVER}/v1"));
         config.timeout_s = self.config.timeout_s;
         config.completions = false;
         let limits = Limits {
@@ -162,17 +177,20 @@ impl Local {
 impl Inference for Local {
     async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply> {
         let (number, client) = self.ready(cx).await?;
-        let (id, suspect) = (self.id.clone(), Arc::clone(&self.suspect));
-        let broken = move |cause| {
-            let told = broken(&id, cause);
-            if told.code.as_deref() == Some(DIED) {
-                suspect.store(number, Relaxed);
-            }
-            told
-        };
+        let broken = self.broken(number);
         let mut reply = client.chat(cx, request).await.map_err(&broken)?;
         reply.frames = reply.frames.map(move |frame| frame.map_err(&broken)).boxed();
         Ok(reply)
+    }
+
+    async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
+        let (number, client) = self.ready(cx).await?;
+        client.embed(cx, request).await.map_err(self.broken(number))
+    }
+
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
+        let (number, client) = self.ready(cx).await?;
+        self.own.count(&client, cx, &request).await.map_err(self.broken(number))
     }
 
     async fn models(&self, _cx: &Cx) -> Result<Vec<Model>> {
@@ -180,11 +198,28 @@ impl Inference for Local {
             id: format!("{}/{}", self.id, model.id),
             provider: self.id.clone(),
             upstream_id: model.id.clone(),
-            kind: ModelKind::Llm,
+            // The layout of sentence-transformers, by which the worker tells them too.
+            kind: match model.path.join("modules.json").is_file() {
+                true => ModelKind::Embedding,
+                false => ModelKind::Llm,
+            },
             created: 0,
             description: model.description.clone(),
         };
         Ok(self.config.models.iter().map(model).collect())
+    }
+
+    async fn set_loaded(&self, cx: &Cx, model: &str, loaded: bool) -> Result<()> {
+        let (number, client) = self.ready(cx).await?;
+        self.own.set_loaded(&client, cx, model, loaded).await.map_err(self.broken(number))
+    }
+
+    async fn metrics(&self) -> Result<Option<String>> {
+        match (self.running(), self.status().state) {
+            (Some(client), _) => self.own.metrics(&client).await.map(Some),
+            (None, State::Idle) => Ok(None),
+            (None, _) => Err(Error::unavailable(format!("provider '{}': the local engine is not running", self.id))),
+        }
     }
 
     /// What the worker said; before that the configured bound, which a model may stay below.
@@ -203,11 +238,29 @@ impl Inference for Local {
             State::Ready => (Verdict::Ok, format!("{} models on {}", self.config.models.len(), self.device())),
             State::Failed => (Verdict::Error, status.last_error.clone().unwrap_or_default()),
         };
-        Health { status: verdict, message: Some(message), facts: Some(json!(status)) }
+        let mut facts = json!(status);
+        if let Some(client) = self.running()
+            && let Ok(models) = self.own.models(&client).await
+        {
+            facts["engine"] = models;
+        }
+        Health { status: verdict, message: Some(message), facts: Some(facts) }
     }
 }
 
 impl Local {
+    /// What an error of the worker with this number means; a broken connection makes that worker a suspect.
+    fn broken(&self, number: u64) -> impl Fn(Error) -> Error + Send + Sync + use<> {
+        let (id, suspect) = (self.id.clone(), Arc::clone(&self.suspect));
+        move |cause| {
+            let told = broken(&id, cause);
+            if told.code.as_deref() == Some(DIED) {
+                suspect.store(number, Relaxed);
+            }
+            told
+        }
+    }
+
     fn closing(&self) -> Error {
         Error::unavailable(format!("provider '{}' is shutting down", self.id))
     }
@@ -271,6 +324,11 @@ mod tests {
         let mut stages = local.supervisor().follow();
         stages.wait_for(|stage| matches!(stage, Stage::Ready { .. })).await.unwrap();
         assert_eq!((local.context_window("tiny"), local.context_window("huge")), (Some(4096), None));
+
+        local.broken(7)(Error::invalid("n", "bad n"));
+        assert_eq!(local.suspect.load(Relaxed), NOBODY);
+        local.broken(7)(Error::upstream("the connection broke off"));
+        assert_eq!(local.suspect.load(Relaxed), 7);
     }
 
     #[test]

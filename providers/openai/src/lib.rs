@@ -97,6 +97,21 @@ impl OpenAi {
         Ok(Self { upstream, chat, completions, embeddings, rerank, models, windows, config })
     }
 
+    /// The server itself: for what one of ours answers beside OpenAI's API.
+    #[must_use]
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Sends a chat as [`Inference::chat`] would to another address of the server; its answer whole.
+    ///
+    /// # Errors
+    /// As [`Upstream::fetch`].
+    pub async fn beside(&self, cx: &Cx, uri: &Uri, request: &ChatRequest) -> Result<Bytes> {
+        let (_, _, body) = self.outgoing(request)?;
+        self.upstream.fetch(cx, Method::POST, uri, body).await
+    }
+
     /// Where a request goes whose bytes this server reads itself.
     fn native(&self, dialect: Dialect) -> Option<&Place> {
         match dialect {

@@ -53,6 +53,25 @@ pub trait Inference: Send + Sync {
         Err(not_offered("reranking", ModelKind::Rerank))
     }
 
+    /// Brings a model into this machine's memory, or lets it go once its running answers have ended; resolves when that
+    /// is done. A caller that leaves stops neither once the provider's process has been asked.
+    ///
+    /// # Errors
+    /// `NotFound` (unknown model), `Unavailable` saying why it could not be loaded; `Invalid` with the code
+    /// [`NOT_OFFERED`] where the provider keeps no models in memory that could go.
+    async fn set_loaded(&self, _cx: &Cx, _model: &str, _loaded: bool) -> Result<()> {
+        let message = "this provider loads no models: only those of type mistralrs do";
+        Err(Error::invalid("provider_id", message).with_code(NOT_OFFERED))
+    }
+
+    /// The provider's own numbers in Prometheus' text format, those of a process of its own. None: it has none.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Upstream` where that process does not tell them now.
+    async fn metrics(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Tokens of prompt and answer together that the model takes, where that is known by now: from the
     /// configuration or from what the upstream said before. Asks nobody; None: not known.
     fn context_window(&self, _model: &str) -> Option<usize> {

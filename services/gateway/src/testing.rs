@@ -24,7 +24,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::{
-    app::App,
+    app::{App, Part, Provider},
     config,
     http::{prefix::Prefixed, router},
     wiring::{Built, Host, assemble},
@@ -80,10 +80,15 @@ impl TestGateway {
             program: "frontdesk".into(),
             runtime_dir: "run".into(),
         };
-        let built = Built {
-            inference: BTreeMap::from([("up".to_owned(), Arc::new(inference) as Arc<dyn Inference>)]),
+        let inference = Arc::new(inference) as Arc<dyn Inference>;
+        let mut built = Built {
+            inference: BTreeMap::from([("up".to_owned(), Arc::clone(&inference))]),
             ..Built::of(&config, &host).expect("providers build")
         };
+        if !built.providers.iter().any(|provider| provider.id == "up") {
+            let part = Part::Inference(inference);
+            built.providers.push(Provider { api: "inference", id: "up".into(), ogx_type: "test", part });
+        }
         let store = Store::temporary().await.expect("a temporary store");
         let app = assemble(config, &host, store, Pepper::draw().expect("a pepper"), built).await.expect("the services");
         app.accounts.ensure_admin(Some(ADMIN)).await.expect("the admin key");

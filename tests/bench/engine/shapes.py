@@ -118,6 +118,76 @@ ARCHITECTURES = {
 }  # fmt: skip
 
 
+def make_embedding(folder, numbers=None):
+    """Writes a folder in the shape of Qwen3-Embedding: Qwen3 without what comes before its layers' names, and without a
+    head, and sentence-transformers' files behind it."""
+    make(folder, "qwen3", numbers)
+    folder = Path(folder)
+    members = [("embed_tokens.weight", (VOCAB, HIDDEN))]
+    for number in range(LAYERS):
+        members += qwen3(f"layers.{number}")
+    members.append(("norm.weight", (HIDDEN,)))
+    write_shard(folder / "model.safetensors", members, numbers or pool())
+    parts = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    modules = [{"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+               for number, (path, kind) in enumerate(parts)]  # fmt: skip
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    modes = ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens"]
+    pooling = {**{f"pooling_mode_{mode}": False for mode in modes}, "pooling_mode_lasttoken": True}
+    (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": HIDDEN, "include_prompt": True, **pooling}))
+
+
+# Image towers of Qwen2-VL: patches of 14 × 14 pixels in two frames, 2 × 2 of them a token.
+VISION = {"depth": 2, "embed_dim": 64, "hidden_size": HIDDEN, "mlp_ratio": 4, "num_heads": 4, "in_channels": 3,
+          "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}  # fmt: skip
+
+
+def make_vision(folder, numbers=None):
+    """Writes a folder in the shape of Qwen2-VL: Qwen2 with a tower that makes tokens out of images."""
+    make(folder, "qwen2", numbers)
+    folder = Path(folder)
+    members = [("model.embed_tokens.weight", (VOCAB, HIDDEN))]
+    for number in range(LAYERS):
+        members += qwen2(f"model.layers.{number}")
+    members += [*norms("model", ("norm",)), ("lm_head.weight", (VOCAB, HIDDEN))]
+    wide, merged = VISION["embed_dim"], VISION["embed_dim"] * VISION["spatial_merge_size"] ** 2
+    linear = lambda at, out, into: [(f"{at}.weight", (out, into)), (f"{at}.bias", (out,))]  # noqa: E731
+    members.append(("visual.patch_embed.proj.weight", (wide, 3, VISION["temporal_patch_size"], 14, 14)))
+    for number in range(VISION["depth"]):
+        at = f"visual.blocks.{number}"
+        members += [(f"{at}.{norm}.{part}", (wide,)) for norm in ("norm1", "norm2") for part in ("weight", "bias")]
+        members += linear(f"{at}.attn.qkv", 3 * wide, wide) + linear(f"{at}.attn.proj", wide, wide)
+        members += linear(f"{at}.mlp.fc1", 4 * wide, wide) + linear(f"{at}.mlp.fc2", wide, 4 * wide)
+    members += [("visual.merger.ln_q.weight", (wide,)), ("visual.merger.ln_q.bias", (wide,))]
+    members += linear("visual.merger.mlp.0", merged, merged) + linear("visual.merger.mlp.2", HIDDEN, merged)
+    write_shard(folder / "model.safetensors", members, numbers or pool())
+    config = json.loads((folder / "config.json").read_text())
+    config.update({
+        "architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl", "vision_config": VISION,
+        "rope_scaling": {"type": "mrope", "mrope_section": [8, 12, 12]}, "image_token_id": 4, "video_token_id": 5,
+        "vision_start_token_id": 2, "vision_end_token_id": 3,
+    })  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    # The marks stand in for tokens that no answer holds: those whose rows of lm_head are zero.
+    tokens = tokenizer(VOCAB)
+    marks = {2: "<|vision_start|>", 3: "<|vision_end|>", 4: "<|image_pad|>", 5: "<|video_pad|>"}
+    words = {number: word for word, number in tokens["model"]["vocab"].items()} | marks
+    tokens["model"]["vocab"] = {word: number for number, word in words.items()}
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    tokens["added_tokens"] = [{"id": number, "content": words[number], **special} for number in range(6)]
+    (folder / "tokenizer.json").write_text(json.dumps(tokens))
+    (folder / "preprocessor_config.json").write_text(json.dumps({
+        "min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2,
+        "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2VLProcessor",
+    }))  # fmt: skip
+
+
+# Folders that are no plain language models.
+OTHERS = {"qwen3-embedding": make_embedding, "qwen2-vl": make_vision}
+
+
 def make(folder, name, numbers=None):
     """Writes the folder of one architecture."""
     kind, model_type, layer, more, template = ARCHITECTURES[name]
@@ -144,8 +214,11 @@ def make(folder, name, numbers=None):
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description="Makes small model folders with random weights.")
     arguments.add_argument("folder")
-    arguments.add_argument("names", nargs="*", default=list(ARCHITECTURES))
+    arguments.add_argument("names", nargs="*")
     given = arguments.parse_args()
     shared = pool()
-    for wanted in given.names or ARCHITECTURES:
-        make(Path(given.folder) / wanted, wanted, shared)
+    for wanted in given.names or [*ARCHITECTURES, *OTHERS]:
+        if wanted in OTHERS:
+            OTHERS[wanted](Path(given.folder) / wanted, shared)
+        else:
+            make(Path(given.folder) / wanted, wanted, shared)

@@ -67,15 +67,18 @@ class Engine:
         with contextlib.closing(self.request("GET", path)) as connection:
             return connection.getresponse().read().decode()
 
-    def ask(self, model="m", content="What is on your mind?", **more):
-        body = {"model": model, "temperature": 0, "max_tokens": 16, **more}
-        body.setdefault("messages", [{"role": "user", "content": content}])
-        with contextlib.closing(self.request("POST", "/v1/chat/completions", body)) as connection:
+    def post(self, path, body):
+        with contextlib.closing(self.request("POST", path, body)) as connection:
             response = connection.getresponse()
             answer = json.loads(response.read())
         if response.status != 200:
             raise RuntimeError(f"{response.status}: {answer}")
         return answer
+
+    def ask(self, model="m", content="What is on your mind?", **more):
+        body = {"model": model, "temperature": 0, "max_tokens": 16, **more}
+        body.setdefault("messages", [{"role": "user", "content": content}])
+        return self.post("/v1/chat/completions", body)
 
 
 def text(answer):
@@ -110,7 +113,8 @@ def checks(binary, folder):
 
         @row(f"architecture `{shapes.ARCHITECTURES[name][0]}`", "random weights")
         def _(name=name):
-            with Engine(binary, [{"id": "m", "path": str(folder / name)}]) as engine:
+            # Warming up would refuse the one that cannot answer.
+            with Engine(binary, [{"id": "m", "path": str(folder / name)}], "--warm-up", "false") as engine:
                 try:
                     return tokens(engine.ask())
                 except RuntimeError as error:
@@ -182,6 +186,55 @@ def checks(binary, folder):
             a, b = text(engine.ask("a")), text(engine.ask("b"))
             assert a != b, a
 
+    @row("load on demand, unload", "Qwen3 shape; loaded by its first request, let go of, loaded again, the same answer")
+    def _():
+        with Engine(binary, [{"id": "m", "path": qwen, "load": "on_demand"}]) as engine:
+            state = lambda: json.loads(engine.get("/health"))["models"][0]["state"]  # noqa: E731
+            seen = [state()]
+            first = text(engine.ask())
+            seen += [state(), engine.post("/v1/models/unload", {"model": "m"})["state"]]
+            assert text(engine.ask()) == first
+            seen.append(state())
+        assert seen == ["unloaded", "loaded", "unloaded", "loaded"], seen
+        return " → ".join(seen)
+
+    @row("models that read images (`ModelBuilder`)", "Qwen2-VL shape")
+    def _():
+        shapes.make_vision(folder / "qwen2-vl", numbers)
+        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
+        with Engine(binary, [{"id": "m", "path": str(folder / "qwen2-vl")}]) as engine:
+            said = tokens(engine.ask())
+            try:
+                engine.ask(messages=[{"role": "user", "content": [image]}])
+            except RuntimeError as error:
+                raise OnlyLoaded(f"text is answered ({said}); images are refused: {error}") from error
+        raise AssertionError("an image was taken")
+
+    @row("embeddings", "Qwen3-Embedding shape; unit length, the same again; checked against its layers in the engine tests")
+    def _():
+        shapes.make_embedding(folder / "qwen3-embedding", numbers)
+        with Engine(binary, [{"id": "m", "path": str(folder / "qwen3-embedding")}]) as engine:
+            asked = {"model": "m", "input": ["a lamp", "a table", "a lamp"]}
+            lamp, table, again = (one["embedding"] for one in engine.post("/v1/embeddings", asked)["data"])
+        assert lamp == again and lamp != table
+        assert all(abs(sum(x * x for x in vector) - 1) < 1e-4 for vector in (lamp, table))
+        return f"{len(lamp)} numbers"
+
+    @row("tokens of a chat, counted", "demo model; as many as its answer says were read")
+    def _():
+        with Engine(binary, [{"id": "m", "path": str(DEMO)}]) as engine:
+            read = engine.ask(content='Say "red"')["usage"]["prompt_tokens"]
+            body = {"model": "m", "messages": [{"role": "user", "content": 'Say "red"'}]}
+            assert engine.post("/v1/chat/completions/count_tokens", body)["input_tokens"] == read
+        return f"{read} tokens"
+
+    @row("warm-up", "demo model; its first prompt is in no counter")
+    def _():
+        with Engine(binary, [{"id": "m", "path": str(DEMO)}]) as engine:
+            took = json.loads(engine.get("/health"))["models"][0]["warm_up_ms"]
+            assert 'prompt_tokens_total{model="m"} 0' in engine.get("/metrics")
+        return f"{took} ms"
+
     @row("a chat template of one's own", "Llama shape; the prompt grows by the words it adds")
     def _():
         template = folder / "mine.jinja"
@@ -252,7 +305,6 @@ ELSEWHERE = [
     ("PagedAttention, FP8 pages, on CUDA", "run", "an H200, figures above; not on this machine"),
     ("a worker over TCP with a key, shared by gateways", "run", "the project's engine tests, and every row above"),
     ("a worker that panics or is killed", "run", "the project's engine tests: an error that names it, and it is back"),
-    ("models that read images (`ModelBuilder`)", "compiled only", "no folder of that kind was made"),
     ("Metal", "compiled only", "no such machine"),
     ("speculative decoding", "not offered", "mistral.rs 0.8.1 does not get past its own first run: a guess beyond the length asked for never ends"),
     ("LoRA adapters", "not offered", "mistral.rs 0.8.1 reads adapters from a hub's cache alone: merge them into the weights"),

@@ -8,6 +8,8 @@ use clap::Args;
 use mistralrs::PagedCacheType;
 use serde::Deserialize;
 
+use crate::config::LoadWhen;
+
 /// Whether mistral.rs and candle are built with `providers/mistralrs/mends`, which say what they mend; docker/build.sh sets it.
 const MENDED: bool = option_env!("FRONTDESK_ENGINE_MENDED").is_some();
 
@@ -16,7 +18,7 @@ const MENDED: bool = option_env!("FRONTDESK_ENGINE_MENDED").is_some();
 #[command(group(clap::ArgGroup::new("where").required(true).args(["socket", "listen"])))]
 pub struct EngineArgs {
     /// A model to load: `ID=PATH`, or a JSON object with `id`, `path` and optionally `dtype`, `chat_template`,
-    /// `max_tokens`, `isq`, `save_uqff` and `uqff`. PATH is a model folder or a .gguf file. Can be given several times.
+    /// `max_tokens`, `isq`, `save_uqff`, `uqff`, `load` and `idle_unload_s`. PATH is a model folder or a .gguf file. Can be given several times.
     #[arg(long = "model", required = true, value_name = "ID=PATH", value_parser = ModelSpec::parse)]
     pub models: Vec<ModelSpec>,
 
@@ -69,9 +71,17 @@ pub struct EngineArgs {
     #[arg(long, value_name = "N", default_value_t = 16)]
     pub prefix_cache: usize,
 
+    /// Answer a short prompt with each model before it counts as loaded, so that no client pays for the first one.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub warm_up: bool,
+
     /// End the process when the engine gives no sign of life for this long while it works.
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub watchdog_s: Duration,
+
+    /// How long one model may take to be loaded, and to wait for others that are being loaded.
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub load_timeout_s: Duration,
 
     /// How long running answers may take to end after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
@@ -102,9 +112,17 @@ pub struct ModelSpec {
     pub save_uqff: Option<PathBuf>,
     /// The .uqff file in the folder that holds the weights already quantised; of several parts the first.
     pub uqff: Option<String>,
+    /// When to bring it into memory first; at the start unless given.
+    pub load: Option<LoadWhen>,
+    /// Seconds without a request after which it is let go of; kept unless given.
+    pub idle_unload_s: Option<u64>,
 }
 
 impl ModelSpec {
+    pub(crate) fn idle_unload(&self) -> Option<Duration> {
+        self.idle_unload_s.map(Duration::from_secs)
+    }
+
     /// Reads `ID=PATH` or a JSON object.
     ///
     /// # Errors

@@ -20,8 +20,12 @@ pub(crate) struct Folder {
     pub(crate) positions: Option<usize>,
     /// Elements of an attention head, where config.json says so.
     pub(crate) head_size: Option<usize>,
+    /// How many tokens there are; known of a model for embeddings, which clients send tokens to.
+    pub(crate) vocabulary: Option<usize>,
     /// A plain language model; false for models that also read images or sound.
     pub(crate) text_only: bool,
+    /// Made for embeddings, in the layout of sentence-transformers: modules.json lists what follows the model.
+    pub(crate) embeds: bool,
 }
 
 impl Folder {
@@ -44,14 +48,24 @@ impl Folder {
             Some(file) => check_uqff(path, file)?,
             None => check_weights(path)?,
         }
+        let embeds = path.join("modules.json").exists();
+        if embeds {
+            check_modules(path)?;
+        }
+        let vocabulary = number(&config, "vocab_size").filter(|_| embeds);
+        if embeds && vocabulary.is_none() {
+            return Err(format!("{} has no 'vocab_size'", path.join("config.json").display()));
+        }
         let template = match template_file {
+            Some(_) if embeds => return Err("'chat_template' is for models that chat, not for embeddings".into()),
             Some(file) => text(file)?,
+            None if embeds => String::new(),
             None => template_in(path, &tokenizer_config)?,
         };
         check_template(&template)?;
         let text_only = architecture.ends_with("ForCausalLM");
         let (positions, head_size) = (number(&config, "max_position_embeddings"), head_size(&config));
-        Ok(Self { path: path.to_owned(), template, positions, head_size, text_only })
+        Ok(Self { path: path.to_owned(), template, positions, head_size, vocabulary, text_only, embeds })
     }
 }
 
@@ -102,6 +116,22 @@ fn template_in(path: &Path, tokenizer_config: &Value) -> Result<String, String> 
             path.display()
         )),
     }
+}
+
+/// What stands behind a model for embeddings: how its rows become one, and layers after that.
+fn check_modules(path: &Path) -> Result<(), String> {
+    let listed = json(&path.join("modules.json"))?;
+    for module in listed.as_array().into_iter().flatten() {
+        let kind = module["type"].as_str().unwrap_or_default().rsplit('.').next().unwrap_or_default();
+        let folder = path.join(module["path"].as_str().unwrap_or_default());
+        if matches!(kind, "Pooling" | "Dense") {
+            json(&folder.join("config.json"))?;
+        }
+        if kind == "Dense" {
+            check_safetensors(&folder.join("model.safetensors"))?;
+        }
+    }
+    Ok(())
 }
 
 /// A quantised file brings the layers; what stays as it is lies beside it.
@@ -261,6 +291,26 @@ mod tests {
         let folder = whole();
         std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
         assert!(refusal(&folder).ends_with("has no *.safetensors file"));
+    }
+
+    #[test]
+    fn a_folder_for_embeddings_needs_no_template_and_all_its_modules() {
+        let folder = whole();
+        std::fs::write(folder.path().join("tokenizer_config.json"), "{}").unwrap();
+        let modules = json!([
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+        ]);
+        std::fs::write(folder.path().join("modules.json"), modules.to_string()).unwrap();
+        assert!(refusal(&folder).ends_with("1_Pooling/config.json is missing"), "{}", refusal(&folder));
+        std::fs::create_dir(folder.path().join("1_Pooling")).unwrap();
+        std::fs::write(folder.path().join("1_Pooling/config.json"), "{}").unwrap();
+        assert!(refusal(&folder).ends_with("config.json has no 'vocab_size'"), "{}", refusal(&folder));
+        let config = json!({"architectures": ["X"], "vocab_size": 9}).to_string();
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let open = Folder::open(folder.path(), None, None).unwrap();
+        assert_eq!((open.embeds, open.vocabulary), (true, Some(9)));
     }
 
     #[test]

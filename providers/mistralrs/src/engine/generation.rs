@@ -75,7 +75,31 @@ pub(crate) async fn answer(
     }
     model.counters.seat.observe(seated.elapsed());
     model.keeps_one_more().await;
+    model.touch();
     drop(seat);
+}
+
+/// The tokens of the prompt that `plan` makes. Must run to its end, as `count`.
+///
+/// # Errors
+/// `invalid` where the chat template refuses the messages.
+pub(crate) async fn prompt_tokens(model: &LoadedModel, plan: &Plan) -> Result<usize, Problem> {
+    for _ in 0..2 {
+        match model.count(&input(plan)).await {
+            Ok(tokens) => return Ok(tokens),
+            Err(NotCounted::Refused(cause)) => return Err(not_taken(&cause)),
+            Err(NotCounted::Gone) => model.revive().await,
+        }
+    }
+    Err(Problem::engine("the engine stopped while it counted"))
+}
+
+fn input(plan: &Plan) -> TemplateInput<'_> {
+    TemplateInput { messages: &plan.messages, tools: &plan.tools, thinking: plan.thinking, effort: plan.effort }
+}
+
+fn not_taken(cause: &str) -> Problem {
+    Problem::invalid("messages", format!("the model's chat template does not take these messages: {cause}"))
 }
 
 async fn attempt(model: &LoadedModel, plan: &Plan, arrival: Instant, out: &mpsc::UnboundedSender<Event>) -> Outcome {
@@ -84,15 +108,10 @@ async fn attempt(model: &LoadedModel, plan: &Plan, arrival: Instant, out: &mpsc:
         let _ = out.send(Event::Failed(problem));
         Outcome::Over
     };
-    let input =
-        TemplateInput { messages: &plan.messages, tools: &plan.tools, thinking: plan.thinking, effort: plan.effort };
-    let prompt = match model.count(&input).await {
+    let prompt = match model.count(&input(plan)).await {
         Ok(tokens) => tokens,
         Err(NotCounted::Gone) => return Outcome::Died { spoken: false },
-        Err(NotCounted::Refused(cause)) => {
-            let message = format!("the model's chat template does not take these messages: {cause}");
-            return refuse(Problem::invalid("messages", message));
-        }
+        Err(NotCounted::Refused(cause)) => return refuse(not_taken(&cause)),
     };
     if prompt >= model.context {
         return refuse(Problem::prompt_too_long(prompt, model.context));
@@ -162,15 +181,6 @@ struct Drain<'a> {
 }
 
 impl Drain<'_> {
-    /// An error of the engine's; ends the process where the GPU answers this process nothing any more.
-    fn failed(&self, who: &str, cause: &str) -> Problem {
-        if lost_card(cause) {
-            tracing::error!(model = %self.model.id, "the GPU is lost to this process, ending: {cause}");
-            std::process::exit(1);
-        }
-        Problem::engine(format!("the {who} failed: {cause}"))
-    }
-
     async fn run(&mut self, out: &mpsc::UnboundedSender<Event>) -> Outcome {
         loop {
             let piece = tokio::select! {
@@ -186,7 +196,9 @@ impl Drain<'_> {
                     self.clock();
                     let usage = chunk.usage.as_ref().map(|usage| usage.completion_tokens);
                     let Some(choice) = chunk.choices.into_iter().next() else { continue };
-                    if let Some(logprob) = choice.logprobs {
+                    // The token that ends an answer stands in no list of OpenAI's.
+                    let ends = choice.finish_reason.as_deref() == Some("stop");
+                    if let Some(logprob) = choice.logprobs.filter(|one| !(ends && one.token.is_empty())) {
                         self.voice.logprob(logprob_document(&logprob));
                     }
                     self.voice.delta(choice.delta);
@@ -198,8 +210,8 @@ impl Drain<'_> {
                     continue;
                 }
                 Some(Response::ValidationError(cause)) => Problem::malformed(format!("the engine refused: {cause}")),
-                Some(Response::InternalError(cause)) => self.failed("engine", &cause.to_string()),
-                Some(Response::ModelError(cause, _)) => self.failed("model", &cause),
+                Some(Response::InternalError(cause)) => self.model.failed("engine", &cause.to_string()),
+                Some(Response::ModelError(cause, _)) => self.model.failed("model", &cause),
                 Some(_) => Problem::engine("the engine answered with something that is not a chat"),
                 None if self.model.answers().await => {
                     // The engine sends no last piece when the answer ends inside a character.
@@ -261,6 +273,17 @@ fn natural(log10: f32) -> f64 {
     (f64::from(log10) * std::f64::consts::LN_10).max(-9999.0)
 }
 
+impl LoadedModel {
+    /// An error of the engine's; ends the process where the GPU answers this process nothing any more.
+    pub(crate) fn failed(&self, who: &str, cause: &str) -> Problem {
+        if lost_card(cause) {
+            tracing::error!(model = %self.id, "the GPU is lost to this process, ending: {cause}");
+            std::process::exit(1);
+        }
+        Problem::engine(format!("the {who} failed: {cause}"))
+    }
+}
+
 /// Whether every later use of the card by this process fails too (CUDA's documentation of its errors: "the context cannot
 /// be used, so it must be destroyed"). Too little memory is no such error.
 fn lost_card(cause: &str) -> bool {
@@ -287,6 +310,7 @@ mod tests {
     use crate::engine::args::{EngineArgs, ModelSpec};
     use crate::engine::load::{Files, load};
     use crate::engine::request::ChatBody;
+    use futures::FutureExt;
     use mistralrs::core::TokenizationRequest;
 
     #[derive(clap::Parser)]
@@ -307,7 +331,7 @@ mod tests {
         let spec = ModelSpec::parse(&format!("tiny={}", folder.display())).unwrap();
         let line: Line = clap::Parser::parse_from(["engine", "--model", "unused=/", "--socket", "/unused"]);
         let files = Files::open(&spec).unwrap();
-        Arc::new(load(&spec, files, &line.engine).await.unwrap())
+        Arc::new(load(&spec, files, &line.engine, &Arc::default()).await.unwrap())
     }
 
     async fn ask(model: &Arc<LoadedModel>) -> Vec<Event> {
@@ -326,6 +350,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_dead_engine_thread_is_started_again_under_the_request_that_finds_it() {
         let model = tiny().await;
+        let mut gone = Box::pin(Arc::clone(&model).gone());
         // The engine panics when the reader of a token count has left.
         let (response, gone) = mpsc::channel(1);
         drop(gone);
@@ -344,6 +369,9 @@ mod tests {
         assert_eq!(model.counters.engine_restarts.load(Relaxed), 1);
         assert!(model.alive.load(Relaxed));
         assert_eq!(model.admission.running(), 0);
+        assert!(gone.as_mut().now_or_never().is_none(), "the first thread has ended; the model is still here");
+        drop(model);
+        gone.await;
     }
 
     #[test]

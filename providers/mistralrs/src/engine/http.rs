@@ -1,4 +1,4 @@
-//! The routes of the worker: OpenAI chat completions and models, health, metrics.
+//! The routes of the worker: OpenAI chat completions, embeddings and models, loading and letting go, health, metrics.
 //!
 //! A request is read, planned, seated and handed to a task of its own (`generation`); the handler only listens. Invariant:
 //! the status of an answer is decided by its first event, so a refusal is never a broken stream.
@@ -17,12 +17,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
+use super::admission::Seat;
 use super::calls::random_hex;
+use super::embed::EmbedBody;
 use super::generation::{self, Event};
+use super::hosted::Hosted;
 use super::metrics;
 use super::model::LoadedModel;
 use super::plan::Plan;
@@ -35,7 +39,7 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 /// What all routes share.
 pub(crate) struct Worker {
-    pub(crate) models: Vec<Arc<LoadedModel>>,
+    pub(crate) models: Vec<Arc<Hosted>>,
     /// The bearer token clients must send; none where the socket's file mode is the guard.
     pub(crate) key: Option<String>,
     /// Unix seconds of the start.
@@ -46,7 +50,11 @@ pub(crate) struct Worker {
 pub(crate) fn router(worker: Arc<Worker>) -> Router {
     let guarded = Router::new()
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/chat/completions/count_tokens", post(count))
+        .route("/v1/embeddings", post(embed))
         .route("/v1/models", get(models))
+        .route("/v1/models/load", post(load))
+        .route("/v1/models/unload", post(unload))
         .route("/metrics", get(numbers))
         .layer(middleware::from_fn_with_state(Arc::clone(&worker), guard));
     Router::new()
@@ -76,29 +84,68 @@ async fn guard(State(worker): State<Arc<Worker>>, request: Request, next: Next) 
     next.run(request).await
 }
 
-async fn chat(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
-    let arrival = Instant::now();
-    let body = body.map_err(|rejection| match rejection.status() {
+fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_LIMIT),
         _ => Problem::malformed("the request body could not be read"),
-    })?;
-    let body = ChatBody::read(&body)?;
-    let model = worker.model(&body.model)?;
-    if !model.alive.load(Relaxed) {
-        return Err(Problem::unavailable("the engine is coming back after a failure"));
-    }
-    let plan = Plan::new(&body, &model)?;
-    let seat = match model.admission.enter(model.counters.seat.mean()).await {
-        Ok(seat) => seat,
-        Err(full) => {
-            model.counters.refused.fetch_add(1, Relaxed);
-            return Err(full);
-        }
-    };
+    })
+}
+
+async fn chat(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
+    let arrival = Instant::now();
+    let body = ChatBody::read(&read(body)?)?;
+    let model = worker.ready(&body.model).await?;
+    let plan = plan(&body, &model)?;
+    let seat = seat(&model).await?;
     let head = Head { id: format!("chatcmpl-{}", random_hex()), model: model.id.clone(), created: unix_seconds() };
     let (out, events) = mpsc::unbounded_channel();
     tokio::spawn(generation::answer(model, plan, seat, arrival, out));
     if body.streams() { stream(head, body.wants_usage(), events).await } else { whole(&head, events).await }
+}
+
+/// The tokens that the engine would read for a chat; nothing is answered.
+async fn count(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Problem> {
+    let body = ChatBody::read(&read(body)?)?;
+    let model = worker.ready(&body.model).await?;
+    let plan = plan(&body, &model)?;
+    let seat = model.counting.enter(None).await.inspect_err(|_full| {
+        model.counters.refused.fetch_add(1, Relaxed);
+    })?;
+    // A count must run to its end, also when its client leaves.
+    let counting = tokio::spawn(async move {
+        let _seat = seat;
+        generation::prompt_tokens(&model, &plan).await
+    });
+    let tokens = counting.await.map_err(|_panic| broken_off())??;
+    Ok(Json(json!({"input_tokens": tokens})))
+}
+
+fn plan(body: &ChatBody, model: &LoadedModel) -> Result<Plan, Problem> {
+    if model.embeds {
+        let message = format!("model '{}' makes embeddings; ask it at /v1/embeddings", body.model);
+        return Err(Problem::invalid("model", message));
+    }
+    Plan::new(body, model)
+}
+
+async fn embed(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
+    let body = EmbedBody::read(&read(body)?)?;
+    let model = worker.ready(&body.model).await?;
+    if !model.embeds {
+        let message = format!("model '{}' makes no embeddings; ask it at /v1/chat/completions", body.model);
+        return Err(Problem::invalid("model", message));
+    }
+    let seat = seat(&model).await?;
+    let answer = body.answer(model, seat).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], answer).into_response())
+}
+
+async fn seat(model: &LoadedModel) -> Result<Seat, Problem> {
+    let seat = model.admission.enter(model.counters.seat.mean()).await;
+    if seat.is_err() {
+        model.counters.refused.fetch_add(1, Relaxed);
+    }
+    seat
 }
 
 async fn whole(head: &Head, mut events: mpsc::UnboundedReceiver<Event>) -> Result<Response, Problem> {
@@ -145,47 +192,50 @@ async fn models(State(worker): State<Arc<Worker>>) -> Json<Value> {
         .iter()
         .map(|model| {
             json!({
-                "id": model.id,
+                "type": if model.embeds() { "embedding" } else { "llm" },
+                "id": model.spec.id,
                 "object": "model",
                 "created": worker.started,
                 "owned_by": "local",
-                "max_model_len": model.context,
+                "max_model_len": model.window(),
             })
         })
         .collect();
     Json(json!({"object": "list", "data": list}))
 }
 
+/// Which model a request to load or to let go is about.
+#[derive(Deserialize)]
+struct Named {
+    model: String,
+}
+
+async fn load(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Problem> {
+    let model = worker.named(body)?;
+    model.load().await?;
+    Ok(Json(model.status()))
+}
+
+async fn unload(
+    State(worker): State<Arc<Worker>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let model = worker.named(body)?;
+    let going = Arc::clone(model);
+    // It goes also when its client leaves.
+    tokio::spawn(async move { going.unload().await }).await.map_err(|_panic| broken_off())?;
+    Ok(Json(model.status()))
+}
+
 async fn health(State(worker): State<Arc<Worker>>) -> Response {
-    let ready = worker.models.iter().all(|model| model.alive.load(Relaxed));
-    let list: Vec<Value> = worker
-        .models
-        .iter()
-        .map(|model| {
-            json!({
-                "id": model.id,
-                "ready": model.alive.load(Relaxed),
-                "running": model.admission.running(),
-                "queue_depth": model.admission.waiting(),
-            })
-        })
-        .collect();
+    let ready = worker.models.iter().all(|model| model.well());
+    let list: Vec<Value> = worker.models.iter().map(|model| model.status()).collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(json!({"ready": ready, "pid": std::process::id(), "models": list}))).into_response()
 }
 
 async fn numbers(State(worker): State<Arc<Worker>>) -> Response {
-    let readings: Vec<metrics::Reading<'_>> = worker
-        .models
-        .iter()
-        .map(|model| metrics::Reading {
-            model: &model.id,
-            counters: &model.counters,
-            running: model.admission.running(),
-            waiting: model.admission.waiting(),
-            ready: model.alive.load(Relaxed),
-        })
-        .collect();
+    let readings: Vec<metrics::Reading<'_>> = worker.models.iter().map(|model| model.reading()).collect();
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (headers, metrics::render(&readings)).into_response()
 }
@@ -197,10 +247,45 @@ async fn nowhere(request: Request) -> Problem {
 }
 
 impl Worker {
-    fn model(&self, id: &str) -> Result<Arc<LoadedModel>, Problem> {
-        self.models.iter().find(|model| model.id == id).cloned().ok_or_else(|| {
-            let known: Vec<String> = self.models.iter().map(|model| model.id.clone()).collect();
+    fn model(&self, id: &str) -> Result<&Arc<Hosted>, Problem> {
+        self.models.iter().find(|model| model.spec.id == id).ok_or_else(|| {
+            let known: Vec<&str> = self.models.iter().map(|model| model.spec.id.as_str()).collect();
             Problem::unknown_model(id, &known)
         })
+    }
+
+    /// The model for one request.
+    async fn ready(&self, id: &str) -> Result<Arc<LoadedModel>, Problem> {
+        let model = self.model(id)?.get().await?;
+        if !model.alive.load(Relaxed) {
+            return Err(Problem::unavailable("the engine is coming back after a failure"));
+        }
+        Ok(model)
+    }
+
+    fn named(&self, body: Result<Bytes, BytesRejection>) -> Result<&Arc<Hosted>, Problem> {
+        let named: Named = serde_json::from_slice(&read(body)?)
+            .map_err(|cause| Problem::invalid("model", format!("expected {{\"model\": NAME}}: {cause}")))?;
+        self.model(&named.model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::hosted::tests::tiny;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn counts_of_tokens_come_one_after_another_and_too_many_are_refused() {
+        let hosted = tiny(&["--max-queue", "0"]);
+        let model = hosted.load().await.unwrap();
+        let worker = Arc::new(Worker { models: vec![hosted], key: None, started: 0 });
+        let asked = Bytes::from_static(br#"{"model":"tiny","messages":[{"role":"user","content":"hello"}]}"#);
+        let counting = model.counting.enter(None).await.unwrap();
+        let refused = count(State(Arc::clone(&worker)), Ok(asked.clone())).await.unwrap_err();
+        assert_eq!((refused.status, refused.code), (429, Some("queue_full")));
+        assert_eq!(model.counters.refused.load(Relaxed), 1);
+        drop(counting);
+        assert!(count(State(worker), Ok(asked)).await.unwrap()["input_tokens"].as_u64() > Some(0));
     }
 }

@@ -42,8 +42,15 @@ pub(crate) fn filter<S: Subscriber>() -> impl Layer<S> {
 impl LoadedModel {
     /// An answer has ended. Call it with the seat in hand: a step that fails takes all running sequences with it.
     pub(crate) async fn keeps_one_more(&self) {
-        let Some(most) = self.kept.most else { return };
-        if self.kept.now.fetch_add(1, Relaxed) + 1 < most {
+        let full = self.kept.most.is_some_and(|most| self.kept.now.fetch_add(1, Relaxed) + 1 >= most);
+        if full {
+            self.lets_go_of_prefixes().await;
+        }
+    }
+
+    /// Makes the engine let go of all that it keeps, where it does not keep count itself.
+    pub(crate) async fn lets_go_of_prefixes(&self) {
+        if self.kept.most.is_none() {
             return;
         }
         self.kept.now.store(0, Relaxed);

@@ -4,20 +4,23 @@
 //! panic inside the loader becomes an error sentence.
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use mistralrs::{
-    Device, DeviceMapSetting, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder, ModelDType,
-    PagedAttentionConfig, PagedAttentionMetaBuilder, PagedCacheType, TextModelBuilder, TokenSource,
+    Device, DeviceMapSetting, EmbeddingModelBuilder, GgufModelBuilder, IsqType, MemoryGpuConfig, ModelBuilder,
+    ModelDType, PagedAttentionConfig, PagedAttentionMetaBuilder, PagedCacheType, TextModelBuilder, TokenSource,
     UqffTextModelBuilder,
 };
+use tokio::runtime::Handle;
 
 use super::admission::Admission;
 use super::args::{EngineArgs, ModelSpec, Place};
 use super::folder::Folder;
 use super::gguf::Gguf;
 use super::kept::Kept;
+use super::metrics::Counters;
 use super::model::{LoadedModel, Style};
 
 /// What kind of files a model is made of.
@@ -66,6 +69,19 @@ impl Files {
         }
     }
 
+    /// A model that makes vectors out of texts.
+    pub(crate) fn embeds(&self) -> bool {
+        matches!(self, Files::Folder(folder) if folder.embeds)
+    }
+
+    /// Tokens of a model for embeddings are numbered below this.
+    fn vocabulary(&self) -> Option<usize> {
+        match self {
+            Files::Folder(folder) => folder.vocabulary,
+            Files::Gguf(_) => None,
+        }
+    }
+
     fn template(&self) -> &str {
         match self {
             Files::Folder(folder) => &folder.template,
@@ -74,18 +90,10 @@ impl Files {
     }
 
     /// Positions the model was made for, where the files say so.
-    fn positions(&self) -> Option<usize> {
+    pub(crate) fn positions(&self) -> Option<usize> {
         match self {
             Files::Folder(folder) => folder.positions,
             Files::Gguf(gguf) => gguf.positions,
-        }
-    }
-
-    /// `safetensors` or `gguf`.
-    pub(crate) fn format(&self) -> &'static str {
-        match self {
-            Files::Folder(_) => "safetensors",
-            Files::Gguf(_) => "gguf",
         }
     }
 }
@@ -94,16 +102,29 @@ impl Files {
 ///
 /// # Errors
 /// One sentence naming the model and what is wrong.
-pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> Result<LoadedModel, String> {
+pub(crate) async fn load(
+    spec: &ModelSpec,
+    files: Files,
+    args: &EngineArgs,
+    counters: &Arc<Counters>,
+) -> Result<LoadedModel, String> {
     let named = |cause: String| format!("model '{}': {cause}", spec.id);
     let style = Style::of(files.template());
     let wanted = [files.positions(), args.max_model_len].into_iter().flatten().min();
     let seats = args.running().map_err(named)?;
-    let pool = pool(args, files.head_size(), wanted.unwrap_or(CONTEXT), seats).map_err(named)?;
+    let embeds = files.embeds();
+    let vocabulary = files.vocabulary();
+    // Keys and values are not kept where nothing is written.
+    let pool = match embeds {
+        true => None,
+        false => pool(args, files.head_size(), wanted.unwrap_or(CONTEXT), seats).map_err(named)?,
+    };
     // Without pages, requests of unequal length that run together end early or astray, on a GPU too.
     let running = if pool.is_some() && !computed_alone(spec) { seats } else { 1 };
     let building = build(spec.clone(), files, args.clone(), pool, running);
-    let engine = match tokio::spawn(building).await {
+    // It computes for minutes without a pause, while other models answer.
+    let runtime = Handle::current();
+    let engine = match tokio::task::spawn_blocking(move || runtime.block_on(building)).await {
         Ok(engine) => engine.map_err(named)?,
         Err(_panic) => return Err(named("the loader panicked; its last words are above".into())),
     };
@@ -111,20 +132,36 @@ pub(crate) async fn load(spec: &ModelSpec, files: Files, args: &EngineArgs) -> R
     // A request longer than the pool would never be answered.
     let context = [config.max_seq_len, wanted, pool].into_iter().flatten().min();
     let defaults = config.generation_defaults.unwrap_or_default();
-    Ok(LoadedModel {
+    let mut model = LoadedModel {
         id: spec.id.clone(),
         context: context.unwrap_or(CONTEXT),
         max_tokens: spec.max_tokens.or(defaults.max_new_tokens),
         defaults,
         style,
+        embeds,
         admission: Admission::new(running, args.max_queue, pool),
-        counters: super::metrics::Counters::default(),
-        kept: Kept::new((args.place()? == Place::Cpu && args.prefix_cache > 0).then_some(args.prefix_cache)),
-        watchdog: args.watchdog_s,
+        counting: Admission::new(1, args.max_queue, None),
+        vocabulary,
+        counters: Arc::clone(counters),
+        kept: Kept::new((args.place()? == Place::Cpu && !embeds && args.prefix_cache > 0).then_some(args.prefix_cache)),
+        // Whoever loads waits for the first prompt no longer than that, and is told; the process goes on.
+        watchdog: Duration::MAX,
         alive: AtomicBool::new(true),
-        thread: Mutex::new(None),
+        thread: Arc::default(),
+        warmed: None,
+        touched: Mutex::new(Instant::now()),
         engine,
-    })
+    };
+    if args.warm_up {
+        let no_answer =
+            |cause| format!("it was loaded and cannot answer ('warm_up: false' leaves this untried): {cause}");
+        let first = async { if embeds { model.warm_up_vectors().await } else { model.warm_up().await } };
+        let late = |_| Err(format!("no sign of life for {:?} (--watchdog-s)", args.watchdog_s));
+        let warmed = tokio::time::timeout(args.watchdog_s, first).await.unwrap_or_else(late);
+        model.warmed = Some(warmed.map_err(no_answer).map_err(named)?);
+    }
+    model.watchdog = args.watchdog_s;
+    Ok(model)
 }
 
 /// Weights quantised to FP8 while loading fail several requests at once on a GPU ("`b` must have the same batch size as `a`").
@@ -192,6 +229,22 @@ async fn build(
         Ok(builder)
     };
     let built = match files {
+        Files::Folder(folder) if folder.embeds => {
+            refuse(&spec, "models for embeddings")?;
+            let mut builder = EmbeddingModelBuilder::new(utf8(&folder.path)?)
+                .with_token_source(TokenSource::None)
+                .with_device(device)
+                .with_max_num_seqs(running)
+                .with_dtype(dtype);
+            builder = match place {
+                Place::Cpu => builder.with_force_cpu(),
+                _ => builder.with_device_mapping(DeviceMapSetting::dummy()),
+            };
+            if let Some(isq) = isq {
+                builder = builder.with_isq(isq);
+            }
+            builder.build().await
+        }
         Files::Folder(folder) if folder.text_only => text(&folder.path, spec.uqff.as_ref())?.build().await,
         Files::Folder(folder) => {
             refuse(&spec, "models that read more than text")?;

@@ -64,6 +64,8 @@ pub(crate) struct Counters {
     pub(crate) failed: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) engine_restarts: AtomicU64,
+    pub(crate) loads: AtomicU64,
+    pub(crate) load_failures: AtomicU64,
 }
 
 /// One model as a Prometheus server sees it.
@@ -85,7 +87,7 @@ pub(crate) fn render(readings: &[Reading<'_>]) -> String {
 
 fn write_all(out: &mut String, readings: &[Reading<'_>]) -> std::fmt::Result {
     type Pick = fn(&Reading<'_>) -> u64;
-    let single: [(&str, &str, &str, Pick); 10] = [
+    let single: [(&str, &str, &str, Pick); 12] = [
         ("frontdesk_engine_ready", "gauge", "1 while the engine takes requests", |r| r.ready.into()),
         ("frontdesk_engine_running", "gauge", "requests being answered", |r| r.running as u64),
         ("frontdesk_engine_queue_depth", "gauge", "requests waiting for a seat", |r| r.waiting as u64),
@@ -107,6 +109,12 @@ fn write_all(out: &mut String, readings: &[Reading<'_>]) -> std::fmt::Result {
         }),
         ("frontdesk_engine_restarts_total", "counter", "times the engine thread was started again", |r| {
             r.counters.engine_restarts.load(Relaxed)
+        }),
+        ("frontdesk_engine_loads_total", "counter", "times the model was brought into memory", |r| {
+            r.counters.loads.load(Relaxed)
+        }),
+        ("frontdesk_engine_load_failures_total", "counter", "times that failed", |r| {
+            r.counters.load_failures.load(Relaxed)
         }),
     ];
     for (name, kind, help, pick) in single {

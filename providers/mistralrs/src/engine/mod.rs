@@ -1,6 +1,6 @@
 //! `frontdesk engine`: the worker process around mistral.rs.
 //!
-//! Loads models from disk, then binds, then says so in one line of JSON on standard output, and speaks the OpenAI wire until
+//! Loads the models that are not to be loaded on demand, then binds, then says so in one line of JSON on standard output, and speaks the OpenAI wire until
 //! it is told to stop or its parent is gone. It is a process of its own because the engine can stall, panic and hold
 //! gigabytes; the gateway watches it and starts it again. Invariants: nothing is fetched from a network; on the CPU one
 //! sequence runs at a time; a client that reads slowly or leaves disturbs nobody.
@@ -8,10 +8,12 @@
 mod admission;
 mod args;
 mod calls;
+mod embed;
 mod folder;
 mod forced;
 mod generation;
 mod gguf;
+mod hosted;
 mod http;
 mod kept;
 mod listen;
@@ -26,6 +28,7 @@ mod request;
 mod seed;
 mod stop;
 mod voice;
+mod warm;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -37,9 +40,9 @@ use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _
 
 pub use args::{EngineArgs, ModelSpec};
 
+use hosted::Hosted;
 use http::Worker;
 use listen::Bound;
-use load::Files;
 
 /// Runs the worker until it is told to stop. Makes a runtime of its own; must not be called from within one.
 ///
@@ -90,19 +93,18 @@ async fn start(args: &EngineArgs) -> Result<(Bound, Arc<Worker>), String> {
     args.running()?;
     args.check_pages()?;
     let key = args.required_key()?;
+    let (shared, turn) = (Arc::new(args.clone()), Arc::default());
+    let models: Vec<_> = args.models.iter().map(|spec| Hosted::new(spec.clone(), &shared, &turn)).collect();
     // All files are looked through before the first model takes minutes to load.
-    let mut opened = Vec::new();
-    for spec in &args.models {
-        let files = Files::open(spec).map_err(|cause| format!("model '{}': {cause}", spec.id))?;
-        opened.push((spec, files));
+    for model in &models {
+        match model.look() {
+            Err(cause) if model.at_start() => return Err(cause),
+            Err(cause) => tracing::warn!("{cause}; it is to be loaded on demand"),
+            Ok(_) => {}
+        }
     }
-    let mut models = Vec::new();
-    for (spec, files) in opened {
-        let began = Instant::now();
-        let format = files.format();
-        let model = load::load(spec, files, args).await?;
-        tracing::info!(model = %spec.id, format, context = model.context, "loaded in {:.1} s", began.elapsed().as_secs_f64());
-        models.push(Arc::new(model));
+    for model in models.iter().filter(|model| model.at_start()) {
+        model.load().await.map_err(|problem| problem.message)?;
     }
     let bound = match (&args.socket, args.listen) {
         (Some(path), _) => Bound::unix(path)?,
@@ -114,7 +116,7 @@ async fn start(args: &EngineArgs) -> Result<(Bound, Arc<Worker>), String> {
 
 fn ready_line(bound: &Bound, worker: &Worker) -> Value {
     let models: Vec<Value> =
-        worker.models.iter().map(|model| json!({"id": model.id, "max_model_len": model.context})).collect();
+        worker.models.iter().map(|model| json!({"id": model.spec.id, "max_model_len": model.window()})).collect();
     let mut line = json!({"ready": true, "models": models, "pid": std::process::id()});
     match bound {
         Bound::Unix(_, path) => line["socket"] = json!(path),

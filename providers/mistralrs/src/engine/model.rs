@@ -3,9 +3,9 @@
 //! Invariant: every conversation with the engine thread goes through here, so that a dead engine is noticed, started
 //! again and counted in one place.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use either::Either;
 use mistralrs::core::TokenizationRequest;
@@ -20,6 +20,7 @@ use super::prompt::TemplateMessage;
 /// How long a dead engine may take to come back before the process gives up on it.
 const REVIVAL: Duration = Duration::from_secs(30);
 const REVIVAL_PAUSE: Duration = Duration::from_millis(20);
+const LEAVING_PAUSE: Duration = Duration::from_millis(5);
 
 /// A model that can be asked.
 pub(crate) struct LoadedModel {
@@ -32,14 +33,24 @@ pub(crate) struct LoadedModel {
     /// The model's own sampling, from generation_config.json.
     pub(crate) defaults: ModelGenerationDefaults,
     pub(crate) style: Style,
+    /// Its answers are vectors, and it chats with nobody.
+    pub(crate) embeds: bool,
     pub(crate) admission: Admission,
-    pub(crate) counters: Counters,
+    /// Who counts tokens: one after another, so that a count waits for no other in the engine's line.
+    pub(crate) counting: Admission,
+    /// Numbers of tokens are below this, where that matters.
+    pub(crate) vocabulary: Option<usize>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) kept: Kept,
     /// Longest silence of a working engine.
     pub(crate) watchdog: Duration,
     pub(crate) alive: AtomicBool,
     /// The way to the engine thread as it was last; another one means another thread.
-    pub(crate) thread: Mutex<Option<mpsc::Sender<Request>>>,
+    pub(crate) thread: Arc<Mutex<Option<mpsc::Sender<Request>>>>,
+    /// How long its first prompt took; none where none was sent.
+    pub(crate) warmed: Option<Duration>,
+    /// When a request last came or ended.
+    pub(crate) touched: Mutex<Instant>,
 }
 
 /// How a chat template writes tool calls, as far as it matters here.
@@ -125,19 +136,30 @@ impl LoadedModel {
         }
     }
 
-    /// Whether the engine thread answers.
-    pub(crate) async fn answers(&self) -> bool {
+    /// The tokens of a text, those included that the tokenizer puts around it. Must run to its end, as `count`.
+    pub(crate) async fn tokens(&self, text: &str) -> Result<Vec<u32>, NotCounted> {
         let (response, mut answer) = mpsc::channel(1);
         let request = TokenizationRequest {
-            text: Either::Right("a".to_owned()),
+            text: Either::Right(text.to_owned()),
             tools: None,
             add_generation_prompt: false,
-            add_special_tokens: false,
+            add_special_tokens: true,
             enable_thinking: None,
             reasoning_effort: None,
             response,
         };
-        self.send(Request::Tokenize(request)).await && self.in_time(answer.recv()).await.is_some()
+        if !self.send(Request::Tokenize(request)).await {
+            return Err(NotCounted::Gone);
+        }
+        match self.in_time(answer.recv()).await {
+            Some(tokens) => tokens.map_err(|cause| NotCounted::Refused(format!("{cause:#}"))),
+            None => Err(NotCounted::Gone),
+        }
+    }
+
+    /// Whether the engine thread answers.
+    pub(crate) async fn answers(&self) -> bool {
+        !matches!(self.tokens("a").await, Err(NotCounted::Gone))
     }
 
     /// Waits for the engine; ends the process when it gives no sign of life for too long.
@@ -149,6 +171,36 @@ impl LoadedModel {
             Err(_silent) => {
                 tracing::error!(model = %self.id, "no sign of life from the engine for {:?}; ending", self.watchdog);
                 std::process::exit(1);
+            }
+        }
+    }
+
+    /// A request has come, or has ended.
+    pub(crate) fn touch(&self) {
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long ago that was.
+    pub(crate) fn idle(&self) -> Duration {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Drops this handle; resolves when everyone else has too, and the engine thread has stopped. It drops the weights last,
+    /// a moment later.
+    pub(crate) fn gone(self: Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        if let Ok(sender) = self.engine.inner().get_sender(None) {
+            self.notice(&sender);
+        }
+        let (thread, left) = (Arc::clone(&self.thread), Arc::downgrade(&self));
+        drop(self);
+        async move {
+            // The thread is asked for when all have left: an answer that still ran may have started another one.
+            while left.strong_count() > 0 {
+                tokio::time::sleep(LEAVING_PAUSE).await;
+            }
+            let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(thread) = thread {
+                thread.closed().await;
             }
         }
     }

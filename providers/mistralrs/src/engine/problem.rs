@@ -7,6 +7,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+/// `error.code` where a model is not in memory and could not be brought there.
+pub(crate) const NOT_LOADED: &str = "model_not_loaded";
+
 /// A request the worker does not answer, as it is shown to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -49,9 +52,9 @@ impl Problem {
         problem
     }
 
-    /// `model` is not loaded here; `known` are the ids that are.
-    pub(crate) fn unknown_model(model: &str, known: &[String]) -> Self {
-        let message = format!("model '{model}' is not loaded here; loaded: {}", known.join(", "));
+    /// `model` is none of this worker's; `known` are those.
+    pub(crate) fn unknown_model(model: &str, known: &[&str]) -> Self {
+        let message = format!("this engine has no model '{model}'; it has: {}", known.join(", "));
         let mut problem = Self::new(404, "invalid_request_error", message);
         problem.param = Some("model".into());
         problem.code = Some("model_not_found");
@@ -88,6 +91,15 @@ impl Problem {
         let mut problem = Self::new(503, "server_error", message);
         problem.code = Some("engine_unavailable");
         problem.retry_after = Some(1);
+        problem
+    }
+
+    /// The model is not in memory and could not be brought there, as `cause` says, its name included.
+    pub(crate) fn not_loaded(cause: &str, again: std::time::Duration) -> Self {
+        let mut problem = Self::new(503, "server_error", cause);
+        problem.param = Some("model".into());
+        problem.code = Some(NOT_LOADED);
+        problem.retry_after = Some(again.as_secs().max(1));
         problem
     }
 

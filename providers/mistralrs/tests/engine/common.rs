@@ -140,6 +140,19 @@ impl Worker {
         }
     }
 
+    /// A POST whose answer is JSON.
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.send("POST", path, "", &body.to_string());
+        (answer.status, serde_json::from_str(&answer.text()).unwrap())
+    }
+
+    /// Where the model of this name stands.
+    pub fn state(&self, model: &str) -> String {
+        let health: Value = serde_json::from_str(&self.get("/health").1).unwrap();
+        let found = health["models"].as_array().unwrap().iter().find(|one| one["id"] == model);
+        found.unwrap()["state"].as_str().unwrap().to_owned()
+    }
+
     /// A counter of the only model.
     pub fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").1;

@@ -61,7 +61,7 @@ impl Head {
 /// Name, shape as in safetensors, f32 values.
 type Tensor = (String, Vec<usize>, Vec<u8>);
 
-fn tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
+pub fn tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
     let file = std::fs::read(path).unwrap();
     let length = usize::try_from(u64::from_le_bytes(file[..8].try_into().unwrap())).unwrap();
     let head: Value = serde_json::from_slice(&file[8..8 + length]).unwrap();

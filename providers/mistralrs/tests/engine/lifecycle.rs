@@ -90,7 +90,7 @@ fn a_client_that_leaves_the_queue_gives_its_place_away() {
 
 #[test]
 fn a_silent_engine_ends_the_process_for_its_supervisor() {
-    let mut worker = Worker::start(&["--watchdog-s", "0.0001"]);
+    let mut worker = Worker::start(&["--watchdog-s", "0.0001", "--warm-up", "false"]);
     let mut connection = worker.connect();
     write_request(&mut connection, "POST", "/v1/chat/completions", "", &body(long(3500)).to_string());
     assert_eq!(worker.ended().code(), Some(1));
@@ -133,6 +133,24 @@ fn a_model_that_is_missing_or_broken_is_named_and_nothing_starts() {
     changed("LlamaFor", "FlamingoFor");
     let message = refused(folder.path());
     assert!(message.contains("FlamingoForCausalLM"), "{message}");
+}
+
+#[test]
+fn a_model_answers_a_prompt_before_it_counts_as_loaded_unless_told_not_to() {
+    let template = tempfile::Builder::new().suffix(".jinja").tempfile().unwrap();
+    std::fs::write(template.path(), "{{ raise_exception('not a word') }}").unwrap();
+    let silent = json!({"id": "silent", "path": demo_model(), "chat_template": template.path()}).to_string();
+    let mut worker = Worker::run(&["--model", &silent]);
+    assert_eq!(worker.ended().code(), Some(2));
+    let message = worker.line["error"].as_str().unwrap();
+    assert!(message.starts_with("model 'silent': ") && message.contains("not a word"), "{message}");
+
+    let worker = Worker::run(&["--model", &silent, "--warm-up", "false"]);
+    assert_eq!(worker.line["ready"], true, "{}", worker.line);
+    worker.until(|model| model["warm_up_ms"].is_null());
+    let worker = Worker::start(&[]);
+    worker.until(|model| model["warm_up_ms"].is_u64());
+    assert_eq!(worker.metric("frontdesk_engine_prompt_tokens_total"), 0.0, "nobody asked for it");
 }
 
 #[test]

@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used)] // Also in helpers of tests.
 
 mod common;
+mod embeddings;
 mod gguf;
 mod lifecycle;
+mod memory;
 mod supervisor;
 mod worker;

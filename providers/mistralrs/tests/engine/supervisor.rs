@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::common::{demo_model, program};
+use crate::memory::wide;
 use frontdesk_api::chat::{Chat, ChatEvent, Message, Role};
 use frontdesk_api::clock::SystemClock;
 use frontdesk_api::id::RandomIds;
@@ -184,6 +185,46 @@ async fn a_lazy_worker_starts_with_the_first_request_and_nobody_waits_longer_tha
     assert!(refused.retry_after.is_some());
     eventually("ready", || local.status().state == State::Ready).await;
     assert_eq!(text(local.chat(&cx(), say("red")).await.unwrap()).await, "red");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_on_demand_is_shown_as_it_stands_and_goes_when_it_is_told_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiny = json!([{"id": "tiny", "path": demo_model(), "load": "on_demand"}]);
+    let local = provider(folder.path(), json!({"models": tiny}));
+    let state = async || local.health().await.facts.unwrap()["engine"][0]["state"].clone();
+    assert_eq!(text(local.chat(&cx(), say("red green")).await.unwrap()).await, "red green");
+    assert_eq!(state().await, "loaded");
+    local.set_loaded(&cx(), "tiny", false).await.unwrap();
+    assert_eq!(state().await, "unloaded");
+    local.set_loaded(&cx(), "tiny", true).await.unwrap();
+    assert_eq!(state().await, "loaded");
+    let unknown = local.set_loaded(&cx(), "huge", true).await.unwrap_err();
+    assert_eq!((unknown.kind, unknown.code.as_deref()), (Kind::NotFound, Some("model_not_found")));
+}
+
+/// Private memory of a process, in KiB.
+fn private(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_memory_of_a_model_that_is_let_go_of_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = tempfile::tempdir().unwrap();
+    wide(model.path(), 32);
+    let weights = std::fs::metadata(model.path().join("model.safetensors")).unwrap().len() / 1024;
+    let spec = json!([{"id": "tiny", "path": model.path(), "load": "on_demand"}]);
+    let local = provider(folder.path(), json!({"models": spec}));
+    local.set_loaded(&cx(), "tiny", true).await.unwrap();
+    let pid = local.status().pid.unwrap();
+    let loaded = private(pid);
+    assert!(loaded > weights, "{loaded} KiB with {weights} KiB of weights");
+    local.set_loaded(&cx(), "tiny", false).await.unwrap();
+    // The engine thread drops the weights after it has let go of its channel.
+    eventually("free", || private(pid) < loaded - weights).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -160,6 +160,9 @@ fn log_probabilities_come_with_their_tokens() {
     let listed = answer["choices"][0]["logprobs"]["content"].as_array().unwrap().clone();
     assert!(listed.len() >= 3, "{answer}");
     assert!(listed.iter().all(|one| one["logprob"].as_f64() <= Some(0.0)), "{listed:?}");
+    let tokens: String = listed.iter().map(|one| one["token"].as_str().unwrap()).collect();
+    assert_eq!(json!(tokens), answer["choices"][0]["message"]["content"]);
+    assert!(listed.iter().all(|one| one["token"] != ""), "the token that ends an answer is not listed: {listed:?}");
     for one in &listed {
         let top: Vec<f64> =
             one["top_logprobs"].as_array().unwrap().iter().map(|t| t["logprob"].as_f64().unwrap()).collect();
@@ -191,7 +194,9 @@ fn bad_requests_are_refused_by_name_and_the_worker_lives() {
     let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]);
     assert_eq!(refused(json!({"messages": image})).1, "messages[0].content[0]");
     assert_eq!(worker.send("POST", "/v1/chat/completions", "", "{\"model\":").status, 400);
-    assert_eq!(worker.send("POST", "/v1/embeddings", "", "{}").status, 404);
+    assert_eq!(worker.send("POST", "/v1/completions", "", "{}").status, 404);
+    let (status, problem) = worker.post("/v1/embeddings", &json!({"model": "tiny", "input": "hello"}));
+    assert_eq!((status, &problem["error"]["param"]), (400, &json!("model")), "it makes none: {problem}");
     let huge = body(json!({"say": "x".repeat(17 * 1024 * 1024)})).to_string();
     assert_eq!(worker.send("POST", "/v1/chat/completions", "", &huge).status, 413);
     assert_eq!(worker.chat(json!({"say": "hello"})).0, 200);

@@ -249,6 +249,8 @@ fn admin_scope() -> OpenApiRouter<App> {
         .routes(routes!(secrets::show::show, secrets::delete::delete))
         .routes(routes!(tenants::list::list, tenants::create::create))
         .routes(routes!(usage::list::list))
+        .routes(routes!(providers::load::load))
+        .routes(routes!(providers::unload::unload))
 }
 
 /// The dialect in which a path's errors are told: a property of the path, so that it holds before a handler is reached

@@ -8,6 +8,7 @@
 
 mod calls;
 mod content;
+mod engines;
 mod export;
 mod families;
 mod log;

@@ -6,6 +6,7 @@ use frontdesk_api::turn::TurnState;
 use prometheus::{TextEncoder, proto::MetricFamily};
 
 use super::{
+    engines,
     families::{
         BATCH_LINES, BATCHES_ENDED, BATCHES_RUNNING, BATCHES_WAITING, BUILD, CPU, DESCRIPTORS, FILES_READING, POOL,
         POOL_MOST, RESIDENT, SPANS, STARTED, TURNS_ENDED, TURNS_RUNNING, TURNS_STANDING,
@@ -19,11 +20,11 @@ use crate::app::App;
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl super::Telemetry {
-    /// In Prometheus' text format.
-    pub(crate) fn text(app: &App) -> frontdesk_api::Result<String> {
-        TextEncoder::new()
-            .encode_to_string(&families(app))
-            .map_err(|e| frontdesk_api::Error::internal("writing the metrics", e))
+    /// In Prometheus' text format, the engines' own numbers behind ours.
+    pub(crate) async fn text(app: &App) -> frontdesk_api::Result<String> {
+        let theirs = engines::page(app).await;
+        let own = TextEncoder::new().encode_to_string(&families(app));
+        Ok(own.map_err(|e| frontdesk_api::Error::internal("writing the metrics", e))? + &theirs)
     }
 }
 

@@ -36,7 +36,7 @@ pub async fn show(State(app): State<App>, headers: HeaderMap) -> Result<Response
             return Err(error.with_code("metrics_off").into());
         }
     }
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], Telemetry::text(&app)?).into_response())
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], Telemetry::text(&app).await?).into_response())
 }
 
 #[cfg(test)]

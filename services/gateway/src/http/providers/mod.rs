@@ -1,12 +1,15 @@
 //! The configured providers, in the shape Llama Stack's and OGX's clients read.
 
 pub mod list;
+pub mod load;
 pub mod show;
+pub mod unload;
 
-use frontdesk_api::provider::Health;
-use serde::Serialize;
+use frontdesk_api::{Cx, Error, Result, provider::Health};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::tenants::operator;
 use crate::app::{App, Part, Provider};
 
 /// A configured provider. `config` is always empty: it may hold secrets.
@@ -37,6 +40,38 @@ impl ProviderInfo {
             health,
         }
     }
+}
+
+/// A model of a provider by the provider's own name.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelNamed {
+    /// Without the provider's id before it.
+    #[schema(example = "qwen")]
+    pub model: String,
+}
+
+/// A configured provider by its id.
+///
+/// # Errors
+/// `NotFound` naming those that there are.
+fn find<'a>(app: &'a App, id: &str) -> Result<&'a Provider> {
+    app.providers.iter().find(|provider| provider.id == id).ok_or_else(|| {
+        let known: Vec<&str> = app.providers.iter().map(|provider| provider.id.as_str()).collect();
+        Error::not_found(format!("no provider '{id}' is configured; there are: {}", known.join(", ")))
+    })
+}
+
+/// Loads a provider's model in this process, or lets it go, and tells how the provider is then. It is there for all tenants,
+/// so only the operator may.
+async fn set_loaded(app: &App, cx: &Cx, id: &str, model: &str, loaded: bool) -> Result<ProviderInfo> {
+    operator(cx, "load models and let them go")?;
+    let provider = find(app, id)?;
+    match &provider.part {
+        Part::Inference(inference) => inference.set_loaded(cx, model, loaded).await?,
+        _ => return Err(Error::invalid("provider_id", format!("provider '{id}' has no models"))),
+    }
+    Ok(ProviderInfo::of(app, provider).await)
 }
 
 /// Puts the list of models that is known into `facts.models`, and the provider's targets of routes into `facts.targets`.

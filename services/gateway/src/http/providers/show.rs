@@ -4,9 +4,8 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use frontdesk_api::Error;
 
-use super::ProviderInfo;
+use super::{ProviderInfo, find};
 use crate::{app::App, problem::Problem};
 
 /// One provider and how it is
@@ -16,11 +15,5 @@ use crate::{app::App, problem::Problem};
     responses((status = 200, body = ProviderInfo))
 )]
 pub async fn show(State(app): State<App>, Path(id): Path<String>) -> Result<Json<ProviderInfo>, Problem> {
-    let Some(provider) = app.providers.iter().find(|p| p.id == id) else {
-        let known: Vec<&str> = app.providers.iter().map(|p| p.id.as_str()).collect();
-        return Err(
-            Error::not_found(format!("no provider '{id}' is configured; there are: {}", known.join(", "))).into()
-        );
-    };
-    Ok(Json(ProviderInfo::of(&app, provider).await))
+    Ok(Json(ProviderInfo::of(&app, find(&app, &id)?).await))
 }

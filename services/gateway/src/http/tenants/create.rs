@@ -26,7 +26,7 @@ pub async fn create(
     Caller(cx): Caller,
     extract::Json(wanted): extract::Json<CreateTenant>,
 ) -> Result<(StatusCode, Json<TenantInfo>), Problem> {
-    operator(&cx)?;
+    operator(&cx, "see and make tenants")?;
     let made = app.accounts.create_tenant(wanted.id.as_deref(), &wanted.name).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }

@@ -23,7 +23,7 @@ pub async fn list(
     Caller(cx): Caller,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<List<TenantInfo>>, Problem> {
-    operator(&cx)?;
+    operator(&cx, "see and make tenants")?;
     let page = app.accounts.list_tenants(&page.request()?).await?;
     Ok(Json(List::of(page, TenantInfo::from, |tenant| &tenant.id)))
 }

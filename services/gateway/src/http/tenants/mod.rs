@@ -24,10 +24,10 @@ impl From<StoredTenant> for TenantInfo {
 }
 
 /// # Errors
-/// `Forbidden` for everyone but the operator.
-fn operator(cx: &Cx) -> Result<()> {
+/// `Forbidden` for everyone but the operator. `may`: what only that one may do.
+pub(crate) fn operator(cx: &Cx, may: &str) -> Result<()> {
     if cx.tenant == DEFAULT_TENANT {
         return Ok(());
     }
-    Err(Error::new(Kind::Forbidden, "only the operator's admin keys may see and make tenants"))
+    Err(Error::new(Kind::Forbidden, format!("only the operator's admin keys may {may}")))
 }
