@@ -158,7 +158,7 @@ impl Local {
         {
             return Ok(Arc::clone(client));
         }
-        let mut config = frontdesk_openai::Config::at(&format!("{SERVER}/v1"));
+        let mut config = frontdesk_openai::Config::at(format!("{SERVER}/v1"));
         config.timeout_s = self.config.timeout_s;
         config.completions = false;
         let limits = Limits {
