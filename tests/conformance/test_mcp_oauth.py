@@ -13,6 +13,9 @@ SERVER = Path(__file__).parent / "mcp_oauth_server.py"
 PROVIDER = "model-context-protocol"
 TOOLS = {"look": {"effect": "none", "risk": "read"}}
 
+# A little more than the time in which no token is renewed twice for a refusal.
+RENEWED_S = 5.5
+
 
 @pytest.fixture(scope="module")
 def desk(another_frontdesk):
@@ -125,10 +128,16 @@ def test_tokens_are_renewed_once_for_many_and_outlive_the_process(desk, serve):
     again = desk.again()
     assert invoke(again, "look", id="9")["content"].startswith("9 is shipped")
 
-    # Refused once, it is renewed and called again; refused for good, a person is needed and reads what to do.
+    # Refused once, it is renewed and called again; refused for good, a person is needed and reads what to do. What was
+    # renewed a moment ago is not renewed again, call as they may.
     told(server, "/end")
+    renewed = told(server, "/count", "GET")["refresh_token"]
+    assert "which are new" in invoke(again, "look", id="1")["error_message"]
+    assert told(server, "/count", "GET")["refresh_token"] == renewed
+    time.sleep(RENEWED_S)
     assert invoke(again, "look", id="1")["content"].startswith("1 is shipped")
     told(server, "/revoke")
+    time.sleep(RENEWED_S)
     refused = invoke(again, "look", id="1")["error_message"]
     assert "/v1/toolgroups/shop/authorize" in refused and "ref-" not in refused and "acc-" not in refused
     # What the server said is for whoever runs it.

@@ -350,7 +350,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_dead_engine_thread_is_started_again_under_the_request_that_finds_it() {
         let model = tiny().await;
-        let mut gone = Box::pin(Arc::clone(&model).gone());
+        let mut let_go = Box::pin(Arc::clone(&model).gone());
         // The engine panics when the reader of a token count has left.
         let (response, gone) = mpsc::channel(1);
         drop(gone);
@@ -369,9 +369,9 @@ mod tests {
         assert_eq!(model.counters.engine_restarts.load(Relaxed), 1);
         assert!(model.alive.load(Relaxed));
         assert_eq!(model.admission.running(), 0);
-        assert!(gone.as_mut().now_or_never().is_none(), "the first thread has ended; the model is still here");
+        assert!(let_go.as_mut().now_or_never().is_none(), "the first thread has ended; the model is still here");
         drop(model);
-        gone.await;
+        let_go.await;
     }
 
     #[test]

@@ -48,12 +48,12 @@ fn weights() -> Weights {
         ];
         shapes.extend(parts.map(|(name, rows, columns)| (format!("layers.{layer}.{name}"), rows, columns)));
     }
-    let mut made = |(name, rows, columns): (String, usize, usize)| {
+    let made = |(name, rows, columns): (String, usize, usize)| {
         let around = if rows == 1 { 1.0 } else { 0.0 };
         let numbers = (0..rows * columns).map(|_| around + next()).collect();
         (name, (rows, columns, numbers))
     };
-    shapes.into_iter().map(|shape| made(shape)).collect()
+    shapes.into_iter().map(made).collect()
 }
 
 fn write(folder: &Path, weights: &Weights) {

@@ -45,8 +45,9 @@ const LOOK: Duration = Duration::from_millis(50);
 
 const LOOKS: Duration = Duration::from_secs(1);
 
-/// Tokens that are newer are not renewed because a call was refused: whoever may call could have them renewed each time.
-const FRESH: Micros = 30 * 1_000_000;
+/// Tokens that were renewed since are not renewed again because a call was refused: whoever may call could have that done
+/// each time.
+const FRESH: Micros = 5 * 1_000_000;
 
 /// The pause after a first failure; doubled with each further one, up to 2^6 times.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -107,8 +108,8 @@ impl Renewal {
         Ok(Some(kept).filter(|kept| sign_in.fits(&self.source, kept)))
     }
 
-    /// The tokens, renewed where they end soon, or were refused at this version and are not new. None: there are none, and
-    /// nobody knows yet whether there have to be.
+    /// The tokens, renewed where they end soon, or were refused at this version and not renewed just now. None: there are
+    /// none, and nobody knows yet whether there have to be.
     ///
     /// # Errors
     /// An [`Unauthorized`] where somebody has to sign in; `Upstream` where renewing failed, with nothing of why.
@@ -127,8 +128,9 @@ impl Renewal {
             }
             let left = row.expires_at.map(|end| end - self.clock.now());
             let early = row.expires_at.map_or(0, |end| EARLY.min((end - row.updated_at) / 4));
-            let age = self.clock.now() - row.updated_at;
-            let due = left.is_some_and(|left| left <= early) || (refused == Some(row.version) && age >= FRESH);
+            // A version that begins with its time was brought, not renewed.
+            let fresh = row.version != row.updated_at && self.clock.now() - row.updated_at < FRESH;
+            let due = left.is_some_and(|left| left <= early) || (refused == Some(row.version) && !fresh);
             // What was renewed just now is as good as it gets.
             let good = kept.as_ref().filter(|_| renewed || !due);
             // Good until it ends, where it cannot be renewed.
