@@ -18,7 +18,7 @@ use wasmtime::{
 
 use super::{
     PARALLEL,
-    common::{Guest, MemoryKv},
+    common::{Gate, Guest, MemoryKv},
     table,
 };
 
@@ -61,6 +61,16 @@ fn cases(built: Option<&Path>) -> Vec<Case> {
     cases
 }
 
+/// All that one of these tools imports; nobody is asked at the other end of `fetch`.
+fn given(kv: &Arc<MemoryKv>) -> HostGrants {
+    HostGrants {
+        kv: Some(Arc::clone(kv) as _),
+        log: true,
+        fetch: Some(Gate::closed(true) as _),
+        ..HostGrants::default()
+    }
+}
+
 pub async fn alone(built: Option<&Path>, rounds: usize) -> Floors {
     empty(rounds).await;
     let mut ratios = vec![];
@@ -79,7 +89,7 @@ async fn against(case: &Case, rounds: usize) -> f64 {
     let kv = MemoryKv::with(&[("order/48213", LAMP)]);
     let mut times = Vec::with_capacity(rounds);
     for round in 0..rounds + rounds / 10 {
-        let grants = HostGrants { kv: Some(Arc::clone(&kv) as _), ..HostGrants::default() };
+        let grants = given(&kv);
         let began = Instant::now();
         let call = sandbox.call(&component, case.tool, case.arguments, grants).await;
         let time = began.elapsed();
@@ -94,7 +104,7 @@ async fn against(case: &Case, rounds: usize) -> f64 {
     let mut times = vec![];
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let grants = HostGrants { kv: Some(Arc::clone(&kv) as _), ..HostGrants::default() };
+        let grants = given(&kv);
         let began = Instant::now();
         let call = sandbox.call(&component, case.tool, case.arguments, grants).await;
         times.push(began.elapsed());
@@ -121,7 +131,7 @@ pub async fn parallel(built: Option<&Path>, rounds: usize) {
             let (sandbox, component, kv, case) =
                 (Arc::clone(&sandbox), component.clone(), Arc::clone(&kv), case.clone());
             async move {
-                let grants = HostGrants { kv: Some(kv as _), ..HostGrants::default() };
+                let grants = given(&kv);
                 assert!(sandbox.call(&component, case.tool, case.arguments, grants).await.result.is_ok());
             }
         })
