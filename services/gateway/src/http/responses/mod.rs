@@ -182,13 +182,13 @@ pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemB
                 ItemBody::Reasoning { text: String::new(), sealed: Some(sealed), kept }
             }
             Input::Reference { id, path } => {
-                match app.agents.load_item(cx, &id).await.map_err(|error| wrong(error, path))?.body {
+                match app.agents.load_item(cx, &id).await.map_err(|error| wrong(error, path.clone()))?.body {
                     // Servers are asked what they have, and what waits for a word waits where it stands.
                     ItemBody::ServerTools { .. }
                     | ItemBody::ApprovalRequest { .. }
                     | ItemBody::ApprovalResponse { .. } => continue,
                     ItemBody::Reasoning { text, sealed: Some(sealed), .. } => {
-                        let kept = app.agents.open_thoughts(cx, &sealed, "input")?;
+                        let kept = app.agents.open_thoughts(cx, &sealed, &path)?;
                         ItemBody::Reasoning { text, sealed: Some(sealed), kept }
                     }
                     body => body,
