@@ -1,6 +1,8 @@
 //! Traces and metrics as a collector gets them: one trace from the client's to the provider's, in OpenTelemetry's
 //! names, and nobody's words in it.
 
+use std::collections::BTreeSet;
+
 use frontdesk_tests::{Frontdesk, Options, Scripted};
 use opentelemetry_proto::tonic::{metrics::v1::metric::Data, trace::v1::span::SpanKind};
 use serde_json::{Value, json};
@@ -14,7 +16,11 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
 fn options(scripted: &Scripted, collector: &str, more: &str) -> Options {
-    Options::upstream(scripted).config(&format!(
+    traced(Options::upstream(scripted), collector, more)
+}
+
+fn traced(options: Options, collector: &str, more: &str) -> Options {
+    options.config(&format!(
         "telemetry: {{ otlp_endpoint: \"{collector}\", headers: {{ x-collector-key: the-collectors-key }}, \
          resource: {{ deployment.environment.name: test }}, service_name: desk {more} }}"
     ))
@@ -162,7 +168,11 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
     ]));
     let mut frontdesk = Frontdesk::start(options(&scripted, collector.url(), ""));
     shop::register_tools(&frontdesk, "shop").await;
-    let agent = shop::agent(&frontdesk, json!({ "name": "Clerk", "toolgroups": ["shop"] })).await;
+    let agent = shop::agent(
+        &frontdesk,
+        json!({ "name": "Clerk", "toolgroups": ["shop"], "frontdesk": { "shields": ["rules"] } }),
+    )
+    .await;
     let turns = shop::session(&frontdesk, &agent).await;
     let session = turns.split('/').nth_back(1).expect("a session id").to_owned();
     shop::ask(&frontdesk, &turns, "where is order 4711?").await;
@@ -191,6 +201,14 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
         assert!(attributes["gen_ai.response.id"].starts_with("chatcmpl"), "{attributes:?}");
         assert_eq!((&attributes["gen_ai.conversation.id"], &attributes["gen_ai.agent.id"]), (&session, &agent));
     }
+    let shields: Vec<_> = spans.iter().filter(|span| span.name.starts_with("apply_guardrail")).collect();
+    let stages: BTreeSet<_> = shields.iter().map(|span| span.name.as_str()).collect();
+    let want = ["input", "output", "tool_input", "tool_output"].map(|stage| format!("apply_guardrail {stage}"));
+    assert_eq!(stages, want.iter().map(String::as_str).collect());
+    for shield in shields {
+        assert_eq!((&shield.parent_span_id, shield.kind), (&turn.span_id, SpanKind::Internal as i32));
+        assert_eq!(shown(&shield.attributes)["gen_ai.conversation.id"], session);
+    }
     let metrics = collector.metrics();
     for (name, sum) in
         [("frontdesk.turn.duration", None), ("frontdesk.turn.queued", None), ("frontdesk.turn.model_calls", Some(2.0))]
@@ -212,6 +230,38 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
     let bytes = String::from_utf8_lossy(&collector.bytes()).into_owned();
     for word in ["4711", "on its way", "Be brief"] {
         assert!(!bytes.contains(word), "{word} left the house");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn responses_that_continue_each_other_are_one_conversation() {
+    let (scripted, collector) = (Scripted::start(), Collector::start().await);
+    let answer = json!({ "reply": { "text": "Card 4111 1111 1111 1111." } });
+    scripted.script(json!([answer, answer, answer, answer]));
+    let blocks = Options::upstream(&scripted)
+        .config("  safety:\n    - { id: rules, type: rules, config: { card_numbers: block } }");
+    let mut frontdesk = Frontdesk::start(traced(blocks, collector.url(), ""));
+    shop::agent(&frontdesk, json!({ "name": "Clerk", "output_shields": ["rules"] })).await;
+    let mut ids = vec![];
+    for previous in [None, Some(0), Some(1), Some(0)] {
+        let mut body = json!({ "model": "agent/Clerk", "input": "hello" });
+        if let Some(previous) = previous {
+            body["previous_response_id"] = Value::clone(&ids[previous]);
+        }
+        let (status, said) = frontdesk.post("/v1/responses", &body).await;
+        assert_eq!(status, 200, "{said}");
+        ids.push(said["id"].clone());
+    }
+    frontdesk.stop();
+    let spans = collector.spans();
+    for name in ["invoke_agent Clerk", "chat up/scripted", "apply_guardrail output"] {
+        let of: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
+        assert_eq!(of.len(), ids.len(), "{name}");
+        for span in of {
+            let told = shown(&span.attributes);
+            assert_eq!(told["gen_ai.conversation.id"], ids[0], "{name}");
+            assert_eq!(told.contains_key("frontdesk.shield.stopped_by"), name == "apply_guardrail output");
+        }
     }
 }
 

@@ -202,7 +202,7 @@ impl Room {
         if let Some(full) = full {
             return Err(full);
         }
-        let (mut pos, mut parent, mut before, mut quiet) = (0, None, None, None);
+        let (mut pos, mut parent, mut line, mut before, mut quiet) = (0, None, None, None, None);
         if let Some((by, epoch)) = &new.asked_by {
             asking::may_ask(&mut tx, by, *epoch).await?;
         }
@@ -211,6 +211,7 @@ impl Room {
             parent = new.asked_by.as_ref().map(|(by, _)| by.turn.clone()).or(response.previous.clone());
             if let Some(previous) = &response.previous {
                 let held = turns::hold(&mut tx, previous).await;
+                line = held.as_ref().ok().map(|held| held.conversation().to_owned());
                 may_continue(previous, access::to_continue(&mut tx, cx, held).await)?;
             }
         }
@@ -266,6 +267,7 @@ impl Room {
             inputs: new.items.len(),
             spec: new.response.as_ref().map(|response| response.spec.clone()),
             response: new.response.as_ref().map(|response| response.echo.clone()),
+            line,
             max_tool_calls: new.max_tool_calls,
             least_score: new.least_score,
             seals_thoughts: new.seals_thoughts,

@@ -271,14 +271,15 @@ impl Worker {
 
     /// What a call does. Nothing of it is done before it is asked for.
     fn work_of(&self, call: &ToolCall, step: &StoredStep, agents: u32) -> BoxFuture<'static, Answered<Came>> {
-        let (session, step_id, cx) = (self.pen.turn.session_id.clone(), step.step.id.clone(), self.cx.clone());
+        let (step_id, cx) = (step.step.id.clone(), self.cx.clone());
+        let conversation = cx.conversation().map(str::to_owned);
         let span = move |call: &ToolCall| {
             tracing::info_span!(
                 "execute_tool",
                 gen_ai.operation.name = "execute_tool",
                 gen_ai.tool.name = call.name,
                 gen_ai.tool.call.id = call.id,
-                gen_ai.conversation.id = session,
+                gen_ai.conversation.id = conversation,
                 error.type = tracing::field::Empty,
                 step = step_id,
             )

@@ -7,6 +7,7 @@ use frontdesk_api::{
     safety::{Stage, Verdict},
     turn::{EventBody, HandOff, Item, ItemBody, StepKind, StepOutput, StepState},
 };
+use tracing::Instrument as _;
 
 use crate::{close::Closing, halt::Halt, worker::Worker};
 
@@ -49,7 +50,18 @@ impl Worker {
             return Ok(Judged { stage, text: text.to_owned(), verdicts: vec![] });
         }
         let (safety, cx) = (Arc::clone(&self.room.deps.safety), self.cx.clone());
-        let checked = self.call_out(async { safety.check(&cx, &shields, stage, text).await }).await?;
+        let span = tracing::info_span!(
+            "shield",
+            gen_ai.operation.name = "apply_guardrail",
+            gen_ai.conversation.id = self.cx.conversation(),
+            frontdesk.shield.stage = stage.as_str(),
+            frontdesk.shield.stopped_by = tracing::field::Empty,
+        );
+        let work = async { safety.check(&cx, &shields, stage, text).await };
+        let checked = self.call_out(work.instrument(span.clone())).await?;
+        if let Some((shield, _)) = checked.verdicts.iter().find(|(_, verdict)| stops(verdict)) {
+            span.record("frontdesk.shield.stopped_by", shield);
+        }
         Ok(Judged { stage, text: checked.text, verdicts: checked.verdicts })
     }
 

@@ -132,7 +132,7 @@ pub(crate) async fn run(
         gen_ai.agent.id = stored.turn.agent_id,
         gen_ai.agent.name = spec.name,
         gen_ai.agent.version = stored.turn.agent_version,
-        gen_ai.conversation.id = stored.turn.session_id,
+        gen_ai.conversation.id = stored.conversation(),
         gen_ai.request.model = spec.model,
         gen_ai.usage.input_tokens = tracing::field::Empty,
         gen_ai.usage.output_tokens = tracing::field::Empty,
@@ -199,6 +199,7 @@ impl Worker {
         let deadline = Instant::now() + Duration::from_micros(u64::try_from(time).unwrap_or(0)).min(LONGEST);
         let workspace = Workspace {
             id: stored.turn.session_id.as_ref().unwrap_or(id).clone(),
+            conversation: stored.conversation().to_owned(),
             after: if stored.turn.session_id.is_none() { continued(&past) } else { vec![] },
             files: spec.code_files.clone(),
         };
@@ -404,7 +405,7 @@ impl Worker {
         let span = tracing::info_span!(
             "recall",
             gen_ai.operation.name = "retrieval",
-            gen_ai.conversation.id = self.pen.turn.session_id,
+            gen_ai.conversation.id = self.cx.conversation(),
             step = step.step.id
         );
         let found = async { memory.recall(&cx, &stores, &query, limit).await };

@@ -34,6 +34,8 @@ pub struct Principal {
 pub struct Workspace {
     /// The session, or where there is none the turn itself.
     pub id: String,
+    /// What the conversation is called in traces: the session, or the turn that its line of responses began with.
+    pub conversation: String,
     /// Without a session: the turns that this one continues, the nearest first. Whoever is first to run code after
     /// one of them goes on with what that one left; another branch begins afresh.
     pub after: Vec<String>,
@@ -98,6 +100,12 @@ impl Cx {
     pub fn internal(tenant: impl Into<String>, request: impl Into<String>) -> Self {
         let scopes = BTreeSet::from([Scope::Admin, Scope::Write, Scope::Use]);
         Self::new(tenant, Principal { key_id: "internal".into(), scopes }, request)
+    }
+
+    /// What the conversation is called in traces.
+    #[must_use]
+    pub fn conversation(&self) -> Option<&str> {
+        self.workspace.as_ref().map(|place| place.conversation.as_str()).or(self.session.as_deref())
     }
 
     /// # Errors

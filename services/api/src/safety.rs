@@ -18,6 +18,20 @@ pub enum Stage {
     Output,
 }
 
+impl Stage {
+    /// As it is written.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Retrieved => "retrieved",
+            Self::ToolInput => "tool_input",
+            Self::ToolOutput => "tool_output",
+            Self::Output => "output",
+        }
+    }
+}
+
 /// What a shield says of a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]

@@ -57,6 +57,9 @@ pub struct TurnRequest {
     /// The turn is a response of OpenAI's API: what of its object repeats the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<serde_json::Value>,
+    /// The turn that its line of responses began with, where it continues one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
     /// How many calls its request lets run here; those beyond are answered and not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tool_calls: Option<u32>,
@@ -83,6 +86,14 @@ pub struct TurnRequest {
     /// W3C `traceparent` of the request that asked for it, as its trace goes on here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+}
+
+impl StoredTurn {
+    /// What its conversation is called in traces: its session, or the turn that its line of responses began with.
+    #[must_use]
+    pub fn conversation(&self) -> &str {
+        self.turn.session_id.as_deref().or(self.request.line.as_deref()).unwrap_or(&self.turn.id)
+    }
 }
 
 /// Who asked a turn that is another turn's tool.

@@ -77,7 +77,8 @@ async fn a_file_that_is_named_later_is_there_and_none_comes_twice() {
     let tool = CodeTool(Arc::new(on));
     let run = async |turn: &str, after: &[&str], files: &[&str], code: &str| {
         let owned = |all: &[&str]| all.iter().map(|&one| one.into()).collect();
-        let workspace = Some(Workspace { id: turn.into(), after: owned(after), files: owned(files) });
+        let workspace =
+            Some(Workspace { id: turn.into(), after: owned(after), files: owned(files), ..Workspace::default() });
         let cx = Cx { workspace, turn: Some(turn.into()), ..Cx::internal("t", "r") };
         let result = call_in(&tool, cx, json!({ "code": code })).await.unwrap();
         serde_json::from_str::<Value>(&result.content).unwrap()["value"].clone()

@@ -47,11 +47,13 @@ pub(super) fn call(operation: Operation, cx: &Cx, model: &str) -> Span {
     let span = tracing::info_span!("call", gen_ai.operation.name = operation.as_str());
     span.tell("gen_ai.request.model", model.to_owned());
     span.tell("frontdesk.tenant.id", cx.tenant.clone());
-    for (name, value) in
-        [("gen_ai.conversation.id", &cx.session), ("gen_ai.agent.id", &cx.agent), ("frontdesk.turn.id", &cx.turn)]
-    {
+    for (name, value) in [
+        ("gen_ai.conversation.id", cx.conversation()),
+        ("gen_ai.agent.id", cx.agent.as_deref()),
+        ("frontdesk.turn.id", cx.turn.as_deref()),
+    ] {
         if let Some(value) = value {
-            span.tell(name, value.clone());
+            span.tell(name, value.to_owned());
         }
     }
     span
@@ -159,12 +161,13 @@ pub(super) fn finished(mut span: SpanData) -> SpanData {
     let (name, kind) = match text(OPERATION) {
         Some(operation) => {
             let kind = match operation.as_str() {
-                "invoke_agent" | "execute_tool" | "retrieval" => SpanKind::Internal,
+                "invoke_agent" | "execute_tool" | "retrieval" | "apply_guardrail" => SpanKind::Internal,
                 _ => SpanKind::Client,
             };
             let of = match operation.as_str() {
                 "invoke_agent" => text("gen_ai.agent.name").or_else(|| text("gen_ai.agent.id")),
                 "execute_tool" => text("gen_ai.tool.name"),
+                "apply_guardrail" => text("frontdesk.shield.stage"),
                 _ => text("gen_ai.request.model"),
             };
             (of.map_or_else(|| operation.clone(), |of| format!("{operation} {of}")), kind)
