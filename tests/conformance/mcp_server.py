@@ -12,7 +12,7 @@ import sys
 import uvicorn
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from mcp.types import CallToolResult, EmbeddedResource, ImageContent, TextContent, TextResourceContents, ToolAnnotations
+from mcp.types import AudioContent, CallToolResult, EmbeddedResource, ImageContent, TextContent, TextResourceContents, ToolAnnotations
 from pydantic import BaseModel
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
@@ -100,6 +100,37 @@ def test_image_content() -> CallToolResult:
 def test_embedded_resource() -> CallToolResult:
     text = TextResourceContents(uri="test://embedded-resource", mime_type="text/plain", text="This is an embedded resource content.")
     return CallToolResult(content=[EmbeddedResource(type="resource", resource=text)])
+
+
+AUDIO = "UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAAAAA=="
+
+
+@server.tool(description="Tests audio content response")
+def test_audio_content() -> CallToolResult:
+    return CallToolResult(content=[AudioContent(type="audio", data=AUDIO, mime_type="audio/wav")])
+
+
+@server.tool(description="Tests response with multiple content types")
+def test_multiple_content_types() -> CallToolResult:
+    text = TextResourceContents(uri="test://mixed-content-resource", mime_type="application/json", text='{"test": "data", "value": 123}')
+    picture = ImageContent(type="image", data=PIXEL, mime_type="image/png")
+    parts = [TextContent(type="text", text="Multiple content types test:"), picture, EmbeddedResource(type="resource", resource=text)]
+    return CallToolResult(content=parts)
+
+
+@server.tool(name="json_schema_2020_12_tool", description="Tool with JSON Schema 2020-12 features")
+def schema_2020_12(name: str = "", address: dict | None = None) -> str:
+    return f"{name} {address}"
+
+
+# The package writes schemas by itself, and none of this kind.
+server._tool_manager.get_tool("json_schema_2020_12_tool").parameters = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "$defs": {"address": {"type": "object", "properties": {"street": {"type": "string"}, "city": {"type": "string"}}}},
+    "properties": {"name": {"type": "string"}, "address": {"$ref": "#/$defs/address"}},
+    "additionalProperties": False,
+}
 
 
 class Printed(uvicorn.Server):

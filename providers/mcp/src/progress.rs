@@ -53,7 +53,7 @@ impl Progress {
         last.progress = progress.as_f64();
         let total = params.get("total").and_then(Value::as_number).cloned();
         if let Some(news) = &self.news {
-            news.tell(news::Progress { progress, total, message: words });
+            news.tell(news::Word::Progress(news::Progress { progress, total, message: words }));
         }
     }
 
@@ -83,7 +83,7 @@ mod tests {
     fn a_call_hears_of_its_own_progress_alone_and_tells_of_what_grows() {
         let told = Arc::new(Mutex::new(vec![]));
         let teller = Arc::clone(&told);
-        let news = News::new(move |progress| teller.lock().expect("the news").push(progress));
+        let news = News::new(move |word| teller.lock().expect("the news").push(word));
         let secrets = ["sesame-1234".to_owned()];
         let (mine, silent) = (Progress::of(json!("key_1"), Some(news), &secrets), Progress::default());
         for (token, progress, words) in [
@@ -99,7 +99,11 @@ mod tests {
         }
         silent.hear(&json!({ "progress": 1, "message": "nameless" }));
         let said = std::mem::take(&mut *told.lock().expect("the news"));
-        let said: Vec<_> = said.iter().map(|p| (p.progress.to_string(), p.message.as_deref())).collect();
+        let said = said.iter().map(|word| match word {
+            news::Word::Progress(p) => (p.progress.to_string(), p.message.as_deref()),
+            news::Word::Result(result) => panic!("{result}"),
+        });
+        let said: Vec<_> = said.collect();
         assert_eq!(said, [("1".to_owned(), Some("[secret] opens")), ("1.5".to_owned(), Some("half"))]);
         mine.asked(&json!({ "message": "Sure?" }));
         let (words, asked) = mine.told();

@@ -14,6 +14,7 @@ use frontdesk_api::{
     Cx, Error, Kind, Result, SignIn,
     chat::ToolCall,
     customer::Customer,
+    news,
     provider::Setting,
     tools::{Inspected, Outcome, ToolHost, ToolProvider, ToolSource},
 };
@@ -146,14 +147,18 @@ impl McpTools {
             }
         };
         let (words, asked) = progress.told();
-        let mut result = match answer {
-            Ok(answer) => result::shown(&endpoint.cleaned_value(&answer), tool.output.as_ref()),
+        let answer = match answer {
+            Ok(answer) => endpoint.cleaned_value(&answer),
             Err(error) => return Err(unsure(error, words, asked)),
         };
+        let mut result = result::shown(&answer, tool.output.as_ref());
         if let Some(asked) = asked {
             result.content = format!("{}\n{asked}", result.content);
         }
         result.content = endpoint.cleaned(result.content);
+        if let Some(news) = &cx.news {
+            news.tell(news::Word::Result(answer));
+        }
         Ok(Outcome::Done(result))
     }
 }

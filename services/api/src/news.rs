@@ -1,10 +1,19 @@
-//! What a tool tells while it is at work, for whoever waits for it.
+//! What a tool tells beside its result, for whoever waits for it: how far it is, and what a text cannot carry.
 //!
 //! Invariant: telling takes no time and fails nothing; who does not listen, or not fast enough, misses some of it.
 
 use std::{fmt, sync::Arc};
 
-use serde_json::Number;
+use serde_json::{Number, Value};
+
+/// A piece of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Word {
+    Progress(Progress),
+    /// The whole result as a server of the Model Context Protocol gave it (`content`, `structuredContent`, `isError`), its
+    /// secrets struck out: pictures and sounds, which the text that models read only names.
+    Result(Value),
+}
 
 /// How far a call is.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,17 +26,17 @@ pub struct Progress {
     pub message: Option<String>,
 }
 
-/// Whom the progress of a call is told to.
+/// Whom it is told to.
 #[derive(Clone)]
-pub struct News(Arc<dyn Fn(Progress) + Send + Sync>);
+pub struct News(Arc<dyn Fn(Word) + Send + Sync>);
 
 impl News {
-    pub fn new(tell: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+    pub fn new(tell: impl Fn(Word) + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }
 
-    pub fn tell(&self, progress: Progress) {
-        (self.0)(progress);
+    pub fn tell(&self, word: Word) {
+        (self.0)(word);
     }
 }
 

@@ -4,7 +4,7 @@
 //! Invariants: no tool is offered of a group that the configuration does not name; one group that cannot be read takes
 //! nothing from the others.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::OnceLock};
 
 use frontdesk_api::{
     Cx, Result, Tools as _,
@@ -133,19 +133,42 @@ async fn groups(app: &App, cx: &Cx) -> Result<Vec<String>> {
     Ok(groups)
 }
 
-/// Calls a tool that was offered out of these groups.
+/// Calls a tool that was offered out of these groups. `whole`: where the result of a server of this protocol is put as it
+/// came, by `cx.news`.
 ///
 /// # Errors
 /// Infrastructure only.
-pub async fn call(app: &App, cx: &Cx, groups: &[String], def: &ToolDef, arguments: &Value) -> Result<Value> {
+pub async fn call(
+    app: &App,
+    cx: &Cx,
+    groups: &[String],
+    def: &ToolDef,
+    arguments: &Value,
+    whole: &OnceLock<Value>,
+) -> Result<Value> {
     let key = app.ids.next("call");
     let call =
         frontdesk_api::chat::ToolCall { id: key.clone(), name: def.name.clone(), arguments: arguments.to_string() };
     let outcome = app.tools.call(cx, groups, &call, &key, false).await?;
     Ok(match outcome {
-        Outcome::Done(result) => json!({ "content": [text(&result.content)], "isError": result.is_error }),
+        Outcome::Done(result) => {
+            let theirs = whole.get().and_then(|whole| as_it_came(whole, result.is_error));
+            theirs.unwrap_or_else(|| json!({ "content": [text(&result.content)], "isError": result.is_error }))
+        }
         Outcome::NeedsInput(request) => failed(&format!("it needs the word of a person: {}", request.prompt)),
     })
+}
+
+/// A server's own result with its pictures and sounds. None where it is none, or where the text says otherwise (it was too
+/// long, or broke its server's promise).
+fn as_it_came(whole: &Value, is_error: bool) -> Option<Value> {
+    let failed = whole["isError"] == Value::Bool(true);
+    let content = whole["content"].as_array().filter(|content| failed == is_error && !content.is_empty())?;
+    let mut result = json!({ "content": content, "isError": is_error });
+    if let Some(structured) = whole.get("structuredContent").filter(|value| value.is_object()) {
+        result["structuredContent"] = structured.clone();
+    }
+    Some(result)
 }
 
 pub fn text(text: &str) -> Value {

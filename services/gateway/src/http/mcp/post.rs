@@ -1,6 +1,9 @@
 //! `POST /mcp`: one message in, and its answer, as JSON or as a stream that tells of progress first.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -10,7 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use frontdesk_api::{Cx, News, news::Progress};
+use frontdesk_api::{
+    Cx, News,
+    news::{Progress, Word},
+};
 use futures::stream;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -258,13 +264,17 @@ async fn called(
         }
         Some(Offered::Tool(def)) => {
             let arguments = Value::Object(arguments);
-            cx.news = Some(News::new(move |progress| {
-                let _ = news.try_send(Told::Tool(progress));
+            let whole = Arc::new(OnceLock::new());
+            let kept = Arc::clone(&whole);
+            cx.news = Some(News::new(move |word| match word {
+                // Nobody may want to hear it.
+                Word::Progress(progress) => drop(news.try_send(Told::Tool(progress))),
+                Word::Result(result) => drop(kept.set(result)),
             }));
             tokio::select! {
                 biased;
                 () = under_way.cancel.cancelled() => return None,
-                done = offered::call(&app, &cx, &groups, def, &arguments) => done,
+                done = offered::call(&app, &cx, &groups, def, &arguments, &whole) => done,
             }
         }
     };
