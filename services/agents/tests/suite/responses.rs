@@ -1,18 +1,25 @@
 //! Turns that are responses: they end where the client has calls to make, and continue one another.
 
-use std::sync::atomic::Ordering;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use frontdesk_agents::{AsResponse, INLINE, NewTurn, TurnView};
+use frontdesk_agents::{AsResponse, Bounds, INLINE, NewTurn, Point, TurnView};
 use frontdesk_api::{
     ChatEvent, Kind,
     agent::{AgentSpec, Limits},
-    chat::{FinishReason, Part, Role, ToolSpec},
+    chat::{FinishReason, Message, Part, Role, ToolSpec},
+    id::RandomIds,
     turn::{ItemBody, TurnState},
 };
-use frontdesk_store::testing::each_database;
+use frontdesk_store::{Store, testing::each_database};
 use serde_json::json;
 
-use crate::stage::{Line, Stage, answer, done, happens, with_tools};
+use crate::{
+    lost::{at, short},
+    stage::{Line, Stage, answer, done, happens, with_tools},
+};
 
 fn says(words: &str) -> ItemBody {
     ItemBody::Message { role: Role::User, text: words.into(), citations: vec![] }
@@ -63,6 +70,51 @@ async fn calls_beyond_what_the_request_lets_run_are_passed_over_and_the_model_an
         let view = ask(&stage, NewTurn { max_tool_calls: Some(9), ..asks(spec, None, vec![says("more")]) }).await;
         assert_eq!(view.turn.error.as_ref().map(|e| e.code.as_str()), Some("max_tool_calls"));
         assert_eq!((view.turn.state, stage.tools.calls.load(Ordering::SeqCst)), (TurnState::Incomplete, 5));
+    })
+    .await;
+}
+
+/// Looks twice, and once more, whatever it is told; then it answers.
+fn looker(prompt: &[Message]) -> Line {
+    match prompt.iter().filter(|message| message.role == Role::Tool).count() {
+        0 => Line::Call(vec![("a", "look", "{}"), ("b", "look", "{}")]),
+        2 => Line::Call(vec![("c", "look", "{}")]),
+        _ => Line::Say("It is here."),
+    }
+}
+
+/// Whether the worker of a response that lets one call run was lost at the `nth` time it comes to `point`.
+async fn passes_over(store: &Store, point: Point, nth: usize) -> bool {
+    let stage = Stage::with(store.clone(), Arc::new(RandomIds), short(), Bounds::default()).await;
+    stage.model.follow(looker);
+    let (fault, reached) = at(point, nth);
+    let doomed = stage.failing(short(), fault);
+    let new = NewTurn { max_tool_calls: Some(1), ..asks(with_tools(), None, vec![says("where?")]) };
+    let turn = doomed.agents.create_turn(&stage.cx, new).await.expect("a response");
+    let lost = tokio::select! {
+        () = reached.notified() => true,
+        _ = doomed.settled(&turn.id) => false,
+    };
+    stage.agents.recover().await.expect("another process");
+    let view = stage.settled(&turn.id).await;
+    let what = format!("{point:?} {nth}: {:?} {:?}", view.turn, view.steps);
+    assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "It is here."), "{what}");
+    let failed: Vec<bool> = done(&view).iter().map(|step| step.2).collect();
+    assert_eq!(failed, [false, true, true], "the first is made, the others are passed over: {what}");
+    stage.agents.shutdown(Duration::ZERO).await;
+    lost
+}
+
+#[tokio::test]
+async fn wherever_its_worker_dies_as_many_calls_run_as_the_request_lets() {
+    each_database(|store| async move {
+        for point in [Point::AfterIntent, Point::AfterEffect, Point::BeforeCommit, Point::AfterCommit] {
+            let mut nth = 1;
+            while passes_over(&store, point, nth).await {
+                nth += 1;
+            }
+            assert!(nth > 3, "{point:?} is come to in every step");
+        }
     })
     .await;
 }
