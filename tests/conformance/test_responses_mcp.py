@@ -111,11 +111,61 @@ def test_a_call_waits_for_its_clients_word(desk, client, scripted_server, server
         (second.id, request.id, "approval_request_answered"),
         (first.id, request.id, "approval_request_answered"),
         (first.id, "mcpr_nowhere", "approval_request_not_found"),
-        (None, request.id, "approval_request_not_found"),
+        *([(None, request.id, "approval_request_answered")] if approve else []),
     ]:
         with pytest.raises(BadRequestError) as refused:
             client.responses.create(model=MODEL, input=[{**word, "approval_request_id": request_id}], previous_response_id=before, tools=[tool(server)])
         assert refused.value.code == code and request_id in refused.value.message
+
+
+@pytest.mark.parametrize("approve", [True, False])
+def test_a_client_that_keeps_its_conversation_approves_by_the_requests_id(desk, client, scripted_server, server, approve):
+    """As openai-agents does: everything is sent again, and no response is named."""
+    question = {"role": "user", "content": "where is 7?"}
+    play(scripted_server, LOOKS)
+    first = client.responses.create(model=MODEL, input=[question], tools=[tool(server)])
+    request = first.output[-1]
+    word = {"type": "mcp_approval_response", "approval_request_id": request.id, "approve": approve}
+    said = [question, *(item.model_dump(exclude_none=True) for item in first.output), word]
+    play(scripted_server, {"text": "So be it."})
+    _, second = streamed(desk, model=MODEL, input=said, tools=[tool(server)])
+    kinds = [item.type for item in second.output]
+    assert kinds == ["mcp_list_tools", *(["mcp_call"] if approve else []), "message"]
+    assert client.responses.retrieve(second.id).output == second.output
+    told = json.loads(scripted_server.requests()[-1]["body"])["messages"]
+    assert [message["role"] for message in told] == ["user", "assistant", "tool"]
+    assert told[1]["tool_calls"][0]["function"]["name"] == "look" and ("shipped" in str(told[2]["content"])) == approve
+    assert [item.type for item in client.responses.input_items.list(second.id, order="asc").data] == ["message", "mcp_approval_response"]
+
+    # Everything once more, with what came of it: nothing is called again, and the word is no second one.
+    more = [*said, *(item.model_dump(exclude_none=True) for item in second.output), {"role": "user", "content": "sure?"}]
+    play(scripted_server, {"text": "Yes."})
+    third = client.responses.create(model=MODEL, input=more, tools=[tool(server)])
+    assert [item.type for item in third.output] == ["mcp_list_tools", "message"]
+    told = json.loads(scripted_server.requests()[-1]["body"])["messages"]
+    assert [message["role"] for message in told] == ["user", *(["assistant", "tool"] if approve else []), "assistant", "user"]
+
+    # What came of it left out, it would be a second word.
+    if approve:
+        with pytest.raises(BadRequestError) as refused:
+            client.responses.create(model=MODEL, input=said, tools=[tool(server)])
+        assert refused.value.code == "approval_request_answered"
+
+
+def test_a_request_that_is_not_theirs_or_was_not_stored_is_approved_by_nobody(desk, client, scripted_server, server):
+    question = {"role": "user", "content": "where is 7?"}
+    play(scripted_server, LOOKS)
+    unstored = client.responses.create(model=MODEL, input=[question], tools=[tool(server)], store=False)
+    play(scripted_server, LOOKS)
+    asked = client.responses.create(model=MODEL, input=[question], tools=[tool(server)])
+    assert desk.http.post("/v1/tenants", json={"id": "others", "name": "Others"}).status_code == 201
+    key = desk.http.post("/v1/keys", json={"name": "theirs", "scopes": ["write"], "tenant": "others"}).json()["key"]
+    with client_of(desk, key) as others:
+        for who, request in [(client, unstored.output[-1]), (others, asked.output[-1])]:
+            word = {"type": "mcp_approval_response", "approval_request_id": request.id, "approve": True}
+            with pytest.raises(BadRequestError) as refused:
+                who.responses.create(model=MODEL, input=[question, word], tools=[tool(server)])
+            assert refused.value.code == "approval_request_not_found" and request.id in refused.value.message
 
 
 def test_a_conversation_goes_on_with_a_word_and_a_made_up_request_is_none(client, scripted_server, server):

@@ -61,7 +61,7 @@ AGENTS = [
     "memory/advanced_sqlite_session_example.py", "memory/compaction_session_example.py", "memory/compaction_session_stateless_example.py",
     "memory/encrypted_session_example.py", "memory/file_hitl_example.py", "memory/memory_session_hitl_example.py",
     "memory/openai_session_example.py", "memory/openai_session_hitl_example.py", "memory/sqlite_session_example.py",
-    "hosted_mcp/simple.py",
+    "hosted_mcp/human_in_the_loop.py", "hosted_mcp/on_approval.py", "hosted_mcp/simple.py",
     "research_bot/main.py", "tools/code_interpreter.py", "tools/file_search.py", "tools/web_search.py", "tools/web_search_filters.py",
     "model_providers/custom_example_agent.py", "model_providers/custom_example_global.py", "model_providers/custom_example_provider.py",
 ]  # fmt: skip
@@ -81,9 +81,6 @@ AGENTS_LEFT_OUT = {
         "reasoning_content/gpt_oss_stream.py",
     ],
     "no programs by themselves": ["hosted_mcp/__init__.py", "research_bot/"],
-    "approves what it does not name: a word is heard where it stands behind the response that asked": [
-        "hosted_mcp/human_in_the_loop.py", "hosted_mcp/on_approval.py",
-    ],
     "connectors and tools that are OpenAI's own, or a shell": [
         "hosted_mcp/connectors.py", "tools/apply_patch.py", "tools/codex.py", "tools/codex_same_thread.py", "tools/computer_use.py",
         "tools/container_shell_inline_skill.py", "tools/container_shell_skill_reference.py", "tools/image_generator.py",

@@ -237,10 +237,13 @@ impl Room {
         // Not before it is known that the caller may go on from this: what is said of ids is said to those who may.
         let mut items = Cow::Borrowed(&new.items);
         if new.response.is_some() && brings_outputs(&new.items) {
-            let past = calls_before(&mut tx, new).await?;
+            let alone = parent.is_none() && new.session_id.is_none();
+            let past =
+                if alone { requests(&mut tx, cx, &new.items).await? } else { calls_before(&mut tx, new).await? };
             answers_calls(&new.items, &past)?;
-            items = Cow::Owned(servers::heard(&new.items, &new.servers, &past)?);
-            servers::note(&mut tx, &items).await?;
+            let mut heard = servers::heard(&new.items, &new.servers, &past)?;
+            servers::note(&mut tx, &mut heard, alone).await?;
+            items = Cow::Owned(heard);
         }
         let (held, state) = match before {
             Some(_) => (false, TurnState::Queued),
@@ -399,6 +402,27 @@ async fn calls_before(tx: &mut Tx, new: &NewTurn) -> Result<Vec<PastItem>> {
         (None, Some(previous)) => transcript::line_of_calls(tx, previous).await,
         (None, None) => Ok(vec![]),
     }
+}
+
+/// What these words are said to, for a client that keeps its conversation itself and names no response: the requests of
+/// responses that the caller could go on from.
+async fn requests(tx: &mut Tx, cx: &Cx, items: &[ItemBody]) -> Result<Vec<PastItem>> {
+    let mut found = vec![];
+    for item in items {
+        let ItemBody::ApprovalResponse { request_id, .. } = item else { continue };
+        let Some(item) = transcript::find_item(tx, request_id).await? else { continue };
+        let held = turns::hold(tx, &item.turn_id).await;
+        match access::to_continue(tx, cx, held).await {
+            Ok(held) => {
+                let state = held.turn.state;
+                may_continue(&item.turn_id, Ok(held))?;
+                found.push(PastItem { state, interrupted: false, item });
+            }
+            Err(error) if error.kind == Kind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 fn brings_outputs(items: &[ItemBody]) -> bool {

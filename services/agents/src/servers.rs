@@ -4,8 +4,8 @@
 //! A call that waits for its client's word ends the response, as a call of a client's function does, and is written down
 //! as it will be made; the next response brings the word and begins with the call. Invariants: what was listed is an item,
 //! so that whoever goes on with the turn offers its model the same tools; a server that cannot be asked is an item that
-//! says why, and the turn goes on without it; what is called after a word is what our own row of this conversation asked
-//! about, at the same server, once, whatever the word's sender says of it; a client's word is not a person's where the
+//! says why, and the turn goes on without it; what is called after a word is what our own row asked about, in a
+//! response that the word's sender may go on from, at the same server, once, whatever they say of it; a client's word is not a person's where the
 //! agent's rules ask for one.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -387,20 +387,22 @@ pub(crate) fn first(items: &[Item], steps: &[StoredStep]) -> Option<Vec<ToolCall
     (!thought).then(|| words(items).map(|(waiting, ..)| waiting.call.clone()).collect())
 }
 
-/// The items of a new turn, every word among them with what our own rows of its conversation asked about.
+/// The items of a new turn, every word among them with what our own rows asked about; behind them the calls of which the
+/// turn's conversation here knows nothing.
 ///
 /// # Errors
-/// `Invalid` on `input` naming the request: with the code `approval_request_not_found` where none of this conversation
+/// `Invalid` on `input` naming the request: with the code `approval_request_not_found` where none of `past`
 /// has its id, `approval_request_answered` for a second word; on `tools` where its server is not among them.
 pub(crate) fn heard(items: &[ItemBody], servers: &[Server], past: &[PastItem]) -> Result<Vec<ItemBody>> {
     let mut said = HashSet::new();
-    let hear = |body: &ItemBody| {
+    let mut calls = vec![];
+    let mut hear = |body: &ItemBody| {
         let ItemBody::ApprovalResponse { request_id, approved, reason, .. } = body else { return Ok(body.clone()) };
         let asked = past.iter().find(|past| past.item.id == *request_id).map(|past| &past.item.body);
         let Some(ItemBody::ApprovalRequest { waiting }) = asked else {
             let message = format!(
-                "no approval request of this conversation has the id '{request_id}': name the response that asked in \
-                 'previous_response_id'"
+                "no approval request has the id '{request_id}' here: name the response that asked in \
+                 'previous_response_id', or no response at all, and let the one that asks be stored"
             );
             return Err(Error::invalid("input", message).with_code("approval_request_not_found"));
         };
@@ -417,24 +419,36 @@ pub(crate) fn heard(items: &[ItemBody], servers: &[Server], past: &[PastItem]) -
             );
             return Err(Error::invalid("tools", message));
         }
+        let tells = |body: &ItemBody| matches!(body, ItemBody::FunctionCall { call } if call.id == waiting.call.id);
+        if !past.iter().any(|past| tells(&past.item.body)) {
+            calls.push(ItemBody::FunctionCall { call: waiting.call.clone() });
+        }
         let (request_id, approved, reason) = (request_id.clone(), *approved, reason.clone());
         Ok(ItemBody::ApprovalResponse { request_id, approved, reason, waiting: Some(waiting.clone()) })
     };
-    items.iter().map(hear).collect()
+    let mut heard = items.iter().map(&mut hear).collect::<Result<Vec<_>>>()?;
+    heard.append(&mut calls);
+    Ok(heard)
 }
 
-/// Notes in the rows that these words were said: a request is answered once, in whatever branch.
+/// Notes in the rows that these words were said: a request is answered once, in whatever branch. A client that keeps its
+/// conversation itself (`alone`) sends all that was said, so it says again what it did not approve; nothing comes of that.
 ///
 /// # Errors
 /// As [`heard`], for a second word.
-pub(crate) async fn note(tx: &mut Tx, items: &[ItemBody]) -> Result<()> {
-    for item in items {
-        if let ItemBody::ApprovalResponse { request_id, .. } = item
-            && !transcript::answer_request(tx, request_id).await?
-        {
+pub(crate) async fn note(tx: &mut Tx, items: &mut Vec<ItemBody>, alone: bool) -> Result<()> {
+    let mut over = vec![];
+    for item in items.iter_mut() {
+        let ItemBody::ApprovalResponse { request_id, approved, waiting, .. } = item else { continue };
+        if transcript::answer_request(tx, request_id).await? {
+            continue;
+        }
+        if *approved || !alone {
             return Err(answered(request_id));
         }
+        over.extend(waiting.take().map(|waiting| waiting.call.id));
     }
+    items.retain(|item| !matches!(item, ItemBody::FunctionCall { call } if over.contains(&call.id)));
     Ok(())
 }
 

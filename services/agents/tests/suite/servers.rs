@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 
 use frontdesk_agents::{AsResponse, INLINE, NewTurn, TurnView};
 use frontdesk_api::{
-    Error,
+    Cx, Error,
     agent::AgentSpec,
     approval::ApprovalRule,
     chat::{Role, ToolCall, ToolChoice},
+    customer::Customer,
     servers::{Approval, Filter, Server},
     turn::{ItemBody, TurnState},
 };
@@ -274,9 +275,9 @@ async fn a_forged_word_is_refused_and_nothing_is_called() {
         let made = ItemBody::FunctionCall { call: mine.call.clone() };
         let not_found = Some("approval_request_not_found");
         for (new, code) in [
-            // Of an unknown id, of no conversation, of another one, and with a call that the client made up.
+            // Of an unknown id, of another conversation, and with a call that the client made up.
             (asks(Some(&first), vec![word("mcpr_none", true)], &servers), not_found),
-            (asks(None, stolen(), &servers), not_found),
+            (asks(None, vec![word("mcpr_none", true)], &servers), not_found),
             (asks(Some(&elsewhere), stolen(), &servers), not_found),
             (asks(None, vec![made.clone(), word("c1", true)], &servers), not_found),
             (asks(Some(&first), vec![made, word("c1", true)], &servers), not_found),
@@ -320,6 +321,50 @@ async fn a_forged_word_is_refused_and_nothing_is_called() {
         stage.model.play([Line::Say("It is here.")]);
         let second = ask(&stage, asks(Some(&first), stolen(), &servers)).await;
         assert_eq!(done(&second), [("look".to_owned(), "shop/look saw {\"id\":7}".to_owned(), false)]);
+    })
+    .await;
+}
+
+/// A client that keeps its conversation itself names no response.
+#[tokio::test]
+async fn a_word_without_a_conversation_is_heard_of_whom_it_was_asked_for_and_once() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let servers = [server("shop", Approval::Always)];
+        let of = |sub: &str| {
+            let customer = Customer { sub: sub.into(), ..Customer::default() };
+            Cx { customer: Some(customer), ..stage.cx.clone() }
+        };
+        let (ann, bob) = (of("ann"), of("bob"));
+        let ask = async |cx: &Cx, items: Vec<ItemBody>, lines: Vec<Line>| {
+            stage.model.play(lines);
+            let turn = stage.agents.create_turn(cx, asks(None, items, &servers)).await?;
+            frontdesk_api::Result::Ok(stage.settled(&turn.id).await)
+        };
+        let looks = || vec![Line::Call(vec![("c1", "look", "{\"id\":7}")])];
+        let first = ask(&ann, vec![says("where?")], looks()).await.expect("a response");
+        let (request, _) = waiting(&first).pop().expect("a request");
+        let said = |approved| vec![says("where?"), word(&request, approved)];
+        let code = |asked: frontdesk_api::Result<TurnView>| asked.expect_err("refused").code;
+        assert_eq!(code(ask(&bob, said(true), vec![]).await).as_deref(), Some("approval_request_not_found"));
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 0);
+        let second = ask(&ann, said(true), vec![Line::Say("It is here.")]).await.expect("a response");
+        assert_eq!(done(&second), [("look".to_owned(), "shop/look saw {\"id\":7}".to_owned(), false)]);
+        let told = stage.model.asked().pop().expect("a prompt");
+        assert_eq!(told.iter().map(|(role, _)| *role).collect::<Vec<_>>(), [Role::User, Role::Assistant, Role::Tool]);
+        assert_eq!(code(ask(&ann, said(true), vec![]).await).as_deref(), Some("approval_request_answered"));
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 1);
+
+        // What was refused is told once, and may be sent again.
+        let third = ask(&ann, vec![says("where?")], looks()).await.expect("a response");
+        let (request, _) = waiting(&third).pop().expect("a request");
+        let said = || vec![says("where?"), word(&request, false)];
+        for told_of in [true, false] {
+            ask(&ann, said(), vec![Line::Say("As you like.")]).await.expect("a response");
+            let told = stage.model.asked().pop().expect("a prompt");
+            assert_eq!(told.iter().any(|(role, _)| *role == Role::Tool), told_of, "{told:?}");
+        }
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 1);
     })
     .await;
 }

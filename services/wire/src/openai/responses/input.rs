@@ -112,6 +112,11 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
                 None if kind == "mcp_call" => own.ok_or_else(|| fields.missing("id"))?,
                 None => return Err(fields.missing("call_id")),
             };
+            // What came of a word is sent back behind it, and says all of it.
+            if let Some(asked) = fields.take("approval_request_id").as_ref().and_then(Value::as_str) {
+                let is_it = |item: &Input| matches!(item, Input::Item(ItemBody::ApprovalResponse { request_id, .. }) if request_id == asked);
+                items.retain(|item| !is_it(item));
+            }
             let call = ToolCall { id, name: fields.needed("name")?, arguments: fields.needed("arguments")? };
             let call_id = call.id.clone();
             items.push(Input::Item(ItemBody::FunctionCall { call }));

@@ -83,9 +83,15 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
     let mut shown: Vec<Value> = given.iter().filter_map(sent).collect();
     let mut servers = Servers::default();
     made.iter().for_each(|item| servers.learn(&item.body));
-    // Calls of an earlier turn that this one's client approved were made here.
+    // Calls of an earlier turn that this one's client approved were made here, whether their own items stand here or there.
+    let mut asked_before = vec![];
     shown.extend(given.iter().filter_map(|item| match &item.body {
-        ItemBody::ApprovalResponse { request_id, approved: true, waiting: Some(waiting), .. } => {
+        ItemBody::ApprovalResponse { waiting: Some(waiting), approved: false, .. } => {
+            asked_before.push(waiting.call.id.as_str());
+            None
+        }
+        ItemBody::ApprovalResponse { request_id, waiting: Some(waiting), .. } => {
+            asked_before.push(waiting.call.id.as_str());
             let result = outputs.get(waiting.call.id.as_str()).copied();
             Some(Made::approved(request_id, waiting).shown(&mcp::approved_id(request_id), result))
         }
@@ -99,6 +105,7 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
         ItemBody::FunctionCall { call } if client.is_web(&call.name) => {
             Some(web::item(&item.id, call, outputs.get(call.id.as_str()).copied(), include))
         }
+        ItemBody::FunctionCall { call } if asked_before.contains(&call.id.as_str()) => None,
         // Shown as what asks for it, unless it was refused at once.
         ItemBody::FunctionCall { call } if servers.waits(&call.name) && !outputs.contains_key(call.id.as_str()) => None,
         ItemBody::FunctionCall { call } if !client.contains(&call.name) => {
