@@ -32,13 +32,15 @@ pub struct Principal {
 /// A conversation as code sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Workspace {
-    /// The session, or where there is none the turn itself.
+    /// The container; where it is not known the session, or without one the turn itself.
     pub id: String,
     /// Without a session: the turns that this one continues, the nearest first. Whoever is first to run code after
     /// one of them goes on with what that one left; another branch begins afresh.
     pub after: Vec<String>,
     /// Uploaded files that were given to it, by id.
     pub files: Vec<String>,
+    /// The container that its code runs in, by whose id it goes then; None: it is not known yet, and no client named one.
+    pub container: Option<String>,
 }
 
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use frontdesk_api::{
 };
 use frontdesk_wasm::{
     Compiling,
-    interpreter::{Bounds, CodeTool, GROUP, Interpreters, TOOL, limits},
+    interpreter::{Bounds, CodeTool, GROUP, Interpreters, TOOL, files, limits},
 };
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ async fn call_in(tool: &CodeTool, cx: Cx, arguments: Value) -> Result<ToolResult
 #[tokio::test]
 async fn the_model_reads_what_the_code_came_to() {
     let Some(on) = crate::interpreters() else { return };
-    let tool = CodeTool(Arc::new(on));
+    let tool = CodeTool(Arc::new(on), files());
     assert_eq!(tool.builtin(), Some(GROUP));
     let run = async |arguments: Value| {
         let result = call(&tool, Some("s"), arguments).await.unwrap();
@@ -74,7 +74,7 @@ async fn the_model_reads_what_the_code_came_to() {
 #[tokio::test]
 async fn a_file_that_is_named_later_is_there_and_none_comes_twice() {
     let Some(on) = crate::interpreters() else { return };
-    let tool = CodeTool(Arc::new(on));
+    let tool = CodeTool(Arc::new(on), files());
     let run = async |turn: &str, after: &[&str], files: &[&str], code: &str| {
         let owned = |all: &[&str]| all.iter().map(|&one| one.into()).collect();
         let workspace = Some(Workspace { id: turn.into(), after: owned(after), files: owned(files) });
@@ -95,7 +95,8 @@ async fn without_an_interpreter_the_error_says_how_to_build_it() {
     let nowhere = tempfile::tempdir().unwrap();
     let clock = Arc::new(frontdesk_api::clock::FixedClock::at(0));
     let none = Interpreters::new(vec![nowhere.path().into()], limits(), Bounds::default(), Compiling::Here, clock);
-    let error = call(&CodeTool(Arc::new(none)), None, json!({ "code": "1" })).await.expect_err("nothing to run it");
+    let error =
+        call(&CodeTool(Arc::new(none), files()), None, json!({ "code": "1" })).await.expect_err("nothing to run it");
     assert_eq!(error.kind, Kind::Unavailable);
     assert!(error.message.contains("interpreters/build.sh"), "{}", error.message);
 }

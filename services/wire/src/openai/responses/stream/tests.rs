@@ -42,7 +42,7 @@ fn thinks(id: &str, text: &str) -> Item {
 
 fn calls(id: &str, call_id: &str, name: &str) -> Item {
     let call = ToolCall { id: call_id.into(), name: name.into(), arguments: "{}".into() };
-    item(id, ItemBody::FunctionCall { call })
+    item(id, ItemBody::FunctionCall { call, container: None })
 }
 
 fn added(item: &Item) -> EventBody {
@@ -229,6 +229,7 @@ fn sources_are_searched_first_and_cited_in_characters() {
     };
     let citation = Citation {
         number: 1,
+        container_id: None,
         file_id: "file_1".into(),
         filename: "returns.md".into(),
         title: "Returns".into(),
@@ -329,7 +330,7 @@ fn what_broke_off_stays_at_its_place_and_the_end_says_why() {
 fn code_is_shown_as_openais_tool_where_the_request_has_it() {
     let call = |id: &str, call_id: &str, arguments: &str| {
         let call = ToolCall { id: call_id.into(), name: "code_interpreter".into(), arguments: arguments.into() };
-        item(id, ItemBody::FunctionCall { call })
+        item(id, ItemBody::FunctionCall { call, container: None })
     };
     let answer = |id: &str, call_id: &str, output: &str, is_error: bool| {
         item(id, ItemBody::FunctionCallOutput { call_id: call_id.into(), output: output.into(), is_error })
