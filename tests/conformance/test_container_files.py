@@ -124,8 +124,8 @@ def test_nothing_of_it_is_another_tenants_or_another_customers(frontdesk, openai
     tenant = post("/v1/tenants", {"name": "another shop"})["id"]
     theirs = openai_client.with_options(api_key=post("/v1/keys", {"tenant": tenant, "name": "x", "scopes": ["admin"]})["key"])
     app = openai_client.with_options(api_key=post("/v1/keys", {"name": "app", "scopes": ["use"]})["key"])
-    key = post("/v1/customer-keys", {"algorithm": "HS256", "audience": "shop", "kid": "containers", "secret": SECRET})
-    mona, otto = ({HEADER: token(sub, kid="containers")} for sub in ("mona", "otto"))
+    key = post("/v1/customer-keys", {"algorithm": "HS256", "audience": "shop", "secret": SECRET})
+    mona, otto = ({HEADER: token(sub, kid=key["id"])} for sub in ("mona", "otto"))
     for conversation in (None, app.conversations.create(extra_headers=mona).id):
         scripted.script([runs(WRITES), says("done")])
         more = {"conversation": conversation} if conversation else {}
@@ -180,9 +180,9 @@ def test_what_is_deleted_is_gone(openai_client, asked):
 def test_a_container_is_made_beforehand_with_files_and_named_by_the_tool(openai_client, scripted, asked):
     uploaded = openai_client.files.create(file=("one.csv", b"1"), purpose="user_data")
     expires = {"anchor": "last_active_at", "minutes": 20}
-    container = openai_client.containers.create(name="mine", file_ids=[uploaded.id], expires_after=expires)
-    assert (container.name, container.expires_after.minutes) == ("mine", 20)
-    assert [one.id for one in openai_client.containers.list(name="mine")] == [container.id]
+    container = openai_client.containers.create(name=uploaded.id, file_ids=[uploaded.id], expires_after=expires)
+    assert (container.name, container.expires_after.minutes) == (uploaded.id, 20)
+    assert [one.id for one in openai_client.containers.list(name=uploaded.id)] == [container.id]
     put = openai_client.containers.files.create(container.id, file=("two.csv", b"2"))
     assert (put.path, put.source) == ("/mnt/data/two.csv", "user")
     tool = {"type": "code_interpreter", "container": container.id}

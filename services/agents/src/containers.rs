@@ -102,13 +102,10 @@ impl Worker {
         is_code(&self.offered, &call.name)
     }
 
-    /// Finds what code among these calls will run in: their items name it, and the interpreter is the one that is kept
+    /// Finds what the turn's code will run in: the items of its calls name it, and the interpreter is the one that is kept
     /// for it.
-    pub(crate) async fn find_container<'c>(
-        &mut self,
-        mut calls: impl Iterator<Item = &'c ToolCall>,
-    ) -> Result<(), Halt> {
-        if self.container.is_some() || !calls.any(|call| self.is_code(call)) {
+    pub(crate) async fn find_container(&mut self) -> Result<(), Halt> {
+        if self.container.is_some() {
             return Ok(());
         }
         let (store, cx) = (self.room.deps.store.clone(), self.cx.clone());

@@ -87,7 +87,9 @@ impl Worker {
         }
         let calls = reply.calls(&mut self.call_ids, self.pen.ids.clone().as_ref());
         let calls = self.judge_calls(calls).await?;
-        self.find_container(calls.iter().map(|(call, _)| call)).await?;
+        if calls.iter().any(|(call, _)| self.is_code(call)) {
+            Box::pin(self.find_container()).await?;
+        }
         self.told(step, &answer.head, reply, speech, &judged, calls)
     }
 

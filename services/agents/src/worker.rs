@@ -298,7 +298,9 @@ impl Worker {
         self.offered = self.wait(async { tools.list(&cx, &groups).await }).await?;
         Box::pin(self.list_servers()).await?;
         let mut calls = std::mem::take(&mut self.pending);
-        self.find_container(calls.iter()).await?;
+        if calls.iter().any(|call| self.is_code(call)) {
+            Box::pin(self.find_container()).await?;
+        }
         loop {
             if let Some(closing) = self.act(calls).await? {
                 return Ok(closing);

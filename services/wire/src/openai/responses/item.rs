@@ -181,8 +181,8 @@ pub fn part(text: &str, citations: &[Citation]) -> Value {
 pub fn annotation(text: &str, citation: &Citation) -> Value {
     let place = |byte: usize| text[..byte].chars().count();
     if let Some(container) = &citation.container_id {
-        let spoken = frontdesk_api::code::mentions(text, &citation.filename).into_iter();
-        let at = spoken.skip(citation.number.saturating_sub(1)).next().unwrap_or(text.len()..text.len());
+        let mut spoken = frontdesk_api::code::mentions(text, &citation.filename).into_iter();
+        let at = spoken.nth(citation.number.saturating_sub(1)).unwrap_or(text.len()..text.len());
         return json!({ "type": "container_file_citation", "container_id": container, "file_id": citation.file_id,
                        "filename": citation.filename, "start_index": place(at.start), "end_index": place(at.end) });
     }
