@@ -75,7 +75,12 @@ async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<Stri
     let messages = json!({ "requests": [{ "custom_id": "a", "params": params }] });
     let messages = id(&made(frontdesk, "/v1/messages/batches", messages).await["id"]);
 
+    let container = id(&made(frontdesk, "/v1/containers", json!({ "name": "code", "file_ids": [file] })).await["id"]);
+    let (_, held) = frontdesk.get(&format!("/v1/containers/{container}/files")).await;
+
     let ids = [
+        ("container_id", container.as_str()),
+        ("container_file_id", &id(&held["data"][0]["id"])),
         ("agent_id", of[3]),
         ("session_id", of[5]),
         ("turn_id", &turn),

@@ -1,15 +1,20 @@
 //! Whose a conversation is: an end customer's, or nobody's.
 //!
 //! A turn in a session is whose the session is; one without a session (a response by itself) is the customer's who
-//! asked for it. Invariant: every door of this room that takes the id of a session, a turn, a response or an item asks
-//! here first, and what a caller may not see is answered as if it were not there.
+//! asked for it; a container of a session is whose that is, another the customer's whose code it was made for. Invariant:
+//! every door of this room that takes the id of a session, a turn, a response, an item or a container asks here first, and what a caller may not see is answered as if it were not there.
 
 use frontdesk_api::{
-    Cx, Error, Kind, Result,
+    Cx, Error, Kind, Micros, Result,
     customer::{CUSTOMER_TOKEN, Owner},
     cx::Customer,
 };
-use frontdesk_store::{Tx, sessions, turns, turns::StoredTurn};
+use frontdesk_store::{
+    Tx,
+    containers::{self, StoredContainer},
+    sessions, turns,
+    turns::StoredTurn,
+};
 
 /// Lets pass who asks for the tenant's own people: what they work through is every customer's.
 ///
@@ -107,4 +112,13 @@ async fn owner(tx: &mut Tx, stored: &StoredTurn) -> Result<Option<Owner>> {
 pub(crate) async fn load_turn(tx: &mut Tx, cx: &Cx, id: &str) -> Result<StoredTurn> {
     let stored = turns::load(tx, id).await?;
     if sees(tx, cx, &stored).await? { Ok(stored) } else { Err(turns::missing(id)) }
+}
+
+/// The container, for who may see it.
+///
+/// # Errors
+/// `NotFound`, and as [`Cx::sees`].
+pub(crate) async fn load_container(tx: &mut Tx, cx: &Cx, id: &str, now: Micros) -> Result<StoredContainer> {
+    let container = containers::load(tx, id, now).await?;
+    if cx.sees(container.owner.as_ref())? { Ok(container) } else { Err(containers::missing(id)) }
 }

@@ -438,7 +438,7 @@ pub(crate) fn answers_calls(items: &[ItemBody], past: &[PastItem]) -> Result<()>
     let known = past.iter().map(|past| &past.item.body).chain(items);
     let known: HashSet<&str> = known
         .filter_map(|body| match body {
-            ItemBody::FunctionCall { call } => Some(call.id.as_str()),
+            ItemBody::FunctionCall { call, .. } => Some(call.id.as_str()),
             _ => None,
         })
         .collect();

@@ -25,6 +25,7 @@ fn citation(number: usize, passage: &Passage) -> Citation {
     Citation {
         number,
         file_id: passage.file_id.clone(),
+        container_id: None,
         filename: passage.filename.clone(),
         title: passage.title.clone(),
         url: passage.url.clone(),

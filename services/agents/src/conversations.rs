@@ -135,7 +135,7 @@ impl Agents {
             return Err(Error::conflict(message).with_code("conversation_locked"));
         }
         let mut ids = vec![item.id.clone()];
-        if let ItemBody::FunctionCall { call } = &item.body {
+        if let ItemBody::FunctionCall { call, .. } = &item.body {
             let answers = |item: &&Item| matches!(&item.body, ItemBody::FunctionCallOutput { call_id, .. } if *call_id == call.id);
             ids.extend(said.items.iter().filter(answers).map(|item| item.id.clone()));
         }

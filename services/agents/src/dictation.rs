@@ -7,15 +7,13 @@
 
 use frontdesk_api::{
     chat::{Role, ToolCall},
+    code,
     turn::{EventBody, Item, ItemBody},
 };
 use frontdesk_store::turns::OnInput;
 use tokio::time::Instant;
 
 use crate::{Pace, hold::release, reply::Reply, speech::Speech, worker::Worker};
-
-/// The tool that runs code.
-const CODE: &str = "code_interpreter";
 
 /// What was shown of the calls of one answer.
 #[derive(Debug, Default)]
@@ -64,7 +62,7 @@ impl Worker {
                 }
                 let Some(call) = reply.begin(n, &mut self.call_ids, self.pen.ids.clone().as_ref()) else { break };
                 self.words_before(reply, speech, step_id);
-                let item = self.pen.item(ItemBody::FunctionCall { call });
+                let item = self.pen.item(ItemBody::FunctionCall { call, container: None });
                 self.pen.event(EventBody::ItemAdded { step_id: step_id.to_owned(), item: item.clone() });
                 calls.begun.push(Begun { item, shown: 0 });
             }
@@ -83,7 +81,7 @@ impl Worker {
         }
         let call = ToolCall { name: name.to_owned(), ..ToolCall::default() };
         // Codes and questions are shown whole.
-        let whole = [CODE, frontdesk_api::web::TOOL].contains(&name);
+        let whole = [code::TOOL, frontdesk_api::web::TOOL].contains(&name);
         !whole && !self.runs_at_client(&call) && !self.awaits_client(&call)
     }
 
@@ -108,13 +106,15 @@ impl Worker {
             let (mut item, shown) = match begun.next() {
                 Some(Begun { item, shown }) => (item, Some(shown)),
                 None => {
-                    let item = self.pen.item(ItemBody::FunctionCall { call: call.clone() });
+                    let container = self.container.clone().filter(|_| self.is_code(call));
+                    let item = self.pen.item(ItemBody::FunctionCall { call: call.clone(), container });
                     self.pen.event(EventBody::ItemAdded { step_id: step_id.to_owned(), item: item.clone() });
                     (item, None)
                 }
             };
             let rest = call.arguments.get(shown.unwrap_or(0)..).unwrap_or_default().to_owned();
-            item.body = ItemBody::FunctionCall { call: call.clone() };
+            let container = self.container.clone().filter(|_| self.is_code(call));
+            item.body = ItemBody::FunctionCall { call: call.clone(), container };
             self.argue(step_id, &item, rest);
             self.pen.done(step_id, item.clone());
             self.items.push(item);
@@ -122,7 +122,7 @@ impl Worker {
     }
 
     fn argue(&mut self, step_id: &str, item: &Item, delta: String) {
-        let ItemBody::FunctionCall { call } = &item.body else { return };
+        let ItemBody::FunctionCall { call, .. } = &item.body else { return };
         if delta.is_empty() {
             return;
         }

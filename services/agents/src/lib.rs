@@ -23,6 +23,7 @@ mod catalogue;
 mod citations;
 mod close;
 mod compact;
+mod containers;
 mod conversations;
 mod dictation;
 mod fault;
@@ -66,7 +67,11 @@ use std::{
 
 use frontdesk_api::{Clock, Dispatch, Ids, Inference, Memory, Micros, Safety, Seal, Tools, turn::Turn};
 use frontdesk_store::{Store, turns::Lease};
-pub use frontdesk_store::{agents::INLINE, claims::Standing};
+pub use frontdesk_store::{
+    agents::INLINE,
+    claims::Standing,
+    containers::{ContainerFile, StoredContainer},
+};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 

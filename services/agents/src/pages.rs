@@ -18,7 +18,7 @@ pub(crate) fn found(items: &[Item], offered: &[ToolDef]) -> Vec<Page> {
     let calls: HashSet<&str> = items
         .iter()
         .filter_map(|item| match &item.body {
-            ItemBody::FunctionCall { call } if is_search(&call.name) => Some(call.id.as_str()),
+            ItemBody::FunctionCall { call, .. } if is_search(&call.name) => Some(call.id.as_str()),
             _ => None,
         })
         .collect();
@@ -40,6 +40,7 @@ pub(crate) fn cite_pages(answer: &str, pages: &[Page]) -> Vec<Citation> {
             cited.push(Citation {
                 number: cited.len() + 1,
                 file_id: String::new(),
+                container_id: None,
                 filename: String::new(),
                 title: page.title.clone(),
                 url: Some(page.url.clone()),

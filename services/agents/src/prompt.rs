@@ -74,7 +74,7 @@ fn beginnings(turns: &[Vec<&Item>]) -> Vec<bool> {
     for (n, turn) in turns.iter().enumerate() {
         for item in turn {
             match &item.body {
-                ItemBody::FunctionCall { call } => {
+                ItemBody::FunctionCall { call, .. } => {
                     made.insert(&call.id, n);
                 }
                 ItemBody::FunctionCallOutput { call_id, .. } => {
@@ -105,7 +105,7 @@ fn worth_telling(turn: &[PastItem], outputs: &Outputs<'_>) -> bool {
     };
     !turn.first().is_some_and(broke_off)
         || turn.iter().any(|past| match &past.item.body {
-            ItemBody::FunctionCall { call } => outputs.contains_key(call.id.as_str()),
+            ItemBody::FunctionCall { call, .. } => outputs.contains_key(call.id.as_str()),
             ItemBody::ApprovalResponse { waiting: Some(waiting), .. } => ended(&waiting.call.id),
             _ => false,
         })
@@ -137,7 +137,7 @@ fn tell(items: &[&Item], outputs: &Outputs<'_>, running: bool) -> Vec<Message> {
             thoughts.extend(kept.iter().cloned().map(Part::Other));
             continue;
         }
-        if let ItemBody::FunctionCall { call } = &item.body {
+        if let ItemBody::FunctionCall { call, .. } = &item.body {
             if !outputs.contains_key(call.id.as_str()) {
                 continue;
             }
@@ -274,6 +274,7 @@ mod tests {
             turn,
             ItemBody::FunctionCall {
                 call: ToolCall { id: id.into(), name: "look".into(), arguments: arguments.into() },
+                container: None,
             },
         )
     }

@@ -89,7 +89,8 @@ impl Agents {
         Ok(items)
     }
 
-    /// Deletes a response; one that runs is stopped. A conversation keeps what was said in it.
+    /// Deletes a response with the files that its code wrote; one that runs is stopped. A conversation keeps what was said
+    /// in it, and those files.
     ///
     /// # Errors
     /// `NotFound`.
@@ -190,6 +191,6 @@ impl Room {
             return Ok(());
         }
         self.running.stop(&cx.tenant, id, Why::Asked);
-        tenant.delete_response(id).await
+        tenant.forget_response(id).await
     }
 }

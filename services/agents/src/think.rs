@@ -23,6 +23,7 @@ use crate::{
     asking, budget,
     citations::cite,
     close::Closing,
+    containers::{cite_files, written},
     dictation::Dictation,
     guard::Judged,
     halt::{Halt, failed},
@@ -86,6 +87,9 @@ impl Worker {
         }
         let calls = reply.calls(&mut self.call_ids, self.pen.ids.clone().as_ref());
         let calls = self.judge_calls(calls).await?;
+        if calls.iter().any(|(call, _)| self.is_code(call)) {
+            Box::pin(self.find_container()).await?;
+        }
         self.told(step, &answer.head, reply, speech, &judged, calls)
     }
 
@@ -357,6 +361,7 @@ impl Worker {
     fn citations(&self, answer: &str) -> Vec<Citation> {
         let mut cited = cite(answer, self.passages());
         cited.extend(cite_pages(answer, &found(&self.items, &self.offered)));
+        cited.extend(cite_files(answer, &written(&self.items, &self.offered)));
         cited
     }
 

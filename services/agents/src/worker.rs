@@ -107,6 +107,8 @@ pub(crate) struct Worker {
     first_seq: i64,
     /// What the turn's model calls cost so far, in nano-USD, as far as their models have prices.
     pub(crate) cost: i64,
+    /// What this turn's code runs in, once there is some.
+    pub(crate) container: Option<String>,
     /// The guidelines of this turn, as its model reads them.
     pub(crate) rules: String,
     /// What an earlier worker found of them ([`guidelines::found`]).
@@ -202,6 +204,7 @@ impl Worker {
             conversation: stored.conversation().to_owned(),
             after: if stored.turn.session_id.is_none() { continued(&past) } else { vec![] },
             files: spec.code_files.clone(),
+            container: spec.code_container.clone(),
         };
         let cx = Cx {
             workspace: Some(workspace),
@@ -244,6 +247,7 @@ impl Worker {
             pending: servers::first(&items, &steps).unwrap_or_else(|| asked_for(&steps)),
             ended: ended_calls(&steps),
             cost,
+            container: None,
             rules: String::new(),
             matched: guidelines::found(&steps),
             left,
@@ -295,6 +299,9 @@ impl Worker {
         self.offered = self.wait(async { tools.list(&cx, &groups).await }).await?;
         Box::pin(self.list_servers()).await?;
         let mut calls = std::mem::take(&mut self.pending);
+        if calls.iter().any(|call| self.is_code(call)) {
+            Box::pin(self.find_container()).await?;
+        }
         loop {
             if let Some(closing) = self.act(calls).await? {
                 return Ok(closing);
@@ -569,7 +576,7 @@ pub(crate) fn call_in(step: &StoredStep) -> Option<ToolCall> {
 
 fn call_ids<'i>(items: impl Iterator<Item = &'i Item>) -> HashSet<String> {
     let ids = items.filter_map(|item| match &item.body {
-        ItemBody::FunctionCall { call } => Some(call.id.clone()),
+        ItemBody::FunctionCall { call, .. } => Some(call.id.clone()),
         _ => None,
     });
     ids.collect()

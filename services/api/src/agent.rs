@@ -61,6 +61,9 @@ pub struct AgentSpec {
     /// Uploaded files that code of the code interpreter finds in its working folder, by id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub code_files: Vec<String>,
+    /// The container that its code runs in; None: one of the conversation's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_container: Option<String>,
     /// Searches of the web bring pages of these domains alone, and of those below them; empty: of all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub web_domains: Vec<String>,
@@ -142,6 +145,7 @@ impl AgentSpec {
             greeting: None,
             toolgroups: vec![],
             code_files: vec![],
+            code_container: None,
             web_domains: vec![],
             client_tools: vec![],
             tool_choice: None,

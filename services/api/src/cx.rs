@@ -32,7 +32,7 @@ pub struct Principal {
 /// A conversation as code sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Workspace {
-    /// The session, or where there is none the turn itself.
+    /// The container; where it is not known the session, or without one the turn itself.
     pub id: String,
     /// What the conversation is called in traces: the session, or the turn that its line of responses began with.
     pub conversation: String,
@@ -41,6 +41,8 @@ pub struct Workspace {
     pub after: Vec<String>,
     /// Uploaded files that were given to it, by id.
     pub files: Vec<String>,
+    /// The container that its code runs in, by whose id it goes then; None: it is not known yet, and no client named one.
+    pub container: Option<String>,
 }
 
 #[derive(Debug, Clone)]

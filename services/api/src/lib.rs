@@ -12,6 +12,7 @@ pub mod blobs;
 pub mod chat;
 pub mod client_keys;
 pub mod clock;
+pub mod code;
 pub mod customer;
 pub mod cx;
 pub mod dispatch;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Cx, Error, Kind, Result, SignIn, chat::ToolCall, egress::OutboundAnswer, servers::Server};
+use crate::{Cx, Error, Kind, Result, SignIn, chat::ToolCall, code, egress::OutboundAnswer, servers::Server};
 
 /// The tools of a tenant, over all providers.
 #[async_trait]
@@ -205,6 +205,21 @@ pub trait ToolHost: Send + Sync {
     /// Name and bytes of a file that the tenant uploaded. For tools of the platform's own: no guest can ask for it.
     async fn file(&self, id: &str) -> Result<(String, Bytes)> {
         Err(Error::not_found(format!("no file has the id '{id}'")))
+    }
+
+    /// Keeps what code wrote in the conversation's container; None: the call is part of no conversation. `run`: the key
+    /// by which the call is repeated; what an earlier attempt under it wrote goes. For tools of the platform's own, as
+    /// [`ToolHost::file`].
+    ///
+    /// # Errors
+    /// Infrastructure only; what a file is not kept for is told beside it.
+    async fn keep_written(
+        &self,
+        _run: &str,
+        _files: Vec<code::Written>,
+        _bounds: &code::Bounds,
+    ) -> Result<Option<code::Stored>> {
+        Ok(None)
     }
 }
 

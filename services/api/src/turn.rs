@@ -305,6 +305,9 @@ pub enum ItemBody {
     },
     FunctionCall {
         call: ToolCall,
+        /// The container it runs in, where it is code.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        container: Option<String>,
     },
     FunctionCallOutput {
         call_id: String,
@@ -418,13 +421,17 @@ impl ItemBody {
     }
 }
 
-/// Where an answer's words come from; made by the platform from a retrieval step or a search of the web.
+/// Where an answer's words come from, or a file they speak of; made by the platform from a retrieval step, a search of
+/// the web or a run of code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Citation {
-    /// Number shown in the text, from 1.
+    /// Number shown in the text, from 1; of a file in a container, which of the places it is that speak of it.
     pub number: usize,
     /// Empty where it is a page of the web, by its `url`, as `filename` is.
     pub file_id: String,
+    /// Of a file that code wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_id: Option<String>,
     pub filename: String,
     pub title: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]

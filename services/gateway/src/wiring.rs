@@ -17,6 +17,7 @@ use frontdesk_agents::{Agents, Bounds, Deps, Pace, as_model::AgentModels};
 use frontdesk_api::{
     Clock, Cx, Error, Ids, Inference, ProviderDef, Result,
     clock::SystemClock,
+    code,
     id::RandomIds,
     provider::{Build, Setting},
     tools::ToolProvider,
@@ -494,7 +495,7 @@ impl Web for ToHub {
     }
 }
 
-/// Components are files: the registry reads them from the knowledge room.
+/// Components are files, and so is what code writes: both are in the knowledge room.
 struct Components(Knowledge);
 
 #[async_trait]
@@ -504,8 +505,22 @@ impl ComponentBytes for Components {
     }
 
     async fn load_named(&self, cx: &Cx, file_id: &str) -> Result<(String, Bytes)> {
+        let container = cx.workspace.as_ref().and_then(|workspace| workspace.container.as_ref());
+        if let (Some(container), true) = (container, file_id.starts_with("cfile_")) {
+            return self.0.load_container_file(cx, container, file_id).await;
+        }
         let name = self.0.load_file(cx, file_id).await?.filename;
         Ok((name, self.0.load_content(cx, file_id).await?))
+    }
+
+    async fn keep_written(
+        &self,
+        cx: &Cx,
+        run: &str,
+        files: Vec<code::Written>,
+        bounds: &code::Bounds,
+    ) -> Result<Option<code::Stored>> {
+        self.0.keep_written(cx, run, files, bounds).await
     }
 
     async fn stays(&self, cx: &Cx, file_id: &str) -> Result<bool> {

@@ -74,6 +74,13 @@ impl Knowledge {
                     tracing::warn!(error = %error, cause = ?error.source, "files whose time is over could not be looked for");
                 }
             }
+            match self.expire_containers().await {
+                Ok(0) => {}
+                Ok(containers) => tracing::info!(containers, "containers were deleted, their time was over"),
+                Err(error) => {
+                    tracing::warn!(error = %error, cause = ?error.source, "containers whose time is over could not be looked for");
+                }
+            }
         }
     }
 

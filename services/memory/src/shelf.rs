@@ -186,7 +186,28 @@ impl Contents for Shelf {
     }
 
     async fn open(&self, cx: &Cx, file_id: &str, range: Option<Range<u64>>) -> Result<Opened> {
-        let Placed { bytes, hash, content, place } = self.0.store.tenant(cx).find_content(file_id).await?;
+        let placed = self.0.store.tenant(cx).find_content(file_id).await?;
+        self.open_at(cx, file_id, placed, range).await
+    }
+
+    fn memory(&self, upload: usize) -> usize {
+        match self.first() {
+            None => upload.saturating_mul(COPIES),
+            Some(_) => upload.min(ON_THE_WAY),
+        }
+    }
+}
+
+impl Shelf {
+    /// [`Contents::open`], where it is known where the content is.
+    pub(crate) async fn open_at(
+        &self,
+        cx: &Cx,
+        file_id: &str,
+        placed: Placed,
+        range: Option<Range<u64>>,
+    ) -> Result<Opened> {
+        let Placed { bytes, hash, content, place } = placed;
         let bytes = u64::try_from(bytes).unwrap_or_default();
         let part = range.map(|range| range.start.min(bytes)..range.end.min(bytes)).filter(|part| *part != (0..bytes));
         let read = part.clone().unwrap_or(0..bytes);
@@ -206,13 +227,6 @@ impl Contents for Shelf {
             hasher: part.is_none().then(|| (blake3::Hasher::new(), hash)),
         };
         Ok(Opened { bytes, range: read, pieces: check.over(pieces) })
-    }
-
-    fn memory(&self, upload: usize) -> usize {
-        match self.first() {
-            None => upload.saturating_mul(COPIES),
-            Some(_) => upload.min(ON_THE_WAY),
-        }
     }
 }
 

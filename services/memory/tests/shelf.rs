@@ -16,17 +16,20 @@ use frontdesk_api::{
     Blobs, Contents, Cx, Error, Kind, Result,
     blobs::{Pieces, Place, whole},
     clock::FixedClock,
+    code::{Bounds, Stored, Written},
+    cx::Workspace,
     id::RandomIds,
     provider::Health,
 };
 use frontdesk_memory::{At, Knowledge, Pace, Shelf, StoredFile};
 use frontdesk_store::{
-    Store,
+    Store, agents, containers,
     testing::{each_database, two_tenants},
+    turns::{self, OnInput, StoredTurn, TurnRequest},
 };
 use frontdesk_vectors::FullText;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde_json::Map;
+use serde_json::{Map, json};
 
 /// A place in memory.
 #[derive(Default)]
@@ -283,6 +286,123 @@ async fn a_file_whose_time_is_over_is_deleted_also_from_its_stores() {
         assert_eq!(knowledge.load_store_file(&cx, &vs.id, &files[0]).await.expect_err("gone").kind, Kind::NotFound);
         shelf.sweep().await.expect("looked");
         assert_eq!(heap.keys().len(), 2);
+    })
+    .await;
+}
+
+/// Who runs code in a response, whose row is written.
+async fn coder(store: &Store, cx: &Cx) -> Cx {
+    let mut tx = store.tenant(cx).write().await.expect("a transaction");
+    agents::ensure_inline(&mut tx, 1).await.expect("the agent of none");
+    let turn = json!({ "id": "r1", "session_id": null, "agent_id": agents::INLINE, "agent_version": 1, "parent": null,
+                       "state": "running", "created_at": 1 });
+    let turn = StoredTurn {
+        turn: serde_json::from_value(turn).expect("a turn"),
+        pos: 0,
+        epoch: 1,
+        next_seq: 0,
+        request: TurnRequest::default(),
+        cancel_requested: false,
+        on_input: OnInput::Finish,
+        stored: true,
+    };
+    turns::add(&mut tx, &turn, None, 60_000_000).await.expect("a turn");
+    tx.commit().await.expect("written");
+    let workspace = Workspace { id: "r1".into(), ..Workspace::default() };
+    Cx { workspace: Some(workspace), turn: Some("r1".into()), agent: Some("a".into()), ..cx.clone() }
+}
+
+const BOUNDS: Bounds = Bounds { file: 9, run: 12, files: 3, container: 20, keep: Duration::from_secs(60) };
+
+async fn keep(knowledge: &Knowledge, cx: &Cx, run: &str, files: &[(&str, &str)]) -> Result<Stored> {
+    let written = files.iter().map(|(name, content)| {
+        let (name, content) = ((*name).to_owned(), Bytes::copy_from_slice(content.as_bytes()));
+        Written { name, content }
+    });
+    let kept = knowledge.keep_written(cx, run, written.collect(), &BOUNDS).await;
+    kept.map(|stored| stored.expect("a container"))
+}
+
+async fn held(store: &Store, cx: &Cx, container: &str) -> Vec<String> {
+    let mut tx = store.tenant(cx).read().await.expect("a transaction");
+    containers::files(&mut tx, container).await.expect("listed").into_iter().map(|file| file.id).collect()
+}
+
+#[tokio::test]
+async fn what_a_run_wrote_is_kept_once_however_often_the_run_is_made_and_goes_with_its_container() {
+    each_database(async |store: Store| {
+        let (cx, other) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let shelf = shelf(&store, &[("heap", at(&heap))]);
+        let knowledge = knowledge(&store, &shelf);
+        let run = coder(&store, &cx).await;
+        let first = keep(&knowledge, &run, "k1", &[("a.csv", "one"), ("b.csv", "two")]).await.expect("kept");
+        let again = keep(&knowledge, &run, "k1", &[("a.csv", "one"), ("b.csv", "TWO")]).await.expect("kept");
+        assert_eq!((&again.container_id, &again.files[0]), (&first.container_id, &first.files[0]), "as it was");
+        assert_ne!(again.files[1], first.files[1], "another content");
+        let ids = [again.files[1].clone().expect("an id"), again.files[0].clone().expect("an id")];
+        assert_eq!(held(&store, &run, &first.container_id).await, ids);
+        shelf.sweep().await.expect("looked");
+        assert_eq!(heap.keys().len(), 2, "what the first attempt left is cleared");
+        // Of another run it is a newer file, and the same one where nothing changed.
+        let third = keep(&knowledge, &run, "k2", &[("a.csv", "1"), ("b.csv", "TWO")]).await.expect("kept");
+        assert!(third.files[0] != first.files[0] && third.files[1] == again.files[1]);
+        for (id, content) in [(&third.files[0], "1"), (&first.files[0], "one")] {
+            let opened = knowledge.open_container_file(&run, id.as_ref().expect("an id"), None).await.expect("there");
+            assert_eq!(opened.whole().await.expect("read"), content);
+        }
+        let id = third.files[0].clone().expect("an id");
+        assert!(knowledge.open_container_file(&other, &id, None).await.is_err());
+        assert_eq!(knowledge.load_file(&cx, &id).await.expect_err("no uploaded file").kind, Kind::NotFound);
+        // Its time is over.
+        let index = FullText::shared(store.clone());
+        let at_time = |now| {
+            let clock = Arc::new(FixedClock::at(now));
+            Knowledge::new(store.clone(), index.clone(), clock, Arc::new(RandomIds)).with_shelf(shelf.clone())
+        };
+        assert_eq!(at_time(60_000_000).expire_containers().await.expect("looked"), 0);
+        assert_eq!(at_time(60_000_001).expire_containers().await.expect("looked"), 1);
+        shelf.sweep().await.expect("looked");
+        assert!(heap.keys().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_kept_says_why_and_leaves_nothing() {
+    each_database(async |store: Store| {
+        let (cx, _) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let shelf = shelf(&store, &[("heap", at(&heap))]);
+        let knowledge = knowledge(&store, &shelf);
+        let run = coder(&store, &cx).await;
+        let why =
+            |stored: Stored| stored.files.into_iter().map(|file| file.err().unwrap_or_default()).collect::<Vec<_>>();
+        let ten = "0123456789";
+        let files = [("a", ten), ("b", "12345678"), ("c", "12345"), ("d", "1"), ("e", "2"), ("f", "3"), ("a\nb", "")];
+        let told = why(keep(&knowledge, &run, "k1", &files).await.expect("kept"));
+        let want = [
+            "a file may have 9 bytes",
+            "",
+            "the files of a run may have 12 bytes together",
+            "",
+            "",
+            "3 files of a run are kept",
+            "its name is too long, empty or has control characters",
+        ];
+        assert_eq!(told, want);
+        let told = why(keep(&knowledge, &run, "k2", &[("b", "87654321"), ("c", "xyz")]).await.expect("kept"));
+        assert_eq!(told, ["", "the files of a container may have 20 bytes together"]);
+        heap.down.store(true, Ordering::SeqCst);
+        let told = why(keep(&knowledge, &run, "k3", &[("d", "9")]).await.expect("the run counts"));
+        assert_eq!(told, ["it could not be stored now"]);
+        heap.down.store(false, Ordering::SeqCst);
+        // Its response is gone meanwhile, and with it what it wrote.
+        store.tenant(&cx).delete_response("r1").await.expect("deleted");
+        let gone = keep(&knowledge, &run, "k4", &[("z", "z")]).await.expect_err("nobody's");
+        assert_eq!(gone.code.as_deref(), Some("turn_not_found"));
+        shelf.sweep().await.expect("looked");
+        assert!(heap.keys().is_empty(), "{:?}", heap.keys());
     })
     .await;
 }

@@ -5,7 +5,7 @@
 use frontdesk_api::{Error, Micros, Order, Page, PageRequest, Result};
 
 use crate::{
-    Conn, Dialect, Doing as _, System, Tenant, Tx, agents, on, paging,
+    Conn, Dialect, Doing as _, System, Tenant, Tx, agents, containers, on, paging,
     turns::{Row, StoredTurn, columns},
 };
 
@@ -127,30 +127,50 @@ impl Tenant<'_> {
     }
 
     /// Deletes a response. One in a conversation is only found no more: the conversation keeps what was said. Whatever
-    /// continued it continues what came before it.
+    /// continued it continues what came before it. The files that its code wrote go with it.
     ///
     /// # Errors
     /// As any query.
     pub async fn delete_response(&self, id: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        let kept = on!(tx, conn => sqlx::query("UPDATE turn SET stored = $3 WHERE tenant = $1 AND id = $2 AND session_id IS NOT NULL")
-            .bind(self.id()).bind(id).bind(false).execute(conn).await.map(|done| done.rows_affected()))
-        .doing("delete a response")?;
-        if kept == 0 {
-            // Before its children are looked for: one that is just being written is waited for.
-            if let Conn::Postgres(conn) = tx.conn() {
-                let held = sqlx::query("SELECT 1 FROM turn WHERE tenant = $1 AND id = $2 FOR UPDATE");
-                held.bind(self.id()).bind(id).execute(conn).await.map(|_| ()).doing("delete a response")?;
-            }
-            on!(tx, conn => sqlx::query("UPDATE turn SET parent = (SELECT p.parent FROM turn p WHERE p.tenant = $1 AND p.id = $2) WHERE tenant = $1 AND parent = $2")
-                .bind(self.id()).bind(id).execute(conn).await.map(|_| ()))
-            .doing("delete a response")?;
-            on!(tx, conn => sqlx::query("DELETE FROM turn WHERE tenant = $1 AND id = $2")
-                .bind(self.id()).bind(id).execute(conn).await.map(|_| ()))
-            .doing("delete a response")?;
+        if take_out(&mut tx, id).await? {
+            containers::delete_of_turn(&mut tx, id).await?;
         }
         tx.commit().await
     }
+
+    /// Deletes a response that was not to be stored; the files that its code wrote stay for their time.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn forget_response(&self, id: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        take_out(&mut tx, id).await?;
+        tx.commit().await
+    }
+}
+
+/// Takes a response out of its line; false where a conversation keeps it.
+async fn take_out(tx: &mut Tx, id: &str) -> Result<bool> {
+    let tenant = tx.tenant();
+    let kept = on!(tx, conn => sqlx::query("UPDATE turn SET stored = $3 WHERE tenant = $1 AND id = $2 AND session_id IS NOT NULL")
+        .bind(&*tenant).bind(id).bind(false).execute(conn).await.map(|done| done.rows_affected()))
+    .doing("delete a response")?;
+    if kept > 0 {
+        return Ok(false);
+    }
+    // Before its children are looked for: one that is just being written is waited for.
+    if let Conn::Postgres(conn) = tx.conn() {
+        let held = sqlx::query("SELECT 1 FROM turn WHERE tenant = $1 AND id = $2 FOR UPDATE");
+        held.bind(&*tenant).bind(id).execute(conn).await.map(|_| ()).doing("delete a response")?;
+    }
+    on!(tx, conn => sqlx::query("UPDATE turn SET parent = (SELECT p.parent FROM turn p WHERE p.tenant = $1 AND p.id = $2) WHERE tenant = $1 AND parent = $2")
+        .bind(&*tenant).bind(id).execute(conn).await.map(|_| ()))
+    .doing("delete a response")?;
+    on!(tx, conn => sqlx::query("DELETE FROM turn WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).execute(conn).await.map(|_| ()))
+    .doing("delete a response")?;
+    Ok(true)
 }
 
 impl System<'_> {
@@ -239,7 +259,12 @@ mod tests {
             response(&store, &cx, "2", Some("1"), None, true).await;
             let mut tx = store.tenant(&cx).write().await.expect("a transaction");
             let call = frontdesk_api::chat::ToolCall { id: "c".into(), ..Default::default() };
-            let item = Item { id: "fc".into(), turn_id: "1".into(), pos: 1, body: ItemBody::FunctionCall { call } };
+            let item = Item {
+                id: "fc".into(),
+                turn_id: "1".into(),
+                pos: 1,
+                body: ItemBody::FunctionCall { call, container: None },
+            };
             transcript::add_items(&mut tx, &[item]).await.expect("an item");
             let ids = |past: Vec<transcript::PastItem>| past.into_iter().map(|past| past.item.id).collect::<Vec<_>>();
             assert_eq!(ids(transcript::line(&mut tx, "2").await.expect("a line")), ["msg_1", "fc", "msg_2"]);

@@ -26,6 +26,7 @@ pub mod batch_lines;
 pub mod blobs;
 pub mod claims;
 pub mod completions;
+pub mod containers;
 pub mod conversations;
 pub mod customer_keys;
 mod dispatch;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
-    Cx, Egress, Error, Kind, Result, Secrets,
+    Cx, Egress, Error, Kind, Result, Secrets, code,
     egress::OutboundAnswer,
     tools::{FetchRequest, ToolHost},
 };
@@ -95,5 +95,14 @@ impl ToolHost for Host {
 
     async fn file(&self, id: &str) -> Result<(String, Bytes)> {
         self.bodies.load_named(&self.cx, id).await
+    }
+
+    async fn keep_written(
+        &self,
+        run: &str,
+        files: Vec<code::Written>,
+        bounds: &code::Bounds,
+    ) -> Result<Option<code::Stored>> {
+        self.bodies.keep_written(&self.cx, run, files, bounds).await
     }
 }

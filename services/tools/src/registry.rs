@@ -13,6 +13,7 @@ use bytes::Bytes;
 use frontdesk_api::{
     Clock, Cx, Egress, Error, Ids, Kind, Result, Seal, Secrets, Tools,
     chat::ToolCall,
+    code,
     servers::Server,
     tools::{Outcome, Reads, Risk, SecretArgs, ToolDef, ToolProvider, ToolResult},
 };
@@ -44,6 +45,20 @@ pub trait ComponentBytes: Send + Sync {
     /// As [`ComponentBytes::load`].
     async fn load_named(&self, cx: &Cx, file_id: &str) -> Result<(String, Bytes)> {
         Ok((file_id.to_owned(), self.load(cx, file_id).await?))
+    }
+
+    /// Keeps what code wrote, as [`frontdesk_api::tools::ToolHost::keep_written`] has it.
+    ///
+    /// # Errors
+    /// Infrastructure only.
+    async fn keep_written(
+        &self,
+        _cx: &Cx,
+        _run: &str,
+        _files: Vec<code::Written>,
+        _bounds: &code::Bounds,
+    ) -> Result<Option<code::Stored>> {
+        Ok(None)
     }
 
     /// Whether it is kept until somebody deletes it.

@@ -109,16 +109,20 @@ function run(code, stdin, given, maxOutput, maxFiles) {
   }
   let room = maxFiles;
   const written = [];
+  const left = [];
   for (const name of changed) {
     const content = files.get(name);
-    if (content.length > room) truncated = true;
-    else {
+    if (content.length > room) {
+      truncated = true;
+      left.push(`${name} (${content.length} bytes)`);
+    } else {
       room -= content.length;
       written.push({ name, content });
     }
   }
   truncated ||= out.truncated || err.truncated;
-  return { stdout: out.text, stderr: err.text, value, truncated, files: written, fault };
+  const note = left.length ? `not kept, since the files of a run may have ${maxFiles} bytes together: ${left.join(', ')}\n` : '';
+  return { stdout: out.text, stderr: err.text + note.slice(0, maxOutput), value, truncated, files: written, fault };
 }
 
 export const language = { run };

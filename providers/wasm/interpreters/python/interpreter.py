@@ -296,15 +296,19 @@ class Language(wit_world.exports.Language):
             fault = _fault(error, code, max_output)
         finally:
             sys.stdout, sys.stderr, sys.stdin = saved
-        changed, room = [], max_files
+        changed, left, room = [], [], max_files
         for name in CHANGED:
             content = FILES.get(name)
             if content is None:
                 continue
             if len(content) > room:
                 truncated = True
+                left.append(f"{name} ({len(content)} bytes)")
                 continue
             room -= len(content)
             changed.append(language.File(_utf8(name), content))
         truncated |= out.truncated or err.truncated
-        return language.Output(_utf8(out.text()), _utf8(err.text()), value, truncated, changed, fault)
+        said = err.text()
+        if left:
+            said += f"not kept, since the files of a run may have {max_files} bytes together: {', '.join(left)}\n"[:max_output]
+        return language.Output(_utf8(out.text()), _utf8(said), value, truncated, changed, fault)

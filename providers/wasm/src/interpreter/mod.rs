@@ -24,7 +24,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 pub use parked::{Bounds, Owner, Place};
 pub(crate) use provider::build;
-pub use provider::{CodeTool, GROUP, TOOL};
+pub use provider::{CodeTool, GROUP, TOOL, files};
 pub use session::{Code, CodeFile, Files, Given, Raised, Ran, Used};
 
 use self::{

@@ -10,9 +10,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
+pub use frontdesk_api::code::{GROUP, TOOL};
 use frontdesk_api::{
     Cx, Error, Kind, Result,
     chat::ToolCall,
+    code,
     customer::Customer,
     provider::Setting,
     tools::{Effect, Inspected, Outcome, Risk, Runs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource},
@@ -25,12 +28,6 @@ use crate::{
     fault::Fault,
     provider::{compiling, within},
 };
-
-/// The group every tenant has where the provider is configured, as Llama Stack names it.
-pub const GROUP: &str = "builtin::code_interpreter";
-
-/// The tool in it.
-pub const TOOL: &str = "code_interpreter";
 
 /// The `config:` block. Every key has a default.
 #[derive(Debug, Default, Deserialize)]
@@ -54,6 +51,16 @@ struct Config {
     kept_mib: Option<usize>,
     /// How long one that is not used is kept, 1 s to a day.
     kept_s: Option<u64>,
+    /// Bytes of a file that is kept, 1 to 64 MiB.
+    file_mib: Option<usize>,
+    /// Bytes of all files of a run that are kept, 1 to 64 MiB.
+    files_mib: Option<usize>,
+    /// Files of a run that are kept, 0 to 100.
+    files: Option<usize>,
+    /// Bytes of all files of a container, 1 to 1024 MiB.
+    container_mib: Option<usize>,
+    /// Days a container is kept with its files after its last use, 1 to 3650.
+    container_days: Option<u64>,
     /// As the sandbox's, whose folder it shares.
     compiled_mib: Option<u64>,
 }
@@ -64,13 +71,23 @@ pub(crate) fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProv
         let path = e.path().to_string();
         Error::invalid(path, e.into_inner().to_string())
     })?;
-    let (d, b) = (limits(), Bounds::default());
+    let (d, b, f) = (limits(), Bounds::default(), files());
+    let files = code::Bounds {
+        file: within("file_mib", config.file_mib, 1, 64)?.map_or(f.file, |n| n << 20),
+        run: within("files_mib", config.files_mib, 1, 64)?.map_or(f.run, |n| n << 20),
+        files: within("files", config.files, 0, 100)?.unwrap_or(f.files),
+        container: within("container_mib", config.container_mib, 1, 1024)?.map_or(f.container, |n| n << 20),
+        keep: within("container_days", config.container_days, 1, 3650)?
+            .map_or(f.keep, |days| Duration::from_secs(days * 24 * 60 * 60)),
+    };
     let limits = crate::Limits {
         cpu: within("cpu_ms", config.cpu_ms, 1, 60_000)?.map_or(d.cpu, Duration::from_millis),
         wall: within("wall_ms", config.wall_ms, 1, 600_000)?.map_or(d.wall, Duration::from_millis),
         memory: within("memory_mib", config.memory_mib, 64, 4096)?.map_or(d.memory, |n| n << 20),
         output: within("output_kib", config.output_kib, 1, 256)?.map_or(d.output, |n| n << 10),
         concurrent: within("concurrent", config.concurrent, 1, 1000)?.unwrap_or(d.concurrent),
+        // Half of it brings files in, half of it out.
+        transfer: d.transfer.max(2 * files.run),
         ..d
     };
     let bounds = Bounds {
@@ -81,7 +98,13 @@ pub(crate) fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProv
     let compiling = compiling(setting, config.compiled_mib)?;
     let folders = config.folder.map_or_else(|| usual(setting), |folder| vec![folder]);
     let interpreters = Interpreters::new(folders, limits, bounds, compiling, Arc::clone(&setting.clock));
-    Ok(Arc::new(CodeTool(Arc::new(interpreters))))
+    Ok(Arc::new(CodeTool(Arc::new(interpreters), files)))
+}
+
+/// What is kept of the files that runs write.
+#[must_use]
+pub fn files() -> code::Bounds {
+    code::Bounds { file: 8 << 20, run: 8 << 20, files: 20, container: 64 << 20, keep: code::KEEP }
 }
 
 /// Below the data folder, and where a package puts what comes with its program.
@@ -91,9 +114,9 @@ fn usual(setting: &Setting) -> Vec<PathBuf> {
     [setting.data_dir.join("interpreters")].into_iter().chain(packaged).collect()
 }
 
-/// The interpreters behind Frontdesk's tool provider.
+/// The interpreters behind Frontdesk's tool provider, and how much is kept of what they write.
 #[derive(Clone)]
-pub struct CodeTool(pub Arc<Interpreters>);
+pub struct CodeTool(pub Arc<Interpreters>, pub code::Bounds);
 
 /// The arguments, as the schema in [`definition`] has them.
 #[derive(Deserialize)]
@@ -111,7 +134,8 @@ fn definition(toolgroup: &str) -> ToolDef {
          there are math, statistics, decimal, fractions, datetime, zoneinfo, re, json, csv, sqlite3 (in memory), random, \
          itertools, collections, hashlib, textwrap, xml and the like; no packages, no network, no other processes. \
          Files are plain names in the working folder: open('a.csv'), os.listdir(). In JavaScript: console.log, \
-         readFile(name), writeFile(name, text), listFiles().";
+         readFile(name), writeFile(name, text), listFiles(). Files that are written can be downloaded by whoever asked: \
+         name them in the answer as links, [a.csv](sandbox:/mnt/data/a.csv).";
     let schema = json!({
         "type": "object",
         "properties": {
@@ -181,13 +205,23 @@ impl ToolProvider for CodeTool {
                 None => Some(running.await),
             }
         };
-        let run = tokio::select! {
+        let mut run = tokio::select! {
             biased;
             () = cx.cancel.cancelled() => return Err(Error::cancelled()),
             ended = ended => ended
                 .ok_or_else(|| Error::new(Kind::Timeout, "the request's time was up while code ran"))?,
         };
-        outcome(run, kept)
+        let written = run.result.as_mut().map(|ran| std::mem::take(&mut ran.files)).unwrap_or_default();
+        let names: Vec<(String, usize)> = written.iter().map(|file| (file.name.clone(), file.content.len())).collect();
+        let stored = match written.is_empty() {
+            true => None,
+            false => {
+                let written = written.into_iter();
+                let written = written.map(|file| code::Written { name: file.name, content: Bytes::from(file.content) });
+                host.keep_written(&call.id, written.collect(), &self.1).await?
+            }
+        };
+        outcome(run, kept, &names, stored.as_ref())
     }
 }
 
@@ -229,7 +263,7 @@ impl Files for Uploaded<'_> {
 }
 
 /// What the model reads.
-fn outcome(run: Run, kept: bool) -> Result<Outcome> {
+fn outcome(run: Run, kept: bool, written: &[(String, usize)], stored: Option<&code::Stored>) -> Result<Outcome> {
     let used = run.used;
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let mut details = json!({
@@ -240,7 +274,7 @@ fn outcome(run: Run, kept: bool) -> Result<Outcome> {
         "resumed": run.resumed,
     });
     let (content, is_error) = match run.result {
-        Ok(ran) => (shown(&ran), ran.fault.is_some()),
+        Ok(ran) => (shown(&ran, written, stored), ran.fault.is_some()),
         Err(Fault::Host(error)) => return Err(error),
         Err(fault @ Fault::Busy(_)) => {
             return Err(Error::unavailable(fault.to_string()).with_retry_after(Duration::from_secs(1)));
@@ -269,7 +303,7 @@ fn outcome(run: Run, kept: bool) -> Result<Outcome> {
 }
 
 /// Only what there is: a model reads every word.
-fn shown(ran: &Ran) -> Value {
+fn shown(ran: &Ran, written: &[(String, usize)], stored: Option<&code::Stored>) -> Value {
     let mut shown = Map::new();
     shown.insert("stdout".into(), json!(ran.stdout));
     if !ran.stderr.is_empty() {
@@ -282,10 +316,7 @@ fn shown(ran: &Ran) -> Value {
         shown.insert("error".into(), json!(format!("{}: {}", fault.kind, fault.message)));
         shown.insert("traceback".into(), json!(fault.traceback));
     }
-    if !ran.files.is_empty() {
-        let files = ran.files.iter().map(|file| json!({ "name": file.name, "bytes": file.content.len() }));
-        shown.insert("files".into(), files.collect());
-    }
+    code::tell(&mut shown, written, stored);
     if ran.truncated {
         shown.insert("truncated".into(), json!(true));
     }

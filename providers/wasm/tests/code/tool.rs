@@ -6,16 +6,18 @@ use bytes::Bytes;
 use frontdesk_api::{
     Cx, Kind, Result,
     chat::ToolCall,
+    code,
     cx::Workspace,
     tools::{Outcome, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use frontdesk_wasm::{
     Compiling,
-    interpreter::{Bounds, CodeTool, GROUP, Interpreters, TOOL, limits},
+    interpreter::{Bounds, CodeTool, GROUP, Interpreters, TOOL, files, limits},
 };
 use serde_json::{Value, json};
 
-struct Uploads;
+/// Whether what code writes is kept.
+struct Uploads(bool);
 #[async_trait::async_trait]
 impl ToolHost for Uploads {
     async fn kv_get(&self, _: &str) -> Result<Option<Vec<u8>>> {
@@ -24,10 +26,27 @@ impl ToolHost for Uploads {
     async fn kv_set(&self, _: &str, _: Vec<u8>) -> Result<()> {
         Ok(())
     }
+    async fn keep_written(
+        &self,
+        run: &str,
+        files: Vec<code::Written>,
+        bounds: &code::Bounds,
+    ) -> Result<Option<code::Stored>> {
+        let fate = |file: code::Written| match file.content.len() <= 3 {
+            true => Ok(format!("cfile_{run}_{}", file.name)),
+            false => Err(format!("{} bytes of {}", file.content.len(), bounds.file)),
+        };
+        Ok(self.0.then(|| code::Stored { container_id: "cntr_1".into(), files: files.into_iter().map(fate).collect() }))
+    }
     async fn file(&self, id: &str) -> Result<(String, Bytes)> {
         let content: &[u8] = if id == "file_1" { b"1,2" } else { id.as_bytes() };
         Ok(("a/b.csv".into(), Bytes::copy_from_slice(content)))
     }
+}
+
+/// Only of the conversation `kept`.
+fn session_keeps(cx: &Cx) -> bool {
+    cx.workspace.as_ref().is_some_and(|workspace| workspace.id == "kept")
 }
 
 async fn call(tool: &CodeTool, session: Option<&str>, arguments: Value) -> Result<ToolResult> {
@@ -37,7 +56,7 @@ async fn call(tool: &CodeTool, session: Option<&str>, arguments: Value) -> Resul
 
 async fn call_in(tool: &CodeTool, cx: Cx, arguments: Value) -> Result<ToolResult> {
     let call = ToolCall { id: "c".into(), name: TOOL.into(), arguments: arguments.to_string() };
-    match tool.call(&cx, &ToolSource::default(), &call, Arc::new(Uploads)).await? {
+    match tool.call(&cx, &ToolSource::default(), &call, Arc::new(Uploads(session_keeps(&cx)))).await? {
         Outcome::Done(result) => Ok(result),
         Outcome::NeedsInput(request) => panic!("{request:?}"),
     }
@@ -46,7 +65,7 @@ async fn call_in(tool: &CodeTool, cx: Cx, arguments: Value) -> Result<ToolResult
 #[tokio::test]
 async fn the_model_reads_what_the_code_came_to() {
     let Some(on) = crate::interpreters() else { return };
-    let tool = CodeTool(Arc::new(on));
+    let tool = CodeTool(Arc::new(on), files());
     assert_eq!(tool.builtin(), Some(GROUP));
     let run = async |arguments: Value| {
         let result = call(&tool, Some("s"), arguments).await.unwrap();
@@ -74,7 +93,7 @@ async fn the_model_reads_what_the_code_came_to() {
 #[tokio::test]
 async fn a_file_that_is_named_later_is_there_and_none_comes_twice() {
     let Some(on) = crate::interpreters() else { return };
-    let tool = CodeTool(Arc::new(on));
+    let tool = CodeTool(Arc::new(on), files());
     let run = async |turn: &str, after: &[&str], files: &[&str], code: &str| {
         let owned = |all: &[&str]| all.iter().map(|&one| one.into()).collect();
         let workspace =
@@ -96,7 +115,39 @@ async fn without_an_interpreter_the_error_says_how_to_build_it() {
     let nowhere = tempfile::tempdir().unwrap();
     let clock = Arc::new(frontdesk_api::clock::FixedClock::at(0));
     let none = Interpreters::new(vec![nowhere.path().into()], limits(), Bounds::default(), Compiling::Here, clock);
-    let error = call(&CodeTool(Arc::new(none)), None, json!({ "code": "1" })).await.expect_err("nothing to run it");
+    let error =
+        call(&CodeTool(Arc::new(none), files()), None, json!({ "code": "1" })).await.expect_err("nothing to run it");
     assert_eq!(error.kind, Kind::Unavailable);
     assert!(error.message.contains("interpreters/build.sh"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn what_code_writes_is_told_with_its_id_or_why_it_has_none() {
+    let Some(on) = crate::interpreters() else { return };
+    let tool = CodeTool(Arc::new(on), files());
+    let code = "open('a.txt', 'w').write('abc')\nopen('b.txt', 'w').write('abcd')\n1 / 0";
+    let result = call(&tool, Some("kept"), json!({ "code": code })).await.unwrap();
+    let shown: Value = serde_json::from_str(&result.content).unwrap();
+    assert!(result.is_error, "what was written before it failed is kept: {shown}");
+    assert_eq!(
+        (&shown["container_id"], &shown["files"], &shown["files_not_kept"]),
+        (
+            &json!("cntr_1"),
+            &json!([{ "name": "a.txt", "bytes": 3, "file_id": "cfile_c_a.txt" }]),
+            &json!([{ "name": "b.txt", "bytes": 4, "why": "4 bytes of 8388608" }])
+        )
+    );
+    // The interpreter itself hands out no more than a run's bytes, and says what it kept back.
+    let python = "open('big.bin', 'wb').write(bytes(8 << 20) + b'x')";
+    let javascript = "writeFile('big.bin', new Uint8Array((8 << 20) + 1))";
+    for (language, code) in [("python", python), ("javascript", javascript)] {
+        let result = call(&tool, Some("kept"), json!({ "code": code, "language": language })).await.unwrap();
+        let shown: Value = serde_json::from_str(&result.content).unwrap();
+        let told = shown["stderr"].as_str().unwrap_or_default();
+        assert_eq!(
+            told,
+            "not kept, since the files of a run may have 8388608 bytes together: big.bin (8388609 bytes)\n"
+        );
+        assert_eq!((&shown["truncated"], shown.get("files")), (&json!(true), None));
+    }
 }

@@ -182,7 +182,7 @@ fn asked_before(message: &Message, text: String, items: &mut Vec<ItemBody>) {
         says(message, text, items);
     }
     let calls = message.tool_calls.iter().map(|call| ToolCall { id: own(&call.id).0.into(), ..call.clone() });
-    items.extend(calls.map(|call| ItemBody::FunctionCall { call }));
+    items.extend(calls.map(|call| ItemBody::FunctionCall { call, container: None }));
 }
 
 /// What the turn brought that asked for these calls, where it is known: this agent's, and kept until now. A turn's

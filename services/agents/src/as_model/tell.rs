@@ -220,7 +220,7 @@ impl Words {
             ItemBody::Refusal { text } => self.said(&text, true, out),
             ItemBody::Reasoning { text, .. } if !self.streaming => self.thought = Some(text),
             // Told at the end: what else is done in this step may end the turn another way.
-            ItemBody::FunctionCall { call } if self.client_tools.contains(&call.name) => self.calls.push(call),
+            ItemBody::FunctionCall { call, .. } if self.client_tools.contains(&call.name) => self.calls.push(call),
             _ => {}
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn answered(
             ItemBody::Message { role: Role::Assistant, text, .. } | ItemBody::Refusal { text } => {
                 said.push(text.as_str())
             }
-            ItemBody::FunctionCall { call } => calls.push((call, None)),
+            ItemBody::FunctionCall { call, .. } => calls.push((call, None)),
             ItemBody::FunctionCallOutput { call_id, output, is_error } => {
                 if let Some((_, answer)) = calls.iter_mut().find(|(call, _)| call.id == *call_id) {
                     *answer = Some((output, *is_error));

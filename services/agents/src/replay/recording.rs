@@ -72,7 +72,7 @@ impl Recording {
         for (turn, recorded) in turns.iter().enumerate() {
             for item in &recorded.items {
                 match &item.body {
-                    ItemBody::FunctionCall { call } => calls.push((turn, call.clone())),
+                    ItemBody::FunctionCall { call, .. } => calls.push((turn, call.clone())),
                     ItemBody::FunctionCallOutput { call_id, output, is_error } => {
                         // A client's results may come with a later turn.
                         let Some((turn, call)) = calls.iter().rev().find(|(_, call)| call.id == *call_id) else {
@@ -235,7 +235,7 @@ impl Tools for Played {
             return Ok(Outcome::Done(self.recorded(call, why)));
         }
         let (customer, id) = self.with(|now| (now.customer.clone(), now.workspace.clone()));
-        let workspace = cx.workspace.clone().map(|theirs| Workspace { id, ..theirs });
+        let workspace = cx.workspace.clone().map(|theirs| Workspace { id, container: None, ..theirs });
         let cx = Cx { customer, workspace, ..cx.clone() };
         self.real.call(&cx, groups, call, key, approved).await
     }

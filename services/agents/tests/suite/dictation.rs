@@ -91,7 +91,7 @@ async fn calls_are_shown_as_they_are_written_and_stand_behind_the_words_of_their
         };
         assert_eq!(ids("look"), ["a", "a"]);
         let called = view.items.iter().filter_map(|item| match &item.body {
-            ItemBody::FunctionCall { call } => Some(call.id.as_str()),
+            ItemBody::FunctionCall { call, .. } => Some(call.id.as_str()),
             _ => None,
         });
         assert_eq!(called.collect::<Vec<_>>(), ["a", ids("book")[0]]);

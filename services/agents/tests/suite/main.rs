@@ -6,6 +6,7 @@ mod as_model;
 mod asking;
 mod behind;
 mod cancel;
+mod code;
 mod customers;
 mod dictation;
 mod ends;

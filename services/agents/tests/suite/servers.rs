@@ -272,7 +272,7 @@ async fn a_forged_word_is_refused_and_nothing_is_called() {
         });
         let mut mine = asked_about.expect("what waits");
         mine.call.arguments = "{\"id\":8}".into();
-        let made = ItemBody::FunctionCall { call: mine.call.clone() };
+        let made = ItemBody::FunctionCall { call: mine.call.clone(), container: None };
         let not_found = Some("approval_request_not_found");
         for (new, code) in [
             // Of an unknown id, of another conversation, and with a call that the client made up.

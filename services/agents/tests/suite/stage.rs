@@ -17,6 +17,7 @@ use frontdesk_api::{
     agent::AgentSpec,
     chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
     clock::FixedClock,
+    code,
     cx::Workspace,
     id::RandomIds,
     inference::Model,
@@ -308,6 +309,10 @@ impl Tools for Toolbox {
             match group.as_str() {
                 "shop" => all.extend(shop.map(|(name, effect, risk)| def(name, effect, risk))),
                 "gates" => all.extend(gates.map(|(name, effect, risk)| def(name, effect, risk))),
+                code::GROUP => {
+                    let tool = def(code::TOOL, Effect::None, Risk::Read);
+                    all.push(ToolDef { toolgroup: code::GROUP.into(), alone: true, ..tool });
+                }
                 other => return Err(Error::not_found(format!("no tool group has the id '{other}'"))),
             }
         }

@@ -10,6 +10,7 @@ pub mod batches;
 pub mod chat_completions;
 pub mod completions;
 pub mod console;
+pub mod containers;
 pub mod conversations;
 pub mod customer_keys;
 pub mod docs;
@@ -180,6 +181,11 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(conversations::show::show, conversations::update::update, conversations::delete::delete))
         .routes(routes!(conversations::items::list, conversations::items::create))
         .routes(routes!(conversations::items::show, conversations::items::delete))
+        .routes(routes!(containers::list::list, containers::create::create))
+        .routes(routes!(containers::show::show, containers::delete::delete))
+        .routes(routes!(containers::files::files, containers::create_file::create_file))
+        .routes(routes!(containers::file::file, containers::delete_file::delete_file))
+        .routes(routes!(containers::content::content))
         .routes(routes!(toolgroups::list::list))
         .routes(routes!(toolgroups::show::show))
         .routes(routes!(tools::list::list))

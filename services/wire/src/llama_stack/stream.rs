@@ -136,7 +136,7 @@ impl Projection {
             }
             EventBody::ItemDone { step_id, item } => {
                 self.items.push(item.clone());
-                let ItemBody::FunctionCall { call } = &item.body else { return None };
+                let ItemBody::FunctionCall { call, .. } = &item.body else { return None };
                 let tool_call = CallOrText::Call(call.into());
                 self.progress(step_id, Delta::ToolCall { parse_status: ParseStatus::Succeeded, tool_call })?
             }

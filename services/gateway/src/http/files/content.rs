@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use frontdesk_api::Error;
+use frontdesk_api::{Error, blobs::Opened};
 
 use crate::{app::App, auth::Caller, problem::Problem};
 
@@ -34,16 +34,49 @@ pub async fn content(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let part = match asked.and_then(Asked::read) {
-        Some(asked) => {
+    let part = match asked(&headers) {
+        Some(_) => {
             let bytes = u64::try_from(app.knowledge.load_file(&cx, &id).await?.bytes).unwrap_or_default();
-            let Some(part) = asked.of(bytes) else { return Ok(nothing_there(&id, bytes)) };
-            Some(part)
+            match Part::of(&headers, bytes) {
+                Part::Whole => None,
+                Part::Range(part) => Some(part),
+                Part::Behind(nothing) => return Ok(nothing.told(&id)),
+            }
         }
         None => None,
     };
     let opened = app.knowledge.open_content(&cx, &id, part.clone()).await?;
+    Ok(sent(opened, part.is_some()))
+}
+
+/// What of a content a request asks for.
+pub enum Part {
+    Whole,
+    Range(Range<u64>),
+    Behind(Behind),
+}
+
+/// A range that begins behind the last byte.
+pub struct Behind {
+    bytes: u64,
+}
+
+impl Part {
+    /// Of so many bytes.
+    #[must_use]
+    pub fn of(headers: &HeaderMap, bytes: u64) -> Self {
+        let Some(asked) = asked(headers) else { return Self::Whole };
+        asked.of(bytes).map_or(Self::Behind(Behind { bytes }), Self::Range)
+    }
+}
+
+fn asked(headers: &HeaderMap) -> Option<Asked> {
+    headers.get(header::RANGE).and_then(|value| value.to_str().ok()).and_then(Asked::read)
+}
+
+/// A content as an attachment; `is_part`: of what was opened a range was asked for.
+#[must_use]
+pub fn sent(opened: Opened, is_part: bool) -> Response {
     let mut response = Response::new(Body::from_stream(opened.pieces));
     let out = response.headers_mut();
     // Said beforehand, so that a client sees where a content breaks off.
@@ -52,12 +85,12 @@ pub async fn content(
     out.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     out.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    if part.is_some() {
+    if is_part {
         let said = format!("bytes {}-{}/{}", opened.range.start, opened.range.end.saturating_sub(1), opened.bytes);
         out.extend(HeaderValue::from_str(&said).ok().map(|said| (header::CONTENT_RANGE, said)));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    Ok(response)
+    response
 }
 
 /// One range of bytes, as RFC 9110, section 14.1.2 writes it.
@@ -95,15 +128,19 @@ impl Asked {
     }
 }
 
-/// By its status a client that resumes a download knows that it has all (RFC 9110, section 15.5.17).
-fn nothing_there(id: &str, bytes: u64) -> Response {
-    let error = Error::invalid("range", format!("the file '{id}' has {bytes} bytes: the range begins behind them"))
-        .with_code("range_not_satisfiable");
-    let mut response = Problem(error).into_response();
-    *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-    let all = HeaderValue::from_str(&format!("bytes */{bytes}"));
-    response.headers_mut().extend(all.ok().map(|all| (header::CONTENT_RANGE, all)));
-    response
+impl Behind {
+    /// By its status a client that resumes a download knows that it has all (RFC 9110, section 15.5.17).
+    #[must_use]
+    pub fn told(&self, id: &str) -> Response {
+        let bytes = self.bytes;
+        let error = Error::invalid("range", format!("the file '{id}' has {bytes} bytes: the range begins behind them"))
+            .with_code("range_not_satisfiable");
+        let mut response = Problem(error).into_response();
+        *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+        let all = HeaderValue::from_str(&format!("bytes */{bytes}"));
+        response.headers_mut().extend(all.ok().map(|all| (header::CONTENT_RANGE, all)));
+        response
+    }
 }
 
 #[cfg(test)]

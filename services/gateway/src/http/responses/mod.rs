@@ -139,7 +139,7 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     if web::is_granted(&spec) && !shown.iter().any(|tool| tool["type"].as_str().is_some_and(is_web)) {
         shown.push(web_tool("web_search", &spec.web_domains, None, None));
     }
-    let runs_code = code::is_granted(&spec).then(|| code_tool(&spec.code_files));
+    let runs_code = code::is_granted(&spec).then(|| code_tool(&spec.code_files, spec.code_container.as_deref()));
     echo.insert("tools".into(), spec.client_tools.iter().map(function).chain(shown).chain(runs_code).collect());
     let (previous, echo) = (asked.previous_response_id, Value::Object(echo));
     let response = AsResponse { spec, version, previous, echo, stored: asked.store };

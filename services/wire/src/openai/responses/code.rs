@@ -4,13 +4,13 @@
 //! and what it printed. Source of the shapes: OpenAI's API reference, "Responses", `code_interpreter_call`, and the
 //! types of its official packages.
 
-use frontdesk_api::{Error, Result, chat::ToolCall};
+use frontdesk_api::{Error, Result, chat::ToolCall, turn::Item};
 use serde_json::{Value, json};
 
 use super::fields::Fields;
 
 /// The `type` of the tool; the tool that stands behind it has the same name.
-pub const TOOL: &str = "code_interpreter";
+pub use frontdesk_api::code::TOOL;
 
 /// What a call is shown as.
 pub const ITEM: &str = "code_interpreter_call";
@@ -22,22 +22,26 @@ const FILES: usize = 50;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Interpreter {
     pub files: Vec<String>,
-    /// Where the request names them.
+    /// A container that was made beforehand.
+    pub container: Option<String>,
+    /// Where the request names the files, or the container.
     pub path: String,
 }
 
 /// # Errors
-/// `Invalid` naming the member; with the code `unsupported_parameter` for a container that was made beforehand, or one
-/// with memory or network of its own.
+/// `Invalid` naming the member; with the code `unsupported_parameter` for a container with memory or network of its own.
 pub fn read(mut fields: Fields) -> Result<Interpreter> {
     let at = fields.path("container");
     if !fields.is_object("container") {
-        let message =
-            format!("'{at}' must be {{\"type\": \"auto\"}}: there are no containers that are made beforehand");
-        return Err(match fields.take("container") {
-            None => fields.missing("container"),
-            Some(_) => Error::invalid(at, message).with_code("unsupported_parameter"),
-        });
+        let message = format!("'{at}' must be {{\"type\": \"auto\"}} or the id of a container");
+        return match fields.take("container") {
+            None => Err(fields.missing("container")),
+            Some(Value::String(id)) if !id.is_empty() && !id.contains('\0') => {
+                fields.end()?;
+                Ok(Interpreter { files: vec![], container: Some(id), path: at })
+            }
+            Some(_) => Err(Error::invalid(at, message)),
+        };
     }
     let Some(mut container) = fields.object("container")? else { return Err(fields.missing("container")) };
     fields.end()?;
@@ -60,13 +64,16 @@ pub fn read(mut fields: Fields) -> Result<Interpreter> {
         }
     }
     container.end()?;
-    Ok(Interpreter { files, path })
+    Ok(Interpreter { files, container: None, path })
 }
 
 /// The tool as a response repeats it.
 #[must_use]
-pub fn tool(files: &[String]) -> Value {
-    json!({ "type": TOOL, "container": { "type": "auto", "file_ids": files } })
+pub fn tool(files: &[String], container: Option<&str>) -> Value {
+    match container {
+        Some(id) => json!({ "type": TOOL, "container": id }),
+        None => json!({ "type": TOOL, "container": { "type": "auto", "file_ids": files } }),
+    }
 }
 
 /// The code of a call.
@@ -80,7 +87,7 @@ pub fn code(call: &ToolCall) -> String {
 
 /// A call, with what it came to once there is something; `outputs` where that is to be seen.
 #[must_use]
-pub fn item(id: &str, turn_id: &str, call: &ToolCall, result: Option<(&str, bool)>, outputs: bool) -> Value {
+pub fn item(id: &str, container: &str, call: &ToolCall, result: Option<(&str, bool)>, outputs: bool) -> Value {
     let seen = result.map(|(text, is_error)| logs(text, is_error));
     let status = match &seen {
         None => "in_progress",
@@ -88,8 +95,14 @@ pub fn item(id: &str, turn_id: &str, call: &ToolCall, result: Option<(&str, bool
         Some((_, false)) => "failed",
     };
     let outputs = seen.filter(|_| outputs).map(|(logs, _)| json!([{ "type": "logs", "logs": logs }]));
-    json!({ "id": id, "type": ITEM, "status": status, "code": code(call), "container_id": format!("cntr_{turn_id}"),
+    json!({ "id": id, "type": ITEM, "status": status, "code": code(call), "container_id": container,
             "outputs": outputs })
+}
+
+/// The id of the container that a call's item names. One that was written before there were any names its turn's.
+#[must_use]
+pub fn container(item: &Item, named: Option<&String>) -> String {
+    named.cloned().unwrap_or_else(|| format!("cntr_{}", item.turn_id))
 }
 
 /// What a terminal would have shown, and whether the code was run to an end: an error of its own is one.
@@ -133,11 +146,11 @@ mod tests {
     #[test]
     fn a_call_shows_its_code_and_what_a_terminal_would() {
         let call = call(r#"{"code":"print(1)\n2"}"#);
-        let begun = item("ci_1", "resp_1", &call, None, true);
+        let begun = item("ci_1", "cntr_1", &call, None, true);
         assert_eq!(
             begun,
             json!({ "id": "ci_1", "type": "code_interpreter_call", "status": "in_progress", "code": "print(1)\n2",
-                    "container_id": "cntr_resp_1", "outputs": null })
+                    "container_id": "cntr_1", "outputs": null })
         );
         for (result, status, logs) in [
             ((r#"{"stdout":"1\n","value":"2"}"#, false), "completed", "1\n2"),
@@ -149,17 +162,17 @@ mod tests {
             ),
             (("withheld", true), "failed", "withheld"),
         ] {
-            let shown = item("ci_1", "resp_1", &call, Some(result), true);
+            let shown = item("ci_1", "cntr_1", &call, Some(result), true);
             assert_eq!(
                 (&shown["status"], &shown["outputs"]),
                 (&json!(status), &json!([{ "type": "logs", "logs": logs }]))
             );
-            assert_eq!(item("ci_1", "resp_1", &call, Some(result), false)["outputs"], Value::Null);
+            assert_eq!(item("ci_1", "cntr_1", &call, Some(result), false)["outputs"], Value::Null);
         }
     }
 
     #[test]
-    fn a_container_is_auto_and_nothing_else() {
+    fn a_container_is_auto_or_one_by_its_id() {
         let refused = |tool: Value| {
             let error = read(Fields::of(tool, "tools[0]").expect("an object")).expect_err("refused");
             (error.param.unwrap_or_default(), error.code)
@@ -168,7 +181,8 @@ mod tests {
         let unsupported = Some("unsupported_parameter".to_owned());
         for (tool, param, code) in [
             (json!({}), "tools[0].container", None),
-            (with(json!("cntr_1")), "tools[0].container", unsupported.clone()),
+            (with(json!(1)), "tools[0].container", None),
+            (with(json!("")), "tools[0].container", None),
             (with(json!({})), "tools[0].container.type", None),
             (with(json!({ "type": "auto", "file_ids": [1] })), "tools[0].container.file_ids", None),
             (with(json!({ "type": "auto", "memory_limit": "4g" })), "tools[0].container.memory_limit", unsupported),
@@ -183,5 +197,8 @@ mod tests {
         let good = with(json!({ "type": "auto", "file_ids": ["file_1"] }));
         let read = read(Fields::of(good, "tools[0]").expect("an object")).expect("good");
         assert_eq!(read.files, ["file_1"]);
+        let named = super::read(Fields::of(with(json!("cntr_1")), "tools[0]").expect("an object")).expect("good");
+        assert_eq!((named.container.as_deref(), named.path.as_str()), (Some("cntr_1"), "tools[0].container"));
+        assert_eq!(tool(&[], Some("cntr_1"))["container"], "cntr_1");
     }
 }

@@ -119,7 +119,7 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
             }
             let call = ToolCall { id, name: fields.needed("name")?, arguments: fields.needed("arguments")? };
             let call_id = call.id.clone();
-            items.push(Input::Item(ItemBody::FunctionCall { call }));
+            items.push(Input::Item(ItemBody::FunctionCall { call, container: None }));
             if kind == "mcp_call" {
                 let error = fields.take("error").map(|error| failure(&error));
                 let is_error = error.is_some();
@@ -132,7 +132,7 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
         code::ITEM => {
             let (call, said) = code::taken(&mut fields)?;
             let call_id = call.id.clone();
-            items.push(Input::Item(ItemBody::FunctionCall { call }));
+            items.push(Input::Item(ItemBody::FunctionCall { call, container: None }));
             if let Some(output) = said {
                 items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error: false }));
             }
@@ -224,7 +224,7 @@ mod tests {
         ]));
         let call = |id: &str, name: &str| {
             let call = ToolCall { id: id.into(), name: name.into(), arguments: "{}".into() };
-            Input::Item(ItemBody::FunctionCall { call })
+            Input::Item(ItemBody::FunctionCall { call, container: None })
         };
         let output = |id: &str, output: &str| {
             Input::Item(ItemBody::FunctionCallOutput { call_id: id.into(), output: output.into(), is_error: false })

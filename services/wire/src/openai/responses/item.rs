@@ -98,17 +98,19 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
         _ => None,
     }));
     shown.extend(made.iter().filter_map(|item| match &item.body {
-        ItemBody::FunctionCall { call } if client.is_code(&call.name) => {
+        ItemBody::FunctionCall { call, container } if client.is_code(&call.name) => {
             let result = outputs.get(call.id.as_str()).copied();
-            Some(code::item(&item.id, &item.turn_id, call, result, include.outputs))
+            Some(code::item(&item.id, &code::container(item, container.as_ref()), call, result, include.outputs))
         }
-        ItemBody::FunctionCall { call } if client.is_web(&call.name) => {
+        ItemBody::FunctionCall { call, .. } if client.is_web(&call.name) => {
             Some(web::item(&item.id, call, outputs.get(call.id.as_str()).copied(), include))
         }
         ItemBody::FunctionCall { call } if asked_before.contains(&call.id.as_str()) => None,
         // Shown as what asks for it, unless it was refused at once.
-        ItemBody::FunctionCall { call } if servers.waits(&call.name) && !outputs.contains_key(call.id.as_str()) => None,
-        ItemBody::FunctionCall { call } if !client.contains(&call.name) => {
+        ItemBody::FunctionCall { call, .. } if servers.waits(&call.name) && !outputs.contains_key(call.id.as_str()) => {
+            None
+        }
+        ItemBody::FunctionCall { call, .. } if !client.contains(&call.name) => {
             Some(servers.call(call).shown(&item.id, outputs.get(call.id.as_str()).copied()))
         }
         ItemBody::Reasoning { text, sealed, .. } => {
@@ -142,7 +144,7 @@ pub fn sent(item: &Item, include: Include) -> Option<Value> {
             let content: Vec<Value> = parts.iter().map(|part| parts::shown(part, include.images)).collect();
             json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })
         }
-        ItemBody::FunctionCall { call } => function_call(id, call, "completed"),
+        ItemBody::FunctionCall { call, .. } => function_call(id, call, "completed"),
         ItemBody::FunctionCallOutput { call_id, output, .. } => {
             json!({ "id": id, "type": "function_call_output", "call_id": call_id, "output": output, "status": "completed" })
         }
@@ -181,9 +183,16 @@ pub fn part(text: &str, citations: &[Citation]) -> Value {
 }
 
 /// A source, at its place in the text (in characters): a page of the web where its address stands, a file
-/// where its number does.
+/// where its number does, one that code wrote where the text speaks of it.
 #[must_use]
 pub fn annotation(text: &str, citation: &Citation) -> Value {
+    let place = |byte: usize| text[..byte].chars().count();
+    if let Some(container) = &citation.container_id {
+        let mut spoken = frontdesk_api::code::mentions(text, &citation.filename).into_iter();
+        let at = spoken.nth(citation.number.saturating_sub(1)).unwrap_or(text.len()..text.len());
+        return json!({ "type": "container_file_citation", "container_id": container, "file_id": citation.file_id,
+                       "filename": citation.filename, "start_index": place(at.start), "end_index": place(at.end) });
+    }
     if let (true, Some(url)) = (citation.file_id.is_empty(), &citation.url) {
         let at = frontdesk_api::web::stands(text, url).map_or(text, |at| &text[..at]).chars().count();
         let end = (at + url.chars().count()).min(text.chars().count());

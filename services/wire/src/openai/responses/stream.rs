@@ -183,14 +183,15 @@ impl Projection {
                     self.begin_thoughts(id, at, out);
                 }
             }
-            ItemBody::FunctionCall { call } => {
+            ItemBody::FunctionCall { call, container } => {
                 let begun = ToolCall { arguments: String::new(), ..call.clone() };
                 if self.servers.waits(&call.name) {
                     // Shown as what asks for it.
                 } else if self.client.contains(&call.name) {
                     self.begin(id, item::function_call(id, &begun, "in_progress"), out);
                 } else if self.client.is_code(&call.name) {
-                    let at = self.begin(id, code::item(id, &item.turn_id, &begun, None, false), out);
+                    let container = code::container(item, container.as_ref());
+                    let at = self.begin(id, code::item(id, &container, &begun, None, false), out);
                     self.calls.insert(call.id.clone(), (at, call.clone()));
                     let more = json!({ "item_id": id, "output_index": at });
                     self.tell("response.code_interpreter_call.in_progress", more, out);
@@ -337,33 +338,34 @@ impl Projection {
                 self.finish(at, whole, out);
             }
             (body @ ItemBody::ServerTools { .. }, _) => self.lists(id, body, out),
-            (ItemBody::FunctionCall { call }, Some(at)) if self.client.contains(&call.name) => {
+            (ItemBody::FunctionCall { call, .. }, Some(at)) if self.client.contains(&call.name) => {
                 let more = json!({ "item_id": id, "output_index": at, "name": call.name, "arguments": call.arguments });
                 self.tell("response.function_call_arguments.done", more, out);
                 self.finish(at, item::function_call(id, call, "completed"), out);
             }
-            (ItemBody::FunctionCall { call }, Some(at)) if self.client.is_code(&call.name) => {
+            (ItemBody::FunctionCall { call, container }, Some(at)) if self.client.is_code(&call.name) => {
                 let (place, code) = (json!({ "item_id": id, "output_index": at }), code::code(call));
                 let delta = with(&place, json!({ "delta": code }));
                 self.tell("response.code_interpreter_call_code.delta", delta, out);
                 let whole = with(&place, json!({ "code": code }));
                 self.tell("response.code_interpreter_call_code.done", whole, out);
                 self.tell("response.code_interpreter_call.interpreting", place, out);
-                self.output[at] = code::item(id, &item.turn_id, call, None, false);
+                let container = code::container(item, container.as_ref());
+                self.output[at] = code::item(id, &container, call, None, false);
                 self.output[at]["status"] = json!("interpreting");
                 self.calls.insert(call.id.clone(), (at, call.clone()));
             }
-            (ItemBody::FunctionCall { call }, Some(at)) if self.client.is_web(&call.name) => {
+            (ItemBody::FunctionCall { call, .. }, Some(at)) if self.client.is_web(&call.name) => {
                 let more = json!({ "item_id": id, "output_index": at });
                 self.tell("response.web_search_call.searching", more, out);
                 self.output[at] = web::item(id, call, None, self.include);
                 self.output[at]["status"] = json!("searching");
                 self.calls.insert(call.id.clone(), (at, call.clone()));
             }
-            (ItemBody::FunctionCall { call }, None) => {
+            (ItemBody::FunctionCall { call, .. }, None) => {
                 self.withheld.insert(call.id.clone(), (id.clone(), call.clone()));
             }
-            (ItemBody::FunctionCall { call }, Some(at)) => {
+            (ItemBody::FunctionCall { call, .. }, Some(at)) => {
                 let more = json!({ "item_id": id, "output_index": at, "arguments": call.arguments });
                 self.tell("response.mcp_call_arguments.done", more, out);
                 self.output[at]["arguments"] = json!(call.arguments);
@@ -377,7 +379,8 @@ impl Projection {
                 let begun = self.output[at]["id"].as_str().unwrap_or_default().to_owned();
                 if self.output[at]["type"] == code::ITEM {
                     let result = Some((output.as_str(), *is_error));
-                    let whole = code::item(&begun, &item.turn_id, &call, result, self.include.outputs);
+                    let container = self.output[at]["container_id"].as_str().unwrap_or_default();
+                    let whole = code::item(&begun, container, &call, result, self.include.outputs);
                     // There is no event for one that failed.
                     if whole["status"] == "completed" {
                         let more = json!({ "item_id": begun, "output_index": at });

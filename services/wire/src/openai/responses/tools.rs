@@ -87,7 +87,7 @@ pub fn tools(list: Vec<Value>) -> Result<Tools> {
             }
             code::TOOL => {
                 let interpreter = code::read(fields)?;
-                tools.shown.push(code::tool(&interpreter.files));
+                tools.shown.push(code::tool(&interpreter.files, interpreter.container.as_deref()));
                 tools.code = Some(interpreter);
             }
             mcp::TOOL => {

@@ -42,7 +42,7 @@ fn thinks(id: &str, text: &str) -> Item {
 
 fn calls(id: &str, call_id: &str, name: &str) -> Item {
     let call = ToolCall { id: call_id.into(), name: name.into(), arguments: "{}".into() };
-    item(id, ItemBody::FunctionCall { call })
+    item(id, ItemBody::FunctionCall { call, container: None })
 }
 
 fn added(item: &Item) -> EventBody {
@@ -229,6 +229,7 @@ fn sources_are_searched_first_and_cited_in_characters() {
     };
     let citation = Citation {
         number: 1,
+        container_id: None,
         file_id: "file_1".into(),
         filename: "returns.md".into(),
         title: "Returns".into(),
@@ -269,6 +270,47 @@ fn sources_are_searched_first_and_cited_in_characters() {
         projection.push(&Event { seq, body });
     }
     assert_eq!(projection.response().expect("begun")["output"][0]["results"][0]["text"], "14 days");
+}
+
+#[test]
+fn a_file_that_code_wrote_is_cited_in_characters_where_it_is_spoken_of() {
+    let file = |number| Citation {
+        number,
+        container_id: Some("cntr_1".into()),
+        file_id: "cfile_1".into(),
+        filename: "a.csv".into(),
+        title: "a.csv".into(),
+        url: None,
+        quote: "sandbox:/mnt/data/a.csv".into(),
+    };
+    let said = "Für dich: [a](sandbox:/mnt/data/a.csv) sandbox:/mnt/data/a.csv";
+    let answer = says("msg_1", said, vec![file(1), file(2)]);
+    let bodies = [EventBody::Created { turn: turn(TurnState::Running) }, done(&answer)];
+    let (shown, response) = fold(json!({}), &bodies);
+    let annotation = |start: usize| {
+        json!({ "type": "container_file_citation", "container_id": "cntr_1", "file_id": "cfile_1",
+                            "filename": "a.csv", "start_index": start, "end_index": start + 23 })
+    };
+    let want = [annotation(14), annotation(39)];
+    assert_eq!(response["output"][0]["content"][0]["annotations"], json!(want));
+    let added = shown.iter().filter(|shown| shown.name == "response.output_text.annotation.added");
+    let added: Vec<_> = added.map(|shown| shown.data["annotation"].clone()).collect();
+    assert_eq!(added, want);
+}
+
+#[test]
+fn a_call_of_code_names_its_container_from_its_beginning_on() {
+    let call = ToolCall { id: "c1".into(), name: "code_interpreter".into(), arguments: r#"{"code":"1"}"#.into() };
+    let call = item("ci_1", ItemBody::FunctionCall { call, container: Some("cntr_9".into()) });
+    let output =
+        ItemBody::FunctionCallOutput { call_id: "c1".into(), output: r#"{"stdout":""}"#.into(), is_error: false };
+    let bodies =
+        [EventBody::Created { turn: turn(TurnState::Running) }, added(&call), done(&call), done(&item("fo_1", output))];
+    let (shown, response) = fold(json!({ "tools": [{ "type": "code_interpreter" }] }), &bodies);
+    let items: Vec<_> =
+        shown.iter().filter_map(|shown| shown.data.get("item")).map(|item| &item["container_id"]).collect();
+    assert_eq!(items, ["cntr_9", "cntr_9"]);
+    assert_eq!(response["output"][0]["container_id"], "cntr_9");
 }
 
 #[test]
@@ -329,7 +371,7 @@ fn what_broke_off_stays_at_its_place_and_the_end_says_why() {
 fn code_is_shown_as_openais_tool_where_the_request_has_it() {
     let call = |id: &str, call_id: &str, arguments: &str| {
         let call = ToolCall { id: call_id.into(), name: "code_interpreter".into(), arguments: arguments.into() };
-        item(id, ItemBody::FunctionCall { call })
+        item(id, ItemBody::FunctionCall { call, container: None })
     };
     let answer = |id: &str, call_id: &str, output: &str, is_error: bool| {
         item(id, ItemBody::FunctionCallOutput { call_id: call_id.into(), output: output.into(), is_error })

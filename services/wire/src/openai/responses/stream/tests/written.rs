@@ -70,7 +70,7 @@ fn what_is_known_of_tokens_is_shown_where_it_is_asked_for() {
 fn a_call_that_is_still_written_grows_and_one_that_is_cut_off_says_so() {
     let begun = |id: &str, call_id: &str, name: &str| {
         let call = ToolCall { id: call_id.into(), name: name.into(), arguments: String::new() };
-        added(&item(id, ItemBody::FunctionCall { call }))
+        added(&item(id, ItemBody::FunctionCall { call, container: None }))
     };
     let echo = json!({ "tools": [{ "type": "function", "name": "look" }] });
     let whole = calls("fc_2", "c2", "order");

@@ -1,0 +1,274 @@
+//! Files of containers: what runs of code wrote, and what a client put beside it.
+//!
+//! A run's files are kept before its result names them. Invariants: what is not kept is told by name and why; a run that
+//! is repeated under its key leaves one set of files, the last; a file that is written again as it was stays the same file.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use frontdesk_api::{
+    Contents as _, Cx, Error, Kind, Result,
+    blobs::{Kept, Opened, whole},
+    code::{Bounds, Stored, Written},
+};
+use frontdesk_store::containers::{self, ASSISTANT, ContainerFile, USER};
+
+use crate::{Knowledge, files::check_name};
+
+/// The most files of a container.
+const MOST: usize = 1_000;
+
+/// The most bytes that clients put into one: code is given no more.
+const GIVEN: i64 = 8 << 20;
+
+/// What becomes of a file of a run.
+enum Fate {
+    /// It is there already, under this id.
+    Is(String),
+    /// It will be, under this id.
+    Will(Box<ContainerFile>, Kept),
+    /// Why it is not kept.
+    Not(String),
+}
+
+impl Knowledge {
+    /// Keeps what the code of `cx` wrote in its container; None where it runs in none ([`containers::claim`]). `run`: the
+    /// key by which the run is repeated: what an earlier attempt under it wrote goes.
+    ///
+    /// # Errors
+    /// As the database's; a content that could not be kept is told beside its file.
+    pub async fn keep_written(
+        &self,
+        cx: &Cx,
+        run: &str,
+        files: Vec<Written>,
+        bounds: &Bounds,
+    ) -> Result<Option<Stored>> {
+        let keep = Some(containers::minutes(bounds.keep));
+        let mut tx = self.store.tenant(cx).write().await?;
+        let claimed = containers::claim(&mut tx, cx, &self.ids.next("cntr"), keep, self.clock.now()).await?;
+        let Some(container_id) = claimed else { return Ok(None) };
+        let before = containers::files(&mut tx, &container_id).await?;
+        tx.commit().await?;
+        let mut fates = vec![];
+        let mut room = Room::of(bounds, run, &before);
+        for file in files {
+            fates.push(self.fate(cx, &container_id, run, &before, &mut room, file).await);
+        }
+        let mut tx = self.store.tenant(cx).write().await?;
+        let written = async {
+            let stay: Vec<String> = fates
+                .iter()
+                .filter_map(|fate| match fate {
+                    Fate::Is(id) => Some(id.clone()),
+                    _ => None,
+                })
+                .collect();
+            containers::delete_of_run(&mut tx, &container_id, run, &stay).await?;
+            for fate in &fates {
+                if let Fate::Will(file, kept) = fate {
+                    containers::write_file(&mut tx, file, &kept.place).await?;
+                }
+            }
+            tx.commit().await
+        };
+        if let Err(error) = written.await {
+            for fate in fates {
+                if let Fate::Will(_, kept) = fate {
+                    self.shelf.discard(cx, kept).await;
+                }
+            }
+            return Err(error);
+        }
+        self.shelf.nudge();
+        let files = fates.into_iter().map(|fate| match fate {
+            Fate::Is(id) => Ok(id),
+            Fate::Will(file, _) => Ok(file.id),
+            Fate::Not(why) => Err(why),
+        });
+        Ok(Some(Stored { container_id, files: files.collect() }))
+    }
+
+    async fn fate(
+        &self,
+        cx: &Cx,
+        container_id: &str,
+        run: &str,
+        before: &[ContainerFile],
+        room: &mut Room<'_>,
+        file: Written,
+    ) -> Fate {
+        if check_name(&file.name).is_err() {
+            return Fate::Not("its name is too long, empty or has control characters".into());
+        }
+        let hash = blake3::hash(&file.content);
+        // The newest of the name.
+        let same = before.iter().find(|known| known.name == file.name);
+        if let Some(same) = same.filter(|known| known.hash == hash.as_bytes()[..]) {
+            return Fate::Is(same.id.clone());
+        }
+        if let Err(why) = room.take(file.content.len()) {
+            return Fate::Not(why);
+        }
+        let kept = match self.shelf.put(cx, whole(file.content)).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::warn!(container = container_id, error = %error, cause = ?error.source, "a file that code wrote could not be kept");
+                return Fate::Not("it could not be stored now".into());
+            }
+        };
+        let row = ContainerFile {
+            id: self.ids.next("cfile"),
+            container_id: container_id.to_owned(),
+            name: file.name,
+            source: ASSISTANT.to_owned(),
+            turn_id: cx.turn.clone(),
+            run: Some(run.to_owned()),
+            bytes: kept.bytes,
+            hash: kept.hash.clone(),
+            created_at: self.clock.now(),
+        };
+        Fate::Will(Box::new(row), kept)
+    }
+
+    /// Makes a content that was received a file of a container; code finds it there under a plain name from then on.
+    ///
+    /// # Errors
+    /// `TooLarge` where clients put more into the container than its code can be given; `NotFound`, `Unavailable`. The
+    /// content goes then.
+    pub async fn put_into_container(
+        &self,
+        cx: &Cx,
+        container_id: &str,
+        filename: &str,
+        kept: Kept,
+    ) -> Result<ContainerFile> {
+        let file = ContainerFile {
+            id: self.ids.next("cfile"),
+            container_id: container_id.to_owned(),
+            name: plain(filename),
+            source: USER.to_owned(),
+            turn_id: None,
+            run: None,
+            bytes: kept.bytes,
+            hash: kept.hash.clone(),
+            created_at: self.clock.now(),
+        };
+        let put = async {
+            let mut tx = self.store.tenant(cx).write().await?;
+            let before = containers::files(&mut tx, container_id).await?;
+            let given: i64 = before.iter().filter(|file| file.source == USER).map(|file| file.bytes).sum();
+            if given.saturating_add(file.bytes) > GIVEN {
+                let message =
+                    format!("the files that clients put into a container have at most {GIVEN} bytes together");
+                return Err(Error::new(Kind::TooLarge, message).with_param("file").with_code("file_too_large"));
+            }
+            if before.len() >= MOST {
+                return Err(Error::new(Kind::TooLarge, format!("a container holds {MOST} files")).with_param("file"));
+            }
+            containers::write_file(&mut tx, &file, &kept.place).await?;
+            tx.commit().await
+        };
+        match put.await {
+            Ok(()) => Ok(file),
+            Err(error) => {
+                self.shelf.discard(cx, kept).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Copies an uploaded file into a container.
+    ///
+    /// # Errors
+    /// `NotFound` when this tenant has no such file; as reading it, and as [`Knowledge::put_into_container`].
+    pub async fn copy_into_container(&self, cx: &Cx, container_id: &str, file_id: &str) -> Result<ContainerFile> {
+        let file = self.load_file(cx, file_id).await?;
+        let opened = self.open_content(cx, file_id, None).await?;
+        let kept = self.shelf.put(cx, opened.pieces).await?;
+        self.put_into_container(cx, container_id, &file.filename, kept).await
+    }
+
+    /// Name and bytes of a container's file. Who may read it is not asked here.
+    ///
+    /// # Errors
+    /// As [`frontdesk_api::Contents::open`].
+    pub async fn load_container_file(&self, cx: &Cx, container_id: &str, id: &str) -> Result<(String, Bytes)> {
+        let mut tx = self.store.tenant(cx).read().await?;
+        let name = containers::load_file(&mut tx, container_id, id).await?.name;
+        drop(tx);
+        Ok((name, self.open_container_file(cx, id, None).await?.whole().await?))
+    }
+
+    /// The bytes of a container's file, or the bytes `range` of it, as they come. Who may read it is not asked here.
+    ///
+    /// # Errors
+    /// As [`frontdesk_api::Contents::open`].
+    pub async fn open_container_file(&self, cx: &Cx, id: &str, range: Option<Range<u64>>) -> Result<Opened> {
+        let placed = self.store.tenant(cx).find_container_content(id).await?;
+        self.shelf.open_at(cx, id, placed, range).await
+    }
+
+    /// Deletes the containers of all tenants whose time is over; how many.
+    ///
+    /// # Errors
+    /// As the database's.
+    pub async fn expire_containers(&self) -> Result<u64> {
+        let gone = self.store.system().delete_expired_containers(self.clock.now()).await?;
+        if gone > 0 {
+            self.shelf.nudge();
+        }
+        Ok(gone)
+    }
+}
+
+/// A name without folders.
+fn plain(filename: &str) -> String {
+    let plain: String =
+        filename.chars().map(|c| if c == '/' || c == '\\' || c.is_control() { '_' } else { c }).collect();
+    if plain.is_empty() || plain.starts_with("..") { format!("_{plain}") } else { plain }
+}
+
+/// What of the bounds is left.
+struct Room<'a> {
+    bounds: &'a Bounds,
+    run: usize,
+    files: usize,
+    held: usize,
+    many: usize,
+}
+
+impl<'a> Room<'a> {
+    /// `before`: what the container holds; what an earlier attempt of this run wrote does not count.
+    fn of(bounds: &'a Bounds, run: &str, before: &[ContainerFile]) -> Self {
+        let others = || before.iter().filter(|file| file.run.as_deref() != Some(run));
+        let held =
+            others().map(|file| usize::try_from(file.bytes).unwrap_or(usize::MAX)).fold(0, usize::saturating_add);
+        Self { bounds, run: 0, files: 0, held, many: others().count() }
+    }
+
+    /// Room for a file of so many bytes, or why there is none.
+    fn take(&mut self, bytes: usize) -> std::result::Result<(), String> {
+        let Bounds { file, run, files, container, .. } = *self.bounds;
+        if bytes > file {
+            return Err(format!("a file may have {file} bytes"));
+        }
+        if self.files >= files {
+            return Err(format!("{files} files of a run are kept"));
+        }
+        if self.run.saturating_add(bytes) > run {
+            return Err(format!("the files of a run may have {run} bytes together"));
+        }
+        if self.held.saturating_add(bytes) > container {
+            return Err(format!("the files of a container may have {container} bytes together"));
+        }
+        if self.many >= MOST {
+            return Err(format!("a container holds {MOST} files"));
+        }
+        self.run += bytes;
+        self.held += bytes;
+        self.files += 1;
+        self.many += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,514 @@
+//! Containers: what code of a conversation works in, and the files that are kept of it.
+//!
+//! A conversation has one for each agent and customer whose code runs in it; of a line of responses the first to run
+//! code after another takes over what that one left, as its interpreter does. Invariants: a container and its files are
+//! found until their time is over, whether they are deleted by then or not; a file's content never changes, a newer
+//! version is another file; a content goes with its row, by whatever way that goes (a trigger of migration 0031).
+
+use frontdesk_api::{
+    Cx, Error, Micros, Order, Page, PageRequest, Result,
+    blobs::Place,
+    customer::{Customer, Owner, Sight},
+};
+
+use crate::{Conn, Doing as _, System, Tenant, Tx, blobs, files::Placed, on, paging};
+
+/// Microseconds of a minute.
+const MINUTE: i64 = 60_000_000;
+
+/// Who wrote a file that code wrote.
+pub const ASSISTANT: &str = "assistant";
+
+/// Who wrote a file that a client put there.
+pub const USER: &str = "user";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredContainer {
+    pub id: String,
+    pub name: String,
+    /// None: its conversation is a line of responses, or a client made it.
+    pub session_id: Option<String>,
+    /// Whose it is; None: nobody's.
+    pub owner: Option<Owner>,
+    /// Minutes it is kept after it was used.
+    pub expire_minutes: i64,
+    pub created_at: Micros,
+    pub last_active_at: Micros,
+    pub expires_at: Micros,
+}
+
+impl StoredContainer {
+    /// One that was just made, of no session. `minutes`: how long it is kept after its last use.
+    #[must_use]
+    pub fn made(id: String, name: &str, owner: Option<Owner>, minutes: i64, now: Micros) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            session_id: None,
+            owner,
+            expire_minutes: minutes,
+            created_at: now,
+            last_active_at: now,
+            expires_at: now.saturating_add(minutes.saturating_mul(MINUTE)),
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    name: String,
+    session_id: Option<String>,
+    customer: Option<String>,
+    issuer: Option<String>,
+    expire_minutes: i64,
+    created_at: Micros,
+    last_active_at: Micros,
+    expires_at: Micros,
+}
+
+impl From<Row> for StoredContainer {
+    fn from(row: Row) -> Self {
+        let Row { id, name, session_id, customer, issuer, expire_minutes, created_at, last_active_at, expires_at } =
+            row;
+        let owner = customer.map(|sub| Owner { sub, issuer: issuer.unwrap_or_default() });
+        Self { id, name, session_id, owner, expire_minutes, created_at, last_active_at, expires_at }
+    }
+}
+
+/// What is read of a container. One of a session is whose that is now.
+macro_rules! found {
+    ($more:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT c.id, c.name, c.session_id, c.expire_minutes, c.created_at, c.last_active_at, c.expires_at, \
+             CASE WHEN c.session_id IS NULL THEN c.customer ELSE s.customer END AS customer, \
+             CASE WHEN c.session_id IS NULL THEN c.issuer ELSE s.issuer END AS issuer \
+             FROM container c LEFT JOIN session s ON s.tenant = c.tenant AND s.id = c.session_id \
+             WHERE c.tenant = $1 AND c.expires_at > $2) AS found WHERE ",
+            $more
+        )
+    };
+}
+
+/// A file of a container, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct ContainerFile {
+    pub id: String,
+    pub container_id: String,
+    /// In the working folder, without folders.
+    pub name: String,
+    /// [`ASSISTANT`] or [`USER`].
+    pub source: String,
+    /// The turn whose code wrote it.
+    pub turn_id: Option<String>,
+    /// The key of the run that did.
+    pub run: Option<String>,
+    pub bytes: i64,
+    /// BLAKE3 of the content.
+    pub hash: Vec<u8>,
+    pub created_at: Micros,
+}
+
+#[derive(sqlx::FromRow)]
+struct PlacedRow {
+    bytes: i64,
+    hash: Vec<u8>,
+    content: Vec<u8>,
+    blob: Option<String>,
+    place: Option<String>,
+}
+
+/// The container that code of `cx` runs in, which counts as used at `now`: the one that the workspace names, the one of
+/// its session, or the one that the line of responses left; where there is none, a new one with the id `new`. None where
+/// the code is part of no conversation of this database, or the named one's time is over. `keep`: the minutes that a
+/// conversation's own is kept from now on; None: as it is. The caller commits.
+///
+/// # Errors
+/// As any query.
+pub async fn claim(tx: &mut Tx, cx: &Cx, new: &str, keep: Option<i64>, now: Micros) -> Result<Option<String>> {
+    let (Some(workspace), Some(turn), Some(agent)) = (&cx.workspace, &cx.turn, &cx.agent) else { return Ok(None) };
+    let owner = cx.customer.as_ref().map(Customer::owner);
+    let seat = Seat { agent, owner: owner.as_ref() };
+    if let Some(named) = &workspace.container {
+        let found = load(tx, named, now).await;
+        if !found.is_ok_and(|container| cx.speaks(container.owner.as_ref()).unwrap_or(false)) {
+            return Ok(None);
+        }
+        return use_(tx, named, keep, now).await;
+    }
+    let found = if cx.session.as_ref() == Some(&workspace.id) {
+        seat.of_session(tx, &workspace.id, now).await?
+    } else if *turn == workspace.id {
+        seat.of_line(tx, turn, &workspace.after, now).await?
+    } else {
+        // A replay's, which leaves nothing here.
+        return Ok(None);
+    };
+    if let Some(id) = found {
+        return use_(tx, &id, keep, now).await;
+    }
+    seat.make(tx, new, cx.session.as_deref(), turn, keep, now).await.map(Some)
+}
+
+/// Notes that a container is used, if it is there.
+async fn use_(tx: &mut Tx, id: &str, keep: Option<i64>, now: Micros) -> Result<Option<String>> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query_scalar("UPDATE container SET last_active_at = $3, \
+         expire_minutes = CASE WHEN agent_id IS NULL THEN expire_minutes ELSE coalesce($4, expire_minutes) END, \
+         expires_at = $3 + CASE WHEN agent_id IS NULL THEN expire_minutes ELSE coalesce($4, expire_minutes) END * 60000000 WHERE tenant = $1 AND id = $2 AND expires_at > $3 RETURNING id")
+        .bind(&*tenant).bind(id).bind(now).bind(keep).fetch_optional(conn).await)
+    .doing("note that a container is used")
+}
+
+/// For whose code a container is.
+struct Seat<'a> {
+    agent: &'a str,
+    owner: Option<&'a Owner>,
+}
+
+impl Seat<'_> {
+    fn customer(&self) -> (&str, &str) {
+        self.owner.map_or(("", ""), |owner| (&owner.sub, &owner.issuer))
+    }
+
+    async fn of_session(&self, tx: &mut Tx, session: &str, now: Micros) -> Result<Option<String>> {
+        let (tenant, (customer, issuer)) = (tx.tenant(), self.customer());
+        on!(tx, conn => sqlx::query("DELETE FROM container WHERE tenant = $1 AND session_id = $2 AND expires_at <= $3")
+            .bind(&*tenant).bind(session).bind(now).execute(conn).await.map(|_| ()))
+        .doing("clear a conversation's old container")?;
+        on!(tx, conn => sqlx::query_scalar("SELECT id FROM container WHERE tenant = $1 AND session_id = $2 AND agent_id = $3 \
+             AND coalesce(customer, '') = $4 AND coalesce(issuer, '') = $5")
+            .bind(&*tenant).bind(session).bind(self.agent).bind(customer).bind(issuer).fetch_optional(conn).await)
+        .doing("look for a conversation's container")
+    }
+
+    /// Taken over from the nearest turn that left one.
+    async fn of_line(&self, tx: &mut Tx, turn: &str, after: &[String], now: Micros) -> Result<Option<String>> {
+        let (tenant, (customer, issuer)) = (tx.tenant(), self.customer());
+        let turns: Vec<&str> = std::iter::once(turn).chain(after.iter().map(String::as_str)).collect();
+        macro_rules! left {
+            ($listed:literal) => {
+                concat!(
+                    "SELECT id, turn_id FROM container WHERE tenant = $1 AND session_id IS NULL AND agent_id = $2 \
+                     AND coalesce(customer, '') = $3 AND coalesce(issuer, '') = $4 AND expires_at > $5 AND turn_id ",
+                    $listed
+                )
+            };
+        }
+        let left: Vec<(String, String)> = match tx.conn() {
+            Conn::Postgres(conn) => {
+                let query = sqlx::query_as(left!("= ANY($6)"));
+                let query = query.bind(&*tenant).bind(self.agent).bind(customer).bind(issuer).bind(now);
+                query.bind(&turns).fetch_all(conn).await
+            }
+            Conn::Sqlite(conn) => {
+                let query = sqlx::query_as(left!("IN (SELECT value FROM json_each($6))"));
+                let query = query.bind(&*tenant).bind(self.agent).bind(customer).bind(issuer).bind(now);
+                query.bind(serde_json::json!(turns).to_string()).fetch_all(conn).await
+            }
+        }
+        .doing("look for the container of a line of responses")?;
+        for before in turns {
+            let Some((id, _)) = left.iter().find(|(_, holder)| holder == before) else { continue };
+            // Of two branches the first takes it.
+            let taken = on!(tx, conn => sqlx::query("UPDATE container SET turn_id = $4 WHERE tenant = $1 AND id = $2 AND turn_id = $3")
+                .bind(&*tenant).bind(id).bind(before).bind(turn).execute(conn).await.map(|done| done.rows_affected()))
+            .doing("take over a container")?;
+            if taken == 1 {
+                return Ok(Some(id.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn make(
+        &self,
+        tx: &mut Tx,
+        id: &str,
+        session: Option<&str>,
+        turn: &str,
+        keep: Option<i64>,
+        now: Micros,
+    ) -> Result<String> {
+        let minutes = keep.unwrap_or_else(|| minutes(frontdesk_api::code::KEEP));
+        let holder = if session.is_none() { Some(turn) } else { None };
+        let name = session.unwrap_or(turn);
+        let container = StoredContainer::made(id.to_owned(), name, self.owner.cloned(), minutes, now);
+        let container = StoredContainer { session_id: session.map(str::to_owned), ..container };
+        add(tx, &container, holder, Some(self.agent)).await?;
+        let Some(session) = session else { return Ok(id.to_owned()) };
+        // Whoever was first.
+        let found = self.of_session(tx, session, now).await?;
+        found.ok_or_else(|| Error::unavailable("a conversation's container could not be made"))
+    }
+}
+
+/// A time as minutes, one at least.
+#[must_use]
+pub fn minutes(time: std::time::Duration) -> i64 {
+    i64::try_from(time.as_secs() / 60).unwrap_or(i64::MAX / MINUTE).max(1)
+}
+
+async fn add(tx: &mut Tx, container: &StoredContainer, turn: Option<&str>, agent: Option<&str>) -> Result<()> {
+    let (tenant, owner) = (tx.tenant(), container.owner.as_ref());
+    on!(tx, conn => sqlx::query("INSERT INTO container (tenant, id, name, session_id, turn_id, agent_id, customer, issuer, expire_minutes, \
+         created_at, last_active_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING")
+        .bind(&*tenant).bind(&container.id).bind(&container.name).bind(&container.session_id).bind(turn).bind(agent)
+        .bind(owner.map(|o| &o.sub)).bind(owner.map(|o| &o.issuer)).bind(container.expire_minutes)
+        .bind(container.created_at).bind(container.last_active_at).bind(container.expires_at)
+        .execute(conn).await.map(|_| ()))
+    .doing("make a container")
+}
+
+/// # Errors
+/// `NotFound`.
+pub async fn load(tx: &mut Tx, id: &str, now: Micros) -> Result<StoredContainer> {
+    let tenant = tx.tenant();
+    let row: Option<Row> = on!(tx, conn => sqlx::query_as(found!("id = $3"))
+        .bind(&*tenant).bind(now).bind(id).fetch_optional(conn).await)
+    .doing("load a container")?;
+    row.map(StoredContainer::from).ok_or_else(|| missing(id))
+}
+
+/// # Errors
+/// `NotFound`, also where the file is in another container.
+pub async fn load_file(tx: &mut Tx, container: &str, id: &str) -> Result<ContainerFile> {
+    let tenant = tx.tenant();
+    let found =
+        on!(tx, conn => sqlx::query_as("SELECT id, container_id, name, source, turn_id, run, bytes, hash, created_at \
+         FROM container_file WHERE tenant = $1 AND container_id = $2 AND id = $3")
+        .bind(&*tenant).bind(container).bind(id).fetch_optional(conn).await)
+        .doing("look up a file of a container")?;
+    found.ok_or_else(|| missing_file(id))
+}
+
+/// The files of a container, the newest first.
+///
+/// # Errors
+/// As any query.
+pub async fn files(tx: &mut Tx, container: &str) -> Result<Vec<ContainerFile>> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query_as("SELECT id, container_id, name, source, turn_id, run, bytes, hash, created_at \
+         FROM container_file WHERE tenant = $1 AND container_id = $2 ORDER BY id DESC")
+        .bind(&*tenant).bind(container).fetch_all(conn).await)
+    .doing("look what is in a container")
+}
+
+/// Writes a file; a blob that it names is kept from then on. The caller commits.
+///
+/// # Errors
+/// `NotFound` where its container, or the turn that wrote it, is gone; `Unavailable` when the blob was given up.
+pub async fn write_file(tx: &mut Tx, file: &ContainerFile, content: &Place) -> Result<()> {
+    let tenant = tx.tenant();
+    if let Some(turn) = &file.turn_id {
+        let stays: Option<String> = match tx.conn() {
+            // Whoever deletes it waits, and takes the file along.
+            Conn::Postgres(conn) => {
+                let query = sqlx::query_scalar("SELECT id FROM turn WHERE tenant = $1 AND id = $2 FOR KEY SHARE");
+                query.bind(&*tenant).bind(turn).fetch_optional(conn).await
+            }
+            Conn::Sqlite(conn) => {
+                let query = sqlx::query_scalar("SELECT id FROM turn WHERE tenant = $1 AND id = $2");
+                query.bind(&*tenant).bind(turn).fetch_optional(conn).await
+            }
+        }
+        .doing("look whether the turn that wrote a file is there")?;
+        stays.ok_or_else(|| crate::turns::missing(turn))?;
+    }
+    let (content, blob) = match content {
+        Place::Row(content) => (&content[..], None),
+        Place::Blob(key) => {
+            blobs::keep(tx, key).await?;
+            (&[][..], Some(key))
+        }
+    };
+    on!(tx, conn => sqlx::query("INSERT INTO container_file (tenant, id, container_id, name, source, turn_id, run, bytes, hash, content, blob, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
+        .bind(&*tenant).bind(&file.id).bind(&file.container_id).bind(&file.name).bind(&file.source).bind(&file.turn_id)
+        .bind(&file.run).bind(file.bytes).bind(&file.hash).bind(content).bind(blob).bind(file.created_at)
+        .execute(conn).await.map(|_| ()))
+    .doing(&format!("store the file '{}'", file.name))
+    .map_err(|e| match e.kind {
+        frontdesk_api::Kind::Conflict => missing(&file.container_id).with_source(e),
+        _ => e,
+    })
+}
+
+/// Deletes what an attempt of a run wrote, but for the files of these ids. The caller commits.
+///
+/// # Errors
+/// As any query.
+pub async fn delete_of_run(tx: &mut Tx, container: &str, run: &str, but: &[String]) -> Result<()> {
+    let before = files(tx, container).await?;
+    for file in before.iter().filter(|file| file.run.as_deref() == Some(run) && !but.contains(&file.id)) {
+        delete_file(tx, container, &file.id).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the files that a turn's code wrote, and the container that it left without any. The caller commits.
+///
+/// # Errors
+/// As any query.
+pub(crate) async fn delete_of_turn(tx: &mut Tx, turn: &str) -> Result<()> {
+    let tenant = tx.tenant();
+    for sql in [
+        "DELETE FROM container_file WHERE tenant = $1 AND turn_id = $2",
+        "DELETE FROM container WHERE tenant = $1 AND turn_id = $2 AND NOT EXISTS \
+         (SELECT 1 FROM container_file f WHERE f.tenant = container.tenant AND f.container_id = container.id)",
+    ] {
+        on!(tx, conn => sqlx::query(sql).bind(&*tenant).bind(turn).execute(conn).await.map(|_| ()))
+            .doing("delete the files that a response wrote")?;
+    }
+    Ok(())
+}
+
+async fn delete_file(tx: &mut Tx, container: &str, id: &str) -> Result<u64> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query("DELETE FROM container_file WHERE tenant = $1 AND container_id = $2 AND id = $3")
+        .bind(&*tenant).bind(container).bind(id).execute(conn).await.map(|done| done.rows_affected()))
+    .doing("delete a file of a container")
+}
+
+impl Tenant<'_> {
+    /// Adds a container that a client made.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn add_container(&self, container: &StoredContainer) -> Result<()> {
+        let mut tx = self.write().await?;
+        add(&mut tx, container, None, None).await?;
+        tx.commit().await
+    }
+
+    /// Those that are in `sight`, of one name where it is given.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn list_containers(
+        &self,
+        sight: &Sight,
+        name: Option<&str>,
+        page: &PageRequest,
+        now: Micros,
+    ) -> Result<Page<StoredContainer>> {
+        macro_rules! in_sight {
+            ($page:literal) => {
+                concat!(
+                    found!("($5 OR (customer IS NULL AND $6) OR (customer = $7 AND issuer = $8)) AND ($9 = '' OR name = $9) AND "),
+                    $page,
+                    " LIMIT $4"
+                )
+            };
+        }
+        let sql = match page.order {
+            Order::Asc => in_sight!("id > $3 ORDER BY id"),
+            Order::Desc => in_sight!("id < $3 ORDER BY id DESC"),
+        };
+        let owner = match sight {
+            Sight::Of(owner) => Some(owner),
+            Sight::All | Sight::Unowned => None,
+        };
+        let mut tx = self.read().await?;
+        let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(now).bind(paging::cursor(page))
+            .bind(paging::fetch(page)).bind(*sight == Sight::All).bind(*sight == Sight::Unowned)
+            .bind(owner.map(|o| &o.sub)).bind(owner.map(|o| &o.issuer)).bind(name.unwrap_or_default())
+            .fetch_all(conn).await)
+        .doing("list containers")?;
+        Ok(Page::of(rows.into_iter().map(StoredContainer::from).collect(), page.limit))
+    }
+
+    /// Deletes a container with its files.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn delete_container(&self, id: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        let gone = on!(tx, conn => sqlx::query("DELETE FROM container WHERE tenant = $1 AND id = $2")
+            .bind(self.id()).bind(id).execute(conn).await.map(|done| done.rows_affected()))
+        .doing("delete a container")?;
+        if gone == 0 {
+            return Err(missing(id));
+        }
+        tx.commit().await
+    }
+
+    /// # Errors
+    /// As any query.
+    pub async fn list_container_files(&self, container: &str, page: &PageRequest) -> Result<Page<ContainerFile>> {
+        macro_rules! of_container {
+            ($page:literal) => {
+                concat!(
+                    "SELECT id, container_id, name, source, turn_id, run, bytes, hash, created_at FROM container_file \
+                     WHERE tenant = $1 AND container_id = $2 AND ",
+                    $page,
+                    " LIMIT $4"
+                )
+            };
+        }
+        let sql = match page.order {
+            Order::Asc => of_container!("id > $3 ORDER BY id"),
+            Order::Desc => of_container!("id < $3 ORDER BY id DESC"),
+        };
+        let mut tx = self.read().await?;
+        let rows = on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(container).bind(paging::cursor(page))
+            .bind(paging::fetch(page)).fetch_all(conn).await)
+        .doing("list the files of a container")?;
+        Ok(Page::of(rows, page.limit))
+    }
+
+    /// # Errors
+    /// `NotFound`, also where the file is in another container.
+    pub async fn delete_container_file(&self, container: &str, id: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        if delete_file(&mut tx, container, id).await? == 0 {
+            return Err(missing_file(id));
+        }
+        tx.commit().await
+    }
+
+    /// Where the content is, and the content itself where that is the row.
+    ///
+    /// # Errors
+    /// `NotFound` when this tenant has no such file.
+    pub async fn find_container_content(&self, id: &str) -> Result<Placed> {
+        let mut tx = self.read().await?;
+        let found: Option<PlacedRow> =
+            on!(tx, conn => sqlx::query_as("SELECT f.bytes, f.hash, f.content, f.blob, b.place FROM container_file f \
+             LEFT JOIN blob b ON b.tenant = f.tenant AND b.key = f.blob WHERE f.tenant = $1 AND f.id = $2")
+            .bind(self.id()).bind(id).fetch_optional(conn).await)
+            .doing("load a file of a container")?;
+        let PlacedRow { bytes, hash, content, blob, place } = found.ok_or_else(|| missing_file(id))?;
+        let content = blob.map_or_else(|| Place::Row(content.into()), Place::Blob);
+        Ok(Placed { bytes, hash, content, place: place.unwrap_or_default() })
+    }
+}
+
+impl System<'_> {
+    /// Deletes the containers whose time was over at `now`, with their files; how many. Over all tenants, since one sweep
+    /// deletes for all of them.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn delete_expired_containers(&self, now: Micros) -> Result<u64> {
+        let mut tx = self.write().await?;
+        let gone = on!(tx, conn => sqlx::query("DELETE FROM container WHERE expires_at <= $1")
+            .bind(now).execute(conn).await.map(|done| done.rows_affected()))
+        .doing("delete containers whose time is over")?;
+        tx.commit().await?;
+        Ok(gone)
+    }
+}
+
+/// The error for a container that is not there, or not to be seen.
+#[must_use]
+pub fn missing(id: &str) -> Error {
+    Error::not_found(format!("no container has the id '{id}'")).with_code("container_not_found")
+}
+
+fn missing_file(id: &str) -> Error {
+    Error::not_found(format!("this container has no file with the id '{id}'")).with_code("container_file_not_found")
+}
+
+#[cfg(test)]
+mod tests;
