@@ -72,6 +72,8 @@ pub(crate) struct Peer {
     headers: HeaderMap,
     secrets: Vec<String>,
     signs: bool,
+    /// Whether the server may ask a person.
+    asks: bool,
 }
 
 impl Session {
@@ -91,7 +93,12 @@ impl Peer {
     pub(crate) fn of(session: Arc<Session>, endpoint: &Endpoint) -> Self {
         session.newest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&endpoint.headers);
         let (headers, secrets) = (endpoint.headers.clone(), endpoint.secrets().to_vec());
-        Self { session, headers, secrets, signs: endpoint.signs }
+        Self { session, headers, secrets, signs: endpoint.signs, asks: false }
+    }
+
+    /// The same caller, who can ask a person.
+    pub(crate) fn asking(self, asks: bool) -> Self {
+        Self { asks, ..self }
     }
 
     /// A stranger's words, without the secrets that were sent along.
@@ -192,7 +199,8 @@ impl Peer {
             let meta = params.entry("_meta").or_insert_with(|| json!({}));
             meta["io.modelcontextprotocol/protocolVersion"] = json!(spoken.version);
             meta["io.modelcontextprotocol/clientInfo"] = client();
-            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+            meta["io.modelcontextprotocol/clientCapabilities"] =
+                if self.asks { question::capability() } else { json!({}) };
         }
         let message = rpc::request(id, method, params);
         let hear = |method: &str, params: &Value| self.hear(method, params, progress);

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use frontdesk_api::{
     Cx, Kind, Result,
     chat::ToolCall,
+    question::{Action, Answer, Answered, Asking},
     tools::{Inspected, Outcome, SecretArgs, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use serde_json::{Value, json};

@@ -42,6 +42,7 @@ mod passing;
 mod pen;
 mod people;
 mod prompt;
+mod questions;
 mod read;
 mod repeat;
 pub mod replay;
@@ -66,7 +67,7 @@ use std::{
 
 use frontdesk_api::{Clock, Dispatch, Ids, Inference, Memory, Micros, Safety, Seal, Tools, turn::Turn};
 use frontdesk_store::{Store, turns::Lease};
-pub use frontdesk_store::{agents::INLINE, claims::Standing};
+pub use frontdesk_store::{agents::INLINE, claims::Standing, questions::Which};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -80,6 +81,7 @@ pub use follow::Events;
 pub use inputs::Resumed;
 pub use observe::{Observer, ToolEnd, Unobserved};
 pub use passing::Passing;
+pub use questions::Questioned;
 pub use read::{TurnView, ended_badly, goes_on};
 pub use repeat::{Sent, sent};
 pub use responses::Response;

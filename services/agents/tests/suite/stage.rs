@@ -1,5 +1,8 @@
 //! A stage for turns: an agents' room whose model plays a script.
 
+#[path = "asks.rs"]
+mod asks;
+
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
@@ -303,11 +306,13 @@ impl Tools for Toolbox {
             ("set", Effect::Idempotent, Risk::LowImpactWrite),
             ("get", Effect::None, Risk::Read),
         ];
+        let asks = [("order", Effect::Unsafe, Risk::Read), ("note", Effect::Idempotent, Risk::Read)];
         let mut all = vec![];
         for group in groups {
             match group.as_str() {
                 "shop" => all.extend(shop.map(|(name, effect, risk)| def(name, effect, risk))),
                 "gates" => all.extend(gates.map(|(name, effect, risk)| def(name, effect, risk))),
+                "asks" => all.extend(asks.map(|(name, effect, risk)| def(name, effect, risk))),
                 other => return Err(Error::not_found(format!("no tool group has the id '{other}'"))),
             }
         }
@@ -325,6 +330,7 @@ impl Tools for Toolbox {
                 self.meeting.0.wait().await;
             }
             "hold" | "keep" | "put" | "charge" => return self.wait(&call.arguments, key).await,
+            "order" | "note" => return asks::asks(self, cx, call, key),
             "set" => self.register.lock().expect("the register").push(call.arguments.clone()),
             "get" => {
                 let content = self.register.lock().expect("the register").last().cloned().unwrap_or_default();

@@ -144,7 +144,7 @@ pub async fn call(app: &App, cx: &Cx, groups: &[String], def: &ToolDef, argument
     let outcome = app.tools.call(cx, groups, &call, &key, false).await?;
     Ok(match outcome {
         Outcome::Done(result) => json!({ "content": [text(&result.content)], "isError": result.is_error }),
-        Outcome::NeedsInput(request) => failed(&format!("it needs the word of a person: {}", request.prompt)),
+        Outcome::NeedsInput(request) => failed(&format!("it needs the word of a person: {}", request.words())),
     })
 }
 
