@@ -174,6 +174,10 @@ impl Worker {
             self.pen.end(step, StepState::Done, Some(StepOutput::ToolExecution { call, result }));
             return;
         }
+        if let Some(call) = call.clone().filter(|call| self.questions.iter().any(|asked| is_open_for(asked, &call.id)))
+        {
+            return self.end_unanswered(step, call);
+        }
         match call.filter(|call| !self.runs_at_client(call)) {
             Some(_) => self.cut_off(step, error.clone()),
             None => self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error: error.clone() })),

@@ -270,10 +270,15 @@ impl Worker {
             }
         }
         for (step, call) in std::mem::take(&mut self.waiting) {
-            let result = unanswered();
-            self.answer(&step.step.id, &call, &result);
-            self.pen.end(step, StepState::Failed, Some(StepOutput::ToolExecution { call, result }));
+            self.end_unanswered(step, call);
         }
+    }
+
+    /// Ends a call that asked, and to which nothing was sent since.
+    pub(crate) fn end_unanswered(&mut self, step: StoredStep, call: ToolCall) {
+        let result = unanswered();
+        self.answer(&step.step.id, &call, &result);
+        self.pen.end(step, StepState::Failed, Some(StepOutput::ToolExecution { call, result }));
     }
 }
 
