@@ -1,6 +1,9 @@
 //! What a tool asks a person in the middle of its call: asked once, answered once, and the call made again with that.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use frontdesk_agents::{AsResponse, Bounds, NewTurn, Pace, Point, TurnView, Which};
 use frontdesk_api::{
@@ -223,6 +226,40 @@ async fn a_newer_message_withdraws_a_question_and_the_model_reads_that_the_call_
         assert!(ended.steps.iter().all(|s| s.state != StepState::Intent), "{:?}", ended.steps);
         let late = stage.agents.answer(&stage.cx, &id, Action::Accept, many(1)).await.expect_err("its turn has ended");
         assert_eq!((late.kind, late.code.as_deref()), (Kind::Conflict, Some("question_withdrawn")));
+        assert!(effects(&stage).is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_turn_that_ends_before_its_answers_are_sent_says_so_and_keeps_what_was_said() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let kinds = |view: &TurnView, kind: StepKind| -> Vec<StepState> {
+            view.steps.iter().filter(|s| s.kind == kind).map(|s| s.state).collect()
+        };
+        // By somebody, while one of two is open.
+        let conversation = stage.conversation(spec()).await;
+        stage.model.play([Line::Call(vec![("a", "order", r#"{"page":true}"#)])]);
+        let waiting = stage.ask(&conversation, "order it").await;
+        let ids: Vec<String> = waiting.questions.iter().map(|q| q.question_id.clone()).collect();
+        stage.agents.answer(&stage.cx, &ids[0], Action::Accept, many(1)).await.expect("answered");
+        stage.agents.cancel(&stage.cx, &waiting.turn.id).await.expect("cancelled");
+        let view = stage.settled(&waiting.turn.id).await;
+        assert_eq!(view.turn.state, TurnState::Cancelled);
+        assert_eq!(kinds(&view, StepKind::Question), [StepState::Done, StepState::Failed]);
+        assert_eq!(kinds(&view, StepKind::ToolExecution), [StepState::Failed], "nobody need look what it did");
+        assert!(done(&view)[0].1.contains("was not answered"), "{:?}", done(&view));
+        assert_eq!(stage.agents.question(&stage.cx, &ids[0]).await.expect("it").state, QuestionState::Answered);
+
+        // By what its worker finds, once all is answered.
+        let (waiting, id) = self::waiting(&stage, "{}").await;
+        stage.tools.gone.store(true, Ordering::SeqCst);
+        stage.agents.answer(&stage.cx, &id, Action::Accept, many(1)).await.expect("answered");
+        let view = stage.settled(&waiting.turn.id).await;
+        assert_eq!(view.turn.state, TurnState::Failed);
+        assert_eq!(kinds(&view, StepKind::ToolExecution), [StepState::Failed]);
+        assert!(done(&view)[0].1.contains("was not answered"), "{:?}", done(&view));
         assert!(effects(&stage).is_empty());
     })
     .await;

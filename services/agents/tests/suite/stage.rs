@@ -8,7 +8,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -192,6 +192,8 @@ pub struct Toolbox {
     pub left: AtomicUsize,
     /// So many times more its database does not answer when it is asked for its tools.
     pub out_of_reach: AtomicUsize,
+    /// Its groups were deleted.
+    pub gone: AtomicBool,
     /// Effects, by tool and key.
     pub ledger: Mutex<Vec<(String, String)>>,
     /// On whose behalf calls came, in order.
@@ -310,6 +312,7 @@ impl Tools for Toolbox {
         let mut all = vec![];
         for group in groups {
             match group.as_str() {
+                _ if self.gone.load(Ordering::SeqCst) => return Err(Error::not_found("it is gone")),
                 "shop" => all.extend(shop.map(|(name, effect, risk)| def(name, effect, risk))),
                 "gates" => all.extend(gates.map(|(name, effect, risk)| def(name, effect, risk))),
                 "asks" => all.extend(asks.map(|(name, effect, risk)| def(name, effect, risk))),
