@@ -8,12 +8,13 @@ The tools named `test_*` are those that the conformance suite of the protocol ex
 import asyncio
 import os
 import sys
+from typing import Annotated
 
 import uvicorn
 from mcp.server import MCPServer
-from mcp.server.mcpserver import Context
+from mcp.server.mcpserver import Context, Elicit, Resolve
 from mcp.types import AudioContent, CallToolResult, EmbeddedResource, ImageContent, TextContent, TextResourceContents, ToolAnnotations
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 
@@ -72,6 +73,29 @@ def dies() -> str:
 @server.tool()
 def who(ctx: Context) -> str:
     return ctx.request_context.request.headers.get("authorization", "nobody")
+
+
+class Table(BaseModel):
+    people: int = Field(ge=1, description="How many you are")
+    inside: bool = True
+
+
+class Sure(BaseModel):
+    sure: bool
+
+
+def table(day: str) -> Elicit[Table]:
+    return Elicit(f"For how many on {day}?", Table)
+
+
+def sure(table: Annotated[Table, Resolve(table)]) -> Elicit[Sure]:
+    return Elicit(f"A table for {table.people}, for sure?", Sure)
+
+
+@server.tool()
+def book(day: str, table: Annotated[Table, Resolve(table)], sure: Annotated[Sure, Resolve(sure)]) -> str:
+    where = "inside" if table.inside else "outside"
+    return f"{day}, {table.people} {where}" if sure.sure else "nothing is booked"
 
 
 @server.tool(description="Tests simple text content response")

@@ -72,6 +72,36 @@ def test_an_agent_calls_a_tool_and_goes_on_when_the_server_dies(desk, serve, scr
     assert "shipped" in str(results[0]) and "whether the call did its work is not known" in str(results[1])
 
 
+@pytest.mark.parametrize("answers", [
+    [({"people": 4}, "For how many on Monday?"), ({"sure": True}, "A table for 4, for sure?")],
+    [(None, "For how many on Monday?")],
+])  # fmt: skip
+def test_what_a_tool_asks_a_person_is_answered_in_its_turn(desk, serve, scripted_server, answers):
+    assert register(desk, serve("stateless"), args={"allowed_tools": ["book"]}).status_code == 200
+    scripted_server.reset()
+    scripted_server.script([
+        {"reply": {"tool_call": {"name": "book", "arguments": {"day": "Monday"}}}},
+        {"reply": {"text": "the tool said {tool_content}"}},
+    ])
+    agent = desk.http.post("/v1/agents", json={"agent_config": {"model": "up/scripted", "instructions": "", "toolgroups": ["shop"]}})
+    agent = agent.json()["agent_id"]
+    session = desk.http.post(f"/v1/agents/{agent}/session", json={"session_name": "s"}).json()["session_id"]
+    path = f"/v1/agents/{agent}/session/{session}/turn"
+    turn = desk.http.post(path, json={"messages": [{"role": "user", "content": "a table"}]}).json()
+    for content, words in answers:
+        asked, = desk.http.get("/v1/questions", params={"turn_id": turn["turn_id"]}).json()["data"]
+        assert asked["message"] == words and asked["toolgroup"] == "shop", asked
+        answer = {"action": "accept", "content": content} if content else {"action": "decline"}
+        said = desk.http.post(f"/v1/questions/{asked['id']}", json=answer)
+        assert said.status_code == 200, said.text
+        while (turn := desk.http.get(f"{path}/{turn['turn_id']}").json())["frontdesk"]["state"] == "running":
+            pass
+    assert turn["frontdesk"]["state"] == "completed", turn
+    said = turn["output_message"]["content"]
+    # The package ends a call whose question was declined.
+    assert ("Monday, 4 inside" if answers[0][0] else "elicitation was decline") in said, said
+
+
 def test_secrets_of_a_registration_are_sent_and_shown_to_nobody(desk, serve):
     server = serve("json")
     shown = register(desk, server, args={"authorization": "tok-secret-1234"})

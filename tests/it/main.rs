@@ -19,6 +19,7 @@ mod lost;
 mod money;
 mod openapi;
 mod pull;
+mod questions;
 mod replay;
 mod responses;
 mod scripted;

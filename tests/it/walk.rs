@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use frontdesk_tests::{Frontdesk, Scripted, frontdesk::answer};
 use serde_json::{Value, json};
 
-use crate::{approvals, shop};
+use crate::{approvals, questions, shop};
 
 /// What is the operator's for all tenants; and where people sign in, which no key opens but the state they were sent with
 /// (`http/sign_in` tests it).
@@ -34,6 +34,7 @@ async fn made(frontdesk: &Frontdesk, path: &str, body: Value) -> Value {
 /// One of everything: the name of a parameter, behind the path where a name means several things, and its id.
 async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<String, String> {
     let (turns, turn, approval) = approvals::waiting(frontdesk, scripted).await;
+    let (_, question) = questions::waiting(frontdesk, scripted, &questions::Booking::start()).await;
     let of: Vec<&str> = turns.split('/').collect();
     let (_, shown) = frontdesk.get(&format!("{turns}/{turn}")).await;
     let step = id(&shown["steps"][0]["step_id"]);
@@ -86,6 +87,7 @@ async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<Stri
         ("turn_id", &turn),
         ("step_id", &step),
         ("approval_id", &approval),
+        ("question_id", &question),
         ("handoff_id", &handoff),
         ("version", "1"),
         ("file_id", &file),
@@ -123,7 +125,7 @@ fn filled(path: &str, ids: &BTreeMap<String, String>) -> String {
 #[tokio::test]
 async fn no_route_finds_or_changes_anything_of_another_tenant() {
     let scripted = Scripted::start();
-    let frontdesk = Frontdesk::start(shop::options(&scripted));
+    let frontdesk = Frontdesk::start(questions::options(&scripted));
     let ids = everything(&frontdesk, &scripted).await;
     let tenant = id(&made(&frontdesk, "/v1/tenants", json!({ "name": "other" })).await["id"]);
     let key = json!({ "tenant": tenant, "name": "theirs", "scopes": ["admin"] });

@@ -1,7 +1,8 @@
 //! One conversation with one server: how it is opened, which revision is spoken, and a request in it.
 //!
-//! Servers are greeted as all revisions up to 2025-11-25 want it; one that knows no greeting is asked by 2026-07-28,
-//! whose requests stand for themselves. Invariants: a session that the server has forgotten is opened anew once, and
+//! A server is asked by 2026-07-28 first, whose requests stand for themselves: only so can its tools ask a person. One that
+//! does not know that is greeted as the revisions up to 2025-11-25 want it; a program on this machine is greeted first.
+//! Invariants: a session that the server has forgotten is opened anew once, and
 //! only then is the request sent again; a request that nobody waits for any more is cancelled at the server; what is sent
 //! along is the caller's own, whoever else is in the session; a server's words are cut after secrets were struck out.
 
@@ -14,7 +15,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use frontdesk_api::{Cx, Error, Kind, Result};
+use frontdesk_api::{Cx, Error, Kind, Result, sign_in::Unauthorized};
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value, json};
 
@@ -72,6 +73,8 @@ pub(crate) struct Peer {
     headers: HeaderMap,
     secrets: Vec<String>,
     signs: bool,
+    /// Whether the server may ask a person.
+    asks: bool,
 }
 
 impl Session {
@@ -91,7 +94,12 @@ impl Peer {
     pub(crate) fn of(session: Arc<Session>, endpoint: &Endpoint) -> Self {
         session.newest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&endpoint.headers);
         let (headers, secrets) = (endpoint.headers.clone(), endpoint.secrets().to_vec());
-        Self { session, headers, secrets, signs: endpoint.signs }
+        Self { session, headers, secrets, signs: endpoint.signs, asks: false }
+    }
+
+    /// The same caller, who can ask a person.
+    pub(crate) fn asking(self, asks: bool) -> Self {
+        Self { asks, ..self }
     }
 
     /// A stranger's words, without the secrets that were sent along.
@@ -135,17 +143,28 @@ impl Peer {
     }
 
     async fn open(&self, cx: &Cx) -> Result<Spoken> {
-        let refused = match self.greet(cx).await {
-            Ok(spoken) => return Ok(spoken),
-            Err(refused @ (Fault::Rpc(_) | Fault::Status(_))) => refused,
-            Err(lost) => return Err(self.told(lost)),
-        };
         let plain = Spoken { version: PLAIN, session: None };
-        match self.exchange(cx, &plain, "server/discover", Map::new(), &Progress::default()).await {
-            Ok(_) => Ok(plain),
-            // Most servers know no other revisions than those that greet: what they said to that is what counts.
-            Err(Fault::Rpc(error)) if error.code == rpc::UNSUPPORTED_VERSION => Err(self.told(Fault::Rpc(error))),
-            Err(_) => Err(self.told(refused)),
+        let by_http = matches!(&*self.session.way, Way::Http(_));
+        if by_http && self.discover(cx, &plain).await? {
+            return Ok(plain);
+        }
+        match self.greet(cx).await {
+            Ok(spoken) => Ok(spoken),
+            // What most servers say to a greeting is what counts: they know no other revisions than those that greet.
+            Err(Fault::Rpc(_)) if !by_http && self.discover(cx, &plain).await? => Ok(plain),
+            Err(fault) => Err(self.told(fault)),
+        }
+    }
+
+    /// Whether the server speaks the revision without a greeting.
+    async fn discover(&self, cx: &Cx, plain: &Spoken) -> Result<bool> {
+        match self.exchange(cx, plain, "server/discover", Map::new(), &Progress::default()).await {
+            Ok(found) => {
+                Ok(found["supportedVersions"].as_array().is_some_and(|all| all.iter().any(|one| one == PLAIN)))
+            }
+            // Whoever is not let in, or not answered in time, is not greeted either.
+            Err(Fault::Lost(error)) if error.kind != Kind::Upstream || Unauthorized::of(&error).is_some() => Err(error),
+            Err(_) => Ok(false),
         }
     }
 
@@ -192,7 +211,8 @@ impl Peer {
             let meta = params.entry("_meta").or_insert_with(|| json!({}));
             meta["io.modelcontextprotocol/protocolVersion"] = json!(spoken.version);
             meta["io.modelcontextprotocol/clientInfo"] = client();
-            meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+            meta["io.modelcontextprotocol/clientCapabilities"] =
+                if self.asks { question::capability() } else { json!({}) };
         }
         let message = rpc::request(id, method, params);
         let hear = |method: &str, params: &Value| self.hear(method, params, progress);

@@ -16,7 +16,7 @@ use frontdesk_api::{
     customer::Customer,
     news,
     provider::Setting,
-    tools::{Inspected, Outcome, ToolHost, ToolProvider, ToolSource},
+    tools::{Inspected, Outcome, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use http::Uri;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ use crate::{
     listing::{self, Listed},
     peer::{Peer, Session, Way, object},
     progress::Progress,
-    result,
+    question, result,
     stdio::Program,
     task,
 };
@@ -127,7 +127,7 @@ impl McpTools {
     }
 
     async fn called(&self, cx: &Cx, source: &ToolSource, endpoint: &Endpoint, call: &ToolCall) -> Result<Outcome> {
-        let peer = self.peer(cx, endpoint);
+        let peer = self.peer(cx, endpoint).asking(cx.asking.is_some());
         let listed = self.listed(cx, source, endpoint, &peer).await?;
         let tool = listing::as_pinned(&listed, &call.name, source.pinned.get(&call.name));
         let tool = tool.inspect_err(|error| {
@@ -138,14 +138,37 @@ impl McpTools {
         // The token asks for news of its progress; the call's key is the same at every attempt.
         let meta = json!({ "progressToken": call.id });
         let mut params = object(json!({ "name": call.name, "arguments": arguments, "_meta": meta }));
+        if let Some(answered) = cx.asking.as_ref().and_then(|asking| asking.answered.clone()) {
+            question::answers(&mut params, answered);
+        }
         let progress = Progress::of(json!(call.id), cx.news.clone(), endpoint.secrets());
         let answer = match tool.as_task {
-            false => peer.ask(cx, "tools/call", params, &progress).await,
+            false => {
+                let mut answer = peer.ask(cx, "tools/call", params.clone(), &progress).await;
+                for _ in 0..question::MOST_LEGS {
+                    let Some(state) = answer.as_ref().ok().and_then(question::later) else { break };
+                    params.remove("inputResponses");
+                    params.insert("requestState".into(), state.into());
+                    tokio::time::sleep(question::PAUSE).await;
+                    answer = peer.ask(cx, "tools/call", params.clone(), &progress).await;
+                }
+                answer
+            }
             true => {
                 params.insert("task".into(), json!({ "ttl": self.config.call.as_millis() }));
                 task::call(cx, &peer, params, &progress).await
             }
         };
+        if let (Ok(answer), Some(_)) = (&answer, &cx.asking)
+            && question::is_one(answer)
+        {
+            return Ok(match question::asked(endpoint, answer) {
+                Ok(request) => Outcome::NeedsInput(request),
+                Err(why) => {
+                    Outcome::Done(ToolResult::error(&format!("the server cannot be told what it wants: {why}")))
+                }
+            });
+        }
         let (words, asked) = progress.told();
         let answer = match answer {
             Ok(answer) => endpoint.cleaned_value(&answer),

@@ -1,12 +1,28 @@
 //! What a server wants to know of a person in the middle of a call (Model Context Protocol, "Elicitation").
 //!
-//! Nobody is there to answer: a call is a model's, made in a turn that goes on when its reader has left, and a session at a
-//! server does not outlive the process. So a server is not told that it could ask, one that asks all the same hears that
-//! the question is cancelled, and the result says what was asked: the model can ask for it, and call again.
+//! By revision 2026-07-28 that is a result (`input_required`), and the call is made again with the answers: whoever calls
+//! asks the person, where there is one ([`Cx::asking`]). By those before, it is a request of the server's while the call
+//! is open, and there nobody answers: a session at a server does not outlive the process. Such a server is not told that
+//! it could ask, one that asks all the same hears that the question is cancelled, and the result says what was asked: the
+//! model can ask for it, and call again.
+//!
+//! [`Cx::asking`]: frontdesk_api::Cx
 
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::rpc::words_of;
+use frontdesk_api::{
+    question::{Action, Answered, MOST_QUESTIONS, Question},
+    tools::InputRequest,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{endpoint::Endpoint, rpc::words_of};
+
+/// Bytes of what a server wants back with the answers.
+const MOST_STATE: usize = 64 << 10;
+
+/// Bytes of the name that a server gives a question.
+const MOST_KEY: usize = 200;
 
 /// Questions of one call that are told of.
 pub(crate) const MOST: usize = 3;
@@ -38,6 +54,82 @@ pub(crate) fn pages(data: &Value) -> Option<String> {
 /// What a result wants to know that is none yet (revision 2026-07-28, `input_required`).
 pub(crate) fn wanted(result: &Value) -> Option<String> {
     told(result["inputRequests"].as_object()?.values().map(|request| &request["params"]))
+}
+
+/// Pauses before a server is asked again that wants no more than that, and how often it is.
+pub(crate) const PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const MOST_LEGS: u32 = 40;
+
+/// What a server wants back later, where it asks for nothing else.
+pub(crate) fn later(result: &Value) -> Option<&str> {
+    let asks = result["inputRequests"].as_object().is_some_and(|requests| !requests.is_empty());
+    result["requestState"].as_str().filter(|_| is_one(result) && !asks)
+}
+
+/// Whether the result is none yet: the server wants to know more first.
+pub(crate) fn is_one(result: &Value) -> bool {
+    result["resultType"] == "input_required"
+}
+
+/// What the server asks, without secrets.
+///
+/// # Errors
+/// Why it cannot be asked, in words for the model.
+pub(crate) fn asked(endpoint: &Endpoint, result: &Value) -> Result<InputRequest, String> {
+    let none = Map::new();
+    let requests = result["inputRequests"].as_object().unwrap_or(&none);
+    if requests.is_empty() {
+        return Err("it does not say what".into());
+    }
+    if requests.len() > MOST_QUESTIONS {
+        return Err(format!("it asks more than {MOST_QUESTIONS} questions at once"));
+    }
+    let mut questions = vec![];
+    for (key, request) in requests {
+        let method = request["method"].as_str().unwrap_or_default();
+        if method != "elicitation/create" {
+            return Err(format!(
+                "it asks for '{}', which is not spoken here",
+                words_of(&endpoint.cleaned(method.into()))
+            ));
+        }
+        let question = Question::read(&endpoint.cleaned_value(&request["params"]))?;
+        questions.push((key.clone(), question));
+    }
+    let state = result["requestState"].as_str().map(str::to_owned);
+    let kept = |text: &str, most: usize| text.len() <= most && endpoint.cleaned(text.to_owned()) == text;
+    // It is kept in the clear, and goes back as it came: neither cut nor cleaned.
+    let whole = questions.iter().map(|(key, question)| format!("{key} {}", question.words())).collect::<String>();
+    if !kept(state.as_deref().unwrap_or_default(), MOST_STATE)
+        || !questions.iter().all(|(key, _)| kept(key, MOST_KEY))
+        || !kept(&whole, usize::MAX)
+    {
+        return Err("what it wants back is too long, or repeats a secret".into());
+    }
+    Ok(InputRequest { questions, state })
+}
+
+/// What goes along with a call that is made again.
+pub(crate) fn answers(params: &mut Map<String, Value>, answered: Answered) {
+    let response = |(key, answer): (String, frontdesk_api::question::Answer)| {
+        let mut said = json!({ "action": answer.action });
+        if let Some(content) = answer.content.filter(|_| answer.action == Action::Accept) {
+            said["content"] = content.into();
+        }
+        (key, said)
+    };
+    let responses: Map<String, Value> = answered.answers.into_iter().map(response).collect();
+    if !responses.is_empty() {
+        params.insert("inputResponses".into(), responses.into());
+    }
+    if let Some(state) = answered.state {
+        params.insert("requestState".into(), state.into());
+    }
+}
+
+/// What a client says of itself by which a server knows that it may ask.
+pub(crate) fn capability() -> Value {
+    json!({ "elicitation": { "form": {}, "url": {} } })
 }
 
 fn told<'v>(questions: impl Iterator<Item = &'v Value>) -> Option<String> {

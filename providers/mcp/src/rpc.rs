@@ -6,8 +6,6 @@ use serde_json::{Map, Value, json};
 
 /// "The method does not exist".
 pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
-/// Revision 2026-07-28: the server does not speak the revision it was asked by.
-pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
 /// Revision 2025-11-25: the caller must visit a page first.
 pub(crate) const URL_ELICITATION: i64 = -32042;
 

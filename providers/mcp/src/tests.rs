@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use frontdesk_api::{
     Cx, Kind, Result,
     chat::ToolCall,
+    question::{Action, Answer, Answered, Asking},
     tools::{Inspected, Outcome, SecretArgs, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use serde_json::{Value, json};
@@ -82,21 +83,24 @@ async fn a_server_is_greeted_once_and_its_tools_are_called() {
     }
     let asked = server.asked();
     let methods: Vec<&str> = asked.iter().map(Asked::method).collect();
-    assert_eq!(methods, ["initialize", "notifications/initialized", "tools/list", "tools/call", "tools/call"]);
-    assert_eq!(asked[0].body["params"]["protocolVersion"], "2025-11-25");
-    assert_eq!(asked[0].headers.get("mcp-session-id"), None);
-    for later in &asked[1..] {
+    assert_eq!(
+        methods,
+        ["server/discover", "initialize", "notifications/initialized", "tools/list", "tools/call", "tools/call"]
+    );
+    assert_eq!(asked[1].body["params"]["protocolVersion"], "2025-11-25");
+    assert_eq!(asked[1].headers.get("mcp-session-id"), None);
+    for later in &asked[2..] {
         assert_eq!(later.headers["mcp-session-id"], "s-1");
         // The server's word counts, not ours.
         assert_eq!(later.headers["mcp-protocol-version"], "2025-06-18");
         assert_eq!(later.headers["accept"], "application/json, text/event-stream");
     }
-    assert_eq!(asked[3].body["params"]["_meta"]["progressToken"], "key_1");
+    assert_eq!(asked[4].body["params"]["_meta"]["progressToken"], "key_1");
     // A conversation has a session of its own, and the list is not read again for it.
     let other = Cx { session: Some("sess_2".into()), ..cx() };
     call(&provider, &other, &source, "echo").await.expect("a result");
-    let methods: Vec<String> = server.asked()[5..].iter().map(|asked| asked.method().to_owned()).collect();
-    assert_eq!(methods, ["initialize", "notifications/initialized", "tools/call"]);
+    let methods: Vec<String> = server.asked()[6..].iter().map(|asked| asked.method().to_owned()).collect();
+    assert_eq!(methods, ["server/discover", "initialize", "notifications/initialized", "tools/call"]);
 }
 
 #[tokio::test]
@@ -307,16 +311,16 @@ async fn a_server_of_the_newest_revision_is_asked_without_a_greeting() {
     assert_eq!(call(&provider, &cx(), &source, "echo").await.expect("a result").content, "plain");
     let asked = server.asked();
     let methods: Vec<&str> = asked.iter().map(Asked::method).collect();
-    assert_eq!(methods, ["initialize", "server/discover", "tools/list", "tools/call"]);
-    for asked in &asked[1..] {
+    assert_eq!(methods, ["server/discover", "tools/list", "tools/call"]);
+    for asked in &asked {
         assert_eq!(asked.headers["mcp-protocol-version"], "2026-07-28");
         assert_eq!(asked.headers["mcp-method"], asked.method());
         let meta = &asked.body["params"]["_meta"];
         assert_eq!(meta["io.modelcontextprotocol/protocolVersion"], "2026-07-28");
         assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({}));
     }
-    assert_eq!(asked[3].headers["mcp-name"], "echo");
-    assert_eq!(asked[3].body["params"]["_meta"]["progressToken"], "key_1");
+    assert_eq!(asked[2].headers["mcp-name"], "echo");
+    assert_eq!(asked[2].body["params"]["_meta"]["progressToken"], "key_1");
 }
 
 #[tokio::test]

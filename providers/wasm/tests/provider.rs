@@ -49,7 +49,7 @@ fn orders() -> Arc<dyn ToolHost> {
 async fn result(tools: &WasmTools, source: &ToolSource, call: &ToolCall) -> Result<ToolResult, Error> {
     match tools.call(&cx(), source, call, orders()).await? {
         Outcome::Done(result) => Ok(result),
-        Outcome::NeedsInput(request) => panic!("a tool component cannot ask a person: {}", request.prompt),
+        Outcome::NeedsInput(request) => panic!("a tool component cannot ask a person: {}", request.words()),
     }
 }
 

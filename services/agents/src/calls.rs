@@ -22,10 +22,10 @@ use std::{
 };
 
 use frontdesk_api::{
-    Error, Kind, Result as Answered,
+    Cx, Error, Kind, Result as Answered,
     chat::ToolCall,
     safety::{Stage, Verdict},
-    tools::{Effect, Outcome, ToolResult},
+    tools::{Effect, InputRequest, Outcome, ToolResult},
     turn::{HandOff, StepKind, StepOutput, TurnError},
 };
 use frontdesk_store::transcript::StoredStep;
@@ -41,6 +41,7 @@ use crate::{
     fault::Point,
     guard::Judged,
     halt::{Halt, failed},
+    questions::unanswered,
     tools::as_input,
     worker::{Worker, call_of},
 };
@@ -49,6 +50,8 @@ use crate::{
 enum Came {
     Result(ToolResult),
     Answer(Box<Answer>),
+    /// It asks a person first ([`crate::questions`]).
+    Asks(Box<InputRequest>),
 }
 
 /// A call that is begun next, with its place beside others.
@@ -146,6 +149,10 @@ impl Worker {
             if let Some(closing) = self.end_by(ends)? {
                 return Ok(Some(closing));
             }
+            if !self.waiting.is_empty() {
+                // What a call asks is answered before what the model asked for after it begins.
+                calls.retain(|call| self.is_begun(call));
+            }
         }
         Ok(None)
     }
@@ -230,12 +237,14 @@ impl Worker {
         let agents = u32::try_from(asked_before + asked).unwrap_or(u32::MAX);
         for (call, place) in next {
             let left = self.take_left(&call.id);
+            let was_answered = left.is_some() && self.take_answers(&call);
             // A client brought what the call came to, or it must not be made. What was begun may have been made: of that
             // nobody says that it was not.
             let refused = || if left.is_none() { self.refused(&call) } else { None };
             let known = self.inbox.get(&call.id).cloned().or_else(refused);
             let hand_off = self.spec.hand_off.clone().filter(|_| self.is_hand_off(&call));
-            let repeats = hand_off.is_some()
+            let repeats = was_answered
+                || hand_off.is_some()
                 || self.asks(&call).is_some()
                 || matches!(self.effect_of(&call), Some(Effect::None | Effect::Idempotent));
             let step = match left {
@@ -271,7 +280,8 @@ impl Worker {
 
     /// What a call does. Nothing of it is done before it is asked for.
     fn work_of(&self, call: &ToolCall, step: &StoredStep, agents: u32) -> BoxFuture<'static, Answered<Came>> {
-        let (step_id, cx) = (step.step.id.clone(), self.cx.clone());
+        let step_id = step.step.id.clone();
+        let cx = Cx { asking: self.asking(call), ..self.cx.clone() };
         let conversation = cx.conversation().map(str::to_owned);
         let span = move |call: &ToolCall| {
             tracing::info_span!(
@@ -315,13 +325,14 @@ impl Worker {
                 }
             };
             let outcome = make.instrument(span.clone()).await;
-            let result = outcome.map(|outcome| match outcome {
-                Outcome::Done(result) => result,
-                Outcome::NeedsInput(request) => ToolResult::error(&format!(
-                    "'{}' needs the word of a person and was not run: {}",
-                    call.name, request.prompt
-                )),
-            });
+            let result = match outcome {
+                Ok(Outcome::Done(result)) => Ok(result),
+                Ok(Outcome::NeedsInput(request)) => {
+                    told.1 = ToolEnd::Asked;
+                    return Ok(Came::Asks(Box::new(request)));
+                }
+                Err(error) => Err(error),
+            };
             note(&span, result.as_ref());
             told.1 = match &result {
                 Ok(result) if !result.is_error => ToolEnd::Succeeded,
@@ -375,6 +386,15 @@ impl Worker {
             }
             Err(halt) => return Err(halt),
         };
+        let came = match came {
+            Came::Asks(request) => match self.put_questions(&step, &call, *request).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(result)) => Came::Result(result),
+                Err(Halt::Failed(error)) => return Ok(Some(End::Failed(error))),
+                Err(halt) => return Err(halt),
+            },
+            came => came,
+        };
         let (result, handed) = self.result_of(came);
         // Should the turn be stopped before it is written, its step ends with it.
         let kept = if handed.is_some() { not_handed_over(&result) } else { result.clone() };
@@ -398,6 +418,7 @@ impl Worker {
         match came {
             Came::Result(result) => (result, None),
             Came::Answer(answer) => self.answered(*answer),
+            Came::Asks(_) => (unanswered(), None),
         }
     }
 

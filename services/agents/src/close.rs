@@ -5,6 +5,7 @@ use frontdesk_api::{
     approval::{Asked, Decision},
     chat::ToolCall,
     dispatch::Word,
+    question::{Answer, OpenQuestion},
     safety::Stage,
     tools::ToolResult,
     turn::{EventBody, HandOff, Item, ItemBody, StepKind, StepOutput, StepState, Turn, TurnError, TurnState},
@@ -23,6 +24,7 @@ use crate::{
     asking::asked_turn,
     behind::why_stopped,
     halt::{Halt, failed},
+    questions::{is_open_for, unanswered},
     running::Why,
     servers,
     tools::outcome_unknown,
@@ -38,10 +40,11 @@ pub(crate) enum Closing {
     Quiet(HandOff),
     /// A limit ended it; what was said stands.
     Incomplete(TurnError),
-    /// It waits for the results of these calls of client tools, and for a person's word on these.
+    /// It waits for the results of these calls of client tools, for a person's word on these, and for these answers.
     Waiting {
         calls: Vec<ToolCall>,
         approvals: Vec<Asked>,
+        questions: Vec<OpenQuestion>,
     },
 }
 
@@ -81,9 +84,9 @@ impl Worker {
                 turn.state = TurnState::Incomplete;
                 turn.error = Some(error);
             }
-            Ok(Closing::Waiting { calls, approvals }) => {
+            Ok(Closing::Waiting { calls, approvals, questions }) => {
                 turn.state = TurnState::AwaitingInput;
-                waiting = Some((calls, approvals));
+                waiting = Some((calls, approvals, questions));
             }
             Err(Halt::Fenced) => {
                 tracing::info!(turn = turn.id, "another worker has the turn, or it is gone; dropped");
@@ -123,6 +126,7 @@ impl Worker {
             self.end_open(step, &error);
         }
         if waiting.is_none() {
+            self.end_questions(&error);
             for step in std::mem::take(&mut self.asked) {
                 self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error: error.clone() }));
             }
@@ -170,6 +174,10 @@ impl Worker {
             self.pen.end(step, StepState::Done, Some(StepOutput::ToolExecution { call, result }));
             return;
         }
+        if let Some(call) = call.clone().filter(|call| self.questions.iter().any(|asked| is_open_for(asked, &call.id)))
+        {
+            return self.end_unanswered(step, call);
+        }
         match call.filter(|call| !self.runs_at_client(call)) {
             Some(_) => self.cut_off(step, error.clone()),
             None => self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error: error.clone() })),
@@ -214,12 +222,12 @@ fn tell(turn: &Turn) {
     }
 }
 
-fn last_event(turn: &Turn, waiting: Option<(Vec<ToolCall>, Vec<Asked>)>) -> EventBody {
+fn last_event(turn: &Turn, waiting: Option<(Vec<ToolCall>, Vec<Asked>, Vec<OpenQuestion>)>) -> EventBody {
     let turn = turn.clone();
     match turn.state {
         TurnState::AwaitingInput | TurnState::Running | TurnState::Queued => {
-            let (calls, approvals) = waiting.unwrap_or_default();
-            EventBody::AwaitingInput { turn, calls, approvals }
+            let (calls, approvals, questions) = waiting.unwrap_or_default();
+            EventBody::AwaitingInput { turn, calls, approvals, questions }
         }
         TurnState::Completed => EventBody::Completed { turn },
         TurnState::Failed | TurnState::DeadLetter => EventBody::Failed { turn },
@@ -248,6 +256,7 @@ pub(crate) async fn close_rows(
     let before = transcript::items(tx, &id).await?;
     let mut pos = before.last().map_or(0, |item| item.pos + 1);
     let (mut items, mut asked) = (vec![], vec![]);
+    let questions: Vec<StoredStep> = open.iter().filter(|s| s.step.kind == StepKind::Question).cloned().collect();
     for step in &mut open {
         if let Some(turn) = asked_turn(step) {
             asked.push(turn.to_owned());
@@ -258,6 +267,15 @@ pub(crate) async fn close_rows(
                 Some(decision) => (StepState::Done, Some(StepOutput::Approval { call: call.clone(), decision }), None),
                 None => (StepState::Failed, None, None),
             },
+            StepKind::Question => match came::<Answer>(&inbox, &step.step.id) {
+                Some(Answer { action, .. }) => (StepState::Done, Some(StepOutput::Question { action }), None),
+                None => (StepState::Failed, None, None),
+            },
+            // It asked, and nothing was sent to it since.
+            StepKind::ToolExecution if questions.iter().any(|question| is_open_for(question, &call.id)) => {
+                let output = StepOutput::ToolExecution { call: call.clone(), result: unanswered() };
+                (StepState::Failed, Some(output), Some(unanswered()))
+            }
             StepKind::ToolExecution => match came::<ToolResult>(&inbox, &call.id) {
                 Some(result) => {
                     let result = if shielded(tx, &stored, Stage::ToolOutput).await? { unseen(&result) } else { result };

@@ -122,7 +122,8 @@ impl Worker {
             return Ok(());
         };
         let files = workspace.files.drain(..).chain(put.into_iter().rev().map(|file| file.id)).collect();
-        *workspace = Workspace { id: id.clone(), after: vec![], files, container: Some(id.clone()) };
+        let conversation = std::mem::take(&mut workspace.conversation);
+        *workspace = Workspace { id: id.clone(), conversation, after: vec![], files, container: Some(id.clone()) };
         self.container = Some(id);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What comes in for a turn that waits: results of client tools, and people's words to approvals.
+//! What comes in for a turn that waits: results of client tools, people's words to approvals, and answers to questions.
 //!
 //! Invariants: what came in is in the turn's inbox before anyone is answered; the turn goes on when nothing is open any
 //! more, and by whoever brought the last of it, or by the next who looks.
@@ -6,6 +6,7 @@
 use frontdesk_api::{
     Cx, Error, Result,
     approval::Decision,
+    question::{Action, Answer},
     tools::ToolResult,
     turn::{EventBody, Turn},
 };
@@ -32,6 +33,8 @@ enum Input {
     Results(Vec<(String, ToolResult)>),
     /// For the approval of this id.
     Word(String, Decision),
+    /// For the question of this id.
+    Answer(String, Answer),
 }
 
 impl Agents {
@@ -63,6 +66,13 @@ impl Agents {
         self.detached(async move { room.take_in(&cx, &turn_id, word).await.map(|_| ()) }).await
     }
 
+    /// Puts an answer into the turn's inbox, unless the question has one or the turn does not wait any more.
+    pub(crate) async fn put_answer(&self, cx: &Cx, turn_id: &str, question: &str, answer: Answer) -> Result<()> {
+        let (room, cx, turn_id) = (self.clone(), cx.clone(), turn_id.to_owned());
+        let answer = Input::Answer(question.to_owned(), answer);
+        self.detached(async move { room.take_in(&cx, &turn_id, answer).await.map(|_| ()) }).await
+    }
+
     /// None when the turn does not wait for it any more.
     async fn take_in(&self, cx: &Cx, turn_id: &str, input: Input) -> Result<Option<Resumed>> {
         let room = &self.0;
@@ -79,7 +89,7 @@ impl Agents {
         let Some(waiting) = claims::take_waiting(&mut tx, turn_id).await? else { return Ok(None) };
         let steps = transcript::steps(&mut tx, turn_id).await?;
         let open = Open::of(&steps, &transcript::inbox(&mut tx, turn_id).await?);
-        let said = matches!(input, Input::Word(..));
+        let by_another = !matches!(input, Input::Results(..));
         let shown = match input {
             Input::Results(results) => self.put_results(&mut tx, turn_id, &open, results).await?,
             Input::Word(id, decision) => {
@@ -90,13 +100,20 @@ impl Agents {
                 transcript::add_inbox(&mut tx, turn_id, &id, &decision, at).await?;
                 vec![json!({ "approval_id": id, "approved": decision.approved })]
             }
+            Input::Answer(id, answer) => {
+                if waiting.left < 0 || !open.questions.iter().any(|asked| asked.question_id == id) {
+                    return Ok(None);
+                }
+                transcript::add_inbox(&mut tx, turn_id, &id, &answer, answer.at).await?;
+                vec![said(&id, answer.action)]
+            }
         };
         let rest = Open::of(&steps, &transcript::inbox(&mut tx, turn_id).await?);
-        let mut events = vec![EventBody::Resumed { results: shown }];
         if !rest.is_empty() {
             let Claimed { stored, .. } = waiting;
-            let turn = stored.turn.clone();
-            events.push(EventBody::AwaitingInput { turn, calls: rest.calls, approvals: rest.approvals });
+            let Open { calls, approvals, questions } = rest;
+            let waits = EventBody::AwaitingInput { turn: stored.turn.clone(), calls, approvals, questions };
+            let events = [EventBody::Resumed { results: shown }, waits];
             let after = write(&mut tx, turn_id, stored.epoch, &events).await?;
             tx.commit().await?;
             room.hub.wake(&cx.tenant, turn_id);
@@ -105,7 +122,7 @@ impl Agents {
         let lease = place.is_some().then(|| room.lease());
         let claimed = claims::take_up(&mut tx, turn_id, lease, time_of(&spec)).await?;
         let Some(mut claimed) = claimed else { return Ok(None) };
-        let after = write(&mut tx, turn_id, claimed.stored.epoch, &events).await?;
+        let after = resumed(&mut tx, turn_id, claimed.stored.epoch, shown).await?;
         // Entered once it is ours and before anyone can see it run: nobody takes it for lost in between, and a
         // request that was refused has touched nobody's entry.
         let entered = place.map(|place| Entered::new(room, cx, turn_id, Some(place)));
@@ -116,7 +133,7 @@ impl Agents {
         // Who says a word is not who asked: the turn goes on in the name of the one who did.
         // Whoever lets it go on, it stays the customer's who began it.
         let customer = claimed.stored.request.customer.clone();
-        let asker = if said { asker(&claimed) } else { Cx { customer, ..cx.clone() } };
+        let asker = if by_another { asker(&claimed) } else { Cx { customer, ..cx.clone() } };
         room.hand_on(&asker, spec, claimed, entered, None).await;
         Ok(Some(Resumed { turn, after }))
     }
@@ -137,6 +154,16 @@ impl Agents {
     }
 }
 
+/// What a stream is told of an answer: not its content.
+pub(crate) fn said(question: &str, action: Action) -> Value {
+    json!({ "question_id": question, "action": action })
+}
+
+/// Writes that the turn goes on; the event's number.
+pub(crate) async fn resumed(tx: &mut Tx, turn_id: &str, epoch: i64, results: Vec<Value>) -> Result<i64> {
+    write(tx, turn_id, epoch, &[EventBody::Resumed { results }]).await
+}
+
 /// Writes events behind the fence; the number of the first.
 async fn write(tx: &mut Tx, turn_id: &str, epoch: i64, events: &[EventBody]) -> Result<i64> {
     let first = turns::fence(tx, turn_id, epoch, events.len(), false).await?;
@@ -150,11 +177,11 @@ fn check_results(open: &Open, results: &[(String, ToolResult)]) -> Result<()> {
     for (given, _) in results {
         let Some(at) = missing.iter().position(|id| id == given) else {
             let asked = open.approvals.iter().find(|asked| asked.call.id == *given);
+            let asked = asked.map(|asked| format!("approvals/{}", asked.approval_id));
+            let question = || open.questions.iter().find(|asked| asked.call_id == *given);
+            let asked = asked.or_else(|| question().map(|asked| format!("questions/{}", asked.question_id)));
             let message = match asked {
-                Some(asked) => format!(
-                    "the call '{given}' waits for a person and not for a result: see /v1/approvals/{}",
-                    asked.approval_id
-                ),
+                Some(at) => format!("the call '{given}' waits for a person and not for a result: see /v1/{at}"),
                 None => format!("the turn does not wait for a call '{given}'"),
             };
             return Err(Error::invalid("tool_responses", message));
@@ -166,7 +193,7 @@ fn check_results(open: &Open, results: &[(String, ToolResult)]) -> Result<()> {
     }
     let message = match (missing.is_empty(), results.is_empty()) {
         (false, _) => format!("the results of these calls are missing: {}", missing.join(", ")),
-        _ => "the turn waits for a person and for no result of a call: see /v1/approvals".to_owned(),
+        _ => "the turn waits for a person and for no result of a call: see /v1/approvals and /v1/questions".to_owned(),
     };
     Err(Error::invalid("tool_responses", message))
 }

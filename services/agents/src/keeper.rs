@@ -151,6 +151,10 @@ impl Room {
     async fn end_overdue(&self) -> Result<()> {
         for (tenant, turn) in self.deps.store.system().overdue_turns().await? {
             let cx = Cx::internal(&tenant, "keeper");
+            if self.cancel_questions(&cx, &turn).await? {
+                self.tell(Word::Claimable).await;
+                continue;
+            }
             let mut tx = self.deps.store.tenant(&cx).write().await?;
             let Some(stored) = claims::take_overdue(&mut tx, &turn).await? else { continue };
             let waited = failed("input_timeout", "the turn waited too long for input; send the message again");

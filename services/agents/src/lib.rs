@@ -43,6 +43,7 @@ mod passing;
 mod pen;
 mod people;
 mod prompt;
+mod questions;
 mod read;
 mod repeat;
 pub mod replay;
@@ -71,6 +72,7 @@ pub use frontdesk_store::{
     agents::INLINE,
     claims::Standing,
     containers::{ContainerFile, StoredContainer},
+    questions::Which,
 };
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -85,6 +87,7 @@ pub use follow::Events;
 pub use inputs::Resumed;
 pub use observe::{Observer, ToolEnd, Unobserved};
 pub use passing::Passing;
+pub use questions::Questioned;
 pub use read::{TurnView, ended_badly, goes_on};
 pub use repeat::{Sent, sent};
 pub use responses::Response;

@@ -14,10 +14,12 @@ pub enum ToolEnd {
     Failed,
     /// The turn was stopped, ran out of time or lost its worker meanwhile; the tool may have done its work.
     CutOff,
+    /// It asks a person, and is called again once that has an answer.
+    Asked,
 }
 
 impl ToolEnd {
-    pub const ALL: [Self; 3] = [Self::Succeeded, Self::Failed, Self::CutOff];
+    pub const ALL: [Self; 4] = [Self::Succeeded, Self::Failed, Self::CutOff, Self::Asked];
 
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -25,6 +27,7 @@ impl ToolEnd {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::CutOff => "cut_off",
+            Self::Asked => "asked",
         }
     }
 }

@@ -122,7 +122,11 @@ impl Pen {
         let n = self.next_step;
         self.next_step += 1;
         let step = Step {
-            id: self.ids.next(if kind == StepKind::Approval { "appr" } else { "step" }),
+            id: self.ids.next(match kind {
+                StepKind::Approval => "appr",
+                StepKind::Question => "q",
+                _ => "step",
+            }),
             n,
             kind,
             state: StepState::Intent,

@@ -6,13 +6,17 @@ use frontdesk_api::{
     Cx, Error, Kind, Page, PageRequest, Result,
     approval::Asked,
     chat::ToolCall,
+    question::OpenQuestion,
     turn::{Item, Session, Step, StepKind, StepState, Turn, TurnState},
 };
 use frontdesk_store::{transcript, transcript::StoredStep};
 
 use serde_json::Value;
 
-use crate::{Agents, access};
+use crate::{
+    Agents, access,
+    questions::{is_open_for, shown},
+};
 
 /// A turn with all it is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +29,8 @@ pub struct TurnView {
     pub waiting: Vec<ToolCall>,
     /// The calls that a person has to say a word to first.
     pub approvals: Vec<Asked>,
+    /// What tools ask a person.
+    pub questions: Vec<OpenQuestion>,
 }
 
 impl Agents {
@@ -96,11 +102,11 @@ impl Agents {
 async fn view(tx: &mut frontdesk_store::Tx, turn: Turn) -> Result<TurnView> {
     let items = transcript::items(tx, &turn.id).await?;
     let steps = transcript::steps(tx, &turn.id).await?;
-    let Open { calls: waiting, approvals } = match turn.state {
+    let Open { calls: waiting, approvals, questions } = match turn.state {
         TurnState::AwaitingInput => Open::of(&steps, &transcript::inbox(tx, &turn.id).await?),
         _ => Open::default(),
     };
-    Ok(TurnView { turn, items, steps: steps.into_iter().map(|s| s.step).collect(), waiting, approvals })
+    Ok(TurnView { turn, items, steps: steps.into_iter().map(|s| s.step).collect(), waiting, approvals, questions })
 }
 
 /// What a turn that waits has not got yet.
@@ -110,6 +116,8 @@ pub(crate) struct Open {
     pub(crate) calls: Vec<ToolCall>,
     /// Calls that nobody has said a word to.
     pub(crate) approvals: Vec<Asked>,
+    /// Questions that nobody has answered.
+    pub(crate) questions: Vec<OpenQuestion>,
 }
 
 impl Open {
@@ -122,6 +130,9 @@ impl Open {
             };
             let id = &stored.step.id;
             match stored.step.kind {
+                // One that asked runs here.
+                StepKind::ToolExecution if steps.iter().any(|step| is_open_for(step, &call.id)) => {}
+                StepKind::Question if !came(id) => open.questions.extend(shown(stored)),
                 StepKind::ToolExecution if !came(&call.id) => open.calls.push(call),
                 StepKind::Approval if !came(id) => open.approvals.push(Asked { approval_id: id.clone(), call }),
                 _ => {}
@@ -131,7 +142,7 @@ impl Open {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.calls.is_empty() && self.approvals.is_empty()
+        self.calls.is_empty() && self.approvals.is_empty() && self.questions.is_empty()
     }
 }
 

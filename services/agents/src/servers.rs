@@ -419,9 +419,9 @@ pub(crate) fn heard(items: &[ItemBody], servers: &[Server], past: &[PastItem]) -
             );
             return Err(Error::invalid("tools", message));
         }
-        let tells = |body: &ItemBody| matches!(body, ItemBody::FunctionCall { call } if call.id == waiting.call.id);
+        let tells = |body: &ItemBody| matches!(body, ItemBody::FunctionCall { call, .. } if call.id == waiting.call.id);
         if !past.iter().any(|past| tells(&past.item.body)) {
-            calls.push(ItemBody::FunctionCall { call: waiting.call.clone() });
+            calls.push(ItemBody::FunctionCall { call: waiting.call.clone(), container: None });
         }
         let (request_id, approved, reason) = (request_id.clone(), *approved, reason.clone());
         Ok(ItemBody::ApprovalResponse { request_id, approved, reason, waiting: Some(waiting.clone()) })
@@ -448,7 +448,7 @@ pub(crate) async fn note(tx: &mut Tx, items: &mut Vec<ItemBody>, alone: bool) ->
         }
         over.extend(waiting.take().map(|waiting| waiting.call.id));
     }
-    items.retain(|item| !matches!(item, ItemBody::FunctionCall { call } if over.contains(&call.id)));
+    items.retain(|item| !matches!(item, ItemBody::FunctionCall { call, .. } if over.contains(&call.id)));
     Ok(())
 }
 

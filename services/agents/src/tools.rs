@@ -1,5 +1,6 @@
 //! What a model asked for: calls that run here first ([`crate::calls`]), then it is waited once for all that others
-//! have to say: people to calls that need their word ([`crate::approvals`]), clients to calls of their tools.
+//! have to say: people to calls that need their word ([`crate::approvals`]) and to what tools ask ([`crate::questions`]),
+//! clients to calls of their tools.
 //!
 //! Invariant: a call that may have an effect has its intent in a row before it, and its end in a row with
 //! the result that the model will read.
@@ -34,10 +35,14 @@ impl Worker {
             if self.ended.contains(&call.id) {
                 continue;
             }
-            match !self.is_begun(&call) && self.waits_for_a_word(&call) {
-                true => ask.push(call),
-                false => run.push_back(call),
+            match self.is_begun(&call) {
+                true if self.awaits_answers(&call) => self.waits_on(call),
+                false if self.waits_for_a_word(&call) => ask.push(call),
+                _ => run.push_back(call),
             }
+        }
+        if !self.waiting.is_empty() {
+            run.retain(|call| self.is_begun(call));
         }
         if let Some(closing) = Box::pin(self.run_here(run)).await? {
             return Ok(Some(closing));
@@ -80,8 +85,9 @@ impl Worker {
             self.asked.push(step);
             waiting.push(call);
         }
-        let waits = !(waiting.is_empty() && approvals.is_empty());
-        Ok(waits.then_some(Closing::Waiting { calls: waiting, approvals }))
+        let questions = self.open_questions();
+        let waits = !(waiting.is_empty() && approvals.is_empty() && questions.is_empty());
+        Ok(waits.then_some(Closing::Waiting { calls: waiting, approvals, questions }))
     }
 
     /// The step of this call that was begun before this worker and has not ended.

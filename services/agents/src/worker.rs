@@ -20,6 +20,7 @@ use frontdesk_api::{
     chat::{Role, ToolCall, Usage},
     cx::Workspace,
     memory::Passage,
+    question::Answer,
     safety::Stage,
     tools::{ToolDef, ToolResult},
     turn::{EventBody, HandOff, Item, ItemBody, StepKind, StepOutput, StepState},
@@ -29,6 +30,8 @@ use frontdesk_store::{
     transcript::{self, PastItem, StoredStep},
     turns::{AskedBy, OnInput, StoredTurn},
 };
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -86,6 +89,12 @@ pub(crate) struct Worker {
     pub(crate) call_ids: HashSet<String>,
     /// Steps that were begun here and have not ended.
     pub(crate) open: Vec<StoredStep>,
+    /// What tools asked in this turn.
+    pub(crate) questions: Vec<StoredStep>,
+    /// Answers, by the questions' ids.
+    pub(crate) answers: HashMap<String, Answer>,
+    /// Calls that wait for answers.
+    pub(crate) waiting: Vec<(StoredStep, ToolCall)>,
     /// Steps of client tools that wait for their results, and approvals that wait for a word.
     pub(crate) asked: Vec<StoredStep>,
     /// Steps that were begun before this worker and have not ended.
@@ -197,7 +206,9 @@ impl Worker {
                 (steps, items, past(&room, &cx, &stored).await?, inbox)
             }
         };
-        let left: Vec<StoredStep> = steps.iter().filter(|s| s.step.state == StepState::Intent).cloned().collect();
+        let (questions, others): (Vec<_>, Vec<_>) =
+            steps.iter().cloned().partition(|s| s.step.kind == StepKind::Question);
+        let left: Vec<StoredStep> = others.into_iter().filter(|s| s.step.state == StepState::Intent).collect();
         let deadline = Instant::now() + Duration::from_micros(u64::try_from(time).unwrap_or(0)).min(LONGEST);
         let workspace = Workspace {
             id: stored.turn.session_id.as_ref().unwrap_or(id).clone(),
@@ -216,10 +227,8 @@ impl Worker {
             cancel: stop.token().clone(),
             ..cx
         };
-        let said =
-            inbox.iter().filter_map(|(step, word)| Some((step.clone(), serde_json::from_value(word.clone()).ok()?)));
-        let said = said.collect();
-        let results = inbox.into_iter().filter_map(|(call, result)| Some((call, serde_json::from_value(result).ok()?)));
+        let (said, answers) = (came(&inbox), came(&inbox));
+        let results = came(&inbox);
         let count = |kind| u32::try_from(steps.iter().filter(|s| s.step.kind == kind).count()).unwrap_or(u32::MAX);
         // They count for nothing.
         let passed_over =
@@ -241,8 +250,11 @@ impl Worker {
             servers: Servers::new(stored.request.servers.clone(), &items),
             offered: vec![],
             on_input: stored.on_input,
-            inbox: results.collect(),
+            inbox: results,
             said,
+            answers,
+            questions,
+            waiting: vec![],
             decided: decided(&steps).into_iter().chain(servers::decided(&items, &stored.request.key_id)).collect(),
             pending: servers::first(&items, &steps).unwrap_or_else(|| asked_for(&steps)),
             ended: ended_calls(&steps),
@@ -485,6 +497,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// What came in of one kind, by its key.
+fn came<T: DeserializeOwned>(inbox: &[(String, Value)]) -> HashMap<String, T> {
+    inbox.iter().filter_map(|(key, came)| Some((key.clone(), serde_json::from_value(came.clone()).ok()?))).collect()
 }
 
 /// What a turn goes on from: what was said before it.

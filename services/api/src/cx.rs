@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use tokio_util::sync::CancellationToken;
 
 pub use crate::customer::Customer;
-use crate::{client_keys::ClientKeys, news::News, reuse::CacheControl};
+use crate::{client_keys::ClientKeys, news::News, question::Asking, reuse::CacheControl};
 
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -73,6 +73,8 @@ pub struct Cx {
     pub cache: CacheControl,
     /// Whom tools tell how far they are; None: nobody asked.
     pub news: Option<News>,
+    /// What a tool may ask a person in this call, and heard before; None: nobody can be asked.
+    pub asking: Option<Asking>,
 }
 
 impl Cx {
@@ -94,6 +96,7 @@ impl Cx {
             client_keys: ClientKeys::default(),
             cache: CacheControl::default(),
             news: None,
+            asking: None,
         }
     }
 

@@ -25,6 +25,7 @@ pub mod memory;
 pub mod news;
 pub mod page;
 pub mod provider;
+pub mod question;
 pub mod replay;
 pub mod rerank;
 pub mod reuse;

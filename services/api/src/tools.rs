@@ -11,7 +11,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Cx, Error, Kind, Result, SignIn, chat::ToolCall, code, egress::OutboundAnswer, servers::Server};
+use crate::{
+    Cx, Error, Kind, Result, SignIn, chat::ToolCall, code, egress::OutboundAnswer, question::Question, servers::Server,
+};
 
 /// The tools of a tenant, over all providers.
 #[async_trait]
@@ -322,7 +324,8 @@ pub enum Risk {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     Done(ToolResult),
-    /// A person must say something first (approval, a missing value).
+    /// A person must answer something first; only where one can be asked ([`Cx::asking`]). The call is made again then,
+    /// with the answers.
     NeedsInput(InputRequest),
 }
 
@@ -344,10 +347,20 @@ impl ToolResult {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What a tool asks in the middle of a call.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InputRequest {
-    /// For people: what is asked.
-    pub prompt: String,
-    /// JSON Schema of the answer; None: yes or no.
-    pub schema: Option<Value>,
+    /// By the names that the tool gave them; never empty.
+    pub questions: Vec<(String, Question)>,
+    /// What the tool wants back with the answers, as it is.
+    pub state: Option<String>,
+}
+
+impl InputRequest {
+    /// All that people would read of it.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let asked = self.questions.iter().map(|(_, question)| question.words());
+        asked.collect::<Vec<_>>().join("; ")
+    }
 }

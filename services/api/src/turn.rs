@@ -14,6 +14,7 @@ use crate::{
     approval::{Asked, Decision},
     chat::{Role, ToolCall, Usage},
     memory::Passage,
+    question::{Action, OpenQuestion},
     safety::{Stage, Verdict},
     servers::{Filter, WaitingCall},
     tools::{ToolDef, ToolResult},
@@ -182,6 +183,8 @@ pub enum StepKind {
     ShieldCall,
     MemoryRetrieval,
     Approval,
+    /// What a tool asks a person in the middle of its call.
+    Question,
     Guidelines,
 }
 
@@ -194,6 +197,7 @@ impl StepKind {
             Self::ShieldCall => "shield_call",
             Self::MemoryRetrieval => "memory_retrieval",
             Self::Approval => "approval",
+            Self::Question => "question",
             Self::Guidelines => "guidelines",
         }
     }
@@ -262,6 +266,10 @@ pub enum StepOutput {
     Approval {
         call: ToolCall,
         decision: Decision,
+    },
+    /// What was answered is in the turn's inbox.
+    Question {
+        action: Action,
     },
     Failed {
         error: TurnError,
@@ -481,13 +489,16 @@ pub enum EventBody {
     StepCompleted { step: Step },
     #[serde(rename = "frontdesk.hand_off")]
     HandedOff { hand_off: HandOff },
-    /// The turn waits: for the results of these calls of client tools, and for a person's word on these.
+    /// The turn waits: for the results of these calls of client tools, for a person's word on these, and for answers to
+    /// what tools ask.
     #[serde(rename = "frontdesk.turn.awaiting_input")]
     AwaitingInput {
         turn: Turn,
         calls: Vec<ToolCall>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         approvals: Vec<Asked>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        questions: Vec<OpenQuestion>,
     },
     #[serde(rename = "frontdesk.turn.resumed")]
     Resumed { results: Vec<Value> },

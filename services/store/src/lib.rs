@@ -48,6 +48,7 @@ pub mod paging;
 pub mod passages;
 mod postgres;
 pub mod prompts;
+pub mod questions;
 pub mod readings;
 pub mod secrets;
 pub mod sessions;

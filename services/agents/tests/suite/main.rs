@@ -20,6 +20,7 @@ mod lost;
 mod parallel;
 mod parallel_ends;
 mod people;
+mod questions;
 mod repeat;
 mod replays;
 mod responses;

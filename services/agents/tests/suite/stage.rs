@@ -1,11 +1,14 @@
 //! A stage for turns: an agents' room whose model plays a script.
 
+#[path = "asks.rs"]
+mod asks;
+
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -190,6 +193,8 @@ pub struct Toolbox {
     pub left: AtomicUsize,
     /// So many times more its database does not answer when it is asked for its tools.
     pub out_of_reach: AtomicUsize,
+    /// Its groups were deleted.
+    pub gone: AtomicBool,
     /// Effects, by tool and key.
     pub ledger: Mutex<Vec<(String, String)>>,
     /// On whose behalf calls came, in order.
@@ -304,15 +309,18 @@ impl Tools for Toolbox {
             ("set", Effect::Idempotent, Risk::LowImpactWrite),
             ("get", Effect::None, Risk::Read),
         ];
+        let asks = [("order", Effect::Unsafe, Risk::Read), ("note", Effect::Idempotent, Risk::Read)];
         let mut all = vec![];
         for group in groups {
             match group.as_str() {
+                _ if self.gone.load(Ordering::SeqCst) => return Err(Error::not_found("it is gone")),
                 "shop" => all.extend(shop.map(|(name, effect, risk)| def(name, effect, risk))),
                 "gates" => all.extend(gates.map(|(name, effect, risk)| def(name, effect, risk))),
                 code::GROUP => {
                     let tool = def(code::TOOL, Effect::None, Risk::Read);
                     all.push(ToolDef { toolgroup: code::GROUP.into(), alone: true, ..tool });
                 }
+                "asks" => all.extend(asks.map(|(name, effect, risk)| def(name, effect, risk))),
                 other => return Err(Error::not_found(format!("no tool group has the id '{other}'"))),
             }
         }
@@ -330,6 +338,7 @@ impl Tools for Toolbox {
                 self.meeting.0.wait().await;
             }
             "hold" | "keep" | "put" | "charge" => return self.wait(&call.arguments, key).await,
+            "order" | "note" => return asks::asks(self, cx, call, key),
             "set" => self.register.lock().expect("the register").push(call.arguments.clone()),
             "get" => {
                 let content = self.register.lock().expect("the register").last().cloned().unwrap_or_default();

@@ -32,6 +32,7 @@ pub mod paging;
 pub mod prefix;
 pub mod prompts;
 pub mod providers;
+pub mod questions;
 pub mod reply;
 pub mod rerank;
 pub mod responses;
@@ -168,6 +169,8 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(turns::resume::resume))
         .routes(routes!(turns::cancel::cancel))
         .routes(routes!(turns::step::step))
+        .routes(routes!(questions::list::list))
+        .routes(routes!(questions::show::show, questions::answer::answer))
         .routes(routes!(responses::list::list, responses::create::create))
         .routes(routes!(responses::input_tokens::input_tokens))
         .routes(routes!(responses::compact::compact))

@@ -32,7 +32,7 @@ pub enum StepType {
 }
 
 impl StepType {
-    /// None for approvals (a waiting turn says so itself) and guidelines: the protocol has no such steps.
+    /// None for approvals and questions (a waiting turn says so itself) and guidelines: the protocol has no such steps.
     #[must_use]
     pub fn of(kind: StepKind) -> Option<Self> {
         Some(match kind {
@@ -40,7 +40,7 @@ impl StepType {
             StepKind::ToolExecution => Self::ToolExecution,
             StepKind::ShieldCall => Self::ShieldCall,
             StepKind::MemoryRetrieval => Self::MemoryRetrieval,
-            StepKind::Approval | StepKind::Guidelines => return None,
+            StepKind::Approval | StepKind::Question | StepKind::Guidelines => return None,
         })
     }
 }
@@ -159,8 +159,8 @@ pub fn step(turn_id: &str, done: &Done) -> Option<Step> {
             let inserted_context = passages(found.iter().map(|p| p.text.as_str()));
             Details::MemoryRetrieval { vector_db_ids: stores.join(","), inserted_context }
         }
-        // Not reached: the kind has no step here.
-        Some(StepOutput::Approval { .. }) => return None,
+        // Not reached: the kinds have no step here.
+        Some(StepOutput::Approval { .. } | StepOutput::Question { .. }) => return None,
         Some(StepOutput::Failed { error }) => {
             frontdesk.error = Some(error.clone());
             nothing(kind)

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use frontdesk_api::{
     approval::Asked,
     chat::ToolCall as Call,
+    question::OpenQuestion,
     turn::{Event, EventBody, Item, ItemBody, Step as Done, StepKind, Turn as Run},
 };
 use serde::Serialize;
@@ -141,11 +142,11 @@ impl Projection {
                 self.progress(step_id, Delta::ToolCall { parse_status: ParseStatus::Succeeded, tool_call })?
             }
             EventBody::StepCompleted { step } => self.completed(step)?,
-            EventBody::AwaitingInput { turn, calls, approvals } => {
-                Payload::TurnAwaitingInput { turn: Box::new(self.turn(turn, calls, approvals)) }
+            EventBody::AwaitingInput { turn, calls, approvals, questions } => {
+                Payload::TurnAwaitingInput { turn: Box::new(self.turn(turn, calls, approvals, questions)) }
             }
             EventBody::Completed { turn } | EventBody::Incomplete { turn } => {
-                Payload::TurnComplete { turn: Box::new(self.turn(turn, &[], &[])) }
+                Payload::TurnComplete { turn: Box::new(self.turn(turn, &[], &[], &[])) }
             }
             EventBody::Failed { turn } => return Some(failure(turn, "failed", "the turn failed")),
             EventBody::Cancelled { turn } => return Some(failure(turn, "cancelled", "the turn was cancelled")),
@@ -175,8 +176,8 @@ impl Projection {
         Some(Payload::StepComplete { step_type, step_id: done.id.clone(), step_details })
     }
 
-    fn turn(&self, run: &Run, waiting: &[Call], approvals: &[Asked]) -> Turn {
-        turn(run, &self.items, &self.steps, waiting, approvals)
+    fn turn(&self, run: &Run, waiting: &[Call], approvals: &[Asked], questions: &[OpenQuestion]) -> Turn {
+        turn(run, &self.items, &self.steps, waiting, approvals, questions)
     }
 }
 

@@ -160,7 +160,7 @@ impl ToolInvocationResult {
         let result = match outcome {
             Outcome::Done(result) => result.clone(),
             Outcome::NeedsInput(request) => {
-                ToolResult::error(&format!("needs the word of a person: {}", request.prompt))
+                ToolResult::error(&format!("needs the word of a person: {}", request.words()))
             }
         };
         Self {

@@ -4,6 +4,7 @@ use frontdesk_api::{
     approval::Asked,
     chat::{Role, ToolCall, Usage},
     clock::rfc3339,
+    question::OpenQuestion,
     turn::{
         Citation, HandOff, Item, ItemBody, Session as Conversation, Step as Done, Turn as Run, TurnError, TurnState,
     },
@@ -83,12 +84,22 @@ pub struct Extension {
     /// Calls of the agent's own tools that wait for a person (`/v1/approvals`); they are none of the client's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<Asked>,
+    /// What tools ask a person in the middle of their calls (`/v1/questions`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<OpenQuestion>,
 }
 
 /// A turn with its items and steps, both in order. `waiting` are the client's calls a suspended turn waits for, and
-/// `approvals` those of its own that wait for a person.
+/// `approvals` those of its own that wait for a person, as `questions` do.
 #[must_use]
-pub fn turn(run: &Run, items: &[Item], steps: &[Done], waiting: &[ToolCall], approvals: &[Asked]) -> Turn {
+pub fn turn(
+    run: &Run,
+    items: &[Item],
+    steps: &[Done],
+    waiting: &[ToolCall],
+    approvals: &[Asked],
+    questions: &[OpenQuestion],
+) -> Turn {
     let is_input = |item: &&Item| InputMessage::of(item).is_some();
     let input_messages = items.iter().take_while(is_input).filter_map(InputMessage::of).collect();
     let answer = items.iter().rev().find_map(|item| match &item.body {
@@ -124,6 +135,7 @@ pub fn turn(run: &Run, items: &[Item], steps: &[Done], waiting: &[ToolCall], app
             hand_off: run.hand_off.clone(),
             error: run.error.clone(),
             approvals: approvals.to_vec(),
+            questions: questions.to_vec(),
         },
     }
 }

@@ -155,7 +155,7 @@ pub async fn call(
             let theirs = whole.get().and_then(|whole| as_it_came(whole, result.is_error));
             theirs.unwrap_or_else(|| json!({ "content": [text(&result.content)], "isError": result.is_error }))
         }
-        Outcome::NeedsInput(request) => failed(&format!("it needs the word of a person: {}", request.prompt)),
+        Outcome::NeedsInput(request) => failed(&format!("it needs the word of a person: {}", request.words())),
     })
 }
 

@@ -42,7 +42,7 @@ pub const STILL_HERE: Bytes = Bytes::from_static(b": still here\n");
 /// A turn as the wire shows it.
 #[must_use]
 pub fn shown(view: &TurnView) -> Turn {
-    turn(&view.turn, &view.items, &view.steps, &view.waiting, &view.approvals)
+    turn(&view.turn, &view.items, &view.steps, &view.waiting, &view.approvals, &view.questions)
 }
 
 /// The sequence number after which a client wants events: the standard header of a reconnecting reader.

@@ -105,7 +105,7 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
         ItemBody::FunctionCall { call, .. } if client.is_web(&call.name) => {
             Some(web::item(&item.id, call, outputs.get(call.id.as_str()).copied(), include))
         }
-        ItemBody::FunctionCall { call } if asked_before.contains(&call.id.as_str()) => None,
+        ItemBody::FunctionCall { call, .. } if asked_before.contains(&call.id.as_str()) => None,
         // Shown as what asks for it, unless it was refused at once.
         ItemBody::FunctionCall { call, .. } if servers.waits(&call.name) && !outputs.contains_key(call.id.as_str()) => {
             None

@@ -1,0 +1,39 @@
+//! Tools that ask a person in the middle of their call.
+
+use frontdesk_api::{
+    Cx, Result,
+    chat::ToolCall,
+    question::Question,
+    tools::{InputRequest, Outcome, ToolResult},
+};
+use serde_json::{Value, json};
+
+use super::Toolbox;
+
+/// The tools of the group `asks`: `order` (a second call is a second effect) and `note` (may be repeated) ask `rounds`
+/// times in a call, by default once, how many; `words` 1 and 2 are nothing that a shield lets pass. Each effect is noted.
+pub fn asks(toolbox: &Toolbox, cx: &Cx, call: &ToolCall, key: &str) -> Result<Outcome> {
+    let arguments: Value = serde_json::from_str(&call.arguments).expect("arguments");
+    let told = |words: &str| Ok(Outcome::Done(ToolResult { content: words.into(), is_error: false, details: None }));
+    let Some(asking) = &cx.asking else { return told("nobody can be asked") };
+    let answered = asking.answered.clone().unwrap_or_default();
+    let round: u64 = answered.state.as_deref().map_or(0, |state| state.parse().expect("its own state"));
+    assert_eq!(round == 0, answered.answers.is_empty(), "answers and state go together");
+    if round >= arguments["rounds"].as_u64().unwrap_or(1) {
+        let said =
+            answered.answers.iter().map(|(key, said)| format!("{key} {:?} {}", said.action, json!(said.content)));
+        let words = said.collect::<Vec<_>>().join(", ");
+        toolbox.ledger.lock().expect("the ledger").push((call.name.clone(), key.to_owned()));
+        return told(&format!("{words} after {round}"));
+    }
+    let schema = json!({ "properties": { "n": { "type": "integer", "maximum": 9 }, "late": { "type": "boolean", "default": false } },
+                         "required": ["n"] });
+    let message = ["How many?", "poison?", "Is 4111 yours?"][arguments["words"].as_u64().map_or(0, |n| n as usize)];
+    let form = json!({ "message": message, "requestedSchema": schema });
+    let page = json!({ "mode": "url", "message": "Sign", "url": "https://h/sign" });
+    let question = |params: &Value| Question::read(params).expect("a question");
+    let questions = vec![("many".to_owned(), question(&form)), ("page".to_owned(), question(&page))];
+    let asks = if arguments["page"] == true { 2 } else { 1 };
+    let questions = questions.into_iter().take(asks).collect();
+    Ok(Outcome::NeedsInput(InputRequest { questions, state: Some((round + 1).to_string()) }))
+}
