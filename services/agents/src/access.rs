@@ -2,7 +2,8 @@
 //!
 //! A turn in a session is whose the session is; one without a session (a response by itself) is the customer's who
 //! asked for it; a container of a session is whose that is, another the customer's whose code it was made for. Invariant:
-//! every door of this room that takes the id of a session, a turn, a response, an item or a container asks here first, and what a caller may not see is answered as if it were not there.
+//! every door of this room that takes the id of a session, a turn, a response, an item or a container asks here first, and
+//! what a caller may not see is answered as if it were not there.
 
 use frontdesk_api::{
     Cx, Error, Kind, Micros, Result,

@@ -361,7 +361,7 @@ async fn what_a_run_wrote_is_kept_once_however_often_the_run_is_made_and_goes_wi
             Knowledge::new(store.clone(), index.clone(), clock, Arc::new(RandomIds)).with_shelf(shelf.clone())
         };
         assert_eq!(at_time(60_000_000).expire_containers().await.expect("looked"), 0);
-        assert_eq!(at_time(60_000_001).expire_containers().await.expect("looked"), 1);
+        assert_eq!(at_time(61_000_000).expire_containers().await.expect("looked"), 1);
         shelf.sweep().await.expect("looked");
         assert!(heap.keys().is_empty());
     })

@@ -92,7 +92,8 @@ async fn code_of_a_turn_that_lost_its_worker_runs_in_the_same_container() {
             Some(Role::Tool) => Line::Say("two"),
             _ => Line::Call(vec![("a", code::TOOL, r#"{"code":"1+1"}"#)]),
         });
-        let (fault, reached) = at(Point::AfterEffect, 1);
+        // The first is the model's answer.
+        let (fault, reached) = at(Point::AfterEffect, 2);
         let doomed = stage.failing(short(), fault);
         let turn = doomed.agents.create_turn(&stage.cx, asks(None, coder())).await.expect("a response");
         reached.notified().await;

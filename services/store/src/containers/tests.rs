@@ -1,3 +1,5 @@
+//! Containers and their files on both databases: whose they are, who takes one over, and that no content outlives its row.
+
 use frontdesk_api::{
     Cx, Kind, PageRequest,
     chat::Usage,
