@@ -23,6 +23,7 @@ pub mod interpreter;
 mod limits;
 mod log;
 mod meter;
+mod parked;
 pub mod provider;
 mod sandbox;
 mod turns;

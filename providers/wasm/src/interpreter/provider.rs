@@ -13,14 +13,13 @@ use async_trait::async_trait;
 use frontdesk_api::{
     Cx, Error, Kind, Result,
     chat::ToolCall,
-    customer::Customer,
     provider::Setting,
     tools::{Effect, Inspected, Outcome, Risk, Runs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Bounds, Code, CodeFile, Files, Given, Interpreters, Language, Owner, Place, Ran, Run, limits};
+use super::{Bounds, Code, CodeFile, Files, Given, Interpreters, Language, Place, Ran, Run, limits};
 use crate::{
     fault::Fault,
     provider::{compiling, within},
@@ -160,16 +159,7 @@ impl ToolProvider for CodeTool {
             let message = format!("there is no interpreter for '{name}'; there are python and javascript");
             return Ok(Outcome::Done(ToolResult::error(&message)));
         };
-        let place = cx.workspace.as_ref().map(|workspace| Place {
-            owner: Owner {
-                tenant: cx.tenant.clone(),
-                customer: cx.customer.as_ref().map(Customer::owner),
-                agent: cx.agent.clone(),
-                workspace: workspace.id.clone(),
-            },
-            // Who keeps under another id than the turn's own, as a replay does, takes over nothing.
-            after: if cx.turn.as_ref() == Some(&workspace.id) { workspace.after.clone() } else { vec![] },
-        });
+        let place = Place::of(cx);
         let kept = place.is_some();
         let files = cx.workspace.as_ref().map(|workspace| Uploaded { ids: &workspace.files, host: &*host });
         let files = files.as_ref().map(|files| files as &dyn Files);
