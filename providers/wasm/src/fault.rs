@@ -41,6 +41,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The guest is as it was: it said so itself, or was not asked.
+    pub(crate) fn leaves_guest(&self) -> bool {
+        matches!(self, Self::BadArguments(_) | Self::Failed(_))
+    }
+
     /// Ours to mend, not the model's to read.
     #[must_use]
     pub fn is_infrastructure(&self) -> bool {

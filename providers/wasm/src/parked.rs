@@ -36,6 +36,13 @@ pub struct Place {
 }
 
 impl Place {
+    /// A conversation that nobody else is part of.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let owner = Owner { tenant: String::new(), customer: None, agent: None, workspace: name.to_owned() };
+        Self { owner, after: vec![] }
+    }
+
     /// Where the conversation keeps instances; None: there is no conversation.
     pub(crate) fn of(cx: &Cx) -> Option<Self> {
         let workspace = cx.workspace.as_ref()?;
@@ -146,6 +153,10 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Parked<W, S> {
     }
 
     /// Drops those that do not run and of which this is true.
+    pub(crate) fn drop_of(&self, is_theirs: impl Fn(&Key<W>) -> bool) {
+        self.drop_where(|key, _| is_theirs(key));
+    }
+
     fn drop_where(&self, is_over: impl Fn(&Key<W>, &Entry<S>) -> bool) {
         let mut all = self.all();
         let gone: Vec<_> = all.extract_if(|key, entry| is_free(entry) && is_over(key, entry)).collect();

@@ -19,10 +19,10 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Bounds, Code, CodeFile, Files, Given, Interpreters, Language, Place, Ran, Run, limits};
+use super::{Code, CodeFile, Files, Given, Interpreters, Language, Place, Ran, Run, limits};
 use crate::{
     fault::Fault,
-    provider::{compiling, within},
+    provider::{bounds, compiling, within},
 };
 
 /// The group every tenant has where the provider is configured, as Llama Stack names it.
@@ -63,7 +63,7 @@ pub(crate) fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProv
         let path = e.path().to_string();
         Error::invalid(path, e.into_inner().to_string())
     })?;
-    let (d, b) = (limits(), Bounds::default());
+    let d = limits();
     let limits = crate::Limits {
         cpu: within("cpu_ms", config.cpu_ms, 1, 60_000)?.map_or(d.cpu, Duration::from_millis),
         wall: within("wall_ms", config.wall_ms, 1, 600_000)?.map_or(d.wall, Duration::from_millis),
@@ -72,11 +72,7 @@ pub(crate) fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProv
         concurrent: within("concurrent", config.concurrent, 1, 1000)?.unwrap_or(d.concurrent),
         ..d
     };
-    let bounds = Bounds {
-        sessions: within("kept", config.kept, 1, 4000)?.unwrap_or(b.sessions),
-        bytes: within("kept_mib", config.kept_mib, 16, 1 << 20)?.map_or(b.bytes, |n| n << 20),
-        idle: within("kept_s", config.kept_s, 1, 86_400)?.map_or(b.idle, Duration::from_secs),
-    };
+    let bounds = bounds(config.kept, config.kept_mib, config.kept_s)?;
     let compiling = compiling(setting, config.compiled_mib)?;
     let folders = config.folder.map_or_else(|| usual(setting), |folder| vec![folder]);
     let interpreters = Interpreters::new(folders, limits, bounds, compiling, Arc::clone(&setting.clock));
