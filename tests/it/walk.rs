@@ -75,6 +75,8 @@ async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<Stri
     let messages = json!({ "requests": [{ "custom_id": "a", "params": params }] });
     let messages = id(&made(frontdesk, "/v1/messages/batches", messages).await["id"]);
 
+    let change = id(&frontdesk.get("/v1/toolgroup-changes?toolgroup_id=shop").await.1["data"][0]["id"]);
+
     let ids = [
         ("agent_id", of[3]),
         ("session_id", of[5]),
@@ -97,6 +99,7 @@ async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<Stri
         ("/v1/messages/batches/{batch_id}", &messages),
         ("secret_name", &secret),
         ("toolgroup_id", "shop"),
+        ("change_id", &change),
         ("tool_name", "lookup_order"),
     ];
     ids.into_iter().map(|(name, id)| (name.to_owned(), id.to_owned())).collect()

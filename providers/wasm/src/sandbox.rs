@@ -19,7 +19,7 @@ use frontdesk_api::{Error, Kind};
 use crate::{
     call::{Call, Guest, Question},
     capability::Capabilities,
-    code::{Compiling, blocking},
+    code::{Compiling, Hashed, blocking},
     component::{Compiled, Component, Inspected},
     described::{self, Keep},
     engine::Machine,
@@ -110,7 +110,7 @@ impl Sandbox {
     /// # Errors
     /// What is wrong with it; see [`Fault`].
     pub async fn inspect(&self, bytes: Bytes) -> Result<Component, Fault> {
-        self.inspect_in(self.turn(""), bytes).await
+        self.inspect_in(self.turn(""), Hashed::new(bytes)).await
     }
 
     /// The tenant's turn to compile.
@@ -122,12 +122,12 @@ impl Sandbox {
     pub(crate) async fn inspect_in(
         &self,
         turn: impl Future<Output = Result<Turn, Fault>>,
-        bytes: Bytes,
+        bytes: Hashed,
     ) -> Result<Component, Fault> {
-        if bytes.len() > self.limits.component_bytes {
+        if bytes.bytes.len() > self.limits.component_bytes {
             return Err(Fault::Limit(self.limits.exceeded(Limit::ComponentSize)));
         }
-        let hash = blake3::hash(&bytes);
+        let hash = bytes.hash;
         if let Some(component) = self.find(&hash) {
             return Ok(component);
         }

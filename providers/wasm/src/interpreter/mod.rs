@@ -28,7 +28,7 @@ pub use session::{Code, CodeFile, Files, Given, Raised, Ran, Used};
 use self::session::{Guest, Session};
 pub use crate::parked::{Bounds, Owner, Place};
 use crate::{
-    code::{Compiling, blocking},
+    code::{Compiling, Hashed, blocking},
     component::reason,
     engine::Machine,
     fault::Fault,
@@ -224,7 +224,7 @@ impl Interpreters {
             blocking(move || paths.iter().find_map(|path| std::fs::read(path).ok())).await?
         };
         let bytes = found.ok_or_else(|| Fault::Host(missing(language, &paths)))?;
-        let code = self.compiling.load(&machine.engine, &bytes.into(), &self.limits).await?;
+        let code = self.compiling.load(&machine.engine, &Hashed::new(bytes.into()), &self.limits).await?;
         let language_of = code.get_export_index(None, EXPORT);
         let run = language_of.and_then(|export| code.get_export_index(Some(&export), "run"));
         let run = run.ok_or_else(|| Fault::NotATool(format!("the component of {language} does not export 'run'")))?;
