@@ -9,7 +9,7 @@ use crate::shop;
 
 /// `loop`, `hoard`, `flood`, and `count`, which keeps its number for the conversation (providers/wasm/tests/kept.rs builds
 /// it).
-const ATTACKER: &[u8] = include_bytes!("../fixtures/tools/attacker.wasm");
+pub const ATTACKER: &[u8] = include_bytes!("../fixtures/tools/attacker.wasm");
 
 const ATTACKS: [(&str, &str); 3] = [
     ("loop", "the tool exceeded its cpu time limit of 1000 ms"),
