@@ -12,7 +12,7 @@ use std::{
 use frontdesk_tests::{Frontdesk, Scripted, frontdesk::binary};
 use serde_json::{Value, json};
 
-use crate::shop;
+use crate::{attacked, shop};
 
 const SHOP_TOOLS: &[u8] = include_bytes!("../../services/gateway/demo/tools/shop-tools.wasm");
 
@@ -294,4 +294,36 @@ async fn the_file_that_a_group_is_made_from_stays_as_long_as_the_group() {
     assert_eq!(status, 200, "{answer}");
     delete(&frontdesk, "/v1/toolgroups/shop".into()).await;
     assert_eq!(delete(&frontdesk, format!("/v1/files/{file}")).await.0, 200);
+}
+
+/// Its `count` keeps a number for the conversation: no import says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tool_keeps_is_tested_by_conversation_and_granted_by_name() {
+    let desk = Desk::new();
+    std::fs::write(desk.folder().join("shop.wasm"), attacked::ATTACKER).expect("written");
+    let cases = |last: u8| {
+        format!(
+            "- {{ tool: count, conversation: a, result: 1 }}\n- {{ tool: count, conversation: a, result: 2 }}\n\
+             - {{ tool: count, conversation: b, result: 1 }}\n- {{ tool: count, result: 1 }}\n- {{ tool: count, result: {last} }}\n"
+        )
+    };
+    for (last, passes) in [(1, true), (2, false)] {
+        std::fs::write(desk.folder().join("tests.yaml"), cases(last)).expect("written");
+        let tested = desk.tool(&desk.folder(), &["test"]);
+        assert_eq!(tested.status.success(), passes, "{}", said(&tested));
+    }
+
+    let scripted = Scripted::start();
+    let frontdesk = Frontdesk::start(shop::options(&scripted));
+    let refused = desk.push(&frontdesk, &[]);
+    let told = said(&refused);
+    assert!(told.contains("keep     what it remembers") && told.contains("grant with --grant keep (or"), "{told}");
+    let (_, files) = frontdesk.get("/v1/files").await;
+    assert_eq!((refused.status.code(), &files["data"]), (Some(1), &json!([])));
+    let idle = desk.push(&frontdesk, &["--grant", "keep", "--grant", "kv"]);
+    assert!(said(&idle).contains("the component does not ask for 'kv'"), "{}", said(&idle));
+    let pushed = desk.push(&frontdesk, &["--grant", "keep"]);
+    assert!(pushed.status.success(), "{}", said(&pushed));
+    let (_, group) = frontdesk.get("/v1/toolgroups/shop").await;
+    assert_eq!(group["args"]["grants"], json!(["keep"]), "{group}");
 }

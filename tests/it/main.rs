@@ -3,6 +3,7 @@
 //! One module per subject; each test starts its own Frontdesk and its own scripted upstream.
 
 mod approvals;
+mod attacked;
 mod authoring;
 mod bad_input;
 mod batches;

@@ -5,7 +5,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 /// The sample shop's tools, as built.
-const SHOP_TOOLS: &[u8] = include_bytes!("../../services/gateway/demo/tools/shop-tools.wasm");
+pub const SHOP_TOOLS: &[u8] = include_bytes!("../../services/gateway/demo/tools/shop-tools.wasm");
 
 /// A Frontdesk at a scripted upstream, with the tool kind and the shield every first run has.
 pub fn options(scripted: &Scripted) -> Options {
@@ -31,22 +31,26 @@ pub async fn upload_for(frontdesk: &Frontdesk, purpose: &str, name: &str, bytes:
     upload_with(frontdesk, &[("purpose", purpose)], name, bytes).await
 }
 
-/// Uploads a file with these fields of the form; returns its id.
-pub async fn upload_with(frontdesk: &Frontdesk, fields: &[(&str, &str)], name: &str, bytes: &[u8]) -> String {
+/// The content type of [`form`].
+pub const FORM: &str = "multipart/form-data; boundary=xx";
+
+/// A form with these fields and a file.
+pub fn form(fields: &[(&str, &str)], name: &str, bytes: &[u8]) -> Vec<u8> {
     let field = |(name, value): &(&str, &str)| {
         format!("--xx\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
     };
-    let (head, tail) = (
-        format!(
-            "{}--xx\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\ncontent-type: \
-             application/octet-stream\r\n\r\n",
-            fields.iter().map(field).collect::<String>()
-        ),
-        "\r\n--xx--\r\n",
+    let head = format!(
+        "{}--xx\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\ncontent-type: \
+         application/octet-stream\r\n\r\n",
+        fields.iter().map(field).collect::<String>()
     );
-    let body = [head.as_bytes(), bytes, tail.as_bytes()].concat();
-    let request =
-        frontdesk.request("POST", "/v1/files").header("content-type", "multipart/form-data; boundary=xx").body(body);
+    [head.as_bytes(), bytes, b"\r\n--xx--\r\n"].concat()
+}
+
+/// Uploads a file with these fields of the form; returns its id.
+pub async fn upload_with(frontdesk: &Frontdesk, fields: &[(&str, &str)], name: &str, bytes: &[u8]) -> String {
+    let body = form(fields, name, bytes);
+    let request = frontdesk.request("POST", "/v1/files").header("content-type", FORM).body(body);
     let (status, file) = frontdesk_tests::frontdesk::answer("upload", request).await;
     assert_eq!(status, 200, "{file}");
     file["id"].as_str().expect("a file id").to_owned()

@@ -78,6 +78,7 @@ async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<Stri
 
     let container = id(&made(frontdesk, "/v1/containers", json!({ "name": "code", "file_ids": [file] })).await["id"]);
     let (_, held) = frontdesk.get(&format!("/v1/containers/{container}/files")).await;
+    let change = id(&frontdesk.get("/v1/toolgroup-changes?toolgroup_id=shop").await.1["data"][0]["id"]);
 
     let ids = [
         ("container_id", container.as_str()),
@@ -104,6 +105,7 @@ async fn everything(frontdesk: &Frontdesk, scripted: &Scripted) -> BTreeMap<Stri
         ("/v1/messages/batches/{batch_id}", &messages),
         ("secret_name", &secret),
         ("toolgroup_id", "shop"),
+        ("change_id", &change),
         ("tool_name", "lookup_order"),
     ];
     ids.into_iter().map(|(name, id)| (name.to_owned(), id.to_owned())).collect()

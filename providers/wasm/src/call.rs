@@ -1,7 +1,8 @@
-//! One run of a guest: a fresh store, its limits, one question, and what became of it.
+//! A guest: its store and limits, a question, and what became of it.
 //!
 //! Invariant: every limit is in force before the guest's first instruction (its `start` functions run while
-//! it is instantiated), and nothing of the instance is left when the answer is out.
+//! it is instantiated); time, calls and words count for each question, space for the guest's whole life; between questions
+//! it holds nothing of a call's.
 
 use std::{
     sync::Arc,
@@ -11,7 +12,7 @@ use std::{
 use serde::de::IgnoredAny;
 use wasmtime::{
     Store, Trap, UpdateDeadline, WasmBacktrace,
-    component::{ComponentType, InstancePre, Lift},
+    component::{ComponentType, Instance, InstancePre, Lift},
 };
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     component::{Compiled, reason},
     engine::Machine,
     fault::{Fault, Stop},
-    host::State,
+    host::{HostGrants, State},
     limits::{Limit, Limits},
     log::LogLine,
     meter::SpaceMeter,
@@ -31,6 +32,8 @@ pub struct Call {
     pub result: Result<Output, Fault>,
     pub log: Vec<LogLine>,
     pub spent: Spent,
+    /// Whether it met what earlier calls of its conversation left. None: its tool keeps nothing, or it did not run.
+    pub resumed: Option<bool>,
 }
 
 /// A tool's answer.
@@ -59,7 +62,7 @@ pub struct Spent {
 impl Call {
     /// A call that ended before a guest was there.
     pub(crate) fn refused(fault: Fault) -> Self {
-        Self { result: Err(fault), log: Vec::new(), spent: Spent::default() }
+        Self { result: Err(fault), log: Vec::new(), spent: Spent::default(), resumed: None }
     }
 }
 
@@ -80,63 +83,90 @@ enum ToolError {
     Failed(String),
 }
 
-/// Asks a fresh instance. `began` is when the caller's wall time began to run.
-pub(crate) async fn ask(
-    machine: &Machine,
-    compiled: &Compiled,
-    pre: &InstancePre<State>,
-    state: State,
-    question: Question<'_>,
-    began: Instant,
-) -> Call {
-    let limits = state.limits;
-    let cpu = Arc::clone(&state.cpu);
-    let mut store = Store::new(&machine.engine, state);
-    store.limiter(|state| &mut state.space);
-    store.set_hostcall_fuel(limits.transfer);
-    store.set_max_component_handles(limits.handles);
-    store.set_epoch_deadline(1);
-    let meter = Arc::clone(&cpu);
-    store.epoch_deadline_callback(move |_| {
-        if meter.running_total() < limits.cpu {
-            Ok(UpdateDeadline::Yield(1))
-        } else {
-            Err(Stop::Limit(limits.exceeded(Limit::Cpu)).into())
-        }
-    });
-
-    let beating = machine.running();
-    let left = limits.wall.saturating_sub(began.elapsed());
-    let answer = tokio::time::timeout(left, cpu.measure(question.put(compiled, pre, &mut store))).await;
-    drop(beating);
-
-    let state = store.into_data();
-    let result = match answer {
-        Err(_) => Err(Fault::Limit(limits.exceeded(Limit::Wall))),
-        Ok(Err(error)) => Err(fault(error, &limits, &state.space)),
-        Ok(Ok(answer)) => answered(answer, &state),
-    };
-    let spent = Spent {
-        cpu: cpu.total(),
-        wall: began.elapsed(),
-        memory: state.space.memory(),
-        host_calls: state.host_calls,
-        used: state.used,
-    };
-    Call { result, log: state.log, spent }
+/// A store, and the instance in it once it was asked something.
+pub(crate) struct Guest {
+    store: Store<State>,
+    instance: Option<Instance>,
 }
 
-impl Question<'_> {
-    async fn put(
-        self,
+impl Guest {
+    pub(crate) fn new(machine: &Machine, state: State) -> Self {
+        let limits = state.limits;
+        let mut store = Store::new(&machine.engine, state);
+        store.limiter(|state| &mut state.space);
+        store.set_hostcall_fuel(limits.transfer);
+        store.set_max_component_handles(limits.handles);
+        Self { store, instance: None }
+    }
+
+    /// Before it is asked again.
+    pub(crate) fn renew(&mut self, grants: HostGrants) {
+        self.store.data_mut().renew(grants);
+    }
+
+    /// Bytes of memory that may be its own: strangers wrote it, so all of it.
+    pub(crate) fn held(&self) -> usize {
+        self.store.data().space.memory()
+    }
+
+    /// `began` is when the caller's wall time began to run. After an error that is not the tool's own answer it must not be
+    /// asked again.
+    pub(crate) async fn ask(
+        &mut self,
+        machine: &Machine,
         compiled: &Compiled,
         pre: &InstancePre<State>,
-        store: &mut Store<State>,
+        question: Question<'_>,
+        began: Instant,
+    ) -> Call {
+        let (limits, cpu) = (self.store.data().limits, Arc::clone(&self.store.data().cpu));
+        self.store.set_epoch_deadline(1);
+        let meter = Arc::clone(&cpu);
+        self.store.epoch_deadline_callback(move |_| {
+            if meter.running_total() < limits.cpu {
+                Ok(UpdateDeadline::Yield(1))
+            } else {
+                Err(Stop::Limit(limits.exceeded(Limit::Cpu)).into())
+            }
+        });
+
+        let beating = machine.running();
+        let left = limits.wall.saturating_sub(began.elapsed());
+        let answer = tokio::time::timeout(left, cpu.measure(self.put(compiled, pre, question))).await;
+        drop(beating);
+
+        let state = self.store.data_mut();
+        // What a call was given ends with it.
+        state.grants = HostGrants::default();
+        let result = match answer {
+            Err(_) => Err(Fault::Limit(limits.exceeded(Limit::Wall))),
+            Ok(Err(error)) => Err(fault(error, &limits, &state.space)),
+            Ok(Ok(answer)) => answered(answer, state),
+        };
+        let spent = Spent {
+            cpu: cpu.total(),
+            wall: began.elapsed(),
+            memory: state.space.memory(),
+            host_calls: state.host_calls,
+            used: state.used,
+        };
+        Call { result, log: std::mem::take(&mut state.log), spent, resumed: None }
+    }
+
+    async fn put(
+        &mut self,
+        compiled: &Compiled,
+        pre: &InstancePre<State>,
+        question: Question<'_>,
     ) -> wasmtime::Result<Result<String, Fault>> {
-        let instance = pre.instantiate_async(&mut *store).await?;
+        let store = &mut self.store;
+        let instance = match self.instance {
+            Some(instance) => instance,
+            None => *self.instance.insert(pre.instantiate_async(&mut *store).await?),
+        };
         type Answer = (Result<String, ToolError>,);
         let call = instance.get_typed_func::<(&str, &str), Answer>(&mut *store, &compiled.call)?;
-        let Self::Call { tool, arguments } = self else {
+        let Question::Call { tool, arguments } = question else {
             // By now `call` was looked at as well, so registration finds a wrong one.
             let describe = instance.get_typed_func::<(), (String,)>(&mut *store, &compiled.describe)?;
             return Ok(Ok(describe.call_async(store, ()).await?.0));

@@ -1,4 +1,5 @@
-//! The powers a component may ask for, one WIT interface each.
+//! The powers a component may ask for: one WIT interface each, but for [`Capability::Keep`], which its tools ask for where
+//! they describe themselves.
 //!
 //! Invariant: this list and `wit/` name the same interfaces; an import outside it is refused by name.
 
@@ -27,12 +28,14 @@ pub enum Capability {
     Fetch,
     /// The idempotency key of the call.
     Context,
+    /// Its instance, for the next call of the conversation.
+    Keep,
 }
 
 impl Capability {
-    pub const ALL: [Self; 6] = [Self::Log, Self::Kv, Self::Clock, Self::Random, Self::Fetch, Self::Context];
+    pub const ALL: [Self; 7] = [Self::Log, Self::Kv, Self::Clock, Self::Random, Self::Fetch, Self::Context, Self::Keep];
 
-    /// The interface's name in WIT and the name an operator grants it by.
+    /// The name an operator grants it by; that of its interface in WIT, where it has one.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -42,6 +45,7 @@ impl Capability {
             Self::Random => "random",
             Self::Fetch => "fetch",
             Self::Context => "context",
+            Self::Keep => "keep",
         }
     }
 
@@ -51,13 +55,13 @@ impl Capability {
         Self::ALL.into_iter().find(|c| c.name() == name)
     }
 
-    /// The full name a component imports it by.
-    pub(crate) fn interface(self) -> String {
-        format!("{PACKAGE}{}{VERSION}", self.name())
+    /// The full name a component imports it by; None: it imports nothing.
+    pub(crate) fn interface(self) -> Option<String> {
+        (self != Self::Keep).then(|| format!("{PACKAGE}{}{VERSION}", self.name()))
     }
 
-    pub(crate) fn of_import(import: &str) -> Option<Self> {
-        Self::find(import.strip_prefix(PACKAGE)?.strip_suffix(VERSION)?)
+    fn of_import(import: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.interface().as_deref() == Some(import))
     }
 }
 
@@ -92,7 +96,8 @@ impl Capabilities {
         let mut imports = Self::NONE;
         for name in names {
             let Some(capability) = Capability::of_import(name) else {
-                let known = Capability::ALL.map(Capability::interface).join(", ");
+                let known: Vec<String> = Capability::ALL.into_iter().filter_map(Capability::interface).collect();
+                let known = known.join(", ");
                 let shown: String = name.chars().take(128).flat_map(char::escape_default).collect();
                 return Err(Fault::NotATool(format!("it imports '{shown}'; what a tool may import is {known}")));
             };

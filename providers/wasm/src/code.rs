@@ -39,6 +39,20 @@ pub enum Compiling {
     Kept(Kept),
 }
 
+/// A component's bytes, hashed once on their way in.
+#[derive(Debug, Clone)]
+pub(crate) struct Hashed {
+    pub(crate) bytes: bytes::Bytes,
+    /// BLAKE3.
+    pub(crate) hash: blake3::Hash,
+}
+
+impl Hashed {
+    pub(crate) fn new(bytes: bytes::Bytes) -> Self {
+        Self { hash: blake3::hash(&bytes), bytes }
+    }
+}
+
 /// Machine code kept in a folder.
 #[derive(Debug, Clone)]
 pub struct Kept {
@@ -73,15 +87,15 @@ impl Compiling {
     pub(crate) async fn kept(
         &self,
         engine: &Engine,
-        bytes: &bytes::Bytes,
+        bytes: &Hashed,
         limits: &Limits,
     ) -> Result<Option<Component>, Fault> {
         let Self::Kept(kept) = self else { return Ok(None) };
         let (at, own, all, limits) = (kept.folder.clone(), engine.clone(), bytes.clone(), *limits);
         blocking(move || {
-            admission::check(&all, &limits)?;
+            admission::check(&all.bytes, &limits)?;
             // That it cannot be opened is said by whoever wants to put something there.
-            Ok(Folder::open(&at).ok().and_then(|folder| folder.read(&own, &name(&own, &all))))
+            Ok(Folder::open(&at).ok().and_then(|folder| folder.read(&own, &name(&own, &all.hash))))
         })
         .await?
     }
@@ -91,18 +105,13 @@ impl Compiling {
     /// # Errors
     /// [`Fault::NotAComponent`], [`Fault::NotATool`] or [`Fault::Limit`]; [`Fault::Host`] where the child cannot be
     /// started.
-    pub(crate) async fn load(
-        &self,
-        engine: &Engine,
-        bytes: &bytes::Bytes,
-        limits: &Limits,
-    ) -> Result<Component, Fault> {
+    pub(crate) async fn load(&self, engine: &Engine, bytes: &Hashed, limits: &Limits) -> Result<Component, Fault> {
         let (own, all, limits) = (engine.clone(), bytes.clone(), *limits);
         let kept = match self {
             Self::Here => {
                 return blocking(move || {
-                    admission::check(&all, &limits)?;
-                    Component::new(&own, &all).map_err(|e| Fault::NotATool(reason(&e)))
+                    admission::check(&all.bytes, &limits)?;
+                    Component::new(&own, &all.bytes).map_err(|e| Fault::NotATool(reason(&e)))
                 })
                 .await?;
             }
@@ -111,12 +120,12 @@ impl Compiling {
         let opened = {
             let at = kept.folder.clone();
             blocking(move || {
-                admission::check(&all, &limits)?;
+                admission::check(&all.bytes, &limits)?;
                 let folder = Folder::open(&at).inspect_err(|error| {
                     let folder = at.display();
                     tracing::warn!(%error, %folder, "compiled tools cannot be kept; compiling them at each start");
                 });
-                Ok::<_, Fault>(folder.ok().map(|folder| (folder, name(&own, &all))))
+                Ok::<_, Fault>(folder.ok().map(|folder| (folder, name(&own, &all.hash))))
             })
             .await??
         };
@@ -128,10 +137,12 @@ impl Compiling {
             },
         };
         let code = match &kept.program {
-            Some(program) => compile::in_child(program, bytes, &limits).await?,
+            Some(program) => compile::in_child(program, &bytes.bytes, &limits).await?,
             None => {
                 let (own, all) = (engine.clone(), bytes.clone());
-                blocking(move || own.precompile_component(&all)).await?.map_err(|e| Fault::NotATool(reason(&e)))?
+                blocking(move || own.precompile_component(&all.bytes))
+                    .await?
+                    .map_err(|e| Fault::NotATool(reason(&e)))?
             }
         };
         let own = engine.clone();
@@ -401,8 +412,8 @@ fn draw_key(at: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Which code this is: of these bytes, for this engine on this machine.
-fn name(engine: &Engine, bytes: &[u8]) -> String {
+/// Which code this is: of the bytes of this hash, for this engine on this machine.
+fn name(engine: &Engine, bytes: &blake3::Hash) -> String {
     struct Digest(blake3::Hasher);
     impl Hasher for Digest {
         fn write(&mut self, bytes: &[u8]) {
@@ -413,7 +424,7 @@ fn name(engine: &Engine, bytes: &[u8]) -> String {
         }
     }
     let mut digest = Digest(blake3::Hasher::new());
-    digest.0.update(blake3::hash(bytes).as_bytes());
+    digest.0.update(bytes.as_bytes());
     // wasmtime's own word for what must be equal: version, target, processor features and every setting.
     engine.precompile_compatibility_hash().hash(&mut digest);
     digest.0.finalize().to_hex().to_string()

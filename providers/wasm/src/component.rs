@@ -11,8 +11,8 @@ use wasmtime::{
 };
 
 use crate::{
-    capability::{Capabilities, TOOLS},
-    described::Described,
+    capability::{Capabilities, Capability, TOOLS},
+    described::{Described, Keep},
     fault::Fault,
     host::{State, linker},
 };
@@ -40,8 +40,10 @@ impl Component {
 
     /// The capabilities it asks for.
     #[must_use]
-    pub fn imports(&self) -> Capabilities {
-        self.0.compiled.imports
+    pub fn requests(&self) -> Capabilities {
+        let imports = self.0.compiled.imports;
+        let keeps = self.tools().iter().any(|tool| tool.keep == Keep::Conversation);
+        if keeps { imports.with(Capability::Keep) } else { imports }
     }
 
     /// In the component's own order.
@@ -65,7 +67,7 @@ pub(crate) struct Compiled {
     pub(crate) describe: ComponentExportIndex,
     pub(crate) call: ComponentExportIndex,
     code: Code,
-    /// The links for each set of grants met so far; there are 64 sets.
+    /// The links for each set of grants met so far; there are 128 sets.
     linked: Mutex<Vec<(Capabilities, InstancePre<State>)>>,
 }
 

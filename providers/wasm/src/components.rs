@@ -1,13 +1,15 @@
 //! The components called last, ready to be called again, and those on their way.
 //!
 //! Compiling may take longer than a call may wait. What has begun goes on to its end whoever still waits, so that the
-//! next call finds it; what waits for its turn is given up with its last caller. Invariants: of a tenant's callers of the
-//! same component one brings it and all get it; what is held is bounded by bytes, what is awaited by callers.
+//! next call finds it; what waits for its turn is given up with its last caller. Bytes that were refused are refused again
+//! for a while, so that what takes long to refuse takes it once. Invariants: of a tenant's callers of the same component one
+//! brings it and all get it; what is held is bounded by bytes, what is awaited by callers, what was refused by number.
 
 use std::{
     collections::{HashMap, VecDeque},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -15,16 +17,28 @@ use frontdesk_api::{Error, Kind};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use crate::{component::Component, fault::Fault, sandbox::Sandbox};
+use crate::{code::Hashed, component::Component, fault::Fault, sandbox::Sandbox};
 
 /// Bytes of components kept compiled, the ones called last: five in Python. Machine code takes about three times as
 /// much; of what lies in the folder only what runs is in memory.
 const REMEMBERED: usize = 96 << 20;
 
+/// Refusals that are remembered, the last ones, and for how long: whoever changed the sandbox's limits started it anew, but
+/// a slow machine may be quicker by then.
+const REFUSALS: usize = 64;
+const REFUSED: Duration = Duration::from_secs(60);
+
 pub(crate) struct Components {
     pub(crate) sandbox: Sandbox,
+    refused: Mutex<VecDeque<Refusal>>,
     recent: Mutex<VecDeque<(Bytes, Component)>>,
     coming: Mutex<Coming>,
+}
+
+struct Refusal {
+    of: blake3::Hash,
+    fault: Arc<Fault>,
+    at: Instant,
 }
 
 /// By tenant too: in a queue of its own nobody waits behind what another tenant waits for.
@@ -34,7 +48,7 @@ type Coming = HashMap<Key, watch::Sender<Told>>;
 
 impl Components {
     pub(crate) fn new(sandbox: Sandbox) -> Self {
-        Self { sandbox, recent: Mutex::default(), coming: Mutex::default() }
+        Self { sandbox, refused: Mutex::default(), recent: Mutex::default(), coming: Mutex::default() }
     }
 
     /// The component of these bytes: called lately, compiled before, or compiled now.
@@ -45,7 +59,11 @@ impl Components {
         if let Some(component) = self.recall(bytes) {
             return Ok(component);
         }
-        let key = (tenant.to_owned(), blake3::hash(bytes));
+        let bytes = Hashed::new(bytes.clone());
+        if let Some(refused) = self.refused(&bytes.hash) {
+            return Err(refused);
+        }
+        let key = (tenant.to_owned(), bytes.hash);
         let mut told = {
             let mut coming = self.coming();
             match coming.get(&key) {
@@ -53,7 +71,7 @@ impl Components {
                 None => {
                     let (sender, told) = watch::channel(None);
                     coming.insert(key.clone(), sender.clone());
-                    tokio::spawn(Arc::clone(self).bring(key, bytes.clone(), sender).in_current_span());
+                    tokio::spawn(Arc::clone(self).bring(key, bytes, sender).in_current_span());
                     told
                 }
             }
@@ -65,7 +83,7 @@ impl Components {
         }
     }
 
-    async fn bring(self: Arc<Self>, key: Key, bytes: Bytes, told: watch::Sender<Told>) {
+    async fn bring(self: Arc<Self>, key: Key, bytes: Hashed, told: watch::Sender<Told>) {
         // However it ends: who comes later does not wait for it.
         let _gone = Gone { of: &self, key: &key, told: &told };
         let turn = async {
@@ -80,11 +98,13 @@ impl Components {
                 }
             }
         };
-        let found = self.sandbox.inspect_in(turn, bytes.clone()).await;
-        if let Ok(component) = &found {
-            self.remember(bytes, component.clone());
+        let found = self.sandbox.inspect_in(turn, bytes.clone()).await.map_err(Arc::new);
+        match &found {
+            Ok(component) => self.remember(bytes.bytes, component.clone()),
+            Err(fault) if fault.is_the_components() => self.refuse(bytes.hash, fault),
+            Err(_) => {}
         }
-        told.send_replace(Some(found.map_err(Arc::new)));
+        told.send_replace(Some(found));
     }
 
     /// Whether nobody waits; then nobody will.
@@ -115,6 +135,19 @@ impl Components {
         while recent.len() > 1 && recent.iter().map(|(held, _)| held.len()).sum::<usize>() > REMEMBERED {
             recent.pop_back();
         }
+    }
+
+    fn refuse(&self, of: blake3::Hash, fault: &Arc<Fault>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|refusal| refusal.of != of);
+        refused.truncate(REFUSALS - 1);
+        refused.push_front(Refusal { of, fault: Arc::clone(fault), at: Instant::now() });
+    }
+
+    fn refused(&self, of: &blake3::Hash) -> Option<Arc<Fault>> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refusal = refused.iter().find(|refusal| refusal.of == *of && refusal.at.elapsed() < REFUSED)?;
+        Some(Arc::clone(&refusal.fault))
     }
 
     fn coming(&self) -> MutexGuard<'_, Coming> {
@@ -148,6 +181,38 @@ mod tests {
         while !components.coming().is_empty() {
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_is_refused_again_without_a_turn() {
+        let components = Arc::new(Components::new(Sandbox::new(Limits::default())));
+        let bytes = Bytes::from(wat::parse_str("(component)").unwrap());
+        let refused = components.get("t", &bytes).await.expect_err("no tool");
+        // Nobody's turn comes any more; and they are other bytes by address.
+        let _turns = [components.sandbox.turn("t").await.unwrap(), components.sandbox.turn("u").await.unwrap()];
+        let copy = Bytes::from(bytes.to_vec());
+        for tenant in ["t", "u", "v"] {
+            let mut again = pin!(components.get(tenant, &copy));
+            let mut looks = 0;
+            let again = loop {
+                tokio::select! {
+                    biased;
+                    again = &mut again => break again,
+                    () = tokio::task::yield_now() => looks += 1,
+                }
+                assert!(looks < 100, "it waits for a turn");
+            };
+            assert_eq!(again.expect_err("no tool").to_string(), refused.to_string());
+        }
+        // What is trouble of ours, or a busy machine's, is tried again.
+        let wall = Fault::Limit(Limits::default().exceeded(crate::limits::Limit::Wall));
+        assert!(!wall.is_the_components() && !Fault::Busy(1).is_the_components());
+        // It is the last ones that are remembered.
+        for n in 0..REFUSALS as u32 {
+            components.refuse(blake3::hash(&n.to_le_bytes()), &refused);
+        }
+        assert!(components.refused(&blake3::hash(&bytes)).is_none());
+        assert_eq!(components.refused.lock().unwrap().len(), REFUSALS);
     }
 
     #[tokio::test]

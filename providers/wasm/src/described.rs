@@ -26,6 +26,17 @@ const MAX_COMPLAINTS: usize = 3;
 /// Bytes of one complaint: it may quote the arguments.
 const MAX_COMPLAINT: usize = 300;
 
+/// What of a tool's instance is there again for its next call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Every call has a fresh one.
+    #[default]
+    Nothing,
+    /// All of it, for calls of the same conversation.
+    Conversation,
+}
+
 /// One tool as its component describes it.
 #[derive(Debug)]
 pub struct Described {
@@ -35,6 +46,7 @@ pub struct Described {
     pub parameters: Value,
     pub effect: Effect,
     pub risk: Risk,
+    pub keep: Keep,
     /// BLAKE3 of name, description and the schema's text, hexadecimal.
     pub hash: String,
     validator: Validator,
@@ -51,6 +63,8 @@ struct Wire<'a> {
     effect: Effect,
     #[serde(default)]
     risk: Risk,
+    #[serde(default)]
+    keep: Keep,
 }
 
 /// Reads the JSON text of `describe`.
@@ -107,6 +121,7 @@ impl Described {
             parameters,
             effect: wire.effect,
             risk: wire.risk,
+            keep: wire.keep,
             hash: hasher.finalize().to_hex().to_string(),
             validator,
         })
@@ -192,6 +207,10 @@ mod tests {
             (
                 json!([{"name": "t", "description": "d", "parameters": {}, "risk": "low"}]).to_string(),
                 "unknown variant",
+            ),
+            (
+                json!([{"name": "t", "description": "d", "parameters": {}, "keep": "for ever"}]).to_string(),
+                "unknown variant `for ever`, expected `nothing` or `conversation`",
             ),
             (tool(json!({"type": "string"})), "must say \"type\": \"object\""),
             (tool(json!({"type": "object", "properties": {"a": {"type": "nosuch"}}})), "does not compile"),

@@ -3,7 +3,10 @@
 //! Invariant: only [`Fault::Host`] and [`Fault::Busy`] are trouble of ours; everything else was brought by
 //! the component or by the arguments, and its text may be shown to the model.
 
-use crate::{capability::Capability, limits::Exceeded};
+use crate::{
+    capability::Capability,
+    limits::{Exceeded, Limit},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -41,6 +44,17 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The guest is as it was: it said so itself, or was not asked.
+    pub(crate) fn leaves_guest(&self) -> bool {
+        matches!(self, Self::BadArguments(_) | Self::Failed(_))
+    }
+
+    /// The same bytes will meet it again: no trouble of ours, and no machine that was busy.
+    pub(crate) fn is_the_components(&self) -> bool {
+        let waited = matches!(self, Self::Limit(exceeded) if exceeded.limit == Limit::Wall);
+        !self.is_infrastructure() && !waited
+    }
+
     /// Ours to mend, not the model's to read.
     #[must_use]
     pub fn is_infrastructure(&self) -> bool {

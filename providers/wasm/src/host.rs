@@ -32,6 +32,8 @@ pub struct HostGrants {
     pub fetch: Option<Arc<dyn ToolHost>>,
     /// The call's idempotency key.
     pub context: Option<Arc<str>>,
+    /// Its instance may be kept.
+    pub keep: bool,
 }
 
 impl HostGrants {
@@ -44,6 +46,7 @@ impl HostGrants {
             Capability::Random => self.random.is_some(),
             Capability::Fetch => self.fetch.is_some(),
             Capability::Context => self.context.is_some(),
+            Capability::Keep => self.keep,
         };
         Capability::ALL.into_iter().filter(held).collect()
     }
@@ -68,7 +71,7 @@ impl Random for OsRandom {
     }
 }
 
-/// The store's data: one call's grants, budgets and log.
+/// The store's data: one call's grants, budgets and log, and the space of the instance.
 pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) cpu: Arc<CpuMeter>,
@@ -96,6 +99,13 @@ impl State {
             log: Vec::new(),
             log_bytes: 0,
         }
+    }
+
+    /// For the next call of the same instance: what it brings, and budgets of its own. Space is the instance's for life.
+    pub(crate) fn renew(&mut self, grants: HostGrants) {
+        let before = std::mem::replace(self, Self::new(self.limits, grants));
+        self.space = before.space;
+        self.space.forget_refusal();
     }
 
     /// For the `describe` call: nothing of anyone's is within reach.
@@ -136,8 +146,10 @@ impl State {
 pub(crate) fn linker(engine: &wasmtime::Engine, granted: Capabilities) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     for capability in granted.iter() {
-        let mut interface = linker.instance(&capability.interface())?;
+        let Some(interface) = capability.interface() else { continue };
+        let mut interface = linker.instance(&interface)?;
         match capability {
+            Capability::Keep => {}
             Capability::Log => link_log(&mut interface)?,
             Capability::Kv => link_kv(&mut interface)?,
             Capability::Clock => link_clock(&mut interface)?,

@@ -22,8 +22,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Call, Capability, Compiling, Component, Fault, HostGrants, Kept, Limit, Limits, MOST, OsRandom, Sandbox,
-    components::Components, interpreter,
+    Asked, Bounds, Call, Capability, Compiling, Component, Fault, HostGrants, Keep, Kept, Limit, Limits, MOST,
+    OsRandom, Place, Registered, Sandbox, components::Components, interpreter,
 };
 
 /// The types this crate offers to configurations.
@@ -63,6 +63,12 @@ struct Config {
     requests: Option<u32>,
     /// Calls that run at the same time, 1 to 1000.
     concurrent: Option<u32>,
+    /// Conversations' tools whose instance is kept, 1 to 4000.
+    kept: Option<usize>,
+    /// Memory of all that are kept, 16 MiB to 1 TiB.
+    kept_mib: Option<usize>,
+    /// How long one that is not used is kept, 1 s to a day.
+    kept_s: Option<u64>,
     /// Processor time of the child that compiles a component, 1 to 3600 s.
     compile_s: Option<u64>,
     /// Address space of that child, 64 to 16384 MiB.
@@ -103,6 +109,15 @@ pub(crate) fn within<T: PartialOrd + std::fmt::Display>(
     }
 }
 
+pub(crate) fn bounds(kept: Option<usize>, kept_mib: Option<usize>, kept_s: Option<u64>) -> Result<Bounds> {
+    let d = Bounds::default();
+    Ok(Bounds {
+        sessions: within("kept", kept, 1, 4000)?.unwrap_or(d.sessions),
+        bytes: within("kept_mib", kept_mib, 16, 1 << 20)?.map_or(d.bytes, |n| n << 20),
+        idle: within("kept_s", kept_s, 1, 86_400)?.map_or(d.idle, Duration::from_secs),
+    })
+}
+
 /// The folder that all of this installation's components share.
 pub(crate) fn compiling(setting: &Setting, most_mib: Option<u64>) -> Result<Compiling> {
     let most = within("compiled_mib", most_mib, 64, 1 << 20)?.map_or(MOST, |n| n << 20);
@@ -118,7 +133,9 @@ fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
         Error::invalid(path, e.into_inner().to_string())
     })?;
     let compiling = compiling(setting, config.compiled_mib)?;
-    Ok(Arc::new(WasmTools::new(config.limits()?, Arc::clone(&setting.clock)).compiling(compiling)))
+    let bounds = bounds(config.kept, config.kept_mib, config.kept_s)?;
+    let sandbox = Sandbox::new(config.limits()?).keeping(bounds).compiling(compiling);
+    Ok(Arc::new(WasmTools::of(sandbox, Arc::clone(&setting.clock))))
 }
 
 /// Tool groups made of components.
@@ -130,14 +147,12 @@ pub struct WasmTools {
 impl WasmTools {
     #[must_use]
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        Self { components: Arc::new(Components::new(Sandbox::new(limits))), clock }
+        Self::of(Sandbox::new(limits), clock)
     }
 
-    /// With another way to compile.
     #[must_use]
-    pub fn compiling(self, compiling: Compiling) -> Self {
-        let sandbox = Sandbox::new(*self.sandbox().limits()).compiling(compiling);
-        Self { components: Arc::new(Components::new(sandbox)), ..self }
+    pub fn of(sandbox: Sandbox, clock: Arc<dyn Clock>) -> Self {
+        Self { components: Arc::new(Components::new(sandbox)), clock }
     }
 
     fn sandbox(&self) -> &Sandbox {
@@ -166,6 +181,7 @@ impl WasmTools {
                 Capability::Fetch => grants.fetch = Some(Arc::clone(&host)),
                 // The registry knows a call by its idempotency key.
                 Capability::Context => grants.context = Some(call.id.as_str().into()),
+                Capability::Keep => grants.keep = true,
             }
         }
         Ok(grants)
@@ -190,12 +206,12 @@ impl ToolProvider for WasmTools {
             effect: tool.effect,
             risk: tool.risk,
             bound_args: Default::default(),
-            alone: false,
+            alone: tool.keep == Keep::Conversation,
             hash: tool.hash.clone(),
         });
         Ok(Inspected {
             tools: tools.collect(),
-            requests: component.imports().iter().map(|c| c.name().to_owned()).collect(),
+            requests: component.requests().iter().map(|c| c.name().to_owned()).collect(),
             hash: component.hash().to_hex().to_string(),
             ..Inspected::default()
         })
@@ -210,11 +226,21 @@ impl ToolProvider for WasmTools {
         };
         let component = component?;
         as_pinned(source, &component, &call.name)?;
-        let running = self.sandbox().call_within(limits, began, &component, &call.name, &call.arguments, grants);
-        let running = pin!(running);
+        let (tool, arguments) = (call.name.as_str(), call.arguments.as_str());
+        let place = Place::of(cx).map(|place| (place, registered(source)));
+        let asked = Asked { component: &component, tool, arguments, grants, limits, began, place };
+        let running = pin!(self.sandbox().ask(asked));
         let call = heeding(cx, running, || format!("tool '{}' ran", call.name)).await?;
         outcome(source, call)
     }
+
+    fn retire(&self, cx: &Cx, source: &ToolSource) {
+        self.sandbox().forget(&cx.tenant, &registered(source));
+    }
+}
+
+fn registered(source: &ToolSource) -> Registered {
+    Registered { toolgroup: source.toolgroup.clone(), revision: source.revision.clone() }
 }
 
 /// What becomes of `work` before the caller leaves or its time is up.
@@ -311,6 +337,9 @@ fn outcome(source: &ToolSource, call: Call) -> Result<Outcome> {
     if !call.log.is_empty() {
         details["log"] = json!(call.log);
     }
+    if let Some(resumed) = call.resumed {
+        details["resumed"] = json!(resumed);
+    }
     let mut result = match call.result {
         Ok(output) => {
             if !output.is_json {
@@ -326,7 +355,11 @@ fn outcome(source: &ToolSource, call: Call) -> Result<Outcome> {
                 details["limit"] = json!(exceeded.limit.name());
                 details["allowed"] = json!(exceeded.allowed);
             }
-            ToolResult::error(&fault.to_string())
+            let mut message = fault.to_string();
+            if call.resumed.is_some() && !fault.leaves_guest() {
+                message += "; the tool was started anew, so what it kept of this conversation is gone";
+            }
+            ToolResult::error(&message)
         }
     };
     result.details = Some(details);

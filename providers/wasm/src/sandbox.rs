@@ -2,28 +2,31 @@
 //!
 //! Invariant: cheap until used. The engine, its pool of slots and its heartbeat come with the first
 //! component; a component is compiled once for as long as anyone holds it, and what was compiled before waits for
-//! nobody's turn to compile.
+//! nobody's turn to compile. A kept instance is met again only by calls of the same conversation, of the same tool as it was
+//! registered then, with the same grants, and never after anything but an answer of its own.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use frontdesk_api::{Error, Kind};
 
 use crate::{
-    call::{Call, Question, ask},
-    code::{Compiling, blocking},
+    call::{Call, Guest, Question},
+    capability::Capabilities,
+    code::{Compiling, Hashed, blocking},
     component::{Compiled, Component, Inspected},
-    described,
+    described::{self, Keep},
     engine::Machine,
     fault::Fault,
     host::{HostGrants, State},
     limits::{Limit, Limits},
+    parked::{Bounds, Held, Parked, Place},
     turns::{Turn, Turns},
 };
 
@@ -35,6 +38,39 @@ pub struct Sandbox {
     compiling: Compiling,
     turns: Turns,
     known: Mutex<HashMap<blake3::Hash, Weak<Inspected>>>,
+    parked: Arc<Parked<Version, Guest>>,
+}
+
+/// A call of a tool.
+pub struct Asked<'a> {
+    pub component: &'a Component,
+    pub tool: &'a str,
+    /// JSON text.
+    pub arguments: &'a str,
+    pub grants: HostGrants,
+    /// Of its own ([`Limits::narrowed`]).
+    pub limits: Limits,
+    /// When its wall time began.
+    pub began: Instant,
+    /// Its conversation, and what the tool is there; None: the instance is fresh.
+    pub place: Option<(Place, Registered)>,
+}
+
+/// A group as it was registered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Registered {
+    pub toolgroup: String,
+    /// Another one with every change.
+    pub revision: String,
+}
+
+/// What a kept instance is one of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Version {
+    group: Registered,
+    tool: String,
+    hash: blake3::Hash,
+    granted: Capabilities,
 }
 
 impl Sandbox {
@@ -48,7 +84,14 @@ impl Sandbox {
             compiling: Compiling::Here,
             turns: Turns::default(),
             known: Mutex::default(),
+            parked: Arc::new(Parked::new(Bounds::default())),
         }
+    }
+
+    /// With other bounds to what tools keep.
+    #[must_use]
+    pub fn keeping(self, bounds: Bounds) -> Self {
+        Self { parked: Arc::new(Parked::new(bounds)), ..self }
     }
 
     /// With another way to compile.
@@ -67,7 +110,7 @@ impl Sandbox {
     /// # Errors
     /// What is wrong with it; see [`Fault`].
     pub async fn inspect(&self, bytes: Bytes) -> Result<Component, Fault> {
-        self.inspect_in(self.turn(""), bytes).await
+        self.inspect_in(self.turn(""), Hashed::new(bytes)).await
     }
 
     /// The tenant's turn to compile.
@@ -79,12 +122,12 @@ impl Sandbox {
     pub(crate) async fn inspect_in(
         &self,
         turn: impl Future<Output = Result<Turn, Fault>>,
-        bytes: Bytes,
+        bytes: Hashed,
     ) -> Result<Component, Fault> {
-        if bytes.len() > self.limits.component_bytes {
+        if bytes.bytes.len() > self.limits.component_bytes {
             return Err(Fault::Limit(self.limits.exceeded(Limit::ComponentSize)));
         }
-        let hash = blake3::hash(&bytes);
+        let hash = bytes.hash;
         if let Some(component) = self.find(&hash) {
             return Ok(component);
         }
@@ -112,58 +155,89 @@ impl Sandbox {
     ///
     /// Dropping the future ends the guest.
     pub async fn call(&self, component: &Component, tool: &str, arguments: &str, grants: HostGrants) -> Call {
-        self.call_within(self.limits, Instant::now(), component, tool, arguments, grants).await
+        let (limits, began) = (self.limits, Instant::now());
+        self.ask(Asked { component, tool, arguments, grants, limits, began, place: None }).await
     }
 
-    /// The same under limits of its own ([`Limits::narrowed`]). `began`: when the call's wall time did.
-    pub async fn call_within(
-        &self,
-        limits: Limits,
-        began: Instant,
-        component: &Component,
-        tool: &str,
-        arguments: &str,
-        grants: HostGrants,
-    ) -> Call {
+    /// Calls a tool, in its conversation's instance where it asks for that, is granted it, and has a conversation.
+    ///
+    /// Dropping the future ends the guest, and what it kept with it.
+    pub async fn ask(&self, asked: Asked<'_>) -> Call {
+        let Asked { component, tool, arguments, grants, limits, began, place } = asked;
         if arguments.len() > self.limits.arguments {
             return Call::refused(Fault::Limit(self.limits.exceeded(Limit::Arguments)));
         }
-        let accepted = component.tool(tool).and_then(|tool| tool.accept(arguments));
-        let (arguments, pre) = match accepted.and_then(|a| Ok((a, component.0.compiled.link(grants.capabilities())?))) {
+        let (compiled, granted) = (&component.0.compiled, grants.capabilities());
+        let ready = || {
+            let described = component.tool(tool)?;
+            let arguments = described.accept(arguments)?;
+            match component.requests().first_missing_in(granted) {
+                Some(missing) => Err(Fault::NotGranted(missing)),
+                None => Ok((described.keep, arguments, compiled.link(granted)?)),
+            }
+        };
+        let (keep, arguments, pre) = match ready() {
             Ok(ready) => ready,
             Err(fault) => return Call::refused(fault),
         };
-        let state = State::new(limits, grants);
-        self.run(&component.0.compiled, &pre, state, Question::Call { tool, arguments: &arguments }, began).await
+        let mut held = None;
+        if let Some((place, group)) = place.filter(|_| keep == Keep::Conversation) {
+            let version = Version { group, tool: tool.to_owned(), hash: component.hash(), granted };
+            held = self.parked.hold(place, version, limits.wall.saturating_sub(began.elapsed())).await;
+            if held.is_none() {
+                return Call::refused(Fault::Busy(self.limits.concurrent));
+            }
+        }
+        let (machine, _slot) = match self.slot(limits.wall.saturating_sub(began.elapsed())).await {
+            Ok(slot) => slot,
+            Err(fault) => return Call::refused(fault),
+        };
+        let kept = held.as_mut().and_then(Held::take);
+        let resumed = held.as_ref().map(|_| kept.is_some());
+        let mut guest = match kept {
+            Some(mut guest) => {
+                guest.renew(grants);
+                guest
+            }
+            None => Guest::new(machine, State::new(limits, grants)),
+        };
+        let call = guest.ask(machine, compiled, &pre, Question::Call { tool, arguments: &arguments }, began).await;
+        if let Some(held) = held
+            && call.result.as_ref().err().is_none_or(Fault::leaves_guest)
+        {
+            let bytes = guest.held();
+            held.put_back(guest, bytes);
+        }
+        Call { resumed, ..call }
+    }
+
+    /// Lets go of what a tenant's group keeps for conversations.
+    pub fn forget(&self, tenant: &str, group: &Registered) {
+        self.parked.drop_of(|(owner, version)| owner.tenant == tenant && version.group == *group);
+    }
+
+    /// Conversations' instances that are kept now.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.parked.len()
     }
 
     async fn describe(&self, compiled: Compiled) -> Result<Component, Fault> {
         let pre = compiled.link(compiled.imports)?;
-        let state = State::describing(self.limits.for_describing());
-        let text = self.run(&compiled, &pre, state, Question::Describe, Instant::now()).await.result?.text;
-        Ok(Component::new(compiled, described::parse(&text)?))
+        let (state, began) = (State::describing(self.limits.for_describing()), Instant::now());
+        let (machine, _slot) = self.slot(state.limits.wall).await?;
+        let call = Guest::new(machine, state).ask(machine, &compiled, &pre, Question::Describe, began).await;
+        Ok(Component::new(compiled, described::parse(&call.result?.text)?))
     }
 
-    async fn run(
-        &self,
-        compiled: &Compiled,
-        pre: &wasmtime::component::InstancePre<State>,
-        state: State,
-        question: Question<'_>,
-        began: Instant,
-    ) -> Call {
-        let machine = match self.machine().await {
-            Ok(machine) => machine,
-            Err(fault) => return Call::refused(fault),
-        };
-        // Held until the guest is gone.
-        let _slot =
-            match tokio::time::timeout(state.limits.wall.saturating_sub(began.elapsed()), self.slots.acquire()).await {
-                Ok(Ok(slot)) => slot,
-                Ok(Err(_)) => return Call::refused(closed()),
-                Err(_) => return Call::refused(Fault::Busy(self.limits.concurrent)),
-            };
-        ask(machine, compiled, pre, state, question, began).await
+    /// Room for one running guest, to be held until it is gone.
+    async fn slot(&self, wait: Duration) -> Result<(&Machine, SemaphorePermit<'_>), Fault> {
+        let machine = self.machine().await?;
+        match tokio::time::timeout(wait, self.slots.acquire()).await {
+            Ok(Ok(slot)) => Ok((machine, slot)),
+            Ok(Err(_)) => Err(closed()),
+            Err(_) => Err(Fault::Busy(self.limits.concurrent)),
+        }
     }
 
     fn find(&self, hash: &blake3::Hash) -> Option<Component> {
@@ -173,7 +247,8 @@ impl Sandbox {
 
     async fn machine(&self) -> Result<&Arc<Machine>, Fault> {
         let start = || async {
-            let limits = self.limits;
+            let kept = u32::try_from(self.parked.bounds().sessions).unwrap_or(u32::MAX);
+            let limits = Limits { concurrent: kept.saturating_add(self.limits.concurrent), ..self.limits };
             let machine = blocking(move || Machine::start(&limits)).await?;
             machine.map(Arc::new).map_err(|e| {
                 let error = Error::new(Kind::Internal, "starting the tool sandbox failed");

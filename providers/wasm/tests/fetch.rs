@@ -89,7 +89,7 @@ async fn the_fixture_is_this_guest() {
     let sandbox = Sandbox::new(limits());
     let (kept, built) =
         (sandbox.inspect(std::fs::read(PAGE).unwrap().into()).await.unwrap(), sandbox.inspect(built).await.unwrap());
-    assert_eq!(kept.imports(), built.imports());
+    assert_eq!(kept.requests(), built.requests());
     let hashes =
         |component: &frontdesk_wasm::Component| component.tools().iter().map(|t| t.hash.clone()).collect::<Vec<_>>();
     assert_eq!(hashes(&kept), hashes(&built));
@@ -104,7 +104,7 @@ const ARGUMENTS: &str = r#"{"u":"https://api.shop.example/a?b=1"}"#;
 async fn a_request_reaches_the_host_as_it_was_written_and_its_answer_the_guest() {
     let sandbox = Sandbox::new(limits());
     let component = sandbox.inspect(sending(SENDS)).await.unwrap();
-    assert_eq!(component.imports(), Capabilities::NONE.with(Capability::Fetch));
+    assert_eq!(component.requests(), Capabilities::NONE.with(Capability::Fetch));
     let (web, grants) = web(|| {
         let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
         Ok(OutboundAnswer { status: 200, headers, body: r#"{"stock":3}"#.into() })

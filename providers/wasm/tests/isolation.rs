@@ -88,14 +88,14 @@ async fn data_lives_where_the_caller_says_and_nowhere_else() {
 async fn a_component_asks_for_what_it_imports_and_gets_no_more_than_is_granted() {
     let sandbox = sandbox();
     let none = inspect(&sandbox, Guest::default().build()).await;
-    assert_eq!(none.imports(), Capabilities::NONE);
+    assert_eq!(none.requests(), Capabilities::NONE);
     assert_eq!(text(sandbox.call(&none, "t", "{}", HostGrants::default()).await).unwrap(), "{}");
 
     let all = inspect(&sandbox, calling(OK)).await;
-    // Requests and keys have tests of their own (fetch.rs, provider.rs).
-    let others = [Capability::Fetch, Capability::Context];
+    // Requests, keys and keeping have tests of their own (fetch.rs, provider.rs, kept.rs).
+    let others = [Capability::Fetch, Capability::Context, Capability::Keep];
     let asked = Capability::ALL.into_iter().filter(|capability| !others.contains(capability));
-    assert_eq!(all.imports(), asked.collect());
+    assert_eq!(all.requests(), asked.collect());
     type Cut = fn(&mut HostGrants);
     let cut: [(&str, Cut); 4] = [
         ("log", |g| g.log = false),

@@ -160,7 +160,7 @@ async fn what_an_operator_must_mend_is_an_error() {
         (
             source(SHOP, &["everything"]),
             Kind::Invalid,
-            "no capability is called 'everything'; the known ones are log, kv, clock, random, fetch, context",
+            "no capability is called 'everything'; the known ones are log, kv, clock, random, fetch, context, keep",
         ),
         (source(&b"text"[..], &[]), Kind::Invalid, "tool group 'shop': not a WebAssembly component: "),
         (
@@ -226,8 +226,8 @@ impl Slow {
 
     fn tools(&self) -> Arc<WasmTools> {
         let limits = frontdesk_wasm::Limits { wall: Duration::from_secs(60), ..limits() };
-        let tools = WasmTools::new(limits, Arc::new(FixedClock::at(0)));
-        Arc::new(tools.compiling(Compiling::Kept(self.kept("code", Some("compiler")))))
+        let sandbox = Sandbox::new(limits).compiling(Compiling::Kept(self.kept("code", Some("compiler"))));
+        Arc::new(WasmTools::of(sandbox, Arc::new(FixedClock::at(0))))
     }
 
     fn begun(&self) -> usize {

@@ -90,7 +90,7 @@ async fn shop() -> Shop {
 #[tokio::test]
 async fn the_shops_component_offers_two_tools_and_asks_for_its_data_only() {
     let shop = shop().await;
-    assert_eq!(shop.component.imports(), Capabilities::NONE.with(Capability::Kv));
+    assert_eq!(shop.component.requests(), Capabilities::NONE.with(Capability::Kv));
     let tools: Vec<_> = shop.component.tools().iter().map(|t| (t.name.as_str(), t.effect, t.risk)).collect();
     let expected =
         [("lookup_order", Effect::None, Risk::Read), ("start_return", Effect::Idempotent, Risk::LowImpactWrite)];
@@ -133,7 +133,7 @@ async fn the_other_shop_speaks_its_own_language() {
     let orders = [("order/7001", r#"{"stand":"unterwegs","lieferung":"2026-12-02"}"#)];
     let shop = Shop::open(SOURCES[1], &orders).await;
     let asked = [Capability::Log, Capability::Kv].into_iter().collect::<Capabilities>();
-    assert_eq!(shop.component.imports(), asked);
+    assert_eq!(shop.component.requests(), asked);
     let ask = async |arguments: &str| shop.ask("bestellung_finden", arguments).await;
     let found = r#"{"bestellnummer":7001,"stand":"unterwegs","lieferung":"2026-12-02"}"#;
     assert_eq!(ask(r#"{"bestellnummer":7001}"#).await.unwrap(), found);

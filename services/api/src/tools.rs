@@ -124,6 +124,9 @@ pub trait ToolProvider: Send + Sync {
     /// Lets go of what is kept open to the source for the turn or conversation of `cx`.
     fn leave(&self, _: &Cx, _: &ToolSource) {}
 
+    /// Lets go of what is kept for the source's calls: it was registered anew, switched off or deleted.
+    fn retire(&self, _: &Cx, _: &ToolSource) {}
+
     /// How it signs in at servers that ask for OAuth; None: it never does.
     fn sign_in(&self) -> Option<&dyn SignIn> {
         None
@@ -147,6 +150,8 @@ pub struct ToolSource {
     pub pinned: BTreeMap<String, String>,
     /// [`Inspected::hash`] as it was at registration. Empty while it is looked into.
     pub hash: String,
+    /// Another one with every change of the registration. Empty while it is looked into.
+    pub revision: String,
     /// The component's bytes, where the provider runs code; what the provider kept ([`Inspected::kept`]), where it did.
     pub body: Option<Bytes>,
     /// Powers the operator granted, by capability name (`kv`, `log`).

@@ -44,11 +44,22 @@ impl Registry {
     }
 }
 
-/// What a group was registered as. Its args hold names of secrets and none itself.
-pub(crate) fn detail(row: &StoredToolgroup, tools: &[ToolDef]) -> Value {
+/// The action of a change that holds a version.
+pub(crate) const REGISTERED: &str = "registered";
+
+/// What a group was registered as. Its args hold names of secrets and none itself: of those that did, `secret_args` are the
+/// names. `restored`: the change whose version it brings back.
+pub(crate) fn detail(row: &StoredToolgroup, tools: &[ToolDef], secret_args: &[&str], restored: Option<&str>) -> Value {
     let tools = tools.iter().map(|tool| {
         json!({ "name": tool.name, "effect": tool.effect, "risk": tool.risk, "bind": tool.bound_args, "hash": tool.hash })
     });
-    json!({ "provider_id": row.provider_id, "trust": row.trust, "args": row.args, "grants": row.grants, "hash": row.hash,
-            "tools": tools.collect::<Vec<_>>() })
+    let mut detail = json!({ "provider_id": row.provider_id, "trust": row.trust, "args": row.args, "grants": row.grants,
+                             "hash": row.hash, "tools": tools.collect::<Vec<_>>() });
+    if !secret_args.is_empty() {
+        detail["secret_args"] = json!(secret_args);
+    }
+    if let Some(restored) = restored {
+        detail["restored"] = json!(restored);
+    }
+    detail
 }

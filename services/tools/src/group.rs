@@ -86,7 +86,6 @@ impl From<StoredToolgroup> for Group {
 
 /// A group with everything a call needs, so that a call reads no rows of the registry.
 pub(crate) struct Ready {
-    pub(crate) revision: String,
     pub(crate) provider_id: String,
     pub(crate) provider: Arc<dyn ToolProvider>,
     pub(crate) source: ToolSource,
@@ -113,11 +112,12 @@ impl Ready {
         let (policy, disabled) = (Policy::of(&row.args)?, row.disabled_at.is_some());
         let pinned = tools.iter().map(|def| (def.wire_name.clone(), def.hash.clone())).collect();
         let (toolgroup, args, hash, grants) = (row.id, row.args, row.hash, row.grants);
-        let source = ToolSource { toolgroup, args, secrets, pinned, hash, body, grants, signed: None };
+        let revision = row.revision;
+        let source = ToolSource { toolgroup, args, secrets, pinned, hash, revision, body, grants, signed: None };
         let alone = provider.one_at_a_time(&source);
         let tools = tools.into_iter().map(|def| ReadyTool::new(ToolDef { alone: def.alone || alone, ..def }));
         let tools = tools.collect::<Result<_>>()?;
-        Ok(Self { revision: row.revision, provider_id: row.provider_id, provider, source, disabled, policy, tools })
+        Ok(Self { provider_id: row.provider_id, provider, source, disabled, policy, tools })
     }
 }
 

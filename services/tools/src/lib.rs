@@ -17,6 +17,7 @@ mod host;
 mod register;
 mod registration;
 mod registry;
+mod restore;
 mod sealing;
 mod servers;
 mod signing;

@@ -18,7 +18,12 @@ use frontdesk_store::{
 use serde_json::{Value, json};
 
 use crate::{
-    Authorization, Group, Registration, Registry, changes, fetch::Policy, group::Ready, sealing, signing::Looked,
+    Authorization, Group, Registration, Registry,
+    changes::{self, REGISTERED},
+    fetch::Policy,
+    group::Ready,
+    sealing,
+    signing::Looked,
 };
 
 /// What is read from an address at registration: at most this much, and no longer.
@@ -36,9 +41,9 @@ pub struct Preview {
 }
 
 /// A registration that went through every check.
-struct Checked {
-    row: StoredToolgroup,
-    tools: Vec<ToolDef>,
+pub(crate) struct Checked {
+    pub(crate) row: StoredToolgroup,
+    pub(crate) tools: Vec<ToolDef>,
     kept: Option<Bytes>,
     ready: Ready,
     requests: Vec<String>,
@@ -47,6 +52,8 @@ struct Checked {
     over: Over,
     /// Who let the group in just now.
     issuer: Option<String>,
+    /// The change whose version this is.
+    pub(crate) restored: Option<String>,
 }
 
 impl Registry {
@@ -71,14 +78,16 @@ impl Registry {
         self.write(cx, Checked { over, issuer: Some(signed.issuer.clone()), ..checked }).await
     }
 
-    async fn write(&self, cx: &Cx, checked: Checked) -> Result<Group> {
-        let Checked { row, tools, kept, ready, entry, over, issuer, .. } = checked;
+    pub(crate) async fn write(&self, cx: &Cx, checked: Checked) -> Result<Group> {
+        let Checked { row, tools, kept, ready, entry, over, issuer, restored, .. } = checked;
         let let_in = issuer.map(|issuer| self.change(cx, &row.id, "authorized", json!({ "issuer": issuer })));
         let tenant = self.setting.store.tenant(cx);
         let lost =
             entry == Entry::Forgotten && tenant.find_sign_in(&row.id).await?.is_some_and(|row| row.sealed.is_some());
         let lost = lost.then(|| self.change(cx, &row.id, "deauthorized", json!({ "problem": "registered otherwise" })));
-        let change = self.change(cx, &row.id, "registered", changes::detail(&row, &tools));
+        let secret_args: Vec<&str> = ready.source.secrets.0.keys().map(String::as_str).collect();
+        let detail = changes::detail(&row, &tools, &secret_args, restored.as_deref());
+        let change = self.change(cx, &row.id, REGISTERED, detail);
         let changes: Vec<_> = let_in.into_iter().chain(lost).chain([change]).collect();
         let registered = Registered { group: &row, tools: &tools, kept: kept.as_deref() };
         tenant.put_sign_in(&row.id, Some(registered), &entry, &over, &changes).await?;
@@ -107,7 +116,13 @@ impl Registry {
         Ok(Preview { group: Group { authorization, ..row.into() }, tools, requests, report })
     }
 
-    async fn check(&self, cx: &Cx, registration: Registration, signed: Option<&Signed>, dry: bool) -> Result<Checked> {
+    pub(crate) async fn check(
+        &self,
+        cx: &Cx,
+        registration: Registration,
+        signed: Option<&Signed>,
+        dry: bool,
+    ) -> Result<Checked> {
         registration.check()?;
         let provider = self.provider(&registration.provider_id)?;
         let args = registration.provider_args();
@@ -159,7 +174,7 @@ impl Registry {
                 return Err(Error::invalid("args.secrets", message));
             }
         }
-        Ok(Checked { row, tools, kept, ready, requests, report, entry, over, issuer })
+        Ok(Checked { row, tools, kept, ready, requests, report, entry, over, issuer, restored: None })
     }
 
     /// What the group is made from, where it lies somewhere else.

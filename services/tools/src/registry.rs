@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
 };
 
 use async_trait::async_trait;
@@ -261,11 +261,22 @@ impl Registry {
     }
 
     pub(crate) fn keep(&self, cx: &Cx, id: &str, group: Arc<Ready>) {
-        self.ready.write().unwrap_or_else(PoisonError::into_inner).insert((cx.tenant.clone(), id.to_owned()), group);
+        let revision = group.source.revision.clone();
+        let before = self.ready().insert((cx.tenant.clone(), id.to_owned()), group);
+        if let Some(before) = before.filter(|before| before.source.revision != revision) {
+            before.provider.retire(cx, &before.source);
+        }
     }
 
     pub(crate) fn forget(&self, cx: &Cx, id: &str) {
-        self.ready.write().unwrap_or_else(PoisonError::into_inner).remove(&(cx.tenant.clone(), id.to_owned()));
+        let before = self.ready().remove(&(cx.tenant.clone(), id.to_owned()));
+        if let Some(before) = before {
+            before.provider.retire(cx, &before.source);
+        }
+    }
+
+    fn ready(&self) -> RwLockWriteGuard<'_, HashMap<(String, String), Arc<Ready>>> {
+        self.ready.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn load(&self, cx: &Cx, id: &str) -> Result<Arc<Ready>> {
@@ -354,7 +365,7 @@ impl Registry {
             };
         };
         let revision = revisions.get(id).ok_or_else(|| no_group(id))?;
-        match cached.filter(|group| group.revision == *revision) {
+        match cached.filter(|group| group.source.revision == *revision) {
             Some(group) => Ok(group),
             None => self.load(cx, id).await,
         }
@@ -441,7 +452,7 @@ impl Registry {
         };
         let host = Arc::new(host);
         // Only what is registered is let in anywhere.
-        let outcome = match group.revision.is_empty() {
+        let outcome = match group.source.revision.is_empty() {
             true => group.provider.call(cx, &group.source, call, host).await,
             false => self.let_in(cx, &group.provider, &group.source, call, host).await,
         };

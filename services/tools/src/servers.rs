@@ -119,8 +119,8 @@ impl Registry {
         source.pinned.insert(tool.wire_name.clone(), tool.hash.clone());
         let call = ToolCall { id: idempotency_key.to_owned(), name: tool.wire_name.clone(), arguments };
         // It has no hosts and no secrets of the tenant's.
-        let (revision, disabled, policy) = (String::new(), false, Policy::default());
-        let group = Ready { revision, provider_id, provider, source, disabled, policy, tools: vec![ready] };
+        let (disabled, policy) = (false, Policy::default());
+        let group = Ready { provider_id, provider, source, disabled, policy, tools: vec![ready] };
         self.ask(cx, &Arc::new(group), &call).await
     }
 

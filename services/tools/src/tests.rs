@@ -31,6 +31,7 @@ use super::*;
 
 mod data;
 mod midway;
+mod restore;
 mod servers;
 
 /// Offers `look` and `refund`.

@@ -2,7 +2,8 @@
 //!
 //! FOLDER holds the interpreters as `interpreters/build.sh` puts them there; `ROUNDS` (2000 calls of what is quick) and
 //! `PARKED` (1000 conversations) may follow. Where FOLDER/tools holds `js.wasm` and `python.wasm`, built from the templates
-//! of `frontdesk tool new`, these are called too. Prints the tables of BENCHMARKS.md, "What running code costs". Each floor is
+//! of `frontdesk tool new`, these are called too, and so is `python-kept.wasm`, the same with `keep="conversation"` in both
+//! tools. Prints the tables of BENCHMARKS.md, "What running code costs". Each floor is
 //! bare wasmtime in this very run: an engine with pooling and epochs, without our meters, limits, checks and grants.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a measurement for a person at a terminal

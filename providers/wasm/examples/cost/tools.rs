@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use frontdesk_wasm::{HostGrants, Limits, Sandbox};
+use frontdesk_wasm::{Asked, HostGrants, Limits, Place, Registered, Sandbox};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
     component::{Component, ComponentExportIndex, ComponentType, InstancePre, Lift, Linker, Lower},
@@ -79,7 +79,50 @@ pub async fn alone(built: Option<&Path>, rounds: usize) -> Floors {
         let rounds = if ratios.len() < 2 { rounds } else { rounds / 5 };
         ratios.push(against(&case, rounds).await);
     }
+    for case in keeping(built) {
+        kept(&case, rounds).await;
+    }
     Floors { tiny: ratios[0], rust: ratios[1] }
+}
+
+/// Tools that keep their instance for the conversation: that in Rust, which then says so, and one built to.
+fn keeping(built: Option<&Path>) -> Vec<Case> {
+    let mut rust = SHOP.to_vec();
+    // Two members of what it says of `lookup_order`, in as many bytes.
+    let find =
+        |text: &[u8], from: usize| SHOP[from..].windows(text.len()).position(|part| part == text).unwrap() + from;
+    let from = find(b"\"effect\": ", 0);
+    let to = find(b"\"risk\": \"read\"", from) + b"\"risk\": \"read\"".len();
+    let said = format!("{:1$}", "\"keep\": \"conversation\"", to - from);
+    rust[from..to].copy_from_slice(said.as_bytes());
+    let arguments = r#"{"order_id":"48213"}"#;
+    let mut cases = vec![Case { name: "a tool in Rust", component: rust.into(), tool: "lookup_order", arguments }];
+    if let Some(bytes) = built.and_then(|built| std::fs::read(built.join("python-kept.wasm")).ok()) {
+        let arguments = r#"{"order_number":"48213"}"#;
+        cases.push(Case { name: "a tool in Python", component: bytes.into(), tool: "order_status", arguments });
+    }
+    cases
+}
+
+/// Calls of one conversation, each in the instance that the one before left.
+async fn kept(case: &Case, rounds: usize) {
+    let sandbox = Sandbox::new(Limits::default());
+    let component = sandbox.inspect(case.component.clone()).await.unwrap();
+    let kv = MemoryKv::with(&[("order/48213", LAMP)]);
+    let mut times = Vec::with_capacity(rounds);
+    for round in 0..rounds + rounds / 10 {
+        let (component, grants) = (&component, HostGrants { keep: true, ..given(&kv) });
+        let place = Some((Place::named("conversation"), Registered::default()));
+        let (limits, began) = (Limits::default(), Instant::now());
+        let asked = Asked { component, tool: case.tool, arguments: case.arguments, grants, limits, began, place };
+        let call = sandbox.ask(asked).await;
+        let time = began.elapsed();
+        assert!(call.result.is_ok() && call.resumed == Some(round > 0));
+        if round >= rounds / 10 {
+            times.push(time);
+        }
+    }
+    table::row(&format!("kept call of {}", case.name), times, None);
 }
 
 async fn against(case: &Case, rounds: usize) -> f64 {

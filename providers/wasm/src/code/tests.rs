@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn named(engine: &Engine, bytes: &[u8]) -> String {
+    name(engine, &blake3::hash(bytes))
+}
+
 struct Place {
     dir: tempfile::TempDir,
     engine: Engine,
@@ -20,16 +24,16 @@ impl Place {
     }
 
     async fn load(&self) -> Result<Component, Fault> {
-        Compiling::Kept(self.kept()).load(&self.engine, &self.bytes, &Limits::default()).await
+        Compiling::Kept(self.kept()).load(&self.engine, &Hashed::new(self.bytes.clone()), &Limits::default()).await
     }
 
     /// What would be loaded without compiling.
     fn found(&self) -> Option<Component> {
-        Folder::open(&self.kept().folder).unwrap().read(&self.engine, &name(&self.engine, &self.bytes))
+        Folder::open(&self.kept().folder).unwrap().read(&self.engine, &named(&self.engine, &self.bytes))
     }
 
     fn file(&self, extension: &str) -> PathBuf {
-        self.kept().folder.join(format!("{}.{extension}", name(&self.engine, &self.bytes)))
+        self.kept().folder.join(format!("{}.{extension}", named(&self.engine, &self.bytes)))
     }
 }
 
@@ -83,7 +87,7 @@ async fn what_was_checked_is_loaded_though_another_file_has_its_name_by_now() {
     let mut place = Place::new();
     place.load().await.unwrap();
     let (folder, checked) = (Folder::open(&place.kept().folder).unwrap(), place.file("cwasm"));
-    let own = name(&place.engine, &place.bytes);
+    let own = named(&place.engine, &place.bytes);
     place.bytes = wat::parse_str("(component (core module $m) (export \"other\" (core module $m)))").unwrap().into();
     place.load().await.unwrap();
     let exports = |code: &Component| code.component_type().exports(&place.engine).count();
@@ -109,7 +113,7 @@ async fn code_from_elsewhere_is_not_believed() {
     other.load().await.unwrap();
     let one = wat::parse_str("(component (core module (func (export \"f\"))))").unwrap();
     let one = Place { dir: other.dir, engine: other.engine.clone(), bytes: one.into() };
-    let two = name(&one.engine, &other.bytes);
+    let two = named(&one.engine, &other.bytes);
     for extension in ["cwasm", "tag"] {
         fs::copy(one.kept().folder.join(format!("{two}.{extension}")), one.file(extension)).unwrap();
     }
@@ -122,9 +126,9 @@ async fn another_setting_of_the_engine_is_another_name() {
     let mut other = crate::engine::config(&Limits::default(), false);
     other.epoch_interruption(false);
     let other = Engine::new(&other).unwrap();
-    assert_ne!(name(&place.engine, &place.bytes), name(&other, &place.bytes));
+    assert_ne!(named(&place.engine, &place.bytes), named(&other, &place.bytes));
     let pooled = Engine::new(&crate::engine::config(&Limits { concurrent: 2, ..Limits::default() }, true)).unwrap();
-    assert_eq!(name(&place.engine, &place.bytes), name(&pooled, &place.bytes), "the child's code loads here");
+    assert_eq!(named(&place.engine, &place.bytes), named(&pooled, &place.bytes), "the child's code loads here");
 }
 
 #[tokio::test]
@@ -133,7 +137,8 @@ async fn without_a_folder_it_runs_all_the_same() {
     fs::write(place.kept().folder, "a file stands where the folder should be").unwrap();
     place.load().await.unwrap();
     let broken = Kept { folder: place.dir.path().join("more"), program: Some("/nowhere/frontdesk".into()), most: MOST };
-    let fault = Compiling::Kept(broken).load(&place.engine, &place.bytes, &Limits::default()).await;
+    let fault =
+        Compiling::Kept(broken).load(&place.engine, &Hashed::new(place.bytes.clone()), &Limits::default()).await;
     assert!(matches!(fault, Err(Fault::Host(_))), "a child that cannot be started is our trouble");
 }
 
@@ -160,12 +165,12 @@ async fn what_was_not_used_for_longest_goes_first() {
     place.bytes = wat::parse_str("(component (core module (func (export \"f0\"))))").unwrap().into();
     place.load().await.unwrap();
     let size = fs::metadata(&files[0]).unwrap().len();
-    let last = name(&place.engine, b"");
+    let last = named(&place.engine, b"");
     Folder::open(&place.kept().folder).unwrap().prune(&last, size * 2 + size / 2).unwrap();
     let there: Vec<bool> = files.iter().map(|file| file.exists()).collect();
     assert_eq!((there, left.exists(), locked.exists()), (vec![true, false, true], false, false));
     assert!(!files[1].with_extension("tag").exists() && place.found().is_some());
-    let own = name(&place.engine, &place.bytes);
+    let own = named(&place.engine, &place.bytes);
     Folder::open(&place.kept().folder).unwrap().prune(&own, 0).unwrap();
     assert!(files[0].exists() && !files[2].exists(), "what was just added stays");
 }
@@ -191,13 +196,13 @@ async fn a_folder_or_key_that_others_may_open_is_not_used() {
 async fn who_compiles_holds_up_only_those_who_want_the_same() {
     let place = Place::new();
     let folder = Folder::open(&place.kept().folder).unwrap();
-    let own = name(&place.engine, &place.bytes);
+    let own = named(&place.engine, &place.bytes);
     let lock = folder.lock(&own).unwrap();
     let same = place.load();
     tokio::pin!(same);
     assert!(waits(&mut same).await);
     let bytes = wat::parse_str("(component (core module (func (export \"g\"))))").unwrap().into();
-    Compiling::Kept(place.kept()).load(&place.engine, &bytes, &Limits::default()).await.unwrap();
+    Compiling::Kept(place.kept()).load(&place.engine, &Hashed::new(bytes), &Limits::default()).await.unwrap();
     drop(lock);
     same.await.unwrap();
     assert!(place.found().is_some());

@@ -6,7 +6,6 @@
 //! Invariants: nothing is kept that was stopped by a limit; no two conversations share an instance; code that
 //! was compiled once is loaded by mapping it, and instances share what they have not written.
 
-mod parked;
 mod provider;
 mod session;
 mod wasi;
@@ -22,21 +21,19 @@ use frontdesk_api::{Clock, Error, Kind};
 use tokio::sync::{OnceCell, Semaphore};
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
-pub use parked::{Bounds, Owner, Place};
 pub(crate) use provider::build;
 pub use provider::{CodeTool, GROUP, TOOL, files};
 pub use session::{Code, CodeFile, Files, Given, Raised, Ran, Used};
 
-use self::{
-    parked::Parked,
-    session::{Guest, Session},
-};
+use self::session::{Guest, Session};
+pub use crate::parked::{Bounds, Owner, Place};
 use crate::{
-    code::{Compiling, blocking},
+    code::{Compiling, Hashed, blocking},
     component::reason,
     engine::Machine,
     fault::Fault,
     limits::Limits,
+    parked::{Held, Parked},
 };
 
 /// What an interpreter exports (`interpreters/interpreter.wit`).
@@ -100,12 +97,6 @@ pub fn limits() -> Limits {
     }
 }
 
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { sessions: 200, bytes: 1 << 30, idle: Duration::from_secs(600) }
-    }
-}
-
 /// The interpreters of an installation, for all tenants.
 pub struct Interpreters {
     /// Looked into one after another.
@@ -117,8 +108,7 @@ pub struct Interpreters {
     ready: [OnceCell<Ready>; 2],
     /// One permit for each run at the same time.
     slots: Semaphore,
-    parked: Arc<Parked>,
-    sweeping: OnceCell<()>,
+    parked: Arc<Parked<Language, Session>>,
 }
 
 struct Ready {
@@ -154,7 +144,6 @@ impl Interpreters {
             ready: [OnceCell::new(), OnceCell::new()],
             slots: Semaphore::new(limits.concurrent as usize),
             parked: Arc::new(Parked::new(bounds)),
-            sweeping: OnceCell::new(),
         }
     }
 
@@ -170,17 +159,15 @@ impl Interpreters {
         // Compiling the interpreter itself is not the code's time.
         let began = Instant::now();
         let busy = || refused(Fault::Busy(self.limits.concurrent));
-        let (key, after) = place.map(|place| ((place.owner, language), place.after)).unzip();
         let mut held = None;
-        if let Some(key) = &key {
-            let Some(place) = self.parked.place(key, &after.unwrap_or_default()) else { return busy() };
-            match tokio::time::timeout(self.limits.wall, place.lock_owned()).await {
-                Ok(place) => held = Some(place),
-                Err(_) => return busy(),
+        if let Some(place) = place {
+            held = self.parked.hold(place, language, self.limits.wall).await;
+            if held.is_none() {
+                return busy();
             }
         }
         // Only now is it certain which instance it is, and what that one has.
-        let given = held.as_ref().and_then(|held| held.as_ref()).map_or(&[][..], Session::given);
+        let given = held.as_ref().and_then(Held::kept).map_or(&[][..], Session::given);
         let more = match code.files {
             Some(files) => files.lacking(given).await,
             None => Ok(vec![]),
@@ -191,12 +178,8 @@ impl Interpreters {
         };
         // Not before: who waits for its own conversation takes nobody's place.
         let Ok(Ok(_slot)) = tokio::time::timeout(self.limits.wall, self.slots.acquire()).await else { return busy() };
-        // Out of its place while it runs: whoever stops waiting leaves nothing half run behind.
-        let kept = held.as_mut().and_then(|held| held.take());
+        let kept = held.as_mut().and_then(Held::take);
         let resumed = kept.is_some();
-        if let Some(key) = &key {
-            self.parked.settle(key, 0);
-        }
         let started = match kept {
             Some(session) => Ok(session),
             None => Session::start(machine, &ready.pre, ready.run, self.limits, Arc::clone(&self.clock)).await,
@@ -206,12 +189,9 @@ impl Interpreters {
             Err(fault) => return refused(fault),
         };
         let (result, used) = session.run(machine, code, more, began).await;
-        if let (Some(mut held), Some(key)) = (held, &key) {
-            let bytes = if result.is_ok() { session.held() } else { 0 };
-            *held = result.is_ok().then_some(session);
-            drop(held);
-            self.parked.settle(key, bytes);
-            self.sweep();
+        if let (Some(held), Ok(_)) = (held, &result) {
+            let bytes = session.held();
+            held.put_back(session, bytes);
         }
         Run { result, used, resumed }
     }
@@ -244,30 +224,12 @@ impl Interpreters {
             blocking(move || paths.iter().find_map(|path| std::fs::read(path).ok())).await?
         };
         let bytes = found.ok_or_else(|| Fault::Host(missing(language, &paths)))?;
-        let code = self.compiling.load(&machine.engine, &bytes.into(), &self.limits).await?;
+        let code = self.compiling.load(&machine.engine, &Hashed::new(bytes.into()), &self.limits).await?;
         let language_of = code.get_export_index(None, EXPORT);
         let run = language_of.and_then(|export| code.get_export_index(Some(&export), "run"));
         let run = run.ok_or_else(|| Fault::NotATool(format!("the component of {language} does not export 'run'")))?;
         let pre = wasi::link(&machine.engine, &code).map_err(|e| Fault::NotATool(reason(&e)))?;
         Ok(Ready { pre, run })
-    }
-
-    /// From the first kept instance on, those that are idle too long are dropped.
-    fn sweep(&self) {
-        let begin = || {
-            let parked = Arc::downgrade(&self.parked);
-            let pause = (self.parked.bounds().idle / 4).max(Duration::from_millis(10));
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(pause).await;
-                    let Some(parked) = parked.upgrade() else { return };
-                    parked.drop_idle();
-                }
-            });
-        };
-        if !self.sweeping.initialized() && self.sweeping.set(()).is_ok() {
-            begin();
-        }
     }
 }
 

@@ -16,17 +16,16 @@ use frontdesk_api::{
     Cx, Error, Kind, Result,
     chat::ToolCall,
     code,
-    customer::Customer,
     provider::Setting,
     tools::{Effect, Inspected, Outcome, Risk, Runs, ToolDef, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Bounds, Code, CodeFile, Files, Given, Interpreters, Language, Owner, Place, Ran, Run, limits};
+use super::{Code, CodeFile, Files, Given, Interpreters, Language, Place, Ran, Run, limits};
 use crate::{
     fault::Fault,
-    provider::{compiling, within},
+    provider::{bounds, compiling, within},
 };
 
 /// The `config:` block. Every key has a default.
@@ -71,7 +70,7 @@ pub(crate) fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProv
         let path = e.path().to_string();
         Error::invalid(path, e.into_inner().to_string())
     })?;
-    let (d, b, f) = (limits(), Bounds::default(), files());
+    let (d, f) = (limits(), files());
     let files = code::Bounds {
         file: within("file_mib", config.file_mib, 1, 64)?.map_or(f.file, |n| n << 20),
         run: within("files_mib", config.files_mib, 1, 64)?.map_or(f.run, |n| n << 20),
@@ -90,11 +89,7 @@ pub(crate) fn build(setting: &Setting, config: Value) -> Result<Arc<dyn ToolProv
         transfer: d.transfer.max(2 * files.run),
         ..d
     };
-    let bounds = Bounds {
-        sessions: within("kept", config.kept, 1, 4000)?.unwrap_or(b.sessions),
-        bytes: within("kept_mib", config.kept_mib, 16, 1 << 20)?.map_or(b.bytes, |n| n << 20),
-        idle: within("kept_s", config.kept_s, 1, 86_400)?.map_or(b.idle, Duration::from_secs),
-    };
+    let bounds = bounds(config.kept, config.kept_mib, config.kept_s)?;
     let compiling = compiling(setting, config.compiled_mib)?;
     let folders = config.folder.map_or_else(|| usual(setting), |folder| vec![folder]);
     let interpreters = Interpreters::new(folders, limits, bounds, compiling, Arc::clone(&setting.clock));
@@ -184,16 +179,7 @@ impl ToolProvider for CodeTool {
             let message = format!("there is no interpreter for '{name}'; there are python and javascript");
             return Ok(Outcome::Done(ToolResult::error(&message)));
         };
-        let place = cx.workspace.as_ref().map(|workspace| Place {
-            owner: Owner {
-                tenant: cx.tenant.clone(),
-                customer: cx.customer.as_ref().map(Customer::owner),
-                agent: cx.agent.clone(),
-                workspace: workspace.id.clone(),
-            },
-            // Who keeps under another id than the turn's own, as a replay does, takes over nothing.
-            after: if cx.turn.as_ref() == Some(&workspace.id) { workspace.after.clone() } else { vec![] },
-        });
+        let place = Place::of(cx);
         let kept = place.is_some();
         let files = cx.workspace.as_ref().map(|workspace| Uploaded { ids: &workspace.files, host: &*host });
         let files = files.as_ref().map(|files| files as &dyn Files);

@@ -239,6 +239,7 @@ fn write_scope() -> OpenApiRouter<App> {
         .routes(routes!(toolgroups::register::register))
         .routes(routes!(toolgroups::delete::delete, toolgroups::update::update, toolgroups::authorize::authorize))
         .routes(routes!(toolgroups::changes::changes))
+        .routes(routes!(toolgroups::restore::restore))
         .routes(routes!(files::create::create))
         .routes(routes!(files::delete::delete))
         .routes(routes!(vector_stores::create::create))

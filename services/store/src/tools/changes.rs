@@ -60,6 +60,16 @@ pub(crate) async fn add(tx: &mut Tx, change: &StoredToolgroupChange) -> Result<(
 }
 
 impl Tenant<'_> {
+    /// # Errors
+    /// As any query.
+    pub async fn find_toolgroup_change(&self, id: &str) -> Result<Option<StoredToolgroupChange>> {
+        let sql = concat!("SELECT ", columns!(), " FROM toolgroup_change WHERE tenant = $1 AND id = $2");
+        let mut tx = self.read().await?;
+        let row: Option<Row> = on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(id).fetch_optional(conn).await)
+            .doing("find a tool group's change")?;
+        row.map(Row::read).transpose()
+    }
+
     /// The changes of one group, or of all (an empty id); newest first unless asked otherwise.
     ///
     /// # Errors

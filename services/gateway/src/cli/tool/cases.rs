@@ -53,6 +53,10 @@ pub(super) struct Case {
     pub(super) now: i64,
     #[serde(default = "some_key")]
     pub(super) idempotency_key: String,
+    /// Which conversation the call is part of: a tool that keeps its instance meets what earlier cases of it left. None:
+    /// none.
+    #[serde(default)]
+    pub(super) conversation: Option<String>,
 }
 
 /// A request that the tool has to make, and what it hears.

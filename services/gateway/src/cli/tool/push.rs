@@ -1,7 +1,7 @@
 //! `frontdesk tool push`: the component to a server, and its tools registered there.
 //!
 //! Nobody is taken to have said yes. Invariants: what is registered was shown before anybody was asked, by the server (a
-//! dry run of the same registration), beside what stands there already; after a refusal no file of ours is left there,
+//! dry run of the same registration, which says which powers it asks for), beside what stands there already; after a refusal no file of ours is left there,
 //! and where it is not known whether the server registered it, none is taken away.
 
 use std::{
@@ -57,19 +57,18 @@ impl Push {
         let folder = Folder::open(&self.folder)?;
         let name = &folder.manifest.name;
         let component = folder.load()?;
-        let powers = sandbox::powers(&component)?;
+        let imports = sandbox::powers(&component)?;
         let url = self.place.server(self.url.as_deref())?;
         let Some(key) = &self.key else {
             return Err(Error::invalid("key", "give an API key of the server with --key or FRONTDESK_API_KEY"));
         };
         let remote = Remote::new(&url, key)?;
-        self.fits(&powers)?;
         let before = standing(&remote, name, &self.provider).await?;
-        asked_for(&folder, &component, &powers)?;
+        say(format!("{name} ({})", size(component.len())))?;
         let file = remote.upload(&format!("{name}.wasm"), "application/wasm", "tool", component).await?;
         let file = text(&file["id"]);
-        let body = registration(&folder, &powers, &self.provider, file);
-        let agreed = self.agreed(&remote, &powers, &body, before.as_ref()).await;
+        let mut body = registration(&folder, &imports, &self.provider, file);
+        let agreed = self.agreed(&remote, &folder, &mut body, before.as_ref()).await;
         if !matches!(agreed, Ok(true)) {
             discard(&remote, file).await;
         }
@@ -83,8 +82,12 @@ impl Push {
     }
 
     /// Shows what the server would make of it, then asks. False: nobody wants it registered (a dry run).
-    async fn agreed(&self, remote: &Remote, powers: &[&str], body: &Value, before: Option<&Value>) -> Result<bool> {
+    async fn agreed(&self, remote: &Remote, folder: &Folder, body: &mut Value, before: Option<&Value>) -> Result<bool> {
         let shown = remote.json(Method::POST, "/v1/toolgroups?dry_run=true", Some(body)).await?;
+        body["args"]["grants"] = shown["requests"].clone();
+        let powers: Vec<&str> = list(&shown["requests"]).iter().map(text).collect();
+        self.fits(&powers)?;
+        asked_for(folder, &powers)?;
         for tool in list(&shown["tools"]) {
             let (name, meta) = (text(&tool["identifier"]), &tool["metadata"]);
             let said = if body["tools"][name].is_null() { "" } else { " (tool.yaml)" };
@@ -106,7 +109,7 @@ impl Push {
             let message = "nothing was pushed: it would guard less than what is there; --weaken says yes to that";
             return Err(Error::invalid("weaken", message));
         }
-        self.granted(powers).map(|()| true)
+        self.granted(&powers).map(|()| true)
     }
 
     /// Whether the component asks for what is granted.
@@ -135,9 +138,9 @@ impl Push {
     }
 }
 
-fn asked_for(folder: &Folder, component: &[u8], powers: &[&str]) -> Result<()> {
+fn asked_for(folder: &Folder, powers: &[&str]) -> Result<()> {
     let manifest = &folder.manifest;
-    say(format!("{} ({}) asks for:", manifest.name, size(component.len())))?;
+    say(format!("{} asks for:", manifest.name))?;
     if powers.is_empty() {
         say("  no power")?;
     }
@@ -150,9 +153,11 @@ fn asked_for(folder: &Folder, component: &[u8], powers: &[&str]) -> Result<()> {
     say(format!("  trust    {}", manifest.trust.as_deref().unwrap_or("own")))
 }
 
-fn registration(folder: &Folder, powers: &[&str], provider: &str, file: &str) -> Value {
+/// With all that it can ask for, for the dry run: what its tools keep stands in no import.
+fn registration(folder: &Folder, imports: &[&str], provider: &str, file: &str) -> Value {
     let manifest = &folder.manifest;
     let mut args = folder.args();
+    let powers: Vec<&str> = imports.iter().copied().chain([sandbox::KEEP]).collect();
     args.extend([("component".to_owned(), json!(file)), ("grants".to_owned(), json!(powers))]);
     json!({
         "toolgroup_id": manifest.name,

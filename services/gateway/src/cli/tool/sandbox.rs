@@ -15,7 +15,8 @@ use std::{
 use frontdesk_api::{Error, Kind, Result, clock::FixedClock, tools::ToolHost};
 pub(super) use frontdesk_wasm::authoring::WIT;
 use frontdesk_wasm::{
-    Capability, Compiling, Component, Fault, HostGrants, Kept, Limits, MOST, Random, Sandbox, authoring,
+    Asked, Capability, Compiling, Component, Fault, HostGrants, Kept, Limits, MOST, Place, Random, Registered, Sandbox,
+    authoring,
 };
 
 use serde_json::Value;
@@ -30,7 +31,10 @@ pub(super) fn encode(module: &[u8]) -> Result<Vec<u8>> {
     authoring::encode(module).map_err(refused)
 }
 
-/// The names of the powers that a component asks for.
+/// The power that a component asks for where it describes itself, and by no import.
+pub(super) const KEEP: &str = "keep";
+
+/// The names of the powers that a component imports.
 ///
 /// # Errors
 /// `Invalid` where it is no tool.
@@ -48,6 +52,7 @@ pub(super) fn about(power: &str) -> &'static str {
         Some(Capability::Random) => "unpredictable bytes",
         Some(Capability::Fetch) => "requests to the hosts below",
         Some(Capability::Context) => "the idempotency key of the call",
+        Some(Capability::Keep) => "what it remembers, for the conversation's next call",
         None => "",
     }
 }
@@ -112,12 +117,19 @@ impl Bench {
             random: Some(Arc::new(Counting::default())),
             fetch: host(),
             context: Some(case.idempotency_key.as_str().into()),
+            keep: true,
         };
         let arguments = case.arguments.to_string();
-        let call = self
-            .sandbox
-            .call_within(self.limits, Instant::now(), &self.component, &case.tool, &arguments, grants)
-            .await;
+        let asked = Asked {
+            component: &self.component,
+            tool: &case.tool,
+            arguments: &arguments,
+            grants,
+            limits: self.limits,
+            began: Instant::now(),
+            place: case.conversation.as_deref().map(|name| (Place::named(name), Registered::default())),
+        };
+        let call = self.sandbox.ask(asked).await;
         let answer = match call.result {
             Ok(output) => Ok(output.text),
             Err(fault) if fault.is_infrastructure() => return Err(refused(fault)),

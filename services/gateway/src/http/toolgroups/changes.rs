@@ -39,8 +39,8 @@ pub struct ToolgroupChange {
     pub action: String,
     /// The API key that did it.
     pub key_id: String,
-    /// Of `authorized` the issuer, of `deauthorized` the problem; of `registered`: provider, args, grants, and the tools with their classes and hashes; registering these args again is
-    /// the way back.
+    /// Of `authorized` the issuer, of `deauthorized` the problem; of `registered`: provider, args, grants, and the tools with their classes and hashes, and of which change it is
+    /// the version again (`restored`).
     #[schema(value_type = Option<Object>)]
     pub detail: Value,
     /// Unix seconds.

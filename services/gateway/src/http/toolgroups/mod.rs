@@ -8,6 +8,7 @@ pub mod changes;
 pub mod delete;
 pub mod list;
 pub mod register;
+pub mod restore;
 pub mod show;
 pub mod update;
 

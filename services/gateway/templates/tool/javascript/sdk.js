@@ -12,12 +12,14 @@ export class BadArguments extends ToolError {}
 
 /**
  * `parameters` is the JSON Schema of the arguments. `effect` says what a second call does to the world, `risk` how much a
- * call can hurt: one that is `approval_required` waits for a person.
+ * call can hurt: one that is `approval_required` waits for a person. With `keep: 'conversation'` what it has in variables is
+ * there for the conversation's next call, most of the time.
  * @typedef {{
  *   description: string,
  *   parameters: object,
  *   effect?: 'none' | 'idempotent' | 'unsafe',
  *   risk?: 'read' | 'low_impact_write' | 'approval_required',
+ *   keep?: 'nothing' | 'conversation',
  *   run: (args: any) => unknown,
  * }} Tool
  */

@@ -32,16 +32,20 @@ def tool(
     *,
     effect: Literal["none", "idempotent", "unsafe"] = "unsafe",
     risk: Literal["read", "low_impact_write", "approval_required"] = "low_impact_write",
+    keep: Literal["nothing", "conversation"] = "nothing",
 ):
     """Makes a function a tool of its name. `parameters` is the JSON Schema of its arguments.
 
     `effect` says what a second call does to the world, `risk` how much a call can hurt: one that is
-    `approval_required` waits for a person.
+    `approval_required` waits for a person. With `keep="conversation"` what it has in variables is there for the
+    conversation's next call, most of the time.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         name = function.__name__
         about = {"name": name, "description": description, "parameters": parameters, "effect": effect, "risk": risk}
+        if keep != "nothing":
+            about["keep"] = keep
         _tools[name] = (about, function)
         return function
 

@@ -17,6 +17,8 @@ export interface Tool<Arguments> {
   effect?: 'none' | 'idempotent' | 'unsafe';
   /** How much a call can hurt; `low_impact_write` where it is left out. `approval_required` waits for a person. */
   risk?: 'read' | 'low_impact_write' | 'approval_required';
+  /** With `conversation` what it has in variables is there for the conversation's next call, most of the time. */
+  keep?: 'nothing' | 'conversation';
   run(args: Arguments): unknown;
 }
 

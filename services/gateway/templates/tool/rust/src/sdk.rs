@@ -73,6 +73,13 @@ impl Tool {
         };
         Self { name, about, run: Box::new(run) }
     }
+
+    /// What it has in statics is there for the conversation's next call, most of the time.
+    #[allow(dead_code)] // for tools to come
+    pub fn kept(mut self) -> Self {
+        self.about["keep"] = json!("conversation");
+        self
+    }
 }
 
 pub fn describe(tools: &[Tool]) -> String {

@@ -1,22 +1,23 @@
-//! Interpreters of conversations between their runs: bounded in number, memory and idle time.
+//! Instances of conversations between their calls: bounded in number, memory and idle time.
 //!
-//! Invariant: an instance belongs to one customer's conversation with one agent and to one language, and is reached
-//! by exactly that key. Of a line of turns without a session the first to run code after a turn takes over what
-//! that one left, so no two branches share an instance. When there are too many, the least lately used of the
-//! tenant that holds most goes first, so that none pushes out another that holds less; one that runs never goes.
+//! Invariant: an instance belongs to one customer's conversation with one agent and to what it is an instance of (a
+//! language, a tool as it was registered), and is reached by exactly that key. Its calls wait for each other. Of a line of
+//! turns without a session the first to call after a turn takes over what that one left, so no two branches share an
+//! instance. When there are too many, the least lately used of the tenant that holds most goes first, so that none pushes
+//! out another that holds less; one that runs never goes.
 
 use std::{
     cmp::Reverse,
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
     time::{Duration, Instant},
 };
 
-use frontdesk_api::customer;
+use frontdesk_api::{Cx, customer, customer::Customer};
+use tokio::sync::OwnedMutexGuard;
 
-use super::{Language, session::Session};
-
-/// Whose interpreter it is.
+/// Whose instance it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner {
     pub tenant: String,
@@ -34,6 +35,29 @@ pub struct Place {
     pub after: Vec<String>,
 }
 
+impl Place {
+    /// A conversation that nobody else is part of.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let owner = Owner { tenant: String::new(), customer: None, agent: None, workspace: name.to_owned() };
+        Self { owner, after: vec![] }
+    }
+
+    /// Where the conversation keeps instances; None: there is no conversation.
+    pub(crate) fn of(cx: &Cx) -> Option<Self> {
+        let workspace = cx.workspace.as_ref()?;
+        let owner = Owner {
+            tenant: cx.tenant.clone(),
+            customer: cx.customer.as_ref().map(Customer::owner),
+            agent: cx.agent.clone(),
+            workspace: workspace.id.clone(),
+        };
+        // Who keeps under another id than the turn's own, as a replay does, takes over nothing.
+        let after = if cx.turn.as_ref() == Some(&workspace.id) { workspace.after.clone() } else { vec![] };
+        Some(Self { owner, after })
+    }
+}
+
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -43,31 +67,55 @@ pub struct Bounds {
     pub idle: Duration,
 }
 
-pub(super) type Key = (Owner, Language);
-/// Its runs wait for each other here. None: not started, or stopped.
-pub(super) type Slot = Arc<tokio::sync::Mutex<Option<Session>>>;
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { sessions: 200, bytes: 1 << 30, idle: Duration::from_secs(600) }
+    }
+}
 
-struct Entry {
-    slot: Slot,
+type Key<W> = (Owner, W);
+/// Its calls wait for each other here. None: not started, or stopped.
+type Slot<S> = Arc<tokio::sync::Mutex<Option<S>>>;
+type All<W, S> = HashMap<Key<W>, Entry<S>>;
+
+struct Entry<S> {
+    slot: Slot<S>,
     used: Instant,
     bytes: usize,
 }
 
-pub(super) struct Parked {
+/// Instances `S` of what `W` names.
+pub(crate) struct Parked<W, S> {
     bounds: Bounds,
-    all: Mutex<HashMap<Key, Entry>>,
+    all: Mutex<All<W, S>>,
+    sweeping: Once,
 }
 
-impl Parked {
-    pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, all: Mutex::default() }
+/// A conversation's place while one call has it.
+pub(crate) struct Held<W, S> {
+    of: Arc<Parked<W, S>>,
+    key: Key<W>,
+    slot: OwnedMutexGuard<Option<S>>,
+}
+
+impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Parked<W, S> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { bounds, all: Mutex::default(), sweeping: Once::new() }
     }
 
-    /// The conversation's place, taken over from the nearest turn before it or made where there is none. None where
-    /// all are running.
-    pub(super) fn place(&self, key: &Key, after: &[String]) -> Option<Slot> {
+    /// The conversation's place, taken over from the nearest turn before it or made where there is none, once no other
+    /// call has it. None where that takes longer than `wait`, or all places are in use.
+    pub(crate) async fn hold(self: &Arc<Self>, place: Place, what: W, wait: Duration) -> Option<Held<W, S>> {
+        let key = (place.owner, what);
+        let slot = self.place(&key, &place.after)?;
+        let slot = tokio::time::timeout(wait, slot.lock_owned()).await.ok()?;
+        self.sweep();
+        Some(Held { of: Arc::clone(self), key, slot })
+    }
+
+    fn place(&self, key: &Key<W>, after: &[String]) -> Option<Slot<S>> {
         let mut gone = vec![];
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all();
         if !all.contains_key(key)
             && let Some(entry) = take_over(&mut all, key, after)
         {
@@ -90,9 +138,9 @@ impl Parked {
     }
 
     /// `bytes` is what the conversation's instance holds now, 0 where there is none: it runs, or was stopped.
-    pub(super) fn settle(&self, key: &Key, bytes: usize) {
+    fn settle(&self, key: &Key<W>, bytes: usize) {
         let mut gone = vec![];
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all();
         if let Some(entry) = all.get_mut(key) {
             (entry.used, entry.bytes) = (Instant::now(), bytes);
         }
@@ -104,33 +152,82 @@ impl Parked {
         drop(gone);
     }
 
-    /// Drops who has not been used for as long as is allowed.
-    pub(super) fn drop_idle(&self) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |_: &Key, entry: &mut Entry| entry.used.elapsed() > self.bounds.idle && is_free(entry);
-        let gone: Vec<(Key, Entry)> = all.extract_if(idle).collect();
+    /// Drops those that do not run and of which this is true.
+    pub(crate) fn drop_of(&self, is_theirs: impl Fn(&Key<W>) -> bool) {
+        self.drop_where(|key, _| is_theirs(key));
+    }
+
+    fn drop_where(&self, is_over: impl Fn(&Key<W>, &Entry<S>) -> bool) {
+        let mut all = self.all();
+        let gone: Vec<_> = all.extract_if(|key, entry| is_free(entry) && is_over(key, entry)).collect();
         drop(all);
         drop(gone);
     }
 
-    pub(super) fn bounds(&self) -> Bounds {
+    /// From the first one on, those that are idle too long are dropped.
+    fn sweep(self: &Arc<Self>) {
+        self.sweeping.call_once(|| {
+            let parked = Arc::downgrade(self);
+            let idle = self.bounds.idle;
+            let pause = (idle / 4).max(Duration::from_millis(10));
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(pause).await;
+                    let Some(parked) = parked.upgrade() else { return };
+                    parked.drop_where(|_, entry| entry.used.elapsed() > idle);
+                }
+            });
+        });
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
         self.bounds
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).len()
+    pub(crate) fn len(&self) -> usize {
+        self.all().len()
+    }
+
+    fn all(&self) -> MutexGuard<'_, All<W, S>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes out what the nearest of these turns left for the same customer, agent and language, unless it runs.
-fn take_over(all: &mut HashMap<Key, Entry>, (owner, language): &Key, after: &[String]) -> Option<Entry> {
-    let keys = after.iter().map(|turn| (Owner { workspace: turn.clone(), ..owner.clone() }, *language));
-    let key = keys.into_iter().find(|key| all.contains_key(key))?;
+impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Held<W, S> {
+    /// What the last call left.
+    pub(crate) fn kept(&self) -> Option<&S> {
+        self.slot.as_ref()
+    }
+
+    /// Out of its place while it runs: whoever stops waiting leaves nothing half run behind.
+    pub(crate) fn take(&mut self) -> Option<S> {
+        let kept = self.slot.take();
+        self.of.settle(&self.key, 0);
+        kept
+    }
+
+    /// For the next call; it holds `bytes` of memory of its own.
+    pub(crate) fn put_back(mut self, instance: S, bytes: usize) {
+        *self.slot = Some(instance);
+        let Self { of, key, slot } = self;
+        drop(slot);
+        of.settle(&key, bytes);
+    }
+}
+
+/// Takes out what the nearest of these turns left for the same customer, agent and kind, unless it runs.
+fn take_over<W: Clone + Eq + Hash, S>(
+    all: &mut All<W, S>,
+    (owner, what): &Key<W>,
+    after: &[String],
+) -> Option<Entry<S>> {
+    let mut keys = after.iter().map(|turn| (Owner { workspace: turn.clone(), ..owner.clone() }, what.clone()));
+    let key = keys.find(|key| all.contains_key(key))?;
     if is_free(&all[&key]) { all.remove(&key) } else { None }
 }
 
 /// Takes out the least lately used that does not run, of the tenant whose entries weigh most together.
-fn leave(all: &mut HashMap<Key, Entry>, weight: impl Fn(&Entry) -> usize) -> Option<Entry> {
+fn leave<W: Clone + Eq + Hash, S>(all: &mut All<W, S>, weight: impl Fn(&Entry<S>) -> usize) -> Option<Entry<S>> {
     let mut held = HashMap::<&str, usize>::new();
     for ((owner, _), entry) in all.iter() {
         *held.entry(&owner.tenant).or_default() += weight(entry);
@@ -142,7 +239,7 @@ fn leave(all: &mut HashMap<Key, Entry>, weight: impl Fn(&Entry) -> usize) -> Opt
 }
 
 /// Whoever runs or waits for it holds a second handle.
-fn is_free(entry: &Entry) -> bool {
+fn is_free<S>(entry: &Entry<S>) -> bool {
     Arc::strong_count(&entry.slot) == 1
 }
 
@@ -150,9 +247,13 @@ fn is_free(entry: &Entry) -> bool {
 mod tests {
     use super::*;
 
+    type Key = super::Key<&'static str>;
+    type Parked = super::Parked<&'static str, ()>;
+    type Slot = super::Slot<()>;
+
     fn key(tenant: &str, workspace: &str) -> Key {
         let owner = Owner { tenant: tenant.into(), customer: None, agent: None, workspace: workspace.into() };
-        (owner, Language::Python)
+        (owner, "python")
     }
 
     fn customers(name: &str, (owner, language): Key) -> Key {
@@ -169,7 +270,7 @@ mod tests {
     }
 
     /// Left, so that nobody runs it.
-    fn left(parked: &Parked, key: &Key) -> *const tokio::sync::Mutex<Option<Session>> {
+    fn left(parked: &Parked, key: &Key) -> *const tokio::sync::Mutex<Option<()>> {
         Arc::as_ptr(&parked.place(key, &[]).unwrap())
     }
 
@@ -193,7 +294,7 @@ mod tests {
             let (owner, language) = key("t", "2");
             (Owner { agent: Some("a".into()), ..owner }, language)
         };
-        let in_javascript = (key("t", "2").0, Language::JavaScript);
+        let in_javascript = (key("t", "2").0, "javascript");
         for other in [customers("c", key("t", "2")), with_agent, in_javascript, key("u", "2")] {
             assert_ne!(Arc::as_ptr(&parked.place(&other, &after).unwrap()), root, "{other:?}");
         }

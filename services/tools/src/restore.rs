@@ -1,0 +1,112 @@
+//! An earlier version of a group, registered again.
+//!
+//! What a group was registered as stands in its changes; what it was made from is read anew and looked into anew. Invariant:
+//! what is brought back is what it was, by hash, the whole and each tool, or it is refused.
+
+use std::collections::BTreeMap;
+
+use frontdesk_api::{
+    Cx, Error, Result,
+    tools::{Effect, Risk, ToolDef},
+};
+use frontdesk_store::tools::StoredToolgroup;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{Group, Override, Registration, Registry, Trust, changes::REGISTERED, registration::Bound};
+
+/// What [`crate::changes::detail`] wrote.
+#[derive(Deserialize)]
+struct Version {
+    provider_id: String,
+    trust: Trust,
+    args: Map<String, Value>,
+    grants: Vec<String>,
+    hash: String,
+    tools: Vec<Pinned>,
+    #[serde(default)]
+    secret_args: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Pinned {
+    name: String,
+    effect: Effect,
+    risk: Risk,
+    bind: Bound,
+    hash: String,
+}
+
+impl Registry {
+    /// Registers a group as the change of this id says that it was registered once. One that was deleted is there again,
+    /// without the data that its tools kept; one that is switched off stays off.
+    ///
+    /// # Errors
+    /// `NotFound` for the change; `Invalid` for one that registered nothing; `Conflict` where what it was made from is
+    /// another by now, held secrets, or nobody had signed in; as [`Registry::register`] where something of it is gone.
+    pub async fn restore(&self, cx: &Cx, change_id: &str) -> Result<Group> {
+        let change = self.setting.store.tenant(cx).find_toolgroup_change(change_id).await?.ok_or_else(|| {
+            Error::not_found(format!("no change of a tool group has the id '{change_id}'"))
+                .with_code("toolgroup_change_not_found")
+        })?;
+        if change.action != REGISTERED {
+            let message =
+                format!("'{}' was {} by this change: name one that registered it", change.toolgroup_id, change.action);
+            return Err(Error::invalid("change_id", message));
+        }
+        let version: Version = serde_json::from_value(change.detail)
+            .map_err(|e| Error::internal("reading what a tool group was registered as", e))?;
+        let told = |mut e: Error| {
+            e.message = format!("this version of '{}' cannot be brought back: {}", change.toolgroup_id, e.message);
+            e
+        };
+        let checked = self.check(cx, version.registration(&change.toolgroup_id).map_err(told)?, None, false).await;
+        let mut checked = checked.map_err(told)?;
+        version.is(&checked.row, &checked.tools).map_err(told)?;
+        checked.restored = Some(change.id);
+        self.write(cx, checked).await
+    }
+}
+
+impl Version {
+    fn registration(&self, id: &str) -> Result<Registration> {
+        if let Some(secret) = self.secret_args.first() {
+            return Err(Error::conflict(format!(
+                "args.{secret} held a secret, which is shown to nobody again: register it with that"
+            )));
+        }
+        let over =
+            |tool: &Pinned| Override { effect: Some(tool.effect), risk: Some(tool.risk), bind: tool.bind.clone() };
+        let mut args = self.args.clone();
+        args.insert("grants".into(), self.grants.clone().into());
+        Ok(Registration {
+            toolgroup_id: id.to_owned(),
+            provider_id: self.provider_id.clone(),
+            args,
+            mcp_endpoint: None,
+            trust: self.trust,
+            tools: self.tools.iter().map(|tool| (tool.name.clone(), over(tool))).collect(),
+        })
+    }
+
+    /// # Errors
+    /// `Conflict` where a group that was looked into anew is not this one.
+    fn is(&self, row: &StoredToolgroup, tools: &[ToolDef]) -> Result<()> {
+        if row.overrides.is_some() {
+            return Err(Error::conflict("a person has to sign in at its server first: register it, and authorize it"));
+        }
+        let changed = |what: String| {
+            Err(Error::conflict(format!("{what}; register it to accept that")).with_code("tool_changed"))
+        };
+        let were: BTreeMap<&str, &str> = self.tools.iter().map(|tool| (&*tool.name, &*tool.hash)).collect();
+        for tool in tools {
+            if were.get(&*tool.name) != Some(&&*tool.hash) {
+                return changed(format!("its tool '{}' is described otherwise by now", tool.name));
+            }
+        }
+        if row.hash != self.hash {
+            return changed("what it is made from is another by now".to_owned());
+        }
+        Ok(())
+    }
+}
