@@ -87,7 +87,7 @@ pub async fn post(
         Err(wrong) => return Ok(refused(&id, wrong)),
     };
     if method == "tools/call" {
-        return Ok(call(app, cx, session.filter(|_| !plain), id, params, plain).await);
+        return Ok(Box::pin(call(app, cx, session.filter(|_| !plain), id, params, plain)).await);
     }
     let outcome = match method.as_str() {
         "initialize" if !plain => Ok(hello(&params)),
