@@ -28,7 +28,8 @@ pub fn asks(toolbox: &Toolbox, cx: &Cx, call: &ToolCall, key: &str) -> Result<Ou
     }
     let schema = json!({ "properties": { "n": { "type": "integer", "maximum": 9 }, "late": { "type": "boolean", "default": false } },
                          "required": ["n"] });
-    let message = ["How many?", "poison?", "Is 4111 yours?"][arguments["words"].as_u64().map_or(0, |n| n as usize)];
+    let words = arguments["words"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
+    let message = ["How many?", "poison?", "Is 4111 yours?"][words];
     let form = json!({ "message": message, "requestedSchema": schema });
     let page = json!({ "mode": "url", "message": "Sign", "url": "https://h/sign" });
     let question = |params: &Value| Question::read(params).expect("a question");
