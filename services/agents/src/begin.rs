@@ -103,7 +103,7 @@ impl Agents {
     /// `RateLimited` and `Unavailable` with the code `turn_queue_full` where too many turns stand in line.
     pub async fn create_turn(&self, cx: &Cx, new: NewTurn) -> Result<Turn> {
         let (room, cx) = (self.clone(), cx.clone());
-        self.detached(async move { room.begin(&cx, new).await }).await
+        self.detached(Box::pin(async move { room.begin(&cx, new).await })).await
     }
 
     pub(crate) async fn begin(&self, cx: &Cx, mut new: NewTurn) -> Result<Turn> {
@@ -238,8 +238,11 @@ impl Room {
         let mut items = Cow::Borrowed(&new.items);
         if new.response.is_some() && brings_outputs(&new.items) {
             let alone = parent.is_none() && new.session_id.is_none();
-            let past =
-                if alone { requests(&mut tx, cx, &new.items).await? } else { calls_before(&mut tx, new).await? };
+            let past = if alone {
+                Box::pin(requests(&mut tx, cx, &new.items)).await?
+            } else {
+                calls_before(&mut tx, new).await?
+            };
             answers_calls(&new.items, &past)?;
             let mut heard = servers::heard(&new.items, &new.servers, &past)?;
             servers::note(&mut tx, &mut heard, alone).await?;

@@ -50,7 +50,7 @@ impl Agents {
         let alone = room.deps.store.dialect() == Dialect::Sqlite;
         tracing::info!(worker = room.owner, places = room.deps.bounds.at_once, "looking after turns");
         let left = if alone { room.deps.store.system().end_turn_leases().await? } else { 0 };
-        tokio::spawn(Arc::clone(room).keep());
+        tokio::spawn(Box::pin(Arc::clone(room).keep()));
         tokio::spawn(Arc::clone(room).watch());
         Ok(left)
     }

@@ -135,7 +135,7 @@ impl Registry {
         let sealed = sealing::sealed(&*self.setting.seal, cx, &toolgroup, &secrets)?;
         let mut source = ToolSource { toolgroup, args, secrets, body, grants, ..ToolSource::default() };
         let what = (registration.provider_id.as_str(), &mut source);
-        let Looked { found, entry, over, issuer } = self.look(cx, &provider, what, signed, dry).await?;
+        let Looked { found, entry, over, issuer } = Box::pin(self.look(cx, &provider, what, signed, dry)).await?;
         // Nobody can look in before a person has signed in: what is said of its tools waits for them.
         let overrides = found.is_none().then(|| json!(registration.tools));
         let mut found = found.unwrap_or_default();

@@ -217,7 +217,7 @@ async fn call(app: App, cx: Cx, session: Option<&str>, id: Value, params: Map<St
     let token =
         params.get("_meta").and_then(|meta| meta.get("progressToken")).filter(|token| !token.is_null()).cloned();
     let (tell, news) = channel(MOST_NEWS);
-    let work = called(app, cx, under_way, params, plain, tell);
+    let work = Box::pin(called(app, cx, under_way, params, plain, tell));
     match token {
         None => match work.await {
             Some(outcome) => Json(answer(&id, outcome)).into_response(),
@@ -225,7 +225,7 @@ async fn call(app: App, cx: Cx, session: Option<&str>, id: Value, params: Map<St
             None => StatusCode::ACCEPTED.into_response(),
         },
         Some(token) => {
-            let state = Streamed { work: Some(Box::pin(work)), news, token, id, told: 0 };
+            let state = Streamed { work: Some(work), news, token, id, told: 0 };
             let mut response = event_stream(Body::from_stream(frames(state)));
             // Some clients compare the whole value.
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
