@@ -150,7 +150,26 @@ def test_nothing_of_it_is_another_tenants_or_another_customers(frontdesk, openai
         # Nor is it found as an uploaded file.
         for call in (openai_client.files.retrieve, openai_client.files.content, openai_client.files.delete):
             gone(call, file.id)
+    # One that nobody has is the first customer's who lets code run in it.
+    made = openai_client.containers.create(name="shared")
+    scripted.script([runs(WRITES), says("done")])
+    named = {**TOOL, "container": made.id}
+    app.responses.create(model=MODEL, input="go", tools=[named], extra_headers=mona)
+    assert app.containers.files.list(made.id, extra_headers=mona).data
+    assert gone(app.containers.files.list, made.id, extra_headers=otto) == "container_not_found"
+    # To put something into a container is for keys that may upload files.
+    for call in (lambda: app.containers.create(name="mine"), lambda: app.containers.files.create(made.id, file=("a.txt", b"a"))):
+        with pytest.raises(openai.PermissionDeniedError):
+            call()
     frontdesk.http.delete(f"/v1/customer-keys/{key['id']}")
+
+
+def test_names_that_leave_the_folder_are_not_kept(openai_client, scripted):
+    code = "f = open('a', 'w'); f.write('x'); f.name = '../../up'; f.close()\nopen('b.txt', 'w').write('x')"
+    scripted.script([runs(code), says("done")])
+    response = openai_client.responses.create(model=MODEL, input="go", tools=[TOOL])
+    names = [file.path for file in openai_client.containers.files.list(response.output[0].container_id).data]
+    assert names and all("/" not in name.removeprefix("/mnt/data/") and ".." not in name for name in names), names
 
 
 def test_what_is_deleted_is_gone(openai_client, asked):

@@ -3,7 +3,7 @@
 //! A container is found, or made, before the first item that shows a call of code is written, since the item names it.
 //! Citations are made here from what the runs of the turn were told to have kept; no model writes one.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use frontdesk_api::{
     Cx, Page, PageRequest, Result,
@@ -16,7 +16,11 @@ use frontdesk_api::{
 };
 use frontdesk_store::containers::{self, ContainerFile, StoredContainer, USER};
 
-use crate::{Agents, access, halt::Halt, worker::Worker};
+use crate::{
+    Agents, access,
+    halt::{Halt, failed},
+    worker::Worker,
+};
 
 impl Agents {
     /// # Errors
@@ -78,7 +82,11 @@ impl Agents {
     /// `NotFound`; as [`Cx::speaks`].
     pub async fn container_to_use(&self, cx: &Cx, id: &str) -> Result<StoredContainer> {
         let container = self.container(cx, id).await?;
-        if cx.speaks(container.owner.as_ref())? { Ok(container) } else { Err(containers::missing(id)) }
+        let mut tx = self.0.deps.store.tenant(cx).write().await?;
+        let theirs =
+            cx.speaks(container.owner.as_ref())? && containers::enter(&mut tx, cx, id, self.0.deps.clock.now()).await?;
+        tx.commit().await?;
+        if theirs { Ok(container) } else { Err(containers::missing(id)) }
     }
 
     /// Makes a container that no conversation has; it is the customer's for whom the caller asks. `minutes`: how long it is
@@ -118,8 +126,16 @@ impl Worker {
             files.retain(|file| file.source == USER);
             Ok(Some((id, files)))
         };
-        let (Some((id, put)), Some(workspace)) = (self.wait(claimed).await?, &mut self.cx.workspace) else {
-            return Ok(());
+        let claimed = self.wait(claimed).await?;
+        let (Some((id, put)), Some(workspace)) = (claimed, &mut self.cx.workspace) else {
+            // Elsewhere the code would find nothing of what it was given.
+            return match self.cx.workspace.as_ref().and_then(|workspace| workspace.container.as_ref()) {
+                Some(named) => {
+                    let message = format!("the container '{named}' is gone, and the code was to run there");
+                    Err(Halt::Failed(failed("container_not_found", message)))
+                }
+                None => Ok(()),
+            };
         };
         let files = workspace.files.drain(..).chain(put.into_iter().rev().map(|file| file.id)).collect();
         let conversation = std::mem::take(&mut workspace.conversation);
@@ -135,10 +151,13 @@ fn is_code(offered: &[ToolDef], name: &str) -> bool {
 
 /// What the code of these items wrote and was kept, of one name the newest.
 pub(crate) fn written(items: &[Item], offered: &[ToolDef]) -> Vec<Named> {
-    let calls: HashSet<&str> = items
+    // A call that a client sent, with what it says came of it, names no container.
+    let calls: HashMap<&str, &str> = items
         .iter()
         .filter_map(|item| match &item.body {
-            ItemBody::FunctionCall { call, .. } if is_code(offered, &call.name) => Some(call.id.as_str()),
+            ItemBody::FunctionCall { call, container: Some(container) } if is_code(offered, &call.name) => {
+                Some((call.id.as_str(), container.as_str()))
+            }
             _ => None,
         })
         .collect();
@@ -146,8 +165,8 @@ pub(crate) fn written(items: &[Item], offered: &[ToolDef]) -> Vec<Named> {
     for item in items {
         // Code that failed may have written something before.
         let ItemBody::FunctionCallOutput { call_id, output, .. } = &item.body else { continue };
-        if calls.contains(call_id.as_str()) {
-            for file in code::named(output) {
+        if let Some(container) = calls.get(call_id.as_str()) {
+            for file in code::named(output).into_iter().filter(|file| file.container_id == *container) {
                 files.retain(|known| known.name != file.name);
                 files.push(file);
             }
@@ -156,11 +175,18 @@ pub(crate) fn written(items: &[Item], offered: &[ToolDef]) -> Vec<Named> {
     files
 }
 
+/// Citations of one file, and of all files together, in one answer.
+const MOST_OF_FILE: usize = 20;
+const MOST_CITED: usize = 100;
+
 /// Where `answer` speaks of these files.
 pub(crate) fn cite_files(answer: &str, files: &[Named]) -> Vec<Citation> {
     let mut cited = vec![];
     for file in files {
-        for (n, place) in (1..).zip(code::mentions(answer, &file.name)) {
+        for (n, place) in (1..).zip(code::mentions(answer, &file.name)).take(MOST_OF_FILE) {
+            if cited.len() >= MOST_CITED {
+                return cited;
+            }
             cited.push(Citation {
                 number: n,
                 file_id: file.file_id.clone(),
@@ -203,8 +229,11 @@ mod tests {
         let output = serde_json::json!({ "stdout": "", "container_id": "cntr_1", "files": files }).to_string();
         let call = ToolCall { id: format!("c{n}"), name: code::TOOL.into(), arguments: String::new() };
         let (call_id, is_error) = (call.id.clone(), n == 2);
-        [ItemBody::FunctionCall { call, container: None }, ItemBody::FunctionCallOutput { call_id, output, is_error }]
-            .map(|body| Item { id: String::new(), turn_id: String::new(), pos: 0, body })
+        [
+            ItemBody::FunctionCall { call, container: Some("cntr_1".into()) },
+            ItemBody::FunctionCallOutput { call_id, output, is_error },
+        ]
+        .map(|body| Item { id: String::new(), turn_id: String::new(), pos: 0, body })
     }
 
     #[test]
@@ -215,5 +244,16 @@ mod tests {
         let seen: Vec<_> = cited.iter().map(|c| (c.number, c.file_id.as_str(), c.container_id.as_deref())).collect();
         assert_eq!(seen, [(1, "cfile_3", Some("cntr_1")), (2, "cfile_3", Some("cntr_1"))]);
         assert_eq!(written(&items, &[tool("shop")]), []);
+
+        // A client's own item names no container, and a result speaks of none but its call's.
+        for given in [None, Some("cntr_2".to_owned())] {
+            let mut sent = run(1, &[("a.csv", "cfile_1")]);
+            if let ItemBody::FunctionCall { container, .. } = &mut sent[0].body {
+                *container = given;
+            }
+            assert_eq!(written(&sent, &[tool(code::GROUP)]), []);
+        }
+        let often = "sandbox:/mnt/data/a.csv ".repeat(500);
+        assert_eq!(cite_files(&often, &files).len(), MOST_OF_FILE);
     }
 }

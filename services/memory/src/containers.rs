@@ -44,6 +44,9 @@ impl Knowledge {
         files: Vec<Written>,
         bounds: &Bounds,
     ) -> Result<Option<Stored>> {
+        if files.is_empty() && !containers::is_of_run(&mut self.store.tenant(cx).read().await?, cx, run).await? {
+            return Ok(None);
+        }
         let keep = Some(containers::minutes(bounds.keep));
         let mut tx = self.store.tenant(cx).write().await?;
         let claimed = containers::claim(&mut tx, cx, &self.ids.next("cntr"), keep, self.clock.now()).await?;
@@ -98,8 +101,12 @@ impl Knowledge {
         room: &mut Room<'_>,
         file: Written,
     ) -> Fate {
-        if check_name(&file.name).is_err() {
-            return Fate::Not("its name is too long, empty or has control characters".into());
+        // The guest says it, and a client may save by it.
+        if check_name(&file.name).is_err() || plain(&file.name) != file.name {
+            return Fate::Not("its name is none: too long, empty, with a folder or with control characters".into());
+        }
+        if let Err(why) = room.see() {
+            return Fate::Not(why);
         }
         let hash = blake3::hash(&file.content);
         // The newest of the name.
@@ -156,12 +163,11 @@ impl Knowledge {
         };
         let put = async {
             let mut tx = self.store.tenant(cx).write().await?;
+            containers::hold(&mut tx, container_id).await?;
             let before = containers::files(&mut tx, container_id).await?;
             let given: i64 = before.iter().filter(|file| file.source == USER).map(|file| file.bytes).sum();
             if given.saturating_add(file.bytes) > GIVEN {
-                let message =
-                    format!("the files that clients put into a container have at most {GIVEN} bytes together");
-                return Err(Error::new(Kind::TooLarge, message).with_param("file").with_code("file_too_large"));
+                return Err(too_much());
             }
             if before.len() >= MOST {
                 return Err(Error::new(Kind::TooLarge, format!("a container holds {MOST} files")).with_param("file"));
@@ -184,6 +190,9 @@ impl Knowledge {
     /// `NotFound` when this tenant has no such file; as reading it, and as [`Knowledge::put_into_container`].
     pub async fn copy_into_container(&self, cx: &Cx, container_id: &str, file_id: &str) -> Result<ContainerFile> {
         let file = self.load_file(cx, file_id).await?;
+        if file.bytes > GIVEN {
+            return Err(too_much());
+        }
         let opened = self.open_content(cx, file_id, None).await?;
         let kept = self.shelf.put(cx, opened.pieces).await?;
         self.put_into_container(cx, container_id, &file.filename, kept).await
@@ -222,11 +231,16 @@ impl Knowledge {
     }
 }
 
+fn too_much() -> Error {
+    let message = format!("the files that clients put into a container have at most {GIVEN} bytes together");
+    Error::new(Kind::TooLarge, message).with_param("file").with_code("file_too_large")
+}
+
 /// A name without folders.
 fn plain(filename: &str) -> String {
     let plain: String =
         filename.chars().map(|c| if c == '/' || c == '\\' || c.is_control() { '_' } else { c }).collect();
-    if plain.is_empty() || plain.starts_with("..") { format!("_{plain}") } else { plain }
+    if plain.is_empty() || plain == "." || plain.starts_with("..") { format!("_{plain}") } else { plain }
 }
 
 /// What of the bounds is left.
@@ -247,14 +261,20 @@ impl<'a> Room<'a> {
         Self { bounds, run: 0, files: 0, held, many: others().count() }
     }
 
+    /// A further file of the run, as it was before or not, or why it is not looked at.
+    fn see(&mut self) -> std::result::Result<(), String> {
+        if self.files >= self.bounds.files {
+            return Err(format!("{} files of a run are kept", self.bounds.files));
+        }
+        self.files += 1;
+        Ok(())
+    }
+
     /// Room for a file of so many bytes, or why there is none.
     fn take(&mut self, bytes: usize) -> std::result::Result<(), String> {
-        let Bounds { file, run, files, container, .. } = *self.bounds;
+        let Bounds { file, run, container, .. } = *self.bounds;
         if bytes > file {
             return Err(format!("a file may have {file} bytes"));
-        }
-        if self.files >= files {
-            return Err(format!("{files} files of a run are kept"));
         }
         if self.run.saturating_add(bytes) > run {
             return Err(format!("the files of a run may have {run} bytes together"));
@@ -267,7 +287,6 @@ impl<'a> Room<'a> {
         }
         self.run += bytes;
         self.held += bytes;
-        self.files += 1;
         self.many += 1;
         Ok(())
     }

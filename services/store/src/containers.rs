@@ -130,8 +130,7 @@ pub async fn claim(tx: &mut Tx, cx: &Cx, new: &str, keep: Option<i64>, now: Micr
     let owner = cx.customer.as_ref().map(Customer::owner);
     let seat = Seat { agent, owner: owner.as_ref() };
     if let Some(named) = &workspace.container {
-        let found = load(tx, named, now).await;
-        if !found.is_ok_and(|container| cx.speaks(container.owner.as_ref()).unwrap_or(false)) {
+        if !enter(tx, cx, named, now).await? {
             return Ok(None);
         }
         return use_(tx, named, keep, now).await;
@@ -150,6 +149,47 @@ pub async fn claim(tx: &mut Tx, cx: &Cx, new: &str, keep: Option<i64>, now: Micr
     seat.make(tx, new, cx.session.as_deref(), turn, keep, now).await.map(Some)
 }
 
+/// Makes a container that a client made and nobody has the customer's for whom `cx` asks, as it is with conversations;
+/// whether `cx` may let code run in it. The caller commits.
+///
+/// # Errors
+/// As any query.
+pub async fn enter(tx: &mut Tx, cx: &Cx, id: &str, now: Micros) -> Result<bool> {
+    if let Some(owner) = cx.customer.as_ref().map(Customer::owner) {
+        let tenant = tx.tenant();
+        on!(tx, conn => sqlx::query("UPDATE container SET customer = $3, issuer = $4 \
+             WHERE tenant = $1 AND id = $2 AND customer IS NULL AND agent_id IS NULL")
+            .bind(&*tenant).bind(id).bind(&owner.sub).bind(&owner.issuer).execute(conn).await.map(|_| ()))
+        .doing("make a container its first customer's")?;
+    }
+    let found = load(tx, id, now).await;
+    Ok(found.is_ok_and(|container| cx.speaks(container.owner.as_ref()).unwrap_or(false)))
+}
+
+/// Holds a container's row until the end of the transaction: what is added up of its files stays so.
+///
+/// # Errors
+/// As any query.
+pub async fn hold(tx: &mut Tx, id: &str) -> Result<()> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query("UPDATE container SET last_active_at = last_active_at WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).execute(conn).await.map(|_| ()))
+    .doing("hold a container")
+}
+
+/// Whether an earlier attempt of this run left files.
+///
+/// # Errors
+/// As any query.
+pub async fn is_of_run(tx: &mut Tx, cx: &Cx, run: &str) -> Result<bool> {
+    let (tenant, turn) = (tx.tenant(), cx.turn.as_deref());
+    let found: Option<i64> = on!(tx, conn => sqlx::query_scalar("SELECT 1 FROM container_file \
+         WHERE tenant = $1 AND turn_id = $2 AND run = $3 LIMIT 1")
+        .bind(&*tenant).bind(turn).bind(run).fetch_optional(conn).await)
+    .doing("look for what a run wrote before")?;
+    Ok(found.is_some())
+}
+
 /// Notes that a container is used, if it is there.
 async fn use_(tx: &mut Tx, id: &str, keep: Option<i64>, now: Micros) -> Result<Option<String>> {
     let tenant = tx.tenant();
@@ -159,6 +199,9 @@ async fn use_(tx: &mut Tx, id: &str, keep: Option<i64>, now: Micros) -> Result<O
         .bind(&*tenant).bind(id).bind(now).bind(keep).fetch_optional(conn).await)
     .doing("note that a container is used")
 }
+
+/// Containers whose time is over that one transaction deletes.
+const AT_ONCE: i64 = 200;
 
 /// For whose code a container is.
 struct Seat<'a> {
@@ -491,12 +534,26 @@ impl System<'_> {
     /// # Errors
     /// As any query.
     pub async fn delete_expired_containers(&self, now: Micros) -> Result<u64> {
-        let mut tx = self.write().await?;
-        let gone = on!(tx, conn => sqlx::query("DELETE FROM container WHERE expires_at <= $1")
-            .bind(now).execute(conn).await.map(|done| done.rows_affected()))
-        .doing("delete containers whose time is over")?;
-        tx.commit().await?;
-        Ok(gone)
+        let mut gone = 0;
+        loop {
+            // Nothing is locked where there is nothing, which is nearly always.
+            let mut tx = self.read().await?;
+            let over: Vec<(String, String)> =
+                on!(tx, conn => sqlx::query_as("SELECT tenant, id FROM container WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2")
+                    .bind(now).bind(AT_ONCE).fetch_all(conn).await)
+                .doing("look for containers whose time is over")?;
+            drop(tx);
+            if over.is_empty() {
+                return Ok(gone);
+            }
+            let mut tx = self.write().await?;
+            for (tenant, id) in &over {
+                gone += on!(tx, conn => sqlx::query("DELETE FROM container WHERE tenant = $1 AND id = $2 AND expires_at <= $3")
+                    .bind(tenant).bind(id).bind(now).execute(conn).await.map(|done| done.rows_affected()))
+                .doing("delete containers whose time is over")?;
+            }
+            tx.commit().await?;
+        }
     }
 }
 

@@ -199,14 +199,10 @@ impl ToolProvider for CodeTool {
         };
         let written = run.result.as_mut().map(|ran| std::mem::take(&mut ran.files)).unwrap_or_default();
         let names: Vec<(String, usize)> = written.iter().map(|file| (file.name.clone(), file.content.len())).collect();
-        let stored = match written.is_empty() {
-            true => None,
-            false => {
-                let written = written.into_iter();
-                let written = written.map(|file| code::Written { name: file.name, content: Bytes::from(file.content) });
-                host.keep_written(&call.id, written.collect(), &self.1).await?
-            }
-        };
+        // One that wrote nothing too: what an earlier attempt of it left goes.
+        let written = written.into_iter();
+        let written = written.map(|file| code::Written { name: file.name, content: Bytes::from(file.content) });
+        let stored = host.keep_written(&call.id, written.collect(), &self.1).await?;
         outcome(run, kept, &names, stored.as_ref())
     }
 }

@@ -16,8 +16,11 @@ use crate::{
 /// Longest name, in bytes.
 const LONGEST: usize = 255;
 
-/// The most minutes a container may be kept after its last use: ten years.
-const MINUTES: std::ops::RangeInclusive<i64> = 1..=5_256_000;
+/// The minutes a container may be kept after its last use: 90 days at most.
+const MINUTES: std::ops::RangeInclusive<i64> = 1..=129_600;
+
+/// Files that are copied into it at once.
+const MOST_FILES: usize = 50;
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +56,9 @@ impl CreateContainer {
     fn read(&self) -> Result<i64> {
         if self.name.is_empty() || self.name.len() > LONGEST || self.name.contains('\0') {
             return Err(Error::invalid("name", format!("name has 1 to {LONGEST} bytes, none of them zero")));
+        }
+        if self.file_ids.len() > MOST_FILES {
+            return Err(Error::invalid("file_ids", format!("file_ids names at most {MOST_FILES} files")));
         }
         let disabled = self.network_policy.as_ref().is_none_or(|policy| policy["type"] == "disabled");
         for (name, asked) in [
