@@ -50,6 +50,8 @@ pub(crate) struct Endpoint {
     pub(crate) trusted: bool,
     /// Whoever is let in is so by OAuth: nothing that is sent along says who asks.
     pub(crate) signs: bool,
+    /// The client of this request brought its own headers.
+    pub(crate) clients_own: bool,
     pub(crate) oauth: Settings,
     /// Told apart by whom they speak for: tenant, group, whatever is sent along, and who signed in.
     pub(crate) key: [u8; 32],
@@ -137,7 +139,8 @@ impl Endpoint {
         if let Some((token, _)) = &who {
             bearer(&mut headers, &mut secrets, token)?;
         }
-        Ok(Self { at, headers, allowed, trusted, signs, oauth, key, secrets })
+        let clients_own = clients_own.is_some();
+        Ok(Self { at, headers, allowed, trusted, signs, clients_own, oauth, key, secrets })
     }
 
     /// Values that must not come back.

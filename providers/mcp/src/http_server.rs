@@ -42,7 +42,9 @@ pub(crate) enum Fault {
     /// It answered with an error.
     Rpc(RpcError),
     /// It answered with a status that says how little it speaks of the protocol.
-    Status(String),
+    Status(StatusCode, String),
+    /// It lets nobody in who says no more than this, and not by OAuth.
+    Refused(Error),
     /// There is no answer.
     Lost(Error),
 }
@@ -212,10 +214,10 @@ impl HttpServer {
                 if head.signs && status == StatusCode::UNAUTHORIZED {
                     return Err(Unauthorized::error(format!("{at} refused the credentials ({code}): it wants a sign-in, or a token in args.authorization"), None).into());
                 }
-                lost(format!(
+                Err(Fault::Refused(Error::upstream(format!(
                     "{at} refused the credentials ({code}): put a token into args.authorization, or what it wants into \
                      args.headers"
-                ))
+                ))))
             }
             _ if status.is_redirection() => lost(format!("{at} leads on to another address ({status}); name that one")),
             _ => {
@@ -227,7 +229,7 @@ impl HttpServer {
                     {
                         Err(Fault::Rpc(error))
                     }
-                    _ => Err(Fault::Status(format!("{at} answered {status}"))),
+                    _ => Err(Fault::Status(status, format!("{at} answered {status}"))),
                 }
             }
         }
@@ -283,10 +285,10 @@ impl HttpServer {
     fn broke_off(&self, fault: Fault) -> Fault {
         let at = place(&self.uri);
         let why = match fault {
-            Fault::Lost(error) => error,
+            Fault::Lost(error) | Fault::Refused(error) => error,
             Fault::SessionGone => Error::upstream(format!("{at} forgot the session in the middle of a call")),
             Fault::Rpc(_) => Error::upstream(format!("{at} does not go on with its stream")),
-            Fault::Status(said) => Error::upstream(said),
+            Fault::Status(_, said) => Error::upstream(said),
         };
         Fault::Lost(taken(why))
     }

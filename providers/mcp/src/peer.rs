@@ -4,24 +4,25 @@
 //! does not know that is greeted as the revisions up to 2025-11-25 want it; a program on this machine is greeted first.
 //! Invariants: a session that the server has forgotten is opened anew once, and
 //! only then is the request sent again; a request that nobody waits for any more is cancelled at the server; what is sent
-//! along is the caller's own, whoever else is in the session; a server's words are cut after secrets were struck out.
+//! along is the caller's own, whoever else is in the session; a server's words are cut after secrets were struck out;
+//! answers of people are sent by the revision that asked for them, or not at all.
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use frontdesk_api::{Cx, Error, Kind, Result, sign_in::Unauthorized};
-use http::{HeaderMap, HeaderValue};
+use frontdesk_api::{Cx, Error, Kind, Result};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::{
     endpoint::{Endpoint, struck, struck_value},
-    http_server::{Fault, Head, HttpServer},
+    http_server::{Fault, Head, HttpServer, UNSURE},
     progress::Progress,
     question, rpc,
     stdio::Program,
@@ -32,6 +33,9 @@ const GREETED: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
 
 /// The revision without.
 const PLAIN: &str = "2026-07-28";
+
+/// How long a server may take to say whether it speaks that, as with the protocol's own client; silence means that it does not.
+const PROBE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 
 /// How long the word that a request was given up may take.
 pub(crate) const LAST_WORD: Duration = Duration::from_secs(5);
@@ -54,9 +58,32 @@ impl Spoken {
     }
 }
 
+/// Whether a server speaks the revision without a greeting, as it was found; for all conversations of an endpoint.
+pub(crate) struct Verdict {
+    found: Mutex<Option<(Instant, bool)>>,
+    believed: Duration,
+}
+
+impl Verdict {
+    /// `believed`: how long what was found is.
+    pub(crate) fn new(believed: Duration) -> Self {
+        Self { found: Mutex::default(), believed }
+    }
+
+    fn get(&self) -> Option<bool> {
+        let found = *self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.filter(|(at, _)| at.elapsed() < self.believed).map(|(_, plain)| plain)
+    }
+
+    fn set(&self, plain: Option<bool>) {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = plain.map(|plain| (Instant::now(), plain));
+    }
+}
+
 /// A conversation with a server that was greeted, or will be at the first request.
 pub(crate) struct Session {
     way: Arc<Way>,
+    verdict: Arc<Verdict>,
     spoken: tokio::sync::Mutex<Option<Spoken>>,
     next: AtomicU64,
     /// The server said that its tools are not what they were.
@@ -78,9 +105,10 @@ pub(crate) struct Peer {
 }
 
 impl Session {
-    pub(crate) fn new(way: Way) -> Self {
+    pub(crate) fn new(way: Way, verdict: Arc<Verdict>) -> Self {
         Self {
             way: Arc::new(way),
+            verdict,
             spoken: tokio::sync::Mutex::default(),
             next: AtomicU64::new(1),
             changed: AtomicBool::new(false),
@@ -110,7 +138,8 @@ impl Peer {
     /// Asks, greeting the server first where that is still to be done.
     ///
     /// # Errors
-    /// `Upstream` for a server that cannot be reached, breaks off, or answers with an error, `Timeout`, `Cancelled`.
+    /// `Upstream` for a server that cannot be reached, breaks off, answers with an error, or does not speak the revision that
+    /// takes the answers in `params`; `Timeout`, `Cancelled`.
     pub(crate) async fn ask(
         &self,
         cx: &Cx,
@@ -137,6 +166,10 @@ impl Peer {
             return Ok(known.clone());
         }
         *spoken = None;
+        if gone.is_some() {
+            // It may be another server by now.
+            self.session.verdict.set(None);
+        }
         let opened = self.open(cx).await?;
         *spoken = Some(opened.clone());
         Ok(opened)
@@ -145,8 +178,18 @@ impl Peer {
     async fn open(&self, cx: &Cx) -> Result<Spoken> {
         let plain = Spoken { version: PLAIN, session: None };
         let by_http = matches!(&*self.session.way, Way::Http(_));
-        if by_http && self.discover(cx, &plain).await? {
-            return Ok(plain);
+        if by_http {
+            let speaks = match self.session.verdict.get() {
+                Some(known) => known,
+                None => {
+                    let speaks = self.probe(cx, &plain).await?;
+                    self.session.verdict.set(Some(speaks));
+                    speaks
+                }
+            };
+            if speaks {
+                return Ok(plain);
+            }
         }
         match self.greet(cx).await {
             Ok(spoken) => Ok(spoken),
@@ -156,15 +199,26 @@ impl Peer {
         }
     }
 
-    /// Whether the server speaks the revision without a greeting.
+    /// Whether a server over HTTP does, by what it says within a limit of its own.
+    async fn probe(&self, cx: &Cx, plain: &Spoken) -> Result<bool> {
+        tokio::time::timeout(PROBE, self.discover(cx, plain)).await.unwrap_or(Ok(false))
+    }
+
+    /// Whether the server speaks the revision without a greeting. Silence, an error of the protocol and a status that
+    /// refuses the request say that it does not; what else goes wrong says nothing.
     async fn discover(&self, cx: &Cx, plain: &Spoken) -> Result<bool> {
         match self.exchange(cx, plain, "server/discover", Map::new(), &Progress::default()).await {
             Ok(found) => {
                 Ok(found["supportedVersions"].as_array().is_some_and(|all| all.iter().any(|one| one == PLAIN)))
             }
-            // Whoever is not let in, or not answered in time, is not greeted either.
-            Err(Fault::Lost(error)) if error.kind != Kind::Upstream || Unauthorized::of(&error).is_some() => Err(error),
-            Err(_) => Ok(false),
+            Err(Fault::Rpc(_) | Fault::Refused(_) | Fault::SessionGone) => Ok(false),
+            Err(Fault::Status(status, _)) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+                Ok(false)
+            }
+            Err(Fault::Lost(error)) if error.kind == Kind::Timeout => Ok(false),
+            // Nothing was called by it, whatever became of it.
+            Err(Fault::Lost(error)) => Err(Error { code: error.code.filter(|code| code != UNSURE), ..error }),
+            Err(Fault::Status(_, message)) => Err(Error::upstream(message)),
         }
     }
 
@@ -204,6 +258,13 @@ impl Peer {
         mut params: Map<String, Value>,
         progress: &Progress,
     ) -> Result<Value, Fault> {
+        let answers = ["inputResponses", "requestState"].iter().any(|name| params.contains_key(*name));
+        if answers && spoken.greeted() {
+            let message = format!(
+                "the server asked a person by the revision {PLAIN} and does not speak it any more; the answers were not sent"
+            );
+            return Err(Error::upstream(message).into());
+        }
         let id = self.id();
         let mut head = self.head(spoken);
         if !spoken.greeted() {
@@ -250,8 +311,8 @@ impl Peer {
 
     fn told(&self, fault: Fault) -> Error {
         let mut error = match fault {
-            Fault::Lost(error) => return error,
-            Fault::Status(message) => {
+            Fault::Lost(error) | Fault::Refused(error) => return error,
+            Fault::Status(_, message) => {
                 return Error::upstream(format!(
                     "{message}: is it the address of an MCP server over streamable HTTP? (the older transport, two \
                      addresses and server-sent events, is not spoken here)"

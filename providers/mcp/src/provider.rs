@@ -26,7 +26,7 @@ use crate::{
     endpoint::{self, At, Endpoint, SECRETS},
     http_server::{Clients, HttpServer, UNSURE},
     listing::{self, Listed},
-    peer::{Peer, Session, Way, object},
+    peer::{Peer, Session, Verdict, Way, object},
     progress::Progress,
     question, result,
     stdio::Program,
@@ -36,7 +36,7 @@ use crate::{
 /// Sessions kept open, the ones used last.
 const MOST_OPEN: usize = 1_000;
 
-/// Lists of tools remembered.
+/// Lists of tools remembered, and endpoints of which it is known how they are spoken to.
 const MOST_LISTS: usize = 1_000;
 
 /// Bytes of what servers said in these lists.
@@ -52,6 +52,7 @@ pub struct McpTools {
     pub(crate) clients: Arc<Clients>,
     open: Mutex<Kept<Arc<Session>>>,
     lists: Mutex<Kept<List>>,
+    verdicts: Mutex<Kept<Arc<Verdict>>>,
 }
 
 /// By whom and what they are for.
@@ -69,7 +70,7 @@ impl McpTools {
     pub fn new(config: Value) -> Result<Self> {
         let config = Config::read(config)?;
         let clients = Arc::new(Clients::new(config.silence));
-        Ok(Self { config, clients, open: Mutex::default(), lists: Mutex::default() })
+        Ok(Self { config, clients, open: Mutex::default(), lists: Mutex::default(), verdicts: Mutex::default() })
     }
 
     /// This caller in the session of its conversation with the server.
@@ -86,9 +87,21 @@ impl McpTools {
             At::Stdio(command) => Way::Stdio(Box::new(Program::new(command.clone(), self.config.silence))),
             At::Http { uri, inside } => Way::Http(self.http_server(uri, *inside)),
         };
-        let session = Arc::new(Session::new(way));
+        let session = Arc::new(Session::new(way, self.verdict(endpoint)));
         open.insert(key, Used(now, Arc::clone(&session)));
         Peer::of(session, endpoint)
+    }
+
+    /// What is known of how the endpoint is spoken to: believed as long as its list of tools.
+    fn verdict(&self, endpoint: &Endpoint) -> Arc<Verdict> {
+        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !verdicts.contains_key(&endpoint.key) {
+            make_room(&mut verdicts, MOST_LISTS);
+        }
+        let new = || Used(Instant::now(), Arc::new(Verdict::new(self.config.relist)));
+        let used = verdicts.entry(endpoint.key).or_insert_with(new);
+        used.0 = Instant::now();
+        Arc::clone(&used.1)
     }
 
     pub(crate) fn http_server(&self, uri: &Uri, inside: bool) -> HttpServer {
@@ -127,7 +140,9 @@ impl McpTools {
     }
 
     async fn called(&self, cx: &Cx, source: &ToolSource, endpoint: &Endpoint, call: &ToolCall) -> Result<Outcome> {
-        let peer = self.peer(cx, endpoint).asking(cx.asking.is_some());
+        // What was asked under the client's own headers would be answered without them: they are kept nowhere.
+        let asking = cx.asking.as_ref().filter(|_| !endpoint.clients_own);
+        let peer = self.peer(cx, endpoint).asking(asking.is_some());
         let listed = self.listed(cx, source, endpoint, &peer).await?;
         let tool = listing::as_pinned(&listed, &call.name, source.pinned.get(&call.name));
         let tool = tool.inspect_err(|error| {
@@ -138,7 +153,7 @@ impl McpTools {
         // The token asks for news of its progress; the call's key is the same at every attempt.
         let meta = json!({ "progressToken": call.id });
         let mut params = object(json!({ "name": call.name, "arguments": arguments, "_meta": meta }));
-        if let Some(answered) = cx.asking.as_ref().and_then(|asking| asking.answered.clone()) {
+        if let Some(answered) = asking.and_then(|asking| asking.answered.clone()) {
             question::answers(&mut params, answered);
         }
         let progress = Progress::of(json!(call.id), cx.news.clone(), endpoint.secrets());
@@ -159,7 +174,7 @@ impl McpTools {
                 task::call(cx, &peer, params, &progress).await
             }
         };
-        if let (Ok(answer), Some(_)) = (&answer, &cx.asking)
+        if let (Ok(answer), Some(_)) = (&answer, asking)
             && question::is_one(answer)
         {
             return Ok(match question::asked(endpoint, answer) {

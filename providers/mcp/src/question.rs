@@ -18,6 +18,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{endpoint::Endpoint, rpc::words_of};
 
+/// Bytes of what one round asks: rows, lists and events carry it.
+const MOST_ASKED: usize = 64 << 10;
+
 /// Bytes of what a server wants back with the answers.
 const MOST_STATE: usize = 64 << 10;
 
@@ -106,7 +109,11 @@ pub(crate) fn asked(endpoint: &Endpoint, result: &Value) -> Result<InputRequest,
     {
         return Err("what it wants back is too long, or repeats a secret".into());
     }
-    Ok(InputRequest { questions, state })
+    let request = InputRequest { questions, state: None };
+    if request.bytes() > MOST_ASKED {
+        return Err(format!("it asks more than {MOST_ASKED} bytes at once"));
+    }
+    Ok(InputRequest { state, ..request })
 }
 
 /// What goes along with a call that is made again.

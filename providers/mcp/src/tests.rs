@@ -3,6 +3,7 @@
 mod fake;
 mod middle;
 mod oauth;
+mod probe;
 mod taken;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -96,11 +97,11 @@ async fn a_server_is_greeted_once_and_its_tools_are_called() {
         assert_eq!(later.headers["accept"], "application/json, text/event-stream");
     }
     assert_eq!(asked[4].body["params"]["_meta"]["progressToken"], "key_1");
-    // A conversation has a session of its own, and the list is not read again for it.
+    // A conversation has a session of its own; neither the list nor the revision is asked for again.
     let other = Cx { session: Some("sess_2".into()), ..cx() };
     call(&provider, &other, &source, "echo").await.expect("a result");
     let methods: Vec<String> = server.asked()[6..].iter().map(|asked| asked.method().to_owned()).collect();
-    assert_eq!(methods, ["server/discover", "initialize", "notifications/initialized", "tools/call"]);
+    assert_eq!(methods, ["initialize", "notifications/initialized", "tools/call"]);
 }
 
 #[tokio::test]

@@ -387,7 +387,7 @@ impl Worker {
             Err(halt) => return Err(halt),
         };
         let came = match came {
-            Came::Asks(request) => match self.put_questions(&step, &call, *request).await {
+            Came::Asks(request) => match self.ask_people(&step, &call, *request).await {
                 Ok(None) => return Ok(None),
                 Ok(Some(result)) => Came::Result(result),
                 Err(Halt::Failed(error)) => return Ok(Some(End::Failed(error))),
@@ -412,6 +412,19 @@ impl Worker {
         }
         self.write_result(step, call, kept, &judged);
         Ok(None)
+    }
+
+    /// Should the turn end before its questions are written, the call ends as one that only asked.
+    async fn ask_people(
+        &mut self,
+        step: &StoredStep,
+        call: &ToolCall,
+        request: InputRequest,
+    ) -> Result<Option<ToolResult>, Halt> {
+        self.inbox.insert(call.id.clone(), unanswered());
+        let put = self.put_questions(step, call, request).await?;
+        self.inbox.remove(&call.id);
+        Ok(put)
     }
 
     fn result_of(&mut self, came: Came) -> (ToolResult, Option<HandOff>) {

@@ -169,6 +169,10 @@ impl Worker {
         if let Some(call) = call.clone()
             && let Some(result) = self.inbox.remove(&call.id)
         {
+            // Words of ours: no shield has to see them.
+            if result == unanswered() {
+                return self.end_unanswered(step, call);
+            }
             let result = if self.shields(Stage::ToolOutput).is_empty() { result } else { unseen(&result) };
             self.answer(&step.step.id, &call, &result);
             self.pen.end(step, StepState::Done, Some(StepOutput::ToolExecution { call, result }));

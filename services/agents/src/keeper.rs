@@ -150,19 +150,27 @@ impl Room {
 
     async fn end_overdue(&self) -> Result<()> {
         for (tenant, turn) in self.deps.store.system().overdue_turns().await? {
-            let cx = Cx::internal(&tenant, "keeper");
-            if self.cancel_questions(&cx, &turn).await? {
-                self.tell(Word::Claimable).await;
-                continue;
+            // The others do not wait for one whose rows cannot be read.
+            if let Err(error) = self.end_waited(&tenant, &turn).await {
+                tracing::warn!(turn, error = %error, cause = ?error.source, "a turn that waited too long could not be ended");
             }
-            let mut tx = self.deps.store.tenant(&cx).write().await?;
-            let Some(stored) = claims::take_overdue(&mut tx, &turn).await? else { continue };
-            let waited = failed("input_timeout", "the turn waited too long for input; send the message again");
-            let ended = close_rows(&mut tx, self, stored, StepState::Failed, TurnState::Incomplete, waited).await?;
-            tx.commit().await?;
-            self.note(&ended, None);
-            self.ended(&cx, &ended).await;
         }
+        Ok(())
+    }
+
+    async fn end_waited(&self, tenant: &str, turn: &str) -> Result<()> {
+        let cx = Cx::internal(tenant, "keeper");
+        if self.cancel_questions(&cx, turn).await? {
+            self.tell(Word::Claimable).await;
+            return Ok(());
+        }
+        let mut tx = self.deps.store.tenant(&cx).write().await?;
+        let Some(stored) = claims::take_overdue(&mut tx, turn).await? else { return Ok(()) };
+        let waited = failed("input_timeout", "the turn waited too long for input; send the message again");
+        let ended = close_rows(&mut tx, self, stored, StepState::Failed, TurnState::Incomplete, waited).await?;
+        tx.commit().await?;
+        self.note(&ended, None);
+        self.ended(&cx, &ended).await;
         Ok(())
     }
 

@@ -54,10 +54,11 @@ pub struct Questioned {
 
 impl From<StoredQuestion> for Questioned {
     fn from(stored: StoredQuestion) -> Self {
+        let timed_out = stored.turn_error.is_some_and(|error| error.code == "input_timeout");
         let state = match &stored.answer {
             Some(answer) if answer.key_id.is_some() => QuestionState::Answered,
             Some(_) => QuestionState::Expired,
-            None if stored.overdue => QuestionState::Expired,
+            None if stored.overdue || timed_out => QuestionState::Expired,
             None if stored.until.is_some() => QuestionState::Open,
             None => QuestionState::Withdrawn,
         };
@@ -91,18 +92,28 @@ impl Agents {
     /// # Errors
     /// `NotFound`, also where it is another customer's.
     pub async fn question(&self, cx: &Cx, id: &str) -> Result<Questioned> {
+        self.find_question(cx, id, false).await
+    }
+
+    /// For who may see it; `speaks`: for who may speak in its conversation.
+    async fn find_question(&self, cx: &Cx, id: &str, speaks: bool) -> Result<Questioned> {
         let tenant = self.0.deps.store.tenant(cx);
         let stored = tenant.load_question(id).await?;
         let mut tx = tenant.read().await?;
         let turn = turns::load(&mut tx, &stored.turn_id).await?;
-        if access::sees(&mut tx, cx, &turn).await? { Ok(stored.into()) } else { Err(questions::missing(id)) }
+        let may = match speaks {
+            true => access::continues(&mut tx, cx, &turn).await?,
+            false => access::sees(&mut tx, cx, &turn).await?,
+        };
+        if may { Ok(stored.into()) } else { Err(questions::missing(id)) }
     }
 
     /// Answers a question; the turn goes on once nothing else of it is open. The same answer again changes nothing, and is
     /// answered as the first was.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` naming the member that does not fit what was asked; `Conflict` with the code
+    /// `NotFound`; `Forbidden` where it is a customer's and no token says who speaks; `Invalid` naming the member that does
+    /// not fit what was asked; `Conflict` with the code
     /// `question_answered` when something else was answered, `question_expired` when its time is over,
     /// `question_withdrawn` when its turn has ended.
     pub async fn answer(
@@ -112,7 +123,7 @@ impl Agents {
         action: Action,
         content: Option<Map<String, Value>>,
     ) -> Result<Questioned> {
-        let asked = self.question(cx, id).await?;
+        let asked = self.find_question(cx, id, true).await?;
         let content = asked.question.fits(action, content)?;
         if asked.state == QuestionState::Open {
             let (key_id, at) = (Some(cx.principal.key_id.clone()), self.0.deps.clock.now());
@@ -253,6 +264,8 @@ impl Worker {
         }
         self.open.retain(|open| open.step.n != step.step.n);
         self.waiting.push((step.clone(), call.clone()));
+        // Whoever goes on with the turn finds that the call only asked.
+        self.pen.commit().await?;
         Ok(None)
     }
 

@@ -126,8 +126,7 @@ impl Question {
             "form" => Ok(Self::Form { message, requested_schema: schema(&params["requestedSchema"])? }),
             "url" => {
                 let url = params["url"].as_str().unwrap_or_default();
-                let plain = url.len() <= MOST_URL && !url.contains(|c: char| c.is_control() || c.is_whitespace());
-                match url.strip_prefix("https://").is_some_and(|rest| !rest.is_empty()) && plain {
+                match url.len() <= MOST_URL && is_plain_page(url) {
                     true => Ok(Self::Url { message, url: url.to_owned() }),
                     false => Err("it names a page that is not one over https".into()),
                 }
@@ -165,6 +164,15 @@ impl Question {
     }
 }
 
+/// Whether an address is one over https that reads as what it leads to: in ASCII, at a host that nothing stands before.
+fn is_plain_page(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("https://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.split(':').next().unwrap_or_default();
+    // Browsers read a backslash as a slash.
+    url.chars().all(|c| c.is_ascii_graphic() && c != '\\') && !host.is_empty() && !authority.contains('@')
+}
+
 /// What is kept of a form's schema.
 fn schema(asked: &Value) -> std::result::Result<Value, String> {
     let none = Map::new();
@@ -176,6 +184,9 @@ fn schema(asked: &Value) -> std::result::Result<Value, String> {
     for (name, asked) in properties {
         if name.len() > MOST_NAME {
             return Err(format!("a field's name has more than {MOST_NAME} bytes"));
+        }
+        if name.contains(is_hidden) {
+            return Err(format!("its field '{}' has control characters in its name", words(name, 50)));
         }
         let kept =
             field(asked).ok_or_else(|| format!("its field '{}' is of no kind that forms have", words(name, 50)))?;
@@ -236,7 +247,10 @@ fn field(asked: &Value) -> Option<Value> {
 fn choices(asked: &Value, names: &[&str; 2]) -> Option<Option<Map<String, Value>>> {
     let (name, all) = names.iter().find_map(|name| Some((*name, asked[name].as_array()?)))?;
     let read = |one: &Value| {
-        let value = one.as_str().or_else(|| one["const"].as_str()).filter(|value| value.len() <= MOST_NAME)?;
+        let value = one
+            .as_str()
+            .or_else(|| one["const"].as_str())
+            .filter(|value| value.len() <= MOST_NAME && !value.contains(is_hidden))?;
         Some(match one["title"].as_str() {
             Some(title) => json!({ "const": value, "title": words(title, MOST_WORDS) }),
             None if one.is_string() => json!(value),
@@ -312,8 +326,17 @@ fn check(field: &Value, value: &Value) -> std::result::Result<(), String> {
         }
         "array" => {
             let all = value.as_array().ok_or("must be a list of choices")?;
+            if all.len() > MOST_CHOICES {
+                return Err(format!("must have at most {MOST_CHOICES} choices"));
+            }
             limits(all.len(), ("minItems", "maxItems"), "choices")?;
-            all.iter().try_for_each(|one| one_of(&field["items"], one.as_str().unwrap_or_default()))
+            for (at, one) in all.iter().enumerate() {
+                one_of(&field["items"], one.as_str().ok_or("must be a list of choices")?)?;
+                if all[..at].contains(one) {
+                    return Err("must name each choice once".into());
+                }
+            }
+            Ok(())
         }
         _ => {
             let text = value.as_str().ok_or("must be a text")?;
@@ -351,13 +374,23 @@ fn is_of(format: &str, text: &str) -> bool {
     }
 }
 
-/// A stranger's words, as long as they may be shown and without control characters but for the ends of lines.
+/// Control characters, and those that turn the direction of what is read after them.
+fn is_hidden(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A stranger's words, as long as they may be shown and without hidden characters but for the ends of lines.
 fn words(text: &str, most: usize) -> String {
     let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect::<String>().trim().to_owned()
+    let shown = text[..end].chars().filter_map(|c| match c {
+        '\n' => Some(c),
+        c if c.is_control() => Some(' '),
+        c => (!is_hidden(c)).then_some(c),
+    });
+    shown.collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -417,6 +450,9 @@ mod tests {
             ("colour", json!("Red"), "must be one of r"),
             ("extras", json!([]), "must have at least 1 choices"),
             ("extras", json!(["c"]), "must be one of a, b"),
+            ("extras", json!(["a", 1]), "must be a list of choices"),
+            ("extras", json!(["a", "a"]), "must name each choice once"),
+            ("extras", json!(vec!["a"; 101]), "must have at most 100 choices"),
             ("more", json!("x"), "must be a list of choices"),
             ("secret", json!("x"), "was not asked for"),
         ] {
@@ -467,11 +503,18 @@ mod tests {
             json!({ "mode": "url", "message": "m", "url": "http://h/" }),
             json!({ "mode": "url", "message": "m", "url": "https://h/ x" }),
             json!({ "mode": "url", "message": "m", "url": "javascript:alert(1)" }),
+            json!({ "mode": "url", "message": "m", "url": "https:///h" }),
+            json!({ "mode": "url", "message": "m", "url": "https://:443/" }),
+            json!({ "mode": "url", "message": "m", "url": "https://bank.example@h/" }),
+            json!({ "mode": "url", "message": "m", "url": "https://bank.example\\@h/" }),
+            json!({ "mode": "url", "message": "m", "url": "https://b\u{430}nk.example/" }),
+            json!({ "message": "m", "requestedSchema": { "properties": { "a\u{7}": { "type": "string" } } } }),
+            fields(json!({ "type": "string", "enum": ["a\u{202e}b"] })),
         ] {
             Question::read(&wrong).expect_err("not to be asked");
         }
         let asked = fields(
-            json!({ "type": "string", "title": "a\u{7}b", "pattern": "(a+)+$", "$ref": "https://h/", "default": 7 }),
+            json!({ "type": "string", "title": "a\u{7}b\u{202e}\u{2066}\u{200f}", "pattern": "(a+)+$", "$ref": "https://h/", "default": 7 }),
         );
         let Ok(Question::Form { requested_schema, .. }) = Question::read(&asked) else { panic!("a form") };
         assert_eq!(requested_schema["properties"]["f"], json!({ "type": "string", "title": "a b" }));

@@ -368,4 +368,12 @@ impl InputRequest {
         let asked = self.questions.iter().map(|(_, question)| question.words());
         asked.collect::<Vec<_>>().join("; ")
     }
+
+    /// Bytes of it, written as JSON.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let written = |question| serde_json::to_string(question).map_or(usize::MAX, |text| text.len());
+        let asked = self.questions.iter().map(|(key, question)| key.len().saturating_add(written(question)));
+        asked.fold(self.state.as_ref().map_or(0, String::len), usize::saturating_add)
+    }
 }

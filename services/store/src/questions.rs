@@ -8,7 +8,7 @@ use frontdesk_api::{
     chat::ToolCall,
     customer::Sight,
     question::{Answer, Question},
-    turn::{StepState, TurnState},
+    turn::{StepState, TurnError, TurnState},
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,7 @@ pub struct StoredQuestion {
     /// Whether that time is over.
     pub overdue: bool,
     pub answer: Option<Answer>,
+    pub turn_error: Option<TurnError>,
 }
 
 /// Which questions are listed.
@@ -65,6 +66,7 @@ struct Row {
     agent_id: String,
     state: String,
     deadline: Option<Micros>,
+    error: Option<String>,
     answer: Option<String>,
 }
 
@@ -76,6 +78,7 @@ impl Row {
         Ok(StoredQuestion {
             asked: json::read("a question", &self.input)?,
             answer: self.answer.as_deref().map(|answer| json::read("an answer", answer)).transpose()?,
+            turn_error: self.error.as_deref().map(|error| json::read("a turn's error", error)).transpose()?,
             overdue: until.is_some_and(|until| until < now),
             until,
             id: self.id,
@@ -92,7 +95,7 @@ macro_rules! select {
     ($($rest:literal),+) => {
         concat!(
             "SELECT s.id, s.turn_id, s.input, s.state AS step_state, s.started_at, t.session_id, t.agent_id, t.state, \
-             t.deadline, i.payload AS answer FROM step s JOIN turn t ON t.tenant = s.tenant AND t.id = s.turn_id \
+             t.deadline, t.error, i.payload AS answer FROM step s JOIN turn t ON t.tenant = s.tenant AND t.id = s.turn_id \
              LEFT JOIN session o ON o.tenant = t.tenant AND o.id = t.session_id \
              LEFT JOIN inbox i ON i.tenant = s.tenant AND i.turn_id = s.turn_id AND i.key = s.id \
              WHERE s.tenant = $1 AND s.kind = 'question' AND ",

@@ -460,6 +460,9 @@ impl Registry {
             Ok(Outcome::Done(result)) if result.content.len() > MAX_RESULT => {
                 Ok(failed(&format!("the tool answered {} bytes; at most {MAX_RESULT} are read", result.content.len())))
             }
+            Ok(Outcome::NeedsInput(request)) if request.bytes() > MAX_RESULT => {
+                Ok(failed(&format!("the tool asked a person {} bytes; at most {MAX_RESULT} are read", request.bytes())))
+            }
             Err(e) if !matches!(e.kind, Kind::Internal | Kind::Unavailable | Kind::Cancelled) => Ok(failed(&e.message)),
             outcome => outcome,
         }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use frontdesk_api::client_keys::ClientKeys;
+
 use super::*;
 
 #[tokio::test]
@@ -183,10 +185,20 @@ async fn where_nobody_can_be_asked_a_server_is_not_told_that_it_could_and_the_mo
     let server = newest(vec![elicits(json!({ "message": "Sure?" }))]).await;
     let provider = provider(json!({}));
     let source = registered(&provider, &server).await;
-    let said = call(&provider, &cx(), &source, "echo").await.expect("a result");
-    assert!(said.is_error && said.content.contains("nobody was there to answer: 'Sure?'"), "{}", said.content);
-    let made = server.until(|asked| asked.tool().is_some()).await;
-    assert_eq!(made.body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"], json!({}));
+    // Nor where the client sends headers of its own: the answer would go out without them.
+    let headers = json!({ &server.url: { "x-who": "me" } }).to_string();
+    let client_keys = ClientKeys::new([("mcp_headers".to_owned(), headers)]);
+    let own = Cx { client_keys, asking: Some(Asking::default()), ..cx() };
+    for cx in [cx(), own] {
+        let said = call(&provider, &cx, &source, "echo").await.expect("a result");
+        assert!(said.is_error && said.content.contains("nobody was there to answer: 'Sure?'"), "{}", said.content);
+    }
+    let asked = server.asked();
+    let made: Vec<_> = asked.iter().filter(|asked| asked.tool().is_some()).collect();
+    assert_eq!(made.len(), 2);
+    for made in made {
+        assert_eq!(made.body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"], json!({}));
+    }
 }
 
 #[tokio::test]
@@ -207,7 +219,20 @@ async fn what_cannot_be_asked_is_a_result_that_says_why() {
     };
     let many: Value =
         (0..11).map(|n| (n.to_string(), named("q")["q"].clone())).collect::<serde_json::Map<_, _>>().into();
+    let said = "x".repeat(500);
+    let fields: Value = (0..20)
+        .map(|n| (n.to_string(), json!({ "type": "string", "description": said })))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let long: Value = (0..10)
+        .map(|n| {
+            let params = json!({ "message": "m", "requestedSchema": { "properties": fields } });
+            (n.to_string(), json!({ "method": "elicitation/create", "params": params }))
+        })
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     for (result, why) in [
+        (wants(long), "more than 65536 bytes"),
         (wants(json!({ "s": { "method": "sampling/createMessage", "params": {} } })), "'sampling/createMessage'"),
         (elicits(json!({ "mode": "url", "message": "m", "url": "http://h/" })), "not one over https"),
         (wants(many), "more than 10 questions"),

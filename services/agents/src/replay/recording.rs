@@ -236,7 +236,8 @@ impl Tools for Played {
         }
         let (customer, id) = self.with(|now| (now.customer.clone(), now.workspace.clone()));
         let workspace = cx.workspace.clone().map(|theirs| Workspace { id, container: None, ..theirs });
-        let cx = Cx { customer, workspace, ..cx.clone() };
+        // Nobody is asked: the model reads what a tool asks.
+        let cx = Cx { customer, workspace, asking: None, ..cx.clone() };
         self.real.call(&cx, groups, call, key, approved).await
     }
 }

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::Toolbox;
 
 /// The tools of the group `asks`: `order` (a second call is a second effect) and `note` (may be repeated) ask `rounds`
-/// times in a call, by default once, how many; `words` 1 and 2 are nothing that a shield lets pass. Each effect is noted.
+/// times in a call, by default once, how many; `words` 1 and 2 are nothing that a shield lets pass, 3 is
+/// what it fails at. Each effect is noted.
 pub fn asks(toolbox: &Toolbox, cx: &Cx, call: &ToolCall, key: &str) -> Result<Outcome> {
     let arguments: Value = serde_json::from_str(&call.arguments).expect("arguments");
     let told = |words: &str| Ok(Outcome::Done(ToolResult { content: words.into(), is_error: false, details: None }));
@@ -29,7 +30,7 @@ pub fn asks(toolbox: &Toolbox, cx: &Cx, call: &ToolCall, key: &str) -> Result<Ou
     let schema = json!({ "properties": { "n": { "type": "integer", "maximum": 9 }, "late": { "type": "boolean", "default": false } },
                          "required": ["n"] });
     let words = arguments["words"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
-    let message = ["How many?", "poison?", "Is 4111 yours?"][words];
+    let message = ["How many?", "poison?", "Is 4111 yours?", "jammed?"][words];
     let form = json!({ "message": message, "requestedSchema": schema });
     let page = json!({ "mode": "url", "message": "Sign", "url": "https://h/sign" });
     let question = |params: &Value| Question::read(params).expect("a question");

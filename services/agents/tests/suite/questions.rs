@@ -319,6 +319,10 @@ async fn a_question_is_its_tenants_and_its_customers() {
         let unproven =
             stage.agents.answer(&caller(Scope::Use, None), &id, Action::Decline, None).await.expect_err("whose?");
         assert_eq!(unproven.code.as_deref(), Some("customer_token_required"));
+        // The tenant's own people see it, and do not speak in her place.
+        assert_eq!(stage.agents.question(&desk, &id).await.expect("seen").state, QuestionState::Open);
+        let refused = stage.agents.answer(&desk, &id, Action::Decline, None).await.expect_err("not theirs to say");
+        assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Forbidden, Some("customer_token_required")));
         stage.agents.answer(&ada, &id, Action::Accept, many(1)).await.expect("hers");
         assert_eq!(stage.settled(&turn.id).await.turn.state, TurnState::Completed);
         let customers = stage.tools.customers.lock().expect("the customers").clone();
@@ -354,6 +358,45 @@ async fn what_a_shield_stops_is_asked_of_nobody() {
             assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "I cannot."), "{:?}", view.steps);
             assert!(done(&view)[0].1.contains("a shield withheld what the tool asked"), "{:?}", done(&view));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_only_asked_is_no_riddle_where_a_shield_fails() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(AgentSpec { shields: vec!["guard".into()], ..spec() }).await;
+        stage.model.play([Line::Call(vec![("a", "order", r#"{"words":3}"#)])]);
+        let view = stage.ask(&conversation, "order it").await;
+        assert_eq!(view.turn.state, TurnState::Failed, "{:?}", view.turn);
+        let calls = view.steps.iter().filter(|s| s.kind == StepKind::ToolExecution);
+        assert_eq!(calls.map(|s| s.state).collect::<Vec<_>>(), [StepState::Failed], "nobody need look what it did");
+        assert!(done(&view)[0].1.contains("was not answered"), "{:?}", done(&view));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_question_whose_turn_waited_too_long_for_something_else_has_expired() {
+    each_database(|store| async move {
+        let often = Duration::from_millis(50);
+        let patience = Pace { wait: Duration::ZERO, poll: often, renew: often, look: often, ..pace() };
+        let stage = Stage::with(store, Arc::new(RandomIds), patience, Bounds::default()).await;
+        let conversation = stage.conversation(spec()).await;
+        stage.model.play([Line::Call(vec![("a", "order", "{}"), ("b", "refund", "{}")])]);
+        let waiting = stage.ask(&conversation, "go").await;
+        assert_eq!(waiting.approvals.len(), 1);
+        let id = asked(&waiting);
+        stage.agents.recover().await.expect("it works");
+        let ended = async {
+            while !stage.agents.load_turn(&stage.cx, &waiting.turn.id).await.expect("it").turn.state.is_terminal() {
+                tokio::task::yield_now().await;
+            }
+        };
+        happens("the turn to be ended", ended).await;
+        assert_eq!(stage.agents.question(&stage.cx, &id).await.expect("it stays").state, QuestionState::Expired);
+        stage.agents.shutdown(Duration::ZERO).await;
     })
     .await;
 }

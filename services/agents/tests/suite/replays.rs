@@ -142,6 +142,23 @@ async fn live_tools_are_called_where_they_have_no_effect_or_effects_are_allowed(
 }
 
 #[tokio::test]
+async fn in_a_replay_nobody_is_asked_by_a_tool() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation =
+            stage.conversation(AgentSpec { toolgroups: vec!["asks".into()], ..AgentSpec::new("m") }).await;
+        stage.model.play([Line::Say("what?")]);
+        stage.ask(&conversation, "order it").await;
+        stage.model.play([Line::Call(vec![("c1", "order", "{}")]), Line::Say("done")]);
+        let turns = all(&stage, Replay { tools: With::Live { effects: true }, ..of(&conversation) }).await;
+        let told = compared(&turns[0]);
+        assert_eq!(told.replayed.calls[0].output.as_deref(), Some("nobody can be asked"), "{told:?}");
+        assert_eq!(told.replayed.state, TurnState::Completed);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn hand_overs_and_approvals_are_told_and_happen_to_nobody() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;

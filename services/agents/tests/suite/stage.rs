@@ -425,12 +425,15 @@ impl Memory for Pages {
     }
 }
 
-/// `poison` is blocked wherever it stands, `4111` becomes `[card]`, `lawyer` goes to a person.
+/// `poison` is blocked wherever it stands, `4111` becomes `[card]`, `lawyer` goes to a person; at `jammed` it fails.
 struct Guard;
 
 #[async_trait]
 impl Safety for Guard {
     async fn check(&self, _: &Cx, shields: &[String], _: Place, text: &str) -> Result<Checked> {
+        if text.contains("jammed") {
+            return Err(Error::upstream("the shield is jammed"));
+        }
         let mut checked = Checked { text: text.replace("4111", "[card]"), verdicts: vec![] };
         for id in shields {
             let verdict = if text.contains("poison") {

@@ -266,7 +266,13 @@ function finish(payload, bubble, after) {
     after.append(make('div', { className: 'sources' }, ...more.citations.map((c) => make('details', {}, make('summary', {}, `[${c.number}] ${c.title || c.filename}`), make('p', {}, `“${c.quote}”`), make('p', { className: 'notice' }, c.url || c.filename)))));
   }
   if (more.hand_off) after.append(make('p', { className: 'notice' }, `Handed over to a person: ${more.hand_off.reason.replaceAll('_', ' ')}`));
-  if (payload.event_type === 'turn_awaiting_input') after.append(make('p', { className: 'notice' }, 'Waiting for a tool that runs at the client.'));
+  const asked = more.questions ?? [];
+  for (const question of asked) {
+    const box = make('p', { className: 'notice' });
+    box.textContent = `${question.tool} asks: ${question.message} (waits for an answer at /v1/questions/${question.question_id})`;
+    after.append(box);
+  }
+  if (payload.event_type === 'turn_awaiting_input' && !asked.length) after.append(make('p', { className: 'notice' }, 'Waiting for a tool that runs at the client.'));
   if (more.error) after.append(make('p', { className: 'error' }, more.error.message));
 }
 

@@ -88,7 +88,14 @@ pub async fn ask(
     if view.turn.state == TurnState::AwaitingInput {
         content.push(text("The agent waits for the word of a person, or for a tool that its own client runs."));
     }
-    let structured = json!({ "answer": answer, "conversation": session, "turn": turn.id, "status": status });
+    for asked in &view.questions {
+        let (tool, id, words) = (&asked.tool, &asked.question_id, asked.question.words());
+        content.push(text(&format!("'{tool}' asks a person, to be answered by POST /v1/questions/{id}: {words}")));
+    }
+    let mut structured = json!({ "answer": answer, "conversation": session, "turn": turn.id, "status": status });
+    if !view.questions.is_empty() {
+        structured["questions"] = json!(view.questions);
+    }
     // Clients that read texts alone have to find the conversation too.
     content.push(text(&format!("conversation: {session}")));
     Ok(Some(json!({ "content": content, "structuredContent": structured, "isError": false })))

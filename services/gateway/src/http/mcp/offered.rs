@@ -71,6 +71,8 @@ impl Offered {
                         "conversation": { "type": "string" },
                         "turn": { "type": "string" },
                         "status": { "type": "string", "description": "completed, incomplete or awaiting_input" },
+                        "questions": { "type": "array", "items": { "type": "object" },
+                                       "description": "what tools ask a person, to be answered at /v1/questions/{question_id}" },
                     },
                     "required": ["answer", "conversation", "turn", "status"],
                 },

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use super::Question;
 use crate::{app::App, auth::Caller, http::extract, problem::Problem};
 
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+// Not shown in any log: what a person wrote.
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerRequest {
     action: Action,
