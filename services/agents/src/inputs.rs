@@ -48,7 +48,7 @@ impl Agents {
         let (room, cx, turn_id) = (self.clone(), cx.clone(), turn_id.to_owned());
         self.detached(async move {
             access::load_turn(&mut room.0.deps.store.tenant(&cx).read().await?, &cx, &turn_id).await?;
-            let Some(resumed) = room.take_in(&cx, &turn_id, Input::Results(results)).await? else {
+            let Some(resumed) = Box::pin(room.take_in(&cx, &turn_id, Input::Results(results))).await? else {
                 let mut tx = room.0.deps.store.tenant(&cx).read().await?;
                 let state = turns::load(&mut tx, &turn_id).await?.turn.state;
                 let message = format!("the turn does not wait for input; it is {}", state.as_str().replace('_', " "));
@@ -63,14 +63,14 @@ impl Agents {
     pub(crate) async fn put_decision(&self, cx: &Cx, approval: &Approval, decision: Decision) -> Result<()> {
         let (room, cx, turn_id) = (self.clone(), cx.clone(), approval.turn_id.clone());
         let word = Input::Word(approval.id.clone(), decision);
-        self.detached(async move { room.take_in(&cx, &turn_id, word).await.map(|_| ()) }).await
+        self.detached(async move { Box::pin(room.take_in(&cx, &turn_id, word)).await.map(|_| ()) }).await
     }
 
     /// Puts an answer into the turn's inbox, unless the question has one or the turn does not wait any more.
     pub(crate) async fn put_answer(&self, cx: &Cx, turn_id: &str, question: &str, answer: Answer) -> Result<()> {
         let (room, cx, turn_id) = (self.clone(), cx.clone(), turn_id.to_owned());
         let answer = Input::Answer(question.to_owned(), answer);
-        self.detached(async move { room.take_in(&cx, &turn_id, answer).await.map(|_| ()) }).await
+        self.detached(async move { Box::pin(room.take_in(&cx, &turn_id, answer)).await.map(|_| ()) }).await
     }
 
     /// None when the turn does not wait for it any more.
