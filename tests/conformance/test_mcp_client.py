@@ -1,6 +1,7 @@
 """MCP servers as tool groups: the official MCP package for Python serves, Frontdesk registers and calls."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,8 +95,9 @@ def test_what_a_tool_asks_a_person_is_answered_in_its_turn(desk, serve, scripted
         answer = {"action": "accept", "content": content} if content else {"action": "decline"}
         said = desk.http.post(f"/v1/questions/{asked['id']}", json=answer)
         assert said.status_code == 200, said.text
+        limit = time.monotonic() + 60
         while (turn := desk.http.get(f"{path}/{turn['turn_id']}").json())["frontdesk"]["state"] == "running":
-            pass
+            assert time.monotonic() < limit, f"still running: {turn}"
     assert turn["frontdesk"]["state"] == "completed", turn
     said = turn["output_message"]["content"]
     # The package ends a call whose question was declined.

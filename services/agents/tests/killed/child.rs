@@ -217,7 +217,7 @@ async fn ask(agents: &Agents, cx: &Cx, words: &str) {
         ..NewTurn::default()
     };
     let turn = loop {
-        match agents.create_turn(cx, new.clone()).await {
+        match Box::pin(agents.create_turn(cx, new.clone())).await {
             Ok(turn) => break turn,
             // Every client is told to ask again.
             Err(error) if matches!(error.kind, Kind::Unavailable | Kind::RateLimited) => {

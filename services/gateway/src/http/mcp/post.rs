@@ -219,7 +219,7 @@ async fn call(app: App, cx: Cx, session: Option<&str>, id: Value, params: Map<St
     let (tell, news) = channel(MOST_NEWS);
     let work = Box::pin(called(app, cx, under_way, params, plain, tell));
     match token {
-        None => match work.await {
+        None => match Box::pin(work).await {
             Some(outcome) => Json(answer(&id, outcome)).into_response(),
             // Cancelled: nobody waits for an answer (Model Context Protocol, "Cancellation").
             None => StatusCode::ACCEPTED.into_response(),

@@ -56,7 +56,7 @@ pub async fn back(
         (None, None) => Err("the server sent nothing along".to_owned()),
     };
     let name = cookie_name(&app, &place);
-    match app.tools.land(&arrival.id, &place, &state, cookie(&headers, &name), brought).await {
+    match Box::pin(app.tools.land(&arrival.id, &place, &state, cookie(&headers, &name), brought)).await {
         Ok(landed) => {
             let id = escaped(&landed.group.id);
             page(

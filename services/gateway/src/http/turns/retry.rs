@@ -22,5 +22,5 @@ pub async fn retry(
     Caller(cx): Caller,
     Path(turn_id): Path<String>,
 ) -> Result<Json<Listed>, Problem> {
-    Ok(Json(app.agents.retry(&cx, &turn_id).await?.into()))
+    Ok(Json(Box::pin(app.agents.retry(&cx, &turn_id)).await?.into()))
 }
