@@ -207,6 +207,7 @@ mod tests {
         // What is trouble of ours, or a busy machine's, is tried again.
         let wall = Fault::Limit(Limits::default().exceeded(crate::limits::Limit::Wall));
         assert!(!wall.is_the_components() && !Fault::Busy(1).is_the_components());
+        assert!(!Fault::Trapped("out of memory".into()).is_the_components());
         // It is the last ones that are remembered.
         for n in 0..REFUSALS as u32 {
             components.refuse(blake3::hash(&n.to_le_bytes()), &refused);

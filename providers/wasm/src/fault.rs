@@ -49,10 +49,14 @@ impl Fault {
         matches!(self, Self::BadArguments(_) | Self::Failed(_))
     }
 
-    /// The same bytes will meet it again: no trouble of ours, and no machine that was busy.
+    /// The same bytes will meet it again: no trouble of ours, and nothing that a busy machine, or one short of memory, brings
+    /// about.
     pub(crate) fn is_the_components(&self) -> bool {
-        let waited = matches!(self, Self::Limit(exceeded) if exceeded.limit == Limit::Wall);
-        !self.is_infrastructure() && !waited
+        match self {
+            Self::NotAComponent(_) | Self::NotATool(_) | Self::Description(_) => true,
+            Self::Limit(exceeded) => !matches!(exceeded.limit, Limit::Wall | Limit::Cpu | Limit::CompileSpace),
+            _ => false,
+        }
     }
 
     /// Ours to mend, not the model's to read.

@@ -91,6 +91,15 @@ pub(crate) struct Parked<W, S> {
     sweeping: Once,
 }
 
+/// Why a call has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// All are in use, or others that hold less have them.
+    Full,
+    /// Calls before it took too long.
+    Waited,
+}
+
 /// A conversation's place while one call has it.
 pub(crate) struct Held<W, S> {
     of: Arc<Parked<W, S>>,
@@ -104,13 +113,16 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Parked<W, S> {
     }
 
     /// The conversation's place, taken over from the nearest turn before it or made where there is none, once no other
-    /// call has it. None where that takes longer than `wait`, or all places are in use.
-    pub(crate) async fn hold(self: &Arc<Self>, place: Place, what: W, wait: Duration) -> Option<Held<W, S>> {
+    /// call has it.
+    ///
+    /// # Errors
+    /// Where that takes longer than `wait`, or there is no place for this tenant.
+    pub(crate) async fn hold(self: &Arc<Self>, place: Place, what: W, wait: Duration) -> Result<Held<W, S>, NoPlace> {
         let key = (place.owner, what);
-        let slot = self.place(&key, &place.after)?;
-        let slot = tokio::time::timeout(wait, slot.lock_owned()).await.ok()?;
+        let slot = self.place(&key, &place.after).ok_or(NoPlace::Full)?;
+        let slot = tokio::time::timeout(wait, slot.lock_owned()).await.map_err(|_| NoPlace::Waited)?;
         self.sweep();
-        Some(Held { of: Arc::clone(self), key, slot })
+        Ok(Held { of: Arc::clone(self), key, slot })
     }
 
     fn place(&self, key: &Key<W>, after: &[String]) -> Option<Slot<S>> {
@@ -123,7 +135,7 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Parked<W, S> {
         }
         if !all.contains_key(key) {
             while all.len() >= self.bounds.sessions {
-                gone.push(leave(&mut all, |_| 1)?);
+                gone.push(leave(&mut all, Some(&key.0.tenant), |_| 1)?);
             }
         }
         let now = Instant::now();
@@ -145,16 +157,17 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Parked<W, S> {
             (entry.used, entry.bytes) = (Instant::now(), bytes);
         }
         while all.values().map(|entry| entry.bytes).sum::<usize>() > self.bounds.bytes {
-            let Some(entry) = leave(&mut all, |entry| entry.bytes) else { break };
+            let Some(entry) = leave(&mut all, None, |entry| entry.bytes) else { break };
             gone.push(entry);
         }
         drop(all);
         drop(gone);
     }
 
-    /// Drops those that do not run and of which this is true.
+    /// Drops those of which this is true; one that runs, as soon as it ends.
     pub(crate) fn drop_of(&self, is_theirs: impl Fn(&Key<W>) -> bool) {
-        self.drop_where(|key, _| is_theirs(key));
+        let gone: Vec<_> = self.all().extract_if(|key, _| is_theirs(key)).collect();
+        drop(gone);
     }
 
     fn drop_where(&self, is_over: impl Fn(&Key<W>, &Entry<S>) -> bool) {
@@ -226,13 +239,20 @@ fn take_over<W: Clone + Eq + Hash, S>(
     if is_free(&all[&key]) { all.remove(&key) } else { None }
 }
 
-/// Takes out the least lately used that does not run, of the tenant whose entries weigh most together.
-fn leave<W: Clone + Eq + Hash, S>(all: &mut All<W, S>, weight: impl Fn(&Entry<S>) -> usize) -> Option<Entry<S>> {
+/// Takes out the least lately used that does not run, of the tenant whose entries weigh most together; `for_` a tenant none
+/// of one whose entries, those that run among them, weigh less than its own.
+fn leave<W: Clone + Eq + Hash, S>(
+    all: &mut All<W, S>,
+    for_: Option<&str>,
+    weight: impl Fn(&Entry<S>) -> usize,
+) -> Option<Entry<S>> {
     let mut held = HashMap::<&str, usize>::new();
     for ((owner, _), entry) in all.iter() {
         *held.entry(&owner.tenant).or_default() += weight(entry);
     }
-    let free = all.iter().filter(|(_, entry)| is_free(entry));
+    let own = for_.and_then(|tenant| held.get(tenant).copied()).unwrap_or_default();
+    let may_go = |tenant: &str| for_ == Some(tenant) || held.get(tenant).is_some_and(|weight| *weight >= own);
+    let free = all.iter().filter(|((owner, _), entry)| is_free(entry) && may_go(&owner.tenant));
     let first = free.max_by_key(|((owner, _), entry)| (held.get(owner.tenant.as_str()), Reverse(entry.used)));
     let key = first.map(|(key, _)| key.clone())?;
     all.remove(&key)
@@ -315,6 +335,19 @@ mod tests {
         assert_eq!(kept(key("large", "1")), None);
         assert_eq!(kept(key("small", "1")), Some(small));
         assert_eq!((kept(key("large", "2")), kept(key("large", "3"))), (Some(second), Some(third)));
+    }
+
+    #[test]
+    fn a_tenant_whose_entries_all_run_takes_none_of_those_that_hold_less() {
+        let parked = parked(3);
+        let running = ["1", "2"].map(|session| parked.place(&key("large", session), &[]).unwrap());
+        let small = left(&parked, &key("small", "1"));
+        assert!(parked.place(&key("large", "3"), &[]).is_none());
+        let kept = parked.all.lock().unwrap().get(&key("small", "1")).map(|entry| Arc::as_ptr(&entry.slot));
+        assert_eq!(kept, Some(small));
+        // What runs is let go of too, and ends where nobody finds it.
+        parked.drop_of(|(owner, _)| owner.tenant == "large");
+        assert_eq!((parked.len(), running.len()), (1, 2));
     }
 
     #[test]

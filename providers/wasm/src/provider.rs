@@ -356,7 +356,7 @@ fn outcome(source: &ToolSource, call: Call) -> Result<Outcome> {
                 details["allowed"] = json!(exceeded.allowed);
             }
             let mut message = fault.to_string();
-            if call.resumed.is_some() && !fault.leaves_guest() {
+            if call.resumed == Some(true) && !fault.leaves_guest() {
                 message += "; the tool was started anew, so what it kept of this conversation is gone";
             }
             ToolResult::error(&message)

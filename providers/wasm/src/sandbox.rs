@@ -26,7 +26,7 @@ use crate::{
     fault::Fault,
     host::{HostGrants, State},
     limits::{Limit, Limits},
-    parked::{Bounds, Held, Parked, Place},
+    parked::{Bounds, Held, NoPlace, Parked, Place},
     turns::{Turn, Turns},
 };
 
@@ -183,10 +183,12 @@ impl Sandbox {
         let mut held = None;
         if let Some((place, group)) = place.filter(|_| keep == Keep::Conversation) {
             let version = Version { group, tool: tool.to_owned(), hash: component.hash(), granted };
-            held = self.parked.hold(place, version, limits.wall.saturating_sub(began.elapsed())).await;
-            if held.is_none() {
-                return Call::refused(Fault::Busy(self.limits.concurrent));
-            }
+            held = match self.parked.hold(place, version, limits.wall.saturating_sub(began.elapsed())).await {
+                Ok(held) => Some(held),
+                // What is kept is no more than a cache.
+                Err(NoPlace::Full) => None,
+                Err(NoPlace::Waited) => return Call::refused(Fault::Busy(self.limits.concurrent)),
+            };
         }
         let (machine, _slot) = match self.slot(limits.wall.saturating_sub(began.elapsed())).await {
             Ok(slot) => slot,

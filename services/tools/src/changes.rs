@@ -54,10 +54,7 @@ pub(crate) fn detail(row: &StoredToolgroup, tools: &[ToolDef], secret_args: &[&s
         json!({ "name": tool.name, "effect": tool.effect, "risk": tool.risk, "bind": tool.bound_args, "hash": tool.hash })
     });
     let mut detail = json!({ "provider_id": row.provider_id, "trust": row.trust, "args": row.args, "grants": row.grants,
-                             "hash": row.hash, "tools": tools.collect::<Vec<_>>() });
-    if !secret_args.is_empty() {
-        detail["secret_args"] = json!(secret_args);
-    }
+                             "hash": row.hash, "tools": tools.collect::<Vec<_>>(), "secret_args": secret_args });
     if let Some(restored) = restored {
         detail["restored"] = json!(restored);
     }

@@ -24,8 +24,8 @@ struct Version {
     grants: Vec<String>,
     hash: String,
     tools: Vec<Pinned>,
-    #[serde(default)]
-    secret_args: Vec<String>,
+    /// None: it was written before this was noted.
+    secret_args: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +60,10 @@ impl Registry {
             e.message = format!("this version of '{}' cannot be brought back: {}", change.toolgroup_id, e.message);
             e
         };
-        let checked = self.check(cx, version.registration(&change.toolgroup_id).map_err(told)?, None, false).await;
+        let provider = self.setting.providers.get(&version.provider_id);
+        let may_hold = provider.is_some_and(|provider| !provider.secret_args().is_empty());
+        let registration = version.registration(&change.toolgroup_id, may_hold).map_err(told)?;
+        let checked = self.check(cx, registration, None, false).await;
         let mut checked = checked.map_err(told)?;
         version.is(&checked.row, &checked.tools).map_err(told)?;
         checked.restored = Some(change.id);
@@ -69,8 +72,14 @@ impl Registry {
 }
 
 impl Version {
-    fn registration(&self, id: &str) -> Result<Registration> {
-        if let Some(secret) = self.secret_args.first() {
+    /// `may_hold`: its provider takes secrets among the args.
+    fn registration(&self, id: &str, may_hold: bool) -> Result<Registration> {
+        if may_hold && self.secret_args.is_none() {
+            return Err(Error::conflict(
+                "it was registered before secrets among its args were noted, and may have held some: register it anew",
+            ));
+        }
+        if let Some(secret) = self.secret_args.iter().flatten().next() {
             return Err(Error::conflict(format!(
                 "args.{secret} held a secret, which is shown to nobody again: register it with that"
             )));

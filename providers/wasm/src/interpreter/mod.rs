@@ -161,10 +161,8 @@ impl Interpreters {
         let busy = || refused(Fault::Busy(self.limits.concurrent));
         let mut held = None;
         if let Some(place) = place {
-            held = self.parked.hold(place, language, self.limits.wall).await;
-            if held.is_none() {
-                return busy();
-            }
+            let Ok(place) = self.parked.hold(place, language, self.limits.wall).await else { return busy() };
+            held = Some(place);
         }
         // Only now is it certain which instance it is, and what that one has.
         let given = held.as_ref().and_then(Held::kept).map_or(&[][..], Session::given);
