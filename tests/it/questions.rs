@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use axum::{Json, Router, extract::State};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use frontdesk_tests::{Frontdesk, Options, Scripted, frontdesk::answer};
 use serde_json::{Value, json};
 
@@ -73,18 +74,24 @@ pub fn options(scripted: &Scripted) -> Options {
     )
 }
 
-/// A turn in which the booking's tool asks: the turn's path, and the question's id.
-pub async fn waiting(frontdesk: &Frontdesk, scripted: &Scripted, booking: &Booking) -> (String, String) {
+/// A conversation in which the booking's tool will be called: where its turns are made.
+async fn table(frontdesk: &Frontdesk, scripted: &Scripted, booking: &Booking) -> String {
     let group = json!({ "toolgroup_id": "booking", "provider_id": "model-context-protocol",
                         "mcp_endpoint": { "uri": booking.url } });
     let (status, said) = frontdesk.post("/v1/toolgroups", &group).await;
     assert!(status < 300, "{status} {said}");
-    let agent = shop::agent(frontdesk, json!({ "toolgroups": ["booking"] })).await;
+    let agent = shop::agent(frontdesk, json!({ "name": "tables", "toolgroups": ["booking"] })).await;
     let path = shop::session(frontdesk, &agent).await;
     scripted.script(json!([
         {"reply": {"tool_call": {"name": "book", "arguments": {"day": "Monday"}}}},
         {"reply": {"text": "The tool said {tool_content}"}}
     ]));
+    path
+}
+
+/// A turn in which the booking's tool asks: the turn's path, and the question's id.
+pub async fn waiting(frontdesk: &Frontdesk, scripted: &Scripted, booking: &Booking) -> (String, String) {
+    let path = table(frontdesk, scripted, booking).await;
     let turn = shop::ask(frontdesk, &path, "a table, please").await;
     assert_eq!(turn["frontdesk"]["state"], "awaiting_input", "{turn}");
     assert_eq!(turn["output_message"]["tool_calls"], json!([]), "a client has nothing to run");
@@ -171,4 +178,64 @@ async fn a_key_that_talks_for_customers_answers_what_its_customers_are_asked() {
     assert_eq!((status, &said["answer"]["action"]), (200, &json!("decline")), "{said}");
     let (status, said) = answer(&one, frontdesk.open("GET", &one)).await;
     assert_eq!(status, 401, "{said}");
+}
+
+/// A token of the shop's own sign-in that names the customer.
+fn token(secret: &str, kid: &str, sub: &str) -> String {
+    let written = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    let header = written(json!({ "alg": "HS256", "typ": "JWT", "kid": kid }));
+    // Good until the year 2100.
+    let said = format!("{header}.{}", written(json!({ "sub": sub, "aud": "shop", "exp": 4_102_444_800_u64 })));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
+    let tag = ring::hmac::sign(&key, said.as_bytes());
+    format!("{said}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()))
+}
+
+#[tokio::test]
+async fn a_customer_answers_what_is_asked_of_them_and_sees_nothing_of_anothers() {
+    let (scripted, booking) = (Scripted::start(), Booking::start());
+    let frontdesk = Frontdesk::start(options(&scripted));
+    let secret = "the secret of the shop's own sign-in";
+    let made = json!({ "algorithm": "HS256", "audience": "shop", "kid": "shop", "secret": secret });
+    let (status, said) = frontdesk.post("/v1/customer-keys", &made).await;
+    assert!(status < 300, "{status} {said}");
+    let (_, made) = frontdesk.post("/v1/keys", &json!({ "name": "widget", "scopes": ["use"] })).await;
+    let key = made["key"].as_str().expect("a key").to_owned();
+    let by = |verb: &str, path: &str, sub: &str| {
+        let request = frontdesk.open(verb, path).bearer_auth(&key);
+        request.header("x-frontdesk-customer-token", token(secret, "shop", sub))
+    };
+    let path = table(&frontdesk, &scripted, &booking).await;
+    let (status, turn) = answer(&path, by("POST", &path, "ada").json(&shop::say("a table", false))).await;
+    assert_eq!((status, &turn["frontdesk"]["state"]), (200, &json!("awaiting_input")), "{turn}");
+    let id = turn["frontdesk"]["questions"][0]["question_id"].as_str().expect("an id");
+    let one = format!("/v1/questions/{id}");
+    let no = json!({ "action": "decline" });
+    for request in [by("GET", &one, "eve"), by("POST", &one, "eve").json(&no)] {
+        let (status, said) = answer(&one, request).await;
+        assert_eq!((status, &said["error"]["code"]), (404, &json!("question_not_found")), "{said}");
+    }
+    // The tenant's own people see it, and do not speak in her place.
+    assert_eq!(frontdesk.get(&one).await.0, 200);
+    let (status, said) = frontdesk.post(&one, &no).await;
+    assert_eq!((status, &said["error"]["code"]), (403, &json!("customer_token_required")), "{said}");
+    let (status, said) = answer(&one, by("POST", &one, "ada").json(&no)).await;
+    assert_eq!((status, &said["state"]), (200, &json!("answered")), "{said}");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_asked_as_a_tool_tells_what_its_tool_asks() {
+    let (scripted, booking) = (Scripted::start(), Booking::start());
+    let frontdesk = Frontdesk::start(options(&scripted));
+    table(&frontdesk, &scripted, &booking).await;
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                       "params": { "name": "ask_tables", "arguments": { "message": "a table" } } });
+    let (status, said) = frontdesk.post("/mcp", &call).await;
+    let result = &said["result"];
+    assert_eq!((status, &result["structuredContent"]["status"]), (200, &json!("awaiting_input")), "{said}");
+    let asked = &result["structuredContent"]["questions"][0];
+    assert_eq!((&asked["message"], &asked["tool"]), (&json!("For how many?"), &json!("book")));
+    let id = asked["question_id"].as_str().expect("an id");
+    let texts = result["content"].to_string();
+    assert!(texts.contains("For how many?") && texts.contains(&format!("/v1/questions/{id}")), "{texts}");
 }
