@@ -112,7 +112,7 @@ impl Knowledge {
         // The newest of the name.
         let same = before.iter().find(|known| known.name == file.name);
         if let Some(same) = same.filter(|known| known.hash == hash.as_bytes()[..]) {
-            return Fate::Is(same.id.clone());
+            return room.count().map_or_else(Fate::Not, |()| Fate::Is(same.id.clone()));
         }
         if let Err(why) = room.take(file.content.len()) {
             return Fate::Not(why);
@@ -248,6 +248,7 @@ struct Room<'a> {
     bounds: &'a Bounds,
     run: usize,
     files: usize,
+    seen: usize,
     held: usize,
     many: usize,
 }
@@ -258,11 +259,17 @@ impl<'a> Room<'a> {
         let others = || before.iter().filter(|file| file.run.as_deref() != Some(run));
         let held =
             others().map(|file| usize::try_from(file.bytes).unwrap_or(usize::MAX)).fold(0, usize::saturating_add);
-        Self { bounds, run: 0, files: 0, held, many: others().count() }
+        Self { bounds, run: 0, files: 0, seen: 0, held, many: others().count() }
     }
 
-    /// A further file of the run, as it was before or not, or why it is not looked at.
+    /// A further file, or why it is not looked at.
     fn see(&mut self) -> std::result::Result<(), String> {
+        self.seen += 1;
+        if self.seen > MOST { Err(format!("{MOST} files of a run are looked at")) } else { Ok(()) }
+    }
+
+    /// One more of those that are told with an id, or why it is not.
+    fn count(&mut self) -> std::result::Result<(), String> {
         if self.files >= self.bounds.files {
             return Err(format!("{} files of a run are kept", self.bounds.files));
         }
@@ -285,6 +292,7 @@ impl<'a> Room<'a> {
         if self.many >= MOST {
             return Err(format!("a container holds {MOST} files"));
         }
+        self.count()?;
         self.run += bytes;
         self.held += bytes;
         self.many += 1;

@@ -354,6 +354,10 @@ async fn what_a_run_wrote_is_kept_once_however_often_the_run_is_made_and_goes_wi
         let id = third.files[0].clone().expect("an id");
         assert!(knowledge.open_container_file(&other, &id, None).await.is_err());
         assert_eq!(knowledge.load_file(&cx, &id).await.expect_err("no uploaded file").kind, Kind::NotFound);
+        // Made again it writes nothing: what it left goes, and a run that left nothing is not looked at.
+        assert!(keep(&knowledge, &run, "k2", &[]).await.expect("looked at").files.is_empty());
+        assert_eq!(held(&store, &run, &first.container_id).await, ids);
+        assert!(knowledge.keep_written(&run, "k2", vec![], &BOUNDS).await.expect("looked at").is_none());
         // Its time is over.
         let index = FullText::shared(store.clone());
         let at_time = |now| {
@@ -388,11 +392,14 @@ async fn what_is_not_kept_says_why_and_leaves_nothing() {
             "",
             "",
             "3 files of a run are kept",
-            "its name is too long, empty or has control characters",
+            "its name is none: too long, empty, with a folder or with control characters",
         ];
         assert_eq!(told, want);
         let told = why(keep(&knowledge, &run, "k2", &[("b", "87654321"), ("c", "xyz")]).await.expect("kept"));
         assert_eq!(told, ["", "the files of a container may have 20 bytes together"]);
+        let outside = [("../up", "1"), ("a/b", "1"), ("a\\b", "1"), ("..", "1"), (".", "1"), ("", "1")];
+        let told = why(keep(&knowledge, &run, "k5", &outside).await.expect("looked at"));
+        assert!(told.iter().all(|why| why.starts_with("its name is none")), "{told:?}");
         heap.down.store(true, Ordering::SeqCst);
         let told = why(keep(&knowledge, &run, "k3", &[("d", "9")]).await.expect("the run counts"));
         assert_eq!(told, ["it could not be stored now"]);

@@ -183,7 +183,7 @@ pub async fn hold(tx: &mut Tx, id: &str) -> Result<()> {
 /// As any query.
 pub async fn is_of_run(tx: &mut Tx, cx: &Cx, run: &str) -> Result<bool> {
     let (tenant, turn) = (tx.tenant(), cx.turn.as_deref());
-    let found: Option<i64> = on!(tx, conn => sqlx::query_scalar("SELECT 1 FROM container_file \
+    let found: Option<i64> = on!(tx, conn => sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM container_file \
          WHERE tenant = $1 AND turn_id = $2 AND run = $3 LIMIT 1")
         .bind(&*tenant).bind(turn).bind(run).fetch_optional(conn).await)
     .doing("look for what a run wrote before")?;

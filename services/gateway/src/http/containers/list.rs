@@ -1,6 +1,7 @@
 //! `GET /v1/containers`.
 
 use axum::{Json, extract::State};
+use frontdesk_api::Error;
 use serde::Deserialize;
 
 use super::ContainerInfo;
@@ -32,6 +33,9 @@ pub async fn list(
     Query(page): Query<PageQuery>,
     Query(only): Query<NameQuery>,
 ) -> Result<Json<List<ContainerInfo>>, Problem> {
+    if only.name.as_ref().is_some_and(|name| name.contains('\0')) {
+        return Err(Error::invalid("name", "name has no zero byte").into());
+    }
     let containers = app.agents.list_containers(&cx, only.name.as_deref(), &page.request()?).await?;
     Ok(Json(List::of(containers, ContainerInfo::from, |container| &container.id)))
 }
