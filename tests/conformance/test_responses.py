@@ -339,7 +339,7 @@ def test_an_agent_is_a_model_and_its_own_tools_are_shown_as_calls_with_results(f
     [
         ({"previous_response_id": "resp_nowhere"}, "previous_response_id", "previous_response_not_found"),
         ({"tools": [{"type": "web_search"}]}, "tools", "unsupported_tool"),
-        ({"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, "tools[0].container", "unsupported_parameter"),
+        ({"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, "tools[0].container", "container_not_found"),
         ({"tools": [{"type": "mcp", "server_label": "x", "connector_id": "connector_gmail"}]}, "tools[0].connector_id", "unsupported_parameter"),
         ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_nowhere"]}]}, "tools[0].vector_store_ids", None),
         ({"top_logprobs": 21}, "top_logprobs", None),

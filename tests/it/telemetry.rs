@@ -221,7 +221,8 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
     let Some(Data::Sum(calls)) = &metrics["frontdesk.tool.calls"].data else { panic!() };
     let calls = calls.data_points.iter().map(|p| (shown(&p.attributes)["frontdesk.tool.outcome"].clone(), p.value));
     let number = |n| Some(opentelemetry_proto::tonic::metrics::v1::number_data_point::Value::AsDouble(n));
-    let want = [("cut_off", 0.0), ("failed", 0.0), ("succeeded", 2.0)].map(|(end, n)| (end.to_owned(), number(n)));
+    let want = [("asked", 0.0), ("cut_off", 0.0), ("failed", 0.0), ("succeeded", 2.0)]
+        .map(|(end, n)| (end.to_owned(), number(n)));
     assert_eq!(calls.collect::<Vec<_>>(), want);
     let Some(Data::Sum(ended)) = &metrics["frontdesk.turns.ended"].data else { panic!() };
     let completed = ended.data_points.iter().find(|p| shown(&p.attributes)["frontdesk.turn.state"] == "completed");

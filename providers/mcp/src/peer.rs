@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     endpoint::{Endpoint, struck, struck_value},
-    http_server::{Fault, Head, HttpServer, UNSURE},
+    http_server::{Fault, Head, HttpServer},
     progress::Progress,
     question, rpc,
     stdio::Program,
@@ -183,8 +183,10 @@ impl Peer {
                 Some(known) => known,
                 None => {
                     let speaks = self.probe(cx, &plain).await?;
-                    self.session.verdict.set(Some(speaks));
-                    speaks
+                    if speaks.is_some() {
+                        self.session.verdict.set(speaks);
+                    }
+                    speaks.unwrap_or(false)
                 }
             };
             if speaks {
@@ -194,30 +196,31 @@ impl Peer {
         match self.greet(cx).await {
             Ok(spoken) => Ok(spoken),
             // What most servers say to a greeting is what counts: they know no other revisions than those that greet.
-            Err(Fault::Rpc(_)) if !by_http && self.discover(cx, &plain).await? => Ok(plain),
+            Err(Fault::Rpc(_)) if !by_http && self.discover(cx, &plain).await? == Some(true) => Ok(plain),
             Err(fault) => Err(self.told(fault)),
         }
     }
 
     /// Whether a server over HTTP does, by what it says within a limit of its own.
-    async fn probe(&self, cx: &Cx, plain: &Spoken) -> Result<bool> {
-        tokio::time::timeout(PROBE, self.discover(cx, plain)).await.unwrap_or(Ok(false))
+    async fn probe(&self, cx: &Cx, plain: &Spoken) -> Result<Option<bool>> {
+        tokio::time::timeout(PROBE, self.discover(cx, plain)).await.unwrap_or(Ok(Some(false)))
     }
 
     /// Whether the server speaks the revision without a greeting. Silence, an error of the protocol and a status that
-    /// refuses the request say that it does not; what else goes wrong says nothing.
-    async fn discover(&self, cx: &Cx, plain: &Spoken) -> Result<bool> {
+    /// refuses the request say that it does not. None where it broke off: it is down, which a greeting will tell, or it
+    /// breaks off at every method that it does not know.
+    async fn discover(&self, cx: &Cx, plain: &Spoken) -> Result<Option<bool>> {
         match self.exchange(cx, plain, "server/discover", Map::new(), &Progress::default()).await {
             Ok(found) => {
-                Ok(found["supportedVersions"].as_array().is_some_and(|all| all.iter().any(|one| one == PLAIN)))
+                Ok(Some(found["supportedVersions"].as_array().is_some_and(|all| all.iter().any(|one| one == PLAIN))))
             }
-            Err(Fault::Rpc(_) | Fault::Refused(_) | Fault::SessionGone) => Ok(false),
+            Err(Fault::Rpc(_) | Fault::Refused(_) | Fault::SessionGone) => Ok(Some(false)),
             Err(Fault::Status(status, _)) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
-                Ok(false)
+                Ok(Some(false))
             }
-            Err(Fault::Lost(error)) if error.kind == Kind::Timeout => Ok(false),
-            // Nothing was called by it, whatever became of it.
-            Err(Fault::Lost(error)) => Err(Error { code: error.code.filter(|code| code != UNSURE), ..error }),
+            Err(Fault::Lost(error)) if error.kind == Kind::Timeout => Ok(Some(false)),
+            Err(Fault::Lost(error)) if error.kind == Kind::Cancelled => Err(error),
+            Err(Fault::Lost(_)) => Ok(None),
             Err(Fault::Status(_, message)) => Err(Error::upstream(message)),
         }
     }

@@ -36,7 +36,7 @@ async fn a_server_that_refuses_to_say_or_says_nothing_is_greeted_and_that_is_rem
 #[tokio::test]
 async fn a_fault_is_the_calls_and_decides_nothing() {
     let plain = |status| Reply::Plain(status, "text/plain", String::new());
-    for said in [plain(429), plain(500), plain(503), Reply::Raw(String::new())] {
+    for said in [plain(429), plain(500), plain(503)] {
         let reply = said.clone();
         let server = Server::start(move |asked| match asked.method() {
             "server/discover" if asked.count("server/discover") == 1 => reply.clone(),
@@ -50,6 +50,23 @@ async fn a_fault_is_the_calls_and_decides_nothing() {
         registered(&provider, &server).await;
         assert_eq!((count(&server, "server/discover"), count(&server, "initialize")), (2, 0), "{said:?}");
     }
+}
+
+/// So does a server whose handler fails at a method that it does not know; another time it may be one that was down.
+#[tokio::test]
+async fn a_server_that_breaks_off_is_greeted_and_nothing_is_remembered() {
+    let server = Server::start(|asked| match asked.method() {
+        "server/discover" => Reply::Raw(String::new()),
+        "tools/call" => Reply::text(asked, "done"),
+        _ => fake::usual(asked),
+    })
+    .await;
+    let provider = provider(json!({}));
+    let source = registered(&provider, &server).await;
+    assert_eq!(call(&provider, &cx(), &source, "echo").await.expect("a result").content, "done");
+    let other = Cx { session: Some("sess_2".into()), ..cx() };
+    assert_eq!(call(&provider, &other, &source, "echo").await.expect("a result").content, "done");
+    assert_eq!(count(&server, "server/discover"), count(&server, "initialize"));
 }
 
 #[tokio::test]
