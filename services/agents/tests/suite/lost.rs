@@ -52,6 +52,14 @@ pub fn at(point: Point, nth: usize) -> (Fault, Arc<Notify>) {
     (fault, reached)
 }
 
+/// Whether a turn's worker is lost where [`at`] says, and not ended before that.
+pub async fn is_lost(doomed: &Stage, turn: &str, reached: &Notify) -> bool {
+    tokio::select! {
+        () = reached.notified() => true,
+        _ = doomed.settled(turn) => false,
+    }
+}
+
 /// Books and pays, then says so.
 fn shopper(prompt: &[Message]) -> Line {
     match prompt.last().map(|m| m.role) {
@@ -68,10 +76,7 @@ async fn survives(store: &Store, point: Point, nth: usize) -> bool {
     let doomed = stage.failing(short(), fault);
     let conversation = stage.conversation(with_tools()).await;
     let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "buy it")).await.expect("a turn");
-    let lost = tokio::select! {
-        () = reached.notified() => true,
-        _ = doomed.settled(&turn.id) => false,
-    };
+    let lost = is_lost(&doomed, &turn.id, &reached).await;
     let before = stage.store.tenant(&stage.cx).events_after(&turn.id, None, 1000).await.expect("events");
     stage.agents.recover().await.expect("another process");
     let view = stage.settled(&turn.id).await;
@@ -136,10 +141,7 @@ async fn matching_survives(store: &Store, point: Point, nth: usize) -> bool {
     });
     let conversation = stage.conversation(AgentSpec { guidelines: rules.into(), ..AgentSpec::new("m") }).await;
     let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "it is late")).await.expect("a turn");
-    let lost = tokio::select! {
-        () = reached.notified() => true,
-        _ = doomed.settled(&turn.id) => false,
-    };
+    let lost = is_lost(&doomed, &turn.id, &reached).await;
     stage.agents.recover().await.expect("another process");
     let view = stage.settled(&turn.id).await;
     let what = format!("{point:?} {nth}: {:?} {:?}", view.turn, view.steps);
@@ -192,10 +194,7 @@ async fn approval_survives(store: &Store, point: Point, nth: usize) -> bool {
     let doomed = stage.failing(short(), fault);
     let conversation = stage.conversation(with_tools()).await;
     let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "money back")).await.expect("a turn");
-    let lost = tokio::select! {
-        () = reached.notified() => true,
-        _ = doomed.settled(&turn.id) => false,
-    };
+    let lost = is_lost(&doomed, &turn.id, &reached).await;
     stage.agents.recover().await.expect("another process");
     let waiting = stage.settled(&turn.id).await;
     assert_eq!(waiting.turn.state, TurnState::AwaitingInput, "{point:?} {nth}: {:?}", waiting.steps);

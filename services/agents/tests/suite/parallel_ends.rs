@@ -21,7 +21,7 @@ use frontdesk_store::{
 };
 
 use crate::{
-    lost::{at, short},
+    lost::{at, is_lost, short},
     parallel::{
         ABC, ask_both, asks, at_gates, begin, begun, come, one_and_two, outputs, read, same_from_everywhere, seen,
         shop, states, steps, until, with_gates,
@@ -486,10 +486,7 @@ async fn survives(store: &Store, rule: fn(&[Message]) -> Line, point: Point, nth
     let doomed = stage.failing(short(), fault);
     let conversation = stage.conversation(with_gates()).await;
     let turn = begin(&doomed, &conversation).await;
-    let lost = tokio::select! {
-        () = reached.notified() => true,
-        _ = doomed.settled(&turn) => false,
-    };
+    let lost = is_lost(&doomed, &turn, &reached).await;
     let before = stage.store.tenant(&stage.cx).events_after(&turn, None, 1000).await.expect("events");
     stage.agents.recover().await.expect("another process");
     let view = stage.settled(&turn).await;

@@ -20,7 +20,7 @@ use frontdesk_store::{Store, testing::each_database};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    lost::{at, short},
+    lost::{at, is_lost, short},
     stage::{Line, Stage, answer, done, happens, pace},
 };
 
@@ -425,10 +425,7 @@ async fn question_survives(store: &Store, repeats: bool, point: Point, nth: usiz
     let doomed = stage.failing(short(), fault);
     let conversation = stage.conversation(spec()).await;
     let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "order it")).await.expect("a turn");
-    let lost = tokio::select! {
-        () = reached.notified() => true,
-        _ = doomed.settled(&turn.id) => false,
-    };
+    let lost = is_lost(&doomed, &turn.id, &reached).await;
     stage.agents.recover().await.expect("another process");
     let mut view = stage.settled(&turn.id).await;
     let what = format!("{point:?} {nth}: {:?} {:?}", view.turn, view.steps);

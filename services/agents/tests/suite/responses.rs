@@ -17,7 +17,7 @@ use frontdesk_store::{Store, testing::each_database};
 use serde_json::json;
 
 use crate::{
-    lost::{at, short},
+    lost::{at, is_lost, short},
     stage::{Line, Stage, answer, done, happens, with_tools},
 };
 
@@ -91,10 +91,7 @@ async fn passes_over(store: &Store, point: Point, nth: usize) -> bool {
     let doomed = stage.failing(short(), fault);
     let new = NewTurn { max_tool_calls: Some(1), ..asks(with_tools(), None, vec![says("where?")]) };
     let turn = doomed.agents.create_turn(&stage.cx, new).await.expect("a response");
-    let lost = tokio::select! {
-        () = reached.notified() => true,
-        _ = doomed.settled(&turn.id) => false,
-    };
+    let lost = is_lost(&doomed, &turn.id, &reached).await;
     stage.agents.recover().await.expect("another process");
     let view = stage.settled(&turn.id).await;
     let what = format!("{point:?} {nth}: {:?} {:?}", view.turn, view.steps);

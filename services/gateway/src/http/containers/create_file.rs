@@ -29,7 +29,7 @@ pub struct CreateContainerFile {
 
 /// Put a file into a container
 ///
-/// Code that runs in it finds the file in its working folder from the next run on. All files that clients put into a
+/// Code that runs in it finds the file in its working folder from the next turn on. All files that clients put into a
 /// container have at most 8 MiB together. As a form with the part `file`, or as JSON with the id of an uploaded file.
 #[utoipa::path(
     post, path = "/v1/containers/{container_id}/files", tag = "responses",
