@@ -1,7 +1,8 @@
 //! A server over streamable HTTP (Model Context Protocol, "Transports, Streamable HTTP").
 //!
 //! One message goes out as a POST; its response is the body, or an event of the stream that is the body. A stream that
-//! ends before is picked up behind its last event. Invariants: no redirect is followed; nothing larger than a limit is
+//! ends before is picked up behind its last event. While a person is asked what the server wants to know, the stream is read
+//! on: it may break off and be picked up, or take the question back. Invariants: no redirect is followed; nothing larger than a limit is
 //! read; a server that has to be public is asked at a public address and no other.
 
 use std::{sync::Arc, time::Duration};
@@ -10,10 +11,17 @@ use bytes::Bytes;
 use frontdesk_api::{Cx, Error, Kind, Result, sign_in::Unauthorized};
 use frontdesk_http::{Answer, Client, Limits, place};
 use frontdesk_wire::sse::{self, Decoder};
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{AbortHandle, Aborted, BoxFuture, abortable},
+    stream::FuturesUnordered,
+};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::{
+    ear::Ear,
     oauth::Challenge,
     peer::{client, object},
     rpc::{self, Message, RpcError},
@@ -73,6 +81,8 @@ pub(crate) struct HttpServer {
     pub(crate) clients: Arc<Clients>,
     pub(crate) uri: Uri,
     pub(crate) inside: bool,
+    /// The longest that a server may be silent.
+    pub(crate) silence: Duration,
 }
 
 /// The code, inside this crate, of an error that leaves open whether the server did what it was asked.
@@ -107,23 +117,32 @@ pub(crate) struct Replied {
 }
 
 impl HttpServer {
-    /// Sends a request and waits for its response. What comes in between goes to `hear`; requests of the server's are
-    /// answered: a ping as it should be, a question to a person by cancelling it, all others by saying that there is no such
-    /// thing here.
+    /// Sends a request and waits for its response. What comes in between is the ear's, and what the server asks is answered
+    /// by it.
     pub(crate) async fn ask(
         &self,
         cx: &Cx,
         head: &Head,
         message: &Value,
-        hear: &(dyn Fn(&str, &Value) + Send + Sync),
+        ear: Ear<'_>,
     ) -> Result<Replied, Fault> {
         let answer = self.post(cx, head, message).await?;
         let session = answer.headers.get("mcp-session-id").cloned();
         let id = &message["id"];
         match answer.header("content-type").map(|kind| kind.split(';').next().unwrap_or_default().trim().to_owned()) {
             Some(kind) if kind.eq_ignore_ascii_case("text/event-stream") => {
-                let result = self.follow(cx, head, answer, id, hear).await?;
-                Ok(Replied { result, session })
+                let (asks, mut asked) = mpsc::unbounded_channel();
+                let following = self.follow(cx, head, answer, id, Listener { ear, asks });
+                tokio::pin!(following);
+                let mut replies = Replies { server: self, cx, head, ear, under_way: FuturesUnordered::new(), ids: vec![] };
+                loop {
+                    tokio::select! {
+                        biased;
+                        result = &mut following => return Ok(Replied { result: result?, session }),
+                        Some(asks) = asked.recv() => replies.heed(asks),
+                        Some(_) = replies.under_way.next() => {}
+                    }
+                }
             }
             Some(kind) if kind.eq_ignore_ascii_case("application/json") => {
                 let result = self.whole(answer, id).await?;
@@ -145,6 +164,12 @@ impl HttpServer {
     pub(crate) async fn tell(&self, cx: &Cx, head: &Head, message: &Value) -> Result<(), Fault> {
         self.post(cx, head, message).await?.body.whole(LARGEST).await?;
         Ok(())
+    }
+
+    /// Answers what the server asked. Whether it hears that or not is its affair.
+    async fn tell_back(&self, cx: &Cx, head: &Head, reply: &Value) {
+        let head = Head { more: HeaderMap::new(), ..head.clone() };
+        let _ = self.tell(cx, &head, reply).await;
     }
 
     /// Ends the session; not every server can.
@@ -253,12 +278,12 @@ impl HttpServer {
         head: &Head,
         mut answer: Answer,
         id: &Value,
-        hear: &(dyn Fn(&str, &Value) + Send + Sync),
+        listener: Listener<'_>,
     ) -> Result<Value, Fault> {
         let (mut last, mut pause, mut tries) = (None, PAUSE.0, 0);
         loop {
             let known = last.clone();
-            let broke = match self.read(cx, head, &mut answer, id, hear, (&mut last, &mut pause)).await {
+            let broke = match self.read(cx, head, &mut answer, id, &listener, (&mut last, &mut pause)).await {
                 Ok(Some(result)) => return result.map_err(Fault::Rpc),
                 Ok(None) => {
                     unsure(Error::upstream(format!("{} ended its stream without a response", place(&self.uri))))
@@ -300,7 +325,7 @@ impl HttpServer {
         head: &Head,
         answer: &mut Answer,
         id: &Value,
-        hear: &(dyn Fn(&str, &Value) + Send + Sync),
+        listener: &Listener<'_>,
         (last, pause): (&mut Option<HeaderValue>, &mut Duration),
     ) -> Result<Option<Result<Value, RpcError>>> {
         let mut decoder = Decoder::new(LARGEST);
@@ -308,12 +333,17 @@ impl HttpServer {
             let too_long = |e| Error::upstream(format!("{} sent {e}", place(&self.uri)));
             let block = match decoder.block().map_err(too_long)? {
                 Some(block) => block,
-                None => match answer.body.piece().await.map_err(unsure)? {
-                    Some(piece) => {
+                None => match answer.body.piece().await {
+                    Ok(Some(piece)) => {
                         decoder.push(&piece);
                         continue;
                     }
-                    None => return Ok(None),
+                    Ok(None) => return Ok(None),
+                    // Its silence while a person is asked is none.
+                    Err(error) if error.kind == Kind::Timeout && listener.ear.progress.pause.was_within(self.silence) => {
+                        continue;
+                    }
+                    Err(error) => return Err(unsure(error)),
                 },
             };
             if let Some(event) = sse::field(&block, b"id") {
@@ -327,15 +357,67 @@ impl HttpServer {
             match serde_json::from_slice(&data).ok().and_then(rpc::message) {
                 Some(Message::Response { id: answered, result }) if answered == *id => return Ok(Some(result)),
                 Some(Message::Request { id, method, params }) => {
-                    hear(&method, &params);
-                    let reply = reply(&id, &method);
-                    let mut head = head.clone();
-                    head.more = HeaderMap::new();
-                    // Whether it hears that or not is its affair.
-                    let _ = self.tell(cx, &head, &reply).await;
+                    if listener.ear.asks(&method) {
+                        let _ = listener.asks.send(Asks::Person { id, method, params });
+                    } else {
+                        let reply = listener.ear.reply(&id, &method, &params).await;
+                        self.tell_back(cx, head, &reply).await;
+                    }
                 }
-                Some(Message::Notification { method, params }) => hear(&method, &params),
+                Some(Message::Notification { method, params }) if method == "notifications/cancelled" => {
+                    let _ = listener.asks.send(Asks::NoMore(params["requestId"].clone()));
+                }
+                Some(Message::Notification { method, params }) => listener.ear.hear(&method, &params),
                 Some(Message::Response { .. }) | None => {}
+            }
+        }
+    }
+}
+
+/// What the stream of a response leads to, beside the response.
+struct Listener<'e> {
+    ear: Ear<'e>,
+    asks: mpsc::UnboundedSender<Asks>,
+}
+
+/// What is asked of a person in the middle of a request.
+enum Asks {
+    Person {
+        id: Value,
+        method: String,
+        params: Value,
+    },
+    /// The request of this id is taken back.
+    NoMore(Value),
+}
+
+/// The answers to these, on their way. Dropped, nobody is asked any more.
+struct Replies<'s> {
+    server: &'s HttpServer,
+    cx: &'s Cx,
+    head: &'s Head,
+    ear: Ear<'s>,
+    under_way: FuturesUnordered<BoxFuture<'s, Result<(), Aborted>>>,
+    /// What was asked, and what takes it back.
+    ids: Vec<(Value, AbortHandle)>,
+}
+
+impl Replies<'_> {
+    fn heed(&mut self, asks: Asks) {
+        match asks {
+            // A stream that is picked up may repeat it.
+            Asks::Person { id, .. } if self.ids.iter().any(|(known, _)| *known == id) => {}
+            Asks::Person { id, method, params } => {
+                let (server, cx, head, ear, asked) = (self.server, self.cx, self.head, self.ear, id.clone());
+                let (answering, handle) = abortable(async move {
+                    let reply = ear.reply(&asked, &method, &params).await;
+                    server.tell_back(cx, head, &reply).await;
+                });
+                self.ids.push((id, handle));
+                self.under_way.push(answering.boxed());
+            }
+            Asks::NoMore(id) => {
+                self.ids.iter().filter(|(known, _)| *known == id).for_each(|(_, handle)| handle.abort());
             }
         }
     }
@@ -352,18 +434,6 @@ fn head_of(head: &Head, accept: &'static str) -> HeaderMap {
     }
     headers.extend(head.more.clone());
     headers
-}
-
-/// What a server hears that asks us.
-pub(crate) fn reply(id: &Value, method: &str) -> Value {
-    match method {
-        "ping" => json!({ "jsonrpc": "2.0", "id": id, "result": {} }),
-        "elicitation/create" => json!({ "jsonrpc": "2.0", "id": id, "result": { "action": "cancel" } }),
-        _ => {
-            let message = format!("this client has no '{}'", rpc::words_of(method));
-            json!({ "jsonrpc": "2.0", "id": id, "error": { "code": rpc::METHOD_NOT_FOUND, "message": message } })
-        }
-    }
 }
 
 /// Whether a text holds what a header says, without its scheme.

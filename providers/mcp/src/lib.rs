@@ -9,10 +9,12 @@
 //! back in no result.
 
 mod config;
+mod ear;
 mod endpoint;
 mod http_server;
 mod listing;
 mod oauth;
+mod pause;
 mod peer;
 mod progress;
 mod provider;

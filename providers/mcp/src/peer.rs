@@ -5,7 +5,8 @@
 //! Invariants: a session that the server has forgotten is opened anew once, and
 //! only then is the request sent again; a request that nobody waits for any more is cancelled at the server; what is sent
 //! along is the caller's own, whoever else is in the session; a server's words are cut after secrets were struck out;
-//! answers of people are sent by the revision that asked for them, or not at all.
+//! answers of people are sent by the revision that asked for them, or not at all; those whom nobody can answer are not told
+//! that they could ask, so who can ask a person has a session of its own.
 
 use std::{
     sync::{
@@ -21,6 +22,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    ear::Ear,
     endpoint::{Endpoint, struck, struck_value},
     http_server::{Fault, Head, HttpServer},
     progress::Progress,
@@ -119,15 +121,10 @@ impl Session {
 
 impl Peer {
     /// Joins the session.
-    pub(crate) fn of(session: Arc<Session>, endpoint: &Endpoint) -> Self {
+    pub(crate) fn of(session: Arc<Session>, endpoint: &Endpoint, asks: bool) -> Self {
         session.newest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&endpoint.headers);
         let (headers, secrets) = (endpoint.headers.clone(), endpoint.secrets().to_vec());
-        Self { session, headers, secrets, signs: endpoint.signs, asks: false }
-    }
-
-    /// The same caller, who can ask a person.
-    pub(crate) fn asking(self, asks: bool) -> Self {
-        Self { asks, ..self }
+        Self { session, headers, secrets, signs: endpoint.signs, asks }
     }
 
     /// A stranger's words, without the secrets that were sent along.
@@ -226,15 +223,19 @@ impl Peer {
     }
 
     async fn greet(&self, cx: &Cx) -> Result<Spoken, Fault> {
-        let greeting = json!({ "protocolVersion": GREETED[0], "capabilities": {}, "clientInfo": client() });
+        let asks = self.asks && matches!(&*self.session.way, Way::Http(_));
+        let capabilities = if asks { question::capability() } else { json!({}) };
+        let greeting = json!({ "protocolVersion": GREETED[0], "capabilities": capabilities, "clientInfo": client() });
         let message = rpc::request(self.id(), "initialize", object(greeting));
+        let nothing = Progress::default();
+        let ear = self.ear(&nothing);
         let (result, session) = match &*self.session.way {
             Way::Http(server) => {
                 let head = Head { headers: self.headers.clone(), signs: self.signs, ..Head::default() };
-                let replied = server.ask(cx, &head, &message, &|_, _| {}).await?;
+                let replied = server.ask(cx, &head, &message, ear).await?;
                 (replied.result, replied.session)
             }
-            Way::Stdio(program) => (program.ask(cx, false, &message, &|_, _| {}).await?, None),
+            Way::Stdio(program) => (program.ask(cx, false, &message, ear).await?, None),
         };
         let named = result.get("protocolVersion").and_then(Value::as_str).unwrap_or_default();
         let version = GREETED.into_iter().find(|known| *known == named).ok_or_else(|| {
@@ -279,12 +280,12 @@ impl Peer {
                 if self.asks { question::capability() } else { json!({}) };
         }
         let message = rpc::request(id, method, params);
-        let hear = |method: &str, params: &Value| self.hear(method, params, progress);
+        let ear = self.ear(progress);
         match &*self.session.way {
-            Way::Stdio(program) => program.ask(cx, true, &message, &hear).await,
+            Way::Stdio(program) => program.ask(cx, true, &message, ear).await,
             Way::Http(server) => {
                 let waiting = Waiting { way: Arc::clone(&self.session.way), head: Some(head.clone()), id };
-                let replied = server.ask(cx, &head, &message, &hear).await;
+                let replied = server.ask(cx, &head, &message, ear).await;
                 // Whoever waits for silence to end has given it up; all others have heard what there was to hear.
                 if !matches!(&replied, Err(Fault::Lost(error)) if matches!(error.kind, Kind::Timeout | Kind::Cancelled))
                 {
@@ -295,13 +296,8 @@ impl Peer {
         }
     }
 
-    fn hear(&self, method: &str, params: &Value, progress: &Progress) {
-        match method {
-            "notifications/tools/list_changed" => self.session.changed.store(true, Ordering::Relaxed),
-            "notifications/progress" => progress.hear(params),
-            "elicitation/create" => progress.asked(params),
-            _ => {}
-        }
+    fn ear<'e>(&'e self, progress: &'e Progress) -> Ear<'e> {
+        Ear { changed: &self.session.changed, progress }
     }
 
     fn id(&self) -> u64 {

@@ -2,24 +2,32 @@
 //!
 //! Invariant: secrets are struck out before anything is cut, so no part of one is left.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use frontdesk_api::{News, news};
-use serde_json::Value;
+use frontdesk_api::{News, news, question::Person};
+use serde_json::{Value, json};
 
 use crate::{
     endpoint::{struck, struck_value},
+    pause::Pause,
     question, rpc,
 };
 
 /// What a server tells of the progress of one call.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Progress {
     /// What the server was given to name the call by; None: it was asked for no news.
     token: Option<Value>,
     /// Who else hears it, without these secrets.
     news: Option<News>,
     secrets: Vec<String>,
+    /// Who is asked while the call is open; None: nobody.
+    pub(crate) person: Option<Arc<dyn Person>>,
+    /// The time that this takes.
+    pub(crate) pause: Arc<Pause>,
     last: Mutex<Last>,
 }
 
@@ -28,13 +36,18 @@ pub(crate) struct Progress {
 struct Last {
     progress: Option<f64>,
     words: Option<String>,
-    /// What a person was asked for.
+    /// What was asked and nobody answered.
     questions: Vec<String>,
 }
 
 impl Progress {
     pub(crate) fn of(token: Value, news: Option<News>, secrets: &[String]) -> Self {
-        Self { token: Some(token), news, secrets: secrets.to_vec(), last: Mutex::default() }
+        Self { token: Some(token), news, secrets: secrets.to_vec(), ..Self::default() }
+    }
+
+    /// The same, of a call that can ask a person; what that takes is noted in `pause`.
+    pub(crate) fn asking(self, person: Option<Arc<dyn Person>>, pause: Arc<Pause>) -> Self {
+        Self { person, pause, ..self }
     }
 
     pub(crate) fn hear(&self, params: &Value) {
@@ -57,11 +70,30 @@ impl Progress {
         }
     }
 
-    pub(crate) fn asked(&self, params: &Value) {
+    /// Asks a person what the server wants to know (the params of `elicitation/create`); the result for the server.
+    pub(crate) async fn ask(&self, params: &Value) -> Value {
+        let why = match &self.person {
+            None => None,
+            Some(person) => match question::one(&self.secrets, params) {
+                Err(why) => Some(why),
+                Ok(question) => {
+                    let asked = self.pause.begin();
+                    let answer = person.ask(question).await;
+                    drop(asked);
+                    match answer {
+                        Ok(answer) if answer.key_id.is_some() => return question::said(answer),
+                        Ok(_) => Some("nobody answered in time".to_owned()),
+                        Err(why) => Some(why),
+                    }
+                }
+            },
+        };
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.questions.len() < question::MOST {
-            last.questions.push(question::words(&struck_value(&self.secrets, params)));
+            let asked = question::words(&struck_value(&self.secrets, params));
+            last.questions.push(why.map_or_else(|| asked.clone(), |why| format!("{asked}: {why}")));
         }
+        json!({ "action": "cancel" })
     }
 
     /// How far it was, in words; and what it asked for that nobody answered.
@@ -71,16 +103,18 @@ impl Progress {
     }
 }
 
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Progress({:?}, {:?})", self.token, self.last)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use serde_json::json;
-
     use super::*;
 
-    #[test]
-    fn a_call_hears_of_its_own_progress_alone_and_tells_of_what_grows() {
+    #[tokio::test]
+    async fn a_call_hears_of_its_own_progress_alone_and_tells_of_what_grows() {
         let told = Arc::new(Mutex::new(vec![]));
         let teller = Arc::clone(&told);
         let news = News::new(move |word| teller.lock().expect("the news").push(word));
@@ -105,19 +139,19 @@ mod tests {
         });
         let said: Vec<_> = said.collect();
         assert_eq!(said, [("1".to_owned(), Some("[secret] opens")), ("1.5".to_owned(), Some("half"))]);
-        mine.asked(&json!({ "message": "Sure?" }));
+        assert_eq!(mine.ask(&json!({ "message": "Sure?" })).await, json!({ "action": "cancel" }));
         let (words, asked) = mine.told();
         assert_eq!((words.as_deref(), silent.told()), (Some("half"), (None, None)));
         assert!(asked.expect("a note").contains("'Sure?'"));
     }
 
-    #[test]
-    fn a_secret_that_stands_where_words_are_cut_leaves_no_part_of_it() {
+    #[tokio::test]
+    async fn a_secret_that_stands_where_words_are_cut_leaves_no_part_of_it() {
         // 500 bytes of a server's words are shown.
         let long = format!("{} sesame-1234", "x".repeat(495));
         let progress = Progress::of(json!("key_1"), None, &["sesame-1234".to_owned()]);
         progress.hear(&json!({ "progressToken": "key_1", "progress": 2, "message": long }));
-        progress.asked(&json!({ "message": long }));
+        progress.ask(&json!({ "message": long })).await;
         let (words, asked) = progress.told();
         for said in [words.expect("words"), asked.expect("a note")] {
             assert!(said.contains("x [sec") && !said.contains("ses"), "{said}");

@@ -26,6 +26,7 @@ use crate::{
     endpoint::{self, At, Endpoint, SECRETS},
     http_server::{Clients, HttpServer, UNSURE},
     listing::{self, Listed},
+    pause::Pause,
     peer::{Peer, Session, Verdict, Way, object},
     progress::Progress,
     question, result,
@@ -73,14 +74,14 @@ impl McpTools {
         Ok(Self { config, clients, open: Mutex::default(), lists: Mutex::default(), verdicts: Mutex::default() })
     }
 
-    /// This caller in the session of its conversation with the server.
-    fn peer(&self, cx: &Cx, endpoint: &Endpoint) -> Peer {
+    /// This caller in the session of its conversation with the server. `asks`: it can ask a person.
+    fn peer(&self, cx: &Cx, endpoint: &Endpoint, asks: bool) -> Peer {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = session(cx, endpoint);
+        let key = session(cx, endpoint, asks);
         let now = Instant::now();
         if let Some(used) = open.get_mut(&key) {
             used.0 = now;
-            return Peer::of(Arc::clone(&used.1), endpoint);
+            return Peer::of(Arc::clone(&used.1), endpoint, asks);
         }
         make_room(&mut open, MOST_OPEN);
         let way = match &endpoint.at {
@@ -89,7 +90,7 @@ impl McpTools {
         };
         let session = Arc::new(Session::new(way, self.verdict(endpoint)));
         open.insert(key, Used(now, Arc::clone(&session)));
-        Peer::of(session, endpoint)
+        Peer::of(session, endpoint, asks)
     }
 
     /// What is known of how the endpoint is spoken to: believed as long as its list of tools.
@@ -105,7 +106,7 @@ impl McpTools {
     }
 
     pub(crate) fn http_server(&self, uri: &Uri, inside: bool) -> HttpServer {
-        HttpServer { clients: Arc::clone(&self.clients), uri: uri.clone(), inside }
+        HttpServer { clients: Arc::clone(&self.clients), uri: uri.clone(), inside, silence: self.config.silence }
     }
 
     /// What the server says of its tools, as of lately.
@@ -139,10 +140,22 @@ impl McpTools {
         Ok(listed)
     }
 
-    async fn called(&self, cx: &Cx, source: &ToolSource, endpoint: &Endpoint, call: &ToolCall) -> Result<Outcome> {
+    async fn called(
+        &self,
+        cx: &Cx,
+        source: &ToolSource,
+        endpoint: &Endpoint,
+        call: &ToolCall,
+        pause: &Arc<Pause>,
+    ) -> Result<Outcome> {
         // What was asked under the client's own headers would be answered without them: they are kept nowhere.
         let asking = cx.asking.as_ref().filter(|_| !endpoint.clients_own);
-        let peer = self.peer(cx, endpoint).asking(asking.is_some());
+        // A program answers one call at a time: while one asked, all others would wait for the person too.
+        let person = asking.filter(|_| matches!(endpoint.at, At::Http { .. }));
+        let person = person.and_then(|asking| asking.person.clone());
+        // Whoever can wait for a person ends the call itself, at a deadline that moves meanwhile.
+        let cx = &Cx { deadline: cx.deadline.filter(|_| person.is_none()), ..cx.clone() };
+        let peer = self.peer(cx, endpoint, asking.is_some());
         let listed = self.listed(cx, source, endpoint, &peer).await?;
         let tool = listing::as_pinned(&listed, &call.name, source.pinned.get(&call.name));
         let tool = tool.inspect_err(|error| {
@@ -157,6 +170,7 @@ impl McpTools {
             question::answers(&mut params, answered);
         }
         let progress = Progress::of(json!(call.id), cx.news.clone(), endpoint.secrets());
+        let progress = progress.asking(person, Arc::clone(pause));
         let answer = match tool.as_task {
             false => {
                 let mut answer = peer.ask(cx, "tools/call", params.clone(), &progress).await;
@@ -216,7 +230,7 @@ impl ToolProvider for McpTools {
         if !source.grants.is_empty() {
             return Err(Error::invalid("args.grants", "an MCP server runs elsewhere: there is nothing to grant"));
         }
-        let peer = self.peer(cx, &endpoint);
+        let peer = self.peer(cx, &endpoint, false);
         let asked = tokio::time::timeout(self.config.call, self.list(cx, source, &endpoint, &peer)).await;
         let listed = asked.map_err(|_| self.too_long())?.map_err(|error| at(&endpoint, error))?;
         let mut hash = blake3::Hasher::new();
@@ -248,13 +262,18 @@ impl ToolProvider for McpTools {
     /// The server hears that its session is over.
     fn leave(&self, cx: &Cx, source: &ToolSource) {
         let Ok(endpoint) = Endpoint::of(&self.config, cx, source) else { return };
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&session(cx, &endpoint));
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for asks in [false, true] {
+            open.remove(&session(cx, &endpoint, asks));
+        }
     }
 
     async fn call(&self, cx: &Cx, source: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
         let endpoint = Endpoint::of(&self.config, cx, source)?;
-        let called = tokio::time::timeout(self.config.call, self.called(cx, source, &endpoint, call)).await;
-        called.map_err(|_| self.too_long())?.map_err(|error| at(&endpoint, error))
+        let pause = Arc::default();
+        let called = self.called(cx, source, &endpoint, call, &pause);
+        let called = pause.within(self.config.call, called).await;
+        called.ok_or_else(|| self.too_long())?.map_err(|error| at(&endpoint, error))
     }
 }
 
@@ -291,15 +310,15 @@ fn unsure(mut error: Error, progress: Option<String>, asked: Option<String>) -> 
 }
 
 /// One for a conversation. Outside of any, and where only the client says which it is, one for a key and its customer.
-/// A command is one process for all of them.
-fn session(cx: &Cx, endpoint: &Endpoint) -> [u8; 32] {
+/// Whether a person can be asked is said when it is opened. A command is one process for all of them.
+fn session(cx: &Cx, endpoint: &Endpoint, asks: bool) -> [u8; 32] {
     if matches!(endpoint.at, At::Stdio(_)) {
         return endpoint.key;
     }
     let whose = cx.session.as_deref().or(cx.turn.as_deref()).unwrap_or_default();
     let owner = cx.customer.as_ref().map(Customer::owner);
     let asker = cx.turn.is_none().then(|| json!([cx.principal.key_id, owner]));
-    let whose = json!([whose, asker]).to_string();
+    let whose = json!([whose, asker, asks]).to_string();
     *blake3::keyed_hash(&endpoint.key, whose.as_bytes()).as_bytes()
 }
 
@@ -322,7 +341,10 @@ mod unit {
     fn those_who_share_no_conversation_share_no_session() {
         let source = ToolSource { args: json!({ "mcp_endpoint": { "uri": "https://h/" } }), ..ToolSource::default() };
         let config = Config::read(json!({})).expect("a configuration");
-        let of = |cx: &Cx| session(cx, &Endpoint::of(&config, cx, &source).expect("an endpoint"));
+        let with = |cx: &Cx, asks| session(cx, &Endpoint::of(&config, cx, &source).expect("an endpoint"), asks);
+        let of = |cx: &Cx| with(cx, false);
+        // What it may ask is said to a server once.
+        assert_ne!(with(&Cx::internal("t", "r"), true), of(&Cx::internal("t", "r")));
         let customer = |sub: &str| Some(Customer { sub: sub.into(), ..Customer::default() });
         let plain = Cx::internal("t", "r");
         let mut other_key = plain.clone();

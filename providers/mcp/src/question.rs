@@ -2,8 +2,8 @@
 //!
 //! By revision 2026-07-28 that is a result (`input_required`), and the call is made again with the answers: whoever calls
 //! asks the person, where there is one ([`Cx::asking`]). By those before, it is a request of the server's while the call
-//! is open, and there nobody answers: a session at a server does not outlive the process. Such a server is not told that
-//! it could ask, one that asks all the same hears that the question is cancelled, and the result says what was asked: the
+//! is open: the call goes on with the answer, as long as its process lives. Where nobody can be asked a server is not told
+//! that it could; one that asks all the same hears that the question is cancelled, and the result says what was asked: the
 //! model can ask for it, and call again.
 //!
 //! [`Cx::asking`]: frontdesk_api::Cx
@@ -11,12 +11,15 @@
 use std::time::Duration;
 
 use frontdesk_api::{
-    question::{Action, Answered, MOST_QUESTIONS, Question},
+    question::{Action, Answer, Answered, MOST_QUESTIONS, Question},
     tools::InputRequest,
 };
 use serde_json::{Map, Value, json};
 
-use crate::{endpoint::Endpoint, rpc::words_of};
+use crate::{
+    endpoint::{Endpoint, struck, struck_value},
+    rpc::words_of,
+};
 
 /// Bytes of what one round asks: rows, lists and events carry it.
 const MOST_ASKED: usize = 64 << 10;
@@ -116,16 +119,32 @@ pub(crate) fn asked(endpoint: &Endpoint, result: &Value) -> Result<InputRequest,
     Ok(InputRequest { state, ..request })
 }
 
+/// What a server asks while its call is open, by the params of `elicitation/create`, without secrets.
+///
+/// # Errors
+/// Why it cannot be asked, in words for the model.
+pub(crate) fn one(secrets: &[String], params: &Value) -> Result<Question, String> {
+    let question = Question::read(&struck_value(secrets, params))?;
+    let words = question.words();
+    if words.len() > MOST_ASKED {
+        return Err(format!("it asks more than {MOST_ASKED} bytes at once"));
+    }
+    // Names of members are not struck.
+    if struck(secrets, words.clone()) != words { Err("it repeats a secret".into()) } else { Ok(question) }
+}
+
+/// An answer as the protocol has it.
+pub(crate) fn said(answer: Answer) -> Value {
+    let mut said = json!({ "action": answer.action });
+    if let Some(content) = answer.content.filter(|_| answer.action == Action::Accept) {
+        said["content"] = content.into();
+    }
+    said
+}
+
 /// What goes along with a call that is made again.
 pub(crate) fn answers(params: &mut Map<String, Value>, answered: Answered) {
-    let response = |(key, answer): (String, frontdesk_api::question::Answer)| {
-        let mut said = json!({ "action": answer.action });
-        if let Some(content) = answer.content.filter(|_| answer.action == Action::Accept) {
-            said["content"] = content.into();
-        }
-        (key, said)
-    };
-    let responses: Map<String, Value> = answered.answers.into_iter().map(response).collect();
+    let responses: Map<String, Value> = answered.answers.into_iter().map(|(key, answer)| (key, said(answer))).collect();
     if !responses.is_empty() {
         params.insert("inputResponses".into(), responses.into());
     }
@@ -148,7 +167,7 @@ fn told<'v>(questions: impl Iterator<Item = &'v Value>) -> Option<String> {
 pub(crate) fn note(questions: &[String]) -> Option<String> {
     (!questions.is_empty()).then(|| {
         let all = questions.join("; ");
-        format!("[the server asked in the middle of the call, and nobody was there to answer: {all}]")
+        format!("[the server asked in the middle of the call, and was not answered: {all}]")
     })
 }
 

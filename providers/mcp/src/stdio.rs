@@ -17,8 +17,9 @@ use tokio::{
 
 use crate::{
     config::Command,
+    ear::Ear,
     endpoint::struck,
-    http_server::{Fault, LARGEST, reply, unsure},
+    http_server::{Fault, LARGEST, unsure},
     rpc::{self, Message},
 };
 
@@ -68,7 +69,7 @@ impl Program {
         cx: &Cx,
         begun: bool,
         message: &Value,
-        hear: &(dyn Fn(&str, &Value) + Send + Sync),
+        ear: Ear<'_>,
     ) -> Result<Value, Fault> {
         let mut slot = self.running.lock().await;
         // One that ended by itself meanwhile is begun anew.
@@ -84,7 +85,7 @@ impl Program {
         let done = tokio::select! {
             biased;
             () = cx.cancel.cancelled() => Err(Error::cancelled()),
-            done = self.exchange(&mut running, message, hear) => done,
+            done = self.exchange(&mut running, message, ear) => done,
         };
         match done {
             Ok(result) => {
@@ -127,7 +128,7 @@ impl Program {
         &self,
         running: &mut Running,
         message: &Value,
-        hear: &(dyn Fn(&str, &Value) + Send + Sync),
+        ear: Ear<'_>,
     ) -> Result<Result<Value, rpc::RpcError>> {
         write(&mut running.input, message).await?;
         loop {
@@ -144,10 +145,10 @@ impl Program {
             match serde_json::from_slice(&line).ok().and_then(rpc::message) {
                 Some(Message::Response { id, result }) if id == message["id"] => return Ok(result),
                 Some(Message::Request { id, method, params }) => {
-                    hear(&method, &params);
-                    write(&mut running.input, &reply(&id, &method)).await?;
+                    let reply = ear.reply(&id, &method, &params).await;
+                    write(&mut running.input, &reply).await?;
                 }
-                Some(Message::Notification { method, params }) => hear(&method, &params),
+                Some(Message::Notification { method, params }) => ear.hear(&method, &params),
                 // Lines that are none of the protocol's: some programs greet.
                 Some(Message::Response { .. }) | None => {}
             }

@@ -3,6 +3,7 @@
 mod fake;
 mod middle;
 mod oauth;
+mod open;
 mod probe;
 mod taken;
 

@@ -14,7 +14,7 @@ use frontdesk_api::{
     dispatch::Word,
     turn::{StepState, Turn, TurnError, TurnState},
 };
-use frontdesk_store::{Tx, claims, transcript, transcript::INTERRUPTED, turns, turns::StoredTurn};
+use frontdesk_store::{Tx, claims, questions, transcript, transcript::INTERRUPTED, turns, turns::StoredTurn};
 use serde_json::json;
 
 use crate::{Agents, Room, access, close::close_rows, halt::failed, leaving, read::Open, running::Why};
@@ -78,6 +78,13 @@ impl Room {
                 // Its place is the next one's.
                 open = turns::find_open(tx, session_id).await?;
             }
+        }
+        if let (Some(running), OnMessage::Reject | OnMessage::Queue) = (&open, on_message)
+            && !questions::kept_open(tx, &running.turn.id).await?.is_empty()
+        {
+            // It waits for a person as one that is put away does.
+            let running = running.clone();
+            return self.interrupt(tx, running, by).await;
         }
         let line = turns::behind(tx, session_id).await?.len();
         match (open, on_message) {

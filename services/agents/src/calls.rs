@@ -18,12 +18,13 @@
 use std::{
     collections::{HashMap, VecDeque},
     future::{Future, ready},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use frontdesk_api::{
     Cx, Error, Kind, Result as Answered,
     chat::ToolCall,
+    question::Person,
     safety::{Stage, Verdict},
     tools::{Effect, InputRequest, Outcome, ToolResult},
     turn::{HandOff, StepKind, StepOutput, TurnError},
@@ -41,6 +42,7 @@ use crate::{
     fault::Point,
     guard::Judged,
     halt::{Halt, failed},
+    open_calls::{Asks, Beside},
     questions::unanswered,
     tools::as_input,
     worker::{Worker, call_of},
@@ -58,7 +60,7 @@ enum Came {
 type Next = (ToolCall, Option<OwnedSemaphorePermit>);
 
 /// What ends the turn once its wave has ended.
-enum End {
+pub(crate) enum End {
     /// The agent that was asked handed over. Its step is not ended before the turn is.
     HandedOver(Box<(StoredStep, ToolCall, ToolResult, HandOff)>),
     /// A shield stopped the result, which is written without its text. Its step is not ended before the turn is.
@@ -87,17 +89,18 @@ impl End {
 
 /// Calls on their way, by the numbers of their steps.
 #[derive(Default)]
-struct Wave {
+pub(crate) struct Wave {
     /// Not taken yet, in the model's order.
-    calls: VecDeque<(StoredStep, ToolCall)>,
+    pub(crate) calls: VecDeque<(StoredStep, ToolCall)>,
     running: FuturesUnordered<BoxFuture<'static, (i64, Answered<Came>)>>,
     came: HashMap<i64, Answered<Came>>,
-    ends: Vec<End>,
+    pub(crate) ends: Vec<End>,
+    pub(crate) asks: Asks,
 }
 
 impl Wave {
     /// Does something of the turn's own while the calls go on.
-    async fn beside<T>(&mut self, own: impl Future<Output = T>) -> T {
+    pub(crate) async fn beside<T>(&mut self, own: impl Future<Output = T>) -> T {
         tokio::pin!(own);
         loop {
             tokio::select! {
@@ -236,6 +239,7 @@ impl Worker {
         let asked = next.iter().filter(|(call, _)| self.asks(call).is_some() && !self.is_begun(call)).count();
         let agents = u32::try_from(asked_before + asked).unwrap_or(u32::MAX);
         for (call, place) in next {
+            self.end_lost_questions(&call);
             let left = self.take_left(&call.id);
             let was_answered = left.is_some() && self.take_answers(&call);
             // A client brought what the call came to, or it must not be made. What was begun may have been made: of that
@@ -261,14 +265,14 @@ impl Worker {
                 }
             };
             self.open.push(step.clone());
+            let (n, place) = (step.step.n, Beside::new(Mutex::new(place)));
             if let (Some(hand_off), None) = (hand_off, &known) {
                 return Box::pin(self.hand_on(step, call, &hand_off)).await;
             }
             let work = match known {
                 Some(result) => ready(Ok(Came::Result(result))).boxed(),
-                None => self.work_of(&call, &step, agents),
+                None => self.work_of(&call, &step, agents, wave.asks.person(n, Arc::clone(&place))),
             };
-            let n = step.step.n;
             wave.running.push(Box::pin(async move {
                 let _place = place;
                 (n, work.await)
@@ -279,9 +283,15 @@ impl Worker {
     }
 
     /// What a call does. Nothing of it is done before it is asked for.
-    fn work_of(&self, call: &ToolCall, step: &StoredStep, agents: u32) -> BoxFuture<'static, Answered<Came>> {
+    fn work_of(
+        &self,
+        call: &ToolCall,
+        step: &StoredStep,
+        agents: u32,
+        person: Arc<dyn Person>,
+    ) -> BoxFuture<'static, Answered<Came>> {
         let step_id = step.step.id.clone();
-        let cx = Cx { asking: self.asking(call), ..self.cx.clone() };
+        let cx = Cx { asking: self.asking(call, person), ..self.cx.clone() };
         let conversation = cx.conversation().map(str::to_owned);
         let span = move |call: &ToolCall| {
             tracing::info_span!(
@@ -355,12 +365,22 @@ impl Worker {
                 if wave.came.contains_key(&n) {
                     continue;
                 }
-                tokio::select! {
+                let (answered, poll) = (Arc::clone(&self.stop.answered), self.room.deps.pace.poll);
+                let news = tokio::select! {
                     biased;
-                    Some((n, came)) = wave.running.next() => drop(wave.came.insert(n, came)),
+                    Some((n, came)) = wave.running.next() => {
+                        wave.came.insert(n, came);
+                        None
+                    }
+                    news = wave.asks.news(&answered, poll) => Some(news),
                     halt = self.stops() => return Err(halt),
+                };
+                self.withdraw(&mut wave.asks);
+                if let Some(news) = news {
+                    self.heed(wave, news).await?;
                 }
             };
+            self.withdraw(&mut wave.asks);
             let Some((step, call)) = wave.calls.pop_front() else { break };
             let handed_over = wave.ends.iter().any(End::hands_over);
             let end = wave.beside(self.take(step, call, came, handed_over)).await?;

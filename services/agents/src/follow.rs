@@ -8,6 +8,7 @@ use frontdesk_api::{
     Cx, Kind, Result,
     turn::{Event, EventBody, Turn, TurnState},
 };
+use frontdesk_store::questions;
 use futures::stream::{self, BoxStream};
 
 use crate::{
@@ -152,7 +153,14 @@ impl Follow {
             Err(e) if e.kind == Kind::NotFound => return Ok(false),
             Err(e) => return Err(e),
         };
-        if state.is_terminal() || (self.suspended && state == TurnState::AwaitingInput) {
+        let waits = match state {
+            TurnState::AwaitingInput => self.suspended,
+            TurnState::Running if self.suspended => {
+                !questions::kept_open(&mut tenant.read().await?, &self.turn_id).await?.is_empty()
+            }
+            _ => false,
+        };
+        if state.is_terminal() || waits {
             self.read.extend(tenant.events_after(&self.turn_id, self.after, BATCH).await?);
             return Ok(!self.read.is_empty());
         }

@@ -68,9 +68,14 @@ impl Agents {
 
     /// Puts an answer into the turn's inbox, unless the question has one or the turn does not wait any more.
     pub(crate) async fn put_answer(&self, cx: &Cx, turn_id: &str, question: &str, answer: Answer) -> Result<()> {
-        let (room, cx, turn_id) = (self.clone(), cx.clone(), turn_id.to_owned());
-        let answer = Input::Answer(question.to_owned(), answer);
-        self.detached(async move { Box::pin(room.take_in(&cx, &turn_id, answer)).await.map(|_| ()) }).await
+        let (room, cx, turn_id, question) = (self.clone(), cx.clone(), turn_id.to_owned(), question.to_owned());
+        self.detached(async move {
+            if room.0.put_open_answer(&cx, &turn_id, &question, &answer).await? {
+                return Ok(());
+            }
+            Box::pin(room.take_in(&cx, &turn_id, Input::Answer(question, answer))).await.map(|_| ())
+        })
+        .await
     }
 
     /// None when the turn does not wait for it any more.

@@ -291,13 +291,13 @@ pub(crate) struct Entered {
     tenant: String,
     turn: String,
     pub(crate) stop: Stop,
-    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Entered {
     pub(crate) fn new(room: &Arc<Room>, cx: &Cx, turn: &str, place: Option<OwnedSemaphorePermit>) -> Self {
         let stop = room.running.enter(&cx.tenant, turn);
-        Self { room: Arc::clone(room), tenant: cx.tenant.clone(), turn: turn.to_owned(), stop, place }
+        stop.take_place(place);
+        Self { room: Arc::clone(room), tenant: cx.tenant.clone(), turn: turn.to_owned(), stop }
     }
 }
 
@@ -305,7 +305,7 @@ impl Drop for Entered {
     fn drop(&mut self) {
         self.room.running.leave(&self.tenant, &self.turn, &self.stop);
         // Free before it is said.
-        drop(self.place.take());
+        self.stop.leave_place();
         self.room.free.notify_one();
     }
 }

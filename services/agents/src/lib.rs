@@ -38,6 +38,7 @@ mod inputs;
 mod keeper;
 mod leaving;
 mod observe;
+mod open_calls;
 mod pages;
 mod passing;
 mod pen;
@@ -135,6 +136,9 @@ pub struct Pace {
     pub look: Duration,
     /// How long a turn may wait for input.
     pub wait: Duration,
+    /// How long a person may take to answer what is asked in a call that stays open. Ten minutes are what servers of the
+    /// protocol's own package believe the state of a question for.
+    pub question: Duration,
     /// How long text may wait to be written with more of it.
     pub flush: Duration,
     /// How much text may wait, in bytes.
@@ -150,6 +154,7 @@ impl Default for Pace {
             watch: Duration::from_millis(100),
             look: Duration::from_secs(5),
             wait: Duration::from_secs(7 * 24 * 60 * 60),
+            question: Duration::from_secs(10 * 60),
             flush: Duration::from_millis(60),
             flush_bytes: 1024,
         }
@@ -174,6 +179,9 @@ pub struct Bounds {
     /// others too. 0: every turn makes them one after another. Agents that are asked are not counted: beside
     /// each of `at_once` turns at most `calls_at_once` of them answer.
     pub calls_beside: usize,
+    /// Turns that wait, with a call open, for a person. They have none of the places of `at_once`, but memory and a
+    /// connection; a question beyond them is asked of nobody.
+    pub open_calls: usize,
 }
 
 impl Default for Bounds {
@@ -185,6 +193,7 @@ impl Default for Bounds {
             attempts: 5,
             calls_at_once: 4,
             calls_beside: 64,
+            open_calls: 256,
         }
     }
 }
@@ -208,6 +217,8 @@ pub(crate) struct Room {
     pub(crate) places: Arc<Semaphore>,
     /// Places for tool calls that run beside another of their turn.
     pub(crate) beside: Arc<Semaphore>,
+    /// Places for turns that wait for a person with a call open.
+    pub(crate) open_calls: Arc<Semaphore>,
     /// Places for replays.
     pub(crate) replays: Arc<replay::Places>,
     /// Rung when a place becomes free.
@@ -231,6 +242,7 @@ impl Agents {
         Self(Arc::new(Room {
             places: Arc::new(Semaphore::new(deps.bounds.at_once)),
             beside: Arc::new(Semaphore::new(deps.bounds.calls_beside)),
+            open_calls: Arc::new(Semaphore::new(deps.bounds.open_calls)),
             replays: Arc::default(),
             deps,
             owner,

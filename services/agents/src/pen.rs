@@ -10,7 +10,7 @@ use frontdesk_api::{
     turn::{Citation, EventBody, HandOff, Item, ItemBody, Step, StepKind, StepOutput, StepState, Turn, TurnState},
 };
 use frontdesk_store::{
-    Store, Tx, sessions, transcript,
+    Store, Tx, questions, sessions, transcript,
     transcript::StoredStep,
     turns::{self, StoredTurn},
 };
@@ -51,6 +51,10 @@ struct Page {
     stops: Vec<String>,
     handed: Option<Handed>,
     state: Option<Turn>,
+    /// Questions whose calls stay open here, and for how many microseconds.
+    kept_open: Vec<(String, i64)>,
+    /// The turn has so many microseconds left.
+    left: Option<i64>,
 }
 
 pub(crate) struct Pen {
@@ -207,6 +211,16 @@ impl Pen {
         self.page.handed = handed;
     }
 
+    /// A question is open for so many microseconds from the next commit on, as long as this worker has the turn.
+    pub(crate) fn keep_open(&mut self, question: &str, micros: i64) {
+        self.page.kept_open.push((question.to_owned(), micros));
+    }
+
+    /// From the next commit on the turn has so many microseconds left.
+    pub(crate) fn leave_time(&mut self, micros: i64) {
+        self.page.left = Some(micros);
+    }
+
     /// Writes how the turn stands with the next commit.
     pub(crate) fn stand(&mut self) {
         self.page.state = Some(self.turn.clone());
@@ -278,6 +292,12 @@ impl Pen {
             return Ok(Written::Before);
         }
         transcript::put_steps(&mut tx, id, &page.steps).await?;
+        for (question, micros) in &page.kept_open {
+            questions::keep_open(&mut tx, question, epoch, *micros).await?;
+        }
+        if let Some(micros) = page.left {
+            turns::leave_time(&mut tx, id, micros).await?;
+        }
         transcript::add_items(&mut tx, &page.items).await?;
         for (item, body) in &page.replaced {
             transcript::replace_item(&mut tx, item, body, false).await?;

@@ -7,10 +7,12 @@
 //! ends of a round's questions are written before its answers are sent, so a call that was lost behind that is one whose
 //! outcome nobody knows, and one that still waited is not.
 
+use std::sync::Arc;
+
 use frontdesk_api::{
     Cx, Error, Micros, Page, PageRequest, Result,
     chat::ToolCall,
-    question::{Action, Answer, Answered, Asking, OpenQuestion, Question, QuestionState},
+    question::{Action, Answer, Answered, Asking, OpenQuestion, Person, Question, QuestionState},
     safety::Stage,
     tools::{InputRequest, ToolResult},
     turn::{StepKind, StepOutput, StepState, TurnError},
@@ -33,7 +35,7 @@ use crate::{
 };
 
 /// How often one call may ask; as the protocol's own clients have it.
-const MOST_ROUNDS: u32 = 10;
+pub(crate) const MOST_ROUNDS: u32 = 10;
 
 /// A question of a tool's, asked of whoever the turn is for.
 #[derive(Debug, Clone, PartialEq)]
@@ -176,7 +178,7 @@ impl Room {
 
 impl Worker {
     /// What a call here may ask of people: nothing where nobody waits for the turn to go on.
-    pub(crate) fn asking(&self, call: &ToolCall) -> Option<Asking> {
+    pub(crate) fn asking(&self, call: &ToolCall, person: Arc<dyn Person>) -> Option<Asking> {
         if self.on_input != OnInput::Suspend || self.asked_by.is_some() {
             return None;
         }
@@ -187,7 +189,7 @@ impl Worker {
         });
         let answers: Vec<_> = answers.collect();
         let state = round.iter_mut().find_map(|(_, asked)| asked.state.take());
-        Some(Asking { answered: (!round.is_empty()).then_some(Answered { answers, state }) })
+        Some(Asking { answered: (!round.is_empty()).then_some(Answered { answers, state }), person: Some(person) })
     }
 
     /// The questions that a call asked last.
@@ -256,9 +258,10 @@ impl Worker {
         let mut state = request.state;
         for (key, question) in request.questions {
             let toolgroup = toolgroup.clone();
-            let asked = Asked { call: call.clone(), toolgroup, round, key, state: state.take(), question };
+            let (call, state) = (call.clone(), state.take());
+            let asked = Asked { call, toolgroup, round, key, state, in_open_call: false, question };
             let input = serde_json::to_value(&asked).map_err(|e| Halt::Rows(Error::internal("write a question", e)))?;
-            let name = format!("question {} {round} {}", call.id, asked.key);
+            let name = format!("question {} {round} {}", asked.call.id, asked.key);
             let asking = self.pen.begin(StepKind::Question, &name, Some(input));
             self.questions.push(asking);
         }
@@ -300,10 +303,11 @@ pub(crate) fn unanswered() -> ToolResult {
     ToolResult::error("the tool asked a person something and was not answered: the call did not come to its end")
 }
 
-/// Whether this is an open question of the call.
+/// Whether this is an open question of the call, which is made again with the answer.
 pub(crate) fn is_open_for(step: &StoredStep, call_id: &str) -> bool {
     step.step.kind == StepKind::Question
         && step.step.state == StepState::Intent
+        && !in_open_call(step)
         && call_in(step).is_some_and(|call| call.id == call_id)
 }
 
@@ -317,6 +321,11 @@ pub(crate) fn shown(step: &StoredStep) -> Option<OpenQuestion> {
         toolgroup: asked.toolgroup,
         question: asked.question,
     })
+}
+
+/// Whether this is a question of a call that stays open at its process ([`crate::open_calls`]).
+pub(crate) fn in_open_call(step: &StoredStep) -> bool {
+    asked_in(step).is_some_and(|asked| asked.in_open_call)
 }
 
 fn asked_in(step: &StoredStep) -> Option<Asked> {

@@ -9,13 +9,13 @@ use frontdesk_api::{
     question::OpenQuestion,
     turn::{Item, Session, Step, StepKind, StepState, Turn, TurnState},
 };
-use frontdesk_store::{transcript, transcript::StoredStep};
+use frontdesk_store::{questions, transcript, transcript::StoredStep};
 
 use serde_json::Value;
 
 use crate::{
     Agents, access,
-    questions::{is_open_for, shown},
+    questions::{in_open_call, is_open_for, shown},
 };
 
 /// A turn with all it is made of.
@@ -99,13 +99,22 @@ impl Agents {
     }
 }
 
-async fn view(tx: &mut frontdesk_store::Tx, turn: Turn) -> Result<TurnView> {
+async fn view(tx: &mut frontdesk_store::Tx, mut turn: Turn) -> Result<TurnView> {
     let items = transcript::items(tx, &turn.id).await?;
     let steps = transcript::steps(tx, &turn.id).await?;
     let Open { calls: waiting, approvals, questions } = match turn.state {
         TurnState::AwaitingInput => Open::of(&steps, &transcript::inbox(tx, &turn.id).await?),
+        TurnState::Running if steps.iter().any(|s| s.step.state == StepState::Intent && in_open_call(s)) => {
+            let open = questions::kept_open(tx, &turn.id).await?;
+            let open = steps.iter().filter(|s| open.contains(&s.step.id)).filter_map(shown);
+            Open { questions: open.collect(), ..Open::default() }
+        }
         _ => Open::default(),
     };
+    if !questions.is_empty() {
+        // That it is worked on meanwhile is nothing to whoever can answer.
+        turn.state = TurnState::AwaitingInput;
+    }
     Ok(TurnView { turn, items, steps: steps.into_iter().map(|s| s.step).collect(), waiting, approvals, questions })
 }
 

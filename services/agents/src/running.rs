@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 /// Why a turn is to stop.
@@ -28,6 +29,10 @@ pub(crate) struct Stop {
     why: Arc<OnceLock<Why>>,
     /// Its turn is written as ours.
     working: Arc<AtomicBool>,
+    /// Its place among those that are worked on; None where it has none of its own, or left it.
+    place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    /// Rung when something that its open calls asked was answered.
+    pub(crate) answered: Arc<Notify>,
 }
 
 impl Stop {
@@ -39,6 +44,15 @@ impl Stop {
     /// From now on the turn's row says that it is ours.
     pub(crate) fn begin(&self) {
         self.working.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn take_place(&self, place: Option<OwnedSemaphorePermit>) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
+    /// Whether there was one.
+    pub(crate) fn leave_place(&self) -> bool {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
     /// The token that providers see.
@@ -95,6 +109,12 @@ impl Running {
     pub(crate) fn stop(&self, tenant: &str, turn: &str, why: Why) {
         if let Some(stop) = self.lock().get(&(tenant.to_owned(), turn.to_owned())) {
             stop.now(why);
+        }
+    }
+
+    pub(crate) fn answered(&self, tenant: &str, turn: &str) {
+        if let Some(stop) = self.lock().get(&(tenant.to_owned(), turn.to_owned())) {
+            stop.answered.notify_one();
         }
     }
 

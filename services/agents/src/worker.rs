@@ -43,6 +43,7 @@ use crate::{
     halt::{Halt, failed, reason},
     handing,
     pen::Pen,
+    questions::in_open_call,
     running::Stop,
     seconds,
     servers::{self, Servers},
@@ -207,7 +208,7 @@ impl Worker {
             }
         };
         let (questions, others): (Vec<_>, Vec<_>) =
-            steps.iter().cloned().partition(|s| s.step.kind == StepKind::Question);
+            steps.iter().cloned().partition(|s| s.step.kind == StepKind::Question && !in_open_call(s));
         let left: Vec<StoredStep> = others.into_iter().filter(|s| s.step.state == StepState::Intent).collect();
         let deadline = Instant::now() + Duration::from_micros(u64::try_from(time).unwrap_or(0)).min(LONGEST);
         let workspace = Workspace {

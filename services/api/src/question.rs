@@ -4,8 +4,9 @@
 //! is known here is kept, a flat object of texts, numbers, yes or no and choices, all of it cut or counted. Invariant: an
 //! answer is passed on only where it fits what was asked.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -103,10 +104,30 @@ pub struct OpenQuestion {
 }
 
 /// What a call knows of people: that one can be asked, and what was answered to what it asked before.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default)]
 pub struct Asking {
     /// Answers by the names that the tool gave its questions, with the state that it wants back; None: it has not asked.
     pub answered: Option<Answered>,
+    /// Whoever can be asked while the call stays open; None: nobody.
+    pub person: Option<Arc<dyn Person>>,
+}
+
+/// Without what was answered: that is in no log.
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Asking(answered: {}, in an open call: {})", self.answered.is_some(), self.person.is_some())
+    }
+}
+
+/// Somebody who is asked in the middle of a call that goes on with the answer.
+#[async_trait]
+pub trait Person: Send + Sync {
+    /// Asks, and waits for what is said: minutes. An answer without a key says that nobody did in time. Dropped, the
+    /// question is withdrawn.
+    ///
+    /// # Errors
+    /// Why nobody was asked, in words for the model.
+    async fn ask(&self, question: Question) -> std::result::Result<Answer, String>;
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -218,11 +218,21 @@ pub struct Turns {
     pub attempts: u32,
     /// How long a turn may wait for the results of client tools, in hours.
     pub input_wait_h: u64,
+    /// How long a person may take to answer what a tool asks while its call stays open, in seconds.
+    pub question_wait_s: u64,
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { lease_s: 30, at_once: 256, in_line_of_tenant: 1_000, in_line: 10_000, attempts: 5, input_wait_h: 168 }
+        Self {
+            lease_s: 30,
+            at_once: 256,
+            in_line_of_tenant: 1_000,
+            in_line: 10_000,
+            attempts: 5,
+            input_wait_h: 168,
+            question_wait_s: 600,
+        }
     }
 }
 

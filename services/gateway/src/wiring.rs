@@ -396,7 +396,8 @@ fn pace(config: &Config) -> Pace {
     let wait = Duration::from_secs(config.turns.input_wait_h.saturating_mul(60 * 60));
     // What a lost word would have told is found out by then, however long the lease.
     let renew = (lease / 3).min(Pace::default().renew);
-    Pace { lease, renew, wait, ..Pace::default() }
+    let question = Duration::from_secs(config.turns.question_wait_s);
+    Pace { lease, renew, wait, question, ..Pace::default() }
 }
 
 /// How many turns are worked on here, and how many may stand in line.

@@ -1,20 +1,18 @@
-//! Approvals as people look for them: those that are open, and one by its id.
+//! Approvals as people look for them: those that are open, and one by its id ([`crate::asked`]).
 //!
-//! An approval is a step of its turn (kind `approval`); what a person said to it stands in the turn's inbox under the
-//! step's id, and in the step once the turn went on. Invariant: both are written behind the turn's row lock, so an
-//! approval has one word at most.
+//! What a person said to one stands in the step too, once the turn went on.
 
 use frontdesk_api::{
-    Error, Micros, Order, Page, PageRequest, Result,
-    approval::Decision,
-    chat::ToolCall,
-    turn::{TurnError, TurnState},
+    Error, Micros, Page, PageRequest, Result, approval::Decision, chat::ToolCall, customer::Sight, turn::TurnError,
 };
-
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{Doing as _, Tenant, json, on, paging};
+use crate::{
+    Tenant,
+    asked::{As, Stored, Which},
+    json,
+};
 
 /// A call that waits, or waited, for a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +30,6 @@ pub struct StoredApproval {
     /// Whether that time is over.
     pub overdue: bool,
     pub decision: Option<Decision>,
-    pub turn_state: TurnState,
     pub turn_error: Option<TurnError>,
 }
 
@@ -43,52 +40,22 @@ struct Beside {
     bound: Map<String, Value>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    turn_id: String,
-    input: String,
-    started_at: Micros,
-    session_id: Option<String>,
-    agent_id: String,
-    state: String,
-    deadline: Option<Micros>,
-    error: Option<String>,
-    decision: Option<String>,
-}
-
-impl Row {
-    fn read(self, now: Micros) -> Result<StoredApproval> {
-        let turn_state = TurnState::parse(&self.state)?;
-        let until = self.deadline.filter(|_| turn_state == TurnState::AwaitingInput);
-        Ok(StoredApproval {
-            call: json::read("the call of an approval", &self.input)?,
-            bound: json::read::<Beside>("an approval", &self.input)?.bound,
-            decision: self.decision.as_deref().map(|word| json::read("a decision", word)).transpose()?,
-            turn_error: self.error.as_deref().map(|error| json::read("a turn's error", error)).transpose()?,
-            overdue: until.is_some_and(|until| until < now),
-            until,
-            turn_state,
-            id: self.id,
-            turn_id: self.turn_id,
-            session_id: self.session_id,
-            agent_id: self.agent_id,
-            asked_at: self.started_at,
+impl StoredApproval {
+    fn read(stored: Stored) -> Result<Self> {
+        Ok(Self {
+            call: json::read("the call of an approval", &stored.input)?,
+            bound: json::read::<Beside>("an approval", &stored.input)?.bound,
+            decision: stored.word.as_deref().map(|word| json::read("a decision", word)).transpose()?,
+            turn_error: stored.turn_error,
+            overdue: stored.overdue,
+            until: stored.until,
+            id: stored.id,
+            turn_id: stored.turn_id,
+            session_id: stored.session_id,
+            agent_id: stored.agent_id,
+            asked_at: stored.asked_at,
         })
     }
-}
-
-/// What is read of an approval, as a literal: `$1` is the tenant.
-macro_rules! select {
-    ($($rest:literal),+) => {
-        concat!(
-            "SELECT s.id, s.turn_id, s.input, s.started_at, t.session_id, t.agent_id, t.state, t.deadline, t.error, \
-             i.payload AS decision FROM step s JOIN turn t ON t.tenant = s.tenant AND t.id = s.turn_id \
-             LEFT JOIN inbox i ON i.tenant = s.tenant AND i.turn_id = s.turn_id AND i.key = s.id \
-             WHERE s.tenant = $1 AND s.kind = 'approval' AND ",
-            $($rest),+
-        )
-    };
 }
 
 /// The error for an approval that is not there, or not to be seen.
@@ -101,12 +68,7 @@ impl Tenant<'_> {
     /// # Errors
     /// `NotFound`.
     pub async fn load_approval(&self, id: &str) -> Result<StoredApproval> {
-        let mut tx = self.read().await?;
-        let now = tx.now().await?;
-        let row: Option<Row> =
-            on!(tx, conn => sqlx::query_as(select!("s.id = $2")).bind(self.id()).bind(id).fetch_optional(conn).await)
-                .doing("load an approval")?;
-        row.ok_or_else(|| missing(id))?.read(now)
+        StoredApproval::read(self.find_asked(As::Approval, id).await?.ok_or_else(|| missing(id))?)
     }
 
     /// The approvals that nobody answered and that may be answered still.
@@ -114,24 +76,8 @@ impl Tenant<'_> {
     /// # Errors
     /// As any query.
     pub async fn open_approvals(&self, page: &PageRequest) -> Result<Page<StoredApproval>> {
-        macro_rules! open {
-            ($order:literal) => {
-                select!(
-                    "s.state = 'intent' AND t.state = 'awaiting_input' AND i.key IS NULL AND t.deadline >= $2 AND ",
-                    $order
-                )
-            };
-        }
-        let sql = match page.order {
-            Order::Asc => open!("s.id > $3 ORDER BY s.id LIMIT $4"),
-            Order::Desc => open!("s.id < $3 ORDER BY s.id DESC LIMIT $4"),
-        };
-        let mut tx = self.read().await?;
-        let now = tx.now().await?;
-        let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(now).bind(paging::cursor(page))
-            .bind(paging::fetch(page)).fetch_all(conn).await)
-        .doing("list approvals")?;
-        let rows = rows.into_iter().map(|row| row.read(now)).collect::<Result<Vec<_>>>()?;
-        Ok(Page::of(rows, page.limit))
+        let open = self.open_asked(As::Approval, Which::default(), &Sight::All, page).await?;
+        let items = open.items.into_iter().map(StoredApproval::read).collect::<Result<_>>()?;
+        Ok(Page { items, more: open.more })
     }
 }

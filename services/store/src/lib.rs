@@ -22,6 +22,7 @@
 mod accounts;
 pub mod agents;
 pub mod approvals;
+mod asked;
 pub mod batch_lines;
 pub mod blobs;
 pub mod claims;

@@ -1,18 +1,20 @@
-//! Questions as people look for them: those that are open, and one by its id.
-//!
-//! A question is a step of its turn (kind `question`); its answer stands in the turn's inbox under the step's id.
-//! Invariant: it is written behind the turn's row lock, so a question has one answer at most.
+//! Questions of tools to people, as they look for them: those that are open, and one by its id ([`crate::asked`]).
 
 use frontdesk_api::{
-    Error, Micros, Order, Page, PageRequest, Result,
+    Error, Micros, Page, PageRequest, Result,
     chat::ToolCall,
     customer::Sight,
     question::{Answer, Question},
-    turn::{StepState, TurnError, TurnState},
+    turn::TurnError,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Doing as _, Tenant, json, on, paging};
+pub use crate::asked::{Which, hold_running, keep_open, kept_open};
+use crate::{
+    Tenant,
+    asked::{As, Stored},
+    json,
+};
 
 /// What stands in a question's input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub struct Asked {
     /// What the tool wants back with the answers; in the first question of a round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Its call stays open at a process, and is not made again with the answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_open_call: bool,
     pub question: Question,
 }
 
@@ -40,7 +45,7 @@ pub struct StoredQuestion {
     pub agent_id: String,
     pub asked: Asked,
     pub asked_at: Micros,
-    /// Until when it may be answered, by the database's clock; None once its turn does not wait for it any more.
+    /// Until when it may be answered, by the database's clock; None once nobody waits for it any more.
     pub until: Option<Micros>,
     /// Whether that time is over.
     pub overdue: bool,
@@ -48,60 +53,21 @@ pub struct StoredQuestion {
     pub turn_error: Option<TurnError>,
 }
 
-/// Which questions are listed.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Which<'a> {
-    pub turn: Option<&'a str>,
-    pub session: Option<&'a str>,
-}
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    turn_id: String,
-    input: String,
-    step_state: String,
-    started_at: Micros,
-    session_id: Option<String>,
-    agent_id: String,
-    state: String,
-    deadline: Option<Micros>,
-    error: Option<String>,
-    answer: Option<String>,
-}
-
-impl Row {
-    fn read(self, now: Micros) -> Result<StoredQuestion> {
-        let waits =
-            TurnState::parse(&self.state)? == TurnState::AwaitingInput && self.step_state == StepState::Intent.as_str();
-        let until = self.deadline.filter(|_| waits);
-        Ok(StoredQuestion {
-            asked: json::read("a question", &self.input)?,
-            answer: self.answer.as_deref().map(|answer| json::read("an answer", answer)).transpose()?,
-            turn_error: self.error.as_deref().map(|error| json::read("a turn's error", error)).transpose()?,
-            overdue: until.is_some_and(|until| until < now),
-            until,
-            id: self.id,
-            turn_id: self.turn_id,
-            session_id: self.session_id,
-            agent_id: self.agent_id,
-            asked_at: self.started_at,
+impl StoredQuestion {
+    fn read(stored: Stored) -> Result<Self> {
+        Ok(Self {
+            asked: json::read("a question", &stored.input)?,
+            answer: stored.word.as_deref().map(|answer| json::read("an answer", answer)).transpose()?,
+            turn_error: stored.turn_error,
+            overdue: stored.overdue,
+            until: stored.until,
+            id: stored.id,
+            turn_id: stored.turn_id,
+            session_id: stored.session_id,
+            agent_id: stored.agent_id,
+            asked_at: stored.asked_at,
         })
     }
-}
-
-/// What is read of a question, as a literal: `$1` is the tenant.
-macro_rules! select {
-    ($($rest:literal),+) => {
-        concat!(
-            "SELECT s.id, s.turn_id, s.input, s.state AS step_state, s.started_at, t.session_id, t.agent_id, t.state, \
-             t.deadline, t.error, i.payload AS answer FROM step s JOIN turn t ON t.tenant = s.tenant AND t.id = s.turn_id \
-             LEFT JOIN session o ON o.tenant = t.tenant AND o.id = t.session_id \
-             LEFT JOIN inbox i ON i.tenant = s.tenant AND i.turn_id = s.turn_id AND i.key = s.id \
-             WHERE s.tenant = $1 AND s.kind = 'question' AND ",
-            $($rest),+
-        )
-    };
 }
 
 /// The error for a question that is not there, or not to be seen.
@@ -114,12 +80,7 @@ impl Tenant<'_> {
     /// # Errors
     /// `NotFound`.
     pub async fn load_question(&self, id: &str) -> Result<StoredQuestion> {
-        let mut tx = self.read().await?;
-        let now = tx.now().await?;
-        let row: Option<Row> =
-            on!(tx, conn => sqlx::query_as(select!("s.id = $2")).bind(self.id()).bind(id).fetch_optional(conn).await)
-                .doing("load a question")?;
-        row.ok_or_else(|| missing(id))?.read(now)
+        StoredQuestion::read(self.find_asked(As::Question, id).await?.ok_or_else(|| missing(id))?)
     }
 
     /// The questions in `sight` that nobody answered and that may be answered still.
@@ -132,32 +93,8 @@ impl Tenant<'_> {
         sight: &Sight,
         page: &PageRequest,
     ) -> Result<Page<StoredQuestion>> {
-        macro_rules! open {
-            ($order:literal) => {
-                select!(
-                    "s.state = 'intent' AND t.state = 'awaiting_input' AND i.key IS NULL AND t.deadline >= $2 \
-                     AND ($5 OR (o.customer IS NULL AND $6) OR (o.customer = $7 AND o.issuer = $8)) \
-                     AND s.turn_id = COALESCE($9, s.turn_id) AND ($10 IS NULL OR t.session_id = $10) AND ",
-                    $order
-                )
-            };
-        }
-        let sql = match page.order {
-            Order::Asc => open!("s.id > $3 ORDER BY s.id LIMIT $4"),
-            Order::Desc => open!("s.id < $3 ORDER BY s.id DESC LIMIT $4"),
-        };
-        let owner = match sight {
-            Sight::Of(owner) => Some(owner),
-            Sight::All | Sight::Unowned => None,
-        };
-        let mut tx = self.read().await?;
-        let now = tx.now().await?;
-        let rows: Vec<Row> = on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(now).bind(paging::cursor(page))
-            .bind(paging::fetch(page)).bind(*sight == Sight::All).bind(*sight == Sight::Unowned)
-            .bind(owner.map(|o| &o.sub)).bind(owner.map(|o| &o.issuer)).bind(which.turn).bind(which.session)
-            .fetch_all(conn).await)
-        .doing("list questions")?;
-        let rows = rows.into_iter().map(|row| row.read(now)).collect::<Result<Vec<_>>>()?;
-        Ok(Page::of(rows, page.limit))
+        let open = self.open_asked(As::Question, which, sight, page).await?;
+        let items = open.items.into_iter().map(StoredQuestion::read).collect::<Result<_>>()?;
+        Ok(Page { items, more: open.more })
     }
 }

@@ -343,6 +343,17 @@ pub async fn begin_next(tx: &mut Tx, session_id: &str) -> Result<bool> {
     Ok(false)
 }
 
+/// From now on a running turn has so many microseconds left to its work.
+///
+/// # Errors
+/// As any query.
+pub async fn leave_time(tx: &mut Tx, id: &str, micros: i64) -> Result<()> {
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    on!(tx, conn => sqlx::query("UPDATE turn SET deadline = $3 WHERE tenant = $1 AND id = $2 AND state = 'running'")
+        .bind(&*tenant).bind(id).bind(now.saturating_add(micros)).execute(conn).await.map(|_| ()))
+    .doing("leave a turn its time")
+}
+
 /// Notes that the turn is to be cancelled, for whichever worker holds it.
 ///
 /// # Errors

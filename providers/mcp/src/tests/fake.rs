@@ -49,6 +49,8 @@ pub enum Reply {
     /// With `WWW-Authenticate`.
     Challenged(u16, String),
     Stream(Vec<String>),
+    /// Events, the next one when a message with this id came in.
+    Until(Vec<(String, &'static str)>, String),
     /// The whole answer, after which the connection closes.
     Raw(String),
     Hang,
@@ -122,6 +124,15 @@ impl Server {
         self.seen.0.lock().expect("the requests").clone()
     }
 
+    /// Sends it a message of this id, as somebody else.
+    pub async fn tell(&self, id: &str) {
+        let body = json!({ "jsonrpc": "2.0", "id": id, "result": {} }).to_string();
+        let at = self.url.split('/').nth(2).expect("a host");
+        let mut socket = TcpStream::connect(at).await.expect("the server");
+        let head = format!("POST /mcp HTTP/1.1\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        socket.write_all(head.as_bytes()).await.expect("sent");
+    }
+
     /// The first request of this kind, once it is there.
     pub async fn until(&self, fits: impl Fn(&Asked) -> bool) -> Asked {
         loop {
@@ -160,6 +171,20 @@ async fn serve(
             whole(format!("{}www-authenticate: {says}\r\n", head(status, "text/plain")), "")
         }
         Reply::Stream(events) => format!("{}\r\n{}", head(200, "text/event-stream"), events.concat()),
+        Reply::Until(stages, last) => {
+            let _ = socket.write_all(format!("{}\r\n", head(200, "text/event-stream")).as_bytes()).await;
+            for (event, id) in stages {
+                let _ = socket.write_all(event.as_bytes()).await;
+                loop {
+                    let news = seen.1.notified();
+                    if seen.0.lock().expect("the requests").iter().any(|asked| asked.body["id"] == id) {
+                        break;
+                    }
+                    news.await;
+                }
+            }
+            last
+        }
         Reply::Raw(text) => text,
         Reply::Hang => {
             // Until the other side goes.

@@ -145,7 +145,7 @@ fn ends() -> Value {
 
 /// A call by somebody who can ask a person, and heard this before.
 async fn asking(provider: &McpTools, source: &ToolSource, answered: Option<Answered>) -> Outcome {
-    let cx = Cx { asking: Some(Asking { answered }), ..cx() };
+    let cx = Cx { asking: Some(Asking { answered, person: None }), ..cx() };
     let call = ToolCall { id: "key_1".into(), name: "echo".into(), arguments: "{}".into() };
     provider.call(&cx, source, &call, Arc::new(Nothing)).await.expect("an outcome")
 }

@@ -75,7 +75,7 @@ async fn answers_are_not_sent_by_another_revision_than_asked() {
     let provider = provider(json!({}));
     let source = registered(&provider, &server).await;
     let answered = Answered { answers: vec![], state: Some("s-1".into()) };
-    let cx = Cx { asking: Some(Asking { answered: Some(answered) }), ..cx() };
+    let cx = Cx { asking: Some(Asking { answered: Some(answered), person: None }), ..cx() };
     let error = call(&provider, &cx, &source, "echo").await.expect_err("it is greeted");
     assert!(error.message.contains("the answers were not sent"), "{}", error.message);
     assert_eq!(count(&server, "tools/call"), 0, "the call does not start anew");

@@ -309,7 +309,6 @@ impl Tools for Toolbox {
             ("set", Effect::Idempotent, Risk::LowImpactWrite),
             ("get", Effect::None, Risk::Read),
         ];
-        let asks = [("order", Effect::Unsafe, Risk::Read), ("note", Effect::Idempotent, Risk::Read)];
         let mut all = vec![];
         for group in groups {
             match group.as_str() {
@@ -320,7 +319,7 @@ impl Tools for Toolbox {
                     let tool = def(code::TOOL, Effect::None, Risk::Read);
                     all.push(ToolDef { toolgroup: code::GROUP.into(), alone: true, ..tool });
                 }
-                "asks" => all.extend(asks.map(|(name, effect, risk)| def(name, effect, risk))),
+                "asks" => all.extend(asks::TOOLS.map(|(name, effect, risk)| def(name, effect, risk))),
                 other => return Err(Error::not_found(format!("no tool group has the id '{other}'"))),
             }
         }
@@ -339,6 +338,7 @@ impl Tools for Toolbox {
             }
             "hold" | "keep" | "put" | "charge" => return self.wait(&call.arguments, key).await,
             "order" | "note" => return asks::asks(self, cx, call, key),
+            "phone" | "dial" => return asks::phones(self, cx, call, key).await,
             "set" => self.register.lock().expect("the register").push(call.arguments.clone()),
             "get" => {
                 let content = self.register.lock().expect("the register").last().cloned().unwrap_or_default();

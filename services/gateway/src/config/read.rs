@@ -109,6 +109,7 @@ fn check(config: &Config) -> Result<()> {
         ("in_line", config.turns.in_line.into()),
         ("attempts", config.turns.attempts.into()),
         ("input_wait_h", config.turns.input_wait_h),
+        ("question_wait_s", config.turns.question_wait_s),
     ] {
         if !(1..=100_000).contains(&value) {
             return Err(Error::invalid(format!("turns.{key}"), format!("must be 1 to 100000, found {value}")));
