@@ -123,9 +123,9 @@ class ServiceAccount:
         file.write_text(json.dumps(content, indent=2))
 
 
-def configured(home, inference, models=(), log="info", files=(), tools=None, database=None, shown=(), inside=()):
+def configured(home, inference, models=(), log="info", files=(), tools=None, database=None, shown=(), inside=(), turns="{}"):
     """A Frontdesk with these entries under `providers.inference`, `.files`, `.tools` and `models`; on SQLite unless told.
-    `shown`: tool groups that clients of `/mcp` see; `inside`: addresses that tools may ask beside the public internet."""
+    `shown`: tool groups that clients of `/mcp` see; `inside`: addresses that tools may ask beside the public internet; `turns`: that section."""
     config = home / "frontdesk.yaml"
     if built := os.environ.get("FRONTDESK_INTERPRETERS"):
         # Where the code interpreters are looked for.
@@ -138,7 +138,7 @@ def configured(home, inference, models=(), log="info", files=(), tools=None, dat
     places += f"  tools:\n{listed(tools)}" if tools else ""
     models = f"  inference:\n{listed(inference)}" if inference else "  inference: []\n"
     at = f'database_url: "{database}"\n' if database else ""
-    config.write_text(f"log: {{ level: {log} }}\n{at}mcp: {{ tools: {json.dumps(list(shown))} }}\negress: {{ private_networks: {json.dumps(list(inside))} }}\nproviders:\n{models}{places}{routes}")
+    config.write_text(f"log: {{ level: {log} }}\n{at}turns: {turns}\nmcp: {{ tools: {json.dumps(list(shown))} }}\negress: {{ private_networks: {json.dumps(list(inside))} }}\nproviders:\n{models}{places}{routes}")
     return Program(
         [os.environ["FRONTDESK_BIN"], "up", "--config", str(config), "--listen", "127.0.0.1:0", "--data-dir", str(home / "data")],
         env={"FRONTDESK_ADMIN_KEY": KEY},

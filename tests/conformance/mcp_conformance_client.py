@@ -1,5 +1,5 @@
 """What the conformance suite starts as the client: has a running Frontdesk register the suite's server, signs in where that is
-asked for, and calls the server's tools.
+asked for, and calls the server's tools; in a turn of an agent where a tool asks a person.
 
 `mcp_conformance_client.py URL`, with DESK_URL and DESK_KEY. Ends with 1 where the server could not be registered.
 """
@@ -43,6 +43,20 @@ def let_in(http, group):
     return True
 
 
+def answered(http):
+    """A turn in which the model calls the suite's tool, which asks: as a person would who agrees to what the form says."""
+    agent = http.post("/v1/agents", json={"agent_config": {"model": "up/scripted", "instructions": "", "toolgroups": ["suite"]}})
+    agent = agent.json()["agent_id"]
+    session = http.post(f"/v1/agents/{agent}/session", json={"session_name": "s"}).json()["session_id"]
+    path = f"/v1/agents/{agent}/session/{session}/turn"
+    turn = http.post(path, json={"messages": [{"role": "user", "content": "go on"}]}).json()
+    for asked in http.get("/v1/questions", params={"turn_id": turn["turn_id"]}).json()["data"]:
+        print(http.post(f"/v1/questions/{asked['id']}", json={"action": "accept"}).text)
+    while (turn := http.get(f"{path}/{turn['turn_id']}").json())["frontdesk"]["state"] == "running":
+        pass
+    print(turn)
+
+
 def main():
     headers = {"authorization": f"Bearer {os.environ['DESK_KEY']}"}
     with httpx.Client(base_url=os.environ["DESK_URL"], headers=headers, trust_env=False, timeout=60) as http:
@@ -52,6 +66,9 @@ def main():
         print(registered.status_code, registered.text)
         if registered.status_code != 200:
             return 1
+        if os.environ.get("MCP_CONFORMANCE_SCENARIO", "").startswith("elicitation"):
+            answered(http)
+            return 0
         # As a person would who sees the group ask again: once more, and then no more.
         for _ in range(2):
             signed_in = let_in(http, http.get("/v1/toolgroups/suite").json())

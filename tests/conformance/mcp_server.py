@@ -1,7 +1,7 @@
 """A server of the official MCP package for Python, as a process that says `ready URL`: the oracle of what we speak as a client.
 
-`mcp_server.py PORT STYLE`: `stream` answers by events and keeps sessions, `json` answers by JSON, `stateless` keeps none;
-`stdio` speaks on its standard input and output.
+`mcp_server.py PORT STYLE`: `stream` answers by events and keeps sessions, `greets` too and knows no revision without a greeting,
+`json` answers by JSON, `stateless` keeps none; `stdio` speaks on its standard input and output.
 The tools named `test_*` are those that the conformance suite of the protocol expects of a server.
 """
 
@@ -98,6 +98,13 @@ def book(day: str, table: Annotated[Table, Resolve(table)], sure: Annotated[Sure
     return f"{day}, {table.people} {where}" if sure.sure else "nothing is booked"
 
 
+@server.tool()
+async def reserve(day: str, ctx: Context) -> str:
+    """Asks while it is called, as servers do by the revisions before 2026-07-28."""
+    said = await ctx.elicit(f"For how many on {day}?", Table)
+    return f"{day}, {said.data.people} {said.data.inside}" if said.action == "accept" else f"it was {said.action}"
+
+
 @server.tool(description="Tests simple text content response")
 def test_simple_text() -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text="This is a simple text response for testing.")])
@@ -164,12 +171,25 @@ class Printed(uvicorn.Server):
         print(f"ready http://127.0.0.1:{port}/mcp", flush=True)
 
 
+def greeting(app):
+    """Refuses what comes by the revision without a greeting, as a server does that was written before it."""
+
+    async def served(scope, receive, send):
+        if dict(scope.get("headers", ())).get(b"mcp-protocol-version") != b"2026-07-28":
+            return await app(scope, receive, send)
+        await send({"type": "http.response.start", "status": 400, "headers": []})
+        await send({"type": "http.response.body"})
+
+    return served
+
+
 def main():
     port, style = int(sys.argv[1]), sys.argv[2]
     if style == "stdio":
         server.run("stdio")
         return
     app = server.streamable_http_app(json_response=style == "json", stateless_http=style == "stateless")
+    app = greeting(app) if style == "greets" else app
     Printed(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")).run()
 
 

@@ -11,10 +11,15 @@ PROVIDER = "model-context-protocol"
 
 
 @pytest.fixture(scope="module")
-def desk(another_frontdesk, scripted_server):
+def desk(started):
+    return started()
+
+
+@pytest.fixture(scope="module")
+def started(another_frontdesk, scripted_server):
     up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
     mcp = f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 5 }} }}'
-    return another_frontdesk(up, tools=[mcp])
+    return lambda **more: another_frontdesk(up, tools=[mcp], **more)
 
 
 @pytest.fixture
@@ -73,31 +78,77 @@ def test_an_agent_calls_a_tool_and_goes_on_when_the_server_dies(desk, serve, scr
     assert "shipped" in str(results[0]) and "whether the call did its work is not known" in str(results[1])
 
 
-@pytest.mark.parametrize("answers", [
-    [({"people": 4}, "For how many on Monday?"), ({"sure": True}, "A table for 4, for sure?")],
-    [(None, "For how many on Monday?")],
-])  # fmt: skip
-def test_what_a_tool_asks_a_person_is_answered_in_its_turn(desk, serve, scripted_server, answers):
-    assert register(desk, serve("stateless"), args={"allowed_tools": ["book"]}).status_code == 200
+def asking(desk, server, scripted_server, tool):
+    """A turn in which this tool asks a person: where its conversation's turns are, and the turn."""
+    assert register(desk, server, args={"allowed_tools": [tool]}).status_code == 200
     scripted_server.reset()
     scripted_server.script([
-        {"reply": {"tool_call": {"name": "book", "arguments": {"day": "Monday"}}}},
+        {"reply": {"tool_call": {"name": tool, "arguments": {"day": "Monday"}}}},
         {"reply": {"text": "the tool said {tool_content}"}},
     ])
     agent = desk.http.post("/v1/agents", json={"agent_config": {"model": "up/scripted", "instructions": "", "toolgroups": ["shop"]}})
     agent = agent.json()["agent_id"]
     session = desk.http.post(f"/v1/agents/{agent}/session", json={"session_name": "s"}).json()["session_id"]
     path = f"/v1/agents/{agent}/session/{session}/turn"
-    turn = desk.http.post(path, json={"messages": [{"role": "user", "content": "a table"}]}).json()
+    return path, desk.http.post(path, json={"messages": [{"role": "user", "content": "a table"}]}).json()
+
+
+def stands(desk, path, turn):
+    """The turn once it runs no more."""
+    limit = time.monotonic() + 60
+    while (turn := desk.http.get(f"{path}/{turn['turn_id']}").json())["frontdesk"]["state"] == "running":
+        assert time.monotonic() < limit, f"still running: {turn}"
+    return turn
+
+
+@pytest.mark.parametrize("answer, said", [
+    ({"action": "accept", "content": {"people": 4}}, "Monday, 4 True"),
+    ({"action": "decline"}, "it was decline"),
+    ({"action": "cancel"}, "it was cancel"),
+])  # fmt: skip
+def test_what_a_tool_asks_while_it_is_called_is_answered_and_the_call_goes_on(desk, serve, scripted_server, answer, said):
+    path, turn = asking(desk, serve("greets"), scripted_server, "reserve")
+    assert turn["frontdesk"]["state"] == "awaiting_input", turn
+    asked, = desk.http.get("/v1/questions", params={"turn_id": turn["turn_id"]}).json()["data"]
+    assert asked["message"] == "For how many on Monday?" and asked["state"] == "open", asked
+    assert asked["requested_schema"]["properties"]["people"]["minimum"] == 1
+    where = f"/v1/questions/{asked['id']}"
+    for content, param in [({"people": 0}, "content.people"), ({"people": "four"}, "content.people"), ({}, "content.people")]:
+        refused = desk.http.post(where, json={"action": "accept", "content": content})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param), refused.text
+    first = desk.http.post(where, json=answer)
+    assert first.status_code == 200, first.text
+    assert desk.http.post(where, json=answer).json() == first.json()
+    other = desk.http.post(where, json={"action": "accept", "content": {"people": 5}})
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "question_answered"), other.text
+    turn = stands(desk, path, turn)
+    assert turn["frontdesk"]["state"] == "completed", turn
+    assert said in turn["output_message"]["content"], turn["output_message"]
+
+
+def test_a_tool_that_nobody_answers_in_time_hears_that_it_is_cancelled(started, serve, scripted_server):
+    desk = started(turns="{ question_wait_s: 1 }")
+    path, turn = asking(desk, serve("greets"), scripted_server, "reserve")
+    limit = time.monotonic() + 60
+    while (turn := desk.http.get(f"{path}/{turn['turn_id']}").json())["frontdesk"]["state"] != "completed":
+        assert time.monotonic() < limit, f"not yet: {turn}"
+    said = turn["output_message"]["content"]
+    assert "it was cancel" in said and "nobody answered in time" in said, said
+
+
+@pytest.mark.parametrize("answers", [
+    [({"people": 4}, "For how many on Monday?"), ({"sure": True}, "A table for 4, for sure?")],
+    [(None, "For how many on Monday?")],
+])  # fmt: skip
+def test_what_a_tool_asks_a_person_is_answered_in_its_turn(desk, serve, scripted_server, answers):
+    path, turn = asking(desk, serve("stateless"), scripted_server, "book")
     for content, words in answers:
         asked, = desk.http.get("/v1/questions", params={"turn_id": turn["turn_id"]}).json()["data"]
         assert asked["message"] == words and asked["toolgroup"] == "shop", asked
         answer = {"action": "accept", "content": content} if content else {"action": "decline"}
         said = desk.http.post(f"/v1/questions/{asked['id']}", json=answer)
         assert said.status_code == 200, said.text
-        limit = time.monotonic() + 60
-        while (turn := desk.http.get(f"{path}/{turn['turn_id']}").json())["frontdesk"]["state"] == "running":
-            assert time.monotonic() < limit, f"still running: {turn}"
+        turn = stands(desk, path, turn)
     assert turn["frontdesk"]["state"] == "completed", turn
     said = turn["output_message"]["content"]
     # The package ends a call whose question was declined.

@@ -64,7 +64,7 @@ CLIENT = {
     "initialize": None,
     "tools_call": None,
     "sse-retry": None,
-    "elicitation-sep1034-client-defaults": "nobody is asked while a call is open (revisions before 2026-07-28): what is asked is cancelled, defaults or not",
+    "elicitation-sep1034-client-defaults": None,
     **dict.fromkeys(
         (
             "auth/metadata-default", "auth/metadata-var1", "auth/basic-cimd",
@@ -91,9 +91,10 @@ def suite():
 
 
 @pytest.fixture(scope="module")
-def desk(another_frontdesk):
+def desk(another_frontdesk, scripted_server):
+    up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
     mcp = '{ id: model-context-protocol, type: mcp, config: { inside: ["127.0.0.1", "localhost"], timeout_s: 10 } }'
-    return another_frontdesk(tools=[mcp], shown=["everything"])
+    return another_frontdesk(up, tools=[mcp], shown=["everything"])
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +179,9 @@ def test_as_a_server(suite, front, scenario, tmp_path):
 
 
 @pytest.mark.parametrize("scenario", CLIENT)
-def test_as_a_client(suite, desk, scenario, tmp_path):
+def test_as_a_client(suite, desk, scripted, scenario, tmp_path):
+    tool = {"name": "test_client_elicitation_defaults", "arguments": {}}
+    scripted.script([{"reply": {"tool_call": tool}}, {"reply": {"text": "done"}}])
     command = f"{sys.executable} {HERE / 'mcp_conformance_client.py'}"
     env = {"DESK_URL": desk.url, "DESK_KEY": desk.key}
     found = checks([*suite, "client", "--command", command, "--scenario", scenario, "--timeout", "20000", "-o", str(tmp_path)], env, tmp_path)

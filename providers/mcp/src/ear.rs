@@ -13,6 +13,8 @@ const ELICIT: &str = "elicitation/create";
 pub(crate) struct Ear<'e> {
     /// Whether its tools are what they were.
     pub(crate) changed: &'e AtomicBool,
+    /// Whether the server has no stream beside those of its responses.
+    pub(crate) alone: &'e AtomicBool,
     pub(crate) progress: &'e Progress,
 }
 

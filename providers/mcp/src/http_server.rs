@@ -5,7 +5,10 @@
 //! on: it may break off and be picked up, or take the question back. Invariants: no redirect is followed; nothing larger than a limit is
 //! read; a server that has to be public is asked at a public address and no other.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use frontdesk_api::{Cx, Error, Kind, Result, sign_in::Unauthorized};
@@ -41,6 +44,9 @@ const SECRET: usize = 8;
 
 /// How long before it is, where the server names no time; and the longest that one may name.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// How long a server may take to open its stream beside those of its responses, before it is called without.
+const BESIDE: Duration = Duration::from_secs(2);
 
 /// Why there is no result.
 #[derive(Debug)]
@@ -126,24 +132,53 @@ impl HttpServer {
         message: &Value,
         ear: Ear<'_>,
     ) -> Result<Replied, Fault> {
+        let beside = self.beside(cx, head, ear).await;
+        let (asks, mut asked) = mpsc::unbounded_channel();
+        let answering = self.answered(cx, head, message, Listener { ear, asks: asks.clone(), standing: false });
+        let listening = async {
+            if let Some(mut stream) = beside {
+                let listener = Listener { ear, asks, standing: true };
+                // However it ends: the response comes elsewhere.
+                let _ = self.read(cx, head, &mut stream, &message["id"], &listener, (&mut None, &mut PAUSE.0.clone())).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::pin!(answering, listening);
+        let mut replies = Replies { server: self, cx, head, ear, under_way: FuturesUnordered::new(), ids: vec![] };
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut answering => return answered,
+                Some(asks) = asked.recv() => replies.heed(asks),
+                Some(_) = replies.under_way.next() => {}
+                () = &mut listening => {}
+            }
+        }
+    }
+
+    /// The stream that a server has beside those of its responses, where a person can be asked: some ask there, whichever
+    /// call it is for.
+    async fn beside(&self, cx: &Cx, head: &Head, ear: Ear<'_>) -> Option<Answer> {
+        if ear.progress.person.is_none() || head.session.is_none() || ear.alone.load(Ordering::Relaxed) {
+            return None;
+        }
+        let sent = self.send(cx, Method::GET, head_of(head, "text/event-stream"), Bytes::new());
+        let answer = tokio::time::timeout(BESIDE, sent).await.ok()?.ok()?;
+        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+            ear.alone.store(true, Ordering::Relaxed);
+        }
+        (answer.status.is_success() && is_stream(&answer)).then_some(answer)
+    }
+
+    async fn answered(&self, cx: &Cx, head: &Head, message: &Value, listener: Listener<'_>) -> Result<Replied, Fault> {
         let answer = self.post(cx, head, message).await?;
         let session = answer.headers.get("mcp-session-id").cloned();
         let id = &message["id"];
+        if is_stream(&answer) {
+            let result = self.follow(cx, head, answer, id, listener).await?;
+            return Ok(Replied { result, session });
+        }
         match answer.header("content-type").map(|kind| kind.split(';').next().unwrap_or_default().trim().to_owned()) {
-            Some(kind) if kind.eq_ignore_ascii_case("text/event-stream") => {
-                let (asks, mut asked) = mpsc::unbounded_channel();
-                let following = self.follow(cx, head, answer, id, Listener { ear, asks });
-                tokio::pin!(following);
-                let mut replies = Replies { server: self, cx, head, ear, under_way: FuturesUnordered::new(), ids: vec![] };
-                loop {
-                    tokio::select! {
-                        biased;
-                        result = &mut following => return Ok(Replied { result: result?, session }),
-                        Some(asks) = asked.recv() => replies.heed(asks),
-                        Some(_) = replies.under_way.next() => {}
-                    }
-                }
-            }
             Some(kind) if kind.eq_ignore_ascii_case("application/json") => {
                 let result = self.whole(answer, id).await?;
                 Ok(Replied { result, session })
@@ -339,10 +374,7 @@ impl HttpServer {
                         continue;
                     }
                     Ok(None) => return Ok(None),
-                    // Its silence while a person is asked is none.
-                    Err(error) if error.kind == Kind::Timeout && listener.ear.progress.pause.was_within(self.silence) => {
-                        continue;
-                    }
+                    Err(error) if error.kind == Kind::Timeout && listener.may_be_silent(self.silence) => continue,
                     Err(error) => return Err(unsure(error)),
                 },
             };
@@ -378,6 +410,15 @@ impl HttpServer {
 struct Listener<'e> {
     ear: Ear<'e>,
     asks: mpsc::UnboundedSender<Asks>,
+    /// It is no response's.
+    standing: bool,
+}
+
+impl Listener<'_> {
+    /// A server's silence while a person is asked is none.
+    fn may_be_silent(&self, silence: Duration) -> bool {
+        self.standing || self.ear.progress.pause.was_within(silence)
+    }
 }
 
 /// What is asked of a person in the middle of a request.
@@ -421,6 +462,11 @@ impl Replies<'_> {
             }
         }
     }
+}
+
+fn is_stream(answer: &Answer) -> bool {
+    let kind = answer.header("content-type").and_then(|kind| kind.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
 fn head_of(head: &Head, accept: &'static str) -> HeaderMap {

@@ -90,6 +90,8 @@ pub(crate) struct Session {
     next: AtomicU64,
     /// The server said that its tools are not what they were.
     pub(crate) changed: AtomicBool,
+    /// It has no stream beside those of its responses.
+    alone: AtomicBool,
     /// What the goodbye is sent along with: what came with the newest call.
     newest: Mutex<HeaderMap>,
 }
@@ -114,6 +116,7 @@ impl Session {
             spoken: tokio::sync::Mutex::default(),
             next: AtomicU64::new(1),
             changed: AtomicBool::new(false),
+            alone: AtomicBool::new(false),
             newest: Mutex::default(),
         }
     }
@@ -297,7 +300,7 @@ impl Peer {
     }
 
     fn ear<'e>(&'e self, progress: &'e Progress) -> Ear<'e> {
-        Ear { changed: &self.session.changed, progress }
+        Ear { changed: &self.session.changed, alone: &self.session.alone, progress }
     }
 
     fn id(&self) -> u64 {

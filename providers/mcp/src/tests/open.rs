@@ -134,7 +134,7 @@ async fn what_nobody_is_asked_or_answers_is_cancelled_and_the_result_says_why() 
 async fn a_stream_that_breaks_off_meanwhile_is_picked_up_and_the_person_is_asked_once() {
     let server = Server::start(|asked| match (asked.verb.as_str(), asked.tool()) {
         (_, Some("echo")) => Reply::Stream(vec!["retry: 1\n".to_owned() + &event(Some("e-1"), &elicits(&form()))]),
-        ("GET", _) => {
+        ("GET", _) if asked.headers.contains_key("last-event-id") => {
             let booked = json!({ "jsonrpc": "2.0", "id": 2, "result": { "content": [{ "type": "text", "text": "booked" }] } });
             let again = event(Some("e-2"), &elicits(&form()));
             Reply::Until(vec![(again, "q1")], event(None, &booked))
@@ -151,6 +151,30 @@ async fn a_stream_that_breaks_off_meanwhile_is_picked_up_and_the_person_is_asked
     assert_eq!(said.expect("a result").content, "booked");
     assert_eq!(person.asked.lock().expect("the questions").len(), 1);
     assert_eq!(server.asked().iter().filter(|asked| asked.body["id"] == "q1").count(), 1);
+}
+
+#[tokio::test]
+async fn a_question_beside_the_responses_streams_is_asked_too() {
+    let server = Server::start(|asked| match (asked.verb.as_str(), asked.tool()) {
+        ("GET", _) => Reply::Until(vec![(String::new(), "called"), (event(None, &elicits(&form())), "over")], String::new()),
+        (_, Some("echo")) => {
+            Reply::Until(vec![(String::new(), "q1")], event(None, &fake::response(asked, "booked")))
+        }
+        _ => fake::usual(asked),
+    })
+    .await;
+    let provider = provider(json!({ "timeout_s": 60 }));
+    let source = registered(&provider, &server).await;
+    let person = someone(Some(Action::Decline), Duration::ZERO);
+    let cx = can_ask(&person);
+    let called = async {
+        server.until(|asked| asked.tool().is_some()).await;
+        server.tell("called").await;
+    };
+    let (said, ()) = tokio::join!(call(&provider, &cx, &source, "echo"), called);
+    assert_eq!(said.expect("a result").content, "booked");
+    let answered = server.until(|asked| asked.body["id"] == "q1").await;
+    assert_eq!(answered.body["result"], json!({ "action": "decline" }));
 }
 
 #[tokio::test]

@@ -163,9 +163,10 @@ async fn a_turn_that_waits_for_a_person_has_no_place_and_there_is_an_end_to_such
     each_database(|store| async move {
         let bounds = Bounds { at_once: 1, open_calls: 1, ..Bounds::default() };
         let stage = set(store, often(), bounds).await;
-        let (first, id) = waiting(&stage, "{}").await;
+        stage.model.follow(phones);
+        let first = stage.ask(&stage.conversation(spec()).await, "phone them").await;
+        let id = asked(&first);
         let conversation = stage.conversation(spec()).await;
-        stage.model.play([Line::Call(vec![("a", "phone", "{}")]), Line::Say("Phoned.")]);
         let turn = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "me too")).await.expect("a turn");
         let second = ended(&stage, &turn.id).await;
         assert_eq!(second.turn.state, TurnState::Completed);
