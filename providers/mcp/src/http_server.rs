@@ -125,21 +125,17 @@ pub(crate) struct Replied {
 impl HttpServer {
     /// Sends a request and waits for its response. What comes in between is the ear's, and what the server asks is answered
     /// by it.
-    pub(crate) async fn ask(
-        &self,
-        cx: &Cx,
-        head: &Head,
-        message: &Value,
-        ear: Ear<'_>,
-    ) -> Result<Replied, Fault> {
+    pub(crate) async fn ask(&self, cx: &Cx, head: &Head, message: &Value, ear: Ear<'_>) -> Result<Replied, Fault> {
         let beside = self.beside(cx, head, ear).await;
         let (asks, mut asked) = mpsc::unbounded_channel();
         let answering = self.answered(cx, head, message, Listener { ear, asks: asks.clone(), standing: false });
         let listening = async {
             if let Some(mut stream) = beside {
                 let listener = Listener { ear, asks, standing: true };
+                let (mut last, mut pause) = (None, PAUSE.0);
+                let id = &message["id"];
                 // However it ends: the response comes elsewhere.
-                let _ = self.read(cx, head, &mut stream, &message["id"], &listener, (&mut None, &mut PAUSE.0.clone())).await;
+                let _ = self.read(cx, head, &mut stream, id, &listener, (&mut last, &mut pause)).await;
             }
             std::future::pending::<()>().await;
         };

@@ -64,13 +64,7 @@ impl Program {
     /// # Errors
     /// As [`crate::http_server::HttpServer::ask`]; a program that ended has `SessionGone` where `begun` says that it was
     /// expected to be there.
-    pub(crate) async fn ask(
-        &self,
-        cx: &Cx,
-        begun: bool,
-        message: &Value,
-        ear: Ear<'_>,
-    ) -> Result<Value, Fault> {
+    pub(crate) async fn ask(&self, cx: &Cx, begun: bool, message: &Value, ear: Ear<'_>) -> Result<Value, Fault> {
         let mut slot = self.running.lock().await;
         // One that ended by itself meanwhile is begun anew.
         slot.take_if(|running| !matches!(running.child.process.try_wait(), Ok(None)));

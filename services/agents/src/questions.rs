@@ -117,7 +117,7 @@ impl Agents {
     /// `NotFound`; `Forbidden` where it is a customer's and no token says who speaks; `Invalid` naming the member that does
     /// not fit what was asked; `Conflict` with the code
     /// `question_answered` when something else was answered, `question_expired` when its time is over,
-    /// `question_withdrawn` when its turn has ended.
+    /// `question_withdrawn` when its turn or its call has ended.
     pub async fn answer(
         &self,
         cx: &Cx,
@@ -140,7 +140,7 @@ impl Agents {
             }
             (QuestionState::Answered, _) => ("question_answered", "something else was answered before"),
             (QuestionState::Expired, _) => ("question_expired", "nobody answered it in time"),
-            (QuestionState::Withdrawn, _) => ("question_withdrawn", "its turn has ended"),
+            (QuestionState::Withdrawn, _) => ("question_withdrawn", "nobody waits for it any more"),
             (QuestionState::Open, _) => ("question_open", "it was not kept; say it again"),
         };
         Err(Error::conflict(format!("the question '{id}' cannot be answered so: {message}")).with_code(code))
@@ -305,10 +305,7 @@ pub(crate) fn unanswered() -> ToolResult {
 
 /// Whether this is an open question of the call, which is made again with the answer.
 pub(crate) fn is_open_for(step: &StoredStep, call_id: &str) -> bool {
-    step.step.kind == StepKind::Question
-        && step.step.state == StepState::Intent
-        && !in_open_call(step)
-        && call_in(step).is_some_and(|call| call.id == call_id)
+    is_put_away(step) && step.step.state == StepState::Intent && call_in(step).is_some_and(|call| call.id == call_id)
 }
 
 /// A question that has no end, as it is shown.
@@ -321,6 +318,11 @@ pub(crate) fn shown(step: &StoredStep) -> Option<OpenQuestion> {
         toolgroup: asked.toolgroup,
         question: asked.question,
     })
+}
+
+/// Whether this is a question that its turn is put away for: its call is made again with the answer.
+pub(crate) fn is_put_away(step: &StoredStep) -> bool {
+    asked_in(step).is_some_and(|asked| !asked.in_open_call)
 }
 
 /// Whether this is a question of a call that stays open at its process ([`crate::open_calls`]).

@@ -43,7 +43,7 @@ use crate::{
     halt::{Halt, failed, reason},
     handing,
     pen::Pen,
-    questions::in_open_call,
+    questions::is_put_away,
     running::Stop,
     seconds,
     servers::{self, Servers},
@@ -207,8 +207,7 @@ impl Worker {
                 (steps, items, past(&room, &cx, &stored).await?, inbox)
             }
         };
-        let (questions, others): (Vec<_>, Vec<_>) =
-            steps.iter().cloned().partition(|s| s.step.kind == StepKind::Question && !in_open_call(s));
+        let (questions, others): (Vec<_>, Vec<_>) = steps.iter().cloned().partition(is_put_away);
         let left: Vec<StoredStep> = others.into_iter().filter(|s| s.step.state == StepState::Intent).collect();
         let deadline = Instant::now() + Duration::from_micros(u64::try_from(time).unwrap_or(0)).min(LONGEST);
         let workspace = Workspace {

@@ -86,7 +86,8 @@ pub enum QuestionState {
     Answered,
     /// Nobody answered in time: the tool heard that it was cancelled.
     Expired,
-    /// Its turn ended before anyone answered: it was cancelled, or a newer message took its place.
+    /// Its turn, or its call, ended before anyone answered: it was cancelled, a newer message took its place, or the process
+    /// that had the call open was lost.
     Withdrawn,
 }
 

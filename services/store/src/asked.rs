@@ -113,9 +113,8 @@ impl Tenant<'_> {
         };
         let mut tx = self.read().await?;
         let now = tx.now().await?;
-        let row: Option<Row> =
-            on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(id).fetch_optional(conn).await)
-                .doing("look for what a person is asked")?;
+        let row: Option<Row> = on!(tx, conn => sqlx::query_as(sql).bind(self.id()).bind(id).fetch_optional(conn).await)
+            .doing("look for what a person is asked")?;
         row.map(|row| row.read(now)).transpose()
     }
 

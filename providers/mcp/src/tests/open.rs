@@ -135,7 +135,8 @@ async fn a_stream_that_breaks_off_meanwhile_is_picked_up_and_the_person_is_asked
     let server = Server::start(|asked| match (asked.verb.as_str(), asked.tool()) {
         (_, Some("echo")) => Reply::Stream(vec!["retry: 1\n".to_owned() + &event(Some("e-1"), &elicits(&form()))]),
         ("GET", _) if asked.headers.contains_key("last-event-id") => {
-            let booked = json!({ "jsonrpc": "2.0", "id": 2, "result": { "content": [{ "type": "text", "text": "booked" }] } });
+            let booked =
+                json!({ "jsonrpc": "2.0", "id": 2, "result": { "content": [{ "type": "text", "text": "booked" }] } });
             let again = event(Some("e-2"), &elicits(&form()));
             Reply::Until(vec![(again, "q1")], event(None, &booked))
         }
@@ -156,10 +157,10 @@ async fn a_stream_that_breaks_off_meanwhile_is_picked_up_and_the_person_is_asked
 #[tokio::test]
 async fn a_question_beside_the_responses_streams_is_asked_too() {
     let server = Server::start(|asked| match (asked.verb.as_str(), asked.tool()) {
-        ("GET", _) => Reply::Until(vec![(String::new(), "called"), (event(None, &elicits(&form())), "over")], String::new()),
-        (_, Some("echo")) => {
-            Reply::Until(vec![(String::new(), "q1")], event(None, &fake::response(asked, "booked")))
+        ("GET", _) => {
+            Reply::Until(vec![(String::new(), "called"), (event(None, &elicits(&form())), "over")], String::new())
         }
+        (_, Some("echo")) => Reply::Until(vec![(String::new(), "q1")], event(None, &fake::response(asked, "booked"))),
         _ => fake::usual(asked),
     })
     .await;
@@ -181,7 +182,8 @@ async fn a_question_beside_the_responses_streams_is_asked_too() {
 async fn a_question_that_the_server_takes_back_is_nobodys_any_more() {
     let server = Server::start(|asked| match asked.tool() {
         Some("echo") => {
-            let back = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": "q1" } });
+            let back =
+                json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": "q1" } });
             let stages = vec![(event(None, &elicits(&form())), "asked"), (event(None, &back), "left")];
             Reply::Until(stages, event(None, &fake::response(asked, "never mind")))
         }

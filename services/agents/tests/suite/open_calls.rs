@@ -124,13 +124,18 @@ async fn what_an_open_call_asks_is_answered_at_any_process_and_the_call_goes_on(
         assert_eq!(done(&view)[0].1, r#"Accept {"late":false,"n":3}, Decline null"#);
         assert_eq!(calls(&stage), 1, "it is one call");
         assert_eq!(states(&view, StepKind::Question), [StepState::Done, StepState::Done]);
-        let told: Vec<Value> = stage.events(&view.turn.id).await.into_iter().filter_map(|event| match event.body {
-            EventBody::AwaitingInput { turn, questions, .. } if turn.state == TurnState::AwaitingInput => {
-                Some(json!(questions[0].question_id))
-            }
-            EventBody::Resumed { results } => Some(json!(results)),
-            _ => None,
-        }).collect();
+        let told: Vec<Value> = stage
+            .events(&view.turn.id)
+            .await
+            .into_iter()
+            .filter_map(|event| match event.body {
+                EventBody::AwaitingInput { turn, questions, .. } if turn.state == TurnState::AwaitingInput => {
+                    Some(json!(questions[0].question_id))
+                }
+                EventBody::Resumed { results } => Some(json!(results)),
+                _ => None,
+            })
+            .collect();
         let resumed = |id: &str, action: &str| json!([{ "question_id": id, "action": action }]);
         assert_eq!(told, [json!(id), resumed(&id, "accept"), json!(next), resumed(&next, "decline")]);
     })
@@ -198,7 +203,8 @@ async fn a_newer_message_and_a_cancel_end_the_call_and_withdraw_its_question() {
             assert_eq!(view.turn.state, TurnState::Cancelled, "{on_message:?}");
             assert_eq!(states(&view, StepKind::Question), [StepState::Failed]);
             assert_eq!(states(&view, StepKind::ToolExecution), [StepState::Unknown], "who knows what it did");
-            let late = stage.agents.answer(&stage.cx, &id, Action::Accept, many(1)).await.expect_err("its turn has ended");
+            let late =
+                stage.agents.answer(&stage.cx, &id, Action::Accept, many(1)).await.expect_err("its turn has ended");
             refused(&late, "question_withdrawn");
             stage.agents.shutdown(Duration::ZERO).await;
         }

@@ -23,8 +23,8 @@ pub struct AnswerRequest {
 
 /// Answer a question
 ///
-/// The turn goes on, once nothing else of it is open: the tool is called again with the answers. The same answer again
-/// gets the same response, another one is a conflict.
+/// The turn goes on, once nothing else of it is open: the tool is called again with the answers, or hears this one where its
+/// call stayed open. The same answer again gets the same response, another one is a conflict.
 #[utoipa::path(
     post, path = "/v1/questions/{question_id}", tag = "agents", request_body = AnswerRequest,
     params(("question_id" = String, Path, description = "The question's id")),
