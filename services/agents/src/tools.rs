@@ -202,7 +202,7 @@ impl Worker {
     }
 }
 
-/// What a model reads of a call whose end nobody saw.
+/// What a model reads of a call whose end nobody saw, and by what such a call is known in a conversation.
 pub(crate) fn outcome_unknown() -> ToolResult {
     ToolResult::error("the call was cut off and may have done its work: look before it is made again")
 }
