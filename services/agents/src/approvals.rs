@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Agents, access,
-    tools::{as_input, outcome_unknown},
+    tools::as_input,
     worker::{Worker, call_in},
 };
 
@@ -187,12 +187,12 @@ impl Worker {
 
     /// Whether the last call of the same tool in the conversation may have done its work though nobody saw it: another one,
     /// under a key of its own, would do it twice. Calls of the answer that asked for that one were meant beside it, one that
-    /// succeeded since was made by somebody who had looked, and a rule that lets the tool run holds here too.
+    /// was asked for since and succeeded was made by somebody who had looked, and a rule that lets the tool run holds here
+    /// too.
     fn follows_unseen(&self, call: &ToolCall) -> bool {
         if matches!(self.effect_of(call), None | Some(Effect::None)) {
             return false;
         }
-        let words = outcome_unknown().content;
         let mut unseen = false;
         let mut made = HashSet::new();
         for item in self.past.iter().map(|past| &past.item).chain(&self.items) {
@@ -203,7 +203,11 @@ impl Worker {
                 }
                 ItemBody::FunctionCallOutput { call_id, output, is_error } if made.contains(call_id.as_str()) => {
                     match is_error {
-                        true if *output == words => unseen = true,
+                        true if ToolResult::says_unsure(output) => {
+                            unseen = true;
+                            // What was asked for before says nothing about this one.
+                            made.clear();
+                        }
                         true => {}
                         false => unseen = false,
                     }

@@ -316,10 +316,20 @@ async fn a_response_cannot_wait_so_what_needs_a_person_is_not_run() {
 
 /// A turn whose payment was made by a worker that was lost before it said so, and what the rest of `lines` came to.
 async fn paid_unseen(stage: &Stage, spec: AgentSpec, lines: Vec<Line>) -> ((String, String), TurnView) {
+    paid_first(stage, spec, vec![("a", "pay", "{}")], lines).await
+}
+
+/// The same of the first of these calls.
+async fn paid_first(
+    stage: &Stage,
+    spec: AgentSpec,
+    calls: Vec<(&'static str, &'static str, &'static str)>,
+    lines: Vec<Line>,
+) -> ((String, String), TurnView) {
     let (fault, reached) = at(Point::AfterEffect, 2); // behind the model call
     let doomed = stage.failing(short(), fault);
     let conversation = stage.conversation(spec).await;
-    stage.model.play([Line::Call(vec![("a", "pay", "{}")])]);
+    stage.model.play([Line::Call(calls)]);
     stage.model.play(lines);
     let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "pay it")).await.expect("a turn");
     assert!(is_lost(&doomed, &turn.id, &reached).await, "it ends before it is lost");
@@ -409,6 +419,36 @@ async fn where_nobody_can_be_asked_what_may_have_been_done_is_refused() {
         let prompt = stage.model.asked().pop().expect("a prompt");
         let read = &prompt.last().expect("a result").1;
         assert!(read.contains("'pay' was cut off before and may have done its work"), "{read}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_asked_for_beside_it_says_nothing_about_it() {
+    each_database(|store| async move {
+        let stage = impatient(store).await;
+        let both = vec![("a", "pay", "{}"), ("b", "pay", "{}")];
+        let again = vec![Line::Call(vec![("c", "pay", "{}")]), Line::Say("Paid.")];
+        let (_, waiting) = paid_first(&stage, with_tools(), both, again).await;
+        let approval = stage.agents.approval(&stage.cx, asked(&waiting)).await.expect("it");
+        assert_eq!((approval.cause, approval.call.id.as_str()), (Cause::OutcomeUnknown, "c"));
+        assert_eq!(effects(&stage), ["pay", "pay"], "both of the first answer");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tool_that_does_not_know_either_is_asked_again_by_a_person_alone() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        stage.tools.open("till", "?the till did not answer");
+        let spec = AgentSpec { toolgroups: vec!["gates".into()], ..AgentSpec::new("m") };
+        let conversation = stage.conversation(spec).await;
+        stage.model.play(["a", "b"].map(|id| Line::Call(vec![(id, "charge", "{\"gate\":\"till\"}")])));
+        let waiting = stage.ask(&conversation, "charge it").await;
+        let approval = stage.agents.approval(&stage.cx, asked(&waiting)).await.expect("it");
+        assert_eq!((approval.cause, approval.call.id.as_str()), (Cause::OutcomeUnknown, "b"));
+        assert_eq!(stage.tools.keys("till").len(), 1);
     })
     .await;
 }
