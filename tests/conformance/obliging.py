@@ -3,7 +3,7 @@
 After a user's message it calls every tool it is offered, or the one it must, or the first where one hands the conversation
 over, with the plainest arguments that fit their schemas; else it says the plainest document that fits the wanted schema, or
 `WORDS` with the addresses that its calls found. What is to be said to certain words it can be told (`serve`). It thinks aloud
-where it is to think. It answers streamed and not, in the shapes of OpenAI's chat completions.
+where it is to think. It answers streamed and not, in the shapes of OpenAI's chat completions, and counts a prompt's tokens.
 """
 
 import json
@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 ADDRESS = re.compile(r"https://[a-z0-9./-]+")
 WORDS = "An obliging model says this, and nothing but this."
 THOUGHT = "They would like me to oblige."
+# What it counts, whatever it is asked.
+TOKENS = 31
 
 
 def plainest(schema, root=None):
@@ -107,6 +109,9 @@ class Obliging(BaseHTTPRequestHandler):
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path.endswith("/responses/input_tokens"):
+            self.send("application/json", json.dumps({"object": "response.input_tokens", "input_tokens": TOKENS}))
+            return
         message, reason = answer(asked, self.server.told)
         usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
         head = {"id": "chatcmpl-1", "created": 1_700_000_000, "model": asked["model"]}
