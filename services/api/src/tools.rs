@@ -344,11 +344,27 @@ pub struct ToolResult {
     pub details: Option<Value>,
 }
 
+/// The code of a tool's error where the call may have done its work.
+pub const OUTCOME_UNKNOWN: &str = "outcome_unknown";
+
 impl ToolResult {
     /// A failure the model reads as `{"error": message}`.
     #[must_use]
     pub fn error(message: &str) -> Self {
         Self { content: serde_json::json!({ "error": message }).to_string(), is_error: true, details: None }
+    }
+
+    /// A failure of which nobody knows whether the work was done: `{"error": message, "outcome": "unknown"}`.
+    #[must_use]
+    pub fn unsure(message: &str) -> Self {
+        let content = serde_json::json!({ "error": message, "outcome": "unknown" }).to_string();
+        Self { content, ..Self::error(message) }
+    }
+
+    /// Whether the content of a failure says that nobody knows whether the work was done; a tool may say so itself.
+    #[must_use]
+    pub fn says_unsure(content: &str) -> bool {
+        serde_json::from_str::<Value>(content).is_ok_and(|content| content["outcome"] == "unknown")
     }
 }
 

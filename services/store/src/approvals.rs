@@ -3,7 +3,11 @@
 //! What a person said to one stands in the step too, once the turn went on.
 
 use frontdesk_api::{
-    Error, Micros, Page, PageRequest, Result, approval::Decision, chat::ToolCall, customer::Sight, turn::TurnError,
+    Error, Micros, Page, PageRequest, Result,
+    approval::{Cause, Decision},
+    chat::ToolCall,
+    customer::Sight,
+    turn::TurnError,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -21,6 +25,7 @@ pub struct StoredApproval {
     pub turn_id: String,
     pub session_id: Option<String>,
     pub agent_id: String,
+    pub cause: Cause,
     pub call: ToolCall,
     /// Arguments that the server fills, as they were when it was asked; null where the customer's token said nothing.
     pub bound: Map<String, Value>,
@@ -38,13 +43,16 @@ pub struct StoredApproval {
 #[serde(default)]
 struct Beside {
     bound: Map<String, Value>,
+    cause: Cause,
 }
 
 impl StoredApproval {
     fn read(stored: Stored) -> Result<Self> {
+        let Beside { bound, cause } = json::read("an approval", &stored.input)?;
         Ok(Self {
+            cause,
             call: json::read("the call of an approval", &stored.input)?,
-            bound: json::read::<Beside>("an approval", &stored.input)?.bound,
+            bound,
             decision: stored.word.as_deref().map(|word| json::read("a decision", word)).transpose()?,
             turn_error: stored.turn_error,
             overdue: stored.overdue,

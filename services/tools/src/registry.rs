@@ -15,7 +15,7 @@ use frontdesk_api::{
     chat::ToolCall,
     code,
     servers::Server,
-    tools::{Outcome, Reads, Risk, SecretArgs, ToolDef, ToolProvider, ToolResult},
+    tools::{OUTCOME_UNKNOWN, Outcome, Reads, Risk, SecretArgs, ToolDef, ToolProvider, ToolResult},
 };
 use frontdesk_store::{Store, tools as rows};
 use serde_json::{Map, Value};
@@ -462,6 +462,10 @@ impl Registry {
             }
             Ok(Outcome::NeedsInput(request)) if request.bytes() > MAX_RESULT => {
                 Ok(failed(&format!("the tool asked a person {} bytes; at most {MAX_RESULT} are read", request.bytes())))
+            }
+            // Whoever did not answer in time may have done its work.
+            Err(e) if e.kind == Kind::Timeout || e.code.as_deref() == Some(OUTCOME_UNKNOWN) => {
+                Ok(Outcome::Done(ToolResult::unsure(&e.message)))
             }
             Err(e) if !matches!(e.kind, Kind::Internal | Kind::Unavailable | Kind::Cancelled) => Ok(failed(&e.message)),
             outcome => outcome,

@@ -22,7 +22,7 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Code, CodeFile, Files, Given, Interpreters, Language, Place, Ran, Run, limits};
+use super::{Code, CodeFile, Files, Given, Interpreters, Language, Place, Ran, Run, limits, session::OWN_STACK};
 use crate::{
     fault::Fault,
     provider::{bounds, compiling, within},
@@ -266,9 +266,8 @@ fn outcome(run: Run, kept: bool, written: &[(String, usize)], stored: Option<&co
         }
         Err(fault) => {
             let mut message = match &fault {
-                Fault::Trapped(_) => {
-                    "the code ended the interpreter itself, as recursion without an end does".to_owned()
-                }
+                Fault::Trapped(what) if what == OWN_STACK => format!("{OWN_STACK}, as by recursion without an end"),
+                Fault::Trapped(_) => "the code ended the interpreter itself".to_owned(),
                 fault => fault.to_string().replace("the tool ", "the code "),
             };
             if kept {

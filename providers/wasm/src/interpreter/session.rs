@@ -24,6 +24,9 @@ use crate::{
     meter::{CpuMeter, SpaceMeter},
 };
 
+/// Why an interpreter ended that has a stack of its own; the model reads it.
+pub(super) const OWN_STACK: &str = "the interpreter's own stack is used up";
+
 /// A file of the working folder.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(record)]
@@ -190,7 +193,7 @@ impl Session {
         let guest = self.store.data();
         let result = match answer {
             Err(_) => Err(Fault::Limit(limits.exceeded(Limit::Wall))),
-            Ok(Err(error)) => Err(fault(error, &limits, &guest.space)),
+            Ok(Err(error)) => Err(ended(error, &limits, &guest.space)),
             Ok(Ok(ran)) => Ok(ran),
         };
         let used = Used {
@@ -215,6 +218,19 @@ impl Session {
         /// What the first run of CPython writes into its snapshot, measured (BENCHMARKS.md).
         const WRITTEN: usize = 2 << 20;
         self.store.data().space.memory().saturating_sub(self.shared) + WRITTEN
+    }
+}
+
+/// As [`fault`], but that QuickJS keeps a stack of its own, at the bottom of memory, and does not look how much of it is left:
+/// what uses it up writes below address 0, which is the end of what 32 bits reach. No figure of ours bounds it.
+fn ended(error: wasmtime::Error, limits: &Limits, space: &SpaceMeter) -> Fault {
+    // wasmtime keeps the type of this to itself; tests hold the words.
+    let words = format!("{error:#}");
+    let address = words.split("memory fault at wasm address 0x").nth(1).and_then(|rest| rest.split(' ').next());
+    let below = address.and_then(|hex| u64::from_str_radix(hex, 16).ok()).is_some_and(|at| at >= 0xfff0_0000);
+    match fault(error, limits, space) {
+        Fault::Trapped(_) if below => Fault::Trapped(OWN_STACK.to_owned()),
+        other => other,
     }
 }
 

@@ -208,7 +208,8 @@ pub struct Toolbox {
     at: watch::Sender<Vec<(String, String)>>,
     /// What the register was set to, in order.
     pub register: Mutex<Vec<String>>,
-    /// Gates that are open, with what a call there comes to; what begins with `!` is an error, and `!!` ends the task.
+    /// Gates that are open, with what a call there comes to; what begins with `!` is an error, with `?` one that
+    /// leaves open what was done, and `!!` ends the task.
     open: watch::Sender<HashMap<String, String>>,
     /// Calls that wait at gates.
     pub inside: Arc<AtomicUsize>,
@@ -266,6 +267,9 @@ impl Toolbox {
         self.at.send_modify(|at| at.push((gate.clone(), key.to_owned())));
         let mut open = self.open.subscribe();
         let words = open.wait_for(|open| open.contains_key(&gate)).await.expect("gates")[&gate].clone();
+        if let Some(why) = words.strip_prefix('?') {
+            return Ok(Outcome::Done(ToolResult::unsure(why)));
+        }
         match words.strip_prefix('!') {
             Some("!") => std::panic::resume_unwind(Box::new("lost")),
             Some(why) => Err(Error::unavailable(why)),
