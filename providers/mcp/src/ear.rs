@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::{progress::Progress, rpc};
+use crate::{
+    progress::{Progress, Wanted},
+    rpc,
+};
 
 /// What a server asks a person by.
 const ELICIT: &str = "elicitation/create";
@@ -32,11 +35,21 @@ impl Ear<'_> {
         method == ELICIT && self.progress.person.is_some()
     }
 
+    /// What a server hears of whoever is asked.
+    pub(crate) async fn person(&self, id: &Value, wanted: Wanted) -> Value {
+        json!({ "jsonrpc": "2.0", "id": id, "result": self.progress.ask(wanted).await })
+    }
+
+    /// What it hears that asks too much.
+    pub(crate) fn refused(&self, id: &Value, params: &Value) -> Value {
+        json!({ "jsonrpc": "2.0", "id": id, "result": self.progress.refuse(params) })
+    }
+
     /// What a server hears that asks us: a ping's answer, a person's, and else that there is no such thing here.
     pub(crate) async fn reply(&self, id: &Value, method: &str, params: &Value) -> Value {
         match method {
             "ping" => json!({ "jsonrpc": "2.0", "id": id, "result": {} }),
-            ELICIT => json!({ "jsonrpc": "2.0", "id": id, "result": self.progress.ask(params).await }),
+            ELICIT => self.person(id, self.progress.read(params)).await,
             _ => {
                 let message = format!("this client has no '{}'", rpc::words_of(method));
                 json!({ "jsonrpc": "2.0", "id": id, "error": { "code": rpc::METHOD_NOT_FOUND, "message": message } })

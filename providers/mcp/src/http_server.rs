@@ -6,7 +6,7 @@
 //! read; a server that has to be public is asked at a public address and no other.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -27,6 +27,7 @@ use crate::{
     ear::Ear,
     oauth::Challenge,
     peer::{client, object},
+    progress::Wanted,
     rpc::{self, Message, RpcError},
 };
 
@@ -44,6 +45,12 @@ const SECRET: usize = 8;
 
 /// How long before it is, where the server names no time; and the longest that one may name.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// What a server may ask people within one request, and how much of it waits to be heeded; as agents have it.
+const MOST_ASKED: usize = 10;
+
+/// Bytes of the id of what it asks.
+const LONGEST_ID: usize = 200;
 
 /// How long a server may take to open its stream beside those of its responses, before it is called without.
 const BESIDE: Duration = Duration::from_secs(2);
@@ -127,11 +134,13 @@ impl HttpServer {
     /// by it.
     pub(crate) async fn ask(&self, cx: &Cx, head: &Head, message: &Value, ear: Ear<'_>) -> Result<Replied, Fault> {
         let beside = self.beside(cx, head, ear).await;
-        let (asks, mut asked) = mpsc::unbounded_channel();
-        let answering = self.answered(cx, head, message, Listener { ear, asks: asks.clone(), standing: false });
+        let (asks, mut asked) = mpsc::channel(MOST_ASKED);
+        let ids = Mutex::default();
+        let listener = Listener { ear, asks: asks.clone(), ids: &ids, standing: false };
+        let answering = self.answered(cx, head, message, listener);
         let listening = async {
             if let Some(mut stream) = beside {
-                let listener = Listener { ear, asks, standing: true };
+                let listener = Listener { ear, asks, ids: &ids, standing: true };
                 let (mut last, mut pause) = (None, PAUSE.0);
                 let id = &message["id"];
                 // However it ends: the response comes elsewhere.
@@ -140,7 +149,7 @@ impl HttpServer {
             std::future::pending::<()>().await;
         };
         tokio::pin!(answering, listening);
-        let mut replies = Replies { server: self, cx, head, ear, under_way: FuturesUnordered::new(), ids: vec![] };
+        let mut replies = Replies { server: self, cx, head, ear, under_way: FuturesUnordered::new(), handles: vec![] };
         loop {
             tokio::select! {
                 biased;
@@ -159,11 +168,14 @@ impl HttpServer {
             return None;
         }
         let sent = self.send(cx, Method::GET, head_of(head, "text/event-stream"), Bytes::new());
-        let answer = tokio::time::timeout(BESIDE, sent).await.ok()?.ok()?;
-        if answer.status == StatusCode::METHOD_NOT_ALLOWED {
+        let answer = tokio::time::timeout(BESIDE, sent).await.ok().and_then(Result::ok);
+        // Another call of the session may have the one stream that there is. Whatever else comes is not waited for again.
+        let taken = answer.as_ref().is_some_and(|answer| answer.status == StatusCode::CONFLICT);
+        let stream = answer.filter(|answer| answer.status.is_success() && is_stream(answer));
+        if stream.is_none() && !taken && !cx.cancel.is_cancelled() {
             ear.alone.store(true, Ordering::Relaxed);
         }
-        (answer.status.is_success() && is_stream(&answer)).then_some(answer)
+        stream
     }
 
     async fn answered(&self, cx: &Cx, head: &Head, message: &Value, listener: Listener<'_>) -> Result<Replied, Fault> {
@@ -385,15 +397,28 @@ impl HttpServer {
             match serde_json::from_slice(&data).ok().and_then(rpc::message) {
                 Some(Message::Response { id: answered, result }) if answered == *id => return Ok(Some(result)),
                 Some(Message::Request { id, method, params }) => {
-                    if listener.ear.asks(&method) {
-                        let _ = listener.asks.send(Asks::Person { id, method, params });
-                    } else {
-                        let reply = listener.ear.reply(&id, &method, &params).await;
-                        self.tell_back(cx, head, &reply).await;
+                    let place = if listener.ear.asks(&method) { listener.place(&id) } else { Place::None };
+                    match place {
+                        Place::New => {
+                            let wanted = listener.ear.progress.read(&params);
+                            let _ = listener.asks.send(Asks::Person { id, wanted }).await;
+                        }
+                        Place::Known => {}
+                        // One after another, and the stream waits for each.
+                        Place::TooMany => {
+                            let refused = listener.ear.refused(&id, &params);
+                            self.tell_back(cx, head, &refused).await;
+                        }
+                        Place::None => {
+                            let reply = listener.ear.reply(&id, &method, &params).await;
+                            self.tell_back(cx, head, &reply).await;
+                        }
                     }
                 }
                 Some(Message::Notification { method, params }) if method == "notifications/cancelled" => {
-                    let _ = listener.asks.send(Asks::NoMore(params["requestId"].clone()));
+                    if listener.knows(&params["requestId"]) {
+                        let _ = listener.asks.send(Asks::NoMore(params["requestId"].clone())).await;
+                    }
                 }
                 Some(Message::Notification { method, params }) => listener.ear.hear(&method, &params),
                 Some(Message::Response { .. }) | None => {}
@@ -405,7 +430,9 @@ impl HttpServer {
 /// What the stream of a response leads to, beside the response.
 struct Listener<'e> {
     ear: Ear<'e>,
-    asks: mpsc::UnboundedSender<Asks>,
+    asks: mpsc::Sender<Asks>,
+    /// What was asked of people by now, on whichever stream: no more than [`MOST_ASKED`].
+    ids: &'e Mutex<Vec<Value>>,
     /// It is no response's.
     standing: bool,
 }
@@ -415,14 +442,41 @@ impl Listener<'_> {
     fn may_be_silent(&self, silence: Duration) -> bool {
         self.standing || self.ear.progress.pause.was_within(silence)
     }
+
+    fn knows(&self, id: &Value) -> bool {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// Takes one for what has this id, where there is one.
+    fn place(&self, id: &Value) -> Place {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = id.is_number() || id.as_str().is_some_and(|id| id.len() <= LONGEST_ID);
+        if ids.contains(id) {
+            Place::Known
+        } else if ids.len() >= MOST_ASKED || !fits {
+            Place::TooMany
+        } else {
+            ids.push(id.clone());
+            Place::New
+        }
+    }
+}
+
+/// Where a request of the server's stands among those that people are asked.
+enum Place {
+    New,
+    /// A stream that is picked up may repeat it.
+    Known,
+    TooMany,
+    /// It is nothing for people.
+    None,
 }
 
 /// What is asked of a person in the middle of a request.
 enum Asks {
     Person {
         id: Value,
-        method: String,
-        params: Value,
+        wanted: Wanted,
     },
     /// The request of this id is taken back.
     NoMore(Value),
@@ -435,26 +489,24 @@ struct Replies<'s> {
     head: &'s Head,
     ear: Ear<'s>,
     under_way: FuturesUnordered<BoxFuture<'s, Result<(), Aborted>>>,
-    /// What was asked, and what takes it back.
-    ids: Vec<(Value, AbortHandle)>,
+    /// What takes back what was asked.
+    handles: Vec<(Value, AbortHandle)>,
 }
 
 impl Replies<'_> {
     fn heed(&mut self, asks: Asks) {
         match asks {
-            // A stream that is picked up may repeat it.
-            Asks::Person { id, .. } if self.ids.iter().any(|(known, _)| *known == id) => {}
-            Asks::Person { id, method, params } => {
+            Asks::Person { id, wanted } => {
                 let (server, cx, head, ear, asked) = (self.server, self.cx, self.head, self.ear, id.clone());
                 let (answering, handle) = abortable(async move {
-                    let reply = ear.reply(&asked, &method, &params).await;
+                    let reply = ear.person(&asked, wanted).await;
                     server.tell_back(cx, head, &reply).await;
                 });
-                self.ids.push((id, handle));
+                self.handles.push((id, handle));
                 self.under_way.push(answering.boxed());
             }
             Asks::NoMore(id) => {
-                self.ids.iter().filter(|(known, _)| *known == id).for_each(|(_, handle)| handle.abort());
+                self.handles.iter().filter(|(known, _)| *known == id).for_each(|(_, handle)| handle.abort());
             }
         }
     }

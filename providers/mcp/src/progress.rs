@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use frontdesk_api::{News, news, question::Person};
+use frontdesk_api::{
+    News, news,
+    question::{Person, Question},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -29,6 +32,14 @@ pub(crate) struct Progress {
     /// The time that this takes.
     pub(crate) pause: Arc<Pause>,
     last: Mutex<Last>,
+}
+
+/// What a server wants to know, read: no more of what it sent is kept than may be asked and told of.
+pub(crate) struct Wanted {
+    /// Or why it cannot be asked.
+    question: Result<Question, String>,
+    /// For the model.
+    words: String,
 }
 
 /// How far it was, and what was said of that.
@@ -70,11 +81,17 @@ impl Progress {
         }
     }
 
-    /// Asks a person what the server wants to know (the params of `elicitation/create`); the result for the server.
-    pub(crate) async fn ask(&self, params: &Value) -> Value {
+    /// What the server wants to know, by the params of `elicitation/create`.
+    pub(crate) fn read(&self, params: &Value) -> Wanted {
+        let words = question::words(&struck_value(&self.secrets, params));
+        Wanted { question: question::one(&self.secrets, params), words }
+    }
+
+    /// Asks a person; the result for the server.
+    pub(crate) async fn ask(&self, wanted: Wanted) -> Value {
         let why = match &self.person {
             None => None,
-            Some(person) => match question::one(&self.secrets, params) {
+            Some(person) => match wanted.question {
                 Err(why) => Some(why),
                 Ok(question) => {
                     let asked = self.pause.begin();
@@ -88,10 +105,18 @@ impl Progress {
                 }
             },
         };
+        self.unanswered(&wanted.words, why)
+    }
+
+    /// Asks nobody what is one too many; the result for the server.
+    pub(crate) fn refuse(&self, params: &Value) -> Value {
+        self.unanswered(&self.read(params).words, Some("it asked too often in one call".to_owned()))
+    }
+
+    fn unanswered(&self, asked: &str, why: Option<String>) -> Value {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.questions.len() < question::MOST {
-            let asked = question::words(&struck_value(&self.secrets, params));
-            last.questions.push(why.map_or_else(|| asked.clone(), |why| format!("{asked}: {why}")));
+            last.questions.push(why.map_or_else(|| asked.to_owned(), |why| format!("{asked}: {why}")));
         }
         json!({ "action": "cancel" })
     }
@@ -139,7 +164,7 @@ mod tests {
         });
         let said: Vec<_> = said.collect();
         assert_eq!(said, [("1".to_owned(), Some("[secret] opens")), ("1.5".to_owned(), Some("half"))]);
-        assert_eq!(mine.ask(&json!({ "message": "Sure?" })).await, json!({ "action": "cancel" }));
+        assert_eq!(mine.ask(mine.read(&json!({ "message": "Sure?" }))).await, json!({ "action": "cancel" }));
         let (words, asked) = mine.told();
         assert_eq!((words.as_deref(), silent.told()), (Some("half"), (None, None)));
         assert!(asked.expect("a note").contains("'Sure?'"));
@@ -151,7 +176,7 @@ mod tests {
         let long = format!("{} sesame-1234", "x".repeat(495));
         let progress = Progress::of(json!("key_1"), None, &["sesame-1234".to_owned()]);
         progress.hear(&json!({ "progressToken": "key_1", "progress": 2, "message": long }));
-        progress.ask(&json!({ "message": long })).await;
+        progress.ask(progress.read(&json!({ "message": long }))).await;
         let (words, asked) = progress.told();
         for said in [words.expect("words"), asked.expect("a note")] {
             assert!(said.contains("x [sec") && !said.contains("ses"), "{said}");

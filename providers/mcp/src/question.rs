@@ -99,7 +99,7 @@ pub(crate) fn asked(endpoint: &Endpoint, result: &Value) -> Result<InputRequest,
                 words_of(&endpoint.cleaned(method.into()))
             ));
         }
-        let question = Question::read(&endpoint.cleaned_value(&request["params"]))?;
+        let question = read(endpoint.secrets(), &request["params"])?;
         questions.push((key.clone(), question));
     }
     let state = result["requestState"].as_str().map(str::to_owned);
@@ -124,13 +124,29 @@ pub(crate) fn asked(endpoint: &Endpoint, result: &Value) -> Result<InputRequest,
 /// # Errors
 /// Why it cannot be asked, in words for the model.
 pub(crate) fn one(secrets: &[String], params: &Value) -> Result<Question, String> {
-    let question = Question::read(&struck_value(secrets, params))?;
+    let question = read(secrets, params)?;
     let words = question.words();
     if words.len() > MOST_ASKED {
         return Err(format!("it asks more than {MOST_ASKED} bytes at once"));
     }
-    // Names of members are not struck.
-    if struck(secrets, words.clone()) != words { Err("it repeats a secret".into()) } else { Ok(question) }
+    if struck(secrets, words.clone()) == words { Ok(question) } else { Err(REPEATS.into()) }
+}
+
+const REPEATS: &str = "it repeats a secret";
+
+/// Names of members are not struck, and what is said of a bad one is cut: those with a secret are read no further.
+fn read(secrets: &[String], params: &Value) -> Result<Question, String> {
+    if names_secret(secrets, params) { Err(REPEATS.into()) } else { Question::read(&struck_value(secrets, params)) }
+}
+
+fn names_secret(secrets: &[String], value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members.iter().any(|(name, member)| {
+            secrets.iter().any(|secret| name.contains(secret.as_str())) || names_secret(secrets, member)
+        }),
+        Value::Array(list) => list.iter().any(|one| names_secret(secrets, one)),
+        _ => false,
+    }
 }
 
 /// An answer as the protocol has it.

@@ -238,6 +238,11 @@ impl Worker {
         let asked_before = self.left.iter().filter(|step| asked_turn(step).is_some()).count();
         let asked = next.iter().filter(|(call, _)| self.asks(call).is_some() && !self.is_begun(call)).count();
         let agents = u32::try_from(asked_before + asked).unwrap_or(u32::MAX);
+        // While one asks a person the turn's deadline moves, and whoever takes the calls ends them by it.
+        let cx = match next.len() {
+            0 | 1 => self.cx.clone(),
+            _ => Cx { deadline: self.cx.deadline.filter(|_| !self.has_people()), ..self.cx.clone() },
+        };
         for (call, place) in next {
             self.end_lost_questions(&call);
             let left = self.take_left(&call.id);
@@ -271,7 +276,7 @@ impl Worker {
             }
             let work = match known {
                 Some(result) => ready(Ok(Came::Result(result))).boxed(),
-                None => self.work_of(&call, &step, agents, wave.asks.person(n, Arc::clone(&place))),
+                None => self.work_of(&cx, &call, &step, agents, wave.asks.person(n, Arc::clone(&place))),
             };
             wave.running.push(Box::pin(async move {
                 let _place = place;
@@ -285,13 +290,14 @@ impl Worker {
     /// What a call does. Nothing of it is done before it is asked for.
     fn work_of(
         &self,
+        cx: &Cx,
         call: &ToolCall,
         step: &StoredStep,
         agents: u32,
         person: Arc<dyn Person>,
     ) -> BoxFuture<'static, Answered<Came>> {
         let step_id = step.step.id.clone();
-        let cx = Cx { asking: self.asking(call, person), ..self.cx.clone() };
+        let cx = Cx { asking: self.asking(call, person), ..cx.clone() };
         let conversation = cx.conversation().map(str::to_owned);
         let span = move |call: &ToolCall| {
             tracing::info_span!(

@@ -95,7 +95,7 @@ pub use responses::Response;
 pub use tally::Turns;
 pub use versions::Writing;
 
-use crate::{hub::Hub, running::Running, tally::Tally};
+use crate::{hub::Hub, open_calls::Waits, running::Running, tally::Tally};
 
 /// Name of the built-in action by which a model hands over to a person.
 pub const HAND_OFF: &str = "hand_off";
@@ -180,7 +180,7 @@ pub struct Bounds {
     /// each of `at_once` turns at most `calls_at_once` of them answer.
     pub calls_beside: usize,
     /// Turns that wait, with a call open, for a person. They have none of the places of `at_once`, but memory and a
-    /// connection; a question beyond them is asked of nobody.
+    /// connection; a question beyond them, or beyond a quarter of them for one tenant, is asked of nobody.
     pub open_calls: usize,
 }
 
@@ -217,8 +217,8 @@ pub(crate) struct Room {
     pub(crate) places: Arc<Semaphore>,
     /// Places for tool calls that run beside another of their turn.
     pub(crate) beside: Arc<Semaphore>,
-    /// Places for turns that wait for a person with a call open.
-    pub(crate) open_calls: Arc<Semaphore>,
+    /// Turns that wait for a person with a call open.
+    pub(crate) open_calls: Arc<Waits>,
     /// Places for replays.
     pub(crate) replays: Arc<replay::Places>,
     /// Rung when a place becomes free.
@@ -242,7 +242,7 @@ impl Agents {
         Self(Arc::new(Room {
             places: Arc::new(Semaphore::new(deps.bounds.at_once)),
             beside: Arc::new(Semaphore::new(deps.bounds.calls_beside)),
-            open_calls: Arc::new(Semaphore::new(deps.bounds.open_calls)),
+            open_calls: Arc::default(),
             replays: Arc::default(),
             deps,
             owner,

@@ -8,8 +8,8 @@
 //! those that are worked on, its call none beside others, and the turn's time stands still.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use frontdesk_api::{
 use frontdesk_store::{
     questions::{self, Asked},
     transcript::{self, StoredStep},
+    turns,
 };
 use serde_json::Value;
 use tokio::{
@@ -71,9 +72,54 @@ impl Person for Desk {
     }
 }
 
+/// How many times the time of one question those of one call may take together, whatever else it may ask.
+const MOST_TIMES: u32 = 3;
+
+/// Turns that wait for a person with a call open, by their tenants: a tenant has a share of what there is.
+#[derive(Debug, Default)]
+pub(crate) struct Waits(Mutex<HashMap<String, usize>>);
+
+/// One of them, until this is dropped.
+struct Waiting {
+    waits: Arc<Waits>,
+    tenant: String,
+}
+
+impl Waits {
+    /// None: there are `most` already, or the tenant has its quarter of them.
+    fn enter(self: &Arc<Self>, tenant: &str, most: usize) -> Option<Waiting> {
+        let mut by_tenant = self.by_tenant();
+        let of_tenant = by_tenant.get(tenant).copied().unwrap_or_default();
+        if by_tenant.values().sum::<usize>() >= most || of_tenant >= most.div_ceil(4) {
+            return None;
+        }
+        by_tenant.insert(tenant.to_owned(), of_tenant + 1);
+        Some(Waiting { waits: Arc::clone(self), tenant: tenant.to_owned() })
+    }
+
+    fn by_tenant(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut by_tenant = self.waits.by_tenant();
+        if let Entry::Occupied(mut of_tenant) = by_tenant.entry(std::mem::take(&mut self.tenant)) {
+            *of_tenant.get_mut() -= 1;
+            if *of_tenant.get() == 0 {
+                of_tenant.remove();
+            }
+        }
+    }
+}
+
 /// A question that stands.
 struct Standing {
+    /// The number of its call's step.
+    n: i64,
     step: StoredStep,
+    since: Instant,
     until: Instant,
     reply: oneshot::Sender<Result<Answer, String>>,
 }
@@ -81,8 +127,15 @@ struct Standing {
 /// The turn's time, which stands still.
 struct Paused {
     left: Duration,
-    had_place: bool,
-    _waits: OwnedSemaphorePermit,
+    _waits: Waiting,
+}
+
+/// What one call asked by now.
+#[derive(Default)]
+struct Spent {
+    rounds: u32,
+    /// How long its questions stood that stand no more.
+    time: Duration,
 }
 
 /// What the calls of a wave ask.
@@ -90,15 +143,17 @@ pub(crate) struct Asks {
     to: mpsc::UnboundedSender<Request>,
     from: mpsc::UnboundedReceiver<Request>,
     standing: Vec<Standing>,
-    /// How often, by the numbers of the calls' steps.
-    rounds: HashMap<i64, u32>,
+    /// By the numbers of the calls' steps.
+    spent: HashMap<i64, Spent>,
     paused: Option<Paused>,
+    /// When answers were looked for last.
+    looked: Option<Instant>,
 }
 
 impl Default for Asks {
     fn default() -> Self {
         let (to, from) = mpsc::unbounded_channel();
-        Self { to, from, standing: vec![], rounds: HashMap::new(), paused: None }
+        Self { to, from, standing: vec![], spent: HashMap::new(), paused: None, looked: None }
     }
 }
 
@@ -118,7 +173,7 @@ impl Asks {
     /// `answered`: rung at an answer that this process took in; others' are found within `poll`.
     pub(crate) async fn news(&mut self, answered: &Notify, poll: Duration) -> News {
         let first = self.standing.iter().map(|standing| standing.until).min();
-        let look = first.map(|until| until.min(Instant::now() + poll));
+        let look = first.map(|until| next_look(until, self.looked, Instant::now(), poll));
         tokio::select! {
             Some(request) = self.from.recv() => News::Asked(request),
             () = answered.notified(), if look.is_some() => News::Look,
@@ -129,6 +184,18 @@ impl Asks {
     fn open(&self) -> Vec<OpenQuestion> {
         self.standing.iter().filter_map(|standing| shown(&standing.step)).collect()
     }
+
+    /// This one stands no more.
+    fn over(&mut self, standing: &Standing) {
+        let stood = Instant::now().min(standing.until).saturating_duration_since(standing.since);
+        self.spent.entry(standing.n).or_default().time += stood;
+    }
+}
+
+/// Once the first question's time is over, or after `poll`; and never sooner than that after the last look, whatever that
+/// came to.
+fn next_look(first: Instant, looked: Option<Instant>, now: Instant, poll: Duration) -> Instant {
+    first.min(now + poll).max(looked.map_or(now, |looked| looked + poll))
 }
 
 impl Room {
@@ -160,11 +227,16 @@ impl Worker {
         let Some(call) = wave.calls.iter().find(|(step, _)| step.step.n == n).map(|(_, call)| call.clone()) else {
             return Ok(());
         };
-        let round = wave.asks.rounds.entry(n).or_default();
-        *round += 1;
-        let round = *round;
+        let spent = wave.asks.spent.entry(n).or_default();
+        spent.rounds += 1;
+        let (round, question_time) = (spent.rounds, self.room.deps.pace.question);
+        let patience = question_time.min((question_time * MOST_TIMES).saturating_sub(spent.time));
         if round > MOST_ROUNDS {
             let _ = reply.send(Err(format!("it asked more than {MOST_ROUNDS} times in one call")));
+            return Ok(());
+        }
+        if patience.is_zero() {
+            let _ = reply.send(Err("its questions took too long together".into()));
             return Ok(());
         }
         let words = question.words();
@@ -183,14 +255,15 @@ impl Worker {
             return Ok(());
         }
         if wave.asks.paused.is_none() {
-            let Ok(waits) = Arc::clone(&self.room.open_calls).try_acquire_owned() else {
+            let most = self.room.deps.bounds.open_calls;
+            let Some(waits) = self.room.open_calls.enter(&self.cx.tenant, most) else {
                 let _ = reply.send(Err("too many conversations wait for people".into()));
                 return Ok(());
             };
             let left = self.deadline.saturating_duration_since(Instant::now());
-            let had_place = self.stop.leave_place();
+            self.stop.leave_place();
             self.room.free.notify_one();
-            wave.asks.paused = Some(Paused { left, had_place, _waits: waits });
+            wave.asks.paused = Some(Paused { left, _waits: waits });
         }
         self.record(&judged);
         let toolgroup = self.def_of(&call).map(|def| def.toolgroup.clone()).unwrap_or_default();
@@ -199,13 +272,14 @@ impl Worker {
         let input = serde_json::to_value(&asked).map_err(|e| Halt::Rows(Error::internal("write a question", e)))?;
         let step = self.pen.begin(StepKind::Question, &name, Some(input));
         self.open.push(step.clone());
-        let patience = self.room.deps.pace.question;
         self.pen.keep_open(&step.step.id, micros(patience));
-        let until = Instant::now() + patience;
-        wave.asks.standing.push(Standing { step, until, reply });
-        if let Some(paused) = &wave.asks.paused {
-            self.deadline = until + paused.left;
-            self.pen.leave_time(micros(patience + paused.left));
+        let since = Instant::now();
+        wave.asks.standing.push(Standing { n, step, since, until: since + patience, reply });
+        let last = wave.asks.standing.iter().map(|standing| standing.until).max();
+        if let (Some(paused), Some(last)) = (&wave.asks.paused, last) {
+            self.deadline = last + paused.left;
+            self.cx.deadline = Some(self.deadline.into_std());
+            self.pen.leave_time(micros(self.deadline.saturating_duration_since(since)));
         }
         self.awaits(wave.asks.open());
         wave.beside(self.pen.commit()).await
@@ -215,17 +289,23 @@ impl Worker {
         let now = Instant::now();
         let ids = wave.asks.standing.iter().filter(|standing| standing.until <= now);
         let late: Vec<String> = ids.map(|standing| standing.step.step.id.clone()).collect();
+        wave.asks.looked = Some(now);
         let (room, cx, turn) = (Arc::clone(&self.room), self.cx.clone(), self.pen.turn.id.clone());
+        let epoch = self.pen.epoch();
         let nobody = Answer { action: Action::Cancel, content: None, key_id: None, at: self.pen.now() };
         let look = async {
             for id in &late {
                 // Somebody may have been first.
                 room.put_open_answer(&cx, &turn, id, &nobody).await?;
             }
-            transcript::inbox(&mut room.deps.store.tenant(&cx).read().await?, &turn).await
+            let mut tx = room.deps.store.tenant(&cx).read().await?;
+            let stored = turns::load(&mut tx, &turn).await?;
+            let ours = stored.epoch == epoch && stored.turn.state == TurnState::Running;
+            Ok::<_, Error>(if ours { Some(transcript::inbox(&mut tx, &turn).await?) } else { None })
         };
         let inbox = match wave.beside(look).await {
-            Ok(inbox) => inbox,
+            Ok(Some(inbox)) => inbox,
+            Ok(None) => return Err(Halt::Fenced),
             Err(error) => {
                 tracing::warn!(turn, error = %error, "whether a question was answered could not be looked up; again later");
                 return Ok(());
@@ -238,6 +318,7 @@ impl Worker {
                 wave.asks.standing.push(standing);
                 continue;
             };
+            wave.asks.over(&standing);
             results.push(said(&standing.step.step.id, answer.action));
             self.end(standing.step, StepState::Done, Some(StepOutput::Question { action: answer.action }));
             heard.push((standing.reply, answer));
@@ -261,6 +342,7 @@ impl Worker {
             return;
         }
         for standing in gone {
+            asks.over(&standing);
             let error = failed("withdrawn", "the tool did not wait for the answer");
             self.end(standing.step, StepState::Failed, Some(StepOutput::Failed { error }));
         }
@@ -278,7 +360,7 @@ impl Worker {
         self.cx.deadline = Some(self.deadline.into_std());
         self.pen.leave_time(micros(paused.left));
         // One too many for a while, where none is free: the tool's server waits, and stands in no line.
-        if paused.had_place
+        if self.stop.is_counted()
             && let Ok(place) = Arc::clone(&self.room.places).try_acquire_owned()
         {
             self.stop.take_place(Some(place));
@@ -300,5 +382,35 @@ impl Worker {
             let error = failed("worker_lost", "the process that asked was lost before it heard an answer");
             self.pen.end(step, StepState::Failed, Some(StepOutput::Failed { error }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_over_is_looked_at_once_a_poll_however_the_look_ends() {
+        let (now, poll, second) = (Instant::now(), Duration::from_secs(5), Duration::from_secs(1));
+        assert_eq!(next_look(now + second, None, now, poll), now + second);
+        assert_eq!(next_look(now + poll * 9, None, now, poll), now + poll);
+        // Its time is over, and the look a second ago came to nothing.
+        assert_eq!(next_look(now - poll, Some(now - second), now, poll), now + poll - second);
+        assert_eq!(next_look(now - poll, Some(now), now, poll), now + poll);
+    }
+
+    #[test]
+    fn a_tenant_has_a_quarter_of_the_turns_that_wait_and_gives_back_what_it_leaves() {
+        let waits = Arc::new(Waits::default());
+        let mut all: Vec<_> = (0..2).map(|_| waits.enter("a", 8).expect("a place")).collect();
+        assert!(waits.enter("a", 8).is_none(), "it has its share");
+        all.extend(["b", "b", "c", "c", "d"].map(|tenant| waits.enter(tenant, 8).expect("others have theirs")));
+        all.push(waits.enter("e", 8).expect("the last one"));
+        assert!(waits.enter("f", 8).is_none(), "there are no more");
+        all.remove(0);
+        assert!(waits.enter("a", 8).is_some());
+        drop(all);
+        assert!(waits.by_tenant().is_empty());
+        assert!(waits.enter("a", 0).is_none());
     }
 }

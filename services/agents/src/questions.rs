@@ -57,7 +57,11 @@ pub struct Questioned {
 impl From<StoredQuestion> for Questioned {
     fn from(stored: StoredQuestion) -> Self {
         let timed_out = stored.turn_error.is_some_and(|error| error.code == "input_timeout");
-        let state = match &stored.answer {
+        // An answer that came when nobody heard it any more is none.
+        let unheard = stored.failed && stored.asked.in_open_call;
+        let answer = stored.answer.filter(|_| !unheard);
+        let state = match &answer {
+            _ if unheard => QuestionState::Withdrawn,
             Some(answer) if answer.key_id.is_some() => QuestionState::Answered,
             Some(_) => QuestionState::Expired,
             None if stored.overdue || timed_out => QuestionState::Expired,
@@ -75,7 +79,7 @@ impl From<StoredQuestion> for Questioned {
             question,
             asked_at: stored.asked_at,
             until: stored.until.filter(|_| state == QuestionState::Open),
-            answer: stored.answer,
+            answer,
             state,
         }
     }
@@ -177,9 +181,14 @@ impl Room {
 }
 
 impl Worker {
+    /// Whether calls here may ask people anything.
+    pub(crate) fn has_people(&self) -> bool {
+        self.on_input == OnInput::Suspend && self.asked_by.is_none()
+    }
+
     /// What a call here may ask of people: nothing where nobody waits for the turn to go on.
     pub(crate) fn asking(&self, call: &ToolCall, person: Arc<dyn Person>) -> Option<Asking> {
-        if self.on_input != OnInput::Suspend || self.asked_by.is_some() {
+        if !self.has_people() {
             return None;
         }
         let mut round = self.round(&call.id);

@@ -31,6 +31,8 @@ pub(crate) struct Stop {
     working: Arc<AtomicBool>,
     /// Its place among those that are worked on; None where it has none of its own, or left it.
     place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    /// It had one at some time: it is one of those that places are counted for.
+    counted: Arc<AtomicBool>,
     /// Rung when something that its open calls asked was answered.
     pub(crate) answered: Arc<Notify>,
 }
@@ -47,12 +49,17 @@ impl Stop {
     }
 
     pub(crate) fn take_place(&self, place: Option<OwnedSemaphorePermit>) {
+        self.counted.fetch_or(place.is_some(), Ordering::SeqCst);
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
-    /// Whether there was one.
-    pub(crate) fn leave_place(&self) -> bool {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    pub(crate) fn leave_place(&self) {
+        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Whether it is to have a place where one is free, however often it left its own.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.counted.load(Ordering::SeqCst)
     }
 
     /// The token that providers see.
@@ -132,6 +139,19 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_that_goes_on_without_a_place_and_leaves_again_is_to_have_one_still() {
+        let places = Arc::new(tokio::sync::Semaphore::new(1));
+        let (stop, asked) = (Stop::default(), Stop::default());
+        stop.take_place(Arc::clone(&places).try_acquire_owned().ok());
+        stop.leave_place();
+        assert_eq!(places.available_permits(), 1);
+        stop.leave_place();
+        assert!(stop.is_counted());
+        asked.take_place(None);
+        assert!(!asked.is_counted(), "it never had one");
+    }
 
     #[test]
     fn who_leaves_takes_out_its_own_entry_only() {

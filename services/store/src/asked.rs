@@ -35,6 +35,8 @@ pub(crate) struct Stored {
     pub(crate) overdue: bool,
     /// What was said.
     pub(crate) word: Option<String>,
+    /// Its step ended without one.
+    pub(crate) failed: bool,
     pub(crate) turn_error: Option<TurnError>,
 }
 
@@ -59,6 +61,7 @@ struct Row {
     state: String,
     epoch: i64,
     lease_until: Option<Micros>,
+    cancel_requested: bool,
     deadline: Option<Micros>,
     error: Option<String>,
     word: Option<String>,
@@ -70,7 +73,7 @@ impl Row {
         let (waits, until) = match self.asked_epoch {
             None => (turn == TurnState::AwaitingInput, self.deadline),
             Some(epoch) => {
-                let held = self.lease_until.is_some_and(|until| until >= now);
+                let held = !self.cancel_requested && self.lease_until.is_some_and(|until| until >= now);
                 (turn == TurnState::Running && epoch == self.epoch && held, self.asked_until)
             }
         };
@@ -86,6 +89,7 @@ impl Row {
             input: self.input,
             asked_at: self.started_at,
             word: self.word,
+            failed: self.step_state == StepState::Failed.as_str(),
         })
     }
 }
@@ -95,7 +99,7 @@ macro_rules! select {
     ($kind:literal, $($rest:literal),+) => {
         concat!(
             "SELECT s.id, s.turn_id, s.input, s.state AS step_state, s.asked_epoch, s.asked_until, s.started_at, \
-             t.session_id, t.agent_id, t.state, t.epoch, t.lease_until, t.deadline, t.error, i.payload AS word \
+             t.session_id, t.agent_id, t.state, t.epoch, t.lease_until, t.cancel_requested, t.deadline, t.error, i.payload AS word \
              FROM step s JOIN turn t ON t.tenant = s.tenant AND t.id = s.turn_id \
              LEFT JOIN session o ON o.tenant = t.tenant AND o.id = t.session_id \
              LEFT JOIN inbox i ON i.tenant = s.tenant AND i.turn_id = s.turn_id AND i.key = s.id \
@@ -132,7 +136,8 @@ impl Tenant<'_> {
                     $kind,
                     "s.state = 'intent' AND i.key IS NULL \
                      AND ((s.asked_epoch IS NULL AND t.state = 'awaiting_input' AND t.deadline >= $2) \
-                          OR (s.asked_epoch = t.epoch AND t.state = 'running' AND t.lease_until >= $2 AND s.asked_until >= $2)) \
+                          OR (s.asked_epoch = t.epoch AND t.state = 'running' AND t.lease_until >= $2 \
+                              AND NOT t.cancel_requested AND s.asked_until >= $2)) \
                      AND ($5 OR (o.customer IS NULL AND $6) OR (o.customer = $7 AND o.issuer = $8)) \
                      AND s.turn_id = COALESCE($9, s.turn_id) AND ($10 IS NULL OR t.session_id = $10) AND ",
                     $order
@@ -178,29 +183,30 @@ pub async fn keep_open(tx: &mut Tx, id: &str, epoch: i64, micros: i64) -> Result
 }
 
 /// The questions of a turn whose calls stay open at its worker, and that nobody answered; none of a turn that nobody works
-/// on.
+/// on, or that is to stop.
 ///
 /// # Errors
 /// As any query.
 pub async fn kept_open(tx: &mut Tx, turn_id: &str) -> Result<Vec<String>> {
-    let tenant = tx.tenant();
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
     on!(tx, conn => sqlx::query_scalar("SELECT s.id FROM step s JOIN turn t ON t.tenant = s.tenant AND t.id = s.turn_id \
          LEFT JOIN inbox i ON i.tenant = s.tenant AND i.turn_id = s.turn_id AND i.key = s.id \
          WHERE s.tenant = $1 AND s.turn_id = $2 AND s.kind = 'question' AND s.state = 'intent' AND s.asked_epoch = t.epoch \
-         AND t.state = 'running' AND i.key IS NULL ORDER BY s.n")
-        .bind(&*tenant).bind(turn_id).fetch_all(conn).await)
+         AND t.state = 'running' AND t.lease_until >= $3 AND NOT t.cancel_requested AND i.key IS NULL ORDER BY s.n")
+        .bind(&*tenant).bind(turn_id).bind(now).fetch_all(conn).await)
     .doing("look for questions whose calls are open")
 }
 
 /// Takes the row of a turn that somebody works on, so that nobody writes to it before this transaction has ended. False:
-/// nobody works on it.
+/// nobody works on it, or it is to stop.
 ///
 /// # Errors
 /// As any query.
 pub async fn hold_running(tx: &mut Tx, turn_id: &str) -> Result<bool> {
-    let tenant = tx.tenant();
-    let held = on!(tx, conn => sqlx::query("UPDATE turn SET epoch = epoch WHERE tenant = $1 AND id = $2 AND state = 'running'")
-        .bind(&*tenant).bind(turn_id).execute(conn).await.map(|done| done.rows_affected()))
+    let (tenant, now) = (tx.tenant(), tx.now().await?);
+    let held = on!(tx, conn => sqlx::query("UPDATE turn SET epoch = epoch WHERE tenant = $1 AND id = $2 AND state = 'running' \
+         AND lease_until >= $3 AND NOT cancel_requested")
+        .bind(&*tenant).bind(turn_id).bind(now).execute(conn).await.map(|done| done.rows_affected()))
     .doing("hold a turn that somebody works on")?;
     Ok(held == 1)
 }

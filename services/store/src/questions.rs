@@ -50,6 +50,8 @@ pub struct StoredQuestion {
     /// Whether that time is over.
     pub overdue: bool,
     pub answer: Option<Answer>,
+    /// Its step ended without one.
+    pub failed: bool,
     pub turn_error: Option<TurnError>,
 }
 
@@ -58,6 +60,7 @@ impl StoredQuestion {
         Ok(Self {
             asked: json::read("a question", &stored.input)?,
             answer: stored.word.as_deref().map(|answer| json::read("an answer", answer)).transpose()?,
+            failed: stored.failed,
             turn_error: stored.turn_error,
             overdue: stored.overdue,
             until: stored.until,

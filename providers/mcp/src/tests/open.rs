@@ -108,12 +108,15 @@ async fn only_who_can_ask_a_person_says_so_and_has_a_session_of_its_own() {
 
 #[tokio::test]
 async fn what_nobody_is_asked_or_answers_is_cancelled_and_the_result_says_why() {
-    let secret = "tok-123456789";
+    // Longer than what is shown of a name that no form has.
+    let secret = "tok-123456789-123456789-123456789-123456789-123456789-123456789";
+    let bad = json!({ "message": "m", "requestedSchema": { "properties": { secret: { "type": "object" } } } });
     let field = json!({ "message": "m", "requestedSchema": { "properties": { secret: { "type": "string" } } } });
     for (params, asked, why) in [
         (form(), 1, "'How many?' (n): nobody answered in time"),
         (json!({ "mode": "url", "message": "m", "url": "http://h/" }), 0, "not one over https"),
         (field, 0, "it repeats a secret"),
+        (bad, 0, "it repeats a secret"),
     ] {
         let server = asks(params).await;
         let provider = provider(json!({}));
@@ -123,7 +126,7 @@ async fn what_nobody_is_asked_or_answers_is_cancelled_and_the_result_says_why() 
         let person = someone(None, Duration::ZERO);
         let said = call(&provider, &can_ask(&person), &pinned(with, &found), "echo").await.expect("a result").content;
         assert!(said.starts_with("booked\n[the server asked") && said.contains(why), "{said}");
-        assert!(!said.contains(secret), "{said}");
+        assert!(!said.contains("tok-"), "{said}");
         let answered = server.until(|asked| asked.body["id"] == "q1").await;
         assert_eq!(answered.body["result"], json!({ "action": "cancel" }));
         assert_eq!(person.asked.lock().expect("the questions").len(), asked);
@@ -204,4 +207,55 @@ async fn a_question_that_the_server_takes_back_is_nobodys_any_more() {
     };
     let (said, ()) = tokio::join!(call(&provider, &cx, &source, "echo"), goes_on);
     assert_eq!(said.expect("a result").content, "never mind");
+}
+
+#[tokio::test]
+async fn a_server_that_asks_without_end_is_heard_ten_times_in_a_call() {
+    let server = Server::start(|asked| match asked.tool() {
+        Some("echo") => {
+            let mut questions = String::new();
+            for n in 1..=14 {
+                let id = if n == 12 { json!("x".repeat(201)) } else { json!(format!("q{n}")) };
+                let asks = json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": form() });
+                questions.push_str(&event(None, &asks));
+            }
+            Reply::Until(vec![(questions, "q14")], event(None, &fake::response(asked, "booked")))
+        }
+        _ => fake::usual(asked),
+    })
+    .await;
+    let provider = provider(json!({ "timeout_s": 60 }));
+    let source = registered(&provider, &server).await;
+    let person = someone(Some(Action::Accept), Duration::from_secs(3600));
+    let said = call(&provider, &can_ask(&person), &source, "echo").await.expect("a result").content;
+    assert!(said.contains("it asked too often in one call"), "{said}");
+    assert_eq!(person.asked.lock().expect("the questions").len(), 10);
+    let answered: Vec<Value> = server
+        .asked()
+        .into_iter()
+        .filter(|asked| asked.body["id"].is_string())
+        .map(|asked| asked.body["result"].clone())
+        .collect();
+    assert_eq!(answered, vec![json!({ "action": "cancel" }); 4]);
+}
+
+#[tokio::test]
+async fn a_stream_beside_the_responses_that_does_not_come_is_waited_for_once_in_a_session() {
+    for hangs in [true, false] {
+        let server = Server::start(move |asked| match (asked.verb.as_str(), asked.tool()) {
+            ("GET", _) if hangs => Reply::Hang,
+            ("GET", _) => Reply::Plain(500, "text/plain", String::new()),
+            (_, Some("echo")) => Reply::text(asked, "booked"),
+            _ => fake::usual(asked),
+        })
+        .await;
+        let provider = provider(json!({ "timeout_s": 60 }));
+        let source = registered(&provider, &server).await;
+        let person = someone(Some(Action::Accept), Duration::ZERO);
+        for _ in 0..3 {
+            let said = call(&provider, &can_ask(&person), &source, "echo").await.expect("a result");
+            assert_eq!(said.content, "booked");
+        }
+        assert_eq!(server.asked().iter().filter(|asked| asked.verb == "GET").count(), 1, "{hangs}");
+    }
 }

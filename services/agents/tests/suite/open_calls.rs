@@ -9,10 +9,10 @@ use frontdesk_api::{
     agent::{AgentSpec, Limits, OnMessage},
     chat::{Message, Role},
     id::RandomIds,
-    question::{Action, QuestionState},
-    turn::{EventBody, StepKind, StepState, TurnState},
+    question::{Action, Answer, QuestionState},
+    turn::{EventBody, StepKind, StepOutput, StepState, TurnState},
 };
-use frontdesk_store::{Store, testing::each_database};
+use frontdesk_store::{Store, questions, testing::each_database, transcript, turns};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -164,6 +164,112 @@ async fn a_question_that_nobody_answers_in_time_is_cancelled_and_the_turns_own_t
 }
 
 #[tokio::test]
+async fn the_questions_of_a_call_have_an_end_of_time_together() {
+    each_database(|store| async move {
+        let stage = set(store, Pace { question: Duration::from_millis(150), ..often() }, Bounds::default()).await;
+        let conversation = stage.conversation(spec()).await;
+        stage.model.play([Line::Call(vec![("a", "phone", r#"{"rounds":5}"#)]), Line::Say("Phoned.")]);
+        let turn = stage.agents.create_turn(&stage.cx, Stage::asks(&conversation, "phone them")).await.expect("a turn");
+        let long = "its questions took too long together";
+        let said = format!("nobody, nobody, nobody, {long}, {long}");
+        assert_eq!(done(&ended(&stage, &turn.id).await)[0].1, said);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_runs_beside_a_question_and_what_looks_at_it_have_the_time_of_the_turn_that_stands_still() {
+    each_database(|store| async move {
+        let stage = set(store, often(), Bounds::default()).await;
+        let limits = Limits { timeout_s: 2, ..Limits::default() };
+        let toolgroups = vec!["asks".into(), "gates".into()];
+        let spec = AgentSpec { limits, toolgroups, shields: vec!["guard".into()], ..AgentSpec::new("m") };
+        let conversation = stage.conversation(spec).await;
+        let calls = vec![("a", "hold", r#"{"gate":"beside"}"#), ("b", "dial", "{}")];
+        stage.model.play([Line::Call(calls), Line::Say("Both.")]);
+        let waiting = stage.ask(&conversation, "hold and dial").await;
+        let id = asked(&waiting);
+        stage.tools.at(1).await;
+        tokio::time::sleep(Duration::from_millis(2_100)).await;
+        stage.tools.open("beside", "held");
+        let held = async {
+            loop {
+                let view = stage.agents.load_turn(&stage.cx, &waiting.turn.id).await.expect("the turn");
+                if view.turn.state.is_terminal() || done(&view).len() == 1 {
+                    return view;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let view = happens("the call beside it to end", held).await;
+        assert_eq!(done(&view), [("hold".to_owned(), "held".to_owned(), false)], "{:?}", view.turn);
+        stage.agents.answer(&stage.cx, &id, Action::Accept, many(3)).await.expect("answered");
+        assert_eq!(answer(&ended(&stage, &waiting.turn.id).await), "Both.");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_turn_leaves_once_the_time_of_its_question_is_over() {
+    each_database(|store| async move {
+        // It does not renew meanwhile, and nobody else looks for turns.
+        let pace = Pace { question: Duration::from_millis(300), ..often() };
+        let stage = Stage::with(store, Arc::new(RandomIds), pace, Bounds::default()).await;
+        let (waiting, _) = waiting(&stage, "{}").await;
+        assert!(stage.store.tenant(&stage.cx).give_back_turn(&waiting.turn.id, 1).await.expect("given back"));
+        let left = async {
+            while stage.agents.tally().running > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        happens("the worker to leave", left).await;
+        let view = stage.agents.load_turn(&stage.cx, &waiting.turn.id).await.expect("the turn");
+        assert_eq!(states(&view, StepKind::Question), [StepState::Intent], "it is another's to end");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_answers_a_question_whose_turn_is_to_stop_or_held_by_nobody() {
+    each_database(|store| async move {
+        for stops in [true, false] {
+            // The worker hears of nothing by itself.
+            let deaf = Pace { poll: Duration::from_secs(3600), ..pace() };
+            let stage = Stage::with(store.clone(), Arc::new(RandomIds), deaf, Bounds::default()).await;
+            let (waiting, id) = waiting(&stage, "{}").await;
+            if stops {
+                let mut tx = stage.store.tenant(&stage.cx).write().await.expect("a transaction");
+                turns::request_cancel(&mut tx, &waiting.turn.id).await.expect("asked");
+                tx.commit().await.expect("written");
+            } else {
+                stage.store.system().end_turn_leases().await.expect("ended");
+            }
+            let other = stage.beside(often(), Bounds { at_once: 0, ..Bounds::default() });
+            let late = other.agents.answer(&stage.cx, &id, Action::Accept, many(3)).await.expect_err("into nothing");
+            refused(&late, "question_withdrawn");
+            let open = other.agents.open_questions(&stage.cx, Which::default(), &PageRequest::default()).await;
+            assert!(open.expect("a list").items.iter().all(|open| open.id != id), "{stops}");
+            let mut tx = stage.store.tenant(&stage.cx).write().await.expect("a transaction");
+            assert!(!questions::hold_running(&mut tx, &waiting.turn.id).await.expect("looked"), "{stops}");
+            assert!(questions::kept_open(&mut tx, &waiting.turn.id).await.expect("looked").is_empty(), "{stops}");
+            drop(tx);
+            // One that came all the same before that, and was heard by nobody.
+            let said = Answer { action: Action::Decline, content: None, key_id: Some("key_1".into()), at: 1 };
+            let mut tx = stage.store.tenant(&stage.cx).write().await.expect("a transaction");
+            transcript::add_inbox(&mut tx, &waiting.turn.id, &id, &said, 1).await.expect("kept");
+            tx.commit().await.expect("written");
+            stage.agents.cancel(&stage.cx, &waiting.turn.id).await.expect("cancelled");
+            let view = ended(&stage, &waiting.turn.id).await;
+            assert_eq!(states(&view, StepKind::Question), [StepState::Failed]);
+            let shown = stage.agents.question(&stage.cx, &id).await.expect("it");
+            assert_eq!((shown.state, shown.answer), (QuestionState::Withdrawn, None));
+            stage.agents.shutdown(Duration::ZERO).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_turn_that_waits_for_a_person_has_no_place_and_there_is_an_end_to_such_turns() {
     each_database(|store| async move {
         let bounds = Bounds { at_once: 1, open_calls: 1, ..Bounds::default() };
@@ -280,13 +386,18 @@ async fn calls_beside_each_other_ask_side_by_side_and_leave_their_places() {
         stage.model.play([Line::Call(meets), Line::Say("Met.")]);
         assert_eq!(answer(&stage.ask(&gates, "meet").await), "Met.");
         stage.model.play([Line::Say("Both.")]);
-        for (question, n) in both.iter().zip([1, 2]).rev() {
-            stage.agents.answer(&stage.cx, &question.question_id, Action::Accept, many(n)).await.expect("answered");
+        for question in both.iter().rev() {
+            let n = many(if question.call_id == "a" { 1 } else { 2 });
+            stage.agents.answer(&stage.cx, &question.question_id, Action::Accept, n).await.expect("answered");
         }
         let view = ended(&stage, &turn.id).await;
-        let said: Vec<String> = done(&view).into_iter().map(|(_, said, _)| said).collect();
+        let said = view.steps.iter().filter_map(|step| match &step.output {
+            Some(StepOutput::ToolExecution { call, result }) => Some((call.id.as_str(), result.content.clone())),
+            _ => None,
+        });
+        let said: Vec<_> = said.collect();
         let n = |n| format!(r#"Accept {{"late":false,"n":{n}}}"#);
-        assert!(said == [n(1), n(2)] || said == [n(2), n(1)], "{said:?}");
+        assert_eq!(said, [("a", n(1)), ("b", n(2))]);
     })
     .await;
 }

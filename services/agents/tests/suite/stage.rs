@@ -10,13 +10,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, TurnView};
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Memory, Result, Safety, Seal, Tools,
+    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Kind, Memory, Result, Safety, Seal, Tools,
     agent::AgentSpec,
     chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
     clock::FixedClock,
@@ -340,7 +340,11 @@ impl Tools for Toolbox {
             "meet" => {
                 self.meeting.0.wait().await;
             }
-            "hold" | "keep" | "put" | "charge" => return self.wait(&call.arguments, key).await,
+            "hold" | "keep" | "put" | "charge" => {
+                let came = self.wait(&call.arguments, key).await?;
+                in_time(cx)?;
+                return Ok(came);
+            }
             "order" | "note" => return asks::asks(self, cx, call, key),
             "phone" | "dial" => return asks::phones(self, cx, call, key).await,
             "set" => self.register.lock().expect("the register").push(call.arguments.clone()),
@@ -432,9 +436,16 @@ impl Memory for Pages {
 /// `poison` is blocked wherever it stands, `4111` becomes `[card]`, `lawyer` goes to a person; at `jammed` it fails.
 struct Guard;
 
+/// What is elsewhere keeps to the deadline that it is given.
+fn in_time(cx: &Cx) -> Result<()> {
+    let over = cx.deadline.is_some_and(|deadline| deadline <= Instant::now());
+    if over { Err(Error::new(Kind::Timeout, "its time is up")) } else { Ok(()) }
+}
+
 #[async_trait]
 impl Safety for Guard {
-    async fn check(&self, _: &Cx, shields: &[String], _: Place, text: &str) -> Result<Checked> {
+    async fn check(&self, cx: &Cx, shields: &[String], _: Place, text: &str) -> Result<Checked> {
+        in_time(cx)?;
         if text.contains("jammed") {
             return Err(Error::upstream("the shield is jammed"));
         }
