@@ -223,6 +223,23 @@ def test_a_container_is_made_beforehand_with_files_and_named_by_the_tool(openai_
     assert (refused.value.param, refused.value.code) == ("memory_limit", "unsupported_parameter")
 
 
+def test_an_interpreter_that_starts_anew_finds_what_code_wrote_and_not_what_was_deleted(openai_client, scripted, asked):
+    files = openai_client.containers.files
+    first = asked("open('a.csv', 'w').write('1')\nopen('b.csv', 'w').write('2')\nopen('c.csv', 'w').write('3')")
+    container = first.output[0].container_id
+    second = asked("open('a.csv', 'w').write('one')", previous_response_id=first.id)
+    files.create(container, file=("put.csv", b"4"))
+    (written,) = [file for file in files.list(container).data if file.path.endswith("/b.csv")]
+    files.delete(written.id, container_id=container)
+    files.create(container, file=("c.csv", b"three"))
+    # The limit ends the interpreter, as time and a restart do.
+    third = asked("while True: pass", previous_response_id=second.id)
+    assert "files that were not kept" in told(scripted)["error"]
+    fourth = asked("import os\n{name: open(name).read() for name in sorted(os.listdir())}", previous_response_id=third.id)
+    assert fourth.output[0].container_id == container
+    assert told(scripted)["value"] == "{'a.csv': 'one', 'c.csv': 'three', 'put.csv': '4'}"
+
+
 def test_an_agents_client_fetches_what_its_tool_step_names(frontdesk, openai_client, scripted):
     llama_stack = pytest.importorskip("llama_stack_client")
     client = llama_stack.LlamaStackClient(base_url=frontdesk.url, api_key=frontdesk.key)

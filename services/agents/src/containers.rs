@@ -14,7 +14,7 @@ use frontdesk_api::{
     tools::ToolDef,
     turn::{Citation, Item, ItemBody},
 };
-use frontdesk_store::containers::{self, ContainerFile, StoredContainer, USER};
+use frontdesk_store::containers::{self, ContainerFile, StoredContainer};
 
 use crate::{
     Agents, access,
@@ -120,14 +120,12 @@ impl Worker {
         let (new, now) = (self.room.deps.ids.next("cntr"), self.room.deps.clock.now());
         let claimed = async {
             let mut tx = store.tenant(&cx).write().await?;
-            let Some(id) = containers::claim(&mut tx, &cx, &new, None, now).await? else { return Ok(None) };
-            let mut files = containers::files(&mut tx, &id).await?;
+            let id = containers::claim(&mut tx, &cx, &new, None, now).await?;
             tx.commit().await?;
-            files.retain(|file| file.source == USER);
-            Ok(Some((id, files)))
+            Ok(id)
         };
         let claimed = self.wait(claimed).await?;
-        let (Some((id, put)), Some(workspace)) = (claimed, &mut self.cx.workspace) else {
+        let (Some(id), Some(workspace)) = (claimed, &mut self.cx.workspace) else {
             // Elsewhere the code would find nothing of what it was given.
             return match self.cx.workspace.as_ref().and_then(|workspace| workspace.container.as_ref()) {
                 Some(named) => {
@@ -137,8 +135,7 @@ impl Worker {
                 None => Ok(()),
             };
         };
-        let files = workspace.files.drain(..).chain(put.into_iter().rev().map(|file| file.id)).collect();
-        let conversation = std::mem::take(&mut workspace.conversation);
+        let (files, conversation) = (std::mem::take(&mut workspace.files), std::mem::take(&mut workspace.conversation));
         *workspace = Workspace { id: id.clone(), conversation, after: vec![], files, container: Some(id.clone()) };
         self.container = Some(id);
         Ok(())

@@ -214,6 +214,16 @@ pub trait ToolHost: Send + Sync {
         Err(Error::not_found(format!("no file has the id '{id}'")))
     }
 
+    /// What lies in the working folder of the conversation's code, the oldest first: what clients gave it, and of what it
+    /// wrote what was kept, but for what an earlier attempt of `run` wrote. Each is read by [`ToolHost::file`]. For tools of
+    /// the platform's own.
+    ///
+    /// # Errors
+    /// Infrastructure only.
+    async fn files(&self, _run: &str) -> Result<Vec<code::File>> {
+        Ok(vec![])
+    }
+
     /// Keeps what code wrote in the conversation's container; None: the call is part of no conversation. `run`: the key
     /// by which the call is repeated; what an earlier attempt under it wrote goes. For tools of the platform's own, as
     /// [`ToolHost::file`].

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use frontdesk_api::{
     Contents as _, Cx, Error, Kind, Result,
     blobs::{Kept, Opened, whole},
-    code::{Bounds, Stored, Written},
+    code::{self, Bounds, Stored, Written},
 };
 use frontdesk_store::containers::{self, ASSISTANT, ContainerFile, USER};
 
-use crate::{Knowledge, files::check_name};
+use crate::{Knowledge, StoredFile, files::check_name};
 
 /// The most files of a container.
 const MOST: usize = 1_000;
@@ -196,6 +196,37 @@ impl Knowledge {
         let opened = self.open_content(cx, file_id, None).await?;
         let kept = self.shelf.put(cx, opened.pieces).await?;
         self.put_into_container(cx, container_id, &file.filename, kept).await
+    }
+
+    /// What lies in the working folder of `cx`'s code, the oldest first: the uploaded files that were named for it, and
+    /// those of its container but for what an earlier attempt of `run` left. What was deleted meanwhile is not among them;
+    /// who may read it is not asked here.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn code_files(&self, cx: &Cx, run: &str) -> Result<Vec<code::File>> {
+        let Some(workspace) = &cx.workspace else { return Ok(vec![]) };
+        let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let mut found = vec![];
+        for id in &workspace.files {
+            match self.load_file(cx, id).await {
+                Ok(StoredFile { id, filename: name, bytes: size, created_at, .. }) => {
+                    found.push((created_at, code::File { id, name, bytes: bytes(size), by_code: false }));
+                }
+                Err(error) if error.kind == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(container) = &workspace.container {
+            let newest_first = containers::files(&mut self.store.tenant(cx).read().await?, container).await?;
+            let others = newest_first.into_iter().rev().filter(|file| file.run.as_deref() != Some(run));
+            found.extend(others.map(|file| {
+                let by_code = file.source == ASSISTANT;
+                (file.created_at, code::File { id: file.id, name: file.name, bytes: bytes(file.bytes), by_code })
+            }));
+        }
+        found.sort_by_key(|(at, _)| *at);
+        Ok(found.into_iter().map(|(_, file)| file).collect())
     }
 
     /// Name and bytes of a container's file. Who may read it is not asked here.

@@ -18,7 +18,7 @@ use frontdesk_api::{
     clock::FixedClock,
     code::{Bounds, Stored, Written},
     cx::Workspace,
-    id::RandomIds,
+    id::{CountingIds, RandomIds},
     provider::Health,
 };
 use frontdesk_memory::{At, Knowledge, Pace, Shelf, StoredFile};
@@ -368,6 +368,51 @@ async fn what_a_run_wrote_is_kept_once_however_often_the_run_is_made_and_goes_wi
         assert_eq!(at_time(61_000_000).expire_containers().await.expect("looked"), 1);
         shelf.sweep().await.expect("looked");
         assert!(heap.keys().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_lies_in_the_folder_of_code_is_told_the_oldest_first_without_what_is_gone() {
+    each_database(async |store: Store| {
+        let (cx, other) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let (index, clock) = (FullText::shared(store.clone()), Arc::new(FixedClock::at(1)));
+        // They sort as they were made.
+        let knowledge = Knowledge::new(store.clone(), index, clock, Arc::new(CountingIds::default()));
+        let knowledge = knowledge.with_shelf(shelf(&store, &[("heap", at(&heap))]));
+        let run = coder(&store, &cx).await;
+        let (uploaded, gone) = (upload(&knowledge, &cx, "one").await, upload(&knowledge, &cx, "two").await);
+        let first = keep(&knowledge, &run, "k1", &[("a.csv", "one")]).await.expect("kept");
+        let container = first.container_id;
+        let put = async |name: &str| {
+            let kept = knowledge.receive(&cx, name, whole("three")).await.expect("kept");
+            knowledge.put_into_container(&cx, &container, name, kept).await.expect("put").id
+        };
+        let (put, deleted) = (put("b.csv").await, put("c.csv").await);
+        let second = keep(&knowledge, &run, "k2", &[("a.csv", "1")]).await.expect("kept");
+        store.tenant(&cx).delete_container_file(&container, &deleted).await.expect("deleted");
+        knowledge.delete_file(&cx, &gone.id).await.expect("deleted");
+        let workspace = Workspace {
+            files: vec![uploaded.id.clone(), gone.id.clone()],
+            container: Some(container.clone()),
+            ..Workspace::default()
+        };
+        let there = async |cx: &Cx, run: &str| {
+            let cx = Cx { workspace: Some(workspace.clone()), ..cx.clone() };
+            let files = knowledge.code_files(&cx, run).await.expect("listed").into_iter();
+            files.map(|file| (file.id, file.bytes, file.by_code)).collect::<Vec<_>>()
+        };
+        let id = |stored: &std::result::Result<String, String>| stored.clone().expect("an id");
+        let all = [
+            (uploaded.id.clone(), 3, false),
+            (id(&first.files[0]), 3, true),
+            (put.clone(), 5, false),
+            (id(&second.files[0]), 1, true),
+        ];
+        assert_eq!(there(&run, "k3").await, all);
+        assert_eq!(there(&run, "k2").await, all[..3], "made again it begins as it did");
+        assert_eq!(there(&other, "k3").await, []);
     })
     .await;
 }

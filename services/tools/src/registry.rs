@@ -47,6 +47,14 @@ pub trait ComponentBytes: Send + Sync {
         Ok((file_id.to_owned(), self.load(cx, file_id).await?))
     }
 
+    /// What lies in the working folder of code, as [`frontdesk_api::tools::ToolHost::files`] has it.
+    ///
+    /// # Errors
+    /// Infrastructure only.
+    async fn files(&self, _cx: &Cx, _run: &str) -> Result<Vec<code::File>> {
+        Ok(vec![])
+    }
+
     /// Keeps what code wrote, as [`frontdesk_api::tools::ToolHost::keep_written`] has it.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! Invariants: nothing is kept that was stopped by a limit; no two conversations share an instance; code that
 //! was compiled once is loaded by mapping it, and instances share what they have not written.
 
+mod folder;
 mod provider;
 mod session;
 mod wasi;
@@ -165,7 +166,7 @@ impl Interpreters {
             held = Some(place);
         }
         // Only now is it certain which instance it is, and what that one has.
-        let given = held.as_ref().and_then(Held::kept).map_or(&[][..], Session::given);
+        let given = held.as_ref().and_then(Held::kept).map(Session::given);
         let more = match code.files {
             Some(files) => files.lacking(given).await,
             None => Ok(vec![]),

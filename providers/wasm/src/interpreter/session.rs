@@ -72,18 +72,16 @@ pub struct Given {
     pub id: String,
     /// What it is called in the working folder.
     pub name: String,
-    /// Its size.
-    pub bytes: usize,
 }
 
 /// Files for code.
 #[async_trait]
 pub trait Files: Send + Sync {
-    /// Those that an instance that has been `given` some lacks, with their ids.
+    /// Those that an instance that has been `given` some lacks, with their ids; None: it starts anew.
     ///
     /// # Errors
     /// As reading them; the code is not run then.
-    async fn lacking(&self, given: &[Given]) -> frontdesk_api::Result<Vec<(String, CodeFile)>>;
+    async fn lacking(&self, given: Option<&[Given]>) -> frontdesk_api::Result<Vec<(String, CodeFile)>>;
 }
 
 /// The store's data.
@@ -173,10 +171,7 @@ impl Session {
         more: Vec<(String, CodeFile)>,
         began: Instant,
     ) -> (Result<Ran, Fault>, Used) {
-        let given = more.iter().map(|(id, file)| {
-            let (id, name, bytes) = (id.clone(), file.name.clone(), file.content.len());
-            Given { id, name, bytes }
-        });
+        let given = more.iter().map(|(id, file)| Given { id: id.clone(), name: file.name.clone() });
         self.given.extend(given);
         let files: Vec<CodeFile> = more.into_iter().map(|(_, file)| file).collect();
         let limits = self.store.data().limits;
