@@ -140,10 +140,15 @@ def test_nothing_of_it_is_another_tenants_or_another_customers(frontdesk, openai
         for client, headers in ((app, otto), (theirs, {})):
             assert gone(client.containers.retrieve, container, extra_headers=headers) == "container_not_found"
             assert gone(client.containers.files.list, container, extra_headers=headers) == "container_not_found"
-            for call in (client.containers.files.retrieve, client.containers.files.content.retrieve, client.containers.files.delete):
+            for call in (client.containers.files.retrieve, client.containers.files.content.retrieve):
                 assert gone(call, file.id, **of, extra_headers=headers) == "container_not_found"
-            assert gone(client.containers.delete, container, extra_headers=headers) == "container_not_found"
             assert container not in [one.id for one in client.containers.list(extra_headers=headers)]
+        # To delete is for keys that may put something there, of the tenant's own.
+        for delete in (lambda **who: who.pop("by").containers.delete(container, **who), lambda **who: who.pop("by").containers.files.delete(file.id, **of, **who)):
+            assert gone(delete, by=theirs) == "container_not_found"
+            assert gone(delete, by=openai_client, extra_headers=otto) == "container_not_found"
+            with pytest.raises(openai.PermissionDeniedError):
+                delete(by=app, extra_headers=mona)
         with pytest.raises(openai.PermissionDeniedError) as unproven:
             app.containers.files.content.retrieve(file.id, **of)
         assert unproven.value.code == "customer_token_required"

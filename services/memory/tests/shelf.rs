@@ -30,12 +30,15 @@ use frontdesk_store::{
 use frontdesk_vectors::FullText;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, json};
+use tokio::sync::Barrier;
 
 /// A place in memory.
 #[derive(Default)]
 struct Heap {
     all: Mutex<BTreeMap<String, Vec<u8>>>,
     down: AtomicBool,
+    /// Where those that put something wait for each other.
+    meet: Option<Barrier>,
 }
 
 impl Heap {
@@ -62,6 +65,9 @@ impl Blobs for Heap {
     async fn put(&self, cx: &Cx, key: &str, content: Pieces<'_>) -> Result<()> {
         self.reach()?;
         let all = content.try_collect::<Vec<_>>().await?.concat();
+        if let Some(meet) = &self.meet {
+            meet.wait().await;
+        }
         self.all.lock().expect("unpoisoned").insert(format!("{}/{key}", cx.tenant), all);
         Ok(())
     }
@@ -373,6 +379,52 @@ async fn what_a_run_wrote_is_kept_once_however_often_the_run_is_made_and_goes_wi
 }
 
 #[tokio::test]
+async fn of_a_file_that_is_too_large_for_a_container_no_more_is_read() {
+    each_database(async |store: Store| {
+        let (cx, _) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let shelf = shelf(&store, &[("heap", at(&heap))]);
+        let knowledge = knowledge(&store, &shelf);
+        let run = coder(&store, &cx).await;
+        let container = keep(&knowledge, &run, "k1", &[("a.csv", "one")]).await.expect("kept").container_id;
+        let mebibyte = Bytes::from(vec![0; 1 << 20]);
+        let (mut pieces, unread) = (vec![mebibyte; 8], || unreachable!("it is read on"));
+        pieces.push(Bytes::from_static(b"x"));
+        let endless = stream::iter(pieces).chain(stream::once(async move { unread() })).map(Ok).boxed();
+        let refused = knowledge.receive_into_container(&cx, &container, "b.csv", endless).await.expect_err("too large");
+        assert_eq!((refused.kind, refused.code.as_deref()), (Kind::TooLarge, Some("file_too_large")));
+        assert!(refused.message.contains("8388608 bytes"), "{refused}");
+        assert_eq!(held(&store, &run, &container).await.len(), 1);
+        shelf.sweep().await.expect("looked");
+        assert_eq!(heap.keys().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_runs_at_once_put_no_more_into_a_container_than_it_holds() {
+    each_database(async |store: Store| {
+        let (cx, _) = two_tenants(&store).await;
+        let heap = Arc::new(Heap { meet: Some(Barrier::new(2)), ..Heap::default() });
+        let shelf = shelf(&store, &[("heap", at(&heap))]);
+        let (knowledge, bounds) = (knowledge(&store, &shelf), Bounds { container: 12, ..BOUNDS });
+        let run = coder(&store, &cx).await;
+        let keep = async |key: &str| {
+            let file = Written { name: key.to_owned(), content: Bytes::from_static(b"12345678") };
+            knowledge.keep_written(&run, key, vec![file], &bounds).await.expect("looked at").expect("a container")
+        };
+        let (one, other) = tokio::join!(keep("k1"), keep("k2"));
+        let told: Vec<_> = one.files.into_iter().chain(other.files).collect();
+        let why = "the files of a container may have 12 bytes together".to_owned();
+        assert!(told.iter().filter(|fate| fate.is_ok()).count() == 1 && told.contains(&Err(why)), "{told:?}");
+        assert_eq!(held(&store, &run, &one.container_id).await.len(), 1);
+        shelf.sweep().await.expect("looked");
+        assert_eq!(heap.keys().len(), 1, "the other's content is cleared");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_lies_in_the_folder_of_code_is_told_the_oldest_first_without_what_is_gone() {
     each_database(async |store: Store| {
         let (cx, other) = two_tenants(&store).await;
@@ -386,8 +438,8 @@ async fn what_lies_in_the_folder_of_code_is_told_the_oldest_first_without_what_i
         let first = keep(&knowledge, &run, "k1", &[("a.csv", "one")]).await.expect("kept");
         let container = first.container_id;
         let put = async |name: &str| {
-            let kept = knowledge.receive(&cx, name, whole("three")).await.expect("kept");
-            knowledge.put_into_container(&cx, &container, name, kept).await.expect("put").id
+            let put = knowledge.receive_into_container(&cx, &container, name, whole("three")).await;
+            put.expect("put").id
         };
         let (put, deleted) = (put("b.csv").await, put("c.csv").await);
         let second = keep(&knowledge, &run, "k2", &[("a.csv", "1")]).await.expect("kept");
