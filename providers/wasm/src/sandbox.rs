@@ -187,7 +187,7 @@ impl Sandbox {
                 Ok(held) => Some(held),
                 // What is kept is no more than a cache.
                 Err(NoPlace::Full) => None,
-                Err(NoPlace::Waited) => return Call::refused(Fault::Busy(self.limits.concurrent)),
+                Err(NoPlace::Waited) => return Call::refused(Fault::Waited(limits.exceeded(Limit::Wall))),
             };
         }
         let (machine, _slot) = match self.slot(limits.wall.saturating_sub(began.elapsed())).await {

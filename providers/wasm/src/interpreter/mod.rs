@@ -33,8 +33,8 @@ use crate::{
     component::reason,
     engine::Machine,
     fault::Fault,
-    limits::Limits,
-    parked::{Held, Parked},
+    limits::{Limit, Limits},
+    parked::{Held, NoPlace, Parked},
 };
 
 /// What an interpreter exports (`interpreters/interpreter.wit`).
@@ -159,11 +159,13 @@ impl Interpreters {
         };
         // Compiling the interpreter itself is not the code's time.
         let began = Instant::now();
-        let busy = || refused(Fault::Busy(self.limits.concurrent));
         let mut held = None;
         if let Some(place) = place {
-            let Ok(place) = self.parked.hold(place, language, self.limits.wall).await else { return busy() };
-            held = Some(place);
+            held = match self.parked.hold(place, language, self.limits.wall).await {
+                Ok(place) => Some(place),
+                Err(NoPlace::Full) => return refused(Fault::Full(self.parked.bounds().sessions)),
+                Err(NoPlace::Waited) => return refused(Fault::Waited(self.limits.exceeded(Limit::Wall))),
+            };
         }
         // Only now is it certain which instance it is, and what that one has.
         let given = held.as_ref().and_then(Held::kept).map(Session::given);
@@ -176,7 +178,9 @@ impl Interpreters {
             Err(error) => return refused(Fault::Host(error)),
         };
         // Not before: who waits for its own conversation takes nobody's place.
-        let Ok(Ok(_slot)) = tokio::time::timeout(self.limits.wall, self.slots.acquire()).await else { return busy() };
+        let Ok(Ok(_slot)) = tokio::time::timeout(self.limits.wall, self.slots.acquire()).await else {
+            return refused(Fault::Busy(self.limits.concurrent));
+        };
         let kept = held.as_mut().and_then(Held::take);
         let resumed = kept.is_some();
         let started = match kept {

@@ -22,7 +22,7 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Code, Files, Interpreters, Language, Place, Ran, Run, folder::Folder, limits};
+use super::{Code, Files, Interpreters, Language, Place, Ran, Run, Used, folder::Folder, limits};
 use crate::{
     fault::Fault,
     provider::{bounds, compiling, within},
@@ -212,6 +212,9 @@ impl ToolProvider for CodeTool {
     }
 }
 
+/// Where a run ended the interpreter with what earlier ones had left in it.
+const ANEW: &str = "; the interpreter was started anew, so variables of before are gone, and files that were not kept";
+
 /// What the model reads.
 fn outcome(run: Run, kept: bool, of_files: impl FnOnce(&mut Map<String, Value>)) -> Result<Outcome> {
     let used = run.used;
@@ -225,8 +228,14 @@ fn outcome(run: Run, kept: bool, of_files: impl FnOnce(&mut Map<String, Value>))
     });
     let (content, is_error) = match run.result {
         Ok(ran) => (shown(&ran, of_files), ran.fault.is_some()),
-        Err(Fault::Host(error)) => return Err(error),
-        Err(fault @ Fault::Busy(_)) => {
+        Err(Fault::Host(mut error)) => {
+            // It is ours, and ended what ran.
+            if kept && used != Used::default() {
+                error.message += ANEW;
+            }
+            return Err(error);
+        }
+        Err(fault) if fault.is_busy() => {
             return Err(Error::unavailable(fault.to_string()).with_retry_after(Duration::from_secs(1)));
         }
         Err(fault @ (Fault::NotATool(_) | Fault::NotAComponent(_))) => {
@@ -240,7 +249,7 @@ fn outcome(run: Run, kept: bool, of_files: impl FnOnce(&mut Map<String, Value>))
                 fault => fault.to_string().replace("the tool ", "the code "),
             };
             if kept {
-                message += "; the interpreter was started anew, so variables of before are gone, and files that were not kept";
+                message += ANEW;
             }
             if let Fault::Limit(exceeded) = &fault {
                 details["limit"] = json!(exceeded.limit.name());

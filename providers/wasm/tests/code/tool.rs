@@ -46,7 +46,9 @@ impl ToolHost for Uploads {
             true => Ok(format!("cfile_{run}_{}", file.name)),
             false => Err(format!("{} bytes of {}", file.content.len(), bounds.file)),
         };
-        Ok(self.keeps.then(|| code::Stored { container_id: "cntr_1".into(), files: files.into_iter().map(fate).collect() }))
+        Ok(self
+            .keeps
+            .then(|| code::Stored { container_id: "cntr_1".into(), files: files.into_iter().map(fate).collect() }))
     }
     async fn files(&self, _: &str) -> Result<Vec<code::File>> {
         Ok(self.there.clone())
@@ -143,7 +145,10 @@ async fn what_code_wrote_is_there_again_where_its_interpreter_was_ended_and_what
     let found = "{'a_b.csv': 'cfile_a_b.csv', 'file_1-a_b.csv': '1,2', 'report.csv': 'cfile_report.csv'}";
     let shown = run(all).await;
     assert_eq!(shown["value"], found);
-    assert_eq!((&shown["files_not_given"][0]["name"], &shown["files_not_given"][0]["bytes"]), (&json!("old.csv"), &json!(13)));
+    assert_eq!(
+        (&shown["files_not_given"][0]["name"], &shown["files_not_given"][0]["bytes"]),
+        (&json!("old.csv"), &json!(13))
+    );
     let shown = run("open('report.csv', 'w').write('new')\nos.remove('a_b.csv')").await;
     assert_eq!(shown.get("files_not_given"), None);
     let left = "{'file_1-a_b.csv': '1,2', 'report.csv': 'new'}";
