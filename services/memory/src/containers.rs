@@ -62,7 +62,8 @@ impl Knowledge {
         let mut tx = self.store.tenant(cx).write().await?;
         let mut late = vec![];
         let written = async {
-            containers::hold(&mut tx, &container_id, cx.turn.as_deref()).await?;
+            let writes = fates.iter().any(|fate| matches!(fate, Fate::Will(..)));
+            containers::hold(&mut tx, &container_id, cx.turn.as_deref().filter(|_| writes)).await?;
             // Another run may have written meanwhile.
             let mut room = Room::of(bounds, run, &containers::files(&mut tx, &container_id).await?);
             let stay: Vec<String> = fates

@@ -409,6 +409,9 @@ async fn two_runs_at_once_put_no_more_into_a_container_than_it_holds() {
         let shelf = shelf(&store, &[("heap", at(&heap))]);
         let (knowledge, bounds) = (knowledge(&store, &shelf), Bounds { container: 12, ..BOUNDS });
         let run = coder(&store, &cx).await;
+        let mut tx = store.tenant(&run).write().await.expect("a transaction");
+        containers::claim(&mut tx, &run, "cntr_1", None, 1).await.expect("claimed").expect("a container");
+        tx.commit().await.expect("written");
         let keep = async |key: &str| {
             let file = Written { name: key.to_owned(), content: Bytes::from_static(b"12345678") };
             knowledge.keep_written(&run, key, vec![file], &bounds).await.expect("looked at").expect("a container")
