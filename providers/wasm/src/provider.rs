@@ -237,6 +237,10 @@ impl ToolProvider for WasmTools {
     fn retire(&self, cx: &Cx, source: &ToolSource) {
         self.sandbox().forget(&cx.tenant, &registered(source));
     }
+
+    fn forget_conversations(&self, cx: &Cx, workspaces: &[String]) {
+        self.sandbox().forget_conversations(&cx.tenant, workspaces);
+    }
 }
 
 fn registered(source: &ToolSource) -> Registered {

@@ -218,6 +218,13 @@ impl Sandbox {
         self.parked.drop_of(|(owner, version)| owner.tenant == tenant && version.group == *group);
     }
 
+    /// Lets go of what is kept for a tenant's conversations of these ids ([`Owner::workspace`]).
+    ///
+    /// [`Owner::workspace`]: crate::parked::Owner::workspace
+    pub fn forget_conversations(&self, tenant: &str, workspaces: &[String]) {
+        self.parked.drop_of_conversations(tenant, workspaces);
+    }
+
     /// Conversations' instances that are kept now.
     #[must_use]
     pub fn kept(&self) -> usize {

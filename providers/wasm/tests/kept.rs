@@ -352,6 +352,19 @@ async fn a_tool_that_was_registered_anew_does_not_meet_what_was_kept() {
 }
 
 #[tokio::test]
+async fn what_is_kept_for_a_conversation_goes_when_it_is_deleted() {
+    let (tools, source, cx, other) = (tools(), counting(), turn("s"), turn("other"));
+    for cx in [&cx, &other] {
+        assert_eq!(count(&tools, cx, &source, "{}").await, "1");
+    }
+    tools.forget_conversations(&Cx { tenant: "else".into(), ..cx.clone() }, &["s".into()]);
+    assert_eq!(count(&tools, &cx, &source, "{}").await, "2", "another tenant's of that name");
+    tools.forget_conversations(&cx, &["s".into(), "cntr_1".into()]);
+    assert_eq!(count(&tools, &cx, &source, "{}").await, "1");
+    assert_eq!(count(&tools, &other, &source, "{}").await, "2");
+}
+
+#[tokio::test]
 async fn a_turn_without_a_session_goes_on_with_what_the_one_before_left() {
     let (tools, source) = (tools(), counting());
     let turn = |id: &str, after: &[&str]| {

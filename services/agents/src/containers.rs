@@ -50,7 +50,9 @@ impl Agents {
     /// As [`Agents::container`].
     pub async fn delete_container(&self, cx: &Cx, id: &str) -> Result<()> {
         self.container(cx, id).await?;
-        self.0.deps.store.tenant(cx).delete_container(id).await
+        self.0.deps.store.tenant(cx).delete_container(id).await?;
+        self.0.deps.tools.forget_conversations(cx, &[id.to_owned()]);
+        Ok(())
     }
 
     /// # Errors
@@ -76,6 +78,13 @@ impl Agents {
 }
 
 impl Agents {
+    /// By which ids tools keep something for a session or conversation ([`Workspace::id`]).
+    pub(crate) async fn workspaces(&self, cx: &Cx, session: &str) -> Result<Vec<String>> {
+        let mut all = containers::of_session(&mut self.0.deps.store.tenant(cx).read().await?, session).await?;
+        all.push(session.to_owned());
+        Ok(all)
+    }
+
     /// The container, for who may let code run in it and put files there.
     ///
     /// # Errors

@@ -64,6 +64,10 @@ pub trait Tools: Send + Sync {
 
     /// Lets go of what was opened for the server in this turn.
     fn leave_server(&self, _: &Cx, _: &Server) {}
+
+    /// Lets go of what is kept in this process for the tenant's conversations whose [`crate::cx::Workspace`] had one of
+    /// these ids: they were deleted.
+    fn forget_conversations(&self, _: &Cx, _workspaces: &[String]) {}
 }
 
 fn no_servers(server: &Server) -> Error {
@@ -126,6 +130,9 @@ pub trait ToolProvider: Send + Sync {
 
     /// Lets go of what is kept for the source's calls: it was registered anew, switched off or deleted.
     fn retire(&self, _: &Cx, _: &ToolSource) {}
+
+    /// As [`Tools::forget_conversations`].
+    fn forget_conversations(&self, _: &Cx, _workspaces: &[String]) {}
 
     /// How it signs in at servers that ask for OAuth; None: it never does.
     fn sign_in(&self) -> Option<&dyn SignIn> {

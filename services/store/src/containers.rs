@@ -330,6 +330,17 @@ pub async fn load_file(tx: &mut Tx, container: &str, id: &str) -> Result<Contain
     found.ok_or_else(|| missing_file(id))
 }
 
+/// The containers of a session or conversation.
+///
+/// # Errors
+/// As any query.
+pub async fn of_session(tx: &mut Tx, session: &str) -> Result<Vec<String>> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query_scalar("SELECT id FROM container WHERE tenant = $1 AND session_id = $2 ORDER BY id")
+        .bind(&*tenant).bind(session).fetch_all(conn).await)
+    .doing("look up a conversation's containers")
+}
+
 /// The files of a container, the newest first.
 ///
 /// # Errors

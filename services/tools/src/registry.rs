@@ -444,6 +444,12 @@ impl Tools for Registry {
     fn leave_server(&self, cx: &Cx, server: &Server) {
         self.leave(cx, server);
     }
+
+    fn forget_conversations(&self, cx: &Cx, workspaces: &[String]) {
+        for provider in self.setting.providers.values() {
+            provider.forget_conversations(cx, workspaces);
+        }
+    }
 }
 
 impl Registry {

@@ -199,6 +199,11 @@ impl Interpreters {
         Run { result, used, resumed }
     }
 
+    /// Lets go of the interpreters of a tenant's conversations of these ids ([`Owner::workspace`]).
+    pub fn forget(&self, tenant: &str, workspaces: &[String]) {
+        self.parked.drop_of_conversations(tenant, workspaces);
+    }
+
     /// Conversations whose interpreter is kept now.
     #[must_use]
     pub fn kept(&self) -> usize {

@@ -169,6 +169,10 @@ impl ToolProvider for CodeTool {
         Some(GROUP)
     }
 
+    fn forget_conversations(&self, cx: &Cx, workspaces: &[String]) {
+        self.0.forget(&cx.tenant, workspaces);
+    }
+
     async fn call(&self, cx: &Cx, _: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome> {
         let arguments: Arguments = match serde_json::from_str(&call.arguments) {
             Ok(arguments) => arguments,

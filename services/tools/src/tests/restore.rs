@@ -49,6 +49,10 @@ impl ToolProvider for Files {
         &["password"]
     }
 
+    fn forget_conversations(&self, _: &Cx, workspaces: &[String]) {
+        self.retired.lock().expect("the revisions").extend_from_slice(workspaces);
+    }
+
     fn retire(&self, _: &Cx, source: &ToolSource) {
         self.retired.lock().expect("the revisions").push(source.revision.clone());
     }
@@ -269,6 +273,9 @@ async fn a_group_that_is_changed_is_let_go_of() {
         let third = used();
         desk.registry.delete_group(&desk.cx, "desk").await.expect("deleted");
         assert_eq!(retired(), [third]);
+        // And of a conversation that is deleted.
+        desk.registry.forget_conversations(&desk.cx, &["sess_1".into()]);
+        assert_eq!(retired(), ["sess_1"]);
     })
     .await;
 }
