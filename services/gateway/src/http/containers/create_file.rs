@@ -100,7 +100,10 @@ pub async fn create_file(
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use axum::body::Body;
+    use bytes::Bytes;
     use serde_json::json;
 
     use super::*;
@@ -120,7 +123,10 @@ mod tests {
             if let Some(declared) = declared {
                 request = request.header("content-length", declared);
             }
-            let refused = gateway.send(request.body(Body::from(body.clone())).expect("a request")).await;
+            // As it comes from a network.
+            let pieces: Vec<_> = body.as_bytes().chunks(64 << 10).map(Bytes::copy_from_slice).collect();
+            let pieces = futures::stream::iter(pieces.into_iter().map(Ok::<_, Infallible>));
+            let refused = gateway.send(request.body(Body::from_stream(pieces)).expect("a request")).await;
             let error = &refused.json()["error"];
             assert_eq!((refused.status.as_u16(), error["code"].as_str()), (413, Some("file_too_large")), "{error}");
             assert!(error["message"].as_str().is_some_and(|words| words.contains("8388608 bytes")), "{error}");
