@@ -47,6 +47,14 @@ pub trait ComponentBytes: Send + Sync {
         Ok((file_id.to_owned(), self.load(cx, file_id).await?))
     }
 
+    /// What lies in the working folder of code, as [`frontdesk_api::tools::ToolHost::files`] has it.
+    ///
+    /// # Errors
+    /// Infrastructure only.
+    async fn files(&self, _cx: &Cx, _run: &str) -> Result<Vec<code::File>> {
+        Ok(vec![])
+    }
+
     /// Keeps what code wrote, as [`frontdesk_api::tools::ToolHost::keep_written`] has it.
     ///
     /// # Errors
@@ -435,6 +443,12 @@ impl Tools for Registry {
 
     fn leave_server(&self, cx: &Cx, server: &Server) {
         self.leave(cx, server);
+    }
+
+    fn forget_conversations(&self, cx: &Cx, workspaces: &[String]) {
+        for provider in self.setting.providers.values() {
+            provider.forget_conversations(cx, workspaces);
+        }
     }
 }
 

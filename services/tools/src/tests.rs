@@ -25,7 +25,7 @@ use frontdesk_store::{
     Store,
     testing::{each_database, two_tenants},
 };
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::*;
 
@@ -78,7 +78,7 @@ impl ToolProvider for Shop {
     async fn call(&self, _: &Cx, source: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
         self.brought.lock().expect("the secrets").push(source.secrets.clone());
         self.called.lock().expect("the calls").push(call.name.clone());
-        let asked: serde_json::Value = serde_json::from_str(&call.arguments).expect("the registry reads them first");
+        let asked: Value = serde_json::from_str(&call.arguments).expect("the registry reads them first");
         match asked["fails"].as_str() {
             Some("late") => return Err(Error::new(Kind::Timeout, "it did not answer")),
             Some("cut") => return Err(Error::upstream("it broke off").with_code(OUTCOME_UNKNOWN)),

@@ -203,6 +203,8 @@ pub struct Toolbox {
     pub workspaces: Mutex<Vec<String>>,
     /// The same, whole.
     pub places: Mutex<Vec<Option<Workspace>>>,
+    /// Those that were let go of, in order.
+    pub forgotten: Mutex<Vec<String>>,
     meeting: Meeting,
     /// Gates that calls came to, each with the call's key, in order.
     at: watch::Sender<Vec<(String, String)>>,
@@ -328,6 +330,10 @@ impl Tools for Toolbox {
             }
         }
         Ok(all)
+    }
+
+    fn forget_conversations(&self, _: &Cx, workspaces: &[String]) {
+        self.forgotten.lock().expect("the forgotten").extend_from_slice(workspaces);
     }
 
     async fn call(&self, cx: &Cx, _: &[String], call: &ToolCall, key: &str, approved: bool) -> Result<Outcome> {
