@@ -412,7 +412,7 @@ impl Seal for Labelled {
 
     fn open(&self, about: &[&str], sealed: &[u8]) -> Result<Vec<u8>> {
         let plain = sealed.strip_prefix(format!("{about:?}").as_bytes());
-        plain.map(<[u8]>::to_vec).ok_or_else(|| Error::new(frontdesk_api::Kind::Internal, "sealed for something else"))
+        plain.map(<[u8]>::to_vec).ok_or_else(|| Error::new(Kind::Internal, "sealed for something else"))
     }
 }
 
