@@ -24,7 +24,7 @@ use crate::{
     asking::asked_turn,
     behind::why_stopped,
     halt::{Halt, failed},
-    questions::{is_open_for, unanswered},
+    questions::{in_open_call, is_open_for, unanswered},
     running::Why,
     servers,
     tools::outcome_unknown,
@@ -271,7 +271,8 @@ pub(crate) async fn close_rows(
                 Some(decision) => (StepState::Done, Some(StepOutput::Approval { call: call.clone(), decision }), None),
                 None => (StepState::Failed, None, None),
             },
-            StepKind::Question => match came::<Answer>(&inbox, &step.step.id) {
+            // Whoever waits with its call open hears an answer before the step ends: this one reached nobody.
+            StepKind::Question => match came::<Answer>(&inbox, &step.step.id).filter(|_| !in_open_call(step)) {
                 Some(Answer { action, .. }) => (StepState::Done, Some(StepOutput::Question { action }), None),
                 None => (StepState::Failed, None, None),
             },
