@@ -272,7 +272,7 @@ impl ToolProvider for McpTools {
         let endpoint = Endpoint::of(&self.config, cx, source)?;
         let pause = Arc::default();
         let called = self.called(cx, source, &endpoint, call, &pause);
-        let called = pause.within(self.config.call, called).await;
+        let called = Box::pin(pause.within(self.config.call, called)).await;
         called.ok_or_else(|| self.too_long())?.map_err(|error| at(&endpoint, error))
     }
 }

@@ -120,7 +120,7 @@ async fn what_is_granted_while_a_call_runs_holds_for_the_next() {
         let widened =
             register(&registry, &cx, json!({ "hosts": ["a.example", "b.example"], "grants": ["log", "fetch"] }));
         let refused = "https://b.example is not a host that this tool may ask; there are: a.example; granted log";
-        assert_eq!(amid(&registry, &cx, &provider, widened).await, refused);
+        assert_eq!(Box::pin(amid(&registry, &cx, &provider, widened)).await, refused);
         provider.open.add_permits(1);
         assert_eq!(call(&registry, &cx).await, "200; granted log, fetch");
     })
@@ -139,7 +139,7 @@ async fn what_is_taken_away_while_a_call_runs_is_gone_for_the_next() {
         register(&registry, &cx, all.clone()).await;
         // A host.
         let narrowed = register(&registry, &cx, json!({ "hosts": ["a.example"], "grants": ["log", "fetch"] }));
-        assert_eq!(amid(&registry, &cx, &provider, narrowed).await, "200; granted log, fetch");
+        assert_eq!(Box::pin(amid(&registry, &cx, &provider, narrowed)).await, "200; granted log, fetch");
         provider.open.add_permits(1);
         let refused =
             "https://b.example is not a host that this tool may ask; there are: a.example; granted log, fetch";
@@ -147,13 +147,13 @@ async fn what_is_taken_away_while_a_call_runs_is_gone_for_the_next() {
         // A grant.
         register(&registry, &cx, all.clone()).await;
         let fewer = register(&registry, &cx, json!({ "hosts": ["b.example"], "grants": ["log"] }));
-        assert_eq!(amid(&registry, &cx, &provider, fewer).await, "200; granted log, fetch");
+        assert_eq!(Box::pin(amid(&registry, &cx, &provider, fewer)).await, "200; granted log, fetch");
         provider.open.add_permits(1);
         assert_eq!(call(&registry, &cx).await, "200; granted log");
         // All of it: nothing more begins, and no provider is asked.
         register(&registry, &cx, all).await;
         let off = async { assert!(registry.set_disabled(&cx, "group", true).await.expect("off").disabled) };
-        assert_eq!(amid(&registry, &cx, &provider, off).await, "200; granted log, fetch");
+        assert_eq!(Box::pin(amid(&registry, &cx, &provider, off)).await, "200; granted log, fetch");
         let before = provider.entered.available_permits();
         assert!(call(&registry, &cx).await.contains("switched off"));
         assert_eq!(provider.entered.available_permits(), before);

@@ -73,7 +73,7 @@ impl Closed {
         if source
             .args
             .get("client")
-            .and_then(serde_json::Value::as_str)
+            .and_then(Value::as_str)
             .is_some_and(|client| *self.barred.lock().expect("a name") == Some(client))
         {
             return Err(Error::upstream("invalid_client"));
@@ -110,7 +110,7 @@ impl Closed {
     }
 }
 
-fn object(value: serde_json::Value) -> SecretArgs {
+fn object(value: Value) -> SecretArgs {
     SecretArgs(value.as_object().expect("an object").clone())
 }
 
@@ -230,7 +230,7 @@ fn registration() -> Registration {
 }
 
 /// As [`registration`], with other members.
-fn otherwise(args: serde_json::Value) -> Registration {
+fn otherwise(args: Value) -> Registration {
     Registration { args: object(args).0, ..registration() }
 }
 
