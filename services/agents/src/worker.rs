@@ -420,14 +420,14 @@ impl Worker {
         let Some(query) = asked.filter(|_| !self.knowledge.is_empty()) else { return Ok(()) };
         let step = self.begin(StepKind::MemoryRetrieval, "recall");
         let (memory, cx, stores) = (Arc::clone(&self.room.deps.memory), self.cx.clone(), self.knowledge.clone());
-        let limit = self.spec.max_passages;
+        let (filter, limit) = (self.spec.file_filter.clone(), self.spec.max_passages);
         let span = tracing::info_span!(
             "recall",
             gen_ai.operation.name = "retrieval",
             gen_ai.conversation.id = self.cx.conversation(),
             step = step.step.id
         );
-        let found = async { memory.recall(&cx, &stores, &query, limit).await };
+        let found = async { memory.recall_from(&cx, &stores, filter.as_ref(), &query, limit).await };
         let mut found = self.call_out(found.instrument(span)).await?;
         found.retain(|passage| self.least_score.is_none_or(|least| passage.score >= least));
         let (passages, judged) = self.judge_passages(found).await?;

@@ -3,6 +3,8 @@
 //!
 //! `cargo test -p frontdesk-agents --test statements -- --nocapture` lists them.
 
+#[path = "../suite/pages.rs"]
+mod pages;
 #[path = "../suite/stage.rs"]
 #[allow(dead_code, unreachable_pub)] // the other suite needs all of it
 mod stage;

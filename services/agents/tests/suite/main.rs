@@ -17,6 +17,7 @@ mod leaving;
 mod line;
 mod long;
 mod lost;
+mod pages;
 mod parallel;
 mod parallel_ends;
 mod people;
