@@ -140,7 +140,7 @@ impl Agents {
         let past = self.past_of(cx, new).await?;
         let mut items = new.items.clone();
         if let Some(query) = worker::question(&items).filter(|_| !spec.knowledge.is_empty()) {
-            let filter = spec.file_filter.as_ref();
+            let filter = new.file_filter.as_ref();
             let found = deps.memory.recall_from(cx, &spec.knowledge, filter, &query, spec.max_passages);
             let mut passages = found.await?;
             passages.retain(|passage| new.least_score.is_none_or(|least| passage.score >= least));

@@ -7,7 +7,6 @@ use crate::{
     Micros,
     approval::ApprovalRule,
     chat::{ToolChoice, ToolSpec},
-    filter::FileFilter,
 };
 
 /// A stored agent at its published version, which new conversations begin with.
@@ -76,10 +75,6 @@ pub struct AgentSpec {
     /// Knowledge stores that are searched before the model is asked.
     #[serde(default)]
     pub knowledge: Vec<String>,
-    /// Which files of them are looked into; None: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    pub file_filter: Option<FileFilter>,
     /// Passages shown to the model per turn, 1 to 20.
     #[serde(default = "default_passages")]
     pub max_passages: usize,
@@ -155,7 +150,6 @@ impl AgentSpec {
             client_tools: vec![],
             tool_choice: None,
             knowledge: vec![],
-            file_filter: None,
             max_passages: default_passages(),
             shields: vec![],
             input_shields: vec![],

@@ -38,6 +38,10 @@ impl Attributes {
                     "the key '{short}…' of 'attributes' has {long} characters; at most {KEY} are kept"
                 ));
             }
+            if key.contains('\0') || value.as_str().is_some_and(|text| text.contains('\0')) {
+                let shown = key.replace('\0', "\\0");
+                return wrong(format!("'attributes.{shown}' has the character NUL, which is not kept"));
+            }
             match value {
                 Value::String(text) if text.chars().count() > TEXT => {
                     let long = text.chars().count();
@@ -90,6 +94,8 @@ mod tests {
             (Value::Object(many(17)), "17 pairs"),
             (json!({ format!("{key}x"): 1 }), "65 characters"),
             (json!({ "note": format!("{text}x") }), "'attributes.note' has 513"),
+            (json!({ "url": "a\u{0}" }), "'attributes.url' has the character NUL"),
+            (json!({ "a\u{0}b": 1 }), "'attributes.a\\0b' has the character NUL"),
             (json!({ "list": [1] }), "'attributes.list' must be"),
             (json!({ "none": null }), "'attributes.none' must be"),
         ];

@@ -94,7 +94,10 @@ impl Knowledge {
         }
         let kept = self.shelf.put(cx, whole(content)).await?;
         let (file, id) = (self.describe(&filename, OWN, media_type.as_deref(), &kept), self.ids.next("reader"));
-        if let Err(error) = tenant.add_store_file(store_id, &file, &kept.place, url.as_deref(), reader(&id)).await {
+        // What was said of the page holds for its new version.
+        let attributes = earlier.last().map(|newest| newest.attributes.clone()).unwrap_or_default();
+        let added = tenant.add_store_file(store_id, &file, &kept.place, url.as_deref(), &attributes, reader(&id));
+        if let Err(error) = added.await {
             self.shelf.discard(cx, kept).await;
             return Err(error);
         }

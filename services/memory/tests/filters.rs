@@ -13,7 +13,7 @@ use frontdesk_api::{
     id::CountingIds,
     memory::{Chunk, Hit, Passage, Within},
 };
-use frontdesk_memory::Knowledge;
+use frontdesk_memory::{Change, Knowledge, Upload};
 use frontdesk_store::{Store, testing::each_database};
 use frontdesk_vectors::FullText;
 use serde_json::{Map, Value, json};
@@ -136,7 +136,7 @@ async fn attributes_are_changed_whole_and_stay_with_their_store() {
     each_database(|store| async move {
         let (knowledge, cx) = (knowledge(&store), cx(&store, Tenant::One).await);
         let set =
-            json!({ "url": "https://shop.example/a", "year": 1.0, "long": 9_007_199_254_740_993_u64, "nul": "\u{0}ü" });
+            json!({ "url": "https://shop.example/a", "year": 1.0, "long": 9_007_199_254_740_993_u64, "text": "\u{1}ü" });
         let (a, files) = filled(&knowledge, &cx, &[("a.md", "Dogs are welcome.", set.clone())]).await;
         let (b, _) = filled(&knowledge, &cx, &[]).await;
         let file = &files[0];
@@ -160,6 +160,36 @@ async fn attributes_are_changed_whole_and_stay_with_their_store() {
         assert!(found(&knowledge, &cx, &a, german, "dogs", 1).await.is_empty());
         let missing = knowledge.set_attributes(&cx, &a, "file_none", &Attributes::default()).await.expect_err("not in");
         assert!(missing.kind == Kind::NotFound && missing.message.contains("file_none"), "{missing}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_keeps_its_address_and_its_new_version_its_attributes() {
+    each_database(|store| async move {
+        let (knowledge, cx) = (knowledge(&store), cx(&store, Tenant::One).await);
+        let (id, _) = filled(&knowledge, &cx, &[]).await;
+        let url = Some("https://shop.example/dogs".to_owned());
+        let upload = |text: &str| Upload { url: url.clone(), ..shop::page("dogs.md", text) };
+        let first = knowledge.add_file(&cx, &id, upload("Dogs are welcome.")).await.expect("added").file.file_id;
+        let set = attributes(&json!({ "lang": "de" }));
+        let changed = knowledge.set_attributes(&cx, &id, &first, &set).await.expect("set");
+        assert_eq!((&changed.attributes, &changed.url), (&set, &url));
+        let again = knowledge.attach_file(&cx, &id, &first, Some(set.clone())).await.expect("attached");
+        assert_eq!((&again.attributes, &again.url), (&set, &url));
+        let same = knowledge.add_file(&cx, &id, upload("Dogs are welcome.")).await.expect("added");
+        assert_eq!((same.change, same.file.file_id), (Change::Unchanged, first.clone()));
+
+        let newer = knowledge.add_file(&cx, &id, upload("Dogs are welcome in spring.")).await.expect("added");
+        assert_eq!((newer.change, &newer.file.attributes, &newer.file.url), (Change::Replaced, &set, &url));
+        let german = found(&knowledge, &cx, &id, key("lang", Test::Eq(json!("de"))), "dogs", 4).await;
+        assert_eq!(german.iter().map(|p| p.text.as_str()).collect::<Vec<_>>(), ["Dogs are welcome in spring."]);
+
+        let moved = attributes(&json!({ "url": "https://shop.example/pets" }));
+        let moved = knowledge.set_attributes(&cx, &id, &newer.file.file_id, &moved).await.expect("set");
+        assert_eq!(moved.url.as_deref(), Some("https://shop.example/pets"));
+        let unsaid = knowledge.add_file(&cx, &id, shop::page("dogs.md", "Dogs stay out.")).await.expect("added");
+        assert_eq!(unsaid.file.url, moved.url, "an attribute too");
     })
     .await;
 }

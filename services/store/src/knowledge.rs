@@ -146,25 +146,24 @@ impl Tenant<'_> {
         at: Micros,
         reader: Reader<'_>,
     ) -> Result<()> {
-        let url = attributes.and_then(address);
         let mut tx = self.write().await?;
-        attach(&mut tx, store_id, file_id, url, attributes, at, reader).await?;
+        attach(&mut tx, store_id, file_id, None, &Attributes::default(), at, reader).await?;
+        if let Some(attributes) = attributes {
+            describe(&mut tx, store_id, file_id, attributes).await?;
+        }
         tx.commit().await
     }
 
-    /// Replaces the attributes of a file in a store; false when it is not in.
+    /// Replaces the attributes of a file in a store; false when it is not in. A page that the store made itself keeps
+    /// its address where they name none.
     ///
     /// # Errors
     /// As any query.
     pub async fn set_attributes(&self, store_id: &str, file_id: &str, attributes: &Attributes) -> Result<bool> {
         let mut tx = self.write().await?;
-        let set = on!(tx, conn => sqlx::query("UPDATE vector_store_file SET attributes = $4, url = $5 \
-             WHERE tenant = $1 AND store_id = $2 AND file_id = $3")
-            .bind(self.id()).bind(store_id).bind(file_id).bind(json::write(attributes)?).bind(address(attributes))
-            .execute(conn).await.map(|done| done.rows_affected()))
-        .doing("change the attributes of a file of a knowledge store")?;
+        let set = describe(&mut tx, store_id, file_id, attributes).await?;
         tx.commit().await?;
-        Ok(set == 1)
+        Ok(set)
     }
 
     /// Ids of the files of a store that a filter lets through. One statement, whose rows are read one by one: the
@@ -187,7 +186,8 @@ impl Tenant<'_> {
         Ok(admitted)
     }
 
-    /// Stores a new file and puts it into a store to be read by `reader`, in one go.
+    /// Stores a new file and puts it into a store to be read by `reader`, in one go. Without `url` its address is what
+    /// its attributes name.
     ///
     /// # Errors
     /// `Conflict` when the store does not exist.
@@ -197,11 +197,13 @@ impl Tenant<'_> {
         file: &StoredFile,
         content: &Place,
         url: Option<&str>,
+        attributes: &Attributes,
         reader: Reader<'_>,
     ) -> Result<()> {
+        let url = url.or_else(|| address(attributes));
         let mut tx = self.write().await?;
         write_file(&mut tx, file, content).await?;
-        attach(&mut tx, store_id, &file.id, url, None, file.created_at, reader).await?;
+        attach(&mut tx, store_id, &file.id, url, attributes, file.created_at, reader).await?;
         tx.commit().await
     }
 
@@ -294,25 +296,37 @@ impl Tenant<'_> {
     }
 }
 
+/// Of a file that is in already, address and attributes stay.
 async fn attach(
     tx: &mut Tx,
     store_id: &str,
     file_id: &str,
     url: Option<&str>,
-    attributes: Option<&Attributes>,
+    attributes: &Attributes,
     at: Micros,
     reader: Reader<'_>,
 ) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now().await?);
-    let attributes = attributes.map(json::write).transpose()?;
+    let attributes = json::write(attributes)?;
     on!(tx, conn => sqlx::query("INSERT INTO vector_store_file (tenant, store_id, file_id, url, status, passages, created_at, reader, lease_until, readings, attributes) \
-         VALUES ($1, $2, $3, $4, 'in_progress', 0, $5, $6, $7, 1, coalesce($8, '{}')) \
+         VALUES ($1, $2, $3, $4, 'in_progress', 0, $5, $6, $7, 1, $8) \
          ON CONFLICT (tenant, store_id, file_id) DO UPDATE SET \
-         url = CASE WHEN $8 IS NULL THEN vector_store_file.url ELSE excluded.url END, \
-         attributes = coalesce($8, vector_store_file.attributes), status = 'in_progress', error_code = NULL, error = NULL, reader = excluded.reader, lease_until = excluded.lease_until, readings = 1")
+         status = 'in_progress', error_code = NULL, error = NULL, reader = excluded.reader, lease_until = excluded.lease_until, readings = 1")
         .bind(&*tenant).bind(store_id).bind(file_id).bind(url).bind(at).bind(reader.id).bind(now.saturating_add(reader.micros)).bind(attributes)
         .execute(conn).await.map(|_| ()))
     .doing(&format!("put the file '{file_id}' into the knowledge store '{store_id}'"))
+}
+
+/// The address of a page that the store made itself came with its upload, any other is an attribute alone.
+async fn describe(tx: &mut Tx, store_id: &str, file_id: &str, attributes: &Attributes) -> Result<bool> {
+    let (tenant, text) = (tx.tenant(), json::write(attributes)?);
+    let set = on!(tx, conn => sqlx::query("UPDATE vector_store_file SET attributes = $4, url = coalesce($5, \
+         CASE WHEN (SELECT purpose FROM file WHERE tenant = $1 AND id = $3) = 'knowledge' THEN url END) \
+         WHERE tenant = $1 AND store_id = $2 AND file_id = $3")
+        .bind(&*tenant).bind(store_id).bind(file_id).bind(text).bind(address(attributes))
+        .execute(conn).await.map(|done| done.rows_affected()))
+    .doing("change the attributes of a file of a knowledge store")?;
+    Ok(set == 1)
 }
 
 /// Where the page lives, of what a client says of its file.

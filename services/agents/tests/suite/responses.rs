@@ -350,9 +350,9 @@ async fn only_files_that_pass_are_looked_into() {
         for (lang, found) in [("en", true), ("de", false)] {
             let filter = Filter::Key { key: "lang".into(), test: Test::Eq(lang.into()) };
             let file_filter = Some(FileFilter { stores: vec!["vs_1".into()], filter });
-            let spec = AgentSpec { knowledge: vec!["vs_1".into()], file_filter, ..AgentSpec::new("m") };
+            let spec = AgentSpec { knowledge: vec!["vs_1".into()], ..AgentSpec::new("m") };
             stage.model.play([Line::Say("Within 30 days.")]);
-            let new = asks(spec, None, vec![says("May I return it?")]);
+            let new = NewTurn { file_filter, ..asks(spec, None, vec![says("May I return it?")]) };
             let would = stage.agents.would_ask(&stage.cx, &new).await.expect("a chat");
             ask(&stage, new).await;
             let asked = stage.model.asked().pop().expect("a prompt");

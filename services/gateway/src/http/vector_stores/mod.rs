@@ -89,7 +89,7 @@ pub struct VectorStoreFile {
     pub filename: String,
     /// How many it was cut into.
     pub passages: i64,
-    /// Where the page lives, for citations: what `url` among the attributes says.
+    /// Where the page lives, for citations: what `url` among the attributes says, or what came with the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }

@@ -444,6 +444,11 @@ mod tests {
             ),
             (with("tools", json!([{ "type": "file_search" }])), "tools[0].vector_store_ids", None),
             (
+                with("tools", json!([{ "type": "file_search", "vector_store_ids": vec!["v"; 51] }])),
+                "tools[0].vector_store_ids",
+                None,
+            ),
+            (
                 with("tools", json!([{ "type": "file_search", "vector_store_ids": ["v"], "max_num_results": 51 }])),
                 "tools[0].max_num_results",
                 None,

@@ -25,6 +25,9 @@ const MOST: usize = 128;
 /// The most passages that one search brings (OpenAI's API reference, "file search": 50).
 const PASSAGES: u32 = 50;
 
+/// The most knowledge stores that one search looks into; the bound is ours, since each is looked up and searched.
+const STORES: usize = 50;
+
 /// What a request brings to work with.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tools {
@@ -147,6 +150,10 @@ fn search(mut fields: Fields) -> Result<(Search, Option<Value>)> {
     let Some(stores) = stores.filter(|ids| !ids.is_empty() && ids.iter().all(|id| !id.contains('\0'))) else {
         return Err(Error::invalid(path.clone(), format!("'{path}' must be a list of ids, one or more")));
     };
+    if stores.len() > STORES {
+        let message = format!("'{path}' names {} stores; at most {STORES} are searched", stores.len());
+        return Err(Error::invalid(path, message));
+    }
     let most = fields.count("max_num_results", 1)?;
     if most.is_some_and(|most| most > PASSAGES) {
         let path = fields.path("max_num_results");
