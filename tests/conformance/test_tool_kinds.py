@@ -3,7 +3,9 @@ command, MCP over HTTP and as a program, a web search, a component's own request
 
 import json
 import os
+import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,31 @@ def test_an_agent_calls_a_tool_of_each_kind(desk, echo, scripted_server, program
     everything = json.dumps(turn) + json.dumps(scripted_server.requests())
     assert not any(part in everything for part in [SECRET, "s3cr3t", "odd+characters"])
     assert [asked for asked, _ in echo.asked] == ["GET", "PUT", "GET", "GET"], echo.asked
+
+
+def test_a_tool_that_asks_a_server_which_never_answers_ends_by_its_wall_time_and_holds_nobody_up(another_frontdesk, scripted_server, echo):
+    up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
+    desk = another_frontdesk(up, inside=["127.0.0.1"], tools=["{ id: wasm, type: wasm, config: { wall_ms: 8000 } }", "{ id: openapi, type: openapi }"])
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor() as beside:
+        silent_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        answer = desk.http.post("/v1/secrets", json={"name": "crm", "value": SECRET, "hosts": [silent_url]})
+        assert answer.status_code == 201, answer.text
+        page = upload(desk, "page.wasm", (ROOT / "tests/fixtures/tools/page.wasm").read_bytes())
+        register(desk, "pages", "wasm", args={"component": page, "grants": ["fetch"], "hosts": [silent_url], "secrets": ["crm"]})
+        register(desk, "crm", "openapi", args={"document": document(echo.url)})
+        scripted_server.reset()
+        scripted_server.script([{"reply": {"tool_call": {"name": "page", "arguments": {"u": silent_url}}}}, {"reply": {"text": "nobody there"}}])
+        config = {"model": "up/scripted", "instructions": "", "toolgroups": ["pages"]}
+        agent = desk.http.post("/v1/agents", json={"agent_config": config}).json()["agent_id"]
+        session = desk.http.post(f"/v1/agents/{agent}/session", json={"session_name": "s"}).json()["session_id"]
+        asked = {"messages": [{"role": "user", "content": "go"}]}
+        turn = beside.submit(desk.http.post, f"/v1/agents/{agent}/session/{session}/turn", json=asked)
+        # The tool is in the middle of its call, and stays there, while another is answered.
+        waiting, _ = silent.accept()
+        other = desk.http.post("/v1/tool-runtime/invoke", json={"tool_name": "getContact", "kwargs": {"id": "7"}})
+        assert "GET /contacts/7" in other.json()["content"] and not turn.done()
+        turn = turn.result().json()
+        waiting.close()
+    assert turn["output_message"]["content"] == "nobody there", turn
+    (step,) = [step for step in turn["steps"] if step["step_type"] == "tool_execution"]
+    assert "wall time limit of 8000 ms" in step["tool_responses"][0]["content"], step

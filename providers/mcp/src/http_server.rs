@@ -76,7 +76,7 @@ pub(crate) struct HttpServer {
 }
 
 /// The code, inside this crate, of an error that leaves open whether the server did what it was asked.
-pub(crate) const UNSURE: &str = "outcome_unknown";
+pub(crate) const UNSURE: &str = "request_left";
 
 pub(crate) fn unsure(error: Error) -> Error {
     if error.kind == Kind::Upstream { error.with_code(UNSURE) } else { error }

@@ -16,7 +16,7 @@ use frontdesk_api::{
     customer::Customer,
     news,
     provider::Setting,
-    tools::{Inspected, Outcome, ToolHost, ToolProvider, ToolResult, ToolSource},
+    tools::{Inspected, OUTCOME_UNKNOWN, Outcome, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use http::Uri;
 use serde_json::{Value, json};
@@ -287,7 +287,8 @@ fn unsure(mut error: Error, progress: Option<String>, asked: Option<String>) -> 
         return error;
     }
     let progress = progress.map(|said| format!(" (it last said: {said})")).unwrap_or_default();
-    Error { message: format!("{}{progress}; whether the call did its work is not known", error.message), ..error }
+    let message = format!("{}{progress}; whether the call did its work is not known", error.message);
+    Error { message, ..error }.with_code(OUTCOME_UNKNOWN)
 }
 
 /// One for a conversation. Outside of any, and where only the client says which it is, one for a key and its customer.

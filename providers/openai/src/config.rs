@@ -213,8 +213,9 @@ impl Config {
         self.max_answer_kb * 1024
     }
 
-    pub(crate) fn models_uri(&self) -> Result<Uri> {
-        setting::uri(&self.base_url, &with_version("models", self.api_version.as_deref())?)
+    /// Where `path` is that names no model.
+    pub(crate) fn uri(&self, path: &str) -> Result<Uri> {
+        setting::uri(&self.base_url, &with_version(path, self.api_version.as_deref())?)
     }
 
     pub(crate) fn rerank_shape(&self) -> Shape {

@@ -24,13 +24,13 @@ use frontdesk_api::{
     ChatReply, ChatRequest, Cx, Error, Inference, Result,
     chat::Dialect,
     embed::{EmbedRequest, Embeddings},
-    inference::Model,
+    inference::{Counted, Model},
     provider::{Build, Health, ProviderDef, Setting, Status},
     rerank::{Ranking, RerankRequest},
 };
 use frontdesk_http::{Client, Upstream};
 use frontdesk_wire::{
-    openai::{chat, error, splice},
+    openai::{chat, error, responses::count, splice},
     thoughts,
 };
 use http::{Method, Uri};
@@ -60,6 +60,7 @@ pub struct OpenAi {
     chat: Place,
     completions: Place,
     embeddings: Place,
+    counts: Uri,
     rerank: Uri,
     models: Uri,
     /// By the server's own names, from its last list.
@@ -92,9 +93,10 @@ impl OpenAi {
         };
         let (chat, completions) = (Place::of(&config, "chat/completions")?, Place::of(&config, "completions")?);
         let embeddings = Place::of(&config, "embeddings")?;
-        let (rerank, models) = (config.rerank_uri()?, config.models_uri()?);
+        let counts = config.uri("responses/input_tokens")?;
+        let (rerank, models) = (config.rerank_uri()?, config.uri("models")?);
         let windows = RwLock::default();
-        Ok(Self { upstream, chat, completions, embeddings, rerank, models, windows, config })
+        Ok(Self { upstream, chat, completions, embeddings, counts, rerank, models, windows, config })
     }
 
     /// The server itself: for what one of ours answers beside OpenAI's API.
@@ -182,6 +184,18 @@ impl Inference for OpenAi {
         let windows = entries.iter().filter_map(sized).collect();
         *self.windows.write().unwrap_or_else(PoisonError::into_inner) = windows;
         Ok(entries.iter().filter_map(model).collect())
+    }
+
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
+        if !self.config.preset.counts {
+            return Ok(None);
+        }
+        let body = count::encode(&request.model, request.chat()?)?;
+        let said = self.upstream.fetch(cx, Method::POST, &self.counts, body.into()).await?;
+        let said: Value = serde_json::from_slice(&said).unwrap_or_default();
+        said["input_tokens"].as_u64().map(|tokens| Some(tokens.into())).ok_or_else(|| {
+            Error::upstream(format!("provider '{}' sent something that is not a count of tokens", self.upstream.id))
+        })
     }
 
     fn context_window(&self, model: &str) -> Option<usize> {

@@ -27,6 +27,8 @@ pub struct Preset {
     /// Whether `GET models` lists what can be asked for.
     pub lists: bool,
     pub completions: bool,
+    /// Whether it counts the tokens of a prompt (`responses/input_tokens`).
+    pub counts: bool,
     /// Whether a stream may be asked to end with usage (`stream_options`).
     pub stream_usage: bool,
     /// Members that have another name here, in whatever is sent: OpenAI's, then the server's.
@@ -59,6 +61,7 @@ pub const PLAIN: Preset = Preset {
     variable: None,
     lists: true,
     completions: true,
+    counts: false,
     stream_usage: true,
     renamed: &[],
     written: &[],
@@ -155,6 +158,7 @@ pub const PRESETS: &[Preset] = &[
         host: Some("https://api.openai.com"),
         path: "v1",
         variable: Some("OPENAI_API_KEY"),
+        counts: true,
         written: NEWER_BOUND,
         ..PLAIN
     },

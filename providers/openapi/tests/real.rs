@@ -10,7 +10,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{import_args, oracle::compared, request, shown};
+use common::{import_args, oracle::compared};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -39,15 +39,4 @@ async fn githubs_whole_api_is_imported_without_loss() {
     }
     // What is kept is a fraction of what came.
     assert!(group.inspected.kept.as_ref().unwrap().len() < 4 << 20);
-    let arguments = json!({ "owner": "octo", "repo": "desk", "body": { "labels": ["bug"], "title": "A lamp" } });
-    assert_eq!(
-        shown(&request(&group, "issues_create", arguments).await.unwrap()),
-        "POST https://api.github.com/repos/octo/desk/issues\nContent-Type: application/json\n\
-         Accept: application/json, */*;q=0.5\n\n{\"labels\":[\"bug\"],\"title\":\"A lamp\"}"
-    );
-    let asked = json!({ "owner": "octo", "repo": "desk", "path": "docs/a b.md", "ref": "main" });
-    assert_eq!(
-        shown(&request(&group, "repos_get-content", asked).await.unwrap()),
-        "GET https://api.github.com/repos/octo/desk/contents/docs%2Fa%20b.md?ref=main\nAccept: application/json, */*;q=0.5\n"
-    );
 }

@@ -18,7 +18,7 @@ use wasmtime::{
 use crate::{
     capability::Capabilities,
     component::{Compiled, reason},
-    engine::Machine,
+    engine::{Machine, STACK_KEPT},
     fault::{Fault, Stop},
     host::{HostGrants, State},
     limits::{Limit, Limits},
@@ -104,9 +104,12 @@ impl Guest {
         self.store.data_mut().renew(grants);
     }
 
-    /// Bytes of memory that may be its own: strangers wrote it, so all of it.
+    /// Bytes that may be its own: strangers wrote its memory and tables, so all of them, and what the engine has around it.
     pub(crate) fn held(&self) -> usize {
-        self.store.data().space.memory()
+        /// The part of its stack that stays in memory, and as much again for the engine's records of its parts, whose size
+        /// wasmtime tells nobody.
+        const AROUND: usize = 2 * STACK_KEPT;
+        self.store.data().space.held().saturating_add(AROUND)
     }
 
     /// `began` is when the caller's wall time began to run. After an error that is not the tool's own answer it must not be

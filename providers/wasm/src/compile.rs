@@ -88,8 +88,16 @@ pub(crate) async fn in_child(program: &Path, bytes: &[u8], limits: &Limits) -> R
         child.wait().await
     };
     let over = |limit| Fault::Limit(limits.exceeded(limit));
-    let status = match tokio::time::timeout(limits.compile_cpu.saturating_mul(PATIENCE), talk).await {
-        Err(_) => return Err(over(Limit::CompileCpu)),
+    // What the machine does is not the component's: it is told as trouble of ours, and nobody remembers it.
+    let machine = |what: &str| Fault::Host(Error::unavailable(format!("a tool could not be compiled now: {what}")));
+    let patience = limits.compile_cpu.saturating_mul(PATIENCE);
+    let status = match tokio::time::timeout(patience, talk).await {
+        Err(_) => {
+            return Err(machine(&format!(
+                "the child process that compiles it did not end within {} s",
+                patience.as_secs()
+            )));
+        }
         Ok(status) => status.map_err(broken)?,
     };
     if status.success() {
@@ -99,7 +107,10 @@ pub(crate) async fn in_child(program: &Path, bytes: &[u8], limits: &Limits) -> R
     match (status.code(), status.signal()) {
         (Some(STARVED), _) => Err(over(Limit::CompileSpace)),
         (Some(REFUSED), _) => Err(Fault::NotATool(one_line(&String::from_utf8_lossy(&words)))),
-        (_, Some(libc::SIGXCPU | libc::SIGKILL)) => Err(over(Limit::CompileCpu)),
+        (_, Some(libc::SIGXCPU)) => Err(over(Limit::CompileCpu)),
+        (_, Some(libc::SIGKILL)) => {
+            Err(machine("the child process that compiles it was killed, as a machine short of memory does"))
+        }
         // How an allocation that fails ends a program.
         (_, Some(libc::SIGABRT | libc::SIGSEGV)) => Err(over(Limit::CompileSpace)),
         _ => Err(broken(std::io::Error::other(format!("{status}: {}", String::from_utf8_lossy(&words))))),
@@ -171,11 +182,34 @@ fn confine(order: &Order) -> std::io::Result<()> {
         (libc::RLIMIT_NPROC, 0),
     ];
     for (which, most) in all {
-        let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+        // Of processor time a second more: at its soft limit a process is told so, at its hard one killed as by anyone.
+        let hard = if which == libc::RLIMIT_CPU { most.saturating_add(1) } else { most };
+        let limit = libc::rlimit { rlim_cur: most, rlim_max: hard };
         // SAFETY: the pointer is to a value that lives through the call, which only reads it.
         if unsafe { libc::setrlimit(which, &raw const limit) } != 0 {
             return Err(std::io::Error::last_os_error());
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_that_was_killed_says_nothing_of_its_component() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("child");
+        for (signal, own) in [("KILL", false), ("XCPU", true)] {
+            std::fs::write(&program, format!("#!/bin/sh\nkill -{signal} $$\n")).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+            let fault = in_child(&program, b"", &Limits::default()).await.expect_err(signal);
+            assert_eq!(fault.is_the_components(), own, "{fault}");
+            let limit = matches!(&fault, Fault::Limit(exceeded) if exceeded.limit == Limit::CompileCpu);
+            assert_eq!((limit, matches!(fault, Fault::Host(_))), (own, !own), "{signal}");
+        }
+    }
 }

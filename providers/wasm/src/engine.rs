@@ -29,7 +29,7 @@ const LINGERS: u32 = 40;
 
 /// How much of a guest's stack is cleared in place when it is left; the rest goes back to the system. A call that goes
 /// no deeper, as most do, then makes no page fault.
-const STACK_KEPT: usize = 32 << 10;
+pub(crate) const STACK_KEPT: usize = 32 << 10;
 
 /// The host functions run on the guest's stack; this is their share.
 const HOST_STACK: usize = 512 << 10;

@@ -1,6 +1,6 @@
 //! Why a component was refused or a call gave no result.
 //!
-//! Invariant: only [`Fault::Host`] and [`Fault::Busy`] are trouble of ours; everything else was brought by
+//! Invariant: only [`Fault::Host`] and those of a full house ([`Fault::is_busy`]) are trouble of ours; everything else was brought by
 //! the component or by the arguments, and its text may be shown to the model.
 
 use crate::{
@@ -38,6 +38,12 @@ pub enum Fault {
     /// All slots were taken until the wall time was over.
     #[error("all {0} tool slots are busy")]
     Busy(u32),
+    /// It waited for an earlier call of its own conversation.
+    #[error("an earlier call of the same conversation still ran at the end of the {0}")]
+    Waited(Exceeded),
+    /// Conversations that hold less, or run, have all places.
+    #[error("all {0} places of conversations are in use")]
+    Full(usize),
     /// Trouble of ours: the key-value store, the engine.
     #[error(transparent)]
     Host(#[from] frontdesk_api::Error),
@@ -62,7 +68,13 @@ impl Fault {
     /// Ours to mend, not the model's to read.
     #[must_use]
     pub fn is_infrastructure(&self) -> bool {
-        matches!(self, Self::Host(_) | Self::Busy(_))
+        matches!(self, Self::Host(_)) || self.is_busy()
+    }
+
+    /// The call was not made; a later one may be.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Waited(_) | Self::Full(_))
     }
 }
 

@@ -81,6 +81,11 @@ impl SpaceMeter {
         self.memory
     }
 
+    /// Memory, and tables with a pointer for each of their elements, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.memory.saturating_add(self.elements.saturating_mul(size_of::<usize>()))
+    }
+
     pub(crate) fn refused(&self) -> Option<Limit> {
         self.refused
     }

@@ -170,6 +170,11 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Parked<W, S> {
         drop(gone);
     }
 
+    /// Drops those of a tenant's conversations of these ids.
+    pub(crate) fn drop_of_conversations(&self, tenant: &str, workspaces: &[String]) {
+        self.drop_of(|(owner, _)| owner.tenant == tenant && workspaces.contains(&owner.workspace));
+    }
+
     fn drop_where(&self, is_over: impl Fn(&Key<W>, &Entry<S>) -> bool) {
         let mut all = self.all();
         let gone: Vec<_> = all.extract_if(|key, entry| is_free(entry) && is_over(key, entry)).collect();

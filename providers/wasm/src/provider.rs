@@ -237,6 +237,10 @@ impl ToolProvider for WasmTools {
     fn retire(&self, cx: &Cx, source: &ToolSource) {
         self.sandbox().forget(&cx.tenant, &registered(source));
     }
+
+    fn forget_conversations(&self, cx: &Cx, workspaces: &[String]) {
+        self.sandbox().forget_conversations(&cx.tenant, workspaces);
+    }
 }
 
 fn registered(source: &ToolSource) -> Registered {
@@ -310,7 +314,7 @@ fn refused(source: &ToolSource, fault: &Fault) -> Error {
     let message = format!("tool group '{}': {fault}", source.toolgroup);
     match fault {
         Fault::Host(error) => again(error),
-        Fault::Busy(_) => Error::unavailable(message).with_retry_after(Duration::from_secs(1)),
+        fault if fault.is_busy() => Error::unavailable(message).with_retry_after(Duration::from_secs(1)),
         Fault::Limit(_) => Error::new(Kind::TooLarge, message),
         Fault::NotGranted(_) => Error::new(Kind::Forbidden, message),
         _ => Error::new(Kind::Invalid, message),
@@ -326,6 +330,9 @@ fn again(error: &Error) -> Error {
         None => told,
     }
 }
+
+/// Where a call ended the instance with what earlier ones had left in it.
+const ANEW: &str = "; the tool was started anew, so what it kept of this conversation is gone";
 
 fn outcome(source: &ToolSource, call: Call) -> Result<Outcome> {
     let mut details = json!({
@@ -347,7 +354,12 @@ fn outcome(source: &ToolSource, call: Call) -> Result<Outcome> {
             }
             ToolResult { content: output.text, is_error: false, details: None }
         }
-        Err(Fault::Host(error)) => return Err(error),
+        Err(Fault::Host(mut error)) => {
+            if call.resumed == Some(true) {
+                error.message += ANEW;
+            }
+            return Err(error);
+        }
         Err(fault @ Fault::NotGranted(_)) => return Err(refused(source, &fault)),
         Err(fault) if fault.is_infrastructure() => return Err(refused(source, &fault)),
         Err(fault) => {
@@ -357,7 +369,7 @@ fn outcome(source: &ToolSource, call: Call) -> Result<Outcome> {
             }
             let mut message = fault.to_string();
             if call.resumed == Some(true) && !fault.leaves_guest() {
-                message += "; the tool was started anew, so what it kept of this conversation is gone";
+                message += ANEW;
             }
             ToolResult::error(&message)
         }

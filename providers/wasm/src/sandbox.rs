@@ -187,7 +187,7 @@ impl Sandbox {
                 Ok(held) => Some(held),
                 // What is kept is no more than a cache.
                 Err(NoPlace::Full) => None,
-                Err(NoPlace::Waited) => return Call::refused(Fault::Busy(self.limits.concurrent)),
+                Err(NoPlace::Waited) => return Call::refused(Fault::Waited(limits.exceeded(Limit::Wall))),
             };
         }
         let (machine, _slot) = match self.slot(limits.wall.saturating_sub(began.elapsed())).await {
@@ -216,6 +216,13 @@ impl Sandbox {
     /// Lets go of what a tenant's group keeps for conversations.
     pub fn forget(&self, tenant: &str, group: &Registered) {
         self.parked.drop_of(|(owner, version)| owner.tenant == tenant && version.group == *group);
+    }
+
+    /// Lets go of what is kept for a tenant's conversations of these ids ([`Owner::workspace`]).
+    ///
+    /// [`Owner::workspace`]: crate::parked::Owner::workspace
+    pub fn forget_conversations(&self, tenant: &str, workspaces: &[String]) {
+        self.parked.drop_of_conversations(tenant, workspaces);
     }
 
     /// Conversations' instances that are kept now.

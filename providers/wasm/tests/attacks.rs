@@ -178,7 +178,7 @@ async fn handles_are_counted_and_capped() {
 async fn a_component_of_very_many_instances_is_refused() {
     let instances = "(core instance (instantiate $m))".repeat(5000);
     let bytes = wat::parse_str(format!("(component (core module $m) {instances})")).unwrap();
-    stopped(&sandbox(), bytes.into(), "not a tool component: ").await;
+    stopped(&sandbox(), bytes.into(), "instances limit of 64").await;
 }
 
 #[tokio::test]

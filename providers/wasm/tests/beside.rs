@@ -61,6 +61,31 @@ async fn each_attack_meets_its_limit_while_others_are_answered() {
     assert!(all.is_empty(), "{all:#?}");
 }
 
+/// What runs by itself cannot be held: honest calls follow each other from before it is registered until that has ended.
+#[tokio::test]
+async fn what_runs_while_it_is_registered_holds_up_no_call() {
+    let sandbox = Sandbox::new(bombs::limits());
+    let honest = inspect(&sandbox, bombs::honest()).await;
+    for attack in bombs::starting() {
+        let (over, mut meanwhile) = (Cell::new(false), 0);
+        let registering = async {
+            let result = sandbox.inspect(attack.bytes.clone()).await;
+            over.set(true);
+            result
+        };
+        let beside = async {
+            while !over.get() {
+                answered(&sandbox, &honest).await;
+                meanwhile += usize::from(!over.get());
+            }
+        };
+        let (result, ()) = tokio::join!(registering, beside);
+        assert!(matches!(&result, Err(Fault::Limit(e)) if e.limit == attack.ends), "{}: {result:?}", attack.name);
+        assert!(meanwhile > 0, "{}: nobody was answered", attack.name);
+        answered(&sandbox, &honest).await;
+    }
+}
+
 #[tokio::test]
 async fn what_is_turned_away_is_never_run() {
     let sandbox = Sandbox::new(bombs::limits());

@@ -8,14 +8,14 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use common::{Guest, MemoryKv, limits};
+use common::{BrokenKv, Gate, Guest, IMPORTS, MemoryKv, limits};
 use frontdesk_api::{
     Cx, Error, Kind,
     chat::ToolCall,
     clock::FixedClock,
     customer::Customer,
     cx::Workspace,
-    tools::{Inspected, Outcome, ToolProvider, ToolResult, ToolSource},
+    tools::{Inspected, Outcome, ToolHost, ToolProvider, ToolResult, ToolSource},
 };
 use frontdesk_wasm::{Bounds, Limits, Sandbox, provider::WasmTools};
 use serde_json::{Value, json};
@@ -89,7 +89,17 @@ async fn ask_for(
     arguments: &str,
 ) -> Result<ToolResult, Error> {
     let call = ToolCall { id: "call_1".into(), name: name.into(), arguments: arguments.into() };
-    match tools.call(cx, source, &call, MemoryKv::with(&[])).await? {
+    ask_with(tools, cx, source, &call, MemoryKv::with(&[])).await
+}
+
+async fn ask_with(
+    tools: &WasmTools,
+    cx: &Cx,
+    source: &ToolSource,
+    call: &ToolCall,
+    host: Arc<dyn ToolHost>,
+) -> Result<ToolResult, Error> {
+    match tools.call(cx, source, call, host).await? {
         Outcome::Done(result) => Ok(result),
         Outcome::NeedsInput(_) => panic!("it asks nobody"),
     }
@@ -216,6 +226,97 @@ async fn time_and_host_calls_count_for_each_call_anew() {
     }
 }
 
+#[tokio::test]
+async fn trouble_of_the_hosts_that_ends_what_was_kept_says_so() {
+    let (tools, source, cx) = (tools(), counting(), turn("s"));
+    let call = ToolCall { id: "c".into(), name: "t".into(), arguments: r#"{"k":1}"#.into() };
+    let down = async || ask_with(&tools, &cx, &source, &call, Arc::new(BrokenKv)).await.expect_err("down").message;
+    assert_eq!(down().await, "the database is away", "there was nothing before");
+    assert_eq!(count(&tools, &cx, &source, "{}").await, "1");
+    assert_eq!(down().await, format!("the database is away{ANEW}"));
+    assert_eq!(count(&tools, &cx, &source, "{}").await, "1");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_call_of_its_own_conversation_is_told_so() {
+    let (tools, source, cx, gate) = (
+        on(Limits { wall: Duration::from_secs(60), ..limits() }, Bounds::default()),
+        counting(),
+        turn("s"),
+        Gate::closed(true),
+    );
+    tools.inspect(&cx, &source).await.unwrap();
+    let call = ToolCall { id: "c".into(), name: "t".into(), arguments: r#"{"k":1}"#.into() };
+    let first = ask_with(&tools, &cx, &source, &call, gate.clone());
+    let second = async {
+        let _entered = gate.entered.acquire().await.unwrap();
+        let short = ToolSource { args: json!({ "limits": { "wall_ms": 1 } }), ..source.clone() };
+        ask(&tools, &cx, &short, "{}").await
+    };
+    let second = tokio::select! {
+        first = first => panic!("the first call ended: {first:?}"),
+        second = second => second,
+    };
+    let refused = second.expect_err("it waited");
+    assert_eq!(refused.kind, Kind::Unavailable);
+    let told = "tool group 'desk': an earlier call of the same conversation still ran at the end of the wall time limit of 1 ms";
+    assert_eq!(refused.message, told);
+}
+
+#[tokio::test]
+async fn tables_and_what_the_engine_has_around_an_instance_count() {
+    let body = counter(r#","keep":"conversation""#, "(table 16000 funcref)");
+    let source = granted(body, &["kv", "keep"]);
+    let first = ask(&tools(), &turn("s"), &source, "{}").await.unwrap();
+    let memory = usize::try_from(first.details.unwrap()["memory_bytes"].as_u64().unwrap()).unwrap();
+    let (tables, around, more) = (16_000 * size_of::<usize>(), 64 << 10, 4096);
+    for (each, kept) in [(tables + around, "2"), (tables, "1"), (around, "1")] {
+        // The component's own frame has a table of few elements.
+        let bytes = 2 * (memory + each) + more;
+        let tools = on(limits(), Bounds { bytes, ..Bounds::default() });
+        for session in ["s", "other"] {
+            assert_eq!(count(&tools, &turn(session), &source, "{}").await, "1");
+        }
+        assert_eq!(count(&tools, &turn("s"), &source, "{}").await, kept, "{bytes}");
+    }
+}
+
+/// Says a word to the log and answers its call's key, or what is kept under `{}`.
+const TELLS: &str = r#"
+  (call $log (i32.const 1) (i32.const 8192) (i32.const 2))
+  (call $key (i32.const 80))
+  (call $get (i32.const 8192) (i32.const 2) (i32.const 64))
+  (if (i32.eqz (i32.load8_u (i32.const 64))) (then (return (call $ok (i32.load (i32.const 80)) (i32.load (i32.const 84))))))
+  (call $ok (i32.load (i32.const 68)) (i32.load (i32.const 72)))"#;
+
+const KEY: &str = r#"(import "frontdesk:tool/context@0.1.0" "idempotency-key" (func $key (param i32)))"#;
+
+#[tokio::test]
+async fn a_call_of_a_kept_instance_has_nothing_of_the_hosts_that_was_the_one_befores() {
+    let imports = format!("{IMPORTS}{KEY}");
+    let describe = describe(r#","keep":"conversation""#);
+    let body = Guest { imports: &imports, describe: &describe, call: TELLS, ..Guest::default() }.build();
+    let all = ["log", "kv", "clock", "random", "context", "keep"];
+    let (tools, source, cx) = (tools(), granted(body, &all), turn("s"));
+    let host = |value: Option<&str>| MemoryKv::with(value.map(|value| ("{}", value)).as_slice());
+    let mut seen = vec![];
+    for (id, value) in [("call_1", Some("hers")), ("call_2", Some("his")), ("call_3", None)] {
+        let host = host(value);
+        let call = ToolCall { id: id.into(), name: "t".into(), arguments: "{}".into() };
+        let told = ask_with(&tools, &cx, &source, &call, host.clone()).await.unwrap();
+        assert_eq!(told.content, value.unwrap_or(id), "its own host, or its own key");
+        assert_eq!(Arc::strong_count(&host), 1, "between calls nobody holds it");
+        let details = told.details.unwrap();
+        assert_eq!(
+            (&details["host_calls"], details["log"].as_array().map(Vec::len)),
+            (&json!(3), Some(1)),
+            "{details}"
+        );
+        seen.push(details["resumed"].clone());
+    }
+    assert_eq!(seen, [false, true, true].map(|resumed| json!(resumed)));
+}
+
 /// Each reads, asks the host, and writes: two at the same time would count the same.
 #[tokio::test]
 async fn calls_of_one_conversation_do_not_mix() {
@@ -250,6 +351,19 @@ async fn a_tool_that_was_registered_anew_does_not_meet_what_was_kept() {
     for cx in [&cx, &other] {
         assert_eq!(count(&tools, cx, &source, "{}").await, "1");
     }
+}
+
+#[tokio::test]
+async fn what_is_kept_for_a_conversation_goes_when_it_is_deleted() {
+    let (tools, source, cx, other) = (tools(), counting(), turn("s"), turn("other"));
+    for cx in [&cx, &other] {
+        assert_eq!(count(&tools, cx, &source, "{}").await, "1");
+    }
+    tools.forget_conversations(&Cx { tenant: "else".into(), ..cx.clone() }, &["s".into()]);
+    assert_eq!(count(&tools, &cx, &source, "{}").await, "2", "another tenant's of that name");
+    tools.forget_conversations(&cx, &["s".into(), "cntr_1".into()]);
+    assert_eq!(count(&tools, &cx, &source, "{}").await, "1");
+    assert_eq!(count(&tools, &other, &source, "{}").await, "2");
 }
 
 #[tokio::test]

@@ -1,24 +1,26 @@
 //! Calls that wait for a person: asked, answered, gone on with.
 //!
-//! A call that the agent's rules make wait ([`asks`]) is a step of the kind `approval`: written, then the turn waits as
+//! A call that the agent's rules make wait ([`asks`]), and one of a tool whose last call may have done its work unseen, is a step of the kind `approval`: written, then the turn waits as
 //! it does for a client's tools, without a worker, a lease or memory. A person's word goes into the turn's inbox under
 //! the approval's id; when nothing is open any more the turn goes on, at whichever process. Invariants: a call that
 //! waits has no effect and no step of its own before a person approved it; there is one word to an approval, kept with
 //! the key that said it; what was denied is never called.
 
+use std::collections::HashSet;
+
 use frontdesk_api::{
     Cx, Error, Micros, Page, PageRequest, Result,
-    approval::{ApprovalState, Asked, Decision, asks, ruled},
+    approval::{ApprovalState, Asked, Cause, Decision, asks, ruled},
     chat::ToolCall,
-    tools::{Risk, ToolResult},
-    turn::{StepKind, StepOutput, StepState},
+    tools::{Effect, Risk, ToolResult},
+    turn::{ItemBody, StepKind, StepOutput, StepState},
 };
 use frontdesk_store::{
     approvals::{self, StoredApproval},
     turns::{self, OnInput},
 };
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     Agents, access,
@@ -37,6 +39,7 @@ pub struct Approval {
     pub turn_id: String,
     pub session_id: Option<String>,
     pub agent_id: String,
+    pub cause: Cause,
     /// What would be called, as it will be.
     pub call: ToolCall,
     /// Arguments that the server fills in beside the model's; null where the customer's token does not say it, and the
@@ -63,6 +66,7 @@ impl From<StoredApproval> for Approval {
             turn_id: stored.turn_id,
             session_id: stored.session_id,
             agent_id: stored.agent_id,
+            cause: stored.cause,
             call: stored.call,
             bound: stored.bound,
             asked_at: stored.asked_at,
@@ -159,6 +163,7 @@ impl Worker {
                 if !bound.is_empty() {
                     input["bound"] = bound.into();
                 }
+                input["cause"] = json!(if self.rules_ask(&call) { Cause::Rule } else { Cause::OutcomeUnknown });
                 self.pen.begin(StepKind::Approval, &format!("approval {}", call.id), Some(input))
             }
         };
@@ -175,8 +180,47 @@ impl Worker {
         def.bound_args.iter().map(|(name, path)| (name.clone(), filled(path))).collect()
     }
 
-    /// Whether the agent's rules want a person's word before this call.
+    /// Whether this call wants a person's word: the agent's rules say so, or it may be the second of its kind.
     pub(crate) fn must_ask(&self, call: &ToolCall) -> bool {
+        self.rules_ask(call) || self.follows_unseen(call)
+    }
+
+    /// Whether the last call of the same tool in the conversation may have done its work though nobody saw it: another one,
+    /// under a key of its own, would do it twice. Calls of the answer that asked for that one were meant beside it, one that
+    /// was asked for since and succeeded was made by somebody who had looked, and a rule that lets the tool run holds here
+    /// too.
+    fn follows_unseen(&self, call: &ToolCall) -> bool {
+        if matches!(self.effect_of(call), None | Some(Effect::None)) {
+            return false;
+        }
+        let mut unseen = false;
+        let mut made = HashSet::new();
+        for item in self.past.iter().map(|past| &past.item).chain(&self.items) {
+            match &item.body {
+                ItemBody::FunctionCall { call: same, .. } if same.id == call.id => break,
+                ItemBody::FunctionCall { call: earlier, .. } if earlier.name == call.name => {
+                    made.insert(earlier.id.as_str());
+                }
+                ItemBody::FunctionCallOutput { call_id, output, is_error } if made.contains(call_id.as_str()) => {
+                    match is_error {
+                        true if ToolResult::says_unsure(output) => {
+                            unseen = true;
+                            // What was asked for before says nothing about this one.
+                            made.clear();
+                        }
+                        true => {}
+                        false => unseen = false,
+                    }
+                }
+                _ => {}
+            }
+        }
+        let lets_run = |def| ruled(&self.spec.approvals, def, call) == Some(false);
+        unseen && !self.def_of(call).is_some_and(lets_run)
+    }
+
+    /// Whether the agent's rules want a person's word before this call.
+    fn rules_ask(&self, call: &ToolCall) -> bool {
         let Some(def) = self.def_of(call) else { return false };
         let rules = &self.spec.approvals;
         // What a server of the request says of itself makes a call wait for nobody but its client, unless a rule heeds it.
@@ -196,9 +240,12 @@ impl Worker {
                 Some(ToolResult::error(&format!("a person was asked and denied this call: {reason}")))
             }
             None if self.must_ask(call) => {
-                let message =
-                    format!("'{}' needs the approval of a person and was not run: nobody can be asked here", call.name);
-                Some(ToolResult::error(&message))
+                let why = if self.rules_ask(call) {
+                    "needs the approval of a person"
+                } else {
+                    "was cut off before and may have done its work, so a person has to look first"
+                };
+                Some(ToolResult::error(&format!("'{}' {why} and was not run: nobody can be asked here", call.name)))
             }
             None => None,
         }

@@ -105,7 +105,10 @@ impl Agents {
     /// `NotFound`.
     pub async fn delete_session(&self, cx: &Cx, agent_id: &str, id: &str) -> Result<()> {
         self.load_session(cx, agent_id, id).await?;
-        self.0.deps.store.tenant(cx).delete_session(agent_id, id).await
+        let workspaces = self.workspaces(cx, id).await?;
+        self.0.deps.store.tenant(cx).delete_session(agent_id, id).await?;
+        self.0.deps.tools.forget_conversations(cx, &workspaces);
+        Ok(())
     }
 
     /// What can be known to be wrong before any turn.

@@ -14,7 +14,7 @@ use frontdesk_api::{
     tools::ToolDef,
     turn::{Citation, Item, ItemBody},
 };
-use frontdesk_store::containers::{self, ContainerFile, StoredContainer, USER};
+use frontdesk_store::containers::{self, ContainerFile, StoredContainer};
 
 use crate::{
     Agents, access,
@@ -50,7 +50,9 @@ impl Agents {
     /// As [`Agents::container`].
     pub async fn delete_container(&self, cx: &Cx, id: &str) -> Result<()> {
         self.container(cx, id).await?;
-        self.0.deps.store.tenant(cx).delete_container(id).await
+        self.0.deps.store.tenant(cx).delete_container(id).await?;
+        self.0.deps.tools.forget_conversations(cx, &[id.to_owned()]);
+        Ok(())
     }
 
     /// # Errors
@@ -76,6 +78,13 @@ impl Agents {
 }
 
 impl Agents {
+    /// By which ids tools keep something for a session or conversation ([`Workspace::id`]).
+    pub(crate) async fn workspaces(&self, cx: &Cx, session: &str) -> Result<Vec<String>> {
+        let mut all = containers::of_session(&mut self.0.deps.store.tenant(cx).read().await?, session).await?;
+        all.push(session.to_owned());
+        Ok(all)
+    }
+
     /// The container, for who may let code run in it and put files there.
     ///
     /// # Errors
@@ -120,14 +129,12 @@ impl Worker {
         let (new, now) = (self.room.deps.ids.next("cntr"), self.room.deps.clock.now());
         let claimed = async {
             let mut tx = store.tenant(&cx).write().await?;
-            let Some(id) = containers::claim(&mut tx, &cx, &new, None, now).await? else { return Ok(None) };
-            let mut files = containers::files(&mut tx, &id).await?;
+            let id = containers::claim(&mut tx, &cx, &new, None, now).await?;
             tx.commit().await?;
-            files.retain(|file| file.source == USER);
-            Ok(Some((id, files)))
+            Ok(id)
         };
         let claimed = self.wait(claimed).await?;
-        let (Some((id, put)), Some(workspace)) = (claimed, &mut self.cx.workspace) else {
+        let (Some(id), Some(workspace)) = (claimed, &mut self.cx.workspace) else {
             // Elsewhere the code would find nothing of what it was given.
             return match self.cx.workspace.as_ref().and_then(|workspace| workspace.container.as_ref()) {
                 Some(named) => {
@@ -137,8 +144,7 @@ impl Worker {
                 None => Ok(()),
             };
         };
-        let files = workspace.files.drain(..).chain(put.into_iter().rev().map(|file| file.id)).collect();
-        let conversation = std::mem::take(&mut workspace.conversation);
+        let (files, conversation) = (std::mem::take(&mut workspace.files), std::mem::take(&mut workspace.conversation));
         *workspace = Workspace { id: id.clone(), conversation, after: vec![], files, container: Some(id.clone()) };
         self.container = Some(id);
         Ok(())

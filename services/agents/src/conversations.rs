@@ -76,7 +76,10 @@ impl Agents {
     /// `NotFound`.
     pub async fn delete_conversation(&self, cx: &Cx, id: &str) -> Result<()> {
         self.conversation(cx, id).await?;
-        self.0.deps.store.tenant(cx).delete_conversation(id).await
+        let workspaces = self.workspaces(cx, id).await?;
+        self.0.deps.store.tenant(cx).delete_conversation(id).await?;
+        self.0.deps.tools.forget_conversations(cx, &workspaces);
+        Ok(())
     }
 
     /// All that was said, in order.

@@ -204,7 +204,7 @@ impl Worker {
 
 /// What a model reads of a call whose end nobody saw.
 pub(crate) fn outcome_unknown() -> ToolResult {
-    ToolResult::error("the call was cut off and may have done its work: look before it is made again")
+    ToolResult::unsure("the call was cut off and may have done its work: look before it is made again")
 }
 
 pub(crate) fn as_input(call: &ToolCall) -> Value {

@@ -85,6 +85,18 @@ pub enum ApprovalState {
     Withdrawn,
 }
 
+/// Why a person is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A rule of the agent, or the tool's risk.
+    #[default]
+    Rule,
+    /// An earlier call of the tool in this conversation may have done its work, and nobody saw its end: look there before
+    /// this one is approved.
+    OutcomeUnknown,
+}
+
 /// What a person said to an approval. Kept with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Decision {

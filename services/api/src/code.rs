@@ -21,7 +21,7 @@ pub const FOLDER: &str = "/mnt/data/";
 /// How long a container is kept after its last use, unless it is told.
 pub const KEEP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The most files that a result says of why they were not kept; how many more there are is said, too.
+/// The most files that a result says of why they were not kept, or not given; how many more there are is said, too.
 const TOLD: usize = 50;
 
 /// A file that a run wrote or changed.
@@ -30,6 +30,16 @@ pub struct Written {
     /// In the working folder, without folders.
     pub name: String,
     pub content: Bytes,
+}
+
+/// A file that lies in the working folder of code, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    pub id: String,
+    pub name: String,
+    pub bytes: usize,
+    /// Code wrote it; a client gave it otherwise.
+    pub by_code: bool,
 }
 
 /// How much of what runs write is kept.
@@ -83,14 +93,28 @@ pub fn tell(result: &mut serde_json::Map<String, Value>, written: &[(String, usi
     if let Some(stored) = stored.filter(|stored| stored.files.iter().any(Result::is_ok)) {
         result.insert("container_id".into(), json!(stored.container_id));
     }
-    let more = lost.len().saturating_sub(TOLD);
-    lost.truncate(TOLD);
-    lost.extend((more > 0).then(|| json!({ "more": more })));
-    for (name, files) in [("files", kept), ("files_not_kept", lost)] {
+    for (name, files) in [("files", kept), ("files_not_kept", some_of(lost))] {
         if !files.is_empty() {
             result.insert(name.into(), files.into());
         }
     }
+}
+
+/// Tells in a run's result which of the files that code wrote before its interpreter, which started anew, was not given:
+/// of these it has `most` bytes.
+pub fn tell_left_out(result: &mut serde_json::Map<String, Value>, files: &[File], most: usize) {
+    let why = format!("of what code wrote before, {most} bytes are in the working folder again, the newest files");
+    let told = files.iter().map(|file| json!({ "name": file.name, "bytes": file.bytes, "why": why }));
+    if !files.is_empty() {
+        result.insert("files_not_given".into(), some_of(told.collect()).into());
+    }
+}
+
+fn some_of(mut told: Vec<Value>) -> Vec<Value> {
+    let more = told.len().saturating_sub(TOLD);
+    told.truncate(TOLD);
+    told.extend((more > 0).then(|| json!({ "more": more })));
+    told
 }
 
 /// The files that a result names with their ids, as [`tell`] wrote them; none where somebody made another text of it.

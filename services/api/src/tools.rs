@@ -64,6 +64,10 @@ pub trait Tools: Send + Sync {
 
     /// Lets go of what was opened for the server in this turn.
     fn leave_server(&self, _: &Cx, _: &Server) {}
+
+    /// Lets go of what is kept in this process for the tenant's conversations whose [`crate::cx::Workspace`] had one of
+    /// these ids: they were deleted.
+    fn forget_conversations(&self, _: &Cx, _workspaces: &[String]) {}
 }
 
 fn no_servers(server: &Server) -> Error {
@@ -126,6 +130,9 @@ pub trait ToolProvider: Send + Sync {
 
     /// Lets go of what is kept for the source's calls: it was registered anew, switched off or deleted.
     fn retire(&self, _: &Cx, _: &ToolSource) {}
+
+    /// As [`Tools::forget_conversations`].
+    fn forget_conversations(&self, _: &Cx, _workspaces: &[String]) {}
 
     /// How it signs in at servers that ask for OAuth; None: it never does.
     fn sign_in(&self) -> Option<&dyn SignIn> {
@@ -212,6 +219,16 @@ pub trait ToolHost: Send + Sync {
     /// Name and bytes of a file that the tenant uploaded. For tools of the platform's own: no guest can ask for it.
     async fn file(&self, id: &str) -> Result<(String, Bytes)> {
         Err(Error::not_found(format!("no file has the id '{id}'")))
+    }
+
+    /// What lies in the working folder of the conversation's code, the oldest first: what clients gave it, and of what it
+    /// wrote what was kept, but for what an earlier attempt of `run` wrote. Each is read by [`ToolHost::file`]. For tools of
+    /// the platform's own.
+    ///
+    /// # Errors
+    /// Infrastructure only.
+    async fn files(&self, _run: &str) -> Result<Vec<code::File>> {
+        Ok(vec![])
     }
 
     /// Keeps what code wrote in the conversation's container; None: the call is part of no conversation. `run`: the key
@@ -344,11 +361,27 @@ pub struct ToolResult {
     pub details: Option<Value>,
 }
 
+/// The code of a tool's error where the call may have done its work.
+pub const OUTCOME_UNKNOWN: &str = "outcome_unknown";
+
 impl ToolResult {
     /// A failure the model reads as `{"error": message}`.
     #[must_use]
     pub fn error(message: &str) -> Self {
         Self { content: serde_json::json!({ "error": message }).to_string(), is_error: true, details: None }
+    }
+
+    /// A failure of which nobody knows whether the work was done: `{"error": message, "outcome": "unknown"}`.
+    #[must_use]
+    pub fn unsure(message: &str) -> Self {
+        let content = serde_json::json!({ "error": message, "outcome": "unknown" }).to_string();
+        Self { content, ..Self::error(message) }
+    }
+
+    /// Whether the content of a failure says that nobody knows whether the work was done; a tool may say so itself.
+    #[must_use]
+    pub fn says_unsure(content: &str) -> bool {
+        serde_json::from_str::<Value>(content).is_ok_and(|content| content["outcome"] == "unknown")
     }
 }
 

@@ -513,6 +513,10 @@ impl ComponentBytes for Components {
         Ok((name, self.0.load_content(cx, file_id).await?))
     }
 
+    async fn files(&self, cx: &Cx, run: &str) -> Result<Vec<code::File>> {
+        self.0.code_files(cx, run).await
+    }
+
     async fn keep_written(
         &self,
         cx: &Cx,

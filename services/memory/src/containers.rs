@@ -8,18 +8,19 @@ use std::ops::Range;
 use bytes::Bytes;
 use frontdesk_api::{
     Contents as _, Cx, Error, Kind, Result,
-    blobs::{Kept, Opened, whole},
-    code::{Bounds, Stored, Written},
+    blobs::{Kept, Opened, Pieces, whole},
+    code::{self, Bounds, Stored, Written},
 };
 use frontdesk_store::containers::{self, ASSISTANT, ContainerFile, USER};
+use futures::StreamExt as _;
 
-use crate::{Knowledge, files::check_name};
+use crate::{Knowledge, StoredFile, files::check_name};
 
 /// The most files of a container.
 const MOST: usize = 1_000;
 
 /// The most bytes that clients put into one: code is given no more.
-const GIVEN: i64 = 8 << 20;
+pub const GIVEN: usize = 8 << 20;
 
 /// What becomes of a file of a run.
 enum Fate {
@@ -59,7 +60,12 @@ impl Knowledge {
             fates.push(self.fate(cx, &container_id, run, &before, &mut room, file).await);
         }
         let mut tx = self.store.tenant(cx).write().await?;
+        let mut late = vec![];
         let written = async {
+            let writes = fates.iter().any(|fate| matches!(fate, Fate::Will(..)));
+            containers::hold(&mut tx, &container_id, cx.turn.as_deref().filter(|_| writes)).await?;
+            // Another run may have written meanwhile.
+            let mut room = Room::of(bounds, run, &containers::files(&mut tx, &container_id).await?);
             let stay: Vec<String> = fates
                 .iter()
                 .filter_map(|fate| match fate {
@@ -68,21 +74,23 @@ impl Knowledge {
                 })
                 .collect();
             containers::delete_of_run(&mut tx, &container_id, run, &stay).await?;
-            for fate in &fates {
-                if let Fate::Will(file, kept) = fate {
-                    containers::write_file(&mut tx, file, &kept.place).await?;
+            for fate in &mut fates {
+                let Fate::Will(file, kept) = fate else { continue };
+                match room.hold(usize::try_from(file.bytes).unwrap_or(usize::MAX)) {
+                    Ok(()) => containers::write_file(&mut tx, file, &kept.place).await?,
+                    Err(why) => late.push(std::mem::replace(fate, Fate::Not(why))),
                 }
             }
             tx.commit().await
         };
-        if let Err(error) = written.await {
-            for fate in fates {
-                if let Fate::Will(_, kept) = fate {
-                    self.shelf.discard(cx, kept).await;
-                }
+        let written = written.await;
+        let lost = if written.is_err() { fates.drain(..).chain(late).collect() } else { late };
+        for fate in lost {
+            if let Fate::Will(_, kept) = fate {
+                self.shelf.discard(cx, kept).await;
             }
-            return Err(error);
         }
+        written?;
         self.shelf.nudge();
         let files = fates.into_iter().map(|fate| match fate {
             Fate::Is(id) => Ok(id),
@@ -138,12 +146,31 @@ impl Knowledge {
         Fate::Will(Box::new(row), kept)
     }
 
-    /// Makes a content that was received a file of a container; code finds it there under a plain name from then on.
+    /// Takes in a content as it comes, no more of it than may be in a container, and makes it a file of one; code finds it
+    /// there under a plain name from then on.
     ///
     /// # Errors
-    /// `TooLarge` where clients put more into the container than its code can be given; `NotFound`, `Unavailable`. The
-    /// content goes then.
-    pub async fn put_into_container(
+    /// `TooLarge` where clients put more into the container than its code can be given; `NotFound`, `Unavailable`; as
+    /// [`Knowledge::receive`].
+    pub async fn receive_into_container(
+        &self,
+        cx: &Cx,
+        container_id: &str,
+        filename: &str,
+        content: Pieces<'_>,
+    ) -> Result<ContainerFile> {
+        let mut left = GIVEN;
+        let bounded = content.map(|piece| {
+            let piece = piece?;
+            left = left.checked_sub(piece.len()).ok_or_else(too_much)?;
+            Ok(piece)
+        });
+        let kept = self.receive(cx, filename, bounded.boxed()).await?;
+        self.put_into_container(cx, container_id, filename, kept).await
+    }
+
+    /// The content goes where it becomes no file.
+    async fn put_into_container(
         &self,
         cx: &Cx,
         container_id: &str,
@@ -163,10 +190,10 @@ impl Knowledge {
         };
         let put = async {
             let mut tx = self.store.tenant(cx).write().await?;
-            containers::hold(&mut tx, container_id).await?;
+            containers::hold(&mut tx, container_id, None).await?;
             let before = containers::files(&mut tx, container_id).await?;
             let given: i64 = before.iter().filter(|file| file.source == USER).map(|file| file.bytes).sum();
-            if given.saturating_add(file.bytes) > GIVEN {
+            if is_too_much(given.saturating_add(file.bytes)) {
                 return Err(too_much());
             }
             if before.len() >= MOST {
@@ -187,15 +214,46 @@ impl Knowledge {
     /// Copies an uploaded file into a container.
     ///
     /// # Errors
-    /// `NotFound` when this tenant has no such file; as reading it, and as [`Knowledge::put_into_container`].
+    /// `NotFound` when this tenant has no such file; as reading it, and as [`Knowledge::receive_into_container`].
     pub async fn copy_into_container(&self, cx: &Cx, container_id: &str, file_id: &str) -> Result<ContainerFile> {
         let file = self.load_file(cx, file_id).await?;
-        if file.bytes > GIVEN {
+        if is_too_much(file.bytes) {
             return Err(too_much());
         }
         let opened = self.open_content(cx, file_id, None).await?;
         let kept = self.shelf.put(cx, opened.pieces).await?;
         self.put_into_container(cx, container_id, &file.filename, kept).await
+    }
+
+    /// What lies in the working folder of `cx`'s code, the oldest first: the uploaded files that were named for it, and
+    /// those of its container but for what an earlier attempt of `run` left. What was deleted meanwhile is not among them;
+    /// who may read it is not asked here.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn code_files(&self, cx: &Cx, run: &str) -> Result<Vec<code::File>> {
+        let Some(workspace) = &cx.workspace else { return Ok(vec![]) };
+        let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let mut found = vec![];
+        for id in &workspace.files {
+            match self.load_file(cx, id).await {
+                Ok(StoredFile { id, filename: name, bytes: size, created_at, .. }) => {
+                    found.push((created_at, code::File { id, name, bytes: bytes(size), by_code: false }));
+                }
+                Err(error) if error.kind == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(container) = &workspace.container {
+            let newest_first = containers::files(&mut self.store.tenant(cx).read().await?, container).await?;
+            let others = newest_first.into_iter().rev().filter(|file| file.run.as_deref() != Some(run));
+            found.extend(others.map(|file| {
+                let by_code = file.source == ASSISTANT;
+                (file.created_at, code::File { id: file.id, name: file.name, bytes: bytes(file.bytes), by_code })
+            }));
+        }
+        found.sort_by_key(|(at, _)| *at);
+        Ok(found.into_iter().map(|(_, file)| file).collect())
     }
 
     /// Name and bytes of a container's file. Who may read it is not asked here.
@@ -231,7 +289,13 @@ impl Knowledge {
     }
 }
 
-fn too_much() -> Error {
+fn is_too_much(bytes: i64) -> bool {
+    usize::try_from(bytes).is_ok_and(|bytes| bytes > GIVEN)
+}
+
+/// The error for a file with which clients put more into a container than [`GIVEN`].
+#[must_use]
+pub fn too_much() -> Error {
     let message = format!("the files that clients put into a container have at most {GIVEN} bytes together");
     Error::new(Kind::TooLarge, message).with_param("file").with_code("file_too_large")
 }
@@ -279,21 +343,28 @@ impl<'a> Room<'a> {
 
     /// Room for a file of so many bytes, or why there is none.
     fn take(&mut self, bytes: usize) -> std::result::Result<(), String> {
-        let Bounds { file, run, container, .. } = *self.bounds;
+        let Bounds { file, run, .. } = *self.bounds;
         if bytes > file {
             return Err(format!("a file may have {file} bytes"));
         }
         if self.run.saturating_add(bytes) > run {
             return Err(format!("the files of a run may have {run} bytes together"));
         }
+        self.hold(bytes)?;
+        self.count()?;
+        self.run += bytes;
+        Ok(())
+    }
+
+    /// Room in the container for a file of so many bytes, or why there is none.
+    fn hold(&mut self, bytes: usize) -> std::result::Result<(), String> {
+        let container = self.bounds.container;
         if self.held.saturating_add(bytes) > container {
             return Err(format!("the files of a container may have {container} bytes together"));
         }
         if self.many >= MOST {
             return Err(format!("a container holds {MOST} files"));
         }
-        self.count()?;
-        self.run += bytes;
         self.held += bytes;
         self.many += 1;
         Ok(())

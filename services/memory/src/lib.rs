@@ -7,7 +7,7 @@
 //! passage names the file it really comes from.
 
 pub mod chunk;
-mod containers;
+pub mod containers;
 pub mod document;
 mod files;
 mod gather;

@@ -18,7 +18,7 @@ use frontdesk_api::{
     clock::FixedClock,
     code::{Bounds, Stored, Written},
     cx::Workspace,
-    id::RandomIds,
+    id::{CountingIds, RandomIds},
     provider::Health,
 };
 use frontdesk_memory::{At, Knowledge, Pace, Shelf, StoredFile};
@@ -30,12 +30,15 @@ use frontdesk_store::{
 use frontdesk_vectors::FullText;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, json};
+use tokio::sync::Barrier;
 
 /// A place in memory.
 #[derive(Default)]
 struct Heap {
     all: Mutex<BTreeMap<String, Vec<u8>>>,
     down: AtomicBool,
+    /// Where those that put something wait for each other.
+    meet: Option<Barrier>,
 }
 
 impl Heap {
@@ -62,6 +65,9 @@ impl Blobs for Heap {
     async fn put(&self, cx: &Cx, key: &str, content: Pieces<'_>) -> Result<()> {
         self.reach()?;
         let all = content.try_collect::<Vec<_>>().await?.concat();
+        if let Some(meet) = &self.meet {
+            meet.wait().await;
+        }
         self.all.lock().expect("unpoisoned").insert(format!("{}/{key}", cx.tenant), all);
         Ok(())
     }
@@ -368,6 +374,100 @@ async fn what_a_run_wrote_is_kept_once_however_often_the_run_is_made_and_goes_wi
         assert_eq!(at_time(61_000_000).expire_containers().await.expect("looked"), 1);
         shelf.sweep().await.expect("looked");
         assert!(heap.keys().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_file_that_is_too_large_for_a_container_no_more_is_read() {
+    each_database(async |store: Store| {
+        let (cx, _) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let shelf = shelf(&store, &[("heap", at(&heap))]);
+        let knowledge = knowledge(&store, &shelf);
+        let run = coder(&store, &cx).await;
+        let container = keep(&knowledge, &run, "k1", &[("a.csv", "one")]).await.expect("kept").container_id;
+        let mebibyte = Bytes::from(vec![0; 1 << 20]);
+        let (mut pieces, unread) = (vec![mebibyte; 8], || unreachable!("it is read on"));
+        pieces.push(Bytes::from_static(b"x"));
+        let endless = stream::iter(pieces).chain(stream::once(async move { unread() })).map(Ok).boxed();
+        let refused = knowledge.receive_into_container(&cx, &container, "b.csv", endless).await.expect_err("too large");
+        assert_eq!((refused.kind, refused.code.as_deref()), (Kind::TooLarge, Some("file_too_large")));
+        assert!(refused.message.contains("8388608 bytes"), "{refused}");
+        assert_eq!(held(&store, &run, &container).await.len(), 1);
+        shelf.sweep().await.expect("looked");
+        assert_eq!(heap.keys().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_runs_at_once_put_no_more_into_a_container_than_it_holds() {
+    each_database(async |store: Store| {
+        let (cx, _) = two_tenants(&store).await;
+        let heap = Arc::new(Heap { meet: Some(Barrier::new(2)), ..Heap::default() });
+        let shelf = shelf(&store, &[("heap", at(&heap))]);
+        let (knowledge, bounds) = (knowledge(&store, &shelf), Bounds { container: 12, ..BOUNDS });
+        let run = coder(&store, &cx).await;
+        let mut tx = store.tenant(&run).write().await.expect("a transaction");
+        containers::claim(&mut tx, &run, "cntr_1", None, 1).await.expect("claimed").expect("a container");
+        tx.commit().await.expect("written");
+        let keep = async |key: &str| {
+            let file = Written { name: key.to_owned(), content: Bytes::from_static(b"12345678") };
+            knowledge.keep_written(&run, key, vec![file], &bounds).await.expect("looked at").expect("a container")
+        };
+        let (one, other) = tokio::join!(keep("k1"), keep("k2"));
+        let told: Vec<_> = one.files.into_iter().chain(other.files).collect();
+        let why = "the files of a container may have 12 bytes together".to_owned();
+        assert!(told.iter().filter(|fate| fate.is_ok()).count() == 1 && told.contains(&Err(why)), "{told:?}");
+        assert_eq!(held(&store, &run, &one.container_id).await.len(), 1);
+        shelf.sweep().await.expect("looked");
+        assert_eq!(heap.keys().len(), 1, "the other's content is cleared");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_lies_in_the_folder_of_code_is_told_the_oldest_first_without_what_is_gone() {
+    each_database(async |store: Store| {
+        let (cx, other) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let (index, clock) = (FullText::shared(store.clone()), Arc::new(FixedClock::at(1)));
+        // They sort as they were made.
+        let knowledge = Knowledge::new(store.clone(), index, clock, Arc::new(CountingIds::default()));
+        let knowledge = knowledge.with_shelf(shelf(&store, &[("heap", at(&heap))]));
+        let run = coder(&store, &cx).await;
+        let (uploaded, gone) = (upload(&knowledge, &cx, "one").await, upload(&knowledge, &cx, "two").await);
+        let first = keep(&knowledge, &run, "k1", &[("a.csv", "one")]).await.expect("kept");
+        let container = first.container_id;
+        let put = async |name: &str| {
+            let put = knowledge.receive_into_container(&cx, &container, name, whole("three")).await;
+            put.expect("put").id
+        };
+        let (put, deleted) = (put("b.csv").await, put("c.csv").await);
+        let second = keep(&knowledge, &run, "k2", &[("a.csv", "1")]).await.expect("kept");
+        store.tenant(&cx).delete_container_file(&container, &deleted).await.expect("deleted");
+        knowledge.delete_file(&cx, &gone.id).await.expect("deleted");
+        let workspace = Workspace {
+            files: vec![uploaded.id.clone(), gone.id.clone()],
+            container: Some(container.clone()),
+            ..Workspace::default()
+        };
+        let there = async |cx: &Cx, run: &str| {
+            let cx = Cx { workspace: Some(workspace.clone()), ..cx.clone() };
+            let files = knowledge.code_files(&cx, run).await.expect("listed").into_iter();
+            files.map(|file| (file.id, file.bytes, file.by_code)).collect::<Vec<_>>()
+        };
+        let id = |stored: &std::result::Result<String, String>| stored.clone().expect("an id");
+        let all = [
+            (uploaded.id.clone(), 3, false),
+            (id(&first.files[0]), 3, true),
+            (put.clone(), 5, false),
+            (id(&second.files[0]), 1, true),
+        ];
+        assert_eq!(there(&run, "k3").await, all);
+        assert_eq!(there(&run, "k2").await, all[..3], "made again it begins as it did");
+        assert_eq!(there(&other, "k3").await, []);
     })
     .await;
 }

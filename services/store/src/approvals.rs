@@ -6,7 +6,7 @@
 
 use frontdesk_api::{
     Error, Micros, Order, Page, PageRequest, Result,
-    approval::Decision,
+    approval::{Cause, Decision},
     chat::ToolCall,
     turn::{TurnError, TurnState},
 };
@@ -23,6 +23,7 @@ pub struct StoredApproval {
     pub turn_id: String,
     pub session_id: Option<String>,
     pub agent_id: String,
+    pub cause: Cause,
     pub call: ToolCall,
     /// Arguments that the server fills, as they were when it was asked; null where the customer's token said nothing.
     pub bound: Map<String, Value>,
@@ -41,6 +42,7 @@ pub struct StoredApproval {
 #[serde(default)]
 struct Beside {
     bound: Map<String, Value>,
+    cause: Cause,
 }
 
 #[derive(sqlx::FromRow)]
@@ -61,9 +63,11 @@ impl Row {
     fn read(self, now: Micros) -> Result<StoredApproval> {
         let turn_state = TurnState::parse(&self.state)?;
         let until = self.deadline.filter(|_| turn_state == TurnState::AwaitingInput);
+        let Beside { bound, cause } = json::read("an approval", &self.input)?;
         Ok(StoredApproval {
+            cause,
             call: json::read("the call of an approval", &self.input)?,
-            bound: json::read::<Beside>("an approval", &self.input)?.bound,
+            bound,
             decision: self.decision.as_deref().map(|word| json::read("a decision", word)).transpose()?,
             turn_error: self.error.as_deref().map(|error| json::read("a turn's error", error)).transpose()?,
             overdue: until.is_some_and(|until| until < now),

@@ -166,11 +166,16 @@ pub async fn enter(tx: &mut Tx, cx: &Cx, id: &str, now: Micros) -> Result<bool> 
     Ok(found.is_ok_and(|container| cx.speaks(container.owner.as_ref()).unwrap_or(false)))
 }
 
-/// Holds a container's row until the end of the transaction: what is added up of its files stays so.
+/// Holds a container's row until the end of the transaction: what is added up of its files stays so. `turn`: whose code
+/// will write there.
 ///
 /// # Errors
-/// As any query.
-pub async fn hold(tx: &mut Tx, id: &str) -> Result<()> {
+/// As any query; `NotFound` where the turn is gone.
+pub async fn hold(tx: &mut Tx, id: &str, turn: Option<&str>) -> Result<()> {
+    // Whoever deletes a turn and its files takes the turn first, too.
+    if let Some(turn) = turn {
+        hold_writer(tx, turn).await?;
+    }
     let tenant = tx.tenant();
     on!(tx, conn => sqlx::query("UPDATE container SET last_active_at = last_active_at WHERE tenant = $1 AND id = $2")
         .bind(&*tenant).bind(id).execute(conn).await.map(|_| ()))
@@ -325,6 +330,17 @@ pub async fn load_file(tx: &mut Tx, container: &str, id: &str) -> Result<Contain
     found.ok_or_else(|| missing_file(id))
 }
 
+/// The containers of a session or conversation.
+///
+/// # Errors
+/// As any query.
+pub async fn of_session(tx: &mut Tx, session: &str) -> Result<Vec<String>> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query_scalar("SELECT id FROM container WHERE tenant = $1 AND session_id = $2 ORDER BY id")
+        .bind(&*tenant).bind(session).fetch_all(conn).await)
+    .doing("look up a conversation's containers")
+}
+
 /// The files of a container, the newest first.
 ///
 /// # Errors
@@ -337,6 +353,26 @@ pub async fn files(tx: &mut Tx, container: &str) -> Result<Vec<ContainerFile>> {
     .doing("look what is in a container")
 }
 
+/// Makes whoever deletes a turn wait, and take the files along that are written now.
+///
+/// # Errors
+/// `NotFound` where it is gone.
+async fn hold_writer(tx: &mut Tx, turn: &str) -> Result<()> {
+    let tenant = tx.tenant();
+    let stays: Option<String> = match tx.conn() {
+        Conn::Postgres(conn) => {
+            let query = sqlx::query_scalar("SELECT id FROM turn WHERE tenant = $1 AND id = $2 FOR KEY SHARE");
+            query.bind(&*tenant).bind(turn).fetch_optional(conn).await
+        }
+        Conn::Sqlite(conn) => {
+            let query = sqlx::query_scalar("SELECT id FROM turn WHERE tenant = $1 AND id = $2");
+            query.bind(&*tenant).bind(turn).fetch_optional(conn).await
+        }
+    }
+    .doing("look whether the turn that wrote a file is there")?;
+    stays.map(drop).ok_or_else(|| crate::turns::missing(turn))
+}
+
 /// Writes a file; a blob that it names is kept from then on. The caller commits.
 ///
 /// # Errors
@@ -344,19 +380,7 @@ pub async fn files(tx: &mut Tx, container: &str) -> Result<Vec<ContainerFile>> {
 pub async fn write_file(tx: &mut Tx, file: &ContainerFile, content: &Place) -> Result<()> {
     let tenant = tx.tenant();
     if let Some(turn) = &file.turn_id {
-        let stays: Option<String> = match tx.conn() {
-            // Whoever deletes it waits, and takes the file along.
-            Conn::Postgres(conn) => {
-                let query = sqlx::query_scalar("SELECT id FROM turn WHERE tenant = $1 AND id = $2 FOR KEY SHARE");
-                query.bind(&*tenant).bind(turn).fetch_optional(conn).await
-            }
-            Conn::Sqlite(conn) => {
-                let query = sqlx::query_scalar("SELECT id FROM turn WHERE tenant = $1 AND id = $2");
-                query.bind(&*tenant).bind(turn).fetch_optional(conn).await
-            }
-        }
-        .doing("look whether the turn that wrote a file is there")?;
-        stays.ok_or_else(|| crate::turns::missing(turn))?;
+        hold_writer(tx, turn).await?;
     }
     let (content, blob) = match content {
         Place::Row(content) => (&content[..], None),

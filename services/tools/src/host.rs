@@ -97,6 +97,10 @@ impl ToolHost for Host {
         self.bodies.load_named(&self.cx, id).await
     }
 
+    async fn files(&self, run: &str) -> Result<Vec<code::File>> {
+        self.bodies.files(&self.cx, run).await
+    }
+
     async fn keep_written(
         &self,
         run: &str,

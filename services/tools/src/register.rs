@@ -49,7 +49,7 @@ pub(crate) struct Checked {
     requests: Vec<String>,
     report: Value,
     entry: Entry,
-    over: Over,
+    pub(crate) over: Over,
     /// Who let the group in just now.
     issuer: Option<String>,
     /// The change whose version this is.

@@ -15,7 +15,7 @@ use frontdesk_api::{
     chat::ToolCall,
     code,
     servers::Server,
-    tools::{Outcome, Reads, Risk, SecretArgs, ToolDef, ToolProvider, ToolResult},
+    tools::{OUTCOME_UNKNOWN, Outcome, Reads, Risk, SecretArgs, ToolDef, ToolProvider, ToolResult},
 };
 use frontdesk_store::{Store, tools as rows};
 use serde_json::{Map, Value};
@@ -45,6 +45,14 @@ pub trait ComponentBytes: Send + Sync {
     /// As [`ComponentBytes::load`].
     async fn load_named(&self, cx: &Cx, file_id: &str) -> Result<(String, Bytes)> {
         Ok((file_id.to_owned(), self.load(cx, file_id).await?))
+    }
+
+    /// What lies in the working folder of code, as [`frontdesk_api::tools::ToolHost::files`] has it.
+    ///
+    /// # Errors
+    /// Infrastructure only.
+    async fn files(&self, _cx: &Cx, _run: &str) -> Result<Vec<code::File>> {
+        Ok(vec![])
     }
 
     /// Keeps what code wrote, as [`frontdesk_api::tools::ToolHost::keep_written`] has it.
@@ -436,6 +444,12 @@ impl Tools for Registry {
     fn leave_server(&self, cx: &Cx, server: &Server) {
         self.leave(cx, server);
     }
+
+    fn forget_conversations(&self, cx: &Cx, workspaces: &[String]) {
+        for provider in self.setting.providers.values() {
+            provider.forget_conversations(cx, workspaces);
+        }
+    }
 }
 
 impl Registry {
@@ -462,6 +476,10 @@ impl Registry {
             }
             Ok(Outcome::NeedsInput(request)) if request.bytes() > MAX_RESULT => {
                 Ok(failed(&format!("the tool asked a person {} bytes; at most {MAX_RESULT} are read", request.bytes())))
+            }
+            // Whoever did not answer in time may have done its work.
+            Err(e) if e.kind == Kind::Timeout || e.code.as_deref() == Some(OUTCOME_UNKNOWN) => {
+                Ok(Outcome::Done(ToolResult::unsure(&e.message)))
             }
             Err(e) if !matches!(e.kind, Kind::Internal | Kind::Unavailable | Kind::Cancelled) => Ok(failed(&e.message)),
             outcome => outcome,

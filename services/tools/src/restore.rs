@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use frontdesk_api::{
-    Cx, Error, Result,
+    Cx, Error, PageRequest, Result,
     tools::{Effect, Risk, ToolDef},
 };
-use frontdesk_store::tools::StoredToolgroup;
+use frontdesk_store::{sign_ins::Over, tools::StoredToolgroup};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -39,12 +39,14 @@ struct Pinned {
 
 impl Registry {
     /// Registers a group as the change of this id says that it was registered once. One that was deleted is there again,
-    /// without the data that its tools kept; one that is switched off stays off.
+    /// without the data that its tools kept; one that is switched off stays off. `newest`: the newest change of the group
+    /// that the caller has seen; None: the version is brought back over whatever came meanwhile.
     ///
     /// # Errors
-    /// `NotFound` for the change; `Invalid` for one that registered nothing; `Conflict` where what it was made from is
-    /// another by now, held secrets, or nobody had signed in; as [`Registry::register`] where something of it is gone.
-    pub async fn restore(&self, cx: &Cx, change_id: &str) -> Result<Group> {
+    /// `NotFound` for the change; `Invalid` for one that registered nothing; `Conflict` where the group was changed after
+    /// `newest`, and where what it was made from is another by now, held secrets, or nobody had signed in; as
+    /// [`Registry::register`] where something of it is gone.
+    pub async fn restore(&self, cx: &Cx, change_id: &str, newest: Option<&str>) -> Result<Group> {
         let change = self.setting.store.tenant(cx).find_toolgroup_change(change_id).await?.ok_or_else(|| {
             Error::not_found(format!("no change of a tool group has the id '{change_id}'"))
                 .with_code("toolgroup_change_not_found")
@@ -54,6 +56,10 @@ impl Registry {
                 format!("'{}' was {} by this change: name one that registered it", change.toolgroup_id, change.action);
             return Err(Error::invalid("change_id", message));
         }
+        let over = match newest {
+            Some(newest) => Some(self.as_of(cx, &change.toolgroup_id, newest).await?),
+            None => None,
+        };
         let version: Version = serde_json::from_value(change.detail)
             .map_err(|e| Error::internal("reading what a tool group was registered as", e))?;
         let told = |mut e: Error| {
@@ -67,7 +73,24 @@ impl Registry {
         let mut checked = checked.map_err(told)?;
         version.is(&checked.row, &checked.tools).map_err(told)?;
         checked.restored = Some(change.id);
+        // Looking into it took its time.
+        checked.over = over.unwrap_or(checked.over);
         self.write(cx, checked).await
+    }
+
+    /// The registration that a group has, its newest change being this one.
+    async fn as_of(&self, cx: &Cx, group: &str, newest: &str) -> Result<Over> {
+        // First: a change that comes between is found below, and one that comes later by the write.
+        let there = self.setting.store.tenant(cx).find_toolgroup(group).await?;
+        let page = PageRequest { limit: 1, ..PageRequest::default() };
+        if let Some(last) = self.changes(cx, group, &page).await?.items.pop().filter(|last| last.id != newest) {
+            let message = format!(
+                "'{group}' was {} since, by the change '{}': look at that one, and name it to bring the version back over it",
+                last.action, last.id
+            );
+            return Err(Error::conflict(message).with_code("toolgroup_changed").with_param("newest_change_id"));
+        }
+        Ok(there.map_or(Over::Nothing, |(row, _)| Over::Revision(row.revision)))
     }
 }
 
@@ -109,8 +132,10 @@ impl Version {
         };
         let were: BTreeMap<&str, &str> = self.tools.iter().map(|tool| (&*tool.name, &*tool.hash)).collect();
         for tool in tools {
-            if were.get(&*tool.name) != Some(&&*tool.hash) {
-                return changed(format!("its tool '{}' is described otherwise by now", tool.name));
+            match were.get(&*tool.name) {
+                Some(hash) if **hash == *tool.hash => {}
+                Some(_) => return changed(format!("its tool '{}' is described otherwise by now", tool.name)),
+                None => return changed(format!("what it is made from has the tool '{}' too by now", tool.name)),
             }
         }
         if row.hash != self.hash {

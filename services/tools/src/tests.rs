@@ -10,22 +10,22 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
-    Cx, Egress, Error, PageRequest, Result, Seal, Secrets, Tools,
+    Cx, Egress, Error, Kind, PageRequest, Result, Seal, Secrets, Tools,
     chat::ToolCall,
     clock::FixedClock,
     egress::{Outbound, OutboundAnswer, OutboundLimits},
     id::RandomIds,
     secret::Secret,
     tools::{
-        Effect, FetchRequest, Inspected, Outcome, Risk, Runs, SecretArgs, ToolDef, ToolHost, ToolProvider, ToolResult,
-        ToolSource,
+        Effect, FetchRequest, Inspected, OUTCOME_UNKNOWN, Outcome, Risk, Runs, SecretArgs, ToolDef, ToolHost,
+        ToolProvider, ToolResult, ToolSource,
     },
 };
 use frontdesk_store::{
     Store,
     testing::{each_database, two_tenants},
 };
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::*;
 
@@ -78,7 +78,13 @@ impl ToolProvider for Shop {
     async fn call(&self, _: &Cx, source: &ToolSource, call: &ToolCall, _: Arc<dyn ToolHost>) -> Result<Outcome> {
         self.brought.lock().expect("the secrets").push(source.secrets.clone());
         self.called.lock().expect("the calls").push(call.name.clone());
-        let asked: serde_json::Value = serde_json::from_str(&call.arguments).expect("the registry reads them first");
+        let asked: Value = serde_json::from_str(&call.arguments).expect("the registry reads them first");
+        match asked["fails"].as_str() {
+            Some("late") => return Err(Error::new(Kind::Timeout, "it did not answer")),
+            Some("cut") => return Err(Error::upstream("it broke off").with_code(OUTCOME_UNKNOWN)),
+            Some(_) => return Err(Error::upstream("nobody listens")),
+            None => {}
+        }
         if let Some(size) = asked["size"].as_u64() {
             let content = "x".repeat(usize::try_from(size).expect("it fits"));
             return Ok(Outcome::Done(ToolResult { content, is_error: false, details: None }));
@@ -196,6 +202,20 @@ async fn what_needs_approval_is_refused_in_a_turn_and_outside_and_never_reaches_
         assert_eq!(done(registry.call(&cx, &groups, &call("look"), "key_3", false).await).content, "done");
         assert_eq!(done(registry.invoke(&cx, "look", &Map::new(), "key_4").await).content, "done");
         assert_eq!(*shop.called.lock().expect("the calls"), ["look", "look"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failure_says_whether_the_work_may_have_been_done() {
+    each_database(|store| async move {
+        let (registry, _, cx) = with_shop(store).await;
+        for (fails, unsure) in [("late", true), ("cut", true), ("refused", false)] {
+            let arguments = json!({ "fails": fails }).to_string();
+            let call = ToolCall { id: "call_1".into(), name: "look".into(), arguments };
+            let result = done(registry.call(&cx, &["shop".to_owned()], &call, &format!("key_{fails}"), false).await);
+            assert_eq!((result.is_error, ToolResult::says_unsure(&result.content)), (true, unsure), "{result:?}");
+        }
     })
     .await;
 }

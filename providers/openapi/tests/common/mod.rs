@@ -18,7 +18,8 @@ use frontdesk_api::{
     },
 };
 use frontdesk_openapi::OpenapiTools;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 /// A group as the registry would hold it.
 pub struct Group {
@@ -96,9 +97,64 @@ pub async fn request(group: &Group, tool: &str, arguments: Value) -> Result<Fetc
     }
 }
 
-/// A request as text: what is sent before the platform writes secrets into it, which stand here as `<name>`.
+/// A call of a tool and the very request that it becomes. `requests.json` has some for each document beside, `real.json` for
+/// real ones; tests/conformance/test_openapi_requests.py sends the same to a server.
+#[derive(Deserialize)]
+pub struct Golden {
+    pub document: String,
+    #[serde(default)]
+    pub args: Value,
+    pub tool: String,
+    pub arguments: Value,
+    /// The document's, before the paths.
+    pub server: String,
+    /// Method and target, then the headers. A secret stands as `<name>`, the call's key as `{key}`, the boundary of parts as
+    /// `{boundary}`.
+    pub request: Vec<String>,
+    /// Each character is one byte.
+    #[serde(default)]
+    pub body: String,
+}
+
+/// Calls it: what is wrong, if anything is.
+pub async fn held_against(golden: &Golden, text: String) -> Option<String> {
+    let mut args = if golden.args.is_null() { json!({}) } else { golden.args.clone() };
+    args["document"] = Value::String(text);
+    let group = import_args(args).await.unwrap_or_else(|e| panic!("{}: {e}", golden.document));
+    let def = group.tool(&golden.tool);
+    let check = jsonschema::validator_for(&def.schema).unwrap();
+    let wrong: Vec<String> = check.iter_errors(&golden.arguments).map(|e| e.to_string()).collect();
+    if !wrong.is_empty() {
+        return Some(format!("{} {}: {wrong:?} in {}", golden.document, golden.tool, def.schema));
+    }
+    let sent = match request(&group, &golden.tool, golden.arguments.clone()).await {
+        Ok(sent) => sent,
+        Err(words) => return Some(format!("{} {}: {words}", golden.document, golden.tool)),
+    };
+    let head = shown(&FetchRequest { body: bytes::Bytes::new(), ..sent.clone() });
+    let boundary = head.split("boundary=").nth(1).and_then(|rest| rest.lines().next()).map(str::to_owned);
+    let named = |text: String| match &boundary {
+        Some(boundary) => text.replace(boundary, "{boundary}"),
+        None => text,
+    };
+    let body: String = sent.body.iter().map(|byte| char::from(*byte)).collect();
+    let (head, body) = (named(head).replace(": key_1\n", ": {key}\n"), named(body));
+    let mut expected = golden.request.clone();
+    let target = format!(" {}", golden.server);
+    expected[0] = expected[0].replacen(' ', &target, 1);
+    let expected = format!("{}\n", expected.join("\n"));
+    (head != expected || body != golden.body).then(|| {
+        format!("{} {}:\n{head}\n{body}\ninstead of\n{expected}\n{}", golden.document, golden.tool, golden.body)
+    })
+}
+
+/// A request as text: as it is sent, but for secrets, which stand as `<name>`.
 pub fn shown(request: &FetchRequest) -> String {
-    let mut text = format!("{} {}\n", request.method, request.url);
+    let mut url = request.url.clone();
+    for c in request.credentials.iter().filter(|c| c.place == CredentialPlace::Query) {
+        url.push_str(&format!("{}{}=<{}>", if url.contains('?') { '&' } else { '?' }, c.name, c.secret));
+    }
+    let mut text = format!("{} {url}\n", request.method);
     for (name, value) in &request.headers {
         text.push_str(&format!("{name}: {value}\n"));
     }
@@ -106,7 +162,7 @@ pub fn shown(request: &FetchRequest) -> String {
         let secret = if c.base64 { format!("<{} in base64>", c.secret) } else { format!("<{}>", c.secret) };
         text.push_str(&match c.place {
             CredentialPlace::Header => format!("{}: {}{secret}\n", c.name, c.prefix),
-            CredentialPlace::Query => format!("?{}={secret}\n", c.name),
+            CredentialPlace::Query => String::new(),
             CredentialPlace::Cookie => format!("Cookie: {}={secret}\n", c.name),
         });
     }

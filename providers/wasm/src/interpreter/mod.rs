@@ -6,6 +6,7 @@
 //! Invariants: nothing is kept that was stopped by a limit; no two conversations share an instance; code that
 //! was compiled once is loaded by mapping it, and instances share what they have not written.
 
+mod folder;
 mod provider;
 mod session;
 mod wasi;
@@ -32,8 +33,8 @@ use crate::{
     component::reason,
     engine::Machine,
     fault::Fault,
-    limits::Limits,
-    parked::{Held, Parked},
+    limits::{Limit, Limits},
+    parked::{Held, NoPlace, Parked},
 };
 
 /// What an interpreter exports (`interpreters/interpreter.wit`).
@@ -158,14 +159,16 @@ impl Interpreters {
         };
         // Compiling the interpreter itself is not the code's time.
         let began = Instant::now();
-        let busy = || refused(Fault::Busy(self.limits.concurrent));
         let mut held = None;
         if let Some(place) = place {
-            let Ok(place) = self.parked.hold(place, language, self.limits.wall).await else { return busy() };
-            held = Some(place);
+            held = match self.parked.hold(place, language, self.limits.wall).await {
+                Ok(place) => Some(place),
+                Err(NoPlace::Full) => return refused(Fault::Full(self.parked.bounds().sessions)),
+                Err(NoPlace::Waited) => return refused(Fault::Waited(self.limits.exceeded(Limit::Wall))),
+            };
         }
         // Only now is it certain which instance it is, and what that one has.
-        let given = held.as_ref().and_then(Held::kept).map_or(&[][..], Session::given);
+        let given = held.as_ref().and_then(Held::kept).map(Session::given);
         let more = match code.files {
             Some(files) => files.lacking(given).await,
             None => Ok(vec![]),
@@ -175,7 +178,9 @@ impl Interpreters {
             Err(error) => return refused(Fault::Host(error)),
         };
         // Not before: who waits for its own conversation takes nobody's place.
-        let Ok(Ok(_slot)) = tokio::time::timeout(self.limits.wall, self.slots.acquire()).await else { return busy() };
+        let Ok(Ok(_slot)) = tokio::time::timeout(self.limits.wall, self.slots.acquire()).await else {
+            return refused(Fault::Busy(self.limits.concurrent));
+        };
         let kept = held.as_mut().and_then(Held::take);
         let resumed = kept.is_some();
         let started = match kept {
@@ -192,6 +197,11 @@ impl Interpreters {
             held.put_back(session, bytes);
         }
         Run { result, used, resumed }
+    }
+
+    /// Lets go of the interpreters of a tenant's conversations of these ids ([`Owner::workspace`]).
+    pub fn forget(&self, tenant: &str, workspaces: &[String]) {
+        self.parked.drop_of_conversations(tenant, workspaces);
     }
 
     /// Conversations whose interpreter is kept now.

@@ -22,7 +22,7 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Code, CodeFile, Files, Given, Interpreters, Language, Place, Ran, Run, limits};
+use super::{Code, Files, Interpreters, Language, Place, Ran, Run, Used, folder::Folder, limits, session::OWN_STACK};
 use crate::{
     fault::Fault,
     provider::{bounds, compiling, within},
@@ -169,6 +169,10 @@ impl ToolProvider for CodeTool {
         Some(GROUP)
     }
 
+    fn forget_conversations(&self, cx: &Cx, workspaces: &[String]) {
+        self.0.forget(&cx.tenant, workspaces);
+    }
+
     async fn call(&self, cx: &Cx, _: &ToolSource, call: &ToolCall, host: Arc<dyn ToolHost>) -> Result<Outcome> {
         let arguments: Arguments = match serde_json::from_str(&call.arguments) {
             Ok(arguments) => arguments,
@@ -181,8 +185,8 @@ impl ToolProvider for CodeTool {
         };
         let place = Place::of(cx);
         let kept = place.is_some();
-        let files = cx.workspace.as_ref().map(|workspace| Uploaded { ids: &workspace.files, host: &*host });
-        let files = files.as_ref().map(|files| files as &dyn Files);
+        let folder = cx.workspace.as_ref().map(|_| Folder::new(&*host, &call.id, self.1.run));
+        let files = folder.as_ref().map(|files| files as &dyn Files);
         let code = Code { text: &arguments.code, stdin: &arguments.stdin, files };
         let running = self.0.run(language, place, code);
         let ended = async {
@@ -203,49 +207,20 @@ impl ToolProvider for CodeTool {
         let written = written.into_iter();
         let written = written.map(|file| code::Written { name: file.name, content: Bytes::from(file.content) });
         let stored = host.keep_written(&call.id, written.collect(), &self.1).await?;
-        outcome(run, kept, &names, stored.as_ref())
+        let left_out = folder.map(Folder::left_out).unwrap_or_default();
+        let told = |shown: &mut Map<String, Value>| {
+            code::tell(shown, &names, stored.as_ref());
+            code::tell_left_out(shown, &left_out, self.1.run);
+        };
+        outcome(run, kept, told)
     }
 }
 
-/// Files that were uploaded and given to a conversation.
-struct Uploaded<'a> {
-    ids: &'a [String],
-    host: &'a dyn ToolHost,
-}
-
-/// The most bytes of the files that are given to a conversation's code.
-const GIVEN: usize = 8 << 20;
-
-#[async_trait]
-impl Files for Uploaded<'_> {
-    /// By plain names; one of a name that came before stands under its id too.
-    async fn lacking(&self, given: &[Given]) -> Result<Vec<(String, CodeFile)>> {
-        let mut files: Vec<(String, CodeFile)> = vec![];
-        let there = given.iter().filter(|file| self.ids.contains(&file.id));
-        let mut bytes: usize = there.map(|file| file.bytes).sum();
-        for id in self.ids {
-            if given.iter().any(|file| file.id == *id) {
-                continue;
-            }
-            let (name, content) = self.host.file(id).await?;
-            bytes += content.len();
-            if bytes > GIVEN {
-                let message = format!("the files given to the code interpreter have more than {GIVEN} bytes together");
-                return Err(Error::new(Kind::TooLarge, message));
-            }
-            let plain: String =
-                name.chars().map(|c| if c == '/' || c == '\\' || c.is_control() { '_' } else { c }).collect();
-            let mut names = given.iter().map(|file| &file.name).chain(files.iter().map(|(_, file)| &file.name));
-            let taken = plain.is_empty() || plain.starts_with("..") || names.any(|name| *name == plain);
-            let name = if taken { format!("{id}-{plain}") } else { plain };
-            files.push((id.clone(), CodeFile { name, content: content.to_vec() }));
-        }
-        Ok(files)
-    }
-}
+/// Where a run ended the interpreter with what earlier ones had left in it.
+const ANEW: &str = "; the interpreter was started anew, so variables of before are gone, and files that were not kept";
 
 /// What the model reads.
-fn outcome(run: Run, kept: bool, written: &[(String, usize)], stored: Option<&code::Stored>) -> Result<Outcome> {
+fn outcome(run: Run, kept: bool, of_files: impl FnOnce(&mut Map<String, Value>)) -> Result<Outcome> {
     let used = run.used;
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let mut details = json!({
@@ -256,9 +231,15 @@ fn outcome(run: Run, kept: bool, written: &[(String, usize)], stored: Option<&co
         "resumed": run.resumed,
     });
     let (content, is_error) = match run.result {
-        Ok(ran) => (shown(&ran, written, stored), ran.fault.is_some()),
-        Err(Fault::Host(error)) => return Err(error),
-        Err(fault @ Fault::Busy(_)) => {
+        Ok(ran) => (shown(&ran, of_files), ran.fault.is_some()),
+        Err(Fault::Host(mut error)) => {
+            // It is ours, and ended what ran.
+            if kept && used != Used::default() {
+                error.message += ANEW;
+            }
+            return Err(error);
+        }
+        Err(fault) if fault.is_busy() => {
             return Err(Error::unavailable(fault.to_string()).with_retry_after(Duration::from_secs(1)));
         }
         Err(fault @ (Fault::NotATool(_) | Fault::NotAComponent(_))) => {
@@ -266,13 +247,12 @@ fn outcome(run: Run, kept: bool, written: &[(String, usize)], stored: Option<&co
         }
         Err(fault) => {
             let mut message = match &fault {
-                Fault::Trapped(_) => {
-                    "the code ended the interpreter itself, as recursion without an end does".to_owned()
-                }
+                Fault::Trapped(what) if what == OWN_STACK => format!("{OWN_STACK}, as by recursion without an end"),
+                Fault::Trapped(_) => "the code ended the interpreter itself".to_owned(),
                 fault => fault.to_string().replace("the tool ", "the code "),
             };
             if kept {
-                message += "; the interpreter was started anew, so variables and files of before are gone";
+                message += ANEW;
             }
             if let Fault::Limit(exceeded) = &fault {
                 details["limit"] = json!(exceeded.limit.name());
@@ -285,7 +265,7 @@ fn outcome(run: Run, kept: bool, written: &[(String, usize)], stored: Option<&co
 }
 
 /// Only what there is: a model reads every word.
-fn shown(ran: &Ran, written: &[(String, usize)], stored: Option<&code::Stored>) -> Value {
+fn shown(ran: &Ran, of_files: impl FnOnce(&mut Map<String, Value>)) -> Value {
     let mut shown = Map::new();
     shown.insert("stdout".into(), json!(ran.stdout));
     if !ran.stderr.is_empty() {
@@ -298,7 +278,7 @@ fn shown(ran: &Ran, written: &[(String, usize)], stored: Option<&code::Stored>) 
         shown.insert("error".into(), json!(format!("{}: {}", fault.kind, fault.message)));
         shown.insert("traceback".into(), json!(fault.traceback));
     }
-    code::tell(&mut shown, written, stored);
+    of_files(&mut shown);
     if ran.truncated {
         shown.insert("truncated".into(), json!(true));
     }

@@ -24,6 +24,9 @@ use crate::{
     meter::{CpuMeter, SpaceMeter},
 };
 
+/// Why an interpreter ended that has a stack of its own; the model reads it.
+pub(super) const OWN_STACK: &str = "the interpreter's own stack is used up";
+
 /// A file of the working folder.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(record)]
@@ -72,18 +75,16 @@ pub struct Given {
     pub id: String,
     /// What it is called in the working folder.
     pub name: String,
-    /// Its size.
-    pub bytes: usize,
 }
 
 /// Files for code.
 #[async_trait]
 pub trait Files: Send + Sync {
-    /// Those that an instance that has been `given` some lacks, with their ids.
+    /// Those that an instance that has been `given` some lacks, with their ids; None: it starts anew.
     ///
     /// # Errors
     /// As reading them; the code is not run then.
-    async fn lacking(&self, given: &[Given]) -> frontdesk_api::Result<Vec<(String, CodeFile)>>;
+    async fn lacking(&self, given: Option<&[Given]>) -> frontdesk_api::Result<Vec<(String, CodeFile)>>;
 }
 
 /// The store's data.
@@ -112,7 +113,7 @@ pub(super) struct Session {
     store: Store<Guest>,
     instance: Instance,
     run: ComponentExportIndex,
-    /// Bytes of memory it began with, which are shared with all others until they are written.
+    /// Bytes of memory and tables it began with, which are shared with all others until they are written.
     shared: usize,
     given: Vec<Given>,
 }
@@ -155,7 +156,7 @@ impl Session {
             Err(_) => Err(Fault::Limit(limits.exceeded(Limit::Wall))),
             Ok(Err(error)) => Err(fault(error, &limits, &store.data().space)),
             Ok(Ok(instance)) => {
-                let shared = store.data().space.memory();
+                let shared = store.data().space.held();
                 Ok(Self { store, instance, run, shared, given: vec![] })
             }
         }
@@ -173,10 +174,7 @@ impl Session {
         more: Vec<(String, CodeFile)>,
         began: Instant,
     ) -> (Result<Ran, Fault>, Used) {
-        let given = more.iter().map(|(id, file)| {
-            let (id, name, bytes) = (id.clone(), file.name.clone(), file.content.len());
-            Given { id, name, bytes }
-        });
+        let given = more.iter().map(|(id, file)| Given { id: id.clone(), name: file.name.clone() });
         self.given.extend(given);
         let files: Vec<CodeFile> = more.into_iter().map(|(_, file)| file).collect();
         let limits = self.store.data().limits;
@@ -190,7 +188,7 @@ impl Session {
         let guest = self.store.data();
         let result = match answer {
             Err(_) => Err(Fault::Limit(limits.exceeded(Limit::Wall))),
-            Ok(Err(error)) => Err(fault(error, &limits, &guest.space)),
+            Ok(Err(error)) => Err(ended(error, &limits, &guest.space)),
             Ok(Ok(ran)) => Ok(ran),
         };
         let used = Used {
@@ -210,11 +208,25 @@ impl Session {
         Ok(run.call_async(&mut self.store, (code.text, code.stdin, given, most, files)).await?.0)
     }
 
-    /// Bytes of memory that are its own at most: what it grew by, and what it wrote into the shared part.
+    /// Bytes that are its own at most: what its memory and tables grew by, what it wrote into the shared part, and what the
+    /// engine has around it.
     pub(super) fn held(&self) -> usize {
-        /// What the first run of CPython writes into its snapshot, measured (BENCHMARKS.md).
+        /// All that an instance of CPython has of its own after its first run, 1.3 MiB, measured (BENCHMARKS.md, "1,000 parked").
         const WRITTEN: usize = 2 << 20;
-        self.store.data().space.memory().saturating_sub(self.shared) + WRITTEN
+        self.store.data().space.held().saturating_sub(self.shared) + WRITTEN
+    }
+}
+
+/// As [`fault`], but that QuickJS keeps a stack of its own, at the bottom of memory, and does not look how much of it is left:
+/// what uses it up writes below address 0, which is the end of what 32 bits reach. No figure of ours bounds it.
+fn ended(error: wasmtime::Error, limits: &Limits, space: &SpaceMeter) -> Fault {
+    // wasmtime keeps the type of this to itself; tests hold the words.
+    let words = format!("{error:#}");
+    let address = words.split("memory fault at wasm address 0x").nth(1).and_then(|rest| rest.split(' ').next());
+    let below = address.and_then(|hex| u64::from_str_radix(hex, 16).ok()).is_some_and(|at| at >= 0xfff0_0000);
+    match fault(error, limits, space) {
+        Fault::Trapped(_) if below => Fault::Trapped(OWN_STACK.to_owned()),
+        other => other,
     }
 }
 

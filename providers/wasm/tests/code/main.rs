@@ -58,8 +58,8 @@ fn owner(session: &str) -> Place {
 struct Named(Vec<CodeFile>);
 #[async_trait::async_trait]
 impl Files for Named {
-    async fn lacking(&self, given: &[Given]) -> frontdesk_api::Result<Vec<(String, CodeFile)>> {
-        let new = self.0.iter().filter(|file| given.iter().all(|old| old.id != file.name));
+    async fn lacking(&self, given: Option<&[Given]>) -> frontdesk_api::Result<Vec<(String, CodeFile)>> {
+        let new = self.0.iter().filter(|file| given.iter().copied().flatten().all(|old| old.id != file.name));
         Ok(new.map(|file| (file.name.clone(), file.clone())).collect())
     }
 }

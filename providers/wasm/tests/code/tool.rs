@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use frontdesk_api::{
-    Cx, Kind, Result,
+    Cx, Error, Kind, Result,
     chat::ToolCall,
     code,
     cx::Workspace,
@@ -16,8 +16,19 @@ use frontdesk_wasm::{
 };
 use serde_json::{Value, json};
 
-/// Whether what code writes is kept.
-struct Uploads(bool);
+struct Uploads {
+    /// Whether what code writes is kept.
+    keeps: bool,
+    there: Vec<code::File>,
+}
+
+/// A file of this id: code wrote `cfile_NAME`.
+fn lies(id: &String) -> code::File {
+    let given = if id == "file_2" { "c.csv" } else { "a/b.csv" };
+    let name = id.strip_prefix("cfile_").unwrap_or(given).to_owned();
+    code::File { id: id.clone(), name, bytes: id.len(), by_code: id.starts_with("cfile_") }
+}
+
 #[async_trait::async_trait]
 impl ToolHost for Uploads {
     async fn kv_get(&self, _: &str) -> Result<Option<Vec<u8>>> {
@@ -36,9 +47,17 @@ impl ToolHost for Uploads {
             true => Ok(format!("cfile_{run}_{}", file.name)),
             false => Err(format!("{} bytes of {}", file.content.len(), bounds.file)),
         };
-        Ok(self.0.then(|| code::Stored { container_id: "cntr_1".into(), files: files.into_iter().map(fate).collect() }))
+        Ok(self
+            .keeps
+            .then(|| code::Stored { container_id: "cntr_1".into(), files: files.into_iter().map(fate).collect() }))
+    }
+    async fn files(&self, _: &str) -> Result<Vec<code::File>> {
+        Ok(self.there.clone())
     }
     async fn file(&self, id: &str) -> Result<(String, Bytes)> {
+        if id == "cfile_gone" {
+            return Err(Error::not_found("deleted a moment ago"));
+        }
         let content: &[u8] = if id == "file_1" { b"1,2" } else { id.as_bytes() };
         Ok(("a/b.csv".into(), Bytes::copy_from_slice(content)))
     }
@@ -56,7 +75,9 @@ async fn call(tool: &CodeTool, session: Option<&str>, arguments: Value) -> Resul
 
 async fn call_in(tool: &CodeTool, cx: Cx, arguments: Value) -> Result<ToolResult> {
     let call = ToolCall { id: "c".into(), name: TOOL.into(), arguments: arguments.to_string() };
-    match tool.call(&cx, &ToolSource::default(), &call, Arc::new(Uploads(session_keeps(&cx)))).await? {
+    let there = cx.workspace.iter().flat_map(|workspace| &workspace.files).map(lies).collect();
+    let host = Arc::new(Uploads { keeps: session_keeps(&cx), there });
+    match tool.call(&cx, &ToolSource::default(), &call, host).await? {
         Outcome::Done(result) => Ok(result),
         Outcome::NeedsInput(request) => panic!("{request:?}"),
     }
@@ -84,7 +105,7 @@ async fn the_model_reads_what_the_code_came_to() {
     let (shown, _) = run(json!({ "code": "[1, 2].map(x => x * 2)", "language": "javascript" })).await;
     assert_eq!(shown["value"], "[2, 4]");
     let (shown, failed) = run(json!({ "code": "while True: pass" })).await;
-    let expected = "the code exceeded its cpu time limit of 1500 ms; the interpreter was started anew, so variables and files of before are gone";
+    let expected = "the code exceeded its cpu time limit of 1500 ms; the interpreter was started anew, so variables of before are gone, and files that were not kept";
     assert_eq!((shown, failed), (json!({ "error": expected }), true));
     let (shown, failed) = run(json!({ "code": "1", "language": "perl" })).await;
     assert!(failed && shown["error"].as_str().unwrap().contains("there are python and javascript"), "{shown}");
@@ -108,6 +129,33 @@ async fn a_file_that_is_named_later_is_there_and_none_comes_twice() {
     assert_eq!(found, "['changed', 'file_2']");
     let branch = run("turn_3", &["turn_1"], &["file_1", "file_2"], both).await;
     assert_eq!(branch, "['1,2', 'file_2']", "another branch begins with the files as they were given");
+}
+
+#[tokio::test]
+async fn what_code_wrote_is_there_again_where_its_interpreter_was_ended_and_what_was_deleted_is_not_missed() {
+    let Some(on) = crate::interpreters() else { return };
+    let tool = CodeTool(Arc::new(on), code::Bounds { run: 40, ..files() });
+    let ids = ["file_1", "cfile_old.csv", "cfile_gone", "cfile_a_b.csv", "cfile_report.csv"];
+    let run = async |code: &str| {
+        let files = ids.map(str::to_owned).to_vec();
+        let workspace = Some(Workspace { id: "s".into(), files, ..Workspace::default() });
+        let result = call_in(&tool, Cx { workspace, ..Cx::internal("t", "r") }, json!({ "code": code })).await.unwrap();
+        serde_json::from_str::<Value>(&result.content).unwrap()
+    };
+    let all = "import os\n{name: open(name).read() for name in sorted(os.listdir())}";
+    let found = "{'a_b.csv': 'cfile_a_b.csv', 'file_1-a_b.csv': '1,2', 'report.csv': 'cfile_report.csv'}";
+    let shown = run(all).await;
+    assert_eq!(shown["value"], found);
+    assert_eq!(
+        (&shown["files_not_given"][0]["name"], &shown["files_not_given"][0]["bytes"]),
+        (&json!("old.csv"), &json!(13))
+    );
+    let shown = run("open('report.csv', 'w').write('new')\nos.remove('a_b.csv')").await;
+    assert_eq!(shown.get("files_not_given"), None);
+    let left = "{'file_1-a_b.csv': '1,2', 'report.csv': 'new'}";
+    assert_eq!(run(all).await["value"], left, "one that goes on is given nothing again");
+    assert!(run("while True: pass").await["error"].is_string());
+    assert_eq!(run(all).await["value"], found);
 }
 
 #[tokio::test]

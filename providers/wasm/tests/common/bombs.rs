@@ -69,6 +69,23 @@ fn with(fields: &str, memory: &str, call: &str) -> Bytes {
     Guest { imports: &imports, fields, memory, call: &call, ..Guest::default() }.build()
 }
 
+fn handles() -> Bytes {
+    let new = "(import \"[export]things\" \"[resource-new]thing\" (func $new (param i32) (result i32)))";
+    let (imports, call) = (
+        format!("{IMPORTS} {FETCH} {new}"),
+        format!("{FIRST} (loop $l (drop (call $new (i32.const 1))) (br $l)) (unreachable)"),
+    );
+    let world = "export things: interface { resource thing; }";
+    Guest { imports: &imports, world, call: &call, ..Guest::default() }.build()
+}
+
+/// Those that run before anyone calls them, while they are registered.
+pub fn starting() -> Vec<Attack> {
+    let spin = "(func $s (loop $l (br $l))) (start $s)";
+    let bytes = Guest { fields: spin, ..Guest::default() }.build();
+    vec![Attack { name: "loop in start", bytes, ends: Limit::Cpu, hangs: false }]
+}
+
 /// Those that run.
 pub fn running() -> Vec<Attack> {
     let attack = |name, bytes, ends| Attack { name, bytes, ends, hangs: false };
@@ -153,6 +170,7 @@ pub fn running() -> Vec<Attack> {
             ),
             Limit::KvValue,
         ),
+        attack("handles without end", handles(), Limit::Handles),
         attack("random bytes", bomb("(call $random (i32.const -1) (i32.const 64)) (unreachable)"), Limit::RandomBytes),
     ]
 }
@@ -165,6 +183,11 @@ pub fn refused() -> Vec<Attack> {
     let imports: String = (0..5_000).map(|i| format!("(import \"i{i}\" (func))")).collect();
     vec![
         attack("5,000 imports", parts(&imports, 1), Limit::Imports),
+        attack(
+            "5,000 instances",
+            parts(&format!("(core module $m) {}", "(core instance (instantiate $m))".repeat(5_000)), 1),
+            Limit::Instances,
+        ),
         attack("memory from the start", parts("(core module (memory 60000))", 1), Limit::Memory),
         attack("200 memories", parts("(core module (memory 1))", 200), Limit::Memories),
         attack("a table from the start", parts("(core module (table 10000000 funcref))", 1), Limit::Table),

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use frontdesk_agents::{AsResponse, Bounds, NewTurn, Pace, TurnView};
+use frontdesk_agents::{AsResponse, Bounds, NewTurn, Pace, Point, TurnView};
 use frontdesk_api::{
     Cx, Kind, PageRequest,
     agent::AgentSpec,
-    approval::{ApprovalRule, ApprovalState},
+    approval::{ApprovalRule, ApprovalState, Cause},
     chat::{Role, ToolSpec},
     cx::Customer,
     id::RandomIds,
@@ -16,7 +16,10 @@ use frontdesk_api::{
 use frontdesk_store::testing::each_database;
 use serde_json::json;
 
-use crate::stage::{Line, Stage, answer, done, happens, pace, with_tools};
+use crate::{
+    lost::{at, is_lost, short},
+    stage::{Line, Stage, answer, done, happens, pace, with_tools},
+};
 
 fn all() -> PageRequest {
     PageRequest { after: None, limit: 100, order: frontdesk_api::Order::Asc }
@@ -307,6 +310,145 @@ async fn a_response_cannot_wait_so_what_needs_a_person_is_not_run() {
         assert!(effects(&stage).is_empty());
         let waits = |e: &frontdesk_api::turn::Event| matches!(e.body, EventBody::AwaitingInput { .. });
         assert!(!stage.events(&turn.id).await.iter().any(waits));
+    })
+    .await;
+}
+
+/// A turn whose payment was made by a worker that was lost before it said so, and what the rest of `lines` came to.
+async fn paid_unseen(stage: &Stage, spec: AgentSpec, lines: Vec<Line>) -> ((String, String), TurnView) {
+    paid_first(stage, spec, vec![("a", "pay", "{}")], lines).await
+}
+
+/// The same of the first of these calls.
+async fn paid_first(
+    stage: &Stage,
+    spec: AgentSpec,
+    calls: Vec<(&'static str, &'static str, &'static str)>,
+    lines: Vec<Line>,
+) -> ((String, String), TurnView) {
+    let (fault, reached) = at(Point::AfterEffect, 2); // behind the model call
+    let doomed = stage.failing(short(), fault);
+    let conversation = stage.conversation(spec).await;
+    stage.model.play([Line::Call(calls)]);
+    stage.model.play(lines);
+    let turn = doomed.agents.create_turn(&stage.cx, Stage::asks(&conversation, "pay it")).await.expect("a turn");
+    assert!(is_lost(&doomed, &turn.id, &reached).await, "it ends before it is lost");
+    stage.agents.recover().await.expect("another process");
+    let view = stage.settled(&turn.id).await;
+    (conversation, view)
+}
+
+async fn impatient(store: frontdesk_store::Store) -> Stage {
+    Stage::with(store, Arc::new(RandomIds), short(), Bounds::default()).await
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_not_asked_for_again_without_a_person() {
+    each_database(|store| async move {
+        let stage = impatient(store).await;
+        let again = vec![
+            Line::Call(vec![("b", "book", "{}"), ("c", "pay", "{}")]),
+            Line::Call(vec![("d", "pay", "{}")]),
+            Line::Say("Paid."),
+        ];
+        let (_, waiting) = paid_unseen(&stage, with_tools(), again).await;
+        let id = asked(&waiting).to_owned();
+        assert_eq!(effects(&stage), ["pay", "book"], "another tool runs, the same one waits");
+        let approval = stage.agents.approval(&stage.cx, &id).await.expect("it");
+        assert_eq!((approval.cause, approval.call.id.as_str()), (Cause::OutcomeUnknown, "c"));
+        stage.agents.decide(&stage.cx, &id, true, None).await.expect("a word");
+        let view = stage.settled(&waiting.turn.id).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Paid."), "{:?}", view.turn);
+        assert_eq!(effects(&stage), ["pay", "book", "pay", "pay"], "who looked once is not asked again");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_is_not_forgotten_by_the_next_turn_and_a_denial_is_no_payment() {
+    each_database(|store| async move {
+        let stage = impatient(store).await;
+        let (conversation, view) = paid_unseen(&stage, with_tools(), vec![Line::Say("I cannot tell.")]).await;
+        assert_eq!(view.turn.state, TurnState::Completed, "{:?}", view.turn);
+        for call in ["b", "c"] {
+            stage.model.play([Line::Call(vec![(call, "pay", "{}")]), Line::Say("Not paid.")]);
+            let waiting = stage.ask(&conversation, "then pay again").await;
+            stage.agents.decide(&stage.cx, asked(&waiting), false, None).await.expect("a word");
+            assert_eq!(answer(&stage.settled(&waiting.turn.id).await), "Not paid.");
+        }
+        assert_eq!(effects(&stage), ["pay"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rule_that_lets_a_tool_run_lets_it_run_again() {
+    each_database(|store| async move {
+        let stage = impatient(store).await;
+        let spec = AgentSpec { approvals: rules(json!([{ "tool": "pay", "ask": false }])), ..with_tools() };
+        let again = vec![Line::Call(vec![("b", "pay", "{}")]), Line::Say("Paid.")];
+        let (_, view) = paid_unseen(&stage, spec, again).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Paid."), "{:?}", view.turn);
+        assert_eq!(effects(&stage), ["pay", "pay"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_nobody_can_be_asked_what_may_have_been_done_is_refused() {
+    each_database(|store| async move {
+        let stage = impatient(store).await;
+        let (fault, reached) = at(Point::AfterEffect, 2); // behind the model call
+        let doomed = stage.failing(short(), fault);
+        let (agent_id, _) = stage.conversation(with_tools()).await;
+        let spec = with_tools();
+        let response = AsResponse { spec, version: 1, previous: None, echo: json!({}), stored: true };
+        stage.model.play([
+            Line::Call(vec![("a", "pay", "{}")]),
+            Line::Call(vec![("b", "pay", "{}")]),
+            Line::Say("Please wait for a colleague."),
+        ]);
+        let new =
+            NewTurn { session_id: None, response: Some(response), ..Stage::asks(&(agent_id, String::new()), "pay") };
+        let turn = doomed.agents.create_turn(&stage.cx, new).await.expect("a turn");
+        assert!(is_lost(&doomed, &turn.id, &reached).await, "it ends before it is lost");
+        stage.agents.recover().await.expect("another process");
+        let view = stage.settled(&turn.id).await;
+        assert_eq!(answer(&view), "Please wait for a colleague.");
+        assert_eq!(effects(&stage), ["pay"]);
+        let prompt = stage.model.asked().pop().expect("a prompt");
+        let read = &prompt.last().expect("a result").1;
+        assert!(read.contains("'pay' was cut off before and may have done its work"), "{read}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_asked_for_beside_it_says_nothing_about_it() {
+    each_database(|store| async move {
+        let stage = impatient(store).await;
+        let both = vec![("a", "pay", "{}"), ("b", "pay", "{}")];
+        let again = vec![Line::Call(vec![("c", "pay", "{}")]), Line::Say("Paid.")];
+        let (_, waiting) = paid_first(&stage, with_tools(), both, again).await;
+        let approval = stage.agents.approval(&stage.cx, asked(&waiting)).await.expect("it");
+        assert_eq!((approval.cause, approval.call.id.as_str()), (Cause::OutcomeUnknown, "c"));
+        assert_eq!(effects(&stage), ["pay", "pay"], "both of the first answer");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tool_that_does_not_know_either_is_asked_again_by_a_person_alone() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        stage.tools.open("till", "?the till did not answer");
+        let spec = AgentSpec { toolgroups: vec!["gates".into()], ..AgentSpec::new("m") };
+        let conversation = stage.conversation(spec).await;
+        stage.model.play(["a", "b"].map(|id| Line::Call(vec![(id, "charge", "{\"gate\":\"till\"}")])));
+        let waiting = stage.ask(&conversation, "charge it").await;
+        let approval = stage.agents.approval(&stage.cx, asked(&waiting)).await.expect("it");
+        assert_eq!((approval.cause, approval.call.id.as_str()), (Cause::OutcomeUnknown, "b"));
+        assert_eq!(stage.tools.keys("till").len(), 1);
     })
     .await;
 }

@@ -80,6 +80,12 @@ async fn calls_of_code_name_the_container_that_they_run_in() {
         assert!(!containers[..3].contains(&containers[3]));
         let found = stage.agents.container(&stage.cx, &containers[3]).await.expect("a container");
         assert_eq!(found.session_id.as_ref(), Some(&conversation.1));
+        // What tools keep in this process goes with it, and with a container.
+        let forgotten = || std::mem::take(&mut *stage.tools.forgotten.lock().expect("the forgotten"));
+        stage.agents.delete_session(&stage.cx, &conversation.0, &conversation.1).await.expect("deleted");
+        assert_eq!(forgotten(), [containers[3].clone(), conversation.1]);
+        stage.agents.delete_container(&stage.cx, &containers[0]).await.expect("deleted");
+        assert_eq!(forgotten(), [containers[0].clone()]);
     })
     .await;
 }

@@ -204,12 +204,15 @@ pub struct Toolbox {
     pub workspaces: Mutex<Vec<String>>,
     /// The same, whole.
     pub places: Mutex<Vec<Option<Workspace>>>,
+    /// Those that were let go of, in order.
+    pub forgotten: Mutex<Vec<String>>,
     meeting: Meeting,
     /// Gates that calls came to, each with the call's key, in order.
     at: watch::Sender<Vec<(String, String)>>,
     /// What the register was set to, in order.
     pub register: Mutex<Vec<String>>,
-    /// Gates that are open, with what a call there comes to; what begins with `!` is an error, and `!!` ends the task.
+    /// Gates that are open, with what a call there comes to; what begins with `!` is an error, with `?` one that
+    /// leaves open what was done, and `!!` ends the task.
     open: watch::Sender<HashMap<String, String>>,
     /// Calls that wait at gates.
     pub inside: Arc<AtomicUsize>,
@@ -267,6 +270,9 @@ impl Toolbox {
         self.at.send_modify(|at| at.push((gate.clone(), key.to_owned())));
         let mut open = self.open.subscribe();
         let words = open.wait_for(|open| open.contains_key(&gate)).await.expect("gates")[&gate].clone();
+        if let Some(why) = words.strip_prefix('?') {
+            return Ok(Outcome::Done(ToolResult::unsure(why)));
+        }
         match words.strip_prefix('!') {
             Some("!") => std::panic::resume_unwind(Box::new("lost")),
             Some(why) => Err(Error::unavailable(why)),
@@ -326,6 +332,10 @@ impl Tools for Toolbox {
             }
         }
         Ok(all)
+    }
+
+    fn forget_conversations(&self, _: &Cx, workspaces: &[String]) {
+        self.forgotten.lock().expect("the forgotten").extend_from_slice(workspaces);
     }
 
     async fn call(&self, cx: &Cx, _: &[String], call: &ToolCall, key: &str, approved: bool) -> Result<Outcome> {

@@ -4,10 +4,9 @@
 # Writes CRATE_DIR/../<package>.wasm and CRATE_DIR/built.json {source_hash, wit_hash, wasm_hash, toolchain,
 # date}. A test recomputes the hashes, so a changed source without a new build fails.
 #
-# With `rustup target add wasm32-unknown-unknown` any Rust does. Where that target cannot be fetched this
-# script builds the standard library itself, from Debian's rustc-web packages, unpacked (not installed)
-# into the cache folder, and turns the core module into a component with jco from npm. Nothing here runs
-# at test or start time: the built file is in the repository.
+# With `rustup target add wasm32-unknown-unknown` any Rust does. This script needs no rustup: the compiler is
+# that of toolchain.sh, and jco from npm turns the core module into a component. Nothing here runs at test or
+# start time: the built file is in the repository.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,29 +15,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/frontdesk
 chain=$cache/guest-toolchain
 package=$(sed -n 's/^name = "\(.*\)"/\1/p' "$crate/Cargo.toml" | head -1)
 
-# --- the toolchain, by package name, once -----------------------------------------------------------
-if [ ! -x "$chain/rustc" ]; then
-  rm -rf "$chain.new" && mkdir -p "$chain.new/debs"
-  (cd "$chain.new/debs" && apt-get download \
-    rustc-web libstd-rust-web-1.96 libstd-rust-web-dev rust-web-src libllvm22 lld-22)
-  for deb in "$chain.new"/debs/*.deb; do dpkg -x "$deb" "$chain.new/root"; done
-  rm -r "$chain.new/debs"
-  for tool in rustc wasm-ld; do
-    cat > "$chain.new/$tool" <<'WRAPPER'
-#!/usr/bin/env bash
-root=$(cd "$(dirname "$0")" && pwd)/root/usr
-export LD_LIBRARY_PATH=$root/lib:$root/lib/x86_64-linux-gnu:$root/lib/llvm-22/lib
-tool=$(basename "$0")
-for bin in "$root/lib/llvm-22/bin/$tool" "$root/bin/$tool"; do
-  [ -x "$bin" ] && exec "$bin" "$@"
-done
-echo "$tool is not in $root" >&2
-exit 1
-WRAPPER
-    chmod +x "$chain.new/$tool"
-  done
-  rm -rf "$chain" && mv "$chain.new" "$chain"
-fi
+bash "$here/toolchain.sh" "$chain"
 jco=$chain/node_modules/.bin/jco
 if [ ! -x "$jco" ]; then
   npm install --no-audit --no-fund --prefix "$chain" @bytecodealliance/jco@1.35.0

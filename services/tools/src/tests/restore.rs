@@ -7,13 +7,15 @@ use serde_json::Value;
 
 use super::*;
 
-/// A group of one tool that is described by the very words of its file.
+/// A group of one tool that is described by the very words of its file; with a `+` among them there is another.
 #[derive(Default)]
 struct Files {
     files: Mutex<HashMap<String, String>>,
     /// Revisions of groups that were let go of.
     retired: Mutex<Vec<String>>,
     called: Mutex<Vec<String>>,
+    /// What every tool's hash is; None: by its words.
+    same_hash: Mutex<Option<String>>,
 }
 
 #[async_trait]
@@ -31,9 +33,12 @@ impl ToolProvider for Files {
             risk: Risk::LowImpactWrite,
             bound_args: BTreeMap::new(),
             alone: false,
-            hash: format!("tool of {words}"),
+            hash: self.same_hash.lock().expect("the hash").clone().unwrap_or_else(|| format!("tool of {words}")),
         };
-        Ok(Inspected { tools: vec![tool], requests: vec!["kv".into()], hash: words, ..Inspected::default() })
+        let more =
+            words.contains('+').then(|| ToolDef { name: "more".into(), wire_name: "more".into(), ..tool.clone() });
+        let tools = [tool].into_iter().chain(more).collect();
+        Ok(Inspected { tools, requests: vec!["kv".into()], hash: words, ..Inspected::default() })
     }
 
     fn reads(&self, args: &Value) -> Result<Option<Reads>> {
@@ -42,6 +47,10 @@ impl ToolProvider for Files {
 
     fn secret_args(&self) -> &'static [&'static str] {
         &["password"]
+    }
+
+    fn forget_conversations(&self, _: &Cx, workspaces: &[String]) {
+        self.retired.lock().expect("the revisions").extend_from_slice(workspaces);
     }
 
     fn retire(&self, _: &Cx, source: &ToolSource) {
@@ -113,7 +122,7 @@ impl Desk {
 
     async fn refused(&self, change: &str) -> Error {
         let before = self.newest().await;
-        let refused = self.registry.restore(&self.cx, change).await.expect_err("refused");
+        let refused = self.registry.restore(&self.cx, change, None).await.expect_err("refused");
         assert_eq!(self.newest().await, before, "nothing was changed");
         refused
     }
@@ -144,7 +153,7 @@ async fn an_earlier_version_comes_back_whole_and_says_who_brought_it() {
         assert_eq!(desk.answer().await, "second");
         let mut cx = desk.cx.clone();
         cx.principal.key_id = "another".into();
-        let group = desk.registry.restore(&cx, &first).await.expect("restored");
+        let group = desk.registry.restore(&cx, &first, None).await.expect("restored");
         assert_eq!((group.trust, group.grants.as_slice()), (Trust::ThirdParty, &["kv".to_owned(), "log".into()][..]));
         assert_eq!(desk.registry.list_tools(&desk.cx, Some("desk")).await.expect("tools")[0].0.description, "first");
         let newest = desk.newest().await;
@@ -159,11 +168,11 @@ async fn an_earlier_version_comes_back_whole_and_says_who_brought_it() {
         let refused = desk.refused(&deleted.id).await;
         assert_eq!((refused.kind, refused.param.as_deref()), (Kind::Invalid, Some("change_id")));
         assert!(refused.message.contains("'desk' was deleted by this change"), "{refused}");
-        desk.registry.restore(&desk.cx, &newest.id).await.expect("restored");
+        desk.registry.restore(&desk.cx, &newest.id, None).await.expect("restored");
         assert_eq!(desk.newest().await.detail["restored"], json!(newest.id));
         // One that is off stays off.
         desk.registry.set_disabled(&desk.cx, "desk", true).await.expect("off");
-        assert!(desk.registry.restore(&desk.cx, &first).await.expect("restored").disabled);
+        assert!(desk.registry.restore(&desk.cx, &first, None).await.expect("restored").disabled);
     })
     .await;
 }
@@ -186,6 +195,12 @@ async fn a_version_whose_parts_are_gone_or_others_is_refused_by_name() {
         let refused = desk.refused(&first).await;
         assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Conflict, Some("tool_changed")));
         assert!(refused.message.contains("its tool 'look' is described otherwise by now"), "{refused}");
+        let tool = |words: &str| format!("tool of {words}");
+        desk.files.same_hash.lock().expect("the hash").replace(tool("first"));
+        put(&desk, "one", Some("first+"));
+        let refused = desk.refused(&first).await;
+        assert!(refused.message.contains("what it is made from has the tool 'more' too by now"), "{refused}");
+        desk.files.same_hash.lock().expect("the hash").take();
         put(&desk, "one", None);
         let refused = desk.refused(&first).await;
         assert_eq!((refused.kind, refused.param.as_deref()), (Kind::NotFound, Some("args.component")));
@@ -198,9 +213,38 @@ async fn a_version_whose_parts_are_gone_or_others_is_refused_by_name() {
         assert!(refused.message.contains("args.password held a secret"), "{refused}");
         assert_eq!(desk.refused("tgc_none").await.kind, Kind::NotFound);
         let (_, theirs) = two_tenants(&store).await;
-        let refused = desk.registry.restore(&theirs, &first).await.expect_err("another tenant's");
+        let refused = desk.registry.restore(&theirs, &first, None).await.expect_err("another tenant's");
         assert_eq!(refused.kind, Kind::NotFound);
         assert_eq!(desk.answer().await, "second");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_version_is_not_brought_back_over_what_its_caller_has_not_seen() {
+    each_database(|store| async move {
+        let desk = Desk::open(store, &[("one", "first"), ("two", "second")]).await;
+        let plain = |file: &str| json!({ "component": file, "grants": ["kv"] });
+        let first = desk.register(plain("one"), json!({})).await;
+        let seen = desk.register(plain("two"), json!({})).await;
+        desk.registry.set_disabled(&desk.cx, "desk", true).await.expect("off");
+        let meanwhile = desk.newest().await;
+        let over = |newest: String| {
+            let (desk, first) = (&desk, &first);
+            async move { desk.registry.restore(&desk.cx, first, Some(&newest)).await }
+        };
+        let refused = over(seen).await.expect_err("changed meanwhile");
+        assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Conflict, Some("toolgroup_changed")));
+        assert!(
+            refused.message.starts_with(&format!("'desk' was disabled since, by the change '{}'", meanwhile.id)),
+            "{refused}"
+        );
+        assert_eq!(desk.newest().await, meanwhile);
+        over(meanwhile.id).await.expect("restored");
+        desk.registry.delete_group(&desk.cx, "desk").await.expect("deleted");
+        let deleted = desk.newest().await.id;
+        over(deleted.clone()).await.expect("restored over nothing");
+        over(deleted).await.expect_err("by now there is something");
     })
     .await;
 }
@@ -229,6 +273,9 @@ async fn a_group_that_is_changed_is_let_go_of() {
         let third = used();
         desk.registry.delete_group(&desk.cx, "desk").await.expect("deleted");
         assert_eq!(retired(), [third]);
+        // And of a conversation that is deleted.
+        desk.registry.forget_conversations(&desk.cx, &["sess_1".into()]);
+        assert_eq!(retired(), ["sess_1"]);
     })
     .await;
 }

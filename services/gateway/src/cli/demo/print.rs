@@ -62,9 +62,8 @@ pub(super) fn turn(told: &Told) -> Result<()> {
         say(format!("            · {:<58} {:>6} ms", line(step), step.ms))?;
     }
     say(format!("  agent     {}", told.answer))?;
-    for citation in &told.citations {
-        let text = |name: &str| citation[name].as_str().unwrap_or_default();
-        say(format!("            [{}] {} ({})", citation["number"], text("title"), text("filename")))?;
+    for source in sources(&told.citations) {
+        say(format!("            {source}"))?;
     }
     if let Some(hand_off) = &told.hand_off {
         let reason = hand_off["reason"].as_str().unwrap_or_default().replace('_', " ");
@@ -74,6 +73,25 @@ pub(super) fn turn(told: &Told) -> Result<()> {
         None => say(format!("            ✓ {} ms", told.ms)),
         Some(fault) => say(format!("            ✗ {fault}")),
     }
+}
+
+/// A line for each page that an answer rests on and each file it speaks of, which is fetched from the path.
+fn sources(citations: &[Value]) -> Vec<String> {
+    let mut lines = vec![];
+    for citation in citations {
+        let text = |name: &str| citation[name].as_str().unwrap_or_default();
+        let line = match citation["container_id"].as_str() {
+            Some(container) => {
+                format!("{} (/v1/containers/{container}/files/{}/content)", text("filename"), text("file_id"))
+            }
+            None => format!("[{}] {} ({})", citation["number"], text("title"), text("filename")),
+        };
+        // A file may be spoken of in several places.
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 /// A step in one line of at most 58 characters.
@@ -134,4 +152,21 @@ pub(super) fn next(url: &str, key: &str, agent: &str, model: &str) -> Result<()>
   The model is a tiny demo model of our own: it knows this shop's questions and little else.
   For real work name a real one in a configuration: frontdesk init"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_code_wrote_is_named_once_with_its_path_and_a_page_with_its_number() {
+        let file = |number: usize| json!({ "number": number, "container_id": "cntr_1", "file_id": "cfile_1", "filename": "a.csv", "title": "a.csv" });
+        let page = json!({ "number": 1, "file_id": "file_1", "filename": "returns.md", "title": "Returns" });
+        assert_eq!(
+            sources(&[page, file(1), file(2)]),
+            ["[1] Returns (returns.md)", "a.csv (/v1/containers/cntr_1/files/cfile_1/content)"]
+        );
+    }
 }

@@ -8,7 +8,7 @@ pub mod list;
 pub mod show;
 
 use frontdesk_api::{
-    approval::{ApprovalState, Decision},
+    approval::{ApprovalState, Cause, Decision},
     clock::unix_seconds,
 };
 use serde::Serialize;
@@ -20,6 +20,7 @@ pub struct Approval {
     #[schema(example = "approval")]
     pub object: &'static str,
     pub state: ApprovalState,
+    pub cause: Cause,
     /// The tool's name.
     pub tool: String,
     /// JSON text as the model wrote it, and as the tool gets it, beside what the server fills in.
@@ -62,6 +63,7 @@ impl From<frontdesk_agents::Approval> for Approval {
             id: approval.id,
             object: "approval",
             state: approval.state,
+            cause: approval.cause,
             tool: approval.call.name,
             arguments: approval.call.arguments,
             bound_arguments: approval.bound,

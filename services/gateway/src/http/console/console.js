@@ -254,6 +254,22 @@ function unfold(step) {
   box.replaceChildren(make('summary', {}, line + ms), ...parts.filter(Boolean).map((p) => make('pre', {}, p)));
 }
 
+// A link would not send the key.
+function download(file) {
+  const button = make('button', { type: 'button' }, file.filename);
+  button.addEventListener('click', async () => {
+    try {
+      const content = await call('GET', `/v1/containers/${file.container_id}/files/${file.file_id}/content`);
+      const href = URL.createObjectURL(await content.blob());
+      make('a', { href, download: file.filename }).click();
+      setTimeout(() => URL.revokeObjectURL(href), 60000);
+    } catch (error) {
+      button.after(make('span', { className: 'error' }, error.message));
+    }
+  });
+  return button;
+}
+
 function finish(payload, bubble, after) {
   const turn = payload.turn;
   const words = typeof turn.output_message.content === 'string' ? turn.output_message.content : '';
@@ -262,8 +278,12 @@ function finish(payload, bubble, after) {
     bubble.textContent = words;
   }
   const more = turn.frontdesk ?? {};
-  if (more.citations?.length) {
-    after.append(make('div', { className: 'sources' }, ...more.citations.map((c) => make('details', {}, make('summary', {}, `[${c.number}] ${c.title || c.filename}`), make('p', {}, `“${c.quote}”`), make('p', { className: 'notice' }, c.url || c.filename)))));
+  // A file that code wrote is spoken of in several places, and is one.
+  const files = new Map((more.citations ?? []).filter((c) => c.container_id).map((c) => [c.file_id, c]));
+  if (files.size) after.append(make('div', { className: 'sources' }, ...[...files.values()].map(download)));
+  const pages = (more.citations ?? []).filter((c) => !c.container_id);
+  if (pages.length) {
+    after.append(make('div', { className: 'sources' }, ...pages.map((c) => make('details', {}, make('summary', {}, `[${c.number}] ${c.title || c.filename}`), make('p', {}, `“${c.quote}”`), make('p', { className: 'notice' }, c.url || c.filename)))));
   }
   if (more.hand_off) after.append(make('p', { className: 'notice' }, `Handed over to a person: ${more.hand_off.reason.replaceAll('_', ' ')}`));
   const asked = more.questions ?? [];

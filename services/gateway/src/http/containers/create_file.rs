@@ -9,6 +9,7 @@ use axum::{
 };
 use frontdesk_agents::ContainerFile;
 use frontdesk_api::{Error, Kind, Result};
+use frontdesk_memory::containers;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
 
@@ -20,6 +21,9 @@ use crate::{
     problem::Problem,
 };
 
+/// Bytes of a form around its file.
+const AROUND: usize = 64 << 10;
+
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateContainerFile {
@@ -29,7 +33,7 @@ pub struct CreateContainerFile {
 
 /// Put a file into a container
 ///
-/// Code that runs in it finds the file in its working folder from the next turn on. All files that clients put into a
+/// Code that runs in it finds the file in its working folder from the next run on, in place of an older one of its name. All files that clients put into a
 /// container have at most 8 MiB together. As a form with the part `file`, or as JSON with the id of an uploaded file.
 #[utoipa::path(
     post, path = "/v1/containers/{container_id}/files", tag = "responses",
@@ -52,7 +56,12 @@ pub async fn create_file(
     }
     let limits = &app.config.limits;
     let patience = Duration::from_secs(limits.body_timeout_s);
-    let _room = match app.uploads.take(app.knowledge.memory(size(&request, limits.max_upload_mb))).await {
+    if extract::declared(request.headers()).is_some_and(|length| length > containers::GIVEN + AROUND) {
+        extract::swallow(request.into_body(), patience).await;
+        return Err(containers::too_much().into());
+    }
+    let size = size(&request, limits.max_upload_mb).min(containers::GIVEN + AROUND);
+    let _room = match app.uploads.take(app.knowledge.memory(size)).await {
         Ok(room) => room,
         Err(error) => {
             extract::swallow(request.into_body(), patience).await;
@@ -72,7 +81,10 @@ pub async fn create_file(
         let part = match form.next_field().await {
             Ok(Some(part)) => part,
             Ok(None) => break,
-            Err(error) => return Err(wrong(error.body_text()).into()),
+            Err(error) => {
+                made?;
+                return Err(wrong(error.body_text()).into());
+            }
         };
         // What comes behind it is read and dropped: a client that is cut off while it sends sees no answer.
         if part.name() != Some("file") || !matches!(made, Ok(None)) {
@@ -80,11 +92,39 @@ pub async fn create_file(
         }
         let name = part.file_name().unwrap_or_default().to_owned();
         let pieces = part.map_err(|error| wrong(error.body_text())).boxed();
-        made = match app.knowledge.receive(&cx, &name, pieces).await {
-            Ok(kept) => app.knowledge.put_into_container(&cx, &id, &name, kept).await.map(Some),
-            Err(error) => Err(error),
-        };
+        made = app.knowledge.receive_into_container(&cx, &id, &name, pieces).await.map(Some);
     }
     let made = made?.ok_or_else(|| Error::invalid("file", "the form has no part 'file'"))?;
     Ok(Json(made.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{Frames, TestGateway};
+
+    #[tokio::test]
+    async fn a_file_that_is_too_large_for_a_container_is_refused_by_that_limit_before_its_end_is_seen() {
+        let gateway = TestGateway::start(Frames::whole()).await;
+        let made = gateway.post("/v1/containers", &json!({ "name": "c" })).await.json();
+        let files = format!("/v1/containers/{}/files", made["id"].as_str().expect("an id"));
+        // A form without an end.
+        let head = "--xx\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
+        let body = format!("{head}{}", "x".repeat(containers::GIVEN + AROUND + 1));
+        for declared in [Some(body.len()), None] {
+            let mut request =
+                gateway.request("POST", &files).header("content-type", "multipart/form-data; boundary=xx");
+            if let Some(declared) = declared {
+                request = request.header("content-length", declared);
+            }
+            let refused = gateway.send(request.body(Body::from(body.clone())).expect("a request")).await;
+            let error = &refused.json()["error"];
+            assert_eq!((refused.status.as_u16(), error["code"].as_str()), (413, Some("file_too_large")), "{error}");
+            assert!(error["message"].as_str().is_some_and(|words| words.contains("8388608 bytes")), "{error}");
+        }
+        assert_eq!(gateway.get(&files).await.json()["data"], json!([]));
+    }
 }

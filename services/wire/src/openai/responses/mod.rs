@@ -7,6 +7,7 @@
 pub mod code;
 pub mod compaction;
 pub mod conversation;
+pub mod count;
 pub mod fields;
 pub mod input;
 pub mod item;

@@ -68,14 +68,15 @@ impl Include {
     }
 }
 
-/// What `include` may name (OpenAI's API reference, "include"). The one without a name belongs to items that
-/// nothing here makes, so there is nothing to include.
-const INCLUDABLE: [&str; 7] = [
+/// What `include` may name (OpenAI's API reference, "include"). Those without a name include nothing: a computer's output is
+/// an item that nothing here makes, and a `web_search_call` has no member of results in the types of OpenAI's packages.
+const INCLUDABLE: [&str; 8] = [
     FILE_SEARCH_RESULTS,
     CODE_OUTPUTS,
     THOUGHTS,
     IMAGES,
     "computer_call_output.output.image_url",
+    "web_search_call.results",
     WEB_SOURCES,
     LOGPROBS,
 ];
