@@ -4,14 +4,14 @@
 //! lists say, never by the database, so both databases answer the same.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
 use async_trait::async_trait;
 use frontdesk_api::{
     Cx, Error, Result,
-    memory::{Chunk, Hit, Index},
+    memory::{Chunk, Hit, Index, Within},
 };
 use frontdesk_store::{
     Store, Tx,
@@ -66,13 +66,13 @@ impl Index for FullText {
         self.store.tenant(cx).unindex_store(store_id).await
     }
 
-    async fn search(&self, cx: &Cx, store_ids: &[String], query: &str, limit: usize) -> Result<Vec<Hit>> {
+    async fn search(&self, cx: &Cx, places: &[Within], query: &str, limit: usize) -> Result<Vec<Hit>> {
         let query: String = query.chars().take(LONGEST_QUESTION).collect();
         let tenant = self.store.tenant(cx);
         let mut tx = tenant.read().await?;
         let mut found: Vec<Found> = Vec::new();
-        for store_id in store_ids.iter().collect::<BTreeSet<_>>() {
-            found.extend(search_store(&mut tx, store_id, &query).await?);
+        for place in places {
+            found.extend(search_store(&mut tx, place, &query).await?);
         }
         found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.place().cmp(&b.place())));
         let mut hits = Vec::new();
@@ -104,7 +104,13 @@ impl Found {
     }
 }
 
-async fn search_store(tx: &mut Tx, store_id: &str, query: &str) -> Result<Vec<Found>> {
+/// The relevant passages of a store. Files that are not to be searched count in how rare a word is all the same, so what
+/// is found is as good as it would be among them.
+async fn search_store(tx: &mut Tx, within: &Within, query: &str) -> Result<Vec<Found>> {
+    let Within { store_id, files: only } = within;
+    if only.as_ref().is_some_and(HashSet::is_empty) {
+        return Ok(vec![]);
+    }
     let spoken = Language::detect(query);
     let mut best: BTreeMap<(String, i64), f64> = BTreeMap::new();
     for totals in passages::languages(tx, store_id).await? {
@@ -120,13 +126,16 @@ async fn search_store(tx: &mut Tx, store_id: &str, query: &str) -> Result<Vec<Fo
         for sentence in &sentences {
             for ((file, pos), score) in postings.rank(sentence) {
                 let Some(file_id) = files.get(file) else { continue };
+                if only.as_ref().is_some_and(|only| !only.contains(file_id)) {
+                    continue;
+                }
                 let held = best.entry((file_id.clone(), pos)).or_default();
                 *held = held.max(score);
             }
         }
     }
     let found =
-        best.into_iter().map(|((file_id, pos), score)| Found { store_id: store_id.to_owned(), file_id, pos, score });
+        best.into_iter().map(|((file_id, pos), score)| Found { store_id: store_id.clone(), file_id, pos, score });
     Ok(found.collect())
 }
 

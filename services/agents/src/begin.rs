@@ -7,6 +7,7 @@ use frontdesk_api::{
     agent::{Agent, AgentSpec},
     chat::{Role, ToolChoice, Usage},
     dispatch::Word,
+    filter::FileFilter,
     servers::Server,
     turn::{EventBody, Item, ItemBody, Turn, TurnState},
 };
@@ -66,6 +67,8 @@ pub struct NewTurn {
     pub max_tool_calls: Option<u32>,
     /// The least score of a passage that goes before the model, 0 to 1; None: any.
     pub least_score: Option<f64>,
+    /// Which files of knowledge stores are looked into; None: all.
+    pub file_filter: Option<FileFilter>,
     /// Whether thoughts are sealed for the client, which hands them back with a later request ([`Agents::open_thoughts`]).
     pub seals_thoughts: bool,
     /// The turn is a response of OpenAI's API: it is asked with any items, none of them or many, and ends where the
@@ -276,6 +279,7 @@ impl Room {
             line,
             max_tool_calls: new.max_tool_calls,
             least_score: new.least_score,
+            file_filter: new.file_filter.clone(),
             seals_thoughts: new.seals_thoughts,
             lingers: new.idempotency_key.is_some(),
             asked_by: new.asked_by.as_ref().map(|(by, _)| by.clone()),

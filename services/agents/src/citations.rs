@@ -76,6 +76,8 @@ fn quoted(answer: &str, passages: &[Passage]) -> BTreeSet<usize> {
 
 #[cfg(test)]
 mod tests {
+    use frontdesk_api::attributes::Attributes;
+
     use super::*;
 
     fn passages(texts: &[&str]) -> Vec<Passage> {
@@ -85,6 +87,7 @@ mod tests {
             filename: format!("{i}.md"),
             title: "T".into(),
             url: None,
+            attributes: Attributes::default(),
             chunk_id: "c".into(),
             text: (*text).into(),
             score: 1.0,

@@ -246,6 +246,8 @@ fn defang(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use frontdesk_api::attributes::Attributes;
+
     use super::*;
 
     fn passage(text: &str) -> Passage {
@@ -255,6 +257,7 @@ mod tests {
             filename: "returns.md".into(),
             title: "Returns".into(),
             url: None,
+            attributes: Attributes::default(),
             chunk_id: "c".into(),
             text: text.into(),
             score: 1.0,

@@ -140,7 +140,9 @@ impl Agents {
         let past = self.past_of(cx, new).await?;
         let mut items = new.items.clone();
         if let Some(query) = worker::question(&items).filter(|_| !spec.knowledge.is_empty()) {
-            let mut passages = deps.memory.recall(cx, &spec.knowledge, &query, spec.max_passages).await?;
+            let filter = new.file_filter.as_ref();
+            let found = deps.memory.recall_from(cx, &spec.knowledge, filter, &query, spec.max_passages);
+            let mut passages = found.await?;
             passages.retain(|passage| new.least_score.is_none_or(|least| passage.score >= least));
             items.push(ItemBody::Retrieval { query, passages });
         }

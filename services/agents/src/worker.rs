@@ -19,6 +19,7 @@ use frontdesk_api::{
     approval::Decision,
     chat::{Role, ToolCall, Usage},
     cx::Workspace,
+    filter::FileFilter,
     memory::Passage,
     question::Answer,
     safety::Stage,
@@ -68,8 +69,9 @@ pub(crate) struct Worker {
     /// Groups of the agent and of this turn.
     pub(crate) toolgroups: Vec<String>,
     knowledge: Vec<String>,
-    /// The least score of a passage.
+    /// Of passages, the least score and which files are looked into.
     least_score: Option<f64>,
+    file_filter: Option<FileFilter>,
     pub(crate) servers: Servers,
     /// The tools that run here, as listed for this turn.
     pub(crate) offered: Vec<ToolDef>,
@@ -247,6 +249,7 @@ impl Worker {
             toolgroups: with(&spec.toolgroups, &stored.request.toolgroups),
             knowledge: with(&spec.knowledge, &stored.request.knowledge),
             least_score: stored.request.least_score,
+            file_filter: stored.request.file_filter.clone(),
             servers: Servers::new(stored.request.servers.clone(), &items),
             offered: vec![],
             on_input: stored.on_input,
@@ -413,27 +416,24 @@ impl Worker {
 
     /// Looks up what the agent knows about the customer's words.
     async fn recall(&mut self) -> Result<(), Halt> {
-        if self.items.iter().any(|item| matches!(item.body, ItemBody::Retrieval { .. })) {
-            return Ok(());
-        }
+        let done = self.items.iter().any(|item| matches!(item.body, ItemBody::Retrieval { .. }));
         let asked = question(self.items.iter().map(|item| &item.body));
-        let Some(query) = asked.filter(|_| !self.knowledge.is_empty()) else { return Ok(()) };
+        let Some(query) = asked.filter(|_| !done && !self.knowledge.is_empty()) else { return Ok(()) };
         let step = self.begin(StepKind::MemoryRetrieval, "recall");
         let (memory, cx, stores) = (Arc::clone(&self.room.deps.memory), self.cx.clone(), self.knowledge.clone());
-        let limit = self.spec.max_passages;
+        let (filter, limit) = (self.file_filter.clone(), self.spec.max_passages);
         let span = tracing::info_span!(
             "recall",
             gen_ai.operation.name = "retrieval",
             gen_ai.conversation.id = self.cx.conversation(),
             step = step.step.id
         );
-        let found = async { memory.recall(&cx, &stores, &query, limit).await };
+        let found = async { memory.recall_from(&cx, &stores, filter.as_ref(), &query, limit).await };
         let mut found = self.call_out(found.instrument(span)).await?;
         found.retain(|passage| self.least_score.is_none_or(|least| passage.score >= least));
         let (passages, judged) = self.judge_passages(found).await?;
         self.remember(&step.step.id, &query, passages.clone());
-        let output = StepOutput::MemoryRetrieval { query, stores, passages };
-        self.end(step, StepState::Done, Some(output));
+        self.end(step, StepState::Done, Some(StepOutput::MemoryRetrieval { query, stores, passages }));
         self.record_all(&judged);
         Ok(())
     }

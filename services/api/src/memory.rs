@@ -2,10 +2,12 @@
 //!
 //! `Memory` is what agents see; an `Index` is one search engine under it.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cx, Result};
+use crate::{Cx, Result, attributes::Attributes, filter::FileFilter};
 
 #[async_trait]
 pub trait Memory: Send + Sync {
@@ -14,7 +16,23 @@ pub trait Memory: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` naming the store.
-    async fn recall(&self, cx: &Cx, stores: &[String], query: &str, limit: usize) -> Result<Vec<Passage>>;
+    async fn recall(&self, cx: &Cx, stores: &[String], query: &str, limit: usize) -> Result<Vec<Passage>> {
+        self.recall_from(cx, stores, None, query, limit).await
+    }
+
+    /// As [`Memory::recall`], out of the files alone that `filter` lets through: the best of them, however many better
+    /// passages other files have.
+    ///
+    /// # Errors
+    /// As [`Memory::recall`].
+    async fn recall_from(
+        &self,
+        cx: &Cx,
+        stores: &[String],
+        filter: Option<&FileFilter>,
+        query: &str,
+        limit: usize,
+    ) -> Result<Vec<Passage>>;
 }
 
 /// A piece of a document, with where it came from.
@@ -28,6 +46,10 @@ pub struct Passage {
     /// Address of the page, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Of its file, as they were when it was found.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    #[schema(value_type = Object)]
+    pub attributes: Attributes,
     pub chunk_id: String,
     pub text: String,
     /// 0 to 1, higher is better; comparable within one answer only.
@@ -46,8 +68,16 @@ pub trait Index: Send + Sync {
     /// Removes everything of a store.
     async fn clear(&self, cx: &Cx, store_id: &str) -> Result<()>;
 
-    /// Best first, at most `limit`; only relevant ones.
-    async fn search(&self, cx: &Cx, store_ids: &[String], query: &str, limit: usize) -> Result<Vec<Hit>>;
+    /// Best first, at most `limit`; only relevant ones. A store stands in `places` once.
+    async fn search(&self, cx: &Cx, places: &[Within], query: &str, limit: usize) -> Result<Vec<Hit>>;
+}
+
+/// A knowledge store to search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Within {
+    pub store_id: String,
+    /// The only files to search, by id; None: all. Scores are the same in either case.
+    pub files: Option<HashSet<String>>,
 }
 
 /// A chunk as it is indexed.

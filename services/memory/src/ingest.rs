@@ -6,6 +6,7 @@
 
 use frontdesk_api::{
     Contents as _, Cx, Error, Kind, Result,
+    attributes::Attributes,
     blobs::{DAMAGED, whole},
     cx::CancellationToken,
     memory::Chunk,
@@ -93,7 +94,10 @@ impl Knowledge {
         }
         let kept = self.shelf.put(cx, whole(content)).await?;
         let (file, id) = (self.describe(&filename, OWN, media_type.as_deref(), &kept), self.ids.next("reader"));
-        if let Err(error) = tenant.add_store_file(store_id, &file, &kept.place, url.as_deref(), reader(&id)).await {
+        // What was said of the page holds for its new version.
+        let attributes = earlier.last().map(|newest| newest.attributes.clone()).unwrap_or_default();
+        let added = tenant.add_store_file(store_id, &file, &kept.place, url.as_deref(), &attributes, reader(&id));
+        if let Err(error) = added.await {
             self.shelf.discard(cx, kept).await;
             return Err(error);
         }
@@ -141,13 +145,20 @@ impl Knowledge {
         first_error.map_or(Ok(all), Err)
     }
 
-    /// Puts an uploaded file into a store and reads it; again, if it is in already. Dropped, it goes on all
-    /// the same. The file is `in_progress` still when the server is stopping: it is read after the next start.
+    /// Puts an uploaded file into a store and reads it; again, if it is in already, with the attributes it had where
+    /// none are given. Dropped, it goes on all the same. The file is `in_progress` still when the server is stopping:
+    /// it is read after the next start. `url` among its attributes is where the page lives, for citations.
     ///
     /// # Errors
     /// `NotFound` naming the store or the file.
-    pub async fn attach_file(&self, cx: &Cx, store_id: &str, file_id: &str, url: Option<&str>) -> Result<StoreFile> {
-        self.attach(cx, store_id, vec![file_id.to_owned()], url.map(str::to_owned)).await?;
+    pub async fn attach_file(
+        &self,
+        cx: &Cx,
+        store_id: &str,
+        file_id: &str,
+        attributes: Option<Attributes>,
+    ) -> Result<StoreFile> {
+        self.attach(cx, store_id, vec![file_id.to_owned()], attributes).await?;
         self.load_store_file(cx, store_id, file_id).await
     }
 
@@ -159,7 +170,7 @@ impl Knowledge {
         self.attach(cx, store_id, file_ids.to_vec(), None).await
     }
 
-    async fn attach(&self, cx: &Cx, store_id: &str, files: Vec<String>, url: Option<String>) -> Result<()> {
+    async fn attach(&self, cx: &Cx, store_id: &str, files: Vec<String>, attributes: Option<Attributes>) -> Result<()> {
         let (knowledge, cx, store_id) = (self.clone(), alone(cx), store_id.to_owned());
         let attached = async move {
             let tenant = knowledge.store.tenant(&cx);
@@ -170,7 +181,7 @@ impl Knowledge {
             let id = knowledge.ids.next("reader");
             for file_id in &files {
                 let now = knowledge.clock.now();
-                tenant.attach_file(&store_id, file_id, url.as_deref(), now, reader(&id)).await?;
+                tenant.attach_file(&store_id, file_id, attributes.as_ref(), now, reader(&id)).await?;
             }
             knowledge.hold(&cx, &store_id, &files, &id, &knowledge.work.cut).await
         };

@@ -1,6 +1,6 @@
 //! Knowledge stores (`vector_store` on the wire) and the files in them.
 
-use frontdesk_api::{Cx, Error, Page, PageRequest, Result};
+use frontdesk_api::{Cx, Error, Page, PageRequest, Result, attributes::Attributes};
 use frontdesk_store::knowledge::StoreFile;
 use serde_json::{Map, Value};
 
@@ -128,6 +128,25 @@ impl Knowledge {
         let tenant = self.store.tenant(cx);
         tenant.load_vector_store(store_id).await?;
         tenant.list_store_files(store_id, status, page).await
+    }
+
+    /// Replaces the attributes of a file in a store, all of them. What was read of it stays.
+    ///
+    /// # Errors
+    /// `NotFound` when this tenant has no such store, or the store no such file.
+    pub async fn set_attributes(
+        &self,
+        cx: &Cx,
+        store_id: &str,
+        file_id: &str,
+        attributes: &Attributes,
+    ) -> Result<StoreFile> {
+        let tenant = self.store.tenant(cx);
+        tenant.load_vector_store(store_id).await?;
+        if !tenant.set_attributes(store_id, file_id, attributes).await? {
+            return Err(not_in(store_id, file_id));
+        }
+        self.load_store_file(cx, store_id, file_id).await
     }
 
     /// Takes a file out of a store; the uploaded file itself stays.

@@ -144,7 +144,7 @@ async fn what_is_deleted_is_not_found_again() {
             .create_file(&cx, "c.md", "assistants", Some("text/markdown"), b"Birds are welcome.")
             .await
             .expect("created");
-        knowledge.attach_file(&cx, &id, &uploaded.id, Some("https://shop.example/c")).await.expect("attached");
+        knowledge.attach_file(&cx, &id, &uploaded.id, None).await.expect("attached");
         assert_eq!(texts(&knowledge, &cx, &id, "birds").await, ["Birds are welcome."]);
         assert_eq!(knowledge.load_content(&cx, &uploaded.id).await.expect("content"), &b"Birds are welcome."[..]);
 

@@ -15,7 +15,7 @@ use frontdesk_api::{
     Cx, Error, Ids, Index, Kind, Memory as _, Result,
     clock::FixedClock,
     id::CountingIds,
-    memory::{Chunk, Hit},
+    memory::{Chunk, Hit, Within},
 };
 use frontdesk_memory::{Change, Knowledge};
 use frontdesk_store::{Store, readings::Reader, testing::each_database};
@@ -75,8 +75,8 @@ impl Index for Gate {
         self.index.clear(cx, store_id).await
     }
 
-    async fn search(&self, cx: &Cx, store_ids: &[String], query: &str, limit: usize) -> Result<Vec<Hit>> {
-        self.index.search(cx, store_ids, query, limit).await
+    async fn search(&self, cx: &Cx, places: &[Within], query: &str, limit: usize) -> Result<Vec<Hit>> {
+        self.index.search(cx, places, query, limit).await
     }
 }
 
@@ -279,7 +279,8 @@ async fn a_file_taken_out_while_it_is_read_leaves_nothing_and_put_in_again_it_is
         let (gone, ()) = tokio::join!(slow, other);
         assert_eq!(gone.expect_err("not in any more").kind, Kind::NotFound);
         let index = FullText::new(store.clone());
-        let left = index.search(&cx, std::slice::from_ref(&id), "dogs welcome", 10).await.expect("searched");
+        let place = Within { store_id: id.clone(), files: None };
+        let left = index.search(&cx, &[place], "dogs welcome", 10).await.expect("searched");
         assert!(left.is_empty(), "{left:?}");
 
         let again = House::over(&store);
@@ -364,8 +365,8 @@ impl Index for Ill {
         self.0.clear(cx, store_id).await
     }
 
-    async fn search(&self, cx: &Cx, store_ids: &[String], query: &str, limit: usize) -> Result<Vec<Hit>> {
-        self.0.search(cx, store_ids, query, limit).await
+    async fn search(&self, cx: &Cx, places: &[Within], query: &str, limit: usize) -> Result<Vec<Hit>> {
+        self.0.search(cx, places, query, limit).await
     }
 }
 

@@ -3,13 +3,18 @@
 //! A file in a store is `in_progress` until it was read, then `completed` or `failed` with a reason.
 //! Invariant: one file of a name in a store at a time, unless the files were attached by hand.
 
-use frontdesk_api::{Error, Micros, Order, Page, PageRequest, Result, blobs::Place};
+use std::collections::HashSet;
+
+use frontdesk_api::{
+    Error, Micros, Order, Page, PageRequest, Result, attributes::Attributes, blobs::Place, filter::Filter,
+};
+use futures::TryStreamExt as _;
 use serde_json::{Map, Value};
 
 use crate::{
     Doing as _, Tenant, Tx,
     files::{StoredFile, write_file},
-    on, paging,
+    json, on, paging,
     readings::Reader,
 };
 
@@ -31,6 +36,9 @@ pub struct StoreFile {
     pub filename: String,
     /// Where the page lives, for citations.
     pub url: Option<String>,
+    /// As its client set them.
+    #[sqlx(try_from = "String")]
+    pub attributes: Attributes,
     /// `in_progress`, `completed` or `failed`.
     pub status: String,
     /// Stable word for programs, with `failed`.
@@ -126,7 +134,7 @@ impl Tenant<'_> {
         tx.commit().await
     }
 
-    /// Puts a stored file into a store, to be read (again) by `reader`.
+    /// Puts a stored file into a store, to be read (again) by `reader`. Without `attributes` it keeps those it had.
     ///
     /// # Errors
     /// `Conflict` when the store or the file does not exist.
@@ -134,16 +142,52 @@ impl Tenant<'_> {
         &self,
         store_id: &str,
         file_id: &str,
-        url: Option<&str>,
+        attributes: Option<&Attributes>,
         at: Micros,
         reader: Reader<'_>,
     ) -> Result<()> {
         let mut tx = self.write().await?;
-        attach(&mut tx, store_id, file_id, url, at, reader).await?;
+        attach(&mut tx, store_id, file_id, None, &Attributes::default(), at, reader).await?;
+        if let Some(attributes) = attributes {
+            describe(&mut tx, store_id, file_id, attributes).await?;
+        }
         tx.commit().await
     }
 
-    /// Stores a new file and puts it into a store to be read by `reader`, in one go.
+    /// Replaces the attributes of a file in a store; false when it is not in. A page that the store made itself keeps
+    /// its address where they name none.
+    ///
+    /// # Errors
+    /// As any query.
+    pub async fn set_attributes(&self, store_id: &str, file_id: &str, attributes: &Attributes) -> Result<bool> {
+        let mut tx = self.write().await?;
+        let set = describe(&mut tx, store_id, file_id, attributes).await?;
+        tx.commit().await?;
+        Ok(set)
+    }
+
+    /// Ids of the files of a store that a filter lets through. One statement, whose rows are read one by one: the
+    /// attributes of all files are never in memory together.
+    ///
+    /// # Errors
+    /// As any query; `Internal` where attributes cannot be read.
+    pub async fn admitted_files(&self, store_id: &str, filter: &Filter) -> Result<HashSet<String>> {
+        const SQL: &str = "SELECT file_id, attributes FROM vector_store_file WHERE tenant = $1 AND store_id = $2";
+        let mut admitted = HashSet::new();
+        let mut tx = self.glance().await?;
+        on!(tx, conn => {
+            let mut rows = sqlx::query_as::<_, (String, String)>(SQL).bind(self.id()).bind(store_id).fetch(conn);
+            while let Some((file_id, text)) = rows.try_next().await.doing("look for files by their attributes")? {
+                if filter.admits(&json::read("the attributes of a file", &text)?) {
+                    admitted.insert(file_id);
+                }
+            }
+        });
+        Ok(admitted)
+    }
+
+    /// Stores a new file and puts it into a store to be read by `reader`, in one go. Without `url` its address is what
+    /// its attributes name.
     ///
     /// # Errors
     /// `Conflict` when the store does not exist.
@@ -153,11 +197,13 @@ impl Tenant<'_> {
         file: &StoredFile,
         content: &Place,
         url: Option<&str>,
+        attributes: &Attributes,
         reader: Reader<'_>,
     ) -> Result<()> {
+        let url = url.or_else(|| address(attributes));
         let mut tx = self.write().await?;
         write_file(&mut tx, file, content).await?;
-        attach(&mut tx, store_id, &file.id, url, file.created_at, reader).await?;
+        attach(&mut tx, store_id, &file.id, url, attributes, file.created_at, reader).await?;
         tx.commit().await
     }
 
@@ -165,7 +211,7 @@ impl Tenant<'_> {
     /// As any query.
     pub async fn find_store_file(&self, store_id: &str, file_id: &str) -> Result<Option<StoreFile>> {
         let mut tx = self.read().await?;
-        on!(tx, conn => sqlx::query_as("SELECT s.store_id, s.file_id, f.filename, s.url, s.status, s.error_code, s.error, s.passages, f.hash, f.bytes, s.created_at \
+        on!(tx, conn => sqlx::query_as("SELECT s.store_id, s.file_id, f.filename, s.url, s.attributes, s.status, s.error_code, s.error, s.passages, f.hash, f.bytes, s.created_at \
              FROM vector_store_file s JOIN file f ON f.tenant = s.tenant AND f.id = s.file_id \
              WHERE s.tenant = $1 AND s.store_id = $2 AND s.file_id = $3")
             .bind(self.id()).bind(store_id).bind(file_id).fetch_optional(conn).await)
@@ -178,7 +224,7 @@ impl Tenant<'_> {
     /// As any query.
     pub async fn store_files_named(&self, store_id: &str, filename: &str) -> Result<Vec<StoreFile>> {
         let mut tx = self.read().await?;
-        on!(tx, conn => sqlx::query_as("SELECT s.store_id, s.file_id, f.filename, s.url, s.status, s.error_code, s.error, s.passages, f.hash, f.bytes, s.created_at \
+        on!(tx, conn => sqlx::query_as("SELECT s.store_id, s.file_id, f.filename, s.url, s.attributes, s.status, s.error_code, s.error, s.passages, f.hash, f.bytes, s.created_at \
              FROM vector_store_file s JOIN file f ON f.tenant = s.tenant AND f.id = s.file_id \
              WHERE s.tenant = $1 AND s.store_id = $2 AND f.filename = $3 ORDER BY s.file_id")
             .bind(self.id()).bind(store_id).bind(filename).fetch_all(conn).await)
@@ -197,12 +243,12 @@ impl Tenant<'_> {
     ) -> Result<Page<StoreFile>> {
         let sql = match page.order {
             Order::Asc => {
-                "SELECT s.store_id, s.file_id, f.filename, s.url, s.status, s.error_code, s.error, s.passages, f.hash, f.bytes, s.created_at \
+                "SELECT s.store_id, s.file_id, f.filename, s.url, s.attributes, s.status, s.error_code, s.error, s.passages, f.hash, f.bytes, s.created_at \
                  FROM vector_store_file s JOIN file f ON f.tenant = s.tenant AND f.id = s.file_id \
                  WHERE s.tenant = $1 AND s.store_id = $2 AND s.file_id > $3 AND ($4 = '' OR s.status = $4) ORDER BY s.file_id LIMIT $5"
             }
             Order::Desc => {
-                "SELECT s.store_id, s.file_id, f.filename, s.url, s.status, s.error_code, s.error, s.passages, f.hash, f.bytes, s.created_at \
+                "SELECT s.store_id, s.file_id, f.filename, s.url, s.attributes, s.status, s.error_code, s.error, s.passages, f.hash, f.bytes, s.created_at \
                  FROM vector_store_file s JOIN file f ON f.tenant = s.tenant AND f.id = s.file_id \
                  WHERE s.tenant = $1 AND s.store_id = $2 AND s.file_id < $3 AND ($4 = '' OR s.status = $4) ORDER BY s.file_id DESC LIMIT $5"
             }
@@ -250,22 +296,42 @@ impl Tenant<'_> {
     }
 }
 
+/// Of a file that is in already, address and attributes stay.
 async fn attach(
     tx: &mut Tx,
     store_id: &str,
     file_id: &str,
     url: Option<&str>,
+    attributes: &Attributes,
     at: Micros,
     reader: Reader<'_>,
 ) -> Result<()> {
     let (tenant, now) = (tx.tenant(), tx.now().await?);
-    on!(tx, conn => sqlx::query("INSERT INTO vector_store_file (tenant, store_id, file_id, url, status, passages, created_at, reader, lease_until, readings) \
-         VALUES ($1, $2, $3, $4, 'in_progress', 0, $5, $6, $7, 1) \
-         ON CONFLICT (tenant, store_id, file_id) DO UPDATE SET url = coalesce(excluded.url, vector_store_file.url), \
+    let attributes = json::write(attributes)?;
+    on!(tx, conn => sqlx::query("INSERT INTO vector_store_file (tenant, store_id, file_id, url, status, passages, created_at, reader, lease_until, readings, attributes) \
+         VALUES ($1, $2, $3, $4, 'in_progress', 0, $5, $6, $7, 1, $8) \
+         ON CONFLICT (tenant, store_id, file_id) DO UPDATE SET \
          status = 'in_progress', error_code = NULL, error = NULL, reader = excluded.reader, lease_until = excluded.lease_until, readings = 1")
-        .bind(&*tenant).bind(store_id).bind(file_id).bind(url).bind(at).bind(reader.id).bind(now.saturating_add(reader.micros))
+        .bind(&*tenant).bind(store_id).bind(file_id).bind(url).bind(at).bind(reader.id).bind(now.saturating_add(reader.micros)).bind(attributes)
         .execute(conn).await.map(|_| ()))
     .doing(&format!("put the file '{file_id}' into the knowledge store '{store_id}'"))
+}
+
+/// The address of a page that the store made itself came with its upload, any other is an attribute alone.
+async fn describe(tx: &mut Tx, store_id: &str, file_id: &str, attributes: &Attributes) -> Result<bool> {
+    let (tenant, text) = (tx.tenant(), json::write(attributes)?);
+    let set = on!(tx, conn => sqlx::query("UPDATE vector_store_file SET attributes = $4, url = coalesce($5, \
+         CASE WHEN (SELECT purpose FROM file WHERE tenant = $1 AND id = $3) = 'knowledge' THEN url END) \
+         WHERE tenant = $1 AND store_id = $2 AND file_id = $3")
+        .bind(&*tenant).bind(store_id).bind(file_id).bind(text).bind(address(attributes))
+        .execute(conn).await.map(|done| done.rows_affected()))
+    .doing("change the attributes of a file of a knowledge store")?;
+    Ok(set == 1)
+}
+
+/// Where the page lives, of what a client says of its file.
+fn address(attributes: &Attributes) -> Option<&str> {
+    attributes.get("url")?.as_str()
 }
 
 /// The row as both databases keep it: JSON is text.

@@ -9,6 +9,7 @@ use frontdesk_api::{
     agent::AgentSpec,
     chat::{ToolChoice, Usage},
     cx::Customer,
+    filter::FileFilter,
     servers::Server,
     turn::{HandOff, Turn, TurnError, TurnState},
 };
@@ -66,6 +67,9 @@ pub struct TurnRequest {
     /// The least score of a passage that goes before its model, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub least_score: Option<f64>,
+    /// Which files of knowledge stores it looks into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_filter: Option<FileFilter>,
     /// Its thoughts are sealed for the client to keep.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub seals_thoughts: bool,

@@ -131,6 +131,8 @@ impl Stage {
         let request = TurnRequest {
             toolgroups: recorded.stored.request.toolgroups.clone(),
             knowledge: recorded.stored.request.knowledge.clone(),
+            least_score: recorded.stored.request.least_score,
+            file_filter: recorded.stored.request.file_filter.clone(),
             tool_choice: recorded.stored.request.tool_choice.clone(),
             inputs: recorded.inputs(),
             spec: Some(self.spec.clone()),

@@ -26,6 +26,7 @@ use frontdesk_api::{
     agent::AgentSpec,
     chat::{Dialect, FinishReason, ReplyHead, Role, ToolCall},
     clock::SystemClock,
+    filter::FileFilter,
     id::RandomIds,
     inference::Model,
     memory::Passage,
@@ -377,7 +378,14 @@ impl Seal for Nothing {
 
 #[async_trait]
 impl Memory for Nothing {
-    async fn recall(&self, _: &Cx, _: &[String], _: &str, _: usize) -> Result<Vec<Passage>> {
+    async fn recall_from(
+        &self,
+        _: &Cx,
+        _: &[String],
+        _: Option<&FileFilter>,
+        _: &str,
+        _: usize,
+    ) -> Result<Vec<Passage>> {
         Ok(vec![])
     }
 }

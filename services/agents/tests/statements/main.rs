@@ -3,6 +3,9 @@
 //!
 //! `cargo test -p frontdesk-agents --test statements -- --nocapture` lists them.
 
+#[path = "../suite/pages.rs"]
+#[allow(unreachable_pub)] // the other suite is a crate of its own
+mod pages;
 #[path = "../suite/stage.rs"]
 #[allow(dead_code, unreachable_pub)] // the other suite needs all of it
 mod stage;

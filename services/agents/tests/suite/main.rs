@@ -18,6 +18,7 @@ mod line;
 mod long;
 mod lost;
 mod open_calls;
+mod pages;
 mod parallel;
 mod parallel_ends;
 mod people;

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use frontdesk_agents::{
-    Writing,
+    NewTurn, Writing,
     replay::{Against, History, Replay, With},
 };
 use frontdesk_api::{
@@ -11,6 +11,7 @@ use frontdesk_api::{
     agent::{AgentSpec, HandOffSpec, HandOffTarget},
     approval::ApprovalRule,
     chat::{FinishReason, Role, ToolSpec},
+    filter::{FileFilter, Filter, Test},
     replay::{Aspect, Change, Comparison, Replayed, Skip, WhyNot},
     tools::ToolResult,
     turn::TurnState,
@@ -92,6 +93,29 @@ async fn a_recorded_conversation_is_asked_again_with_what_was_recorded() {
         let after =
             (stage.tools.calls.load(Ordering::SeqCst), turns_of(&stage.store, &stage.cx, &conversation.0).await);
         assert_eq!(before, after);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn knowledge_is_narrowed_as_it_was() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        for (least_score, lang, found) in [(None, "en", true), (None, "de", false), (Some(1.5), "en", false)] {
+            let spec = AgentSpec { knowledge: vec!["vs_1".into()], ..AgentSpec::new("m") };
+            let conversation = stage.conversation(spec).await;
+            let filter = Filter::Key { key: "lang".into(), test: Test::Eq(lang.into()) };
+            let file_filter = Some(FileFilter { stores: vec!["vs_1".into()], filter });
+            let new = NewTurn { least_score, file_filter, ..Stage::asks(&conversation, "May I return it?") };
+            stage.model.play([Line::Say("Within 30 days."), Line::Say("Within 30 days.")]);
+            let turn = stage.agents.create_turn(&stage.cx, new).await.expect("a turn");
+            stage.settled(&turn.id).await;
+            all(&stage, of(&conversation)).await;
+            let asked = stage.model.asked();
+            let [.., recorded, replayed] = &asked[..] else { panic!("{asked:?}") };
+            let knows = |asked: &[(Role, String)]| asked.iter().any(|(_, text)| text.contains("Returns are free"));
+            assert_eq!((knows(recorded), knows(replayed)), (found, found), "{lang} {least_score:?}");
+        }
     })
     .await;
 }

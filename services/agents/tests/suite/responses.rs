@@ -10,6 +10,7 @@ use frontdesk_api::{
     ChatEvent, Kind,
     agent::{AgentSpec, Limits},
     chat::{FinishReason, Message, Part, Role, ToolSpec},
+    filter::{FileFilter, Filter, Test},
     id::RandomIds,
     turn::{ItemBody, TurnState},
 };
@@ -338,6 +339,27 @@ async fn an_output_that_answers_no_call_is_refused_by_the_calls_id() {
         }
         ask(&stage, asks(spec, Some(&first), vec![output("c1", "on the way")])).await;
         assert_eq!(stage.model.asked().len(), 2, "nobody was asked in between");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_files_that_pass_are_looked_into() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        for (lang, found) in [("en", true), ("de", false)] {
+            let filter = Filter::Key { key: "lang".into(), test: Test::Eq(lang.into()) };
+            let file_filter = Some(FileFilter { stores: vec!["vs_1".into()], filter });
+            let spec = AgentSpec { knowledge: vec!["vs_1".into()], ..AgentSpec::new("m") };
+            stage.model.play([Line::Say("Within 30 days.")]);
+            let new = NewTurn { file_filter, ..asks(spec, None, vec![says("May I return it?")]) };
+            let would = stage.agents.would_ask(&stage.cx, &new).await.expect("a chat");
+            ask(&stage, new).await;
+            let asked = stage.model.asked().pop().expect("a prompt");
+            assert_eq!(asked.iter().any(|(_, text)| text.contains("30 days")), found, "{asked:?}");
+            let would: Vec<_> = would.messages.iter().map(|message| (message.role, message.joined())).collect();
+            assert_eq!(would, asked, "and is what would be asked");
+        }
     })
     .await;
 }

@@ -249,7 +249,7 @@ fn write_scope() -> OpenApiRouter<App> {
         .routes(routes!(vector_stores::create::create))
         .routes(routes!(vector_stores::update::update, vector_stores::delete::delete))
         .routes(routes!(vector_stores::add_file::add_file))
-        .routes(routes!(vector_stores::remove_file::remove_file))
+        .routes(routes!(vector_stores::update_file::update_file, vector_stores::remove_file::remove_file))
 }
 
 /// Tenants and keys, and what they cost.

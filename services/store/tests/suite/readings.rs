@@ -1,6 +1,6 @@
 //! Who reads a file into a knowledge store: held, taken over, given back, noted by one.
 
-use frontdesk_api::{Cx, blobs::Place};
+use frontdesk_api::{Cx, attributes::Attributes, blobs::Place};
 use frontdesk_store::{
     Store,
     files::StoredFile,
@@ -26,7 +26,10 @@ async fn filled(store: &Store, cx: &Cx, files: &[&str], reader: Reader<'_>) {
             created_at: 1,
             expires_at: None,
         };
-        tenant.add_store_file("vs", &file, &Place::Row("x".into()), None, reader).await.expect("a file");
+        tenant
+            .add_store_file("vs", &file, &Place::Row("x".into()), None, &Attributes::default(), reader)
+            .await
+            .expect("a file");
     }
 }
 

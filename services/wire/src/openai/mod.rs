@@ -10,6 +10,7 @@ pub mod completions;
 pub mod embeddings;
 pub mod encode;
 pub mod error;
+pub mod filter;
 pub mod peek;
 pub mod responses;
 pub mod splice;

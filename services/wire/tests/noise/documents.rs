@@ -299,7 +299,8 @@ pub fn response_request() -> Value {
         "tool_choice": { "type": "function", "name": "look" }, "parallel_tool_calls": false, "truncation": "auto",
         "tools": [
             { "type": "function", "name": "look", "description": "Looks.", "parameters": { "type": "object" }, "strict": true },
-            { "type": "file_search", "vector_store_ids": ["vs_1"], "max_num_results": 3 },
+            { "type": "file_search", "vector_store_ids": ["vs_1"], "max_num_results": 3,
+              "filters": { "type": "or", "filters": [{ "type": "in", "key": "lang", "value": ["de", 1] }, { "type": "gt", "key": "year", "value": 2020 }] } },
             { "type": "code_interpreter", "container": { "type": "auto", "file_ids": ["file_1"] } }
         ],
         "input": [

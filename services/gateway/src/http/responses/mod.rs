@@ -32,6 +32,7 @@ use frontdesk_agents::{AsResponse, Events, INLINE, NewTurn, Passing, as_model::A
 use frontdesk_api::{
     Cx, Error, Kind, Memory as _, Order, PageRequest, Result,
     agent::{AgentSpec, Limits},
+    filter::FileFilter,
     turn::{ItemBody, TurnState},
 };
 use frontdesk_wire::openai::responses::{
@@ -98,12 +99,15 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
         spec.client_tools.push(tool);
     }
     let least_score = asked.tools.search.as_ref().and_then(|search| search.least_score);
+    let mut file_filter = None;
     if let Some(search) = asked.tools.search {
         spec.max_passages = search.most.and_then(|most| most.try_into().ok()).unwrap_or(spec.max_passages);
-        let more: Vec<String> = search.stores.into_iter().filter(|id| !spec.knowledge.contains(id)).collect();
+        let more: Vec<String> = search.stores.iter().filter(|id| !spec.knowledge.contains(id)).cloned().collect();
         // A search for nothing finds nothing, in stores that exist.
         app.knowledge.recall(cx, &more, "", 1).await.map_err(|error| wrong(error, search.path))?;
         spec.knowledge.extend(more);
+        // An agent's own knowledge elsewhere has attributes that the client knows nothing of.
+        file_filter = search.filter.map(|filter| FileFilter { stores: search.stores, filter });
     }
     if let Some(interpreter) = asked.tools.code {
         code::grant(app, cx, &mut spec, interpreter).await?;
@@ -151,6 +155,7 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
         servers,
         max_tool_calls: asked.max_tool_calls,
         least_score,
+        file_filter,
         seals_thoughts: asked.include.thoughts,
         response: Some(response),
         ..NewTurn::default()

@@ -4,6 +4,7 @@ use axum::{
     Json,
     extract::{Path, State},
 };
+use frontdesk_api::attributes::Attributes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -14,6 +15,7 @@ use crate::{app::App, auth::Caller, http::extract, problem::Problem};
 pub struct AddFile {
     /// An uploaded file.
     file_id: String,
+    /// Up to 16 pairs to search by: keys of up to 64 characters, values strings of up to 512, numbers or booleans.
     /// `url` is where the page lives, for citations.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -35,6 +37,6 @@ pub async fn add_file(
     Path(id): Path<String>,
     extract::Json(body): extract::Json<AddFile>,
 ) -> Result<Json<VectorStoreFile>, Problem> {
-    let url = body.attributes.as_ref().and_then(|a| a.get("url")).and_then(Value::as_str);
-    Ok(Json(app.knowledge.attach_file(&cx, &id, &body.file_id, url).await?.into()))
+    let attributes = body.attributes.map(Attributes::new).transpose()?;
+    Ok(Json(app.knowledge.attach_file(&cx, &id, &body.file_id, attributes).await?.into()))
 }

@@ -12,8 +12,9 @@ pub mod remove_file;
 pub mod search;
 pub mod show;
 pub mod update;
+pub mod update_file;
 
-use frontdesk_api::clock::unix_seconds;
+use frontdesk_api::{attributes::Attributes, clock::unix_seconds};
 use frontdesk_memory::{KnowledgeStore, StoreFile};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -80,11 +81,17 @@ pub struct VectorStoreFile {
     pub status: String,
     pub last_error: Option<LastError>,
     pub usage_bytes: i64,
-    /// `filename`, `passages` and, where the page has an address, `url`.
+    /// As they were set.
     #[schema(value_type = Object)]
-    pub attributes: Value,
+    pub attributes: Attributes,
     #[schema(value_type = Object)]
     pub chunking_strategy: Value,
+    pub filename: String,
+    /// How many it was cut into.
+    pub passages: i64,
+    /// Where the page lives, for citations: what `url` among the attributes says, or what came with the page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 /// Why a file could not be read.
@@ -96,10 +103,6 @@ pub struct LastError {
 
 impl From<StoreFile> for VectorStoreFile {
     fn from(file: StoreFile) -> Self {
-        let mut attributes = json!({ "filename": file.filename, "passages": file.passages });
-        if let Some(url) = &file.url {
-            attributes["url"] = json!(url);
-        }
         let message = file.error.unwrap_or_default();
         Self {
             id: file.file_id,
@@ -109,9 +112,12 @@ impl From<StoreFile> for VectorStoreFile {
             status: file.status,
             last_error: file.error_code.map(|code| LastError { code, message }),
             usage_bytes: file.bytes,
-            attributes,
+            attributes: file.attributes,
             // By headings and sentences; the client has no say in it.
             chunking_strategy: json!({ "type": "other" }),
+            filename: file.filename,
+            passages: file.passages,
+            url: file.url,
         }
     }
 }

@@ -4,7 +4,8 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use frontdesk_api::{Error, Memory as _, memory::Passage};
+use frontdesk_api::{Error, Memory as _, attributes::Attributes, filter::FileFilter, memory::Passage};
+use frontdesk_wire::openai::filter;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -16,6 +17,11 @@ pub struct SearchVectorStore {
     /// 1 to 50; 10 where it is left out.
     #[serde(default)]
     max_num_results: Option<usize>,
+    /// Only files whose attributes pass: `{type, key, value}` with a type of eq, ne, gt, gte, lt, lte, in or nin, or
+    /// `{type: and|or, filters}`.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    filters: Option<Value>,
 }
 
 /// One question, or several that are searched as one.
@@ -42,25 +48,28 @@ pub struct SearchResult {
     filename: String,
     /// 0 to 1; comparable within one answer only.
     score: f64,
-    /// `title` and, where the page has an address, `url`.
+    /// The file's, as they were set.
     #[schema(value_type = Object)]
-    attributes: Value,
+    attributes: Attributes,
     #[schema(value_type = Vec<Object>)]
     content: Value,
+    /// Of the page or section.
+    title: String,
+    /// Where the page lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
 }
 
 impl From<Passage> for SearchResult {
     fn from(passage: Passage) -> Self {
-        let mut attributes = json!({ "title": passage.title });
-        if let Some(url) = &passage.url {
-            attributes["url"] = json!(url);
-        }
         Self {
             file_id: passage.file_id,
             filename: passage.filename,
             score: passage.score,
-            attributes,
+            attributes: passage.attributes,
             content: json!([{ "type": "text", "text": passage.text }]),
+            title: passage.title,
+            url: passage.url,
         }
     }
 }
@@ -86,7 +95,10 @@ pub async fn search(
         let message = format!("max_num_results must be 1 to 50, found {limit}");
         return Err(Error::invalid("max_num_results", message).into());
     }
-    let passages = app.knowledge.recall(&cx, &[id], &search_query.join("\n"), limit).await?;
+    let filter = body.filters.map(|sent| filter::read(sent, "filters")).transpose()?;
+    let filter = filter.map(|filter| FileFilter { stores: vec![id.clone()], filter });
+    let query = search_query.join("\n");
+    let passages = app.knowledge.recall_from(&cx, &[id], filter.as_ref(), &query, limit).await?;
     Ok(Json(SearchPage {
         object: "vector_store.search_results.page",
         search_query,

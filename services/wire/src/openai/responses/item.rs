@@ -229,7 +229,7 @@ pub fn function_call(id: &str, call: &ToolCall, status: &str) -> Value {
 #[must_use]
 pub fn search(id: &str, query: &str, results: Option<&Vec<Passage>>) -> Value {
     let results = results.map(|passages| {
-        let shown = |p: &Passage| json!({ "file_id": p.file_id, "filename": p.filename, "score": p.score, "text": p.text, "attributes": {} });
+        let shown = |p: &Passage| json!({ "file_id": p.file_id, "filename": p.filename, "score": p.score, "text": p.text, "attributes": p.attributes });
         passages.iter().map(shown).collect::<Vec<_>>()
     });
     json!({ "id": id, "type": "file_search_call", "queries": [query], "status": "completed", "results": results })

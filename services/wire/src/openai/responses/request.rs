@@ -338,6 +338,8 @@ fn known(wanted: &str, path: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use frontdesk_api::filter::{Filter, Test};
+
     use super::*;
 
     fn read(body: Value) -> Result<Asked> {
@@ -390,6 +392,17 @@ mod tests {
     }
 
     #[test]
+    fn filters_are_repeated_as_they_were_sent() {
+        let filters = json!({ "type": "and", "filters": [{ "value": 1.0, "key": "year", "type": "gte" }] });
+        let tool = json!({ "type": "file_search", "vector_store_ids": ["v"], "filters": filters });
+        let asked = read(json!({ "model": "m", "input": "hi", "tools": [tool] })).expect("a good request");
+        assert_eq!(asked.echo["tools"], json!([tool]));
+        let test = Test::Gte(json!(1.0));
+        let filter = asked.tools.search.and_then(|search| search.filter);
+        assert_eq!(filter, Some(Filter::All(vec![Filter::Key { key: "year".into(), test }])));
+    }
+
+    #[test]
     fn each_fault_names_its_member_and_unknown_ones_are_faults() {
         let with = |member: &str, value: Value| {
             let mut body = json!({ "model": "m", "input": "hi" });
@@ -432,14 +445,19 @@ mod tests {
             ),
             (with("tools", json!([{ "type": "file_search" }])), "tools[0].vector_store_ids", None),
             (
+                with("tools", json!([{ "type": "file_search", "vector_store_ids": vec!["v"; 51] }])),
+                "tools[0].vector_store_ids",
+                None,
+            ),
+            (
                 with("tools", json!([{ "type": "file_search", "vector_store_ids": ["v"], "max_num_results": 51 }])),
                 "tools[0].max_num_results",
                 None,
             ),
             (
                 with("tools", json!([{ "type": "file_search", "vector_store_ids": ["v"], "filters": {} }])),
-                "tools[0].filters",
-                Some("unsupported_parameter"),
+                "tools[0].filters.type",
+                Some("missing_required_parameter"),
             ),
             (
                 with("tools", json!([{ "type": "mcp", "server_url": "https://h/" }])),

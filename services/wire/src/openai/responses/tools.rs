@@ -6,6 +6,7 @@
 use frontdesk_api::{
     Error, Result,
     chat::{ToolChoice, ToolSpec},
+    filter::Filter,
     web::TOOL as SEARCHES,
 };
 use serde_json::{Value, json};
@@ -16,12 +17,16 @@ use super::{
     mcp,
     web::{self, Web},
 };
+use crate::openai::filter;
 
 /// The most tools of one request (OpenAI's API reference: 128).
 const MOST: usize = 128;
 
 /// The most passages that one search brings (OpenAI's API reference, "file search": 50).
 const PASSAGES: u32 = 50;
+
+/// The most knowledge stores that one search looks into; the bound is ours, since each is looked up and searched.
+const STORES: usize = 50;
 
 /// What a request brings to work with.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,6 +48,8 @@ pub struct Search {
     pub most: Option<u32>,
     /// The least score of a passage, 0 to 1.
     pub least_score: Option<f64>,
+    /// Which files of the stores are looked into; None: all.
+    pub filter: Option<Filter>,
     /// Where the request names the stores.
     pub path: String,
 }
@@ -70,8 +77,11 @@ pub fn tools(list: Vec<Value>) -> Result<Tools> {
                 return Err(Error::invalid(format!("{path}.type"), message));
             }
             "file_search" => {
-                let search = search(fields)?;
+                let (search, filters) = search(fields)?;
                 let mut shown = json!({ "type": "file_search", "vector_store_ids": search.stores });
+                if let Some(filters) = filters {
+                    shown["filters"] = filters;
+                }
                 if let Some(most) = search.most {
                     shown["max_num_results"] = most.into();
                 }
@@ -132,23 +142,25 @@ fn declared(mut fields: Fields, before: &[ToolSpec]) -> Result<ToolSpec> {
     Ok(ToolSpec { name, description, parameters, strict, cache_control: None })
 }
 
-fn search(mut fields: Fields) -> Result<Search> {
+/// With its filters as they were sent.
+fn search(mut fields: Fields) -> Result<(Search, Option<Value>)> {
     let path = fields.path("vector_store_ids");
     let ids = fields.list("vector_store_ids")?.unwrap_or_default();
     let stores: Option<Vec<String>> = ids.iter().map(|id| id.as_str().map(str::to_owned)).collect();
     let Some(stores) = stores.filter(|ids| !ids.is_empty() && ids.iter().all(|id| !id.contains('\0'))) else {
         return Err(Error::invalid(path.clone(), format!("'{path}' must be a list of ids, one or more")));
     };
+    if stores.len() > STORES {
+        let message = format!("'{path}' names {} stores; at most {STORES} are searched", stores.len());
+        return Err(Error::invalid(path, message));
+    }
     let most = fields.count("max_num_results", 1)?;
     if most.is_some_and(|most| most > PASSAGES) {
         let path = fields.path("max_num_results");
         return Err(Error::invalid(path.clone(), format!("'{path}' must be 1 to {PASSAGES}")));
     }
-    if fields.take("filters").is_some() {
-        let path = fields.path("filters");
-        let message = format!("'{path}' is not supported: name the stores that are to be searched instead");
-        return Err(Error::invalid(path, message).with_code("unsupported_parameter"));
-    }
+    let filters = fields.take("filters");
+    let filter = filters.clone().map(|sent| filter::read(sent, &fields.path("filters"))).transpose()?;
     let least_score = match fields.object("ranking_options")? {
         None => None,
         Some(mut ranking) => {
@@ -160,7 +172,7 @@ fn search(mut fields: Fields) -> Result<Search> {
         }
     };
     fields.end()?;
-    Ok(Search { stores, most, least_score, path })
+    Ok((Search { stores, most, least_score, filter, path }, filters))
 }
 
 /// A function as a response shows it.

@@ -1,6 +1,7 @@
 //! A turn as OpenAI streams it: every event in its order, at every number the same.
 
 use frontdesk_api::{
+    attributes::Attributes,
     chat::Role,
     memory::Passage,
     servers::{Filter, WaitingCall},
@@ -217,12 +218,14 @@ fn calls_for_the_client_are_functions_and_ours_are_shown_with_their_results() {
 
 #[test]
 fn sources_are_searched_first_and_cited_in_characters() {
+    let lang = json!({ "lang": "de" });
     let passage = Passage {
         store_id: "vs".into(),
         file_id: "file_1".into(),
         filename: "returns.md".into(),
         title: "Returns".into(),
         url: None,
+        attributes: Attributes::new(lang.as_object().cloned().expect("an object")).expect("attributes"),
         chunk_id: "c".into(),
         text: "14 days".into(),
         score: 1.0,
@@ -269,7 +272,8 @@ fn sources_are_searched_first_and_cited_in_characters() {
     for (seq, body) in (0..).zip(bodies) {
         projection.push(&Event { seq, body });
     }
-    assert_eq!(projection.response().expect("begun")["output"][0]["results"][0]["text"], "14 days");
+    let shown = &projection.response().expect("begun")["output"][0]["results"][0];
+    assert_eq!((&shown["text"], &shown["attributes"]), (&json!("14 days"), &lang));
 }
 
 #[test]
