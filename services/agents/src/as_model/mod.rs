@@ -74,7 +74,7 @@ impl AgentModels {
     }
 
     async fn ask(&self, cx: &Cx, name: &str, request: &ChatRequest) -> Result<ChatReply> {
-        let (turn, client_tools, passing) = self.turn(cx, name, request).await?;
+        let (turn, client_tools, passing) = Box::pin(self.turn(cx, name, request)).await?;
         let mut telling = Telling {
             events: self.agents.events_of(cx, &turn),
             words: tell::Words::new(turn, client_tools, request.stream),

@@ -326,7 +326,7 @@ async fn whenever_the_process_dies_the_question_is_asked_once_and_its_effects_ar
     each_database(|store| async move {
         for point in [Point::AfterIntent, Point::AfterEffect, Point::BeforeCommit, Point::AfterCommit] {
             let mut nth = 1;
-            while survives(&store, point, nth).await {
+            while Box::pin(survives(&store, point, nth)).await {
                 nth += 1;
             }
             assert!(nth > 3, "{point:?} came {nth} times");
