@@ -1,4 +1,4 @@
-//! Approvals as people look for them: those that are open, and one by its id ([`crate::asked`]).
+//! Approvals as people look for them: those that are open, and one by its id (`asked.rs`).
 //!
 //! What a person said to one stands in the step too, once the turn went on.
 

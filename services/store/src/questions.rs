@@ -1,4 +1,4 @@
-//! Questions of tools to people, as they look for them: those that are open, and one by its id ([`crate::asked`]).
+//! Questions of tools to people, as they look for them: those that are open, and one by its id (`asked.rs`).
 
 use frontdesk_api::{
     Error, Micros, Page, PageRequest, Result,
