@@ -211,14 +211,23 @@ impl Ground {
         let tools: Vec<_> = steps.iter().filter(|s| s.step.kind == StepKind::ToolExecution).collect();
         assert_eq!(tools.len(), 9, "{id}: {steps:?}");
         let asked: Vec<_> = steps.iter().filter(|s| s.step.kind == StepKind::Approval).map(|s| s.step.state).collect();
-        assert_eq!(asked, [StepState::Done], "{id}: a person is asked once: {steps:?}");
+        // A payment that may have been made is not made again unasked; every refund is asked for.
+        let paid_unseen = tools
+            .iter()
+            .any(|s| s.step.state == StepState::Unknown && s.input.as_ref().is_some_and(|c| c["id"] == "b"));
+        let words = 1 + usize::from(paid_unseen);
+        assert_eq!(asked, vec![StepState::Done; words], "{id}: a person is asked so often: {steps:?}");
         // However the calls ended, the turn reads as its model asked; what waited for a person came last.
+        let order = match paid_unseen {
+            true => ["a", "f", "g", "b", "d", "h", "i", "c", "e"],
+            false => ["a", "f", "g", "b", "c", "d", "h", "i", "e"],
+        };
         let items = transcript::items(&mut tx, id).await.expect("items");
         let came = items.iter().filter_map(|item| match &item.body {
             ItemBody::FunctionCallOutput { call_id, .. } => Some(call_id.as_str()),
             _ => None,
         });
-        assert_eq!(came.collect::<Vec<_>>(), ["a", "f", "g", "b", "c", "d", "h", "i", "e"], "{id}: {items:?}");
+        assert_eq!(came.collect::<Vec<_>>(), order, "{id}: {items:?}");
         let mut unknown = 0;
         for step in tools {
             assert!(keys.insert(step.idem_key.clone()), "{id}: one key for two steps");
