@@ -222,7 +222,7 @@ fi
 if wanted conformance && [[ -n $have_python ]] && ! sdists; then
   echo "-- no sources of OpenAI's packages: their examples are skipped" >&2
 fi
-if any_wanted rust e2e-sqlite e2e-postgres conformance && ! interpreters; then
+if any_wanted rust e2e-sqlite e2e-postgres conformance browser && ! interpreters; then
   echo "-- no code interpreters: their tests are skipped" >&2
 fi
 if wanted browser && ! browser >/dev/null; then
