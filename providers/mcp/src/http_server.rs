@@ -1,9 +1,9 @@
 //! A server over streamable HTTP (Model Context Protocol, "Transports, Streamable HTTP").
 //!
 //! One message goes out as a POST; its response is the body, or an event of the stream that is the body. A stream that
-//! ends before is picked up behind its last event. While a person is asked what the server wants to know, the stream is read
-//! on: it may break off and be picked up, or take the question back. Invariants: no redirect is followed; nothing larger than a limit is
-//! read; a server that has to be public is asked at a public address and no other.
+//! ends before is picked up behind its last event. While a person is asked what the server wants to know, the stream is
+//! read on: it may break off and be picked up, or take the question back. Invariants: no redirect is followed; nothing
+//! larger than a limit is read; a server that has to be public is asked at a public address and no other.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},

@@ -108,7 +108,7 @@ mod tests {
         Ok(serde_json::from_slice(&encode("m", &chat)?).expect("JSON"))
     }
 
-    // Oracle: the shapes of `InputTokenCountParams` in the official package. tests/conformance/test_responses.py compares
+    // Oracle: the shapes of `InputTokenCountParams` in the official package. tests/conformance/test_presets.py compares
     // with what its client sends.
     #[test]
     fn what_the_model_would_read_is_told_in_the_other_shapes() {
