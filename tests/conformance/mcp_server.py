@@ -66,6 +66,13 @@ async def ends_after(name: str, other: str | None = None) -> CallToolResult:
 
 
 @server.tool()
+async def packs(ctx: Context) -> str:
+    await ctx.report_progress(1, 3, "taped")
+    await ended.setdefault("packing", asyncio.Event()).wait()
+    return "packed"
+
+
+@server.tool()
 def dies() -> str:
     os._exit(1)
 

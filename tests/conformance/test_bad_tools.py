@@ -1,5 +1,7 @@
 """Tools that fail, and registrations of what is none: each told by its name, while turns, rows and the process go on."""
 
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -33,8 +35,12 @@ def bad():
 @pytest.fixture
 def desk(another_frontdesk, scripted_server):
     up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
-    program = f'{{ name: shop, command: "{sys.executable}", args: ["{MCP_SERVER}", "0", stdio] }}'
-    mcp = f'{{ id: mcp, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 15, stdio: [{program}] }} }}'
+    programs = [
+        f'{{ name: shop, command: "{sys.executable}", args: ["{MCP_SERVER}", "0", stdio] }}',
+        f'{{ name: gone, command: "{sys.executable}", args: ["-c", "raise SystemExit(3)"] }}',
+        f'{{ name: mute, command: "{sys.executable}", args: ["-c", "import time; time.sleep(600)"] }}',
+    ]
+    mcp = f'{{ id: mcp, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 15, stdio: [{", ".join(programs)}] }} }}'
     return another_frontdesk(up, inside=["127.0.0.1"], tools=["{ id: wasm, type: wasm }", "{ id: openapi, type: openapi }", mcp])
 
 
@@ -126,6 +132,17 @@ def test_what_cannot_be_registered_is_refused_by_name_and_leaves_nothing(desk, b
     page = (ROOT / "tests/fixtures/tools/page.wasm").read_bytes()
     document = {"openapi": "3.1.0", "info": {}, "servers": [{"url": "https://a.example"}], "paths": {"/a": {"get": {}}}}
 
+    described = re.search(rb'\[\{"name":"page".*?\}\]', page)[0]
+
+    def describing(*tools):
+        """The component as if it described itself so."""
+        text = json.dumps(tools, separators=(",", ":")).encode()
+        assert len(text) <= len(described), text
+        return {**component(page.replace(described, text.ljust(len(described)))), "grants": ["fetch"], "hosts": ["a.example"]}
+
+    def own(**more):
+        return {"name": "page", "description": "Reads.", "parameters": {"type": "object"}, **more}
+
     def listed(*tools):
         bad.says = list(tools)
         return {"mcp_endpoint": {"uri": f"{bad.url}/mcp"}}
@@ -136,6 +153,11 @@ def test_what_cannot_be_registered_is_refused_by_name_and_leaves_nothing(desk, b
         ("wasm", lambda: {"args": component(page[: len(page) // 2])}, 400, None, "not a WebAssembly component"),
         # Of another world.
         ("wasm", lambda: {"args": component(b"\0asm\x0d\0\1\0")}, 400, None, "does not export 'describe'"),
+        ("wasm", lambda: {"args": describing(own(), own())}, 400, None, "two tools are called 'page'"),
+        ("wasm", lambda: {"args": describing(own(name="a b"))}, 400, None, "'_' or '-', not 'a b'"),
+        ("wasm", lambda: {"args": describing(own(parameters=7))}, 400, None, "tool 'page': its schema must say"),
+        ("wasm", lambda: {"args": describing(own(parameters={"type": "object", "required": 7}))}, 400, None, "tool 'page': its schema does not compile"),
+        ("wasm", lambda: {"args": describing(own(parameters={"type": "object", "$ref": "http://169.254.169.254/x"}))}, 400, None, "tool 'page': its schema uses '$ref'"),
         ("wasm", lambda: {"args": component(page)}, 400, "args.grants", "'fetch'"),
         ("wasm", lambda: {"args": {**component(page), "grants": ["fetch"], "hosts": ["*.com"]}}, 400, "args.hosts[0]", "'*.com' covers hosts of many owners"),
         ("wasm", lambda: {"args": {**component(page), "grants": ["fetch"], "hosts": ["*"]}}, 400, "args.hosts[0]", "'*' stands only in front of a domain"),
@@ -156,3 +178,36 @@ def test_what_cannot_be_registered_is_refused_by_name_and_leaves_nothing(desk, b
         assert words in error["message"], f"{words!r} is not in {error['message']!r}"
         assert desk.http.get("/v1/toolgroups/wrong").status_code == 404, words
     assert desk.http.get("/v1/health").is_success
+
+
+def test_a_server_that_hangs_or_dies_while_it_is_registered_is_named_and_leaves_nothing(desk, bad):
+    for uri, status, words in [
+        *((f"{bad.url}/hangs/{method}", 504, bad.url) for method in ["initialize", "tools/list"]),
+        *((f"{bad.url}/dies/{method}", 502, bad.url) for method in ["initialize", "tools/list"]),
+        ("stdio:gone", 502, "'gone'"),
+        ("stdio:mute", 504, "'mute'"),
+    ]:
+        refused = register(desk, "wrong", "mcp", mcp_endpoint={"uri": uri})
+        assert refused.status_code == status, f"{uri}: {refused.text}"
+        assert words in refused.json()["error"]["message"], f"{uri}: {refused.text}"
+        assert desk.http.get("/v1/toolgroups/wrong").status_code == 404, uri
+    # Nor does it keep another from its place.
+    assert register(desk, "wrong", "mcp", mcp_endpoint={"uri": f"{bad.url}/mcp"}).is_success
+
+
+def test_two_groups_may_have_a_tool_of_one_name_and_each_is_called(desk, bad, scripted_server):
+    """The second is offered under its group's name and its own."""
+    other = Server(Bad)
+    try:
+        other.says = [tool("well")]
+        assert register(desk, "bad", "mcp", mcp_endpoint={"uri": f"{bad.url}/mcp"}, args={"allowed_tools": ["well"]}).is_success
+        assert register(desk, "other", "mcp", mcp_endpoint={"uri": f"{other.url}/mcp"}).is_success
+        path = conversation(desk, "bad", "other")
+        _, results = ask(desk, path, scripted_server, "well", "other_well")
+        offered = json.loads(scripted_server.requests()[0]["body"])["tools"]
+        assert [each["function"]["name"] for each in offered] == ["well", "other_well"], offered
+        assert results == {"well": "in order", "other_well": "in order"}
+        for server in [bad, other]:
+            assert [asked["params"]["name"] for asked in server.asked if asked["method"] == "tools/call"] == ["well"]
+    finally:
+        other.stop()

@@ -143,6 +143,10 @@ def test_nothing_of_it_is_another_tenants_or_another_customers(frontdesk, openai
             for call in (client.containers.files.retrieve, client.containers.files.content.retrieve):
                 assert gone(call, file.id, **of, extra_headers=headers) == "container_not_found"
             assert container not in [one.id for one in client.containers.list(extra_headers=headers)]
+            # Nor does code of theirs run in it: whoever guesses is told what of an id is told that never was.
+            with pytest.raises(openai.BadRequestError) as refused:
+                client.responses.create(model=MODEL, input="go", tools=[{**TOOL, "container": container}], extra_headers=headers)
+            assert (refused.value.param, refused.value.code) == ("tools[0].container", "container_not_found")
         # To delete is for keys that may put something there, of the tenant's own.
         for delete in (lambda **who: who.pop("by").containers.delete(container, **who), lambda **who: who.pop("by").containers.files.delete(file.id, **of, **who)):
             assert gone(delete, by=theirs) == "container_not_found"

@@ -78,6 +78,27 @@ def test_an_agent_calls_a_tool_and_goes_on_when_the_server_dies(desk, serve, scr
     assert "shipped" in str(results[0]) and "whether the call did its work is not known" in str(results[1])
 
 
+def test_a_turn_shows_how_far_a_tool_is_while_it_works(desk, serve, scripted_server):
+    llama_stack = pytest.importorskip("llama_stack_client")
+    assert register(desk, serve(), args={"allowed_tools": ["packs", "ends_after"]}).status_code == 200
+    scripted_server.reset()
+    scripted_server.script([{"reply": {"tool_call": {"name": "packs", "arguments": {}}}}, {"reply": {"text": "{tool_content}"}}])
+    client = llama_stack.LlamaStackClient(base_url=desk.url, api_key=desk.key)
+    agent = client.agents.create(agent_config={"model": "up/scripted", "instructions": "", "toolgroups": ["shop"]}).agent_id
+    session = client.agents.session.create(agent, session_name="s").session_id
+    shown = []
+    for chunk in client.agents.turn.create(session, agent_id=agent, messages=[{"role": "user", "content": "go"}], stream=True):
+        payload = chunk.event.payload
+        if payload.event_type == "step_progress" and payload.step_type == "tool_execution":
+            assert llama_stack.types.agents.AgentTurnResponseStreamChunk.model_validate(chunk.model_dump(), strict=True)
+            shown.append(payload.delta.text)
+            # It works until then.
+            invoke(desk, "ends_after", name="packing")
+        elif payload.event_type == "turn_complete":
+            assert payload.turn.output_message.content == "packed"
+    assert shown == ["1 of 3: taped\n"]
+
+
 def asking(desk, server, scripted_server, tool):
     """A turn in which this tool asks a person: where its conversation's turns are, and the turn."""
     assert register(desk, server, args={"allowed_tools": [tool]}).status_code == 200

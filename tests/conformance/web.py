@@ -60,12 +60,18 @@ class Echo(Serving):
 
 
 class Bad(Serving):
-    """A server of MCP whose tools fail each in the way of its name; `server.says` holds what it lists."""
+    """A server of MCP whose tools fail each in the way of its name; `server.says` holds what it lists. Under `/hangs/METHOD` it
+    never answers that method, under `/dies/METHOD` it closes the connection."""
 
     def do_POST(self):
         asked = json.loads(self.body())
         self.server.asked.append(asked)
         method, called = asked["method"], asked.get("params", {}).get("name")
+        if self.path == f"/hangs/{method}":
+            return self.server.over.wait(NEVER_S)
+        if self.path == f"/dies/{method}":
+            self.close_connection = True
+            return None
         if "id" not in asked:
             return self.say(b"", 202)
         if method == "tools/call":

@@ -43,6 +43,9 @@ const MOST_LISTS: usize = 1_000;
 /// Bytes of what servers said in these lists.
 const MOST_LISTED: usize = 64 << 20;
 
+/// The name in `_meta` of the call's key, spelt as the HTTP header of that purpose.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
 pub(crate) fn build(_: &Setting, config: Value) -> Result<Arc<dyn ToolProvider>> {
     Ok(Arc::new(McpTools::new(config)?))
 }
@@ -163,8 +166,9 @@ impl McpTools {
         })?;
         let arguments: Value = serde_json::from_str(&call.arguments)
             .map_err(|e| Error::new(Kind::Invalid, format!("the arguments are not valid JSON: {e}")))?;
-        // The token asks for news of its progress; the call's key is the same at every attempt.
-        let meta = json!({ "progressToken": call.id });
+        // The call's key, the same at every attempt: a server that keeps it does a thing once. It is the token, too, that
+        // asks for news of its progress.
+        let meta = json!({ "progressToken": call.id, IDEMPOTENCY_KEY: call.id });
         let mut params = object(json!({ "name": call.name, "arguments": arguments, "_meta": meta }));
         if let Some(answered) = asking.and_then(|asking| asking.answered.clone()) {
             question::answers(&mut params, answered);

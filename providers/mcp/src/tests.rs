@@ -97,7 +97,8 @@ async fn a_server_is_greeted_once_and_its_tools_are_called() {
         assert_eq!(later.headers["mcp-protocol-version"], "2025-06-18");
         assert_eq!(later.headers["accept"], "application/json, text/event-stream");
     }
-    assert_eq!(asked[4].body["params"]["_meta"]["progressToken"], "key_1");
+    let meta = &asked[4].body["params"]["_meta"];
+    assert_eq!((&meta["progressToken"], &meta["Idempotency-Key"]), (&json!("key_1"), &json!("key_1")));
     // A conversation has a session of its own; neither the list nor the revision is asked for again.
     let other = Cx { session: Some("sess_2".into()), ..cx() };
     call(&provider, &other, &source, "echo").await.expect("a result");

@@ -30,6 +30,9 @@ const NODES: usize = 20_000_000;
 /// A tool's description, in bytes: it is paid for in every prompt.
 const DESCRIPTION: usize = 1_024;
 
+/// Bytes of a schema that is told in words.
+const MOST_SHAPE: usize = 2 << 10;
+
 const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 /// What the operator asks of an import.
@@ -272,11 +275,24 @@ fn request_body(document: &Document, body: &Value, parameters: &mut Parameters) 
     // Nothing here writes XML: it is the model's to write. YAML is, as every JSON is some.
     let one = written.get("type").and_then(Value::as_str).is_some_and(|kind| !["object", "array"].contains(&kind));
     if kind == BodyKind::Text && !one && !media.to_ascii_lowercase().contains("yaml") {
-        written = json!({ "type": "string", "description": format!("the {media} content, as text") });
+        let mut words = format!("the {media} content, as text");
+        let shape = written.to_string();
+        // Which elements there are, only the schema says.
+        match written.as_object().is_some_and(|schema| !schema.is_empty()) {
+            true if shape.len() <= MOST_SHAPE => words.push_str(&format!("; what it holds, as a JSON Schema: {shape}")),
+            true => document.leave_open(),
+            false => {}
+        }
+        written = json!({ "type": "string", "description": words });
     }
     let argument = names::free("body", &mut parameters.taken);
     if let (Value::Object(written), Some(words)) = (&mut written, text(body, "description")) {
-        written.entry("description").or_insert_with(|| json!(words.trim()));
+        let words = match written.get("description").and_then(Value::as_str) {
+            Some(own) if matches!(kind, BodyKind::Text | BodyKind::Binary) => format!("{}; {own}", words.trim()),
+            Some(own) => own.to_owned(),
+            None => words.trim().to_owned(),
+        };
+        written.insert("description".into(), json!(words));
     }
     parameters.properties.insert(argument.clone(), written);
     if body.get("required") == Some(&Value::Bool(true)) {

@@ -27,9 +27,18 @@ pub(crate) struct Operation {
     pub(crate) body: Option<Body>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) credentials: Vec<Credential>,
-    /// The header that takes the call's key.
+    /// The header that takes the call's key, where the document names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) idempotency: Option<String>,
+}
+
+impl Operation {
+    /// The header that carries the call's key: the document's own, and else `Idempotency-Key` (the IETF's draft of that
+    /// name) where something is changed. Servers that do not know it pass over it.
+    pub(crate) fn key_header(&self) -> Option<&str> {
+        let changes = !matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS");
+        self.idempotency.as_deref().or_else(|| changes.then_some("Idempotency-Key"))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -57,8 +57,8 @@ pub(crate) fn build(operation: &Operation, arguments: &Map<String, Value>, key: 
         body = bytes;
     }
     headers.push(("Accept".to_owned(), "application/json, */*;q=0.5".to_owned()));
-    if let Some(name) = &operation.idempotency {
-        headers.push((name.clone(), key.to_owned()));
+    if let Some(name) = operation.key_header() {
+        headers.push((name.to_owned(), key.to_owned()));
     }
     // What stands in the path of the document itself may have a query already.
     let joint = if path.contains('?') { "&" } else { "?" };

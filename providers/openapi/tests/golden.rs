@@ -129,6 +129,13 @@ async fn each_operation_becomes_a_tool_or_is_listed_with_its_reason() {
         assert!(left.iter().any(|(o, r)| o == operation && r.contains(reason)), "{operation}: {left:?}");
     }
     assert_eq!(left.len(), 5);
+    // XML is the model's to write: the document's words and the elements' names are all that it has.
+    let body = &group.tool("xml").schema["properties"]["body"];
+    let words = body["description"].as_str().unwrap();
+    assert_eq!(body["type"], "string");
+    for part in ["An order, as the till writes it.", "application/xml", r#""sku":{"type":"string"}"#] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
 }
 
 #[tokio::test]
@@ -143,7 +150,7 @@ async fn a_pasted_command_becomes_one_tool() {
     assert_eq!(
         seen,
         format!(
-            "PUT https://crm.example/v1/contacts/7?notify=no\nX-Version: 3\nContent-Type: application/json\nAccept: application/json, */*;q=0.5\nX-Api-Key: <crm>\n\n{}",
+            "PUT https://crm.example/v1/contacts/7?notify=no\nX-Version: 3\nContent-Type: application/json\nAccept: application/json, */*;q=0.5\nIdempotency-Key: key_1\nX-Api-Key: <crm>\n\n{}",
             r#"{"name":"Grace"}"#
         )
     );

@@ -171,6 +171,8 @@ fn starved(error: &(dyn std::error::Error + 'static)) -> bool {
 /// Limits of this process from here on.
 #[allow(unsafe_code)]
 fn confine(order: &Order) -> std::io::Result<()> {
+    // Where memory runs out the kernel takes this process (proc(5), `oom_score_adj`) and not the one that serves.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let all = [
         (libc::RLIMIT_CPU, order.cpu_s),
         (libc::RLIMIT_AS, order.space),

@@ -45,6 +45,7 @@ use crate::{
     open_calls::{Asks, Beside},
     questions::unanswered,
     tools::as_input,
+    underway::Underway,
     worker::{Worker, call_of},
 };
 
@@ -96,6 +97,7 @@ pub(crate) struct Wave {
     came: HashMap<i64, Answered<Came>>,
     pub(crate) ends: Vec<End>,
     pub(crate) asks: Asks,
+    underway: Underway,
 }
 
 impl Wave {
@@ -276,7 +278,10 @@ impl Worker {
             }
             let work = match known {
                 Some(result) => ready(Ok(Came::Result(result))).boxed(),
-                None => self.work_of(&cx, &call, &step, agents, wave.asks.person(n, Arc::clone(&place))),
+                None => {
+                    let cx = Cx { news: Some(wave.underway.news(n)), ..cx.clone() };
+                    self.work_of(&cx, &call, &step, agents, wave.asks.person(n, Arc::clone(&place)))
+                }
             };
             wave.running.push(Box::pin(async move {
                 let _place = place;
@@ -379,6 +384,10 @@ impl Worker {
                         None
                     }
                     news = wave.asks.news(&answered, poll) => Some(news),
+                    due = wave.underway.due() => {
+                        self.show_progress(wave, due);
+                        None
+                    }
                     halt = self.stops() => return Err(halt),
                 };
                 self.withdraw(&mut wave.asks);

@@ -58,6 +58,7 @@ mod tally;
 mod think;
 mod thoughts;
 mod tools;
+mod underway;
 mod versions;
 mod watch;
 mod worker;

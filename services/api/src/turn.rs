@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use crate::{
     Kind, Micros,
@@ -485,6 +485,16 @@ pub enum EventBody {
     ArgumentsDelta { step_id: String, item_id: String, call_id: String, name: String, delta: String },
     #[serde(rename = "response.output_item.done")]
     ItemDone { step_id: String, item: Item },
+    /// How far the call of a tool is, in units of the tool's own; `total` is where it ends, `message` is for people.
+    #[serde(rename = "frontdesk.tool.progress")]
+    ToolProgress {
+        step_id: String,
+        progress: Number,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<Number>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
+    },
     #[serde(rename = "frontdesk.step.completed")]
     StepCompleted { step: Step },
     #[serde(rename = "frontdesk.hand_off")]

@@ -8,7 +8,7 @@
 use frontdesk_api::{Error, Micros, Result, tools::ToolDef};
 
 use crate::{
-    Doing as _, System, Tenant, Tx, on,
+    Conn, Doing as _, System, Tenant, Tx, on,
     tools::{StoredToolgroup, StoredToolgroupChange, add_change, put_group},
 };
 
@@ -313,9 +313,16 @@ fn both(before: Option<String>, more: Option<&str>) -> Option<String> {
     Some(if all.len() <= MOST_SCOPE { all } else { more.to_owned() })
 }
 
-/// Holds the registration until the transaction ends, where it is the one that is meant.
+/// Holds the registration until the transaction ends, where it is the one that is meant. Also one that is not there yet:
+/// whoever writes a group waits for whoever is about to.
 async fn check(tx: &mut Tx, group: &str, over: &Over) -> Result<()> {
     let tenant = tx.tenant();
+    if let Conn::Postgres(conn) = tx.conn() {
+        // On SQLite one transaction writes at a time.
+        let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1 || '/' || $2, 0))";
+        let held = sqlx::query(lock).bind(format!("toolgroup {tenant}")).bind(group).execute(&mut *conn).await;
+        held.doing("hold a tool group")?;
+    }
     let met = match over {
         Over::Any => return Ok(()),
         Over::Nothing => {

@@ -319,6 +319,7 @@ fn type_of(body: &EventBody) -> &'static str {
         EventBody::ReasoningDelta { .. } => "response.reasoning_text.delta",
         EventBody::ArgumentsDelta { .. } => "response.function_call_arguments.delta",
         EventBody::ItemDone { .. } => "response.output_item.done",
+        EventBody::ToolProgress { .. } => "frontdesk.tool.progress",
         EventBody::StepCompleted { .. } => "frontdesk.step.completed",
         EventBody::HandedOff { .. } => "frontdesk.hand_off",
         EventBody::AwaitingInput { .. } => "frontdesk.turn.awaiting_input",

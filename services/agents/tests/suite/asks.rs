@@ -1,8 +1,9 @@
-//! Tools that ask a person in the middle of their call.
+//! Tools that ask a person in the middle of their call, or tell how far they are.
 
 use frontdesk_api::{
     Cx, Result,
     chat::ToolCall,
+    news::{Progress, Word},
     question::Question,
     tools::{Effect, InputRequest, Outcome, Risk, ToolResult},
 };
@@ -17,6 +18,13 @@ pub const TOOLS: [(&str, Effect, Risk); 4] = [
     ("phone", Effect::Unsafe, Risk::Read),
     ("dial", Effect::None, Risk::Read),
 ];
+
+/// Tells how far a call is, where its arguments say so.
+pub fn tell(cx: &Cx, arguments: &str) {
+    let arguments: Value = serde_json::from_str(arguments).expect("arguments");
+    let (Some(news), Some(words)) = (&cx.news, arguments["tells"].as_str()) else { return };
+    news.tell(Word::Progress(Progress { progress: 1.into(), total: Some(3.into()), message: Some(words.into()) }));
+}
 
 /// `order` (a second call is a second effect) and `note` (may be repeated) ask `rounds`
 /// times in a call, by default once, how many; `words` 1 and 2 are nothing that a shield lets pass, 3 is

@@ -30,4 +30,5 @@ mod servers;
 mod shields;
 mod stage;
 mod tools;
+mod underway;
 mod words;

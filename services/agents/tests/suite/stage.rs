@@ -348,6 +348,7 @@ impl Tools for Toolbox {
                 self.meeting.0.wait().await;
             }
             "hold" | "keep" | "put" | "charge" => {
+                asks::tell(cx, &call.arguments);
                 let came = self.wait(&call.arguments, key).await?;
                 in_time(cx)?;
                 return Ok(came);

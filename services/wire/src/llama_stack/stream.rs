@@ -141,6 +141,11 @@ impl Projection {
                 let tool_call = CallOrText::Call(call.into());
                 self.progress(step_id, Delta::ToolCall { parse_status: ParseStatus::Succeeded, tool_call })?
             }
+            EventBody::ToolProgress { step_id, progress, total, message } => {
+                let of = total.as_ref().map(|total| format!(" of {total}")).unwrap_or_default();
+                let words = message.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+                self.progress(step_id, Delta::Text { text: format!("{progress}{of}{words}\n") })?
+            }
             EventBody::StepCompleted { step } => self.completed(step)?,
             EventBody::AwaitingInput { turn, calls, approvals, questions } => {
                 Payload::TurnAwaitingInput { turn: Box::new(self.turn(turn, calls, approvals, questions)) }

@@ -123,14 +123,15 @@ fn is_callers(error: &Error) -> bool {
 }
 
 /// What is worth telling while one waits.
-fn told(event: &EventBody) -> Option<&'static str> {
+fn told(event: &EventBody) -> Option<String> {
     match event {
         EventBody::StepStarted { step } => Some(match step.kind {
-            StepKind::Inference => "thinking",
-            StepKind::ToolExecution => "using a tool",
-            StepKind::MemoryRetrieval => "looking things up",
-            _ => "working",
+            StepKind::Inference => "thinking".to_owned(),
+            StepKind::ToolExecution => "using a tool".to_owned(),
+            StepKind::MemoryRetrieval => "looking things up".to_owned(),
+            _ => "working".to_owned(),
         }),
+        EventBody::ToolProgress { message: Some(words), .. } => Some(format!("using a tool: {words}")),
         _ => None,
     }
 }

@@ -286,7 +286,7 @@ type Work = std::pin::Pin<Box<dyn Future<Output = Option<Result<Value, Wrong>>> 
 /// News of a call that a client may miss some of.
 pub enum Told {
     /// An agent's: what it is at.
-    Agent(&'static str),
+    Agent(String),
     /// A tool's own.
     Tool(Progress),
 }
@@ -298,7 +298,7 @@ impl Told {
     /// `n`: the how manieth it is.
     fn params(self, token: &Value, n: u64) -> Value {
         let (progress, total, message) = match self {
-            Self::Agent(words) => (json!(n), None, Some(words.to_owned())),
+            Self::Agent(words) => (json!(n), None, Some(words)),
             Self::Tool(Progress { progress, total, message }) => (json!(progress), total, message),
         };
         let mut params = json!({ "progressToken": token, "progress": progress });

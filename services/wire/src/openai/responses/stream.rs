@@ -117,7 +117,9 @@ impl Projection {
             EventBody::StepStarted { step } if step.kind == StepKind::ToolExecution => {
                 self.begin_due(|_| true, &mut out)
             }
+            // Nor one for how far a call is.
             EventBody::HandedOff { .. }
+            | EventBody::ToolProgress { .. }
             | EventBody::StepStarted { .. }
             | EventBody::StepCompleted { .. }
             | EventBody::AwaitingInput { .. }
