@@ -52,6 +52,26 @@ def test_a_search_is_among_the_files_that_pass(openai_client, shelf, filters, na
     assert all(one.attributes == (PAGES[one.filename] or {}) for one in found)
 
 
+def test_a_search_leaves_out_what_scores_less_and_refuses_what_it_cannot_do(openai_client, shelf):
+    search = openai_client.vector_stores.search
+    found = search(shelf[0], query="Are returns free?", rewrite_query=True)
+    assert found.search_query == ["Are returns free?"]
+    scores = [one.score for one in found.data]
+    least = max(scores)
+    kept = search(shelf[0], query="Are returns free?", ranking_options={"ranker": "auto", "score_threshold": least}).data
+    assert [one.score for one in kept] == [score for score in scores if score >= least] and kept
+    for more, words in [
+        ({"ranking_options": {"score_threshold": 1.5}}, "score_threshold must be 0 to 1"),
+        ({"ranking_options": {"ranker": "best"}}, "best"),
+        ({"ranking_options": {"weight": 1}}, "weight"),
+        ({"extra_body": {"search_mode": "vector"}}, "vector"),
+        ({"extra_body": {"depth": 1}}, "depth"),
+    ]:
+        with pytest.raises(openai.BadRequestError) as refused:
+            search(shelf[0], query="x", **more)
+        assert words in refused.value.message, refused.value.message
+
+
 def test_attributes_are_replaced_and_searched_by_at_once(openai_client, shelf):
     store, files = shelf
     of = openai_client.vector_stores.files

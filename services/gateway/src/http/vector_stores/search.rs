@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{app::App, auth::Caller, http::extract, problem::Problem};
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SearchVectorStore {
     query: QueryWords,
     /// 1 to 50; 10 where it is left out.
@@ -22,6 +23,41 @@ pub struct SearchVectorStore {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     filters: Option<Value>,
+    #[serde(default)]
+    ranking_options: Option<RankingOptions>,
+    /// Taken and without effect: what was searched for stands in `search_query`.
+    #[serde(default, rename = "rewrite_query")]
+    _rewrite_query: Option<bool>,
+    /// Llama Stack's; pages are searched by their words.
+    #[serde(default, rename = "search_mode")]
+    _search_mode: Option<SearchMode>,
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RankingOptions {
+    /// There is one way to rank here, and each of these words names it.
+    #[serde(default, rename = "ranker")]
+    _ranker: Option<Ranker>,
+    /// 0 to 1: passages with a lower score are left out.
+    #[serde(default)]
+    score_threshold: Option<f64>,
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+pub enum Ranker {
+    #[serde(rename = "none")]
+    None,
+    #[serde(rename = "auto")]
+    Auto,
+    #[serde(rename = "default-2024-11-15")]
+    Default,
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchMode {
+    Keyword,
 }
 
 /// One question, or several that are searched as one.
@@ -95,10 +131,16 @@ pub async fn search(
         let message = format!("max_num_results must be 1 to 50, found {limit}");
         return Err(Error::invalid("max_num_results", message).into());
     }
+    let least = body.ranking_options.and_then(|ranking| ranking.score_threshold).unwrap_or(0.0);
+    if !(0.0..=1.0).contains(&least) {
+        let message = format!("ranking_options.score_threshold must be 0 to 1, found {least}");
+        return Err(Error::invalid("ranking_options.score_threshold", message).into());
+    }
     let filter = body.filters.map(|sent| filter::read(sent, "filters")).transpose()?;
     let filter = filter.map(|filter| FileFilter { stores: vec![id.clone()], filter });
     let query = search_query.join("\n");
-    let passages = app.knowledge.recall_from(&cx, &[id], filter.as_ref(), &query, limit).await?;
+    let mut passages = app.knowledge.recall_from(&cx, &[id], filter.as_ref(), &query, limit).await?;
+    passages.retain(|passage| passage.score >= least);
     Ok(Json(SearchPage {
         object: "vector_store.search_results.page",
         search_query,
