@@ -7,14 +7,18 @@ use serde_json::{Value, json};
 
 use crate::shop;
 
-/// `loop`, `hoard`, `flood`, and `count`, which keeps its number for the conversation (providers/wasm/tests/kept.rs builds
+/// Each of [`ATTACKS`], and `count`, which keeps its number for the conversation (providers/wasm/tests/kept.rs builds
 /// it).
 pub const ATTACKER: &[u8] = include_bytes!("../fixtures/tools/attacker.wasm");
 
-const ATTACKS: [(&str, &str); 3] = [
+const ATTACKS: [(&str, &str); 7] = [
     ("loop", "the tool exceeded its cpu time limit of 1000 ms"),
     ("hoard", "the tool exceeded its memory limit of 67108864 bytes"),
     ("flood", "the tool exceeded its output limit of 262144 bytes"),
+    ("asks", "the tool exceeded its host calls limit of 1000"),
+    ("recursion", "the tool exceeded its stack limit of 524288 bytes"),
+    ("widens", "the tool exceeded its table limit of 20000 elements"),
+    ("traps", "the tool crashed: wasm trap: wasm `unreachable` instruction executed"),
 ];
 
 async fn registered(frontdesk: &Frontdesk) -> String {
@@ -23,8 +27,8 @@ async fn registered(frontdesk: &Frontdesk) -> String {
     let (status, said) = frontdesk.post("/v1/toolgroups", &group(json!([]))).await;
     assert_eq!((status, said["error"]["param"].as_str()), (400, Some("args.grants")), "{said}");
     let message = said["error"]["message"].as_str().expect("a message");
-    assert!(message.contains("it asks for 'keep': name it in args.grants to allow it"), "{said}");
-    let (status, said) = frontdesk.post("/v1/toolgroups", &group(json!(["keep"]))).await;
+    assert!(message.contains("it asks for 'clock'"), "{said}");
+    let (status, said) = frontdesk.post("/v1/toolgroups", &group(json!(["clock", "keep"]))).await;
     assert_eq!(status, 200, "{said}");
     shop::agent(frontdesk, json!({ "toolgroups": ["attacker"] })).await
 }
@@ -136,7 +140,7 @@ async fn what_a_tool_keeps_is_there_in_the_conversations_next_turn_and_nowhere_e
     let (_, changes) = frontdesk.get("/v1/toolgroup-changes?toolgroup_id=attacker&order=asc").await;
     let first = changes["data"][0]["id"].as_str().expect("a change");
     let (status, group) = frontdesk.post(&format!("/v1/toolgroup-changes/{first}/restore"), &json!({})).await;
-    assert_eq!((status, &group["args"]["grants"]), (200, &json!(["keep"])), "{group}");
+    assert_eq!((status, &group["args"]["grants"]), (200, &json!(["clock", "keep"])), "{group}");
     let (_, changes) = frontdesk.get("/v1/toolgroup-changes?toolgroup_id=attacker&limit=1").await;
     assert_eq!(changes["data"][0]["detail"]["restored"], first, "{changes}");
     assert_eq!(told(&shop::ask(&frontdesk, &mine, "count").await), "1");

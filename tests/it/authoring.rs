@@ -315,15 +315,15 @@ async fn what_a_tool_keeps_is_tested_by_conversation_and_granted_by_name() {
 
     let scripted = Scripted::start();
     let frontdesk = Frontdesk::start(shop::options(&scripted));
-    let refused = desk.push(&frontdesk, &[]);
+    let refused = desk.push(&frontdesk, &["--grant", "clock"]);
     let told = said(&refused);
     assert!(told.contains("keep     what it remembers") && told.contains("grant with --grant keep (or"), "{told}");
     let (_, files) = frontdesk.get("/v1/files").await;
     assert_eq!((refused.status.code(), &files["data"]), (Some(1), &json!([])));
-    let idle = desk.push(&frontdesk, &["--grant", "keep", "--grant", "kv"]);
+    let idle = desk.push(&frontdesk, &["--grant", "clock", "--grant", "keep", "--grant", "kv"]);
     assert!(said(&idle).contains("the component does not ask for 'kv'"), "{}", said(&idle));
-    let pushed = desk.push(&frontdesk, &["--grant", "keep"]);
+    let pushed = desk.push(&frontdesk, &["--grant", "clock", "--grant", "keep"]);
     assert!(pushed.status.success(), "{}", said(&pushed));
     let (_, group) = frontdesk.get("/v1/toolgroups/shop").await;
-    assert_eq!(group["args"]["grants"], json!(["keep"]), "{group}");
+    assert_eq!(group["args"]["grants"], json!(["clock", "keep"]), "{group}");
 }

@@ -395,12 +395,19 @@ async fn a_call_that_is_given_up_leaves_nothing_half_run() {
 /// Tools of the tests that meet the program as a process (tests/it/attacked.rs), told apart by their first letter.
 const ATTACKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tools/attacker.wasm");
 
+const GRANTS: &[&str] = &["clock", "keep"];
+
 const ATTACKS: &str = r#"
   (local.set $i (i32.load8_u (local.get $name)))
   (if (i32.eq (local.get $i) (i32.const 108)) (then (loop $l (br $l))))
   (if (i32.eq (local.get $i) (i32.const 104))
     (then (loop $l (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then (unreachable))) (br $l))))
   (if (i32.eq (local.get $i) (i32.const 102)) (then (return (call $ok (i32.const 131072) (i32.const 300000)))))
+  (if (i32.eq (local.get $i) (i32.const 97)) (then (loop $l (drop (call $now)) (br $l))))
+  (if (i32.eq (local.get $i) (i32.const 114)) (then (return (call $r (i32.const 1)))))
+  (if (i32.eq (local.get $i) (i32.const 119))
+    (then (loop $l (if (i32.eq (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1)) (then (unreachable))) (br $l))))
+  (if (i32.eq (local.get $i) (i32.const 116)) (then (unreachable)))
   (global.set $n (i32.add (global.get $n) (i32.const 1)))
   (i32.store8 (i32.const 9000) (i32.add (i32.const 48) (global.get $n)))
   (call $ok (i32.const 9000) (i32.const 1))"#;
@@ -411,19 +418,29 @@ async fn the_fixture_is_this_guest() {
         json!({ "name": name, "description": "d", "effect": "none", "risk": "read", "keep": keep,
                 "parameters": { "type": "object" } })
     };
-    let [looping, hoard, flood] = ["loop", "hoard", "flood"].map(|name| tool(name, "nothing"));
-    let describe = json!([looping, hoard, flood, tool("count", "conversation")]).to_string();
-    let fields = "(global $n (mut i32) (i32.const 0))";
-    let built = Guest { fields, describe: &describe, call: ATTACKS, ..Guest::default() }.build();
+    let ends = [
+        ("loop", "cpu time"),
+        ("hoard", "memory"),
+        ("flood", "output"),
+        ("asks", "host calls"),
+        ("recursion", "stack"),
+        ("widens", "table"),
+    ];
+    let attacks = ends.iter().map(|(name, _)| *name).chain(["traps"]).map(|name| tool(name, "nothing"));
+    let describe = Value::from_iter(attacks.chain([tool("count", "conversation")])).to_string();
+    let fields = r#"(global $n (mut i32) (i32.const 0)) (table $t 1 funcref)
+      (func $r (param i32) (result i32) (i32.add (i32.const 1) (call $r (local.get 0))))"#;
+    let imports = r#"(import "frontdesk:tool/clock@0.1.0" "now" (func $now (result i64)))"#;
+    let built = Guest { imports, fields, describe: &describe, call: ATTACKS, ..Guest::default() }.build();
     if std::env::var_os("FRONTDESK_WRITE_FIXTURES").is_some() {
         std::fs::write(ATTACKER, &built).unwrap();
     }
     // What it does, not how an encoder writes it.
-    let (tools, source) = (tools(), granted(std::fs::read(ATTACKER).unwrap().into(), &["keep"]));
+    let (tools, source) = (tools(), granted(std::fs::read(ATTACKER).unwrap().into(), GRANTS));
     let found = tools.inspect(&turn("s"), &source).await.unwrap();
-    let of = tools.inspect(&turn("s"), &granted(built, &["keep"])).await.unwrap();
+    let of = tools.inspect(&turn("s"), &granted(built, GRANTS)).await.unwrap();
     assert_eq!((found.tools, found.requests), (of.tools, of.requests));
-    for (name, told) in [("loop", "cpu time"), ("hoard", "memory"), ("flood", "output")] {
+    for (name, told) in ends {
         let ended = ask_for(&tools, &turn("s"), &source, name, "{}").await.unwrap();
         assert_eq!(ended.details.unwrap()["limit"], told);
     }
