@@ -17,7 +17,7 @@ use frontdesk_api::{
 };
 use frontdesk_store::{
     approvals::{self, StoredApproval},
-    turns::{self, OnInput},
+    turns,
 };
 
 use serde_json::{Map, Value, json};
@@ -144,8 +144,8 @@ impl Worker {
             self.decided.insert(call.id.clone(), decision);
             return false;
         }
-        // A response ends where it would wait: see `refused`.
-        self.on_input == OnInput::Suspend && self.must_ask(call)
+        // Where nobody is waited for: see `refused`.
+        self.pen.waits && self.must_ask(call)
     }
 
     /// The place in `left` of the approval that was asked for this call.

@@ -8,7 +8,7 @@ use frontdesk_api::{
     Cx, Kind, Result,
     turn::{Event, EventBody, Turn, TurnState},
 };
-use frontdesk_store::questions;
+use frontdesk_store::{questions, turns::OnInput};
 use futures::stream::{self, BoxStream};
 
 use crate::{
@@ -24,7 +24,8 @@ pub(crate) const BATCH: i64 = 256;
 
 impl Agents {
     /// The turn's events after `after` (None: from the first). Ends behind the last one; of a turn that
-    /// waits for input it ends there, and goes on in the stream of the resumed turn. Where this process stops first,
+    /// waits for input it ends there, and goes on in the stream of the resumed turn (a response, which nobody resumes, is
+    /// followed on). Where this process stops first,
     /// it ends before the turn does, and is picked up at another.
     ///
     /// # Errors
@@ -148,14 +149,14 @@ impl Follow {
         }
         // Nothing new: of a turn that stands still that is all there is. Its state is read after its
         // events, so a close in between shows as a state with events still to read.
-        let state = match tenant.load_turn(&self.turn_id).await {
-            Ok(stored) => stored.turn.state,
+        let (state, suspends) = match tenant.load_turn(&self.turn_id).await {
+            Ok(stored) => (stored.turn.state, stored.on_input == OnInput::Suspend),
             Err(e) if e.kind == Kind::NotFound => return Ok(false),
             Err(e) => return Err(e),
         };
         let waits = match state {
-            TurnState::AwaitingInput => self.suspended,
-            TurnState::Running if self.suspended => {
+            TurnState::AwaitingInput => self.suspended && suspends,
+            TurnState::Running if self.suspended && suspends => {
                 !questions::kept_open(&mut tenant.read().await?, &self.turn_id).await?.is_empty()
             }
             _ => false,

@@ -12,7 +12,7 @@ use frontdesk_api::{
 use frontdesk_store::{
     Store, Tx, questions, sessions, transcript,
     transcript::StoredStep,
-    turns::{self, StoredTurn},
+    turns::{self, OnInput, StoredTurn, TurnRequest},
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -80,10 +80,17 @@ pub(crate) struct Pen {
     pub(crate) lingers: bool,
     /// Its request keeps something sealed, for as long as it is worked on.
     seals: bool,
+    /// People's words are waited for: always but in a response whose client waits for its end.
+    pub(crate) waits: bool,
     /// Its end let the next turn of its session begin.
     pub(crate) next_began: bool,
     /// Turns that were asked and are to stop, by what is committed.
     pub(crate) stopped: Vec<String>,
+}
+
+/// Whether it is a response that is looked up later, by what of its object repeats the request.
+pub(crate) fn in_background(request: &TurnRequest) -> bool {
+    request.response.as_ref().is_some_and(|echo| echo.get("background") == Some(&Value::Bool(true)))
 }
 
 impl Pen {
@@ -97,6 +104,7 @@ impl Pen {
             cx,
             lingers: stored.request.lingers,
             seals: stored.request.servers.iter().any(|server| server.sealed.is_some()),
+            waits: stored.on_input == OnInput::Suspend || in_background(&stored.request),
             next_began: false,
             stopped: vec![],
             turn: stored.turn,
@@ -467,6 +475,7 @@ mod tests {
             patience: 0,
             lingers: false,
             seals: false,
+            waits: true,
             next_began: false,
             stopped: vec![],
         }

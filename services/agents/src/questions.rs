@@ -21,7 +21,7 @@ use frontdesk_store::{
     agents, claims,
     questions::{self, Asked, StoredQuestion, Which},
     transcript::{self, StoredStep},
-    turns::{self, OnInput},
+    turns,
 };
 use serde_json::{Map, Value};
 
@@ -183,7 +183,7 @@ impl Room {
 impl Worker {
     /// Whether calls here may ask people anything.
     pub(crate) fn has_people(&self) -> bool {
-        self.on_input == OnInput::Suspend && self.asked_by.is_none()
+        self.pen.waits && self.asked_by.is_none()
     }
 
     /// What a call here may ask of people: nothing where nobody waits for the turn to go on.

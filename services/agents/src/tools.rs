@@ -47,7 +47,9 @@ impl Worker {
         if let Some(closing) = Box::pin(self.run_here(run)).await? {
             return Ok(Some(closing));
         }
-        if self.on_input == OnInput::Finish {
+        let finishes = self.on_input == OnInput::Finish;
+        // People first: what its client has to bring comes with the next turn.
+        if finishes && ask.is_empty() && self.waiting.is_empty() {
             self.ask_client(&theirs);
             // The next turn brings what these came to, and what was done here is looked up then.
             self.pen.lingers |= !theirs.is_empty();
@@ -61,7 +63,7 @@ impl Worker {
             approvals.push(self.ask(call));
         }
         let mut waiting = vec![];
-        for call in theirs {
+        for call in theirs.into_iter().filter(|_| !finishes) {
             if self.ended.contains(&call.id) {
                 continue;
             }

@@ -11,9 +11,10 @@ use frontdesk_api::{
     cx::Customer,
     id::RandomIds,
     tools::ToolResult,
-    turn::{EventBody, StepKind, StepState, TurnState},
+    turn::{EventBody, ItemBody, StepKind, StepState, TurnState},
 };
 use frontdesk_store::testing::each_database;
+use futures::StreamExt as _;
 use serde_json::json;
 
 use crate::{
@@ -310,6 +311,64 @@ async fn a_response_cannot_wait_so_what_needs_a_person_is_not_run() {
         assert!(effects(&stage).is_empty());
         let waits = |e: &frontdesk_api::turn::Event| matches!(e.body, EventBody::AwaitingInput { .. });
         assert!(!stage.events(&turn.id).await.iter().any(waits));
+    })
+    .await;
+}
+
+/// A background response that asks for a payment and a function of its client in one answer.
+async fn in_background(stage: &Stage) -> frontdesk_api::turn::Turn {
+    let look =
+        ToolSpec { name: "theirs".into(), description: None, parameters: None, strict: None, cache_control: None };
+    let spec = AgentSpec { client_tools: vec![look], ..with_tools() };
+    let agent = stage.agents.create_agent(&stage.cx, spec.clone()).await.expect("an agent");
+    let response = AsResponse { spec, version: 1, previous: None, echo: json!({ "background": true }), stored: true };
+    let asks = Stage::asks(&(agent.id, String::new()), "money back");
+    let new = NewTurn { session_id: None, response: Some(response), ..asks };
+    // The model is asked no more: its client has the word.
+    stage.model.play([Line::Call(vec![("a", "refund", "{}"), ("b", "theirs", "{}")])]);
+    stage.agents.create_turn(&stage.cx, new).await.expect("a response")
+}
+
+#[tokio::test]
+async fn a_response_in_the_background_waits_for_a_person_and_then_ends_with_its_clients_calls() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        for approve in [true, false] {
+            let before = effects(&stage).len();
+            let turn = in_background(&stage).await;
+            // Followed on while it waits, to its end.
+            let mut events = stage.agents.events(&stage.cx, &turn.id, None).await.expect("events");
+            let approval = async {
+                loop {
+                    let event = events.next().await.expect("it goes on").expect("an event");
+                    if let EventBody::AwaitingInput { approvals, calls, .. } = event.body {
+                        assert!(calls.is_empty(), "its client is asked at its end: {calls:?}");
+                        break approvals[0].approval_id.clone();
+                    }
+                }
+            };
+            let approval = happens("the response to wait", approval).await;
+            assert_eq!(effects(&stage).len(), before);
+            let open = stage.agents.open_approvals(&stage.cx, &all()).await.expect("a list").items;
+            assert_eq!(open.iter().map(|one| (&one.id, &one.turn_id)).collect::<Vec<_>>(), [(&approval, &turn.id)]);
+            stage.agents.decide(&stage.cx, &approval, approve, None).await.expect("decided");
+            let rest = async {
+                let mut rest = vec![];
+                while let Some(event) = events.next().await {
+                    rest.push(event.expect("an event"));
+                }
+                rest
+            };
+            let rest = happens("the response to end", rest).await;
+            assert!(matches!(rest.last().expect("an end").body, EventBody::Completed { .. }), "{rest:?}");
+            let view = stage.agents.load_turn(&stage.cx, &turn.id).await.expect("it");
+            assert_eq!(effects(&stage).len(), before + usize::from(approve));
+            let answered = view.items.iter().filter_map(|item| match &item.body {
+                ItemBody::FunctionCallOutput { call_id, .. } => Some(call_id.as_str()),
+                _ => None,
+            });
+            assert_eq!(answered.collect::<Vec<_>>(), ["a"], "the other is its client's to make");
+        }
     })
     .await;
 }

@@ -14,7 +14,9 @@ use crate::{
 /// What the stream says of the call while it is still at its gate; the turn is ended then.
 async fn told(stage: &Arc<Stage>, spec: AgentSpec) -> (serde_json::Value, Option<String>) {
     let conversation = stage.conversation(spec).await;
-    stage.model.play([at_gates("charge", &[("a", r#"{"gate":"a","tells":"the till is opened"}"#)]), Line::Say("Done.")]);
+    stage
+        .model
+        .play([at_gates("charge", &[("a", r#"{"gate":"a","tells":"the till is opened"}"#)]), Line::Say("Done.")]);
     let turn = begin(stage, &conversation).await;
     let mut events = stage.agents.events(&stage.cx, &turn, None).await.expect("events");
     let progress = async {
