@@ -54,6 +54,7 @@ mod retry;
 mod running;
 mod servers;
 mod speech;
+mod sweep;
 mod tally;
 mod think;
 mod thoughts;

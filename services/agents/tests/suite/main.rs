@@ -29,5 +29,6 @@ mod responses;
 mod servers;
 mod shields;
 mod stage;
+mod sweep;
 mod tools;
 mod words;
