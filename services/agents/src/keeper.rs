@@ -21,7 +21,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::MissedTickBehavior};
 use tracing::Instrument as _;
 
 use crate::{
-    Agents, Room,
+    Agents, Note, Room,
     close::close_rows,
     halt::failed,
     running::{Stop, Why},
@@ -189,6 +189,9 @@ impl Room {
             entered.stop.now(Why::Asked);
         }
         tracing::info!(turn = turn.id, attempt = claimed.attempts, epoch = claimed.stored.epoch, "taking up a turn");
+        if claimed.attempts > 1 {
+            self.deps.observer.noted(Note::WorkerLost);
+        }
         let (room, stop) = (Arc::clone(self), entered.stop.clone());
         let work = async move {
             let _entered = entered;
@@ -219,10 +222,10 @@ impl Room {
         );
         let mut tx = self.deps.store.tenant(cx).write().await?;
         let error = failed("attempts_exhausted", message);
-        let ended = close_rows(&mut tx, self, claimed.stored, StepState::Unknown, TurnState::DeadLetter, error).await?;
+        let closed =
+            close_rows(&mut tx, self, claimed.stored, StepState::Unknown, TurnState::DeadLetter, error).await?;
         tx.commit().await?;
-        self.note(&ended, None);
-        self.ended(cx, &ended).await;
+        self.ended(cx, &self.note_closed(closed)).await;
         tracing::error!(turn, attempts = most, "a turn was given up: its worker was lost again and again");
         Ok(())
     }

@@ -17,7 +17,7 @@ use frontdesk_api::{
 use frontdesk_store::claims;
 use tokio::time::MissedTickBehavior;
 
-use crate::{Room, close::close_rows, halt::failed};
+use crate::{Room, close::close_rows, halt::failed, observe::INPUT_TIMEOUT};
 
 impl Room {
     /// Sweeps as often as leases are renewed, until the process stops.
@@ -72,11 +72,10 @@ impl Room {
         }
         let mut tx = self.deps.store.tenant(&cx).write().await?;
         let Some(stored) = claims::take_overdue(&mut tx, turn).await? else { return Ok(()) };
-        let waited = failed("input_timeout", "the turn waited too long for input; send the message again");
-        let ended = close_rows(&mut tx, self, stored, StepState::Failed, TurnState::Incomplete, waited).await?;
+        let waited = failed(INPUT_TIMEOUT, "the turn waited too long for input; send the message again");
+        let closed = close_rows(&mut tx, self, stored, StepState::Failed, TurnState::Incomplete, waited).await?;
         tx.commit().await?;
-        self.note(&ended, None);
-        self.ended(&cx, &ended).await;
+        self.ended(&cx, &self.note_closed(closed)).await;
         Ok(())
     }
 }

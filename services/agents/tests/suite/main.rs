@@ -17,6 +17,7 @@ mod leaving;
 mod line;
 mod long;
 mod lost;
+mod noted;
 mod open_calls;
 mod pages;
 mod parallel;
