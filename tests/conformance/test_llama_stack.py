@@ -55,6 +55,33 @@ def test_a_turn_streams_its_steps(client, agent_id, scripted):
     assert [t.turn_id for t in conversation.turns] == [kept.turn_id]
 
 
+def test_a_session_is_shown_with_the_turns_that_are_named(client, agent_id, frontdesk, scripted):
+    scripted.script([{"reply": {"text": words}} for words in ("one", "two", "three", "else")])
+    ask = lambda session: client.agents.turn.create(  # noqa: E731
+        session, agent_id=agent_id, stream=False, messages=[{"role": "user", "content": "and?"}]
+    ).turn_id
+    session = client.agents.session.create(agent_id, session_name="long").session_id
+    other = client.agents.session.create(agent_id, session_name="other").session_id
+    first, second, third = ask(session), ask(session), ask(session)
+    elsewhere = ask(other)
+
+    def turns(**named):
+        shown = client.agents.session.retrieve(session, agent_id=agent_id, **named).turns
+        return [(turn.turn_id, turn.output_message.content) for turn in shown]
+
+    everything = [(first, "one"), (second, "two"), (third, "three")]
+    assert turns() == turns(turn_ids=[]) == everything
+    assert turns(turn_ids=[second]) == [(second, "two")]
+    assert turns(turn_ids=[third, first]) == [(first, "one"), (third, "three")], "in the order of the session"
+    assert turns(turn_ids=[second, elsewhere, "turn_none"]) == [(second, "two")], "what is not of it is left out"
+    assert turns(turn_ids=[elsewhere]) == []
+    path = f"/v1/agents/{agent_id}/session/{session}"
+    repeated = frontdesk.http.get(path, params=[("turn_ids", first), ("turn_ids", third)]).json()
+    assert [turn["turn_id"] for turn in repeated["turns"]] == [first, third]
+    refused = frontdesk.http.get(path, params={"turn_id": first})
+    assert refused.status_code == 400 and "unknown parameter: 'turn_id'" in refused.text, refused.text
+
+
 def test_a_client_tool_suspends_the_turn_and_resume_ends_it(client, scripted):
     tool = {
         "name": "get_weather",

@@ -24,6 +24,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Agents, access,
+    observe::INPUT_TIMEOUT,
     tools::as_input,
     worker::{Worker, call_in},
 };
@@ -53,7 +54,7 @@ pub struct Approval {
 
 impl From<StoredApproval> for Approval {
     fn from(stored: StoredApproval) -> Self {
-        let timed_out = stored.turn_error.is_some_and(|error| error.code == "input_timeout");
+        let timed_out = stored.turn_error.is_some_and(|error| error.code == INPUT_TIMEOUT);
         let state = match &stored.decision {
             Some(decision) if decision.approved => ApprovalState::Approved,
             Some(_) => ApprovalState::Denied,

@@ -25,8 +25,8 @@ use serde::Serialize;
 use tracing::Instrument as _;
 
 use crate::{
-    Agents, Room, access, asking, behind::Before, handing, keeper::Entered, pen::prefix, repeat, repeat::Sent, servers,
-    worker,
+    Agents, Full, Note, Room, access, asking, behind::Before, handing, keeper::Entered, pen::prefix, repeat,
+    repeat::Sent, servers, worker,
 };
 
 /// How long the answer to an idempotency key is kept: a day, in microseconds.
@@ -203,6 +203,8 @@ impl Room {
         }
         // Not before: a request that was taken in is answered again.
         if let Some(full) = full {
+            let line = if full.kind == Kind::RateLimited { Full::Tenant } else { Full::All };
+            self.deps.observer.noted(Note::Refused(line));
             return Err(full);
         }
         let (mut pos, mut parent, mut line, mut before, mut quiet) = (0, None, None, None, None);

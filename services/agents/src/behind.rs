@@ -17,7 +17,7 @@ use frontdesk_api::{
 use frontdesk_store::{Tx, claims, questions, transcript, transcript::INTERRUPTED, turns, turns::StoredTurn};
 use serde_json::json;
 
-use crate::{Agents, Room, access, close::close_rows, halt::failed, leaving, read::Open, running::Why};
+use crate::{Agents, Full, Note, Room, access, close::close_rows, halt::failed, leaving, read::Open, running::Why};
 
 /// Turns that may stand behind the open one of a session: more than a person writes while an answer comes.
 const MOST_BEHIND: usize = 10;
@@ -91,6 +91,7 @@ impl Room {
             (None, _) if line == 0 => Ok(None),
             (_, OnMessage::Reject) => Err(turns::busy()),
             (_, OnMessage::Queue) if line >= MOST_BEHIND => {
+                self.deps.observer.noted(Note::Refused(Full::Session));
                 let message =
                     format!("{line} messages of this session wait for their turns already; wait for an answer");
                 Err(Error::new(Kind::RateLimited, message).with_code("session_queue_full").with_retry_after(LATER))
@@ -115,8 +116,8 @@ impl Room {
 
     /// Ends a turn that nobody holds, for a newer message.
     async fn cut_off(&self, tx: &mut Tx, stored: StoredTurn) -> Result<()> {
-        let turn = close_rows(tx, self, stored, StepState::Unknown, TurnState::Cancelled, interrupted()).await?;
-        self.note(&turn, None);
+        let closed = close_rows(tx, self, stored, StepState::Unknown, TurnState::Cancelled, interrupted()).await?;
+        self.note_closed(closed);
         Ok(())
     }
 
@@ -153,9 +154,8 @@ impl Room {
     pub(crate) async fn give_up(&self, tx: &mut Tx, turn: Turn, error: TurnError) -> Result<Turn> {
         let claimed = claims::take_up(tx, &turn.id, None, 0).await?;
         let stored = claimed.ok_or_else(turns::busy)?.stored;
-        let turn = close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, error).await?;
-        self.note(&turn, None);
-        Ok(turn)
+        let closed = close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, error).await?;
+        Ok(self.note_closed(closed))
     }
 
     /// Notes that the turn is to be cancelled; one that waits, or that nobody works on, ends at once.
@@ -188,9 +188,7 @@ impl Room {
             None => turn,
             Some(stored) => {
                 let closed = close_rows(&mut tx, self, stored, StepState::Unknown, TurnState::Cancelled, cancelled());
-                let turn = closed.await?;
-                self.note(&turn, None);
-                turn
+                self.note_closed(closed.await?)
             }
         };
         tx.commit().await?;

@@ -20,10 +20,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    Room,
+    Note, Room,
     asking::asked_turn,
     behind::why_stopped,
     halt::{Halt, failed},
+    handing::Handed,
     questions::{in_open_call, is_open_for, unanswered},
     running::Why,
     servers,
@@ -69,6 +70,9 @@ impl Worker {
             Ok(Closing::HandedOff(hand_off)) => self.hands_on(hand_off),
             _ => None,
         };
+        let noted = handed
+            .as_ref()
+            .map(|Handed { hand_off, .. }| Note::HandOff { to_agent: hand_off.to.is_some(), reason: hand_off.reason });
         // A person reads what was said in it.
         self.pen.lingers |= handed.as_ref().is_some_and(|handed| handed.hand_off.to.is_none());
         self.pen.hand_on(handed);
@@ -143,6 +147,7 @@ impl Worker {
         self.room.stop_asked(&self.cx, &self.pen.stopped).await;
         if written.is_ok() {
             self.room.note(&self.pen.turn, Some(self.model_calls));
+            noted.into_iter().for_each(|note| self.room.deps.observer.noted(note));
         }
         match written {
             Ok(()) if self.pen.turn.state == TurnState::AwaitingInput => {
@@ -240,6 +245,12 @@ fn last_event(turn: &Turn, waiting: Option<(Vec<ToolCall>, Vec<Asked>, Vec<OpenQ
     }
 }
 
+/// A turn that was ended in its rows, and what there is to note of that once they are written ([`Room::note_closed`]).
+pub(crate) struct Closed {
+    pub(crate) turn: Turn,
+    pub(crate) notes: Vec<Note>,
+}
+
 /// Ends a turn that no worker holds (it was just claimed under `stored.epoch`), then comes the closing event. What came
 /// in from outside ends its step with it. A tool that was called and whose end nobody saw becomes `left`; other steps
 /// without an end failed. The caller commits, then wakes the followers.
@@ -250,7 +261,7 @@ pub(crate) async fn close_rows(
     left: StepState,
     state: TurnState,
     error: TurnError,
-) -> Result<Turn> {
+) -> Result<Closed> {
     let now = room.deps.clock.now();
     let id = stored.turn.id.clone();
     let inbox = transcript::inbox(tx, &id).await?;
@@ -319,7 +330,7 @@ pub(crate) async fn close_rows(
     stored.turn.completed_at = Some(now);
     events.push(last_event(&stored.turn, None));
     let first = turns::fence_and_stand(tx, &stored.turn, stored.epoch, events.len(), true, None).await?;
-    let Some(first) = first else { return Ok(stored.turn) };
+    let Some(first) = first else { return Ok(Closed { turn: stored.turn, notes: vec![] }) };
     transcript::put_steps(tx, &id, &open).await?;
     transcript::add_items(tx, &items).await?;
     transcript::add_events(tx, &id, first, &events).await?;
@@ -332,7 +343,8 @@ pub(crate) async fn close_rows(
     }
     turns::end(tx, &stored.turn).await?;
     turns::forget_sealed(tx, &id).await?;
-    Ok(stored.turn)
+    let notes = Note::of(&open, stored.turn.error.as_ref());
+    Ok(Closed { turn: stored.turn, notes })
 }
 
 /// What came in from outside under this key.

@@ -29,16 +29,7 @@ pub(crate) const PEOPLE: &str = "people";
 
 /// The action by which a model hands the conversation on.
 pub(crate) fn tool(spec: &HandOffSpec) -> ToolSpec {
-    let reasons = [
-        HandOffReason::CustomerRequest,
-        HandOffReason::MissingKnowledge,
-        HandOffReason::UnsupportedRequest,
-        HandOffReason::PolicyRestriction,
-        HandOffReason::ToolFailure,
-        HandOffReason::PendingClarification,
-        HandOffReason::UsageLimit,
-    ];
-    let mut properties = json!({ "reason": { "type": "string", "enum": reasons } });
+    let mut properties = json!({ "reason": { "type": "string", "enum": HandOffReason::ALL } });
     let (mut required, mut description) = (vec!["reason"], "Hand the conversation over to a person.".to_owned());
     if !spec.targets.is_empty() {
         let names: Vec<&str> = spec.targets.iter().map(|target| target.to.as_str()).collect();

@@ -15,13 +15,13 @@ use frontdesk_api::{
     dispatch::Word,
     turn::{StepState, TurnState},
 };
-use frontdesk_store::{Dialect, agents, claims, claims::Claimed};
+use frontdesk_store::{Dialect, agents, claims::Claimed};
 use futures::StreamExt as _;
 use tokio::{sync::OwnedSemaphorePermit, time::MissedTickBehavior};
 use tracing::Instrument as _;
 
 use crate::{
-    Agents, Room,
+    Agents, Note, Room,
     close::close_rows,
     halt::failed,
     running::{Stop, Why},
@@ -51,6 +51,7 @@ impl Agents {
         tracing::info!(worker = room.owner, places = room.deps.bounds.at_once, "looking after turns");
         let left = if alone { room.deps.store.system().end_turn_leases().await? } else { 0 };
         tokio::spawn(Box::pin(Arc::clone(room).keep()));
+        tokio::spawn(Box::pin(Arc::clone(room).sweep()));
         tokio::spawn(Arc::clone(room).watch());
         Ok(left)
     }
@@ -94,7 +95,7 @@ impl Room {
             tokio::select! {
                 // Turns that are still ending keep their leases.
                 () = self.closed.cancelled() => return,
-                _ = tick.tick() => self.tend().await,
+                _ = tick.tick() => self.renew().await,
                 _ = look.tick() => self.claim().await,
                 () = self.free.notified() => if self.backlog.load(Ordering::SeqCst) { self.claim().await },
                 Some(word) = words.next() => match word {
@@ -105,30 +106,14 @@ impl Room {
         }
     }
 
-    async fn tend(self: &Arc<Self>) {
-        if let Err(error) = self.renew().await {
+    /// Renews, and compares.
+    async fn renew(&self) {
+        if let Err(error) = self.renew_rows().await {
             tracing::warn!(error = %error, cause = ?error.source, "the leases of running turns could not be renewed");
-        }
-        if let Err(error) = self.deps.store.system().forget_expired_keys().await {
-            tracing::warn!(error = %error, cause = ?error.source, "expired idempotency keys could not be deleted");
-        }
-        if let Err(error) = self.deps.store.system().purge_responses().await {
-            tracing::warn!(error = %error, cause = ?error.source, "responses that are not to be stored could not be purged");
-        }
-        match self.deps.store.system().turns_standing().await {
-            Ok(standing) => self.tally.looked(standing),
-            Err(error) => tracing::debug!(error = %error, "the turns that stand still could not be counted"),
-        }
-        if let Err(error) = self.unstick().await {
-            tracing::warn!(error = %error, cause = ?error.source, "sessions that stand still could not be looked for");
-        }
-        if let Err(error) = self.end_overdue().await {
-            tracing::warn!(error = %error, cause = ?error.source, "turns that waited too long could not be ended");
         }
     }
 
-    /// Renews, and compares.
-    async fn renew(&self) -> Result<()> {
+    async fn renew_rows(&self) -> Result<()> {
         let working = self.running.working();
         let held = self.deps.store.system().renew_turns(self.lease()).await?;
         for turn in &held {
@@ -145,32 +130,6 @@ impl Room {
         for (_, stop) in working.into_iter().filter(|(key, _)| !held.contains(key)) {
             stop.now(Why::Lost);
         }
-        Ok(())
-    }
-
-    async fn end_overdue(&self) -> Result<()> {
-        for (tenant, turn) in self.deps.store.system().overdue_turns().await? {
-            // The others do not wait for one whose rows cannot be read.
-            if let Err(error) = self.end_waited(&tenant, &turn).await {
-                tracing::warn!(turn, error = %error, cause = ?error.source, "a turn that waited too long could not be ended");
-            }
-        }
-        Ok(())
-    }
-
-    async fn end_waited(&self, tenant: &str, turn: &str) -> Result<()> {
-        let cx = Cx::internal(tenant, "keeper");
-        if self.cancel_questions(&cx, turn).await? {
-            self.tell(Word::Claimable).await;
-            return Ok(());
-        }
-        let mut tx = self.deps.store.tenant(&cx).write().await?;
-        let Some(stored) = claims::take_overdue(&mut tx, turn).await? else { return Ok(()) };
-        let waited = failed("input_timeout", "the turn waited too long for input; send the message again");
-        let ended = close_rows(&mut tx, self, stored, StepState::Failed, TurnState::Incomplete, waited).await?;
-        tx.commit().await?;
-        self.note(&ended, None);
-        self.ended(&cx, &ended).await;
         Ok(())
     }
 
@@ -230,6 +189,9 @@ impl Room {
             entered.stop.now(Why::Asked);
         }
         tracing::info!(turn = turn.id, attempt = claimed.attempts, epoch = claimed.stored.epoch, "taking up a turn");
+        if claimed.attempts > 1 {
+            self.deps.observer.noted(Note::WorkerLost);
+        }
         let (room, stop) = (Arc::clone(self), entered.stop.clone());
         let work = async move {
             let _entered = entered;
@@ -260,10 +222,10 @@ impl Room {
         );
         let mut tx = self.deps.store.tenant(cx).write().await?;
         let error = failed("attempts_exhausted", message);
-        let ended = close_rows(&mut tx, self, claimed.stored, StepState::Unknown, TurnState::DeadLetter, error).await?;
+        let closed =
+            close_rows(&mut tx, self, claimed.stored, StepState::Unknown, TurnState::DeadLetter, error).await?;
         tx.commit().await?;
-        self.note(&ended, None);
-        self.ended(cx, &ended).await;
+        self.ended(cx, &self.note_closed(closed)).await;
         tracing::error!(turn, attempts = most, "a turn was given up: its worker was lost again and again");
         Ok(())
     }

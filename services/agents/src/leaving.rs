@@ -63,8 +63,7 @@ impl Room {
             _ => claims::take_unheld(tx, id).await?,
         };
         let Some(free) = free else { return Ok(None) };
-        let turn = close_rows(tx, self, free, StepState::Unknown, TurnState::Cancelled, gone()).await?;
-        self.note(&turn, None);
-        Ok(Some(turn))
+        let closed = close_rows(tx, self, free, StepState::Unknown, TurnState::Cancelled, gone()).await?;
+        Ok(Some(self.note_closed(closed)))
     }
 }

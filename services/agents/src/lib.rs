@@ -54,6 +54,7 @@ mod retry;
 mod running;
 mod servers;
 mod speech;
+mod sweep;
 mod tally;
 mod think;
 mod thoughts;
@@ -87,7 +88,7 @@ pub use conversations::Said;
 pub use fault::{Fault, Point};
 pub use follow::Events;
 pub use inputs::Resumed;
-pub use observe::{Observer, ToolEnd, Unobserved};
+pub use observe::{Full, Note, Observer, ToolEnd, Unobserved};
 pub use passing::Passing;
 pub use questions::Questioned;
 pub use read::{TurnView, ended_badly, goes_on};
@@ -96,7 +97,7 @@ pub use responses::Response;
 pub use tally::Turns;
 pub use versions::Writing;
 
-use crate::{hub::Hub, open_calls::Waits, running::Running, tally::Tally};
+use crate::{close::Closed, hub::Hub, open_calls::Waits, running::Running, tally::Tally};
 
 /// Name of the built-in action by which a model hands over to a person.
 pub const HAND_OFF: &str = "hand_off";
@@ -281,6 +282,13 @@ impl Room {
             let until = turn.completed_at.unwrap_or(turn.created_at);
             self.deps.observer.ended(turn.state, seconds(turn.created_at, until), model_calls);
         }
+    }
+
+    /// Notes a turn that was ended in its rows.
+    pub(crate) fn note_closed(&self, closed: Closed) -> Turn {
+        self.note(&closed.turn, None);
+        closed.notes.into_iter().for_each(|note| self.deps.observer.noted(note));
+        closed.turn
     }
 
     pub(crate) fn lease(&self) -> Lease<'_> {

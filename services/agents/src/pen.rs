@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use crate::{
-    Room,
+    Note, Observer, Room,
     fault::{Fault, Point},
     halt::Halt,
     handing::{self, Handed},
@@ -74,6 +74,7 @@ pub(crate) struct Pen {
     pauses: &'static [Duration],
     make: Commit,
     fault: Option<Fault>,
+    observer: Arc<dyn Observer>,
     /// How long the turn may wait for input, in microseconds.
     patience: i64,
     /// It stays as long after its end, though it is not stored.
@@ -116,6 +117,7 @@ impl Pen {
             pauses: &PAUSES,
             make: Box::new(|tx| Box::pin(tx.commit())),
             fault: room.deps.fault.clone(),
+            observer: Arc::clone(&room.deps.observer),
             patience: micros(room.deps.pace.wait),
         }
     }
@@ -256,10 +258,14 @@ impl Pen {
             tokio::time::sleep(*pause).await;
         };
         let word = match written {
-            Written::Not => return Err(Halt::Fenced),
+            Written::Not => {
+                self.observer.noted(Note::StaleWrite);
+                return Err(Halt::Fenced);
+            }
             Written::From(first) => Heard::Events(first, Arc::new(std::mem::take(&mut page.events))),
             Written::Before => Heard::Look,
         };
+        Note::of(&page.steps, self.turn.error.as_ref()).into_iter().for_each(|note| self.observer.noted(note));
         self.stopped.append(&mut page.stops);
         self.hub.tell(&self.cx.tenant, &self.turn.id, word);
         self.reach(Point::AfterCommit).await;
@@ -472,6 +478,7 @@ mod tests {
             unsure: None,
             pauses: &[Duration::ZERO; PAUSES.len()],
             fault: None,
+            observer: Arc::new(crate::Unobserved),
             patience: 0,
             lingers: false,
             seals: false,

@@ -87,9 +87,24 @@ impl Agents {
         agent_id: &str,
         session_id: &str,
     ) -> Result<(Session, Vec<TurnView>)> {
+        self.load_part(cx, agent_id, session_id, &[]).await
+    }
+
+    /// As [`Agents::load_conversation`] with these turns alone, where any are named; one that is not of it is left out.
+    ///
+    /// # Errors
+    /// As [`Agents::load_conversation`].
+    pub async fn load_part(
+        &self,
+        cx: &Cx,
+        agent_id: &str,
+        session_id: &str,
+        turn_ids: &[String],
+    ) -> Result<(Session, Vec<TurnView>)> {
         let tenant = self.0.deps.store.tenant(cx);
         let session = self.load_session(cx, agent_id, session_id).await?;
-        let stored = tenant.session_turns(session_id, None).await?;
+        let mut stored = tenant.session_turns(session_id, None).await?;
+        stored.retain(|stored| turn_ids.is_empty() || turn_ids.contains(&stored.turn.id));
         let mut tx = tenant.read().await?;
         let mut views = Vec::with_capacity(stored.len());
         for turn in stored {

@@ -160,6 +160,31 @@ pub enum HandOffReason {
     UsageLimit,
 }
 
+impl HandOffReason {
+    pub const ALL: [Self; 7] = [
+        Self::CustomerRequest,
+        Self::MissingKnowledge,
+        Self::UnsupportedRequest,
+        Self::PolicyRestriction,
+        Self::ToolFailure,
+        Self::PendingClarification,
+        Self::UsageLimit,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CustomerRequest => "customer_request",
+            Self::MissingKnowledge => "missing_knowledge",
+            Self::UnsupportedRequest => "unsupported_request",
+            Self::PolicyRestriction => "policy_restriction",
+            Self::ToolFailure => "tool_failure",
+            Self::PendingClarification => "pending_clarification",
+            Self::UsageLimit => "usage_limit",
+        }
+    }
+}
+
 /// One thing done in a turn. `n` counts from 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {

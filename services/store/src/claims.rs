@@ -74,6 +74,8 @@ pub struct Standing {
     pub awaiting_input: i64,
     /// For nobody: they were given up.
     pub dead_letter: i64,
+    /// Beside turns: approvals that nobody has said a word to.
+    pub approvals: i64,
 }
 
 /// How many heads are asked for in one statement.
@@ -352,7 +354,7 @@ impl System<'_> {
         Ok(Line { of_tenant, of_all })
     }
 
-    /// How many turns stand still, over all tenants.
+    /// How many turns stand still, over all tenants, and how many approvals are open.
     ///
     /// # Errors
     /// As any query.
@@ -362,7 +364,10 @@ impl System<'_> {
              (SELECT count(*) FROM turn WHERE state = 'running' AND lease_owner IS NULL) AS in_line, \
              (SELECT count(*) FROM turn WHERE state = 'queued') AS queued, \
              (SELECT count(*) FROM turn WHERE state = 'awaiting_input') AS awaiting_input, \
-             (SELECT count(*) FROM turn WHERE state = 'dead_letter') AS dead_letter")
+             (SELECT count(*) FROM turn WHERE state = 'dead_letter') AS dead_letter, \
+             (SELECT count(*) FROM step s JOIN turn t ON t.tenant = s.tenant AND t.id = s.turn_id \
+              WHERE s.kind = 'approval' AND s.state = 'intent' AND t.state = 'awaiting_input' AND NOT EXISTS ( \
+              SELECT 1 FROM inbox i WHERE i.tenant = s.tenant AND i.turn_id = s.turn_id AND i.key = s.id)) AS approvals")
             .fetch_one(conn).await)
         .doing("count the turns that stand still")
     }

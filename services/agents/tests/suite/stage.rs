@@ -2,6 +2,8 @@
 
 #[path = "asks.rs"]
 mod asks;
+#[path = "guard.rs"]
+mod guard;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,13 +12,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, TurnView};
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Kind, Result, Safety, Seal, Tools,
+    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Kind, Result, Seal, Tools,
     agent::AgentSpec,
     chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
     clock::FixedClock,
@@ -24,13 +26,13 @@ use frontdesk_api::{
     cx::Workspace,
     id::RandomIds,
     inference::Model,
-    safety::{Checked, Hold, Stage as Place, Verdict},
     servers::Server,
     tools::{Effect, Outcome, Risk, Runs, ToolDef, ToolResult},
     turn::{Event, ItemBody, StepOutput},
 };
 use frontdesk_store::{Doing as _, Store, sqlx};
 use futures::{StreamExt, stream};
+use guard::{Guard, in_time};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -418,49 +420,6 @@ impl Seal for Labelled {
     }
 }
 
-/// `poison` is blocked wherever it stands, `4111` becomes `[card]`, `lawyer` goes to a person; at `jammed` it fails.
-struct Guard;
-
-/// What is elsewhere keeps to the deadline that it is given.
-fn in_time(cx: &Cx) -> Result<()> {
-    let over = cx.deadline.is_some_and(|deadline| deadline <= Instant::now());
-    if over { Err(Error::new(Kind::Timeout, "its time is up")) } else { Ok(()) }
-}
-
-#[async_trait]
-impl Safety for Guard {
-    async fn check(&self, cx: &Cx, shields: &[String], _: Place, text: &str) -> Result<Checked> {
-        in_time(cx)?;
-        if text.contains("jammed") {
-            return Err(Error::upstream("the shield is jammed"));
-        }
-        let mut checked = Checked { text: text.replace("4111", "[card]"), verdicts: vec![] };
-        for id in shields {
-            let verdict = if text.contains("poison") {
-                Verdict::Block { category: "poison".into(), message: "I cannot help with that.".into() }
-            } else if text.contains("lawyer") {
-                let reason = frontdesk_api::turn::HandOffReason::PolicyRestriction;
-                Verdict::HandOff { reason, message: "A colleague will write to you.".into() }
-            } else if checked.text != text {
-                Verdict::Redact { spans: vec![] }
-            } else {
-                Verdict::Allow
-            };
-            checked.verdicts.push((id.clone(), verdict));
-        }
-        Ok(checked)
-    }
-
-    fn knows(&self, shields: &[String]) -> Result<()> {
-        let known = shields.iter().all(|id| id == "guard");
-        if known { Ok(()) } else { Err(Error::not_found("no such shield")) }
-    }
-
-    fn hold(&self, shields: &[String], _: Place) -> Option<Hold> {
-        (!shields.is_empty()).then_some(Hold::Window(8))
-    }
-}
-
 impl Stage {
     pub async fn set(store: Store) -> Self {
         Self::with_ids(store, Arc::new(RandomIds)).await
@@ -472,20 +431,24 @@ impl Stage {
 
     pub async fn with(store: Store, ids: Arc<dyn Ids>, pace: Pace, bounds: Bounds) -> Self {
         let (cx, _) = frontdesk_store::testing::two_tenants(&store).await;
-        Self::room(store, cx, Arc::default(), Arc::default(), ids, pace, bounds, None)
+        Self::room(store, cx, Arc::default(), Arc::default(), ids, pace, bounds, |_| {})
     }
 
     /// Another process on the same rows, with a model of its own and the same tools.
     pub fn beside(&self, pace: Pace, bounds: Bounds) -> Self {
         let (store, tools) = (self.store.clone(), self.tools.clone());
-        Self::room(store, self.cx.clone(), Arc::default(), tools, Arc::new(RandomIds), pace, bounds, None)
+        Self::room(store, self.cx.clone(), Arc::default(), tools, Arc::new(RandomIds), pace, bounds, |_| {})
     }
 
     /// Another process on the same rows, with the same model and tools, that ends where `fault` says.
     pub fn failing(&self, pace: Pace, fault: Fault) -> Self {
+        self.changed(pace, Bounds::default(), |deps| deps.fault = Some(fault))
+    }
+
+    /// Another process on the same rows, with the same model and tools, and with this change.
+    pub fn changed(&self, pace: Pace, bounds: Bounds, change: impl FnOnce(&mut Deps)) -> Self {
         let (store, model, tools) = (self.store.clone(), self.model.clone(), self.tools.clone());
-        let bounds = Bounds::default();
-        Self::room(store, self.cx.clone(), model, tools, Arc::new(RandomIds), pace, bounds, Some(fault))
+        Self::room(store, self.cx.clone(), model, tools, Arc::new(RandomIds), pace, bounds, change)
     }
 
     #[allow(clippy::too_many_arguments)] // what a process is made of
@@ -497,9 +460,9 @@ impl Stage {
         ids: Arc<dyn Ids>,
         pace: Pace,
         bounds: Bounds,
-        fault: Option<Fault>,
+        change: impl FnOnce(&mut Deps),
     ) -> Self {
-        let agents = Agents::new(Deps {
+        let mut deps = Deps {
             store: store.clone(),
             inference: model.clone(),
             tools: tools.clone(),
@@ -512,8 +475,10 @@ impl Stage {
             dispatch: store.dispatch(),
             pace,
             bounds,
-            fault,
-        });
+            fault: None,
+        };
+        change(&mut deps);
+        let agents = Agents::new(deps);
         Self { agents, store, cx, model, tools }
     }
 

@@ -232,6 +232,55 @@ pub(crate) static TOOL_CALLS: Family = family(
     &["frontdesk.tool.outcome"],
     "Calls of tools that run here in turns, by how they ended",
 );
+pub(crate) static OUTCOMES_UNKNOWN: Family = family(
+    "frontdesk.tool.outcomes_unknown",
+    "{call}",
+    Kind::Counter,
+    &[],
+    "Tool calls of turns that came to an end without anyone knowing whether they did their work",
+);
+pub(crate) static TURNS_RECOVERED: Family = family(
+    "frontdesk.turns.recovered",
+    "{turn}",
+    Kind::Counter,
+    &[],
+    "Times that this process took up a turn whose worker was lost",
+);
+pub(crate) static STALE_WRITES: Family = family(
+    "frontdesk.turns.stale_writes",
+    "{write}",
+    Kind::Counter,
+    &[],
+    "Writes of this process that were refused, since another one had the turn by then or it was deleted",
+);
+pub(crate) static TURNS_REFUSED: Family = family(
+    "frontdesk.turns.refused",
+    "{turn}",
+    Kind::Counter,
+    &["frontdesk.turn.line"],
+    "Turns that were refused since a line was full, by which: of their session, their tenant or all tenants",
+);
+pub(crate) static HAND_OFFS: Family = family(
+    "frontdesk.hand_offs",
+    "{hand_off}",
+    Kind::Counter,
+    &["frontdesk.hand_off.target", "frontdesk.hand_off.reason"],
+    "Conversations that agents handed on, to people or to another agent, by reason",
+);
+pub(crate) static APPROVALS_WAITING: Family = family(
+    "frontdesk.approvals.waiting",
+    "{approval}",
+    Kind::Gauge,
+    &[],
+    "Approvals that nobody had said a word to when this process last looked; every process sees the same ones",
+);
+pub(crate) static APPROVALS_ENDED: Family = family(
+    "frontdesk.approvals.ended",
+    "{approval}",
+    Kind::Counter,
+    &["frontdesk.approval.state"],
+    "Approvals by how they ended, once their turn went on or ended",
+);
 pub(crate) static BATCHES_RUNNING: Family =
     family("frontdesk.batches.running", "{batch}", Kind::UpDown, &[], "Batches that this process works on");
 pub(crate) static BATCHES_WAITING: Family = family(
@@ -298,7 +347,7 @@ pub(crate) static STARTED: Family = Family {
 };
 
 /// All of them.
-pub(crate) static ALL: [&Family; 35] = [
+pub(crate) static ALL: [&Family; 42] = [
     &HTTP_DURATION,
     &HTTP_ACTIVE,
     &OVERHEAD_TIME,
@@ -321,6 +370,13 @@ pub(crate) static ALL: [&Family; 35] = [
     &TURN_QUEUED,
     &TURN_CALLS,
     &TOOL_CALLS,
+    &OUTCOMES_UNKNOWN,
+    &TURNS_RECOVERED,
+    &STALE_WRITES,
+    &TURNS_REFUSED,
+    &HAND_OFFS,
+    &APPROVALS_WAITING,
+    &APPROVALS_ENDED,
     &BATCHES_RUNNING,
     &BATCHES_WAITING,
     &BATCHES_ENDED,

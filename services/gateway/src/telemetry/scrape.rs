@@ -8,8 +8,8 @@ use prometheus::{TextEncoder, proto::MetricFamily};
 use super::{
     engines,
     families::{
-        BATCH_LINES, BATCHES_ENDED, BATCHES_RUNNING, BATCHES_WAITING, BUILD, CPU, DESCRIPTORS, FILES_READING, POOL,
-        POOL_MOST, RESIDENT, SPANS, STARTED, TURNS_ENDED, TURNS_RUNNING, TURNS_STANDING,
+        APPROVALS_WAITING, BATCH_LINES, BATCHES_ENDED, BATCHES_RUNNING, BATCHES_WAITING, BUILD, CPU, DESCRIPTORS,
+        FILES_READING, POOL, POOL_MOST, RESIDENT, SPANS, STARTED, TURNS_ENDED, TURNS_RUNNING, TURNS_STANDING,
     },
     process,
     spool::OUTCOMES,
@@ -49,6 +49,7 @@ fn read(app: &App) -> impl Iterator<Item = MetricFamily> {
         ]
         .map(|(state, count)| (vec![state.to_owned()], number(count.unsigned_abs())))
     });
+    let approvals = turns.standing.map(|standing| number(standing.approvals.unsigned_abs()));
     let batches = app.batches.tally();
     let done = batches.ended.map(|(state, count)| (vec![state.as_str().to_owned()], number(count)));
     let lines = batches.lines.map(|(outcome, count)| (vec![outcome.as_str().to_owned()], number(count)));
@@ -63,6 +64,7 @@ fn read(app: &App) -> impl Iterator<Item = MetricFamily> {
         TURNS_RUNNING.read(one(number(turns.running))),
         TURNS_ENDED.read(ended),
         TURNS_STANDING.read(standing),
+        APPROVALS_WAITING.read(known(approvals)),
         BATCHES_RUNNING.read(one(number(batches.running))),
         BATCHES_WAITING.read(one(number(batches.waiting))),
         BATCHES_ENDED.read(done),

@@ -4,15 +4,18 @@
 //! whichever process, is put into that trace. A request that lets a waiting turn go on is linked to, since its own trace
 //! is another.
 
-use frontdesk_agents::{Observer, ToolEnd};
+use frontdesk_agents::{Note, Observer, ToolEnd};
 use frontdesk_api::turn::TurnState;
 use opentelemetry::{Context, trace::TraceContextExt as _};
-use prometheus::{Histogram, HistogramVec, IntCounterVec, Registry};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
-    families::{TOOL_CALLS, TURN_CALLS, TURN_DURATION, TURN_QUEUED},
+    families::{
+        APPROVALS_ENDED, Family, HAND_OFFS, OUTCOMES_UNKNOWN, STALE_WRITES, TOOL_CALLS, TURN_CALLS, TURN_DURATION,
+        TURN_QUEUED, TURNS_RECOVERED, TURNS_REFUSED,
+    },
     spans::{carried, parsed},
 };
 
@@ -22,7 +25,51 @@ pub(crate) struct TurnsObserved {
     queued: Histogram,
     model_calls: Histogram,
     tools: IntCounterVec,
+    notes: Notes,
     traces: bool,
+}
+
+/// What is counted of [`Note`]s.
+struct Notes {
+    unknown: IntCounter,
+    recovered: IntCounter,
+    stale: IntCounter,
+    refused: IntCounterVec,
+    hand_offs: IntCounterVec,
+    approvals: IntCounterVec,
+}
+
+impl Notes {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let one =
+            |family: &Family| Ok::<_, prometheus::Error>(family.counters(registry)?.with_label_values::<&str>(&[]));
+        let notes = Self {
+            unknown: one(&OUTCOMES_UNKNOWN)?,
+            recovered: one(&TURNS_RECOVERED)?,
+            stale: one(&STALE_WRITES)?,
+            refused: TURNS_REFUSED.counters(registry)?,
+            hand_offs: HAND_OFFS.counters(registry)?,
+            approvals: APPROVALS_ENDED.counters(registry)?,
+        };
+        for note in Note::all() {
+            notes.counter(note);
+        }
+        Ok(notes)
+    }
+
+    fn counter(&self, note: Note) -> IntCounter {
+        match note {
+            Note::OutcomeUnknown => self.unknown.clone(),
+            Note::WorkerLost => self.recovered.clone(),
+            Note::StaleWrite => self.stale.clone(),
+            Note::Refused(line) => self.refused.with_label_values(&[line.as_str()]),
+            Note::HandOff { to_agent, reason } => {
+                let target = if to_agent { "agent" } else { "people" };
+                self.hand_offs.with_label_values(&[target, reason.as_str()])
+            }
+            Note::Approval(state) => self.approvals.with_label_values(&[state.as_str()]),
+        }
+    }
 }
 
 impl TurnsObserved {
@@ -38,6 +85,7 @@ impl TurnsObserved {
             queued: TURN_QUEUED.histograms(registry)?.with_label_values::<&str>(&[]),
             model_calls: TURN_CALLS.histograms(registry)?.with_label_values::<&str>(&[]),
             tools,
+            notes: Notes::new(registry)?,
             traces,
         })
     }
@@ -59,6 +107,10 @@ impl Observer for TurnsObserved {
         self.tools.with_label_values(&[end.as_str()]).inc();
     }
 
+    fn noted(&self, note: Note) {
+        self.notes.counter(note).inc();
+    }
+
     fn trace(&self) -> Option<String> {
         if self.traces { carried(&Span::current()) } else { None }
     }
@@ -74,5 +126,37 @@ impl Observer for TurnsObserved {
         if let Err(e) = span.set_parent(Context::new().with_remote_span_context(kept)) {
             tracing::debug!("a turn's span is not in the trace that its turn began in: {e}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prometheus::TextEncoder;
+
+    use super::*;
+
+    /// The lines of what notes are counted in.
+    fn lines(registry: &Registry) -> BTreeSet<String> {
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
+        let counts = text.lines().filter(|line| line.starts_with("frontdesk_") && line.contains("_total"));
+        counts.filter(|line| !line.starts_with(&TOOL_CALLS.shown())).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn each_note_moves_one_counter_that_stood_at_zero() {
+        let registry = Registry::new();
+        let observed = TurnsObserved::new(&registry, false).expect("its families");
+        let zero = lines(&registry);
+        assert_eq!(zero.len(), Note::all().count(), "{zero:?}");
+        assert!(zero.iter().all(|line| line.ends_with(" 0")), "{zero:?}");
+        for note in Note::all() {
+            let before = lines(&registry);
+            observed.noted(note);
+            let after = lines(&registry);
+            assert_eq!(after.difference(&before).count(), 1, "{note:?}");
+        }
+        assert!(lines(&registry).iter().all(|line| line.ends_with(" 1")), "each has its own: {:?}", lines(&registry));
     }
 }
