@@ -3,6 +3,7 @@
 use frontdesk_api::{
     Cx, Error, Kind, Page, PageRequest, Result,
     agent::{Agent, AgentSpec},
+    chat::Usage,
     cx::Customer,
     turn::Session,
 };
@@ -138,7 +139,32 @@ impl Agents {
         self.check_tools(cx, spec).await?;
         Box::pin(self.check_agents(cx, spec)).await?;
         Box::pin(self.check_targets(cx, spec)).await?;
-        self.check_names(cx, spec).await
+        self.check_names(cx, spec).await?;
+        self.check_price(cx, spec).await
+    }
+
+    /// A limit of money would never act on a model without a price. Of a route its first target is looked at; of a model
+    /// that no provider lists nothing is known.
+    async fn check_price(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
+        if spec.limits.max_cost_micro_usd.is_none() {
+            return Ok(());
+        }
+        let inference = &self.0.deps.inference;
+        let models = inference.models(cx).await?;
+        for name in spec.guideline_model.iter().chain([&spec.model]) {
+            let Some(model) = models.iter().find(|model| model.id == *name) else { continue };
+            let named = (model.provider.as_str(), model.upstream_id.as_str());
+            let led_to = model.upstream_id.split_once('/').filter(|_| model.provider.is_empty());
+            let (provider, upstream) = led_to.unwrap_or(named);
+            if inference.cost(provider, upstream, &Usage::default()).is_none() {
+                let message = format!(
+                    "the model '{provider}/{upstream}' has no price, so max_cost_micro_usd would never end a turn: \
+                     name one in the configuration (prices), or leave this limit out and set max_tokens"
+                );
+                return Err(Error::invalid("limits.max_cost_micro_usd", message).with_code("model_without_price"));
+            }
+        }
+        Ok(())
     }
 
     /// That no two tools that a model is shown have one name.

@@ -11,7 +11,7 @@ use frontdesk_api::{
     ChatRequest, Error, Result,
     agent::{AgentSpec, Guideline, GuidelineMatch},
     chat::{Chat, Message, ReplyHead, Role, Usage},
-    turn::{Item, ItemBody, StepKind, StepOutput, StepState},
+    turn::{Item, ItemBody, StepKind, StepOutput, StepState, TurnError},
 };
 use frontdesk_store::transcript::StoredStep;
 use futures::StreamExt as _;
@@ -45,13 +45,6 @@ struct Holds {
     holds: Vec<usize>,
 }
 
-/// What the call came to.
-struct Matched {
-    ids: Vec<String>,
-    head: ReplyHead,
-    usage: Usage,
-}
-
 impl Worker {
     /// Finds the rules of this turn, once.
     pub(crate) async fn guide(&mut self) -> Result<(), Halt> {
@@ -66,36 +59,29 @@ impl Worker {
             return Ok(());
         }
         let step = self.begin(StepKind::Guidelines, "guidelines");
-        let (matched, output) = match self.matching(&asked, &step).await {
-            Ok(matched) => {
-                let output = StepOutput::Guidelines {
-                    matched: matched.ids.clone(),
-                    model: model_of(&matched.head),
-                    usage: matched.usage,
-                    cost_nano_usd: self.spend(&matched.head, matched.usage),
-                    error: None,
-                };
-                (Some(matched.ids), output)
+        let (matched, model, usage, cost_nano_usd) = match self.matching(&asked, &step).await {
+            Ok((head, reply)) => {
+                // Read or not, it was paid for.
+                let cost = self.spend(&head, reply.usage);
+                (holding(&reply.text, &asked), model_of(&head), reply.usage, cost)
             }
-            Err(Halt::Failed(error)) => {
-                tracing::warn!(
-                    turn = self.pen.turn.id,
-                    code = error.code,
-                    message = error.message,
-                    "guidelines could not be matched: all are given"
-                );
-                let output = StepOutput::Guidelines {
-                    matched: rules.iter().map(|rule| rule.id.clone()).collect(),
-                    model: self.guideline_model().to_owned(),
-                    usage: Usage::default(),
-                    cost_nano_usd: None,
-                    error: Some(error),
-                };
-                (None, output)
-            }
+            Err(Halt::Failed(error)) => (Err(error), self.guideline_model().to_owned(), Usage::default(), None),
             Err(halt) => return Err(halt),
         };
-        self.rules = given(&rules, matched.as_deref());
+        if let Err(error) = &matched {
+            tracing::warn!(
+                turn = self.pen.turn.id,
+                code = error.code,
+                message = error.message,
+                "guidelines could not be matched: all are given"
+            );
+        }
+        self.rules = given(&rules, matched.as_deref().ok());
+        let (matched, error) = match matched {
+            Ok(matched) => (matched, None),
+            Err(error) => (rules.into_iter().map(|rule| rule.id).collect(), Some(error)),
+        };
+        let output = StepOutput::Guidelines { matched, model, usage, cost_nano_usd, error };
         self.end(step, StepState::Done, Some(output));
         Ok(())
     }
@@ -105,27 +91,28 @@ impl Worker {
     }
 
     /// Asks which conditions hold.
-    async fn matching(&mut self, asked: &[Guideline], step: &StoredStep) -> Result<Matched, Halt> {
+    async fn matching(&mut self, asked: &[Guideline], step: &StoredStep) -> Result<(ReplyHead, Reply), Halt> {
         let said = self.past.iter().map(|past| &past.item).chain(&self.items);
         let chat = question(&self.spec, asked, said);
         let request = ChatRequest::typed(self.guideline_model(), chat);
         let (inference, cx) = (Arc::clone(&self.room.deps.inference), self.cx.clone());
         let span = tracing::info_span!("match guidelines", step = step.step.id);
-        let mut reply = Reply::default();
         let work = async {
-            let mut answer = inference.chat(&cx, request).await?;
+            let (mut answer, mut reply) = (inference.chat(&cx, request).await?, Reply::default());
             while let Some(frame) = answer.frames.next().await {
                 frame?.events.into_iter().for_each(|event| reply.take(event));
             }
-            Ok(answer.head)
+            Ok((answer.head, reply))
         };
-        let head = self.call_out(work.instrument(span)).await?;
-        let numbers = read(&reply.text, asked.len()).ok_or_else(|| {
-            Halt::Failed(failed("guidelines_unreadable", "the model did not answer with the numbers of conditions"))
-        })?;
-        let ids = numbers.into_iter().filter_map(|n| asked.get(n - 1)).map(|rule| rule.id.clone()).collect();
-        Ok(Matched { ids, head, usage: reply.usage })
+        self.call_out(work.instrument(span)).await
     }
+}
+
+/// The rules that an answer says hold.
+fn holding(answer: &str, asked: &[Guideline]) -> Result<Vec<String>, TurnError> {
+    let numbers = read(answer, asked.len())
+        .ok_or_else(|| failed("guidelines_unreadable", "the model did not answer with the numbers of conditions"))?;
+    Ok(numbers.into_iter().filter_map(|n| asked.get(n - 1)).map(|rule| rule.id.clone()).collect())
 }
 
 /// What can be known to be wrong before any turn.

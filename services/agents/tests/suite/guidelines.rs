@@ -1,5 +1,6 @@
 //! Rules that hold under conditions, and what a turn may take.
 
+use frontdesk_agents::Writing;
 use frontdesk_api::{
     Error,
     agent::{AgentSpec, Guideline, GuidelineMatch, Limits},
@@ -68,9 +69,10 @@ async fn where_matching_fails_all_rules_are_given_and_the_step_says_so() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
         let conversation = stage.conversation(ruled()).await;
-        for (line, code) in
-            [(Line::Fail(Error::upstream("is down")), "upstream"), (Line::Say("hm"), "guidelines_unreadable")]
-        {
+        for (line, code, took, cost) in [
+            (Line::Fail(Error::upstream("is down")), "upstream", 10, None),
+            (Line::Say("hm"), "guidelines_unreadable", 20, Some(10_000)),
+        ] {
             let before = stage.model.asked().len();
             stage.model.play([line, Line::Say("Hello.")]);
             let view = stage.ask(&conversation, "hello").await;
@@ -81,11 +83,14 @@ async fn where_matching_fails_all_rules_are_given_and_the_step_says_so() {
                 read.contains("- refund: When they speak of refund: Do refund.") && read.contains("Always"),
                 "{read}"
             );
-            let error = view.steps.iter().find_map(|step| match &step.output {
-                Some(StepOutput::Guidelines { error, .. }) => error.clone(),
+            let matching = view.steps.iter().find_map(|step| match &step.output {
+                Some(StepOutput::Guidelines { error, cost_nano_usd, .. }) => {
+                    Some((error.clone()?.code, *cost_nano_usd))
+                }
                 _ => None,
             });
-            assert_eq!(error.expect("why").code, code);
+            assert_eq!(matching, Some((code.to_owned(), cost)));
+            assert_eq!(view.turn.usage.input_tokens, took, "an answer that cannot be read was paid for");
         }
     })
     .await;
@@ -133,6 +138,31 @@ async fn a_turn_stops_where_it_has_taken_its_tokens_or_its_money() {
         let conversation = stage.conversation(AgentSpec { limits, ..AgentSpec::new("m") }).await;
         stage.model.play([Line::Say("Hello.")]);
         assert_eq!(stage.ask(&conversation, "hello").await.turn.state, TurnState::Completed);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_limit_of_money_that_could_never_act_is_refused() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let limits = Limits { max_cost_micro_usd: Some(10), ..Limits::default() };
+        let spec = |model: &str| AgentSpec { limits: limits.clone(), ..AgentSpec::new(model) };
+        let with = |model: &str| AgentSpec { guideline_model: Some(model.into()), ..spec("up/m") };
+        for spec in [spec("up/unpriced"), spec("cheap"), with("up/unpriced")] {
+            let refused = stage.agents.create_agent(&stage.cx, spec).await.expect_err("no price");
+            assert_eq!(refused.param.as_deref(), Some("limits.max_cost_micro_usd"));
+            assert_eq!(refused.code.as_deref(), Some("model_without_price"));
+            assert!(refused.message.contains("up/unpriced"), "{refused}");
+        }
+        // Of a model that nobody lists nothing is known.
+        for spec in [spec("up/m"), spec("dear"), with("dear"), spec("elsewhere")] {
+            stage.agents.create_agent(&stage.cx, spec).await.expect("an agent");
+        }
+        let without = AgentSpec { limits: Limits::default(), ..spec("up/unpriced") };
+        let agent = stage.agents.create_agent(&stage.cx, without).await.expect("no such limit").id;
+        let change = stage.agents.write_version(&stage.cx, &agent, &spec("up/unpriced"), &Writing::default()).await;
+        assert_eq!(change.expect_err("no price").code.as_deref(), Some("model_without_price"));
     })
     .await;
 }

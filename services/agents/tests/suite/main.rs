@@ -27,6 +27,7 @@ mod questions;
 mod repeat;
 mod replays;
 mod responses;
+mod scarce;
 mod servers;
 mod shields;
 mod stage;

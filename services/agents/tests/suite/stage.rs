@@ -25,7 +25,7 @@ use frontdesk_api::{
     code,
     cx::Workspace,
     id::RandomIds,
-    inference::Model,
+    inference::{Model, ModelKind},
     servers::Server,
     tools::{Effect, Outcome, Risk, Runs, ToolDef, ToolResult},
     turn::{Event, ItemBody, StepOutput},
@@ -154,8 +154,19 @@ impl Inference for Script {
         Ok(reply(stream::iter(frames.collect::<Vec<_>>()).boxed()))
     }
 
+    /// One with a price and one without, and a name for each.
     async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
-        Ok(vec![])
+        let model = |(id, provider, upstream): (&str, &str, &str)| {
+            let (id, provider, upstream_id) = (id.into(), provider.into(), upstream.into());
+            Model { id, provider, upstream_id, kind: ModelKind::Llm, created: 0, description: None }
+        };
+        let models = [
+            ("up/m", "up", "m"),
+            ("up/unpriced", "up", "unpriced"),
+            ("dear", "", "up/m"),
+            ("cheap", "", "up/unpriced"),
+        ];
+        Ok(models.map(model).into())
     }
 
     /// A micro-USD for each token of a prompt at `up/m`.
