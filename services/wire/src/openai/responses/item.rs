@@ -13,6 +13,7 @@ use frontdesk_api::{
 use serde_json::{Value, json};
 
 use super::{
+    allowed::lets_call,
     code,
     mcp::{self, Made, Servers},
     parts,
@@ -52,13 +53,14 @@ impl ClientTools {
     }
 }
 
-/// The functions among the tools that a response repeats.
+/// The functions among the tools that a response repeats, as far as its model may call them: no other call is its client's.
 #[must_use]
 pub fn client_tools(echo: &Value) -> ClientTools {
     let tools = echo.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let kinds = || tools.iter().filter_map(|tool| tool.get("type")?.as_str());
+    let names = tools.iter().filter_map(|tool| tool.get("name")?.as_str());
     ClientTools {
-        functions: tools.iter().filter_map(|tool| tool.get("name")?.as_str().map(str::to_owned)).collect(),
+        functions: names.filter(|name| lets_call(&echo["tool_choice"], name)).map(str::to_owned).collect(),
         interpreter: kinds().any(|kind| kind == code::TOOL),
         web: kinds().any(web::is_web),
         summarises: echo.pointer("/reasoning/summary").is_some_and(Value::is_string),
