@@ -75,7 +75,7 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
     let outputs: HashMap<&str, (&str, bool)> = made
         .iter()
         .filter_map(|item| match &item.body {
-            ItemBody::FunctionCallOutput { call_id, output, is_error } => {
+            ItemBody::FunctionCallOutput { call_id, output, is_error, .. } => {
                 Some((call_id.as_str(), (output.as_str(), *is_error)))
             }
             _ => None,
@@ -147,7 +147,12 @@ pub fn sent(item: &Item, include: Include) -> Option<Value> {
             json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })
         }
         ItemBody::FunctionCall { call, .. } => function_call(id, call, "completed"),
-        ItemBody::FunctionCallOutput { call_id, output, .. } => {
+        ItemBody::FunctionCallOutput { call_id, output, parts, .. } => {
+            // `include` has no word for these pictures.
+            let output = match parts.as_slice() {
+                [] => json!(output),
+                parts => parts.iter().map(|part| parts::shown(part, true)).collect(),
+            };
             json!({ "id": id, "type": "function_call_output", "call_id": call_id, "output": output, "status": "completed" })
         }
         ItemBody::Reasoning { text, sealed, .. } => reasoning(id, text, sealed.as_deref(), false, include.thoughts),
