@@ -53,6 +53,11 @@ def heard(words, message):
     return words in text
 
 
+def brings_pictures(message):
+    """Whether it is the user's only in name: what a tool's message cannot hold of its result stands behind it."""
+    return message["role"] == "user" and heard("Also in the result of the tool call ", message)
+
+
 def answer(asked, told=()):
     """The message for this request."""
     message, reason = spoken(asked, told)
@@ -63,7 +68,7 @@ def answer(asked, told=()):
 
 def spoken(asked, told):
     tools, choice = asked.get("tools") or [], asked.get("tool_choice")
-    after_user = asked["messages"][-1]["role"] == "user"
+    after_user = asked["messages"][-1]["role"] == "user" and not brings_pictures(asked["messages"][-1])
     for words, name, value in told:
         if name is None and any(heard(words, message) for message in asked["messages"]):
             return {"role": "assistant", "content": json.dumps(value)}, "stop"
@@ -82,7 +87,7 @@ def spoken(asked, told):
     wanted = asked.get("response_format") or {}
     if wanted.get("type") == "json_schema":
         return {"role": "assistant", "content": json.dumps(plainest(wanted["json_schema"]["schema"]))}, "stop"
-    found = [address for said in asked["messages"] if said["role"] == "tool" for address in ADDRESS.findall(str(said["content"]))]
+    found = [address for said in asked["messages"] if said["role"] == "tool" or brings_pictures(said) for address in ADDRESS.findall(str(said["content"]))]
     return {"role": "assistant", "content": " ".join([WORDS, *dict.fromkeys(found)])}, "stop"
 
 

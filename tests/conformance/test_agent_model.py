@@ -202,6 +202,16 @@ def test_a_key_outlives_a_new_version_and_the_agent(frontdesk, openai_client, sc
     assert len(scripted.requests()) == before + 2
 
 
+def test_a_choice_of_allowed_tools_leaves_an_agents_own_out(openai_client, scripted):
+    scripted.script([{"reply": {"tool_call": {"name": "show_map", "arguments": {"town": "Ulm"}}}}])
+    tools = [{"type": "function", **SHOW["function"], "strict": False}, {"type": "function", "name": "weigh", "parameters": {"type": "object"}, "strict": False}]
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "show_map"}]}
+    response = openai_client.responses.create(model=MODEL, input="Where are you?", tools=tools, tool_choice=choice)
+    assert [tool["function"]["name"] for tool in sent(scripted)["tools"]] == ["show_map"]
+    assert sent(scripted)["tool_choice"] == "required"
+    assert [(item.type, item.name) for item in response.output] == [("function_call", "show_map")]
+
+
 def test_a_stored_chat_with_an_agent(openai_client, scripted):
     scripted.script(look_and_say("Kept."))
     answer = openai_client.chat.completions.create(model=MODEL, messages=ASKED, store=True, metadata={"shop": "lamps"})

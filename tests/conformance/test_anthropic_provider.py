@@ -397,3 +397,19 @@ def test_an_agent_calls_a_tool_through_anthropic(frontdesk, scripted):
     assert body["messages"][1]["content"] == [{"type": "text", "text": "I look."}, TOOL_USE]
     assert body["messages"][2]["content"] == [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "snow"}]
     client.agents.delete(agent.agent_id)
+
+
+def test_a_picture_that_a_function_answered_with_stands_in_its_result(openai_client, sdk, scripted):
+    call = {"type": "function_call", "call_id": "toolu_1", "name": "get_weather", "arguments": '{"location": "Oslo"}'}
+    output = [{"type": "input_text", "text": "It snows."}, {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}]
+    result = {"type": "function_call_output", "call_id": "toolu_1", "output": output}
+    scripted.script([{"reply": {"sse": cassette("text")}}, {"reply": {"json": message()}}])
+    tool = {"type": "function", **OPENAI_TOOLS[0]["function"], "strict": False}
+    answer = openai_client.responses.create(model=MODEL, input=[*HELLO, call, result], tools=[tool])
+    assert answer.output_text == "Hello!"
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
+    blocks = [{"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "It snows."}, picture]}]
+    told = [*HELLO, {"role": "assistant", "content": [TOOL_USE]}, {"role": "user", "content": blocks}]
+    sdk.messages.create(model="claude-scripted", max_tokens=1024, messages=told, tools=SDK_TOOLS)
+    ours, theirs = [json.loads(request["body"]) for request in scripted.requests()]
+    assert (ours["messages"], ours["tools"]) == (theirs["messages"], theirs["tools"])

@@ -4,7 +4,7 @@ import pathlib
 
 import httpx
 import pytest
-from llama_stack_client import Agent, BadRequestError, LlamaStackClient, NotFoundError
+from llama_stack_client import Agent, BadRequestError, ConflictError, LlamaStackClient, NotFoundError
 
 MODEL = "up/scripted"
 DEMO_TOOLS = pathlib.Path(__file__).parents[2] / "services/gateway/demo/tools"
@@ -170,3 +170,34 @@ def test_an_unknown_agent_is_not_found(client):
     with pytest.raises(NotFoundError) as refused:
         client.agents.session.create("agent_none", session_name="x")
     assert "agent_none" in str(refused.value)
+
+
+def test_what_the_documentation_shows_of_agents_is_so(frontdesk, client, scripted, capsys):
+    page = (pathlib.Path(__file__).parents[2] / "docs/clients/llama-stack.md").read_text()
+    code = page.split("## Agents, sessions, turns", 1)[1].split("```python\n", 1)[1].split("```", 1)[0]
+    for shown, here in [("http://127.0.0.1:8321", frontdesk.url), ("fd_…", frontdesk.key), ("default", MODEL)]:
+        assert f'"{shown}"' in code
+        code = code.replace(f'"{shown}"', f'"{here}"')
+    scripted.script([
+        {"reply": {"tool_call": {"id": "call_1", "name": "weigh", "arguments": {"parcel": "7"}}}},
+        {"reply": {"text": "It weighs {tool_content}."}},
+        {"reply": {"tool_call": {"id": "call_2", "name": "weigh", "arguments": {"parcel": "8"}}}},
+    ])
+    made = {}
+    exec(code, made)
+    assert capsys.readouterr().out == "It weighs 3 kg.\n"
+    # What is refused, as the page says it.
+    agent, session, turn = made["agent"], made["session"], made["turn"]
+    resume = {"agent_id": agent, "session_id": session, "tool_responses": made["outputs"]}
+    with pytest.raises(ConflictError) as refused:
+        client.agents.turn.resume(turn.turn_id, **resume)
+    assert refused.value.body["error"]["code"] == "turn_not_waiting"
+    turn = client.agents.turn.create(session, agent_id=agent, messages=[{"role": "user", "content": "Weigh parcel 8."}])
+    assert turn.output_message.stop_reason == "end_of_message"
+    with pytest.raises(BadRequestError) as refused:
+        client.agents.turn.resume(turn.turn_id, **resume)
+    assert refused.value.body["error"]["param"] == "tool_responses"
+    with pytest.raises(BadRequestError) as refused:
+        client.agents.create(agent_config={"model": MODEL, "instructions": "", "toolgroups": ["a", {"name": "b", "args": {"c": 1}}]})
+    assert refused.value.body["error"]["param"] == "agent_config.toolgroups[1].args"
+    client.agents.delete(agent)

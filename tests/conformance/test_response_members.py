@@ -3,11 +3,12 @@ conversations that are too long, and parameters that no route has."""
 
 import typing
 
+import openai
 import pytest
 from openai.types import responses
 from openai.types.responses import response_input_item_param
 
-from test_responses import MODEL, said, sent
+from test_responses import LOOK, MODEL, said, sent
 
 
 def test_a_refusal_is_one_and_goes_back_as_one(openai_client, scripted):
@@ -150,3 +151,38 @@ def test_what_is_too_long_for_its_model_loses_its_beginning_where_that_is_asked_
     # What was left out of a prompt is still there.
     openai_client.responses.create(model=MODEL, input="5: all?", previous_response_id=short.id)
     assert numbers() == ["0", "1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "required"])
+def test_a_model_is_shown_the_tools_that_the_choice_allows_and_no_others(openai_client, scripted, mode):
+    tools = [LOOK, {**LOOK, "name": "refund"}, {**LOOK, "name": "weigh"}]
+    choice = {"type": "allowed_tools", "mode": mode, "tools": [{"type": "function", "name": "weigh"}, {"type": "function", "name": "look"}]}
+    calls = [{"id": f"call-{name}", "name": name, "arguments": {"id": "7"}} for name in ("refund", "look")]
+    scripted.script([{"reply": {"tool_call": calls[0]}}, {"reply": {"tool_call": calls[1]}}, {"reply": {"text": "It is sent."}}])
+    asked = {"model": MODEL, "tools": tools, "tool_choice": choice}
+    response = openai_client.responses.create(**asked, input="where is 7?")
+    first = sent(scripted, 0)
+    assert ([tool["function"]["name"] for tool in first["tools"]], first["tool_choice"]) == (["weigh", "look"], mode)
+    # What is repeated is whole.
+    assert [tool.name for tool in response.tools] == ["look", "refund", "weigh"]
+    assert response.tool_choice.model_dump() == choice
+    # A call of one that was not shown is made by nobody, and its client is not asked to make it.
+    hidden, call = response.output
+    assert (hidden.type, hidden.status, call.type, call.name) == ("mcp_call", "failed", "function_call", "look")
+    assert openai_client.responses.retrieve(response.id) == response
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "sent"}
+    assert openai_client.responses.create(**asked, input=[output], previous_response_id=response.id).output_text == "It is sent."
+
+
+def test_a_choice_of_what_is_not_among_the_tools_is_refused_by_its_place(openai_client, scripted):
+    ask = {"model": MODEL, "input": "x", "tools": [LOOK]}
+    for named, param in [
+        ([{"type": "function", "name": "look"}, {"type": "function", "name": "pay"}], "tool_choice.tools[1].name"),
+        ([{"type": "mcp", "server_label": "shop"}], "tool_choice.tools[0].server_label"),
+        ([{"type": "file_search"}], "tool_choice.tools[0].type"),
+        ([], "tool_choice.tools"),
+    ]:
+        with pytest.raises(openai.BadRequestError) as refused:
+            openai_client.responses.create(**ask, tool_choice={"type": "allowed_tools", "mode": "auto", "tools": named})
+        assert refused.value.param == param, refused.value
+    assert scripted.requests() == []

@@ -264,3 +264,22 @@ def test_a_group_that_is_registered_here_is_named_by_its_label(desk, client, scr
     assert "response.mcp_call.completed" in names
     assert (response.output[1].server_label, response.output[1].name) == ("till", "look")
     assert Response.model_validate(response.model_dump()).tools[0].server_label == "till"
+
+
+def test_a_choice_allows_some_of_a_servers_tools(client, scripted_server, server):
+    play(scripted_server, LOOKS, {"text": "It is shipped."})
+    named = [{"type": "mcp", "server_label": "shop", "name": "look"}]
+    response = client.responses.create(
+        model=MODEL, input="where is 7?", tools=[tool(server, require_approval="never"), {"type": "function", "name": "weigh", "parameters": {"type": "object"}, "strict": False}],
+        tool_choice={"type": "allowed_tools", "mode": "required", "tools": named},
+    )  # fmt: skip
+    first, second = [json.loads(request["body"]) for request in scripted_server.requests()]
+    assert ([t["function"]["name"] for t in first["tools"]], first["tool_choice"]) == (["look"], "required")
+    assert [t["function"]["name"] for t in second["tools"]] == ["look"] and response.output_text == "It is shipped."
+    assert [t.type for t in response.tools] == ["mcp", "function"]
+    with pytest.raises(BadRequestError) as refused:
+        client.responses.create(
+            model=MODEL, input="x", tools=[tool(server)],
+            tool_choice={"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp", "server_label": "shop", "name": "refund"}]},
+        )  # fmt: skip
+    assert refused.value.param == "tool_choice.tools[0].name"

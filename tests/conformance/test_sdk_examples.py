@@ -54,7 +54,7 @@ AGENTS = [
     "agent_patterns/input_guardrails.py", "agent_patterns/llm_as_a_judge.py", "agent_patterns/output_guardrails.py",
     "agent_patterns/parallelization.py", "agent_patterns/routing.py", "agent_patterns/streaming_guardrails.py",
     "basic/agent_lifecycle_example.py", "basic/dynamic_system_prompt.py", "basic/hello_world.py", "basic/hello_world_gpt_5.py",
-    "basic/remote_image.py", "basic/tool_guardrails.py", "basic/lifecycle_example.py", "basic/local_file.py", "basic/local_image.py", "basic/non_strict_output_type.py",
+    "basic/image_tool_output.py", "basic/remote_image.py", "basic/tool_guardrails.py", "basic/lifecycle_example.py", "basic/local_file.py", "basic/local_image.py", "basic/non_strict_output_type.py",
     "basic/previous_response_id.py", "basic/retry.py", "basic/stream_function_call_args.py", "basic/stream_items.py",
     "basic/stream_text.py", "basic/tools.py", "basic/trace_redaction.py", "basic/usage_tracking.py",
     "customer_service/main.py", "financial_research_agent/main.py", "handoffs/message_filter.py", "handoffs/message_filter_streaming.py",
@@ -72,7 +72,6 @@ AGENTS_LEFT_OUT = {
     "agents inside OpenAI's cloud, a beta": ["agent_patterns/hosted_multi_agent_beta.py"],
     "a prompt that stands in OpenAI's dashboard": ["basic/prompt_template.py"],
     "sends a file by its address (`file_url`), which is refused: nothing is fetched here": ["basic/remote_pdf.py"],
-    "its function answers with a picture, which is refused: chat completions take texts there": ["basic/image_tool_output.py"],
     "speaks over a web socket": ["basic/stream_ws.py"],
     "needs a package that is none of the SDK's, or another server": [
         "basic/hello_world_gpt_oss.py", "basic/retry_litellm.py", "memory/dapr_session_example.py", "memory/mongodb_session_example.py",
@@ -135,6 +134,8 @@ TOLD = [
 PRINTED = {
     "responses_input_tokens.py": [f"input tokens: {obliging.TOKENS}"],
     "basic/tool_guardrails.py": ["\u2705 Successful tool execution", "Output guardrail triggered", "Rejecting function tool output"],
+    # The picture's address, which the model says where it was shown it.
+    "basic/image_tool_output.py": ["Image tool called", "https://images.unsplash.com/photo-1505761671935-60b3a7427bad"],
     "financial_research_agent/main.py": ["verified=True"],
     **{f"mcp/{name}/main.py": ["[debug-server] add(1, 1)"] for name in ("sse_example", "sse_remote_example", "streamablehttp_custom_client_example", "streamablehttp_example")},
     "mcp/prompt_server/main.py": ["Generated instructions"],

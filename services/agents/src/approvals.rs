@@ -202,7 +202,7 @@ impl Worker {
                 ItemBody::FunctionCall { call: earlier, .. } if earlier.name == call.name => {
                     made.insert(earlier.id.as_str());
                 }
-                ItemBody::FunctionCallOutput { call_id, output, is_error } if made.contains(call_id.as_str()) => {
+                ItemBody::FunctionCallOutput { call_id, output, is_error, .. } if made.contains(call_id.as_str()) => {
                     match is_error {
                         true if ToolResult::says_unsure(output) => {
                             unseen = true;

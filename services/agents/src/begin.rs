@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet, future::Future, sync::Arc, time::Du
 use frontdesk_api::{
     Cx, Error, Kind, Result,
     agent::{Agent, AgentSpec},
-    chat::{Role, ToolChoice, Usage},
+    chat::{ToolChoice, Usage},
     dispatch::Word,
     filter::FileFilter,
     servers::Server,
@@ -25,7 +25,7 @@ use serde::Serialize;
 use tracing::Instrument as _;
 
 use crate::{
-    Agents, Full, Note, Room, access, asking, behind::Before, handing, keeper::Entered, pen::prefix, repeat,
+    Agents, Full, Note, Room, access, asking, behind::Before, handing, keeper::Entered, pen::prefix, prompt, repeat,
     repeat::Sent, servers, worker,
 };
 
@@ -479,8 +479,8 @@ fn check(new: &NewTurn) -> Result<()> {
     }
     servers::not_ours(&new.items)?;
     for (i, item) in new.items.iter().enumerate() {
-        let fits = new.response.is_some()
-            || matches!(item, ItemBody::Message { role: Role::User, .. } | ItemBody::FunctionCallOutput { .. });
+        let fits =
+            new.response.is_some() || prompt::is_customers(item) || matches!(item, ItemBody::FunctionCallOutput { .. });
         if !fits {
             let message = format!("messages[{i}] must be a user message or the output of a tool");
             return Err(Error::invalid(format!("messages[{i}]"), message));

@@ -303,8 +303,7 @@ pub(crate) async fn close_rows(
             _ => (StepState::Failed, None, None),
         };
         if let Some(result) = result {
-            let body =
-                ItemBody::FunctionCallOutput { call_id: call.id, output: result.content, is_error: result.is_error };
+            let body = ItemBody::output(call.id, result.content, result.is_error);
             let item = Item { id: room.deps.ids.next("fco"), turn_id: id.clone(), pos, body };
             pos += 1;
             events.push(EventBody::ItemDone { step_id: step.step.id.clone(), item: item.clone() });
@@ -317,7 +316,7 @@ pub(crate) async fn close_rows(
     }
     for call in servers::unmade(&[&before[..], &items[..]].concat()) {
         let (call_id, result) = (call.id, servers::not_made());
-        let body = ItemBody::FunctionCallOutput { call_id, output: result.content, is_error: result.is_error };
+        let body = ItemBody::output(call_id, result.content, result.is_error);
         let item = Item { id: room.deps.ids.next("fco"), turn_id: id.clone(), pos, body };
         pos += 1;
         events.push(EventBody::ItemDone { step_id: servers::NO_STEP.into(), item: item.clone() });

@@ -235,11 +235,8 @@ mod tests {
         let output = serde_json::json!({ "stdout": "", "container_id": "cntr_1", "files": files }).to_string();
         let call = ToolCall { id: format!("c{n}"), name: code::TOOL.into(), arguments: String::new() };
         let (call_id, is_error) = (call.id.clone(), n == 2);
-        [
-            ItemBody::FunctionCall { call, container: Some("cntr_1".into()) },
-            ItemBody::FunctionCallOutput { call_id, output, is_error },
-        ]
-        .map(|body| Item { id: String::new(), turn_id: String::new(), pos: 0, body })
+        [ItemBody::FunctionCall { call, container: Some("cntr_1".into()) }, ItemBody::output(call_id, output, is_error)]
+            .map(|body| Item { id: String::new(), turn_id: String::new(), pos: 0, body })
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) fn found(items: &[Item], offered: &[ToolDef]) -> Vec<Page> {
         })
         .collect();
     let found = items.iter().filter_map(|item| match &item.body {
-        ItemBody::FunctionCallOutput { call_id, output, is_error: false } if calls.contains(call_id.as_str()) => {
+        ItemBody::FunctionCallOutput { call_id, output, is_error: false, .. } if calls.contains(call_id.as_str()) => {
             Some(web::pages(output))
         }
         _ => None,

@@ -177,12 +177,7 @@ impl Worker {
     }
 
     pub(crate) fn answer(&mut self, step_id: &str, call: &ToolCall, result: &ToolResult) {
-        let output = ItemBody::FunctionCallOutput {
-            call_id: call.id.clone(),
-            output: result.content.clone(),
-            is_error: result.is_error,
-        };
-        let item = self.pen.item(output);
+        let item = self.pen.item(ItemBody::output(&call.id, &result.content, result.is_error));
         self.pen.done(step_id, item.clone());
         self.items.push(item);
     }

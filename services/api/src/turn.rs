@@ -344,8 +344,12 @@ pub enum ItemBody {
     },
     FunctionCallOutput {
         call_id: String,
+        /// In words: of `parts` all their texts.
         output: String,
         is_error: bool,
+        /// The whole of it, where a client's function answered with pictures or files: parts as of [`Self::Content`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parts: Vec<Value>,
     },
     /// What the model thought before it spoke, or what a client hands back of it.
     Reasoning {
@@ -399,16 +403,25 @@ pub enum ItemBody {
 }
 
 impl ItemBody {
+    /// What a call came to, in words.
+    #[must_use]
+    pub fn output(call_id: impl Into<String>, output: impl Into<String>, is_error: bool) -> Self {
+        Self::FunctionCallOutput { call_id: call_id.into(), output: output.into(), is_error, parts: vec![] }
+    }
+
+    /// What a client's function came to, with pictures or files.
+    #[must_use]
+    pub fn output_of(call_id: impl Into<String>, parts: Vec<Value>) -> Self {
+        Self::FunctionCallOutput { call_id: call_id.into(), output: texts(&parts), is_error: false, parts }
+    }
+
     /// What the item says, of [`ItemBody::Content`] all its texts; None where it is no words of anyone.
     #[must_use]
     pub fn words(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Message { text, .. } | Self::Refusal { text } | Self::Person { text, .. } => Some(text.into()),
             Self::FunctionCallOutput { output, .. } => Some(output.into()),
-            Self::Content { parts, .. } => {
-                let texts: Vec<&str> = parts.iter().filter_map(|part| part.get("text")?.as_str()).collect();
-                Some(texts.join("\n").into())
-            }
+            Self::Content { parts, .. } => Some(texts(parts).into()),
             _ => None,
         }
     }
@@ -426,11 +439,13 @@ impl ItemBody {
     pub fn set_words(&mut self, words: &str) {
         match self {
             Self::Message { text, .. } | Self::Refusal { text } | Self::Person { text, .. } => words.clone_into(text),
-            Self::FunctionCallOutput { output, .. } => words.clone_into(output),
-            Self::Content { parts, .. } => {
-                parts.retain(|part| part.get("text").is_none());
-                parts.insert(0, json!({ "type": "text", "text": words }));
+            Self::FunctionCallOutput { output, parts, .. } => {
+                words.clone_into(output);
+                if !parts.is_empty() {
+                    say(parts, words);
+                }
             }
+            Self::Content { parts, .. } => say(parts, words),
             _ => {}
         }
     }
@@ -452,6 +467,19 @@ impl ItemBody {
             Self::ApprovalResponse { .. } => "approval_response",
         }
     }
+}
+
+/// The texts among parts.
+#[must_use]
+pub fn texts(parts: &[Value]) -> String {
+    let texts: Vec<&str> = parts.iter().filter_map(|part| part.get("text")?.as_str()).collect();
+    texts.join("\n")
+}
+
+/// Puts other words in the place of the texts.
+fn say(parts: &mut Vec<Value>, words: &str) {
+    parts.retain(|part| part.get("text").is_none());
+    parts.insert(0, json!({ "type": "text", "text": words }));
 }
 
 /// Where an answer's words come from, or a file they speak of; made by the platform from a retrieval step, a search of

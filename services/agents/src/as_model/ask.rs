@@ -13,7 +13,7 @@ use frontdesk_api::{
     chat::{Chat, Message, Part, Role, ToolCall, ToolChoice},
     turn::ItemBody,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::tell::CALLED_IN;
 use crate::{Agents, AsResponse, NewTurn};
@@ -44,7 +44,8 @@ pub(super) async fn to_turn(
     let mut items = vec![];
     let mut recalled = HashSet::new();
     for (i, message) in chat.messages.iter().enumerate() {
-        let text = words(i, message)?;
+        let media = media(i, message)?;
+        let text = words(message);
         match message.role {
             Role::System | Role::Developer => {
                 if !spec.instructions.is_empty() {
@@ -53,9 +54,10 @@ pub(super) async fn to_turn(
                 spec.instructions.push_str(&text);
             }
             Role::Tool => {
-                let id = message.tool_call_id.as_deref().unwrap_or_default();
-                let body = ItemBody::FunctionCallOutput { call_id: own(id).0.into(), output: text, is_error: false };
-                items.push(body);
+                let id = own(message.tool_call_id.as_deref().unwrap_or_default()).0;
+                items.push(
+                    media.map_or_else(|| ItemBody::output(id, text, false), |parts| ItemBody::output_of(id, parts)),
+                );
             }
             Role::Assistant if !message.tool_calls.is_empty() => {
                 match recall(agents, cx, &agent.id, message, &mut recalled).await? {
@@ -64,7 +66,10 @@ pub(super) async fn to_turn(
                 }
             }
             Role::Assistant => says(message, text, &mut items),
-            role => items.push(ItemBody::Message { role, text, citations: vec![] }),
+            role => items.push(match media {
+                None => ItemBody::Message { role, text, citations: vec![] },
+                Some(parts) => ItemBody::Content { role, parts },
+            }),
         }
     }
     if items.is_empty() {
@@ -123,7 +128,7 @@ fn configure(spec: &mut AgentSpec, chat: &Chat, answered: bool) -> Result<()> {
             "logprobs" | "top_logprobs" => {
                 return Err(Error::invalid(name, format!("'{name}' is not known of an agent's answer: leave it out")));
             }
-            "modalities" if *value == serde_json::json!(["text"]) => {}
+            "modalities" if *value == json!(["text"]) => {}
             "modalities" => return Err(Error::invalid(name, "an agent writes text")),
             _ => drop(spec.model_params.insert(name.to_owned(), value.clone())),
         }
@@ -131,20 +136,48 @@ fn configure(spec: &mut AgentSpec, chat: &Chat, answered: bool) -> Result<()> {
     Ok(())
 }
 
-/// A message's text.
-fn words(i: usize, message: &Message) -> Result<String> {
-    let is_other =
-        |wire: &Value| text_of(wire).is_none() && (message.role != Role::Assistant || refused(wire).is_none());
-    if let Some(at) = message.content.iter().position(|part| matches!(part, Part::Other(wire) if is_other(wire))) {
-        let param = format!("messages[{i}].content[{at}]");
-        let message = format!("{param} is no text: agents read text");
-        return Err(Error::invalid(param, message));
+/// A message's parts, where there are others than text.
+///
+/// # Errors
+/// `Invalid` naming a part that is not taken: agents read texts, and of users and functions pictures, sound and files.
+fn media(i: usize, message: &Message) -> Result<Option<Vec<Value>>> {
+    let (mut parts, mut only_text) = (vec![], true);
+    for (at, part) in message.content.iter().enumerate() {
+        let wire = match part {
+            Part::Text(text) => {
+                parts.push(json!({ "type": "text", "text": text }));
+                continue;
+            }
+            Part::Other(wire) => wire,
+        };
+        let is_text = text_of(wire).is_some() || (message.role == Role::Assistant && refused(wire).is_some());
+        let is_media = matches!(message.role, Role::User | Role::Tool)
+            && match wire["type"].as_str() {
+                Some("image_url") => wire["image_url"]["url"].is_string(),
+                Some("input_audio") => wire["input_audio"].is_object(),
+                Some("file") => wire["file"]["file_data"].is_string(),
+                _ => false,
+            };
+        if !is_text && !is_media {
+            let param = format!("messages[{i}].content[{at}]");
+            let message = format!(
+                "{param} is not taken by an agent: it reads text, and of users image_url, input_audio and file with file_data"
+            );
+            return Err(Error::invalid(param, message));
+        }
+        only_text &= is_text;
+        parts.push(wire.clone());
     }
+    Ok((!only_text).then_some(parts))
+}
+
+/// A message's text.
+fn words(message: &Message) -> String {
     let text = message.content.iter().map(|part| match part {
         Part::Text(text) => text.as_str(),
         Part::Other(wire) => text_of(wire).unwrap_or_default(),
     });
-    Ok(text.collect())
+    text.collect()
 }
 
 /// An assistant's words, and those with which it refused.

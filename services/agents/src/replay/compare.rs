@@ -32,7 +32,7 @@ pub(super) fn answered(
                 said.push(text.as_str())
             }
             ItemBody::FunctionCall { call, .. } => calls.push((call, None)),
-            ItemBody::FunctionCallOutput { call_id, output, is_error } => {
+            ItemBody::FunctionCallOutput { call_id, output, is_error, .. } => {
                 if let Some((_, answer)) = calls.iter_mut().find(|(call, _)| call.id == *call_id) {
                     *answer = Some((output, *is_error));
                 }

@@ -73,7 +73,7 @@ impl Recording {
             for item in &recorded.items {
                 match &item.body {
                     ItemBody::FunctionCall { call, .. } => calls.push((turn, call.clone())),
-                    ItemBody::FunctionCallOutput { call_id, output, is_error } => {
+                    ItemBody::FunctionCallOutput { call_id, output, is_error, .. } => {
                         // A client's results may come with a later turn.
                         let Some((turn, call)) = calls.iter().rev().find(|(_, call)| call.id == *call_id) else {
                             continue;

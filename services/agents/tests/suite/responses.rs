@@ -27,7 +27,7 @@ fn says(words: &str) -> ItemBody {
 }
 
 fn output(call: &str, output: &str) -> ItemBody {
-    ItemBody::FunctionCallOutput { call_id: call.into(), output: output.into(), is_error: false }
+    ItemBody::output(call, output, false)
 }
 
 fn asks(spec: AgentSpec, previous: Option<&str>, items: Vec<ItemBody>) -> NewTurn {

@@ -217,7 +217,7 @@ async fn a_word_that_its_turn_used_up_for_nothing_leaves_that_its_call_was_not_m
         let second = ask(&stage, with(new, |spec| spec.input_shields = vec!["guard".into()])).await;
         let not_made = |view: &TurnView| {
             view.items.iter().any(|item| match &item.body {
-                ItemBody::FunctionCallOutput { call_id, output, is_error: true } => {
+                ItemBody::FunctionCallOutput { call_id, output, is_error: true, .. } => {
                     call_id == "c1" && output.contains("was not made")
                 }
                 _ => false,

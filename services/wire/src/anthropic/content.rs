@@ -11,7 +11,10 @@ use frontdesk_api::{
 };
 use serde_json::{Value, json};
 
-use crate::thoughts::{self, Thought};
+use crate::{
+    openai::chat::also_in,
+    thoughts::{self, Thought},
+};
 
 /// The conversation. `claude`: as a provider of Claude's models takes it, with signed thoughts and marks for the cache.
 ///
@@ -181,7 +184,7 @@ fn tool_result(block: &Block<'_>, claude: bool, more: &mut Vec<Part>) -> Result<
     let texts = texts.into_iter().filter_map(|p| if let Part::Text(text) = p { Some(text) } else { None });
     result.content = vec![Part::Text(texts.collect::<Vec<_>>().join("\n"))];
     if !others.is_empty() {
-        more.push(Part::Text(format!("Also in the result of the tool call {id}:")));
+        more.push(also_in(id));
         more.extend(others);
     }
     Ok(result)

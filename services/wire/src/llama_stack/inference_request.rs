@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use frontdesk_api::{
     ChatRequest, Error, Result,
-    chat::{Chat, Dialect, Marks, Message, Part, Role, Source, ToolCall, ToolChoice, ToolSpec},
+    chat::{Chat, Dialect, Marks, Message, Role, Source, ToolCall, ToolChoice, ToolSpec},
     embed::{Embed, Input},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    content::{ContentItem, InterleavedContent},
+    content::InterleavedContent,
     sampling::SamplingParams,
     tool::{Arguments, Parameter, ToolCall as WireCall, schema},
 };
@@ -208,7 +208,7 @@ fn decode_chat(body: &[u8]) -> Result<Chat> {
 fn decode_completion(body: &[u8]) -> Result<Chat> {
     let wire: Completion = read(body)?;
     let mut chat = tuned(wire.sampling_params, wire.response_format, wire.logprobs)?;
-    chat.messages = vec![Message { content: parts(wire.content), ..Message::text(Role::User, "") }];
+    chat.messages = vec![Message { content: wire.content.into_parts("content")?, ..Message::text(Role::User, "") }];
     Ok(chat)
 }
 
@@ -250,12 +250,17 @@ fn tuned(sampling: Option<SamplingParams>, format: Option<ResponseFormat>, logpr
 
 impl ChatMessage {
     fn into_message(self, at: &str) -> Result<Message> {
-        let message = |role, content| Message { content: parts(content), ..Message::text(role, "") };
+        let message = |role, content: InterleavedContent| -> Result<Message> {
+            let content = content.into_parts(&format!("{at}.content"))?;
+            Ok(Message { content, ..Message::text(role, "") })
+        };
         Ok(match self {
-            Self::System { content } => message(Role::System, content),
+            Self::System { content } => message(Role::System, content)?,
             Self::User { content, context } => {
-                let mut message = message(Role::User, content);
-                message.content.extend(context.map(parts).unwrap_or_default());
+                let mut message = message(Role::User, content)?;
+                if let Some(context) = context {
+                    message.content.extend(context.into_parts(&format!("{at}.context"))?);
+                }
                 message
             }
             // Servers take text only there.
@@ -282,30 +287,6 @@ fn call(wire: WireCall) -> ToolCall {
         Arguments::Parsed(members) => json!(members).to_string(),
     });
     ToolCall { id: wire.call_id, name: wire.tool_name, arguments }
-}
-
-/// Text and pictures as parts of a chat's content.
-fn parts(content: InterleavedContent) -> Vec<Part> {
-    let items = match content {
-        InterleavedContent::Text(text) => return vec![Part::Text(text)],
-        InterleavedContent::Item(item) => vec![item],
-        InterleavedContent::Items(items) => items,
-    };
-    items.into_iter().map(part).collect()
-}
-
-fn part(item: ContentItem) -> Part {
-    match item {
-        ContentItem::Text { text } => Part::Text(text),
-        ContentItem::Image { image } => {
-            let uri = image.get("url").and_then(|url| url.get("uri")).and_then(Value::as_str);
-            // The protocol does not say which format the data has; vision servers look for themselves.
-            let inline =
-                || format!("data:image/png;base64,{}", image.get("data").and_then(Value::as_str).unwrap_or_default());
-            let url = uri.map_or_else(inline, str::to_owned);
-            Part::Other(json!({ "type": "image_url", "image_url": { "url": url } }))
-        }
-    }
 }
 
 impl OfferedTool {

@@ -2,12 +2,12 @@
 
 use frontdesk_api::{
     Error, Result,
-    chat::{Role, ToolChoice},
+    chat::{Part, Role, ToolChoice},
     tools::ToolResult,
     turn::{Item, ItemBody},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     agent::{Toolgroup, choice_of, split_toolgroups},
@@ -36,7 +36,7 @@ pub struct CreateTurn {
 /// What a turn begins with, in the domain's words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TurnInput {
-    /// User messages and outputs of tools the client ran, in order.
+    /// User messages, with images among their words where they have some, and outputs of tools the client ran, in order.
     pub items: Vec<ItemBody>,
     pub toolgroups: Vec<String>,
     pub knowledge: Vec<String>,
@@ -68,7 +68,8 @@ pub struct Document {
 
 impl CreateTurn {
     /// # Errors
-    /// `Invalid` naming the message or document that is not text, or that there is no message.
+    /// `Invalid` naming the message with an image that is not there, the document that is not text, or that there is no
+    /// message.
     pub fn to_domain(&self) -> Result<TurnInput> {
         let mut items = Vec::with_capacity(self.messages.len());
         for (i, message) in self.messages.iter().enumerate() {
@@ -79,12 +80,8 @@ impl CreateTurn {
         }
         for (i, document) in self.documents.iter().flatten().enumerate() {
             let text = document.text(i)?;
-            match items.iter_mut().rev().find_map(user_text) {
-                Some(words) => {
-                    words.push_str("\n\n");
-                    words.push_str(&text);
-                }
-                None => items.push(ItemBody::Message { role: Role::User, text, citations: vec![] }),
+            if !items.iter_mut().rev().any(|item| add(item, &text)) {
+                items.push(ItemBody::Message { role: Role::User, text, citations: vec![] });
             }
         }
         let (toolgroups, knowledge) = split_toolgroups(self.toolgroups.as_deref().unwrap_or_default(), "turn")?;
@@ -108,8 +105,30 @@ fn configured(config: Option<&Map<String, Value>>) -> Result<Option<ToolChoice>>
     }
 }
 
-fn user_text(item: &mut ItemBody) -> Option<&mut String> {
-    if let ItemBody::Message { role: Role::User, text, .. } = item { Some(text) } else { None }
+/// Puts a text behind the user's words, where these are some.
+fn add(item: &mut ItemBody, more: &str) -> bool {
+    match item {
+        ItemBody::Message { role: Role::User, text, .. } => {
+            text.push_str("\n\n");
+            text.push_str(more);
+        }
+        ItemBody::Content { role: Role::User, parts } => parts.push(kept(Part::Text(more.to_owned()))),
+        _ => return false,
+    }
+    true
+}
+
+/// A part of a chat as items keep it.
+fn kept(part: Part) -> Value {
+    match part {
+        Part::Text(text) => json!({ "type": "text", "text": text }),
+        Part::Other(wire) => wire,
+    }
+}
+
+/// Content as items keep it.
+fn parts(content: &InterleavedContent, param: &str) -> Result<Vec<Value>> {
+    Ok(content.clone().into_parts(param)?.into_iter().map(kept).collect())
 }
 
 impl InputMessage {
@@ -117,17 +136,21 @@ impl InputMessage {
         let param = format!("messages[{i}].content");
         match self {
             Self::User { content, context } => {
-                let mut text = content.to_text(&param)?;
-                if let Some(context) = context {
-                    text.push('\n');
-                    text.push_str(&context.to_text(&format!("messages[{i}].context"))?);
+                let context = context.as_ref().map(|context| context.to_text(&format!("messages[{i}].context")));
+                let context = context.transpose()?;
+                if content.has_images() {
+                    let mut parts = parts(content, &param)?;
+                    parts.extend(context.map(|context| kept(Part::Text(context))));
+                    return Ok(ItemBody::Content { role: Role::User, parts });
                 }
+                let said = [Some(content.to_text(&param)?), context];
+                let text = said.into_iter().flatten().collect::<Vec<_>>().join("\n");
                 Ok(ItemBody::Message { role: Role::User, text, citations: vec![] })
             }
-            Self::Tool { call_id, content } => {
-                let output = content.to_text(&param)?;
-                Ok(ItemBody::FunctionCallOutput { call_id: call_id.clone(), output, is_error: false })
+            Self::Tool { call_id, content } if content.has_images() => {
+                Ok(ItemBody::output_of(call_id, parts(content, &param)?))
             }
+            Self::Tool { call_id, content } => Ok(ItemBody::output(call_id, content.to_text(&param)?, false)),
         }
     }
 
@@ -138,8 +161,13 @@ impl InputMessage {
             ItemBody::Message { role: Role::User, text, .. } => {
                 Some(Self::User { content: text.as_str().into(), context: None })
             }
-            ItemBody::FunctionCallOutput { call_id, output, .. } => {
-                Some(Self::Tool { call_id: call_id.clone(), content: output.as_str().into() })
+            ItemBody::Content { role: Role::User, parts } => {
+                Some(Self::User { content: InterleavedContent::of_parts(parts), context: None })
+            }
+            ItemBody::FunctionCallOutput { call_id, output, parts, .. } => {
+                let content =
+                    if parts.is_empty() { output.as_str().into() } else { InterleavedContent::of_parts(parts) };
+                Some(Self::Tool { call_id: call_id.clone(), content })
             }
             _ => None,
         }
@@ -228,8 +256,6 @@ pub fn passages<'t>(texts: impl Iterator<Item = &'t str>) -> InterleavedContent 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn turn(json: Value) -> CreateTurn {
@@ -245,10 +271,7 @@ mod tests {
             "tool_config": {"tool_choice": "look_up", "tool_prompt_format": "json"}
         }));
         let input = input.to_domain().expect("input");
-        assert_eq!(
-            input.items[0],
-            ItemBody::FunctionCallOutput { call_id: "c1".into(), output: "42".into(), is_error: false }
-        );
+        assert_eq!(input.items[0], ItemBody::output("c1", "42", false));
         assert_eq!(
             input.items[1],
             ItemBody::Message { role: Role::User, text: "hi\nit rains\n\na page".into(), citations: vec![] }
@@ -258,6 +281,34 @@ mod tests {
         let wrong = json!({"messages": [{"role": "user", "content": "hi"}], "tool_config": {"tool_choice": {}}});
         let refused = turn(wrong).to_domain().expect_err("no word");
         assert_eq!(refused.param.as_deref(), Some("tool_config.tool_choice"));
+    }
+
+    #[test]
+    fn images_are_kept_among_the_words_and_shown_again() {
+        let image = |url: &str| json!({ "type": "image", "image": { "url": { "uri": url } } });
+        let text = |text: &str| json!({ "type": "text", "text": text });
+        let input = turn(json!({
+            "messages": [{"role": "tool", "call_id": "c1", "content": [text("a chart"), image("http://h/c.png")]},
+                         {"role": "user", "content": [text("and this?"), image("http://h/i.png")], "context": "it rains"}],
+            "documents": [{"content": "a page", "mime_type": "text/plain"}]
+        }));
+        let input = input.to_domain().expect("input");
+        let picture = |url: &str| json!({ "type": "image_url", "image_url": { "url": url } });
+        let chart = ItemBody::output_of("c1", vec![text("a chart"), picture("http://h/c.png")]);
+        let parts = vec![text("and this?"), picture("http://h/i.png"), text("it rains"), text("a page")];
+        assert_eq!(input.items, [chart, ItemBody::Content { role: Role::User, parts }]);
+        let shown = input.items.into_iter().filter_map(|body| {
+            let item = Item { id: "i".into(), turn_id: "t".into(), pos: 0, body };
+            InputMessage::of(&item)
+        });
+        let want = json!([
+            { "role": "tool", "call_id": "c1", "content": [text("a chart"), image("http://h/c.png")] },
+            { "role": "user", "content": [text("and this?"), image("http://h/i.png"), text("it rains"), text("a page")] },
+        ]);
+        assert_eq!(json!(shown.collect::<Vec<_>>()), want);
+        let nothing = json!({ "messages": [{ "role": "user", "content": { "type": "image", "image": {} } }] });
+        let refused = turn(nothing).to_domain().expect_err("no image");
+        assert_eq!(refused.param.as_deref(), Some("messages[0].content"));
     }
 
     #[test]

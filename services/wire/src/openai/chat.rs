@@ -166,7 +166,7 @@ fn tool_choice(wire: &Value) -> Result<ToolChoice> {
 pub fn encode(model: &str, stream: bool, chat: &Chat) -> Vec<u8> {
     let mut out = chat.extra.clone();
     out.insert("model".into(), model.into());
-    out.insert("messages".into(), chat.messages.iter().map(encode_message).collect());
+    out.insert("messages".into(), encode_messages(&chat.messages).into());
     if !chat.tools.is_empty() {
         out.insert("tools".into(), chat.tools.iter().map(encode_tool).collect());
     }
@@ -198,6 +198,58 @@ const FAILED: &str = "error: ";
 fn encode_tool(spec: &ToolSpec) -> Value {
     let spec = ToolSpec { cache_control: None, ..spec.clone() };
     json!({ "type": "function", "function": without_nulls(json!(spec)) })
+}
+
+/// What stands before that of a tool's result which the message of the result cannot hold.
+pub(crate) fn also_in(call: &str) -> Part {
+    Part::Text(format!("Also in the result of the tool call {}:", thoughts::split(call).0))
+}
+
+/// A tool's message holds words alone (OpenAI's API reference, "Create chat completion"): the rest of the results beside
+/// each other follows them, as the user's.
+fn encode_messages(messages: &[Message]) -> Vec<Value> {
+    let (mut out, mut behind): (Vec<Value>, Vec<Part>) = (vec![], vec![]);
+    let user = |content: Vec<Part>| encode_message(&Message { content, ..Message::text(Role::User, "") });
+    for message in messages {
+        let others: Vec<&Part> = message.content.iter().filter(|part| !is_text(part)).collect();
+        match message.role {
+            Role::Tool if !others.is_empty() => {
+                behind.push(also_in(message.tool_call_id.as_deref().unwrap_or_default()));
+                behind.extend(others.into_iter().cloned());
+                let texts = message.content.iter().filter(|part| is_text(part)).map(words).collect::<Vec<_>>();
+                let content = vec![Part::Text(texts.join("\n"))];
+                out.push(encode_message(&Message { content, ..message.clone() }));
+            }
+            Role::User if !behind.is_empty() => {
+                let content = behind.drain(..).chain(message.content.iter().cloned()).collect();
+                out.push(encode_message(&Message { content, ..message.clone() }));
+            }
+            role => {
+                if role != Role::Tool && !behind.is_empty() {
+                    out.push(user(std::mem::take(&mut behind)));
+                }
+                out.push(encode_message(message));
+            }
+        }
+    }
+    if !behind.is_empty() {
+        out.push(user(behind));
+    }
+    out
+}
+
+fn is_text(part: &Part) -> bool {
+    match part {
+        Part::Text(_) => true,
+        Part::Other(wire) => wire["type"] == "text",
+    }
+}
+
+fn words(part: &Part) -> &str {
+    match part {
+        Part::Text(text) => text,
+        Part::Other(wire) => wire["text"].as_str().unwrap_or_default(),
+    }
 }
 
 fn encode_message(message: &Message) -> Value {
@@ -264,6 +316,31 @@ mod tests {
         want["stream"] = json!(false);
         let got: Value = serde_json::from_slice(&encode("m", false, &chat)).expect("json");
         assert_eq!(got, want);
+    }
+
+    // Oracle: OpenAI's API reference, where the content of a tool's message is a text or parts of text.
+    #[test]
+    fn what_a_tools_message_cannot_hold_follows_the_results() {
+        let picture = |name: &str| json!({ "type": "image_url", "image_url": { "url": name } });
+        let text = |text: &str| json!({ "type": "text", "text": text });
+        let result = |id: &str, content: Value| json!({ "role": "tool", "tool_call_id": id, "content": content });
+        let user = |content: Value| json!({ "role": "user", "content": content });
+        let first = result("c1", json!([text("a"), picture("p1"), text("b")]));
+        let told = |messages: Value| {
+            let chat = decode(json!({ "messages": messages }).to_string().as_bytes()).expect("a good request");
+            serde_json::from_slice::<Value>(&encode("m", false, &chat)).expect("json")["messages"].clone()
+        };
+        let (a, b) = (text("Also in the result of the tool call c1:"), text("Also in the result of the tool call c3:"));
+        let three = [first.clone(), result("c2", json!("c")), result("c3", json!([picture("p3")]))];
+        let words = [result("c1", json!("a\nb")), result("c2", json!("c")), result("c3", json!(""))];
+        let behind = user(json!([a, picture("p1"), b, picture("p3")]));
+        assert_eq!(told(json!(three)), json!([words[0], words[1], words[2], behind]));
+        let said = json!({ "role": "assistant", "content": "hm" });
+        let want = json!([words[0], user(json!([a, picture("p1")])), said]);
+        assert_eq!(told(json!([first, said])), want);
+        // Servers want a user's message to be answered: two of them are one.
+        let want = json!([words[0], user(json!([a, picture("p1"), text("and?")]))]);
+        assert_eq!(told(json!([first, user(json!("and?"))])), want);
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! as it is, and the provider says whether its model takes it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use frontdesk_api::{Cx, Error, Kind, Result, turn::ItemBody};
+use frontdesk_api::{
+    Cx, Error, Kind, Result,
+    turn::{ItemBody, texts},
+};
 use frontdesk_memory::document;
 use serde_json::{Value, json};
 
@@ -21,8 +24,12 @@ pub fn room(app: &App) -> usize {
 /// # Errors
 /// `Invalid` naming a file that does not exist; `TooLarge` naming the one that has no room any more.
 pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody, room: &mut usize) -> Result<()> {
-    let ItemBody::Content { parts, .. } = body else { return Ok(()) };
-    for part in parts {
+    let (parts, output) = match body {
+        ItemBody::Content { parts, .. } => (parts, None),
+        ItemBody::FunctionCallOutput { parts, output, .. } if !parts.is_empty() => (parts, Some(output)),
+        _ => return Ok(()),
+    };
+    for part in parts.iter_mut() {
         match part["type"].as_str() {
             Some("image_url") => {
                 if let Some(id) = part["image_url"]["file_id"].as_str() {
@@ -40,6 +47,12 @@ pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody, room: &mut usize) -> 
             }
             Some("file") => *part = file(app, cx, part, room).await?,
             _ => {}
+        }
+    }
+    if let Some(output) = output {
+        *output = texts(parts);
+        if parts.iter().all(|part| part["type"] == "text") {
+            parts.clear();
         }
     }
     Ok(())

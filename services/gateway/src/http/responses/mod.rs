@@ -91,13 +91,21 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
             (agent.id, agent.version, agent.spec)
         }
     };
-    for (i, tool) in asked.tools.functions.into_iter().enumerate() {
-        if spec.client_tools.iter().any(|own| own.name == tool.name) {
-            let message = format!("the agent has a tool of its own that is called '{}'", tool.name);
+    let own: Vec<Value> = spec.client_tools.iter().map(function).collect();
+    for (i, tool) in asked.tools.shown.iter().enumerate().filter(|(_, tool)| tool["type"] == "function") {
+        if own.iter().any(|own| own["name"] == tool["name"]) {
+            let name = tool["name"].as_str().unwrap_or_default();
+            let message = format!("the agent has a tool of its own that is called '{name}'");
             return Err(Error::invalid(format!("tools[{i}].name"), message));
         }
-        spec.client_tools.push(tool);
     }
+    if asked.tools.narrowed {
+        spec.toolgroups.clear();
+        spec.client_tools.clear();
+        spec.agents.clear();
+        spec.hand_off = None;
+    }
+    spec.client_tools.extend(asked.tools.functions);
     let least_score = asked.tools.search.as_ref().and_then(|search| search.least_score);
     let mut file_filter = None;
     if let Some(search) = asked.tools.search {
@@ -138,13 +146,15 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     spec.model_params.extend(asked.extra);
     let servers = servers::taken(app, cx, asked.tools.servers).await?;
     let mut shown = asked.tools.shown;
-    shown.retain(|tool| tool["type"] != "function" && tool["type"] != "code_interpreter");
     // An agent may have these of its own.
     if web::is_granted(&spec) && !shown.iter().any(|tool| tool["type"].as_str().is_some_and(is_web)) {
         shown.push(web_tool("web_search", &spec.web_domains, None, None));
     }
-    let runs_code = code::is_granted(&spec).then(|| code_tool(&spec.code_files, spec.code_container.as_deref()));
-    echo.insert("tools".into(), spec.client_tools.iter().map(function).chain(shown).chain(runs_code).collect());
+    if code::is_granted(&spec) {
+        shown.retain(|tool| tool["type"] != "code_interpreter");
+        shown.push(code_tool(&spec.code_files, spec.code_container.as_deref()));
+    }
+    echo.insert("tools".into(), own.into_iter().chain(shown).collect());
     let (previous, echo) = (asked.previous_response_id, Value::Object(echo));
     let response = AsResponse { spec, version, previous, echo, stored: asked.store };
     let (items, session_id) = (resolved(app, cx, asked.input).await?, asked.conversation);

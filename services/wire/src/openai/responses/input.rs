@@ -125,7 +125,7 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
                 let is_error = error.is_some();
                 // Without either it was cut off, and nobody answered it.
                 if let Some(output) = error.or(fields.text("output")?) {
-                    items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error }));
+                    items.push(Input::Item(ItemBody::output(call_id, output, is_error)));
                 }
             }
         }
@@ -134,13 +134,15 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
             let call_id = call.id.clone();
             items.push(Input::Item(ItemBody::FunctionCall { call, container: None }));
             if let Some(output) = said {
-                items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error: false }));
+                items.push(Input::Item(ItemBody::output(call_id, output, false)));
             }
         }
         "function_call_output" => {
             let call_id = fields.needed("call_id")?;
-            let Sent::Words(output) = parts::parts(&mut fields, "output", Takes::Nothing)? else { return Ok(()) };
-            items.push(Input::Item(ItemBody::FunctionCallOutput { call_id, output, is_error: false }));
+            items.push(Input::Item(match parts::parts(&mut fields, "output", Takes::Files)? {
+                Sent::Words(output) | Sent::Refused { text: output, .. } => ItemBody::output(call_id, output, false),
+                Sent::Parts(parts) => ItemBody::output_of(call_id, parts),
+            }));
             fields.pass_over(&["id", "status", "name", "namespace", "caller", "created_by"]);
             fields.end()?;
         }
@@ -226,9 +228,7 @@ mod tests {
             let call = ToolCall { id: id.into(), name: name.into(), arguments: "{}".into() };
             Input::Item(ItemBody::FunctionCall { call, container: None })
         };
-        let output = |id: &str, output: &str| {
-            Input::Item(ItemBody::FunctionCallOutput { call_id: id.into(), output: output.into(), is_error: false })
-        };
+        let output = |id: &str, output: &str| Input::Item(ItemBody::output(id, output, false));
         let refers = |id: &str, n: usize| Input::Reference { id: id.into(), path: format!("input[{n}].id") };
         let want = vec![
             says(Role::Developer, "be brief".into()),
@@ -256,7 +256,7 @@ mod tests {
         };
         let failed = |output: &str| {
             let output = output.to_owned();
-            Some(Input::Item(ItemBody::FunctionCallOutput { call_id: "m".into(), output, is_error: true }))
+            Some(Input::Item(ItemBody::output("m", output, true)))
         };
         let error = json!({ "type": "mcp_tool_execution_error", "content": [{ "type": "text", "text": "sold out" }] });
         assert_eq!(call(json!({ "error": error })), failed("sold out"));
@@ -276,6 +276,10 @@ mod tests {
             (json!([{ "role": "user", "content": "a" }, { "type": "computer_call" }]), "input[1].type"),
             (json!([{ "type": "function_call", "call_id": "c" }]), "input[0].name"),
             (json!([{ "type": "function_call_output", "call_id": "c", "output": 1 }]), "input[0].output"),
+            (
+                json!([{ "type": "function_call_output", "call_id": "c", "output": [{ "type": "input_audio" }] }]),
+                "input[0].output[0].type",
+            ),
             (json!([{ "type": "reasoning", "encrypted_content": 7 }]), "input[0].encrypted_content"),
             (json!([{ "type": "item_reference", "id": "a\u{0}" }]), "input[0].id"),
             (json!([{ "role": "user", "content": "x", "name": "Ada" }]), "input[0].name"),

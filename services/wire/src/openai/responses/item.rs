@@ -13,6 +13,7 @@ use frontdesk_api::{
 use serde_json::{Value, json};
 
 use super::{
+    allowed::lets_call,
     code,
     mcp::{self, Made, Servers},
     parts,
@@ -52,13 +53,14 @@ impl ClientTools {
     }
 }
 
-/// The functions among the tools that a response repeats.
+/// The functions among the tools that a response repeats, as far as its model may call them: no other call is its client's.
 #[must_use]
 pub fn client_tools(echo: &Value) -> ClientTools {
     let tools = echo.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let kinds = || tools.iter().filter_map(|tool| tool.get("type")?.as_str());
+    let names = tools.iter().filter_map(|tool| tool.get("name")?.as_str());
     ClientTools {
-        functions: tools.iter().filter_map(|tool| tool.get("name")?.as_str().map(str::to_owned)).collect(),
+        functions: names.filter(|name| lets_call(&echo["tool_choice"], name)).map(str::to_owned).collect(),
         interpreter: kinds().any(|kind| kind == code::TOOL),
         web: kinds().any(web::is_web),
         summarises: echo.pointer("/reasoning/summary").is_some_and(Value::is_string),
@@ -73,7 +75,7 @@ pub fn items(items: &[Item], inputs: usize, client: &ClientTools, include: Inclu
     let outputs: HashMap<&str, (&str, bool)> = made
         .iter()
         .filter_map(|item| match &item.body {
-            ItemBody::FunctionCallOutput { call_id, output, is_error } => {
+            ItemBody::FunctionCallOutput { call_id, output, is_error, .. } => {
                 Some((call_id.as_str(), (output.as_str(), *is_error)))
             }
             _ => None,
@@ -145,7 +147,12 @@ pub fn sent(item: &Item, include: Include) -> Option<Value> {
             json!({ "id": id, "type": "message", "role": role, "status": "completed", "content": content })
         }
         ItemBody::FunctionCall { call, .. } => function_call(id, call, "completed"),
-        ItemBody::FunctionCallOutput { call_id, output, .. } => {
+        ItemBody::FunctionCallOutput { call_id, output, parts, .. } => {
+            // `include` has no word for these pictures.
+            let output = match parts.as_slice() {
+                [] => json!(output),
+                parts => parts.iter().map(|part| parts::shown(part, true)).collect(),
+            };
             json!({ "id": id, "type": "function_call_output", "call_id": call_id, "output": output, "status": "completed" })
         }
         ItemBody::Reasoning { text, sealed, .. } => reasoning(id, text, sealed.as_deref(), false, include.thoughts),

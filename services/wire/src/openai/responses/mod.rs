@@ -4,6 +4,7 @@
 //! object. Pure functions both ways. Source of the shapes: OpenAI's API reference, "Responses" and "Conversations", and
 //! the types of its official packages.
 
+pub mod allowed;
 pub mod code;
 pub mod compaction;
 pub mod conversation;

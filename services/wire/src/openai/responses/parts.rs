@@ -26,6 +26,8 @@ pub enum Sent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takes {
     Nothing,
+    /// Pictures and files.
+    Files,
     /// Pictures, sound and files.
     Media,
     Refusals,
@@ -60,8 +62,8 @@ pub fn parts(fields: &mut Fields, name: &str, takes: Takes) -> Result<Sent> {
                 refusal.get_or_insert_default().push_str(&part.needed("refusal")?);
                 continue;
             }
-            "input_image" if takes == Takes::Media => image(part)?,
-            "input_file" if takes == Takes::Media => file(part)?,
+            "input_image" if matches!(takes, Takes::Media | Takes::Files) => image(part)?,
+            "input_file" if matches!(takes, Takes::Media | Takes::Files) => file(part)?,
             "input_audio" if takes == Takes::Media => {
                 let audio = part.object("input_audio")?.ok_or_else(|| part.missing("input_audio"))?;
                 part.end()?;
@@ -70,7 +72,8 @@ pub fn parts(fields: &mut Fields, name: &str, takes: Takes) -> Result<Sent> {
             other => {
                 let path = part.path("type");
                 let message = format!(
-                    "'{path}' is '{other}', which is not taken here: texts are, and of users pictures, sound and files"
+                    "'{path}' is '{other}', which is not taken here: texts are, of users pictures, sound and files, and of \
+                     functions pictures and files"
                 );
                 return Err(Error::invalid(path, message).with_code("unsupported_content"));
             }
@@ -188,6 +191,7 @@ mod tests {
         for (part, takes, member) in [
             (json!({ "type": "input_image", "image_url": "u" }), Takes::Nothing, "type"),
             (json!({ "type": "refusal", "refusal": "no" }), Takes::Media, "type"),
+            (json!({ "type": "input_audio", "input_audio": {} }), Takes::Files, "type"),
             (json!({ "type": "input_video" }), Takes::Media, "type"),
             (json!({ "type": "input_image", "detail": "auto" }), Takes::Media, "image_url"),
             (json!({ "type": "input_file", "file_url": "https://x" }), Takes::Media, "file_url"),

@@ -126,9 +126,9 @@ pub fn request(body: &[u8]) -> Result<Asked> {
     let items = fields.take("input").map(|value| input(value, "input")).transpose()?.unwrap_or_default();
     let instructions = fields.text("instructions")?;
     let (prompt, shown_prompt) = prompt::prompt(&mut fields)?;
-    let tools = tools::tools(fields.list("tools")?.unwrap_or_default())?;
+    let mut tools = tools::tools(fields.list("tools")?.unwrap_or_default())?;
     let choice = fields.take("tool_choice");
-    let tool_choice = choice.as_ref().map(|choice| tools::choice(choice, &tools)).transpose()?;
+    let tool_choice = choice.as_ref().map(|choice| tools::choice(choice, &mut tools)).transpose()?;
     let parallel_tool_calls = fields.flag("parallel_tool_calls")?;
     let max_output_tokens = fields.count("max_output_tokens", 1)?;
     let max_tool_calls = fields.count("max_tool_calls", 1)?;

@@ -373,7 +373,7 @@ impl Projection {
                 self.output[at]["arguments"] = json!(call.arguments);
                 self.calls.insert(call.id.clone(), (at, call.clone()));
             }
-            (ItemBody::FunctionCallOutput { call_id, output, is_error }, _) => {
+            (ItemBody::FunctionCallOutput { call_id, output, is_error, .. }, _) => {
                 self.show_refused(call_id, out);
                 self.begin_due(|call| call.id == *call_id, out);
                 let Some((at, call)) = self.calls.remove(call_id) else { return };

@@ -12,6 +12,7 @@ use frontdesk_api::{
 use serde_json::{Value, json};
 
 use super::{
+    allowed,
     code::{self, Interpreter},
     fields::Fields,
     mcp,
@@ -38,6 +39,8 @@ pub struct Tools {
     pub web: Option<Web>,
     /// As the response repeats them.
     pub shown: Vec<Value>,
+    /// The request let the model call no others: an agent's own are out, too.
+    pub narrowed: bool,
 }
 
 /// Knowledge stores to look into.
@@ -182,11 +185,14 @@ pub fn function(tool: &ToolSpec) -> Value {
             "parameters": tool.parameters, "strict": tool.strict })
 }
 
-/// Which of the tools the model is to call; a search is made in any case.
+/// Which of the tools the model is to call; a search is made in any case. Those that the model may not call are taken out.
 ///
 /// # Errors
 /// `Invalid` on `tool_choice`.
-pub fn choice(value: &Value, tools: &Tools) -> Result<ToolChoice> {
+pub fn choice(value: &Value, tools: &mut Tools) -> Result<ToolChoice> {
+    if value.get("type").and_then(Value::as_str) == Some(allowed::TYPE) {
+        return allowed::narrow(value.clone(), tools);
+    }
     let named = value.get("name").and_then(Value::as_str);
     match (value.as_str(), value.get("type").and_then(Value::as_str), named) {
         (Some("auto"), ..) => Ok(ToolChoice::Auto),

@@ -142,9 +142,7 @@ fn an_answer_is_streamed_in_openais_order_and_reads_back_as_it_was_streamed() {
 #[test]
 fn calls_for_the_client_are_functions_and_ours_are_shown_with_their_results() {
     let echo = json!({ "background": true, "tools": [{ "type": "function", "name": "look" }] });
-    let output = |call: &str, is_error| {
-        item("fco", ItemBody::FunctionCallOutput { call_id: call.into(), output: "sent".into(), is_error })
-    };
+    let output = |call: &str, is_error| item("fco", ItemBody::output(call, "sent", is_error));
     let theirs = calls("fc_1", "c1", "look");
     let (ours, broken) = (calls("fc_2", "c2", "order"), calls("fc_3", "c3", "order"));
     let bodies = [
@@ -209,8 +207,8 @@ fn calls_for_the_client_are_functions_and_ours_are_shown_with_their_results() {
         theirs,
         ours,
         broken,
-        item("fco", ItemBody::FunctionCallOutput { call_id: "c2".into(), output: "sent".into(), is_error: false }),
-        item("fco2", ItemBody::FunctionCallOutput { call_id: "c3".into(), output: "sent".into(), is_error: true }),
+        item("fco", ItemBody::output("c2", "sent", false)),
+        item("fco2", ItemBody::output("c3", "sent", true)),
     ];
     let client = item::client_tools(&json!({ "tools": [{ "name": "look" }] }));
     assert_eq!(json!(item::items(&rows, 0, &client, Include::default())), response["output"]);
@@ -306,8 +304,7 @@ fn a_file_that_code_wrote_is_cited_in_characters_where_it_is_spoken_of() {
 fn a_call_of_code_names_its_container_from_its_beginning_on() {
     let call = ToolCall { id: "c1".into(), name: "code_interpreter".into(), arguments: r#"{"code":"1"}"#.into() };
     let call = item("ci_1", ItemBody::FunctionCall { call, container: Some("cntr_9".into()) });
-    let output =
-        ItemBody::FunctionCallOutput { call_id: "c1".into(), output: r#"{"stdout":""}"#.into(), is_error: false };
+    let output = ItemBody::output("c1", r#"{"stdout":""}"#, false);
     let bodies =
         [EventBody::Created { turn: turn(TurnState::Running) }, added(&call), done(&call), done(&item("fo_1", output))];
     let (shown, response) = fold(json!({ "tools": [{ "type": "code_interpreter" }] }), &bodies);
@@ -377,9 +374,8 @@ fn code_is_shown_as_openais_tool_where_the_request_has_it() {
         let call = ToolCall { id: call_id.into(), name: "code_interpreter".into(), arguments: arguments.into() };
         item(id, ItemBody::FunctionCall { call, container: None })
     };
-    let answer = |id: &str, call_id: &str, output: &str, is_error: bool| {
-        item(id, ItemBody::FunctionCallOutput { call_id: call_id.into(), output: output.into(), is_error })
-    };
+    let answer =
+        |id: &str, call_id: &str, output: &str, is_error: bool| item(id, ItemBody::output(call_id, output, is_error));
     let (good, stopped) = (call("ci_1", "c1", r#"{"code":"6*7"}"#), call("ci_2", "c2", r#"{"code":"while 1: 0"}"#));
     let (told, limit) = (
         answer("o_1", "c1", r#"{"stdout":"","value":"42"}"#, false),
@@ -449,9 +445,7 @@ fn servers_list_their_tools_and_calls_that_wait_are_requests_and_then_calls() {
         let (allowed, waits) = (Filter::default(), vec!["shop_cancel".into()]);
         item("mcpl_1", ItemBody::ServerTools { server, url, allowed, tools, waits, error, known, of: None })
     };
-    let output = |id: &str, call_id: &str, output: &str| {
-        item(id, ItemBody::FunctionCallOutput { call_id: call_id.into(), output: output.into(), is_error: false })
-    };
+    let output = |id: &str, call_id: &str, output: &str| item(id, ItemBody::output(call_id, output, false));
     let (looks, cancels) = (calls("fc_1", "c1", "shop_look"), calls("fc_2", "c2", "shop_cancel"));
     let looked = output("fco_1", "c1", "sent");
     let call = ToolCall { id: "c2".into(), name: "shop_cancel".into(), arguments: "{}".into() };
@@ -499,8 +493,7 @@ fn servers_list_their_tools_and_calls_that_wait_are_requests_and_then_calls() {
     assert_eq!(json!(item::items(&rows, 0, &ClientTools::default(), Include::default())), response["output"]);
 
     // One that was refused instead is shown with what became of it.
-    let refused =
-        item("fco_2", ItemBody::FunctionCallOutput { call_id: "c2".into(), output: "no".into(), is_error: true });
+    let refused = item("fco_2", ItemBody::output("c2", "no", true));
     let bodies = [&bodies[..7], &[done(&refused), EventBody::Completed { turn: turn(TurnState::Completed) }]].concat();
     let (shown, response) = fold(json!({}), &bodies);
     let told = ["output_item.added", "mcp_call.in_progress", "mcp_call_arguments.done", "mcp_call.failed"];

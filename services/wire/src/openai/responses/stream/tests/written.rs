@@ -83,7 +83,7 @@ fn a_call_that_is_still_written_grows_and_one_that_is_cut_off_says_so() {
         arguments("fc_1", "\":1"),
         arguments("fc_2", "}"),
         done(&whole),
-        done(&item("o", ItemBody::FunctionCallOutput { call_id: "c2".into(), output: "sent".into(), is_error: false })),
+        done(&item("o", ItemBody::output("c2", "sent", false))),
         EventBody::Failed { turn: turn(TurnState::Failed) },
     ];
     let (_, response) = fold(echo, &bodies);
