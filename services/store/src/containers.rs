@@ -330,14 +330,15 @@ pub async fn load_file(tx: &mut Tx, container: &str, id: &str) -> Result<Contain
     found.ok_or_else(|| missing_file(id))
 }
 
-/// The containers of a session or conversation.
+/// The containers of a session or conversation, or those that a response has or that hold what its code wrote.
 ///
 /// # Errors
 /// As any query.
-pub async fn of_session(tx: &mut Tx, session: &str) -> Result<Vec<String>> {
+pub async fn of_conversation(tx: &mut Tx, id: &str) -> Result<Vec<String>> {
     let tenant = tx.tenant();
-    on!(tx, conn => sqlx::query_scalar("SELECT id FROM container WHERE tenant = $1 AND session_id = $2 ORDER BY id")
-        .bind(&*tenant).bind(session).fetch_all(conn).await)
+    on!(tx, conn => sqlx::query_scalar("SELECT id FROM container WHERE tenant = $1 AND (session_id = $2 OR turn_id = $2) \
+         UNION SELECT container_id FROM container_file WHERE tenant = $1 AND turn_id = $2 ORDER BY 1")
+        .bind(&*tenant).bind(id).fetch_all(conn).await)
     .doing("look up a conversation's containers")
 }
 
