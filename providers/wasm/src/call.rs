@@ -112,7 +112,7 @@ impl Guest {
         self.store.data().space.held().saturating_add(AROUND)
     }
 
-    /// `began` is when the caller's wall time began to run. After an error that is not the tool's own answer it must not be
+    /// After an error that is not the tool's own answer it must not be
     /// asked again.
     pub(crate) async fn ask(
         &mut self,
@@ -120,8 +120,8 @@ impl Guest {
         compiled: &Compiled,
         pre: &InstancePre<State>,
         question: Question<'_>,
-        began: Instant,
     ) -> Call {
+        let began = Instant::now();
         let (limits, cpu) = (self.store.data().limits, Arc::clone(&self.store.data().cpu));
         self.store.set_epoch_deadline(1);
         let meter = Arc::clone(&cpu);
@@ -134,8 +134,7 @@ impl Guest {
         });
 
         let beating = machine.running();
-        let left = limits.wall.saturating_sub(began.elapsed());
-        let answer = tokio::time::timeout(left, cpu.measure(self.put(compiled, pre, question))).await;
+        let answer = tokio::time::timeout(limits.wall, cpu.measure(self.put(compiled, pre, question))).await;
         drop(beating);
 
         let state = self.store.data_mut();

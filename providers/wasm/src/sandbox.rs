@@ -50,7 +50,7 @@ pub struct Asked<'a> {
     pub grants: HostGrants,
     /// Of its own ([`Limits::narrowed`]).
     pub limits: Limits,
-    /// When its wall time began.
+    /// Since when it waits.
     pub began: Instant,
     /// Its conversation, and what the tool is there; None: the instance is fresh.
     pub place: Option<(Place, Registered)>,
@@ -203,7 +203,8 @@ impl Sandbox {
             }
             None => Guest::new(machine, State::new(limits, grants)),
         };
-        let call = guest.ask(machine, compiled, &pre, Question::Call { tool, arguments: &arguments }, began).await;
+        // Waiting has the same time again: what is kept is not ended for it.
+        let call = guest.ask(machine, compiled, &pre, Question::Call { tool, arguments: &arguments }).await;
         if let Some(held) = held
             && call.result.as_ref().err().is_none_or(Fault::leaves_guest)
         {
@@ -233,9 +234,9 @@ impl Sandbox {
 
     async fn describe(&self, compiled: Compiled) -> Result<Component, Fault> {
         let pre = compiled.link(compiled.imports)?;
-        let (state, began) = (State::describing(self.limits.for_describing()), Instant::now());
+        let state = State::describing(self.limits.for_describing());
         let (machine, _slot) = self.slot(state.limits.wall).await?;
-        let call = Guest::new(machine, state).ask(machine, &compiled, &pre, Question::Describe, began).await;
+        let call = Guest::new(machine, state).ask(machine, &compiled, &pre, Question::Describe).await;
         Ok(Component::new(compiled, described::parse(&call.result?.text)?))
     }
 

@@ -5,7 +5,10 @@
 
 mod common;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use common::{BrokenKv, Gate, Guest, IMPORTS, MemoryKv, limits};
@@ -264,6 +267,31 @@ async fn who_waits_for_a_call_of_its_own_conversation_is_told_so() {
 }
 
 #[tokio::test]
+async fn waiting_is_no_time_of_the_calls_own() {
+    let limits = Limits { wall: Duration::from_secs(60), ..limits() };
+    let (tools, source, cx, gate) = (on(limits, Bounds::default()), counting(), turn("s"), Gate::closed(false));
+    tools.inspect(&cx, &source).await.unwrap();
+    let call = ToolCall { id: "c".into(), name: "t".into(), arguments: r#"{"k":1}"#.into() };
+    let first = ask_with(&tools, &cx, &source, &call, gate.clone());
+    let second = async {
+        drop(gate.entered.acquire().await.unwrap());
+        let result = ask(&tools, &cx, &source, "{}").await.unwrap();
+        (result, Instant::now())
+    };
+    let opened = async {
+        drop(gate.entered.acquire().await.unwrap());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let at = Instant::now();
+        gate.open.add_permits(1);
+        at
+    };
+    let (first, (second, ended), opened) = tokio::join!(first, second, opened);
+    assert_eq!((first.unwrap().content.as_str(), second.content.as_str()), ("1", "2"));
+    let wall = second.details.unwrap()["wall_us"].as_u64().unwrap();
+    assert!(u128::from(wall) <= ended.duration_since(opened).as_micros(), "{wall}");
+}
+
+#[tokio::test]
 async fn tables_and_what_the_engine_has_around_an_instance_count() {
     let body = counter(r#","keep":"conversation""#, "(table 16000 funcref)");
     let source = granted(body, &["kv", "keep"]);
@@ -385,7 +413,7 @@ async fn a_call_that_is_given_up_leaves_nothing_half_run() {
     let tools =
         on(Limits { cpu: Duration::from_secs(60), wall: Duration::from_secs(60), ..limits() }, Bounds::default());
     assert_eq!(count(&tools, &cx, &source, "{}").await, "1");
-    let late = Cx { deadline: Some(std::time::Instant::now() + Duration::from_millis(20)), ..cx.clone() };
+    let late = Cx { deadline: Some(Instant::now() + Duration::from_millis(20)), ..cx.clone() };
     let error = ask(&tools, &late, &source, r#"{"s":1}"#).await.expect_err("too late");
     assert_eq!(error.kind, Kind::Timeout);
     let first: Value = serde_json::from_str(&count(&tools, &cx, &source, "{}").await).unwrap();

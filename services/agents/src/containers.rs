@@ -73,15 +73,18 @@ impl Agents {
     /// As [`Agents::container_file`].
     pub async fn delete_container_file(&self, cx: &Cx, id: &str, file_id: &str) -> Result<()> {
         self.container(cx, id).await?;
-        self.0.deps.store.tenant(cx).delete_container_file(id, file_id).await
+        self.0.deps.store.tenant(cx).delete_container_file(id, file_id).await?;
+        // Interpreters hold what they were given of it.
+        self.0.deps.tools.forget_conversations(cx, &[id.to_owned()]);
+        Ok(())
     }
 }
 
 impl Agents {
-    /// By which ids tools keep something for a session or conversation ([`Workspace::id`]).
-    pub(crate) async fn workspaces(&self, cx: &Cx, session: &str) -> Result<Vec<String>> {
-        let mut all = containers::of_session(&mut self.0.deps.store.tenant(cx).read().await?, session).await?;
-        all.push(session.to_owned());
+    /// By which ids tools keep something for a session, a conversation or a response ([`Workspace::id`]).
+    pub(crate) async fn workspaces(&self, cx: &Cx, id: &str) -> Result<Vec<String>> {
+        let mut all = containers::of_conversation(&mut self.0.deps.store.tenant(cx).read().await?, id).await?;
+        all.push(id.to_owned());
         Ok(all)
     }
 

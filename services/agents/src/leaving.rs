@@ -39,8 +39,10 @@ impl Agents {
                 None => running.push(turn),
             }
         }
+        let workspaces = agents::workspaces(&mut tx, id).await?;
         agents::delete(&mut tx, id).await?;
         tx.commit().await?;
+        room.deps.tools.forget_conversations(cx, &workspaces);
         for turn in &ended {
             room.ended(cx, turn).await;
         }

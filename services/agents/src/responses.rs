@@ -96,10 +96,14 @@ impl Agents {
     /// `NotFound`.
     pub async fn delete_response(&self, cx: &Cx, id: &str) -> Result<()> {
         let response = self.load_response(cx, id).await?;
-        if response.turn.session_id.is_none() {
-            self.0.running.stop(&cx.tenant, id, Why::Asked);
+        if response.turn.session_id.is_some() {
+            return self.0.deps.store.tenant(cx).delete_response(id).await;
         }
-        self.0.deps.store.tenant(cx).delete_response(id).await
+        self.0.running.stop(&cx.tenant, id, Why::Asked);
+        let workspaces = self.workspaces(cx, id).await?;
+        self.0.deps.store.tenant(cx).delete_response(id).await?;
+        self.0.deps.tools.forget_conversations(cx, &workspaces);
+        Ok(())
     }
 
     /// Lets go of a response that was not to be stored, once nobody reads it any more: it is stopped and deleted,

@@ -224,13 +224,13 @@ impl Worker {
             web_domains: spec.web_domains.clone(),
             agent: Some(stored.turn.agent_id.clone()),
             turn: Some(id.clone()),
+            turn_epoch: stored.epoch,
             session: stored.turn.session_id.clone(),
             deadline: Some(deadline.into_std()),
             cancel: stop.token().clone(),
             ..cx
         };
-        let (said, answers) = (came(&inbox), came(&inbox));
-        let results = came(&inbox);
+        let (said, answers, results) = (came(&inbox), came(&inbox), came(&inbox));
         let count = |kind| u32::try_from(steps.iter().filter(|s| s.step.kind == kind).count()).unwrap_or(u32::MAX);
         // They count for nothing.
         let passed_over =

@@ -100,11 +100,9 @@ pub fn tell(result: &mut serde_json::Map<String, Value>, written: &[(String, usi
     }
 }
 
-/// Tells in a run's result which of the files that code wrote before its interpreter, which started anew, was not given:
-/// of these it has `most` bytes.
-pub fn tell_left_out(result: &mut serde_json::Map<String, Value>, files: &[File], most: usize) {
-    let why = format!("of what code wrote before, {most} bytes are in the working folder again, the newest files");
-    let told = files.iter().map(|file| json!({ "name": file.name, "bytes": file.bytes, "why": why }));
+/// Tells in a run's result which of the files that code wrote before its interpreter was not given, and why.
+pub fn tell_left_out(result: &mut serde_json::Map<String, Value>, files: &[(File, String)]) {
+    let told = files.iter().map(|(file, why)| json!({ "name": file.name, "bytes": file.bytes, "why": why }));
     if !files.is_empty() {
         result.insert("files_not_given".into(), some_of(told.collect()).into());
     }

@@ -53,6 +53,8 @@ pub struct Cx {
     pub request: String,
     pub agent: Option<String>,
     pub turn: Option<String>,
+    /// The epoch at which its worker took the turn: what is written for it is written behind that.
+    pub turn_epoch: i64,
     /// The conversation this is part of: an agent's session, or what a client named in `x-frontdesk-session`.
     pub session: Option<String>,
     /// Where code that the conversation runs keeps its variables and files; None: nowhere.
@@ -86,6 +88,7 @@ impl Cx {
             request: request.into(),
             agent: None,
             turn: None,
+            turn_epoch: 0,
             session: None,
             workspace: None,
             web_domains: vec![],

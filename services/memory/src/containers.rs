@@ -1,7 +1,8 @@
 //! Files of containers: what runs of code wrote, and what a client put beside it.
 //!
 //! A run's files are kept before its result names them. Invariants: what is not kept is told by name and why; a run that
-//! is repeated under its key leaves one set of files, the last; a file that is written again as it was stays the same file.
+//! is repeated under its key leaves one set of files, the last; a file that is written again as it was stays the same file;
+//! only the worker that has the turn changes what its runs left.
 
 use std::ops::Range;
 
@@ -37,7 +38,8 @@ impl Knowledge {
     /// key by which the run is repeated: what an earlier attempt under it wrote goes.
     ///
     /// # Errors
-    /// As the database's; a content that could not be kept is told beside its file.
+    /// As the database's; `Conflict` where another worker has the turn, `NotFound` where that or the container is gone: nothing
+    /// is changed then. A content that could not be kept is told beside its file.
     pub async fn keep_written(
         &self,
         cx: &Cx,
@@ -55,17 +57,15 @@ impl Knowledge {
         let before = containers::files(&mut tx, &container_id).await?;
         tx.commit().await?;
         let mut fates = vec![];
-        let mut room = Room::of(bounds, run, &before);
+        // What an earlier attempt wrote goes, most likely.
+        let mut room = Room::of(bounds, before.iter().filter(|file| file.run.as_deref() != Some(run)));
         for file in files {
             fates.push(self.fate(cx, &container_id, run, &before, &mut room, file).await);
         }
         let mut tx = self.store.tenant(cx).write().await?;
         let mut late = vec![];
         let written = async {
-            let writes = fates.iter().any(|fate| matches!(fate, Fate::Will(..)));
-            containers::hold(&mut tx, &container_id, cx.turn.as_deref().filter(|_| writes)).await?;
-            // Another run may have written meanwhile.
-            let mut room = Room::of(bounds, run, &containers::files(&mut tx, &container_id).await?);
+            containers::hold(&mut tx, cx, &container_id).await?;
             let stay: Vec<String> = fates
                 .iter()
                 .filter_map(|fate| match fate {
@@ -74,11 +74,19 @@ impl Knowledge {
                 })
                 .collect();
             containers::delete_of_run(&mut tx, &container_id, run, &stay).await?;
+            // Another run may have written meanwhile, and somebody deleted.
+            let left = containers::files(&mut tx, &container_id).await?;
+            let mut room = Room::of(bounds, left.iter());
             for fate in &mut fates {
-                let Fate::Will(file, kept) = fate else { continue };
-                match room.hold(usize::try_from(file.bytes).unwrap_or(usize::MAX)) {
-                    Ok(()) => containers::write_file(&mut tx, file, &kept.place).await?,
-                    Err(why) => late.push(std::mem::replace(fate, Fate::Not(why))),
+                match fate {
+                    Fate::Is(id) if left.iter().all(|file| file.id != *id) => {
+                        *fate = Fate::Not("the same file was there, and was deleted meanwhile".into());
+                    }
+                    Fate::Will(file, kept) => match room.hold(usize::try_from(file.bytes).unwrap_or(usize::MAX)) {
+                        Ok(()) => containers::write_file(&mut tx, file, &kept.place).await?,
+                        Err(why) => late.push(std::mem::replace(fate, Fate::Not(why))),
+                    },
+                    _ => {}
                 }
             }
             tx.commit().await
@@ -146,31 +154,26 @@ impl Knowledge {
         Fate::Will(Box::new(row), kept)
     }
 
-    /// Takes in a content as it comes, no more of it than may be in a container, and makes it a file of one; code finds it
-    /// there under a plain name from then on.
+    /// Takes in a content for a container as it comes, no more of it than may be in one.
     ///
     /// # Errors
-    /// `TooLarge` where clients put more into the container than its code can be given; `NotFound`, `Unavailable`; as
-    /// [`Knowledge::receive`].
-    pub async fn receive_into_container(
-        &self,
-        cx: &Cx,
-        container_id: &str,
-        filename: &str,
-        content: Pieces<'_>,
-    ) -> Result<ContainerFile> {
+    /// `TooLarge` where it is more; as [`Knowledge::receive`].
+    pub async fn receive_for_container(&self, cx: &Cx, filename: &str, content: Pieces<'_>) -> Result<Kept> {
         let mut left = GIVEN;
         let bounded = content.map(|piece| {
             let piece = piece?;
             left = left.checked_sub(piece.len()).ok_or_else(too_much)?;
             Ok(piece)
         });
-        let kept = self.receive(cx, filename, bounded.boxed()).await?;
-        self.put_into_container(cx, container_id, filename, kept).await
+        self.receive(cx, filename, bounded.boxed()).await
     }
 
-    /// The content goes where it becomes no file.
-    async fn put_into_container(
+    /// Makes a content that was received a file of a container; code finds it there under a plain name from then on.
+    ///
+    /// # Errors
+    /// `TooLarge` where clients put more into the container than its code can be given; `NotFound`, `Unavailable`. The content
+    /// goes then.
+    pub async fn put_into_container(
         &self,
         cx: &Cx,
         container_id: &str,
@@ -190,7 +193,7 @@ impl Knowledge {
         };
         let put = async {
             let mut tx = self.store.tenant(cx).write().await?;
-            containers::hold(&mut tx, container_id, None).await?;
+            containers::hold(&mut tx, cx, container_id).await?;
             let before = containers::files(&mut tx, container_id).await?;
             let given: i64 = before.iter().filter(|file| file.source == USER).map(|file| file.bytes).sum();
             if is_too_much(given.saturating_add(file.bytes)) {
@@ -214,7 +217,7 @@ impl Knowledge {
     /// Copies an uploaded file into a container.
     ///
     /// # Errors
-    /// `NotFound` when this tenant has no such file; as reading it, and as [`Knowledge::receive_into_container`].
+    /// `NotFound` when this tenant has no such file; as reading it, and as [`Knowledge::put_into_container`].
     pub async fn copy_into_container(&self, cx: &Cx, container_id: &str, file_id: &str) -> Result<ContainerFile> {
         let file = self.load_file(cx, file_id).await?;
         if is_too_much(file.bytes) {
@@ -318,12 +321,14 @@ struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// `before`: what the container holds; what an earlier attempt of this run wrote does not count.
-    fn of(bounds: &'a Bounds, run: &str, before: &[ContainerFile]) -> Self {
-        let others = || before.iter().filter(|file| file.run.as_deref() != Some(run));
-        let held =
-            others().map(|file| usize::try_from(file.bytes).unwrap_or(usize::MAX)).fold(0, usize::saturating_add);
-        Self { bounds, run: 0, files: 0, seen: 0, held, many: others().count() }
+    /// In a container that holds these.
+    fn of<'f>(bounds: &'a Bounds, files: impl Iterator<Item = &'f ContainerFile>) -> Self {
+        let mut room = Self { bounds, run: 0, files: 0, seen: 0, held: 0, many: 0 };
+        for file in files {
+            room.held = room.held.saturating_add(usize::try_from(file.bytes).unwrap_or(usize::MAX));
+            room.many += 1;
+        }
+        room
     }
 
     /// A further file, or why it is not looked at.

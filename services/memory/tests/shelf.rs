@@ -23,7 +23,7 @@ use frontdesk_api::{
 };
 use frontdesk_memory::{At, Knowledge, Pace, Shelf, StoredFile};
 use frontdesk_store::{
-    Store, agents, containers,
+    Store, agents, claims, containers,
     testing::{each_database, two_tenants},
     turns::{self, OnInput, StoredTurn, TurnRequest},
 };
@@ -37,7 +37,7 @@ use tokio::sync::Barrier;
 struct Heap {
     all: Mutex<BTreeMap<String, Vec<u8>>>,
     down: AtomicBool,
-    /// Where those that put something wait for each other.
+    /// Where those that put something wait for each other, before and after.
     meet: Option<Barrier>,
 }
 
@@ -69,6 +69,9 @@ impl Blobs for Heap {
             meet.wait().await;
         }
         self.all.lock().expect("unpoisoned").insert(format!("{}/{key}", cx.tenant), all);
+        if let Some(meet) = &self.meet {
+            meet.wait().await;
+        }
         Ok(())
     }
 
@@ -315,7 +318,7 @@ async fn coder(store: &Store, cx: &Cx) -> Cx {
     turns::add(&mut tx, &turn, None, 60_000_000).await.expect("a turn");
     tx.commit().await.expect("written");
     let workspace = Workspace { id: "r1".into(), ..Workspace::default() };
-    Cx { workspace: Some(workspace), turn: Some("r1".into()), agent: Some("a".into()), ..cx.clone() }
+    Cx { workspace: Some(workspace), turn: Some("r1".into()), turn_epoch: 1, agent: Some("a".into()), ..cx.clone() }
 }
 
 const BOUNDS: Bounds = Bounds { file: 9, run: 12, files: 3, container: 20, keep: Duration::from_secs(60) };
@@ -379,6 +382,70 @@ async fn what_a_run_wrote_is_kept_once_however_often_the_run_is_made_and_goes_wi
 }
 
 #[tokio::test]
+async fn a_worker_whose_turn_was_taken_changes_nothing_of_what_its_runs_left() {
+    each_database(async |store: Store| {
+        let (cx, _) = two_tenants(&store).await;
+        let heap = Arc::new(Heap::default());
+        let shelf = shelf(&store, &[("heap", at(&heap))]);
+        let knowledge = knowledge(&store, &shelf);
+        let first = coder(&store, &cx).await;
+        let mut tx = store.tenant(&cx).write().await.expect("a transaction");
+        let turn_epoch = claims::take_unheld(&mut tx, "r1").await.expect("asked").expect("nobody holds it").epoch;
+        tx.commit().await.expect("written");
+        let second = Cx { turn_epoch, ..first.clone() };
+        let kept = keep(&knowledge, &second, "k1", &[("a.csv", "new")]).await.expect("kept");
+        for files in [&[("a.csv", "old")][..], &[("a.csv", "new")], &[]] {
+            let late = keep(&knowledge, &first, "k1", files).await.expect_err("the turn is another's");
+            assert_eq!((late.kind, late.code.as_deref()), (Kind::Conflict, Some("turn_taken_over")));
+        }
+        assert_eq!(held(&store, &first, &kept.container_id).await, [kept.files[0].clone().expect("an id")]);
+        shelf.sweep().await.expect("looked");
+        assert_eq!(heap.keys().len(), 1, "what came late is cleared");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_stays_of_an_earlier_attempt_counts_and_what_was_deleted_meanwhile_is_not_told_as_kept() {
+    each_database(async |store: Store| {
+        let (cx, _) = two_tenants(&store).await;
+        let heap = Arc::new(Heap { meet: Some(Barrier::new(2)), ..Heap::default() });
+        let meet = async || {
+            heap.meet.as_ref().expect("a barrier").wait().await;
+        };
+        let knowledge = knowledge(&store, &shelf(&store, &[("heap", at(&heap))]));
+        let in_rows = Knowledge::new(
+            store.clone(),
+            FullText::shared(store.clone()),
+            Arc::new(FixedClock::at(1)),
+            Arc::new(RandomIds),
+        );
+        let run = coder(&store, &cx).await;
+        let first = keep(&in_rows, &run, "k1", &[("a", "123456"), ("b", "123456")]).await.expect("kept");
+        let kept = keep(&in_rows, &run, "k2", &[("c", "12345678")]).await.expect("kept");
+        let why = Err("the files of a container may have 20 bytes together".to_owned());
+        let again = keep(&in_rows, &run, "k2", &[("c", "12345678"), ("d", "1")]).await.expect("looked at");
+        assert_eq!(again.files, [kept.files[0].clone(), why]);
+
+        let delete = async |id: &str| {
+            store.tenant(&cx).delete_container_file(&kept.container_id, id).await.expect("deleted");
+        };
+        delete(first.files[0].as_ref().expect("an id")).await;
+        let deleted = async {
+            meet().await;
+            delete(kept.files[0].as_ref().expect("an id")).await;
+            meet().await;
+        };
+        let files = [("c", "12345678"), ("d", "2")];
+        let (told, ()) = tokio::join!(keep(&knowledge, &run, "k3", &files), deleted);
+        let told = told.expect("looked at").files;
+        assert_eq!(told[0], Err("the same file was there, and was deleted meanwhile".to_owned()));
+        assert!(told[1].is_ok(), "{told:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn of_a_file_that_is_too_large_for_a_container_no_more_is_read() {
     each_database(async |store: Store| {
         let (cx, _) = two_tenants(&store).await;
@@ -391,7 +458,7 @@ async fn of_a_file_that_is_too_large_for_a_container_no_more_is_read() {
         let (mut pieces, unread) = (vec![mebibyte; 8], || unreachable!("it is read on"));
         pieces.push(Bytes::from_static(b"x"));
         let endless = stream::iter(pieces).chain(stream::once(async move { unread() })).map(Ok).boxed();
-        let refused = knowledge.receive_into_container(&cx, &container, "b.csv", endless).await.expect_err("too large");
+        let refused = knowledge.receive_for_container(&cx, "b.csv", endless).await.expect_err("too large");
         assert_eq!((refused.kind, refused.code.as_deref()), (Kind::TooLarge, Some("file_too_large")));
         assert!(refused.message.contains("8388608 bytes"), "{refused}");
         assert_eq!(held(&store, &run, &container).await.len(), 1);
@@ -441,8 +508,8 @@ async fn what_lies_in_the_folder_of_code_is_told_the_oldest_first_without_what_i
         let first = keep(&knowledge, &run, "k1", &[("a.csv", "one")]).await.expect("kept");
         let container = first.container_id;
         let put = async |name: &str| {
-            let put = knowledge.receive_into_container(&cx, &container, name, whole("three")).await;
-            put.expect("put").id
+            let kept = knowledge.receive_for_container(&cx, name, whole("three")).await.expect("received");
+            knowledge.put_into_container(&cx, &container, name, kept).await.expect("put").id
         };
         let (put, deleted) = (put("b.csv").await, put("c.csv").await);
         let second = keep(&knowledge, &run, "k2", &[("a.csv", "1")]).await.expect("kept");

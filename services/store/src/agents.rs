@@ -252,6 +252,19 @@ pub async fn part(tx: &mut Tx, id: &str, at: Micros) -> Result<Vec<StoredTurn>> 
     Ok(open)
 }
 
+/// The conversations that go with an agent, and their containers.
+///
+/// # Errors
+/// As any query.
+pub async fn workspaces(tx: &mut Tx, id: &str) -> Result<Vec<String>> {
+    let tenant = tx.tenant();
+    on!(tx, conn => sqlx::query_scalar("SELECT id FROM session WHERE tenant = $1 AND agent_id = $2 UNION ALL \
+         SELECT c.id FROM container c JOIN session s ON s.tenant = c.tenant AND s.id = c.session_id \
+         WHERE s.tenant = $1 AND s.agent_id = $2 ORDER BY 1")
+        .bind(&*tenant).bind(id).fetch_all(conn).await)
+    .doing("look up an agent's conversations")
+}
+
 /// Deletes the agent with its conversations. Behind [`part`].
 ///
 /// # Errors

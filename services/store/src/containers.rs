@@ -166,20 +166,21 @@ pub async fn enter(tx: &mut Tx, cx: &Cx, id: &str, now: Micros) -> Result<bool> 
     Ok(found.is_ok_and(|container| cx.speaks(container.owner.as_ref()).unwrap_or(false)))
 }
 
-/// Holds a container's row until the end of the transaction: what is added up of its files stays so. `turn`: whose code
-/// will write there.
+/// Holds a container's row until the end of the transaction: what is added up of its files stays so. Where `cx` works on
+/// a turn, holds that too, so that nobody else takes it meanwhile.
 ///
 /// # Errors
-/// As any query; `NotFound` where the turn is gone.
-pub async fn hold(tx: &mut Tx, id: &str, turn: Option<&str>) -> Result<()> {
+/// As any query; `NotFound` where the container or the turn is gone, `Conflict` where another worker has the turn.
+pub async fn hold(tx: &mut Tx, cx: &Cx, id: &str) -> Result<()> {
     // Whoever deletes a turn and its files takes the turn first, too.
-    if let Some(turn) = turn {
-        hold_writer(tx, turn).await?;
+    if let Some(turn) = &cx.turn {
+        hold_writer(tx, turn, cx.turn_epoch).await?;
     }
     let tenant = tx.tenant();
-    on!(tx, conn => sqlx::query("UPDATE container SET last_active_at = last_active_at WHERE tenant = $1 AND id = $2")
-        .bind(&*tenant).bind(id).execute(conn).await.map(|_| ()))
-    .doing("hold a container")
+    let held = on!(tx, conn => sqlx::query("UPDATE container SET last_active_at = last_active_at WHERE tenant = $1 AND id = $2")
+        .bind(&*tenant).bind(id).execute(conn).await.map(|done| done.rows_affected()))
+    .doing("hold a container")?;
+    if held == 0 { Err(missing(id)) } else { Ok(()) }
 }
 
 /// Whether an earlier attempt of this run left files.
@@ -330,14 +331,15 @@ pub async fn load_file(tx: &mut Tx, container: &str, id: &str) -> Result<Contain
     found.ok_or_else(|| missing_file(id))
 }
 
-/// The containers of a session or conversation.
+/// The containers of a session or conversation, or those that a response has or that hold what its code wrote.
 ///
 /// # Errors
 /// As any query.
-pub async fn of_session(tx: &mut Tx, session: &str) -> Result<Vec<String>> {
+pub async fn of_conversation(tx: &mut Tx, id: &str) -> Result<Vec<String>> {
     let tenant = tx.tenant();
-    on!(tx, conn => sqlx::query_scalar("SELECT id FROM container WHERE tenant = $1 AND session_id = $2 ORDER BY id")
-        .bind(&*tenant).bind(session).fetch_all(conn).await)
+    on!(tx, conn => sqlx::query_scalar("SELECT id FROM container WHERE tenant = $1 AND (session_id = $2 OR turn_id = $2) \
+         UNION SELECT container_id FROM container_file WHERE tenant = $1 AND turn_id = $2 ORDER BY 1")
+        .bind(&*tenant).bind(id).fetch_all(conn).await)
     .doing("look up a conversation's containers")
 }
 
@@ -353,35 +355,38 @@ pub async fn files(tx: &mut Tx, container: &str) -> Result<Vec<ContainerFile>> {
     .doing("look what is in a container")
 }
 
-/// Makes whoever deletes a turn wait, and take the files along that are written now.
+/// As [`crate::turns::fence`], for what is written beside the turn's rows: only the worker of `epoch` writes, and whoever
+/// claims or deletes the turn waits until it has, and finds it.
 ///
 /// # Errors
-/// `NotFound` where it is gone.
-async fn hold_writer(tx: &mut Tx, turn: &str) -> Result<()> {
+/// `NotFound` where the turn is gone, `Conflict` where another worker has it.
+async fn hold_writer(tx: &mut Tx, turn: &str, epoch: i64) -> Result<()> {
     let tenant = tx.tenant();
-    let stays: Option<String> = match tx.conn() {
-        Conn::Postgres(conn) => {
-            let query = sqlx::query_scalar("SELECT id FROM turn WHERE tenant = $1 AND id = $2 FOR KEY SHARE");
-            query.bind(&*tenant).bind(turn).fetch_optional(conn).await
+    let sql = match tx.conn() {
+        // No weaker lock makes a claim wait: it changes no key.
+        Conn::Postgres(_) => "SELECT epoch FROM turn WHERE tenant = $1 AND id = $2 FOR SHARE",
+        Conn::Sqlite(_) => "SELECT epoch FROM turn WHERE tenant = $1 AND id = $2",
+    };
+    let found: Option<i64> =
+        on!(tx, conn => sqlx::query_scalar(sql).bind(&*tenant).bind(turn).fetch_optional(conn).await)
+            .doing("look who works on the turn that wrote a file")?;
+    match found {
+        None => Err(crate::turns::missing(turn)),
+        Some(found) if found != epoch => {
+            let message =
+                format!("another worker has the turn '{turn}' by now: what was written for it here is not kept");
+            Err(Error::conflict(message).with_code("turn_taken_over"))
         }
-        Conn::Sqlite(conn) => {
-            let query = sqlx::query_scalar("SELECT id FROM turn WHERE tenant = $1 AND id = $2");
-            query.bind(&*tenant).bind(turn).fetch_optional(conn).await
-        }
+        Some(_) => Ok(()),
     }
-    .doing("look whether the turn that wrote a file is there")?;
-    stays.map(drop).ok_or_else(|| crate::turns::missing(turn))
 }
 
-/// Writes a file; a blob that it names is kept from then on. The caller commits.
+/// Writes a file behind [`hold`]; a blob that it names is kept from then on. The caller commits.
 ///
 /// # Errors
-/// `NotFound` where its container, or the turn that wrote it, is gone; `Unavailable` when the blob was given up.
+/// `NotFound` where its container is gone; `Unavailable` when the blob was given up.
 pub async fn write_file(tx: &mut Tx, file: &ContainerFile, content: &Place) -> Result<()> {
     let tenant = tx.tenant();
-    if let Some(turn) = &file.turn_id {
-        hold_writer(tx, turn).await?;
-    }
     let (content, blob) = match content {
         Place::Row(content) => (&content[..], None),
         Place::Blob(key) => {

@@ -87,7 +87,7 @@ globalThis.listFiles = () => [...files.keys()].sort();
 
 function run(code, stdin, given, maxOutput, maxFiles) {
   [cap, out, err, changed] = [maxOutput, capped(), capped(), new Set()];
-  for (const file of given) files.set(file.name, Uint8Array.from(file.content));
+  for (const file of given) files.set(file.name, new Uint8Array(file.content));
   globalThis.stdin = stdin;
   let value;
   let fault;

@@ -1,18 +1,25 @@
 //! What an instance is given into its working folder, and under which names.
 //!
 //! An instance goes when a conversation rests, and with it what its code wrote: one that starts anew is given that again.
-//! Invariants: of one name the newest file has it; what clients gave is there in any case; an instance is given nothing
-//! twice, so changes that code makes stay.
+//! An instance that goes on is given what another one of the same container wrote since. Invariants: of one name the newest
+//! file has it; what clients gave is there in any case, and what code wrote where it can be; an instance is given nothing
+//! twice, nor what it wrote, so changes that code makes stay; none goes on with a file of its container that was deleted.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
-use frontdesk_api::{Error, Kind, Result, code::File, tools::ToolHost};
+use bytes::Bytes;
+use frontdesk_api::{
+    Error, Kind, Result,
+    code::{self, File},
+    tools::ToolHost,
+};
+use serde_json::{Map, Value};
 
-use super::{CodeFile, Files, Given};
+use super::{CodeFile, Files, Given, Lacking};
 
 /// The most bytes of the files that clients give to a conversation's code.
 const GIVEN: usize = 8 << 20;
@@ -20,40 +27,103 @@ const GIVEN: usize = 8 << 20;
 /// The files of a conversation's code.
 pub(super) struct Folder<'a> {
     host: &'a dyn ToolHost,
-    /// The key by which the run is repeated.
     run: &'a str,
-    /// Bytes of the files of code's own that an instance which starts anew is given.
+    bounds: code::Bounds,
+    /// Bytes of the files of code's own that an instance is given at once.
     own: usize,
-    left_out: Mutex<Vec<File>>,
+    told: Mutex<Told>,
+}
+
+/// What the run's result tells of files.
+#[derive(Default)]
+struct Told {
+    written: Vec<(String, usize)>,
+    stored: Option<code::Stored>,
+    /// What was not given, and why.
+    left_out: Vec<(File, String)>,
 }
 
 impl<'a> Folder<'a> {
-    pub(super) fn new(host: &'a dyn ToolHost, run: &'a str, own: usize) -> Self {
-        Self { host, run, own, left_out: Mutex::default() }
+    /// `memory`: what an interpreter has, in bytes.
+    pub(super) fn new(host: &'a dyn ToolHost, run: &'a str, bounds: code::Bounds, memory: usize) -> Self {
+        Self { host, run, bounds, own: bounds.run.min(memory / 8), told: Mutex::default() }
     }
 
-    /// What there was no room for.
-    pub(super) fn left_out(self) -> Vec<File> {
-        self.left_out.into_inner().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn tell(self, result: &mut Map<String, Value>) {
+        let Told { written, stored, left_out } = self.told.into_inner().unwrap_or_else(PoisonError::into_inner);
+        code::tell(result, &written, stored.as_ref());
+        code::tell_left_out(result, &left_out);
+    }
+
+    /// Reads what is to be given; `why` what is left out is.
+    async fn read(&self, Plan { give, left_out }: Plan<'_>, why: &str) -> Result<Lacking> {
+        let (mut lacking, mut told) = (Lacking::default(), vec![]);
+        for (file, name) in give {
+            match self.host.file(&file.id).await {
+                Ok((_, content)) => {
+                    lacking.own |= file.by_code;
+                    lacking.files.push((file.id.clone(), CodeFile { name, content: content.to_vec() }));
+                }
+                // Deleted since it was listed.
+                Err(error) if error.kind == Kind::NotFound => {}
+                Err(error) if file.by_code => {
+                    tracing::warn!(file = file.id, error = %error, cause = ?error.source, "a file that code wrote could not be read");
+                    told.push((file.clone(), "it could not be read now".to_owned()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for file in left_out {
+            lacking.without.push(Given { id: file.id.clone(), name: file.name.clone() });
+            told.push((file.clone(), why.to_owned()));
+        }
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).left_out = told;
+        Ok(lacking)
+    }
+
+    fn no_room(&self) -> String {
+        format!("of what code wrote before, {} bytes are in the working folder again, the newest files", self.own)
     }
 }
 
 #[async_trait]
 impl Files for Folder<'_> {
-    async fn lacking(&self, given: Option<&[Given]>) -> Result<Vec<(String, CodeFile)>> {
+    fn run(&self) -> &str {
+        self.run
+    }
+
+    async fn all(&self, own: bool) -> Result<Lacking> {
         let all = self.host.files(self.run).await?;
-        let Plan { give, left_out } = plan(&all, given, self.own)?;
-        *self.left_out.lock().unwrap_or_else(PoisonError::into_inner) = left_out.into_iter().cloned().collect();
-        let mut files = vec![];
-        for (file, name) in give {
-            match self.host.file(&file.id).await {
-                Ok((_, content)) => files.push((file.id.clone(), CodeFile { name, content: content.to_vec() })),
-                // Deleted since it was listed.
-                Err(error) if error.kind == Kind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+        let (own, why) = match own {
+            true => (self.own, self.no_room()),
+            false => (0, "the interpreter met a limit when it was given what code wrote before".to_owned()),
+        };
+        self.read(plan(&all, None, own)?, &why).await
+    }
+
+    async fn lacking(&self, given: &[Given]) -> Result<Option<Lacking>> {
+        let all = self.host.files(self.run).await?;
+        let there: HashSet<&str> = all.iter().map(|file| file.id.as_str()).collect();
+        // Of a container all are listed; an upload may be named by an earlier response alone.
+        if given.iter().any(|had| had.id.starts_with("cfile_") && !there.contains(had.id.as_str())) {
+            return Ok(None);
         }
-        Ok(files)
+        self.read(plan(&all, Some(given), self.own)?, &self.no_room()).await.map(Some)
+    }
+
+    async fn keep(&self, written: &mut Vec<CodeFile>) -> Result<Vec<Given>> {
+        let written = std::mem::take(written);
+        let names: Vec<(String, usize)> = written.iter().map(|file| (file.name.clone(), file.content.len())).collect();
+        let files = written.into_iter();
+        let files = files.map(|file| code::Written { name: file.name, content: Bytes::from(file.content) }).collect();
+        // Of a run that wrote nothing too: what an earlier attempt of it left goes.
+        let stored = self.host.keep_written(self.run, files, &self.bounds).await?;
+        let ids = stored.iter().flat_map(|stored| &stored.files).zip(&names);
+        let kept = ids.filter_map(|(id, (name, _))| Some(Given { id: id.clone().ok()?, name: name.clone() }));
+        let kept = kept.collect();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        (told.written, told.stored) = (names, stored);
+        Ok(kept)
     }
 }
 
@@ -64,7 +134,7 @@ struct Plan<'a> {
     left_out: Vec<&'a File>,
 }
 
-/// Of `all`, the oldest first, what an instance that has been `given` some lacks; None: it starts anew.
+/// Of `all`, the oldest first, what an instance that has had `given` lacks; None: it starts anew.
 fn plan<'a>(all: &'a [File], given: Option<&[Given]>, mut own: usize) -> Result<Plan<'a>> {
     if all.iter().filter(|file| !file.by_code).fold(0, |sum: usize, file| sum.saturating_add(file.bytes)) > GIVEN {
         let message = format!("the files given to the code interpreter have more than {GIVEN} bytes together");
@@ -87,7 +157,7 @@ fn plan<'a>(all: &'a [File], given: Option<&[Given]>, mut own: usize) -> Result<
             }
             let has_none = holder.is_some() || plain.is_empty() || plain.starts_with("..");
             plan.give.push((file, if has_none { format!("{}-{plain}", file.id) } else { plain }));
-        } else if holder.is_none() && given.is_none() {
+        } else if holder.is_none() && !given.is_some_and(|given| given.iter().any(|had| had.id == file.id)) {
             match own.checked_sub(file.bytes) {
                 Some(left) => {
                     own = left;
@@ -142,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_code_wrote_comes_to_an_instance_that_starts_anew_and_to_no_other() {
+    fn what_code_wrote_comes_once_to_every_instance_that_did_not_write_it() {
         let all = [
             file("u1", "a.csv", false),
             file("c1", "b.csv", true),
@@ -151,13 +221,14 @@ mod tests {
         ];
         let anew = owned(&[("c3", "b.csv"), ("c2", "a.csv"), ("u1", "u1-a.csv")]);
         assert_eq!(names(&all, None), anew);
-        // Its own as it is, whether it was given the rest or wrote over it.
-        for had in [&[("u1", "a.csv")][..], &[("c3", "b.csv"), ("c2", "a.csv"), ("u1", "u1-a.csv")]] {
-            assert_eq!(names(&all, Some(&given(had))), []);
-        }
+        // Its own as it is, whether it was given the rest or wrote it.
+        let had = [("u1", "a.csv"), ("c3", "b.csv"), ("c2", "a.csv")];
+        assert_eq!(names(&all, Some(&given(&had))), []);
+        // Of what another instance wrote since, the newest.
+        assert_eq!(names(&all, Some(&given(&[("u1", "a.csv"), ("c1", "b.csv"), ("c2", "a.csv")]))), anew[..1]);
         // A client's that is newer than what code wrote.
         let more = [&all[..], &[file("u2", "b.csv", false)]].concat();
-        assert_eq!(names(&more, Some(&given(&[("u1", "a.csv")]))), owned(&[("u2", "b.csv")]));
+        assert_eq!(names(&more, Some(&given(&had[..1]))), owned(&[("u2", "b.csv"), ("c2", "a.csv")]));
         assert_eq!(names(&more, None)[0], ("u2".to_owned(), "b.csv".to_owned()));
     }
 

@@ -3,8 +3,9 @@
 //! An interpreter is a component of ours (built by `interpreters/build.sh`, found in a configured folder) that
 //! exports the world of `interpreters/interpreter.wit`. It runs under the limits of the sandbox in a bare WASI.
 //! The instance of a conversation is kept between runs, so that its variables and files are there again.
-//! Invariants: nothing is kept that was stopped by a limit; no two conversations share an instance; code that
-//! was compiled once is loaded by mapping it, and instances share what they have not written.
+//! Invariants: nothing is kept that was stopped by a limit, or whose files could not be kept; a run that is repeated
+//! never finds what it did before; no two conversations share an instance; code that was compiled once is loaded by
+//! mapping it, and instances share what they have not written.
 
 mod folder;
 mod provider;
@@ -24,7 +25,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 pub(crate) use provider::build;
 pub use provider::{CodeTool, GROUP, TOOL, files};
-pub use session::{Code, CodeFile, Files, Given, Raised, Ran, Used};
+pub use session::{Code, CodeFile, Files, Given, Lacking, Raised, Ran, Used};
 
 use self::session::{Guest, Session};
 pub use crate::parked::{Bounds, Owner, Place};
@@ -157,8 +158,8 @@ impl Interpreters {
             Ok(ready) => ready,
             Err(fault) => return refused(fault),
         };
-        // Compiling the interpreter itself is not the code's time.
-        let began = Instant::now();
+        // Neither compiling the interpreter itself is the code's time, nor waiting.
+        let waits = Instant::now();
         let mut held = None;
         if let Some(place) = place {
             held = match self.parked.hold(place, language, self.limits.wall).await {
@@ -167,36 +168,70 @@ impl Interpreters {
                 Err(NoPlace::Waited) => return refused(Fault::Waited(self.limits.exceeded(Limit::Wall))),
             };
         }
-        // Only now is it certain which instance it is, and what that one has.
-        let given = held.as_ref().and_then(Held::kept).map(Session::given);
-        let more = match code.files {
-            Some(files) => files.lacking(given).await,
-            None => Ok(vec![]),
-        };
-        let more = match more {
-            Ok(more) => more,
-            Err(error) => return refused(Fault::Host(error)),
-        };
-        // Not before: who waits for its own conversation takes nobody's place.
-        let Ok(Ok(_slot)) = tokio::time::timeout(self.limits.wall, self.slots.acquire()).await else {
+        // Not before: who waits for its own conversation takes nobody's place. Nor later: who waits has read no contents.
+        let left = self.limits.wall.saturating_sub(waits.elapsed());
+        let Ok(Ok(slot)) = tokio::time::timeout(left, self.slots.acquire()).await else {
             return refused(Fault::Busy(self.limits.concurrent));
         };
-        let kept = held.as_mut().and_then(Held::take);
-        let resumed = kept.is_some();
-        let started = match kept {
-            Some(session) => Ok(session),
-            None => Session::start(machine, &ready.pre, ready.run, self.limits, Arc::clone(&self.clock)).await,
-        };
-        let mut session = match started {
-            Ok(session) => session,
+        let (mut session, more, resumed) = match self.begin(machine, ready, held.as_mut(), code.files).await {
+            Ok(begun) => begun,
             Err(fault) => return refused(fault),
         };
-        let (result, used) = session.run(machine, code, more, began).await;
+        let (mut result, used) = session.run(machine, code, more).await;
+        if let Some(files) = code.files
+            && result.as_ref().err().is_none_or(|fault| !fault.is_infrastructure())
+        {
+            // Keeping takes as long as a place for files does, and runs nothing.
+            drop(slot);
+            let kept = match &mut result {
+                Ok(ran) => files.keep(&mut ran.files).await,
+                Err(_) => files.keep(&mut vec![]).await,
+            };
+            match kept {
+                Ok(kept) => session.note(files.run(), kept),
+                Err(error) => result = Err(Fault::Host(error)),
+            }
+        }
         if let (Some(held), Ok(_)) = (held, &result) {
             let bytes = session.held();
             held.put_back(session, bytes);
         }
         Run { result, used, resumed }
+    }
+
+    /// The instance that the conversation's last run left, or a fresh one; what it lacks; and whether it is the former.
+    async fn begin(
+        &self,
+        machine: &Machine,
+        ready: &Ready,
+        held: Option<&mut Held<Language, Session>>,
+        files: Option<&dyn Files>,
+    ) -> Result<(Session, Lacking, bool), Fault> {
+        if let Some(held) = held
+            && let Some(kept) = held.kept()
+        {
+            let lacking = match files {
+                None => Some(Lacking::default()),
+                Some(files) if kept.has_run(files.run()) => None,
+                Some(files) => files.lacking(kept.given()).await?,
+            };
+            if let (Some(session), Some(lacking)) = (held.take(), lacking) {
+                return Ok((session, lacking, true));
+            }
+        }
+        let start = || Session::start(machine, &ready.pre, ready.run, self.limits, Arc::clone(&self.clock));
+        let Some(files) = files else { return Ok((start().await?, Lacking::default(), false)) };
+        let (mut more, mut session) = (files.all(true).await?, start().await?);
+        if more.own {
+            // Before the code, and under limits of its own: what code wrote must not make it impossible to run code.
+            let given = session.run(machine, Code::default(), std::mem::take(&mut more)).await.0;
+            match given {
+                Ok(_) => {}
+                Err(fault) if fault.is_infrastructure() => return Err(fault),
+                Err(_) => (session, more) = (start().await?, files.all(false).await?),
+            }
+        }
+        Ok((session, more, false))
     }
 
     /// Lets go of the interpreters of a tenant's conversations of these ids ([`Owner::workspace`]).

@@ -10,7 +10,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
 pub use frontdesk_api::code::{GROUP, TOOL};
 use frontdesk_api::{
     Cx, Error, Kind, Result,
@@ -185,7 +184,7 @@ impl ToolProvider for CodeTool {
         };
         let place = Place::of(cx);
         let kept = place.is_some();
-        let folder = cx.workspace.as_ref().map(|_| Folder::new(&*host, &call.id, self.1.run));
+        let folder = cx.workspace.as_ref().map(|_| Folder::new(&*host, &call.id, self.1, self.0.limits.memory));
         let files = folder.as_ref().map(|files| files as &dyn Files);
         let code = Code { text: &arguments.code, stdin: &arguments.stdin, files };
         let running = self.0.run(language, place, code);
@@ -195,22 +194,18 @@ impl ToolProvider for CodeTool {
                 None => Some(running.await),
             }
         };
-        let mut run = tokio::select! {
+        let run = tokio::select! {
             biased;
             () = cx.cancel.cancelled() => return Err(Error::cancelled()),
             ended = ended => ended
                 .ok_or_else(|| Error::new(Kind::Timeout, "the request's time was up while code ran"))?,
         };
-        let written = run.result.as_mut().map(|ran| std::mem::take(&mut ran.files)).unwrap_or_default();
-        let names: Vec<(String, usize)> = written.iter().map(|file| (file.name.clone(), file.content.len())).collect();
-        // One that wrote nothing too: what an earlier attempt of it left goes.
-        let written = written.into_iter();
-        let written = written.map(|file| code::Written { name: file.name, content: Bytes::from(file.content) });
-        let stored = host.keep_written(&call.id, written.collect(), &self.1).await?;
-        let left_out = folder.map(Folder::left_out).unwrap_or_default();
-        let told = |shown: &mut Map<String, Value>| {
-            code::tell(shown, &names, stored.as_ref());
-            code::tell_left_out(shown, &left_out, self.1.run);
+        // Outside of a conversation nothing is kept.
+        let written = run.result.iter().flat_map(|ran| &ran.files);
+        let written: Vec<(String, usize)> = written.map(|file| (file.name.clone(), file.content.len())).collect();
+        let told = |shown: &mut Map<String, Value>| match folder {
+            Some(folder) => folder.tell(shown),
+            None => code::tell(shown, &written, None),
         };
         outcome(run, kept, told)
     }

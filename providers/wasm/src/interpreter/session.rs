@@ -69,7 +69,7 @@ pub struct Code<'a> {
     pub files: Option<&'a dyn Files>,
 }
 
-/// A file that an instance was given.
+/// A file that an instance was given, or wrote and has the kept one's id of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     pub id: String,
@@ -77,14 +77,40 @@ pub struct Given {
     pub name: String,
 }
 
+/// What an instance is given before it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// With their ids.
+    pub files: Vec<(String, CodeFile)>,
+    /// Whether some of them were written by code.
+    pub own: bool,
+    /// What it is not given, now or later.
+    pub without: Vec<Given>,
+}
+
 /// Files for code.
 #[async_trait]
 pub trait Files: Send + Sync {
-    /// Those that an instance that has been `given` some lacks, with their ids; None: it starts anew.
+    /// The key under which the run is repeated.
+    fn run(&self) -> &str;
+
+    /// What a fresh instance is given; `own`: what code wrote, too.
     ///
     /// # Errors
     /// As reading them; the code is not run then.
-    async fn lacking(&self, given: Option<&[Given]>) -> frontdesk_api::Result<Vec<(String, CodeFile)>>;
+    async fn all(&self, own: bool) -> frontdesk_api::Result<Lacking>;
+
+    /// What an instance that has these files lacks; None: one of them was deleted, and the instance must go.
+    ///
+    /// # Errors
+    /// As reading them; the code is not run then.
+    async fn lacking(&self, given: &[Given]) -> frontdesk_api::Result<Option<Lacking>>;
+
+    /// Keeps what the run wrote, whose contents may be taken out; under which ids. Of a run that was stopped, nothing.
+    ///
+    /// # Errors
+    /// As keeping them; the instance ends then.
+    async fn keep(&self, written: &mut Vec<CodeFile>) -> frontdesk_api::Result<Vec<Given>>;
 }
 
 /// The store's data.
@@ -116,6 +142,8 @@ pub(super) struct Session {
     /// Bytes of memory and tables it began with, which are shared with all others until they are written.
     shared: usize,
     given: Vec<Given>,
+    /// The keys of its runs.
+    runs: Vec<String>,
 }
 
 /// What one run used.
@@ -129,7 +157,7 @@ pub struct Used {
 }
 
 impl Session {
-    /// A fresh instance; its first moments count against the limits of the run it is made for.
+    /// A fresh instance.
     pub(super) async fn start(
         machine: &Machine,
         pre: &InstancePre<Guest>,
@@ -157,7 +185,7 @@ impl Session {
             Ok(Err(error)) => Err(fault(error, &limits, &store.data().space)),
             Ok(Ok(instance)) => {
                 let shared = store.data().space.held();
-                Ok(Self { store, instance, run, shared, given: vec![] })
+                Ok(Self { store, instance, run, shared, given: vec![], runs: vec![] })
             }
         }
     }
@@ -166,24 +194,29 @@ impl Session {
         &self.given
     }
 
+    /// Whether it is as a run under this key left it, so that one that is repeated would find what it did itself.
+    pub(super) fn has_run(&self, key: &str) -> bool {
+        self.runs.iter().any(|run| run == key)
+    }
+
+    /// Notes a run that has ended, and under which ids what it wrote is kept.
+    pub(super) fn note(&mut self, key: &str, kept: Vec<Given>) {
+        self.runs.push(key.to_owned());
+        self.given.extend(kept);
+    }
+
     /// Runs a piece of code with files it was not given before. After an error it must not be run again.
-    pub(super) async fn run(
-        &mut self,
-        machine: &Machine,
-        code: Code<'_>,
-        more: Vec<(String, CodeFile)>,
-        began: Instant,
-    ) -> (Result<Ran, Fault>, Used) {
-        let given = more.iter().map(|(id, file)| Given { id: id.clone(), name: file.name.clone() });
-        self.given.extend(given);
-        let files: Vec<CodeFile> = more.into_iter().map(|(_, file)| file).collect();
+    pub(super) async fn run(&mut self, machine: &Machine, code: Code<'_>, more: Lacking) -> (Result<Ran, Fault>, Used) {
+        let began = Instant::now();
+        let given = more.files.iter().map(|(id, file)| Given { id: id.clone(), name: file.name.clone() });
+        self.given.extend(given.chain(more.without));
+        let files: Vec<CodeFile> = more.files.into_iter().map(|(_, file)| file).collect();
         let limits = self.store.data().limits;
         self.store.data_mut().host_calls = 0;
         self.store.data_mut().space.forget_refusal();
         let cpu = charged(&mut self.store);
         let beating = machine.running();
-        let left = limits.wall.saturating_sub(began.elapsed());
-        let answer = tokio::time::timeout(left, cpu.measure(self.ask(code, &files, &limits))).await;
+        let answer = tokio::time::timeout(limits.wall, cpu.measure(self.ask(code, &files, &limits))).await;
         drop(beating);
         let guest = self.store.data();
         let result = match answer {

@@ -1,12 +1,20 @@
 //! Interpreters of conversations: what stays, what does not, and whose it is.
 
-use std::time::Duration;
-
-use frontdesk_wasm::interpreter::{
-    Bounds, Code, Interpreters,
-    Language::{self, JavaScript, Python},
-    Owner, Place, Run,
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
 };
+
+use frontdesk_api::Result;
+use frontdesk_wasm::{
+    Fault, Limits,
+    interpreter::{
+        Bounds, Code, CodeFile, Files, Given, Interpreters, Lacking,
+        Language::{self, JavaScript, Python},
+        Owner, Place, Run,
+    },
+};
+use tokio::sync::Semaphore;
 
 use crate::{few, interpreters, owner, quick, with};
 
@@ -93,4 +101,82 @@ async fn a_call_that_is_given_up_leaves_nothing_half_run() {
     let sleeping = say(&on, Python, owner("one"), "import time\nx = 2\ntime.sleep(1000)");
     assert!(tokio::time::timeout(Duration::from_millis(300), sleeping).await.is_err());
     assert_eq!(answer(&on, Python, "one", "x").await, "NameError");
+}
+
+/// No files, once they may be read and kept.
+struct Slow {
+    asked: AtomicUsize,
+    may: Semaphore,
+}
+
+impl Slow {
+    fn new() -> Self {
+        Self { asked: AtomicUsize::new(0), may: Semaphore::new(0) }
+    }
+
+    async fn wait(&self) -> Result<Lacking> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let _may = self.may.acquire().await.unwrap();
+        Ok(Lacking::default())
+    }
+
+    async fn is_asked(&self) {
+        while self.asked.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Files for Slow {
+    fn run(&self) -> &str {
+        "once"
+    }
+    async fn all(&self, _: bool) -> Result<Lacking> {
+        self.wait().await
+    }
+    async fn lacking(&self, _: &[Given]) -> Result<Option<Lacking>> {
+        self.wait().await.map(Some)
+    }
+    async fn keep(&self, _: &mut Vec<CodeFile>) -> Result<Vec<Given>> {
+        Ok(vec![])
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_place_to_run_has_read_no_files() {
+    let Some(on) = with(Limits { concurrent: 1, wall: Duration::from_millis(200), ..quick() }, few()) else { return };
+    let (one, other) = (Slow::new(), Slow::new());
+    let first = on.run(JavaScript, None, Code { text: "1", files: Some(&one), ..Code::default() });
+    let second = async {
+        one.is_asked().await;
+        on.run(JavaScript, None, Code { text: "1", files: Some(&other), ..Code::default() }).await
+    };
+    let second = tokio::select! {
+        first = first => panic!("the first run ended: {first:?}"),
+        second = second => second,
+    };
+    assert!(matches!(second.result, Err(Fault::Busy(1))), "{second:?}");
+    assert_eq!(other.asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn waiting_is_no_time_of_the_codes_own() {
+    let Some(on) = interpreters() else { return };
+    let (files, text) = (Slow::new(), "1");
+    let first = on.run(JavaScript, Some(owner("one")), Code { text, files: Some(&files), ..Code::default() });
+    let second = async {
+        files.is_asked().await;
+        let run = say(&on, JavaScript, owner("one"), text).await;
+        (run, Instant::now())
+    };
+    let opened = async {
+        files.is_asked().await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let at = Instant::now();
+        files.may.add_permits(1);
+        at
+    };
+    let (_, (run, ended), opened) = tokio::join!(first, second, opened);
+    assert!(run.resumed && run.used.wall <= ended.duration_since(opened), "{run:?}");
 }

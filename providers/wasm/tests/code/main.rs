@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a panic is how a test fails; the folder is told by the environment
 
 mod attacks;
+mod container;
 mod javascript;
 mod kept;
 mod python;
@@ -14,10 +15,12 @@ mod tool;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use frontdesk_api::clock::FixedClock;
+use frontdesk_api::{Result, clock::FixedClock};
 use frontdesk_wasm::{
     Compiling, Kept, Limits, MOST,
-    interpreter::{Bounds, Code, CodeFile, Files, Given, Interpreters, Language, Owner, Place, Ran, Run, limits},
+    interpreter::{
+        Bounds, Code, CodeFile, Files, Given, Interpreters, Lacking, Language, Owner, Place, Ran, Run, limits,
+    },
 };
 
 /// Where the components are; None (said once, loudly) where nobody built them.
@@ -58,9 +61,18 @@ fn owner(session: &str) -> Place {
 struct Named(Vec<CodeFile>);
 #[async_trait::async_trait]
 impl Files for Named {
-    async fn lacking(&self, given: Option<&[Given]>) -> frontdesk_api::Result<Vec<(String, CodeFile)>> {
-        let new = self.0.iter().filter(|file| given.iter().copied().flatten().all(|old| old.id != file.name));
-        Ok(new.map(|file| (file.name.clone(), file.clone())).collect())
+    fn run(&self) -> &str {
+        "once"
+    }
+    async fn all(&self, _: bool) -> Result<Lacking> {
+        let files = self.0.iter().map(|file| (file.name.clone(), file.clone())).collect();
+        Ok(Lacking { files, ..Lacking::default() })
+    }
+    async fn lacking(&self, _: &[Given]) -> Result<Option<Lacking>> {
+        panic!("none of these is for an instance that goes on")
+    }
+    async fn keep(&self, _: &mut Vec<CodeFile>) -> Result<Vec<Given>> {
+        Ok(vec![])
     }
 }
 

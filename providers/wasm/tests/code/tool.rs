@@ -1,6 +1,9 @@
 //! The interpreters behind the tool provider: what the model reads.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::Bytes;
 use frontdesk_api::{
@@ -39,12 +42,12 @@ impl ToolHost for Uploads {
     }
     async fn keep_written(
         &self,
-        run: &str,
+        _: &str,
         files: Vec<code::Written>,
         bounds: &code::Bounds,
     ) -> Result<Option<code::Stored>> {
         let fate = |file: code::Written| match file.content.len() <= 3 {
-            true => Ok(format!("cfile_{run}_{}", file.name)),
+            true => Ok(format!("cfile_{}", file.name)),
             false => Err(format!("{} bytes of {}", file.content.len(), bounds.file)),
         };
         Ok(self
@@ -74,7 +77,10 @@ async fn call(tool: &CodeTool, session: Option<&str>, arguments: Value) -> Resul
 }
 
 async fn call_in(tool: &CodeTool, cx: Cx, arguments: Value) -> Result<ToolResult> {
-    let call = ToolCall { id: "c".into(), name: TOOL.into(), arguments: arguments.to_string() };
+    // No two calls have the same key.
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let id = format!("c{}", CALLS.fetch_add(1, Ordering::Relaxed));
+    let call = ToolCall { id, name: TOOL.into(), arguments: arguments.to_string() };
     let there = cx.workspace.iter().flat_map(|workspace| &workspace.files).map(lies).collect();
     let host = Arc::new(Uploads { keeps: session_keeps(&cx), there });
     match tool.call(&cx, &ToolSource::default(), &call, host).await? {
@@ -181,7 +187,7 @@ async fn what_code_writes_is_told_with_its_id_or_why_it_has_none() {
         (&shown["container_id"], &shown["files"], &shown["files_not_kept"]),
         (
             &json!("cntr_1"),
-            &json!([{ "name": "a.txt", "bytes": 3, "file_id": "cfile_c_a.txt" }]),
+            &json!([{ "name": "a.txt", "bytes": 3, "file_id": "cfile_a.txt" }]),
             &json!([{ "name": "b.txt", "bytes": 4, "why": "4 bytes of 8388608" }])
         )
     );

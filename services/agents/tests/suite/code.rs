@@ -5,12 +5,16 @@ use std::{sync::Arc, time::Duration};
 use frontdesk_agents::{AsResponse, Bounds, INLINE, NewTurn, Point};
 use frontdesk_api::{
     agent::AgentSpec,
+    blobs::Place,
     chat::Role,
     code,
     id::RandomIds,
     turn::{EventBody, ItemBody, TurnState},
 };
-use frontdesk_store::testing::each_database;
+use frontdesk_store::{
+    containers::{self, ContainerFile},
+    testing::each_database,
+};
 use serde_json::json;
 
 use crate::{
@@ -80,12 +84,42 @@ async fn calls_of_code_name_the_container_that_they_run_in() {
         assert!(!containers[..3].contains(&containers[3]));
         let found = stage.agents.container(&stage.cx, &containers[3]).await.expect("a container");
         assert_eq!(found.session_id.as_ref(), Some(&conversation.1));
-        // What tools keep in this process goes with it, and with a container.
+        let with_agent = stage.conversation(coder()).await;
+        let turn = stage.agents.create_turn(&stage.cx, Stage::asks(&with_agent, "count")).await.expect("a turn");
+        stage.settled(&turn.id).await;
+        let agents = called(&stage, &turn.id).await[1].1.clone().expect("a container");
+        // What tools keep in this process goes with it, and with a container, a response, an agent.
         let forgotten = || std::mem::take(&mut *stage.tools.forgotten.lock().expect("the forgotten"));
         stage.agents.delete_session(&stage.cx, &conversation.0, &conversation.1).await.expect("deleted");
         assert_eq!(forgotten(), [containers[3].clone(), conversation.1]);
+        stage.agents.delete_response(&stage.cx, &turns[2]).await.expect("deleted");
+        assert_eq!(forgotten(), [containers[2].clone(), turns[2].clone()]);
+        let file = ContainerFile {
+            id: "cfile_1".into(),
+            container_id: containers[0].clone(),
+            name: "a.csv".into(),
+            source: containers::ASSISTANT.into(),
+            turn_id: Some(turns[0].clone()),
+            run: None,
+            bytes: 0,
+            hash: vec![],
+            created_at: 1,
+        };
+        let files = [file.clone(), ContainerFile { id: "cfile_2".into(), turn_id: None, ..file }];
+        let mut tx = stage.store.tenant(&stage.cx).write().await.expect("a transaction");
+        for file in &files {
+            containers::write_file(&mut tx, file, &Place::Row(Default::default())).await.expect("written");
+        }
+        tx.commit().await.expect("written");
+        // Another response has the container by now.
+        stage.agents.delete_response(&stage.cx, &turns[0]).await.expect("deleted");
+        assert_eq!(forgotten(), [containers[0].clone(), turns[0].clone()]);
+        stage.agents.delete_container_file(&stage.cx, &containers[0], "cfile_2").await.expect("deleted");
+        assert_eq!(forgotten(), [containers[0].clone()]);
         stage.agents.delete_container(&stage.cx, &containers[0]).await.expect("deleted");
         assert_eq!(forgotten(), [containers[0].clone()]);
+        stage.agents.delete_agent(&stage.cx, &with_agent.0).await.expect("deleted");
+        assert_eq!(forgotten(), [agents, with_agent.1]);
     })
     .await;
 }

@@ -51,6 +51,7 @@ fn runs(cx: &Cx, turn: &str, session: Option<&str>, after: &[&str]) -> Cx {
     Cx {
         workspace: Some(workspace),
         turn: Some(turn.into()),
+        turn_epoch: 1,
         session: session.map(str::to_owned),
         agent: Some("a".into()),
         ..cx.clone()
@@ -86,6 +87,7 @@ fn file(id: &str, container: &str, turn: Option<&str>, run: &str) -> ContainerFi
 async fn wrote(store: &Store, cx: &Cx, file: &ContainerFile) -> Result<()> {
     store.tenant(cx).begin_blob(&file.id, "disk", 60_000_000).await.expect("noted");
     let mut tx = store.tenant(cx).write().await.expect("a transaction");
+    hold(&mut tx, &Cx { turn: file.turn_id.clone(), turn_epoch: 1, ..cx.clone() }, &file.container_id).await?;
     write_file(&mut tx, file, &Place::Blob(file.id.clone())).await?;
     tx.commit().await
 }
@@ -230,6 +232,33 @@ async fn however_a_file_goes_its_content_is_loose_from_then_on() {
         assert_eq!(store.system().delete_expired_containers(10 + MINUTE - 1).await.expect("asked"), 0);
         assert_eq!(store.system().delete_expired_containers(10 + MINUTE).await.expect("asked"), 2);
         assert_eq!(loose(&store).await, ["cfile_3", "cfile_5"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_claims_a_turn_waits_for_the_files_that_are_written_for_it() {
+    each_database(|store| async move {
+        let (a, _) = two_tenants(&store).await;
+        response(&store, &a, "r1", None).await;
+        let worker = runs(&a, "r1", None, &[]);
+        claimed(&store, &worker, "cntr_1", 10).await.expect("a container");
+        let claim = async || {
+            let mut tx = store.tenant(&a).write().await?;
+            let sql = "UPDATE turn SET epoch = epoch + 1 WHERE id = 'r1' RETURNING epoch";
+            let epoch: i64 = on!(tx, conn => sqlx::query_scalar(sql).fetch_one(conn).await).doing("claim a turn")?;
+            tx.commit().await.map(|()| epoch)
+        };
+        let mut tx = store.tenant(&a).write().await.expect("a transaction");
+        hold(&mut tx, &worker, "cntr_1").await.expect("held");
+        let early = tokio::time::timeout(std::time::Duration::from_millis(500), claim()).await;
+        assert!(early.is_err(), "claimed while files are written: {early:?}");
+        tx.commit().await.expect("written");
+        let turn_epoch = claim().await.expect("claimed");
+        let mut tx = store.tenant(&a).write().await.expect("a transaction");
+        let late = hold(&mut tx, &worker, "cntr_1").await.expect_err("another's");
+        assert_eq!(late.code.as_deref(), Some("turn_taken_over"));
+        hold(&mut tx, &Cx { turn_epoch, ..worker }, "cntr_1").await.expect("its worker's");
     })
     .await;
 }

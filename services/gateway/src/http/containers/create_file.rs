@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State},
+    extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State, multipart::MultipartError},
     http::header::CONTENT_TYPE,
 };
-use frontdesk_agents::ContainerFile;
-use frontdesk_api::{Error, Kind, Result};
+use frontdesk_api::{Error, Kind, Result, blobs::Kept};
 use frontdesk_memory::containers;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
@@ -74,28 +73,35 @@ pub async fn create_file(
     let form = Multipart::from_request(request, &()).await;
     let mut form =
         form.map_err(|e| Error::invalid("file", format!("the body is no multipart form: {}", e.body_text())))?;
-    let mut made: Result<Option<ContainerFile>> = Ok(None);
-    loop {
-        let wrong =
-            |text: String| broken.or(Error::new(Kind::Invalid, format!("the multipart form cannot be read: {text}")));
+    let wrong = |error: MultipartError| {
+        let message = format!("the multipart form cannot be read: {}", error.body_text());
+        broken.or(Error::new(Kind::Invalid, message))
+    };
+    let mut received: Result<Option<(String, Kept)>> = Ok(None);
+    let ended = loop {
         let part = match form.next_field().await {
             Ok(Some(part)) => part,
-            Ok(None) => break,
-            Err(error) => {
-                made?;
-                return Err(wrong(error.body_text()).into());
-            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(wrong(error)),
         };
         // What comes behind it is read and dropped: a client that is cut off while it sends sees no answer.
-        if part.name() != Some("file") || !matches!(made, Ok(None)) {
+        if part.name() != Some("file") || !matches!(received, Ok(None)) {
             continue;
         }
         let name = part.file_name().unwrap_or_default().to_owned();
-        let pieces = part.map_err(|error| wrong(error.body_text())).boxed();
-        made = app.knowledge.receive_into_container(&cx, &id, &name, pieces).await.map(Some);
+        let kept = app.knowledge.receive_for_container(&cx, &name, part.map_err(wrong).boxed()).await;
+        received = kept.map(|kept| Some((name, kept)));
+    };
+    let received = received?;
+    // Whoever is told of an error has put nothing there.
+    if let Err(error) = ended {
+        if let Some((_, kept)) = received {
+            app.knowledge.discard(&cx, kept).await;
+        }
+        return Err(error.into());
     }
-    let made = made?.ok_or_else(|| Error::invalid("file", "the form has no part 'file'"))?;
-    Ok(Json(made.into()))
+    let (name, kept) = received.ok_or_else(|| Error::invalid("file", "the form has no part 'file'"))?;
+    Ok(Json(app.knowledge.put_into_container(&cx, &id, &name, kept).await?.into()))
 }
 
 #[cfg(test)]
@@ -131,5 +137,20 @@ mod tests {
             assert!(error["message"].as_str().is_some_and(|words| words.contains("8388608 bytes")), "{error}");
         }
         assert_eq!(gateway.get(&files).await.json()["data"], json!([]));
+    }
+
+    #[tokio::test]
+    async fn a_form_that_breaks_off_behind_its_file_leaves_none() {
+        let gateway = TestGateway::start(Frames::whole()).await;
+        let made = gateway.post("/v1/containers", &json!({ "name": "c" })).await.json();
+        let files = format!("/v1/containers/{}/files", made["id"].as_str().expect("an id"));
+        let part = "--xx\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n1,2\r\n";
+        for (end, status, left) in [("--xx\r\ncontent-dis", 400, 0), ("--xx--\r\n", 200, 1)] {
+            let request = gateway.request("POST", &files).header("content-type", "multipart/form-data; boundary=xx");
+            let request = request.body(Body::from(format!("{part}{end}"))).expect("a request");
+            assert_eq!(gateway.send(request).await.status.as_u16(), status);
+            let listed = gateway.get(&files).await.json();
+            assert_eq!(listed["data"].as_array().expect("a list").len(), left, "{listed}");
+        }
     }
 }

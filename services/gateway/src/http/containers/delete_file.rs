@@ -14,7 +14,7 @@ use crate::{
 
 /// Delete a file of a container
 ///
-/// What code finds in its working folder is not touched.
+/// Interpreters that are kept for the container end; the next run finds the files that are left.
 #[utoipa::path(
     delete, path = "/v1/containers/{container_id}/files/{container_file_id}", tag = "responses",
     params(
