@@ -9,7 +9,6 @@
 mod folder;
 mod provider;
 mod session;
-mod wasi;
 
 use std::{
     fmt,
@@ -20,7 +19,7 @@ use std::{
 
 use frontdesk_api::{Clock, Error, Kind};
 use tokio::sync::{OnceCell, Semaphore};
-use wasmtime::component::{ComponentExportIndex, InstancePre};
+use wasmtime::component::{ComponentExportIndex, InstancePre, Linker};
 
 pub(crate) use provider::build;
 pub use provider::{CodeTool, GROUP, TOOL, files};
@@ -33,8 +32,10 @@ use crate::{
     component::reason,
     engine::Machine,
     fault::Fault,
+    host::OsRandom,
     limits::{Limit, Limits},
     parked::{Held, NoPlace, Parked},
+    wasi::{self, Wasi},
 };
 
 /// What an interpreter exports (`interpreters/interpreter.wit`).
@@ -104,7 +105,7 @@ pub struct Interpreters {
     folders: Vec<PathBuf>,
     limits: Limits,
     compiling: Compiling,
-    clock: Arc<dyn Clock>,
+    wasi: Wasi,
     machine: OnceCell<Arc<Machine>>,
     ready: [OnceCell<Ready>; 2],
     /// One permit for each run at the same time.
@@ -140,7 +141,7 @@ impl Interpreters {
             folders,
             limits,
             compiling,
-            clock,
+            wasi: Wasi { clock, random: Arc::new(OsRandom) },
             machine: OnceCell::new(),
             ready: [OnceCell::new(), OnceCell::new()],
             slots: Semaphore::new(limits.concurrent as usize),
@@ -185,7 +186,7 @@ impl Interpreters {
         let resumed = kept.is_some();
         let started = match kept {
             Some(session) => Ok(session),
-            None => Session::start(machine, &ready.pre, ready.run, self.limits, Arc::clone(&self.clock)).await,
+            None => Session::start(machine, &ready.pre, ready.run, self.limits, self.wasi.clone()).await,
         };
         let mut session = match started {
             Ok(session) => session,
@@ -236,8 +237,9 @@ impl Interpreters {
         let language_of = code.get_export_index(None, EXPORT);
         let run = language_of.and_then(|export| code.get_export_index(Some(&export), "run"));
         let run = run.ok_or_else(|| Fault::NotATool(format!("the component of {language} does not export 'run'")))?;
-        let pre = wasi::link(&machine.engine, &code).map_err(|e| Fault::NotATool(reason(&e)))?;
-        Ok(Ready { pre, run })
+        let mut linker = Linker::new(&machine.engine);
+        let pre = wasi::link(&mut linker, &code).and_then(|()| linker.instantiate_pre(&code));
+        Ok(Ready { pre: pre.map_err(|e| Fault::NotATool(reason(&e)))?, run })
     }
 }
 
