@@ -73,8 +73,8 @@ mod tests {
     fn what_is_no_tool_is_named() {
         assert!(refusal("(module)").contains("the bytes are a core module"));
         assert!(refusal("(component)").contains("it does not export 'frontdesk:tool/tools@0.1.0'"));
-        let foreign = r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#;
-        assert!(refusal(foreign).contains("it imports 'wasi:cli/environment@0.2.0'; what a tool may import is"));
+        let foreign = r#"(component (import "wasi:http/types@0.2.0" (instance)))"#;
+        assert!(refusal(foreign).contains("it imports 'wasi:http/types@0.2.0'; what a tool may import is"));
         // An import of a part inside is that part's own.
         let inner = format!(
             r#"(component {} (component (import "x" (instance))))"#,

@@ -1,11 +1,11 @@
 //! The powers a component may ask for: one WIT interface each, but for [`Capability::Keep`], which its tools ask for where
-//! they describe themselves.
+//! they describe themselves, and [`Capability::Wasi`], which stands for a list of interfaces (`wasi.rs`).
 //!
 //! Invariant: this list and `wit/` name the same interfaces; an import outside it is refused by name.
 
 use std::fmt;
 
-use crate::fault::Fault;
+use crate::{fault::Fault, wasi};
 
 /// The package and version every interface here belongs to.
 const PACKAGE: &str = "frontdesk:tool/";
@@ -30,10 +30,13 @@ pub enum Capability {
     Context,
     /// Its instance, for the next call of the conversation.
     Keep,
+    /// What a language's runtime asks for: clocks, chance, and an empty world around them.
+    Wasi,
 }
 
 impl Capability {
-    pub const ALL: [Self; 7] = [Self::Log, Self::Kv, Self::Clock, Self::Random, Self::Fetch, Self::Context, Self::Keep];
+    pub const ALL: [Self; 8] =
+        [Self::Log, Self::Kv, Self::Clock, Self::Random, Self::Fetch, Self::Context, Self::Keep, Self::Wasi];
 
     /// The name an operator grants it by; that of its interface in WIT, where it has one.
     #[must_use]
@@ -46,6 +49,7 @@ impl Capability {
             Self::Fetch => "fetch",
             Self::Context => "context",
             Self::Keep => "keep",
+            Self::Wasi => "wasi",
         }
     }
 
@@ -55,12 +59,15 @@ impl Capability {
         Self::ALL.into_iter().find(|c| c.name() == name)
     }
 
-    /// The full name a component imports it by; None: it imports nothing.
+    /// The full name a component imports it by, where it has one.
     pub(crate) fn interface(self) -> Option<String> {
-        (self != Self::Keep).then(|| format!("{PACKAGE}{}{VERSION}", self.name()))
+        (!matches!(self, Self::Keep | Self::Wasi)).then(|| format!("{PACKAGE}{}{VERSION}", self.name()))
     }
 
     fn of_import(import: &str) -> Option<Self> {
+        if wasi::has(import) {
+            return Some(Self::Wasi);
+        }
         Self::ALL.into_iter().find(|c| c.interface().as_deref() == Some(import))
     }
 }
@@ -99,7 +106,10 @@ impl Capabilities {
                 let known: Vec<String> = Capability::ALL.into_iter().filter_map(Capability::interface).collect();
                 let known = known.join(", ");
                 let shown: String = name.chars().take(128).flat_map(char::escape_default).collect();
-                return Err(Fault::NotATool(format!("it imports '{shown}'; what a tool may import is {known}")));
+                return Err(Fault::NotATool(format!(
+                    "it imports '{shown}'; what a tool may import is {known}, and of WASI 0.2 the clocks, random and the \
+                     cli, filesystem, io and sockets that a language's runtime asks for"
+                )));
             };
             imports = imports.with(capability);
         }

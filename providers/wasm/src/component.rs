@@ -67,7 +67,7 @@ pub(crate) struct Compiled {
     pub(crate) describe: ComponentExportIndex,
     pub(crate) call: ComponentExportIndex,
     code: Code,
-    /// The links for each set of grants met so far; there are 128 sets.
+    /// The links for each set of grants met so far; there are 256 sets.
     linked: Mutex<Vec<(Capabilities, InstancePre<State>)>>,
 }
 
@@ -104,7 +104,7 @@ impl Compiled {
             return Ok(pre.clone());
         }
         let refused = |e: wasmtime::Error| Fault::NotATool(reason(&e));
-        let pre = linker(self.code.engine(), granted).map_err(refused)?.instantiate_pre(&self.code).map_err(refused)?;
+        let pre = linker(&self.code, granted).map_err(refused)?.instantiate_pre(&self.code).map_err(refused)?;
         linked.push((granted, pre.clone()));
         Ok(pre)
     }

@@ -85,6 +85,9 @@ pub(crate) enum Stop {
     Limit(Exceeded),
     #[error("{0} may not be used while the tool describes itself")]
     WhileDescribing(Capability),
+    /// A function of WASI that has nothing behind it.
+    #[error("it called '{0}', which bare WASI does not have")]
+    Absent(String),
     #[error(transparent)]
     Host(frontdesk_api::Error),
 }
@@ -94,6 +97,7 @@ impl From<Stop> for Fault {
         match stop {
             Stop::Limit(exceeded) => Self::Limit(exceeded),
             Stop::WhileDescribing(_) => Self::Description(stop.to_string()),
+            Stop::Absent(_) => Self::Trapped(stop.to_string()),
             Stop::Host(error) => Self::Host(error),
         }
     }

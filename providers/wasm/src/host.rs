@@ -8,7 +8,7 @@ use std::sync::Arc;
 use frontdesk_api::{Clock, Error, Kind, tools::ToolHost};
 use wasmtime::{
     StoreContextMut,
-    component::{ComponentType, Linker, LinkerInstance, Lower, WasmList, WasmStr},
+    component::{Component, ComponentType, Linker, LinkerInstance, Lower, WasmList, WasmStr},
 };
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     limits::{Limit, Limits},
     log::{LogLevel, LogLine, one_line},
     meter::{CpuMeter, SpaceMeter},
+    wasi::{self, Bare, Moments, Wasi},
 };
 
 /// What one call is given. A capability that is absent here cannot be linked.
@@ -34,6 +35,8 @@ pub struct HostGrants {
     pub context: Option<Arc<str>>,
     /// Its instance may be kept.
     pub keep: bool,
+    /// What its language's runtime has around it.
+    pub wasi: Option<Wasi>,
 }
 
 impl HostGrants {
@@ -47,6 +50,7 @@ impl HostGrants {
             Capability::Fetch => self.fetch.is_some(),
             Capability::Context => self.context.is_some(),
             Capability::Keep => self.keep,
+            Capability::Wasi => self.wasi.is_some(),
         };
         Capability::ALL.into_iter().filter(held).collect()
     }
@@ -66,7 +70,7 @@ pub struct OsRandom;
 impl Random for OsRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), Error> {
         getrandom::fill(bytes).map_err(|e| {
-            Error::new(Kind::Internal, "drawing random bytes for a tool failed").with_source(e.to_string())
+            Error::new(Kind::Internal, "drawing random bytes for a guest failed").with_source(e.to_string())
         })
     }
 }
@@ -83,6 +87,7 @@ pub(crate) struct State {
     pub(crate) used: Capabilities,
     pub(crate) log: Vec<LogLine>,
     log_bytes: usize,
+    moments: Moments,
 }
 
 impl State {
@@ -98,13 +103,15 @@ impl State {
             used: Capabilities::NONE,
             log: Vec::new(),
             log_bytes: 0,
+            moments: Moments::default(),
         }
     }
 
-    /// For the next call of the same instance: what it brings, and budgets of its own. Space is the instance's for life.
+    /// For the next call of the same instance: what it brings, and budgets of its own. Space and time are the instance's for
+    /// life: it may hold handles to moments.
     pub(crate) fn renew(&mut self, grants: HostGrants) {
         let before = std::mem::replace(self, Self::new(self.limits, grants));
-        self.space = before.space;
+        (self.space, self.moments) = (before.space, before.moments);
         self.space.forget_refusal();
     }
 
@@ -142,14 +149,36 @@ impl State {
     }
 }
 
+/// While the tool describes itself WASI says the same each time: nothing is given then.
+impl Bare for State {
+    fn charge(&mut self) -> wasmtime::Result<()> {
+        self.enter(Capability::Wasi)
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn given(&self) -> Option<&Wasi> {
+        self.grants.wasi.as_ref()
+    }
+
+    fn moments(&mut self) -> &mut Moments {
+        &mut self.moments
+    }
+}
+
 /// A linker that knows exactly the granted interfaces.
-pub(crate) fn linker(engine: &wasmtime::Engine, granted: Capabilities) -> wasmtime::Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
+pub(crate) fn linker(code: &Component, granted: Capabilities) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(code.engine());
+    if granted.has(Capability::Wasi) {
+        wasi::link(&mut linker, code)?;
+    }
     for capability in granted.iter() {
         let Some(interface) = capability.interface() else { continue };
         let mut interface = linker.instance(&interface)?;
         match capability {
-            Capability::Keep => {}
+            Capability::Keep | Capability::Wasi => {}
             Capability::Log => link_log(&mut interface)?,
             Capability::Kv => link_kv(&mut interface)?,
             Capability::Clock => link_clock(&mut interface)?,

@@ -28,6 +28,7 @@ mod parked;
 pub mod provider;
 mod sandbox;
 mod turns;
+pub mod wasi;
 
 pub use call::{Call, Output, Spent};
 pub use capability::{Capabilities, Capability};
@@ -41,3 +42,4 @@ pub use log::{LogLevel, LogLine};
 pub use parked::{Bounds, Owner, Place};
 pub use provider::PROVIDERS;
 pub use sandbox::{Asked, Registered, Sandbox};
+pub use wasi::Wasi;

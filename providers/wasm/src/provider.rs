@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Asked, Bounds, Call, Capability, Compiling, Component, Fault, HostGrants, Keep, Kept, Limit, Limits, MOST,
-    OsRandom, Place, Registered, Sandbox, components::Components, interpreter,
+    OsRandom, Place, Registered, Sandbox, Wasi, components::Components, interpreter,
 };
 
 /// The types this crate offers to configurations.
@@ -182,6 +182,9 @@ impl WasmTools {
                 // The registry knows a call by its idempotency key.
                 Capability::Context => grants.context = Some(call.id.as_str().into()),
                 Capability::Keep => grants.keep = true,
+                Capability::Wasi => {
+                    grants.wasi = Some(Wasi { clock: Arc::clone(&self.clock), random: Arc::new(OsRandom) });
+                }
             }
         }
         Ok(grants)

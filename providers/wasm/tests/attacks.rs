@@ -254,8 +254,8 @@ async fn what_is_no_tool_is_refused_by_what_it_is() {
         (Bytes::from_static(b"(component)"), "not a WebAssembly component: "),
         (Bytes::from(wat::parse_str("(component)").unwrap()), "it does not export 'describe'"),
         (
-            Bytes::from(wat::parse_str("(component (import \"wasi:filesystem/types@0.2.0\" (instance)))").unwrap()),
-            "it imports 'wasi:filesystem/types@0.2.0'; what a tool may import is frontdesk:tool/log@0.1.0, ",
+            Bytes::from(wat::parse_str("(component (import \"wasi:http/types@0.2.0\" (instance)))").unwrap()),
+            "it imports 'wasi:http/types@0.2.0'; what a tool may import is frontdesk:tool/log@0.1.0, ",
         ),
     ];
     for (bytes, expected) in cases {

@@ -92,8 +92,8 @@ async fn a_component_asks_for_what_it_imports_and_gets_no_more_than_is_granted()
     assert_eq!(text(sandbox.call(&none, "t", "{}", HostGrants::default()).await).unwrap(), "{}");
 
     let all = inspect(&sandbox, calling(OK)).await;
-    // Requests, keys and keeping have tests of their own (fetch.rs, provider.rs, kept.rs).
-    let others = [Capability::Fetch, Capability::Context, Capability::Keep];
+    // Requests, keys, keeping and WASI have tests of their own (fetch.rs, provider.rs, kept.rs, wasi.rs).
+    let others = [Capability::Fetch, Capability::Context, Capability::Keep, Capability::Wasi];
     let asked = Capability::ALL.into_iter().filter(|capability| !others.contains(capability));
     assert_eq!(all.requests(), asked.collect());
     type Cut = fn(&mut HostGrants);

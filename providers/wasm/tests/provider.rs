@@ -160,7 +160,7 @@ async fn what_an_operator_must_mend_is_an_error() {
         (
             source(SHOP, &["everything"]),
             Kind::Invalid,
-            "no capability is called 'everything'; the known ones are log, kv, clock, random, fetch, context, keep",
+            "no capability is called 'everything'; the known ones are log, kv, clock, random, fetch, context, keep, wasi",
         ),
         (source(&b"text"[..], &[]), Kind::Invalid, "tool group 'shop': not a WebAssembly component: "),
         (

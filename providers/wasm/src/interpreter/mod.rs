@@ -10,7 +10,6 @@
 mod folder;
 mod provider;
 mod session;
-mod wasi;
 
 use std::{
     fmt,
@@ -21,7 +20,7 @@ use std::{
 
 use frontdesk_api::{Clock, Error, Kind};
 use tokio::sync::{OnceCell, Semaphore};
-use wasmtime::component::{ComponentExportIndex, InstancePre};
+use wasmtime::component::{ComponentExportIndex, InstancePre, Linker};
 
 pub(crate) use provider::build;
 pub use provider::{CodeTool, GROUP, TOOL, files};
@@ -34,8 +33,10 @@ use crate::{
     component::reason,
     engine::Machine,
     fault::Fault,
+    host::OsRandom,
     limits::{Limit, Limits},
     parked::{Held, NoPlace, Parked},
+    wasi::{self, Wasi},
 };
 
 /// What an interpreter exports (`interpreters/interpreter.wit`).
@@ -105,7 +106,7 @@ pub struct Interpreters {
     folders: Vec<PathBuf>,
     limits: Limits,
     compiling: Compiling,
-    clock: Arc<dyn Clock>,
+    wasi: Wasi,
     machine: OnceCell<Arc<Machine>>,
     ready: [OnceCell<Ready>; 2],
     /// One permit for each run at the same time.
@@ -141,7 +142,7 @@ impl Interpreters {
             folders,
             limits,
             compiling,
-            clock,
+            wasi: Wasi { clock, random: Arc::new(OsRandom) },
             machine: OnceCell::new(),
             ready: [OnceCell::new(), OnceCell::new()],
             slots: Semaphore::new(limits.concurrent as usize),
@@ -219,7 +220,7 @@ impl Interpreters {
                 return Ok((session, lacking, true));
             }
         }
-        let start = || Session::start(machine, &ready.pre, ready.run, self.limits, Arc::clone(&self.clock));
+        let start = || Session::start(machine, &ready.pre, ready.run, self.limits, self.wasi.clone());
         let Some(files) = files else { return Ok((start().await?, Lacking::default(), false)) };
         let (mut more, mut session) = (files.all(true).await?, start().await?);
         if more.own {
@@ -271,8 +272,9 @@ impl Interpreters {
         let language_of = code.get_export_index(None, EXPORT);
         let run = language_of.and_then(|export| code.get_export_index(Some(&export), "run"));
         let run = run.ok_or_else(|| Fault::NotATool(format!("the component of {language} does not export 'run'")))?;
-        let pre = wasi::link(&machine.engine, &code).map_err(|e| Fault::NotATool(reason(&e)))?;
-        Ok(Ready { pre, run })
+        let mut linker = Linker::new(&machine.engine);
+        let pre = wasi::link(&mut linker, &code).and_then(|()| linker.instantiate_pre(&code));
+        Ok(Ready { pre: pre.map_err(|e| Fault::NotATool(reason(&e)))?, run })
     }
 }
 

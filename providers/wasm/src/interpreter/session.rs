@@ -9,19 +9,18 @@ use std::{
 };
 
 use async_trait::async_trait;
-use frontdesk_api::Clock;
 use wasmtime::{
     Store, UpdateDeadline,
     component::{ComponentExportIndex, ComponentType, Instance, InstancePre, Lift, Lower},
 };
 
-use super::wasi::Waits;
 use crate::{
     call::fault,
     engine::Machine,
     fault::{Fault, Stop},
     limits::{Limit, Limits},
     meter::{CpuMeter, SpaceMeter},
+    wasi::{Bare, Moments, Wasi},
 };
 
 /// Why an interpreter ended that has a stack of its own; the model reads it.
@@ -115,22 +114,32 @@ pub trait Files: Send + Sync {
 
 /// The store's data.
 pub(super) struct Guest {
-    pub(super) limits: Limits,
-    pub(super) clock: Arc<dyn Clock>,
-    /// What its monotonic clock counts from.
-    pub(super) born: Instant,
-    pub(super) waits: Waits,
+    limits: Limits,
+    wasi: Wasi,
+    moments: Moments,
     space: SpaceMeter,
     host_calls: u32,
 }
 
-impl Guest {
-    pub(super) fn enter(&mut self) -> wasmtime::Result<()> {
+impl Bare for Guest {
+    fn charge(&mut self) -> wasmtime::Result<()> {
         self.host_calls += 1;
         if self.host_calls <= self.limits.host_calls {
             return Ok(());
         }
         Err(Stop::Limit(self.limits.exceeded(Limit::HostCalls)).into())
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn given(&self) -> Option<&Wasi> {
+        Some(&self.wasi)
+    }
+
+    fn moments(&mut self) -> &mut Moments {
+        &mut self.moments
     }
 }
 
@@ -163,16 +172,10 @@ impl Session {
         pre: &InstancePre<Guest>,
         run: ComponentExportIndex,
         limits: Limits,
-        clock: Arc<dyn Clock>,
+        wasi: Wasi,
     ) -> Result<Self, Fault> {
-        let guest = Guest {
-            limits,
-            clock,
-            born: Instant::now(),
-            waits: Waits::default(),
-            space: SpaceMeter::new(limits),
-            host_calls: 0,
-        };
+        let space = SpaceMeter::new(limits);
+        let guest = Guest { limits, wasi, moments: Moments::default(), space, host_calls: 0 };
         let mut store = Store::new(&machine.engine, guest);
         store.limiter(|guest| &mut guest.space);
         store.set_hostcall_fuel(limits.transfer);

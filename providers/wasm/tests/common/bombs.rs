@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use frontdesk_wasm::{Fault, HostGrants, Limit, Limits, Sandbox};
 
-use super::{FETCH, Gate, Guest, IMPORTS, grants};
+use super::{FETCH, Gate, Guest, IMPORTS, WASI, grants};
 
 pub struct Attack {
     pub name: &'static str,
@@ -42,7 +42,8 @@ impl Attack {
 
 /// Limits under which each attack meets its own and no other.
 pub fn limits() -> Limits {
-    Limits { wall: std::time::Duration::from_secs(60), memory: 80 << 20, ..super::limits() }
+    // Each handle to a moment takes a call.
+    Limits { wall: std::time::Duration::from_secs(60), memory: 80 << 20, handles: 500, ..super::limits() }
 }
 
 /// The same for those that only waiting ends.
@@ -65,7 +66,7 @@ fn bomb(call: &str) -> Bytes {
 }
 
 fn with(fields: &str, memory: &str, call: &str) -> Bytes {
-    let (imports, call) = (format!("{IMPORTS} {FETCH}"), format!("{FIRST} {call}"));
+    let (imports, call) = (format!("{IMPORTS} {FETCH} {WASI}"), format!("{FIRST} {call}"));
     Guest { imports: &imports, fields, memory, call: &call, ..Guest::default() }.build()
 }
 
@@ -105,8 +106,19 @@ pub fn running() -> Vec<Attack> {
             "sleep in a host call",
             bomb("(call $get (i32.const 8192) (i32.const 2) (i32.const 64)) (unreachable)"),
         ),
+        hanging("sleep in WASI", bomb("(call $block (call $wait (i64.const -1))) (unreachable)")),
         hanging("sleep in a request", bomb(&format!("{} (unreachable)", send(0)))),
         attack("flood of host calls", bomb("(loop $l (drop (call $now)) (br $l)) (unreachable)"), Limit::HostCalls),
+        attack(
+            "flood of WASI's clock",
+            bomb("(loop $l (drop (call $elapsed)) (br $l)) (unreachable)"),
+            Limit::HostCalls,
+        ),
+        attack(
+            "flood of questions for WASI's environment",
+            bomb("(loop $l (call $environment (i32.const 64)) (br $l)) (unreachable)"),
+            Limit::HostCalls,
+        ),
         attack(
             "flood of key-value calls",
             bomb("(loop $l (call $get (i32.const 8192) (i32.const 2) (i32.const 64)) (br $l)) (unreachable)"),
@@ -171,6 +183,16 @@ pub fn running() -> Vec<Attack> {
             Limit::KvValue,
         ),
         attack("handles without end", handles(), Limit::Handles),
+        attack(
+            "moments to wait for without end",
+            bomb("(loop $l (drop (call $wait (i64.const -1))) (br $l)) (unreachable)"),
+            Limit::Handles,
+        ),
+        attack(
+            "random bytes of WASI",
+            bomb("(call $chance (i64.const -1) (i32.const 64)) (unreachable)"),
+            Limit::RandomBytes,
+        ),
         attack("random bytes", bomb("(call $random (i32.const -1) (i32.const 64)) (unreachable)"), Limit::RandomBytes),
     ]
 }

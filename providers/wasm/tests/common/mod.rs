@@ -18,7 +18,7 @@ use frontdesk_api::{
     egress::OutboundAnswer,
     tools::{FetchRequest, ToolHost},
 };
-use frontdesk_wasm::{Call, Component, Fault, HostGrants, Limits, Sandbox, authoring::WIT};
+use frontdesk_wasm::{Call, Component, Fault, HostGrants, Limits, Sandbox, Wasi, authoring::WIT};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -32,6 +32,40 @@ pub const IMPORTS: &str = r#"
 /// Apart from the others, so that a guest that asks nobody does not ask for it.
 pub const FETCH: &str = r#"(import "frontdesk:tool/fetch@0.1.0" "send"
   (func $send (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))"#;
+
+/// What guests here use of bare WASI, as a language's runtime would.
+pub const WASI: &str = r#"
+  (import "wasi:clocks/wall-clock@0.2.9" "now" (func $wall (param i32)))
+  (import "wasi:clocks/monotonic-clock@0.2.9" "now" (func $elapsed (result i64)))
+  (import "wasi:clocks/monotonic-clock@0.2.9" "subscribe-duration" (func $wait (param i64) (result i32)))
+  (import "wasi:io/poll@0.2.9" "[method]pollable.block" (func $block (param i32)))
+  (import "wasi:io/poll@0.2.9" "[method]pollable.ready" (func $ready (param i32) (result i32)))
+  (import "wasi:io/poll@0.2.9" "poll" (func $poll (param i32 i32 i32)))
+  (import "wasi:random/random@0.2.9" "get-random-bytes" (func $chance (param i64 i32)))
+  (import "wasi:random/random@0.2.9" "get-random-u64" (func $number (result i64)))
+  (import "wasi:cli/environment@0.2.9" "get-environment" (func $environment (param i32)))"#;
+
+/// Those interfaces in WIT, and one with nothing behind it, and one that is no part of it.
+const WASI_WIT: [&str; 6] = [
+    "package wasi:io@0.2.9; interface poll {
+       resource pollable { ready: func() -> bool; block: func(); }
+       poll: func(in: list<borrow<pollable>>) -> list<u32>;
+     }",
+    "package wasi:clocks@0.2.9; interface wall-clock {
+       record datetime { seconds: u64, nanoseconds: u32 } now: func() -> datetime;
+     }
+     interface monotonic-clock {
+       use wasi:io/poll@0.2.9.{pollable}; now: func() -> u64; subscribe-duration: func(when: u64) -> pollable;
+     }",
+    "package wasi:random@0.2.9; interface random {
+       get-random-bytes: func(len: u64) -> list<u8>; get-random-u64: func() -> u64;
+     }",
+    "package wasi:cli@0.2.9; interface environment { get-environment: func() -> list<tuple<string, string>>; }",
+    "package wasi:sockets@0.2.9; interface instance-network {
+       resource network; instance-network: func() -> network;
+     }",
+    "package wasi:http@0.2.9; interface outgoing-handler { handle: func() -> u32; }",
+];
 
 /// The one tool of every guest here: it is called `t` and takes any object.
 pub const DESCRIBE: &str = r#"[{"name":"t","description":"d","parameters":{"type":"object"}}]"#;
@@ -110,7 +144,18 @@ impl Guest<'_> {
         let mut resolve = Resolve::default();
         // One package in several files; only the first says which.
         let wit: String = WIT.iter().map(|(_, text)| *text).collect();
-        let wit = format!("{wit} world everything {{ include fetching-tool; import context; {} }}", self.world);
+        // What a guest does not import is no part of its component.
+        for wasi in WASI_WIT {
+            resolve.push_str("wasi.wit", wasi).unwrap();
+        }
+        let wit = format!(
+            "{wit} world everything {{
+               include fetching-tool; import context; import wasi:clocks/wall-clock@0.2.9;
+               import wasi:clocks/monotonic-clock@0.2.9; import wasi:io/poll@0.2.9; import wasi:random/random@0.2.9;
+               import wasi:cli/environment@0.2.9; import wasi:sockets/instance-network@0.2.9;
+               import wasi:http/outgoing-handler@0.2.9; {} }}",
+            self.world
+        );
         let package = resolve.push_str("tool.wit", &wit).unwrap();
         let world = resolve.select_world(&[package], Some("everything")).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
@@ -240,8 +285,15 @@ pub fn grants() -> HostGrants {
         kv: Some(MemoryKv::with(&[])),
         clock: Some(Arc::new(frontdesk_api::clock::FixedClock::at(1_700_000_000_000_000))),
         random: Some(Arc::new(frontdesk_wasm::OsRandom)),
+        wasi: Some(wasi()),
         ..HostGrants::default()
     }
+}
+
+/// At the same time of day.
+pub fn wasi() -> Wasi {
+    let clock = Arc::new(frontdesk_api::clock::FixedClock::at(1_700_000_000_000_000));
+    Wasi { clock, random: Arc::new(frontdesk_wasm::OsRandom) }
 }
 
 pub async fn inspect(sandbox: &Sandbox, bytes: Bytes) -> Component {

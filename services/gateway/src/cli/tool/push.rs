@@ -1,6 +1,6 @@
 //! `frontdesk tool push`: the component to a server, and its tools registered there.
 //!
-//! Nobody is taken to have said yes. Invariants: what is registered was shown before anybody was asked, by the server (a
+//! Nobody is taken to have said yes, but to `wasi` where the language's runtime cannot be without it. Invariants: what is registered was shown before anybody was asked, by the server (a
 //! dry run of the same registration, which says which powers it asks for), beside what stands there already; after a refusal no file of ours is left there,
 //! and where it is not known whether the server registered it, none is taken away.
 
@@ -16,7 +16,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    Folder,
+    Folder, Language,
     build::size,
     sandbox,
     standing::{Differences, list, standing},
@@ -109,7 +109,7 @@ impl Push {
             let message = "nothing was pushed: it would guard less than what is there; --weaken says yes to that";
             return Err(Error::invalid("weaken", message));
         }
-        self.granted(&powers).map(|()| true)
+        self.granted(&powers, folder.manifest.language).map(|()| true)
     }
 
     /// Whether the component asks for what is granted.
@@ -118,10 +118,12 @@ impl Push {
         idle.map_or(Ok(()), |idle| Err(Error::invalid("grant", format!("the component does not ask for '{idle}'"))))
     }
 
-    /// Whether somebody said yes to each power.
-    fn granted(&self, powers: &[&str]) -> Result<()> {
-        let missing: Vec<&str> =
-            powers.iter().filter(|power| !self.grants.iter().any(|g| g == *power)).copied().collect();
+    /// Whether somebody said yes to each power. Whoever writes in Python said so by that to what Python asks for.
+    fn granted(&self, powers: &[&str], language: Language) -> Result<()> {
+        let agreed = |power: &str| {
+            self.grants.iter().any(|g| g == power) || (language == Language::Python && power == sandbox::WASI)
+        };
+        let missing: Vec<&str> = powers.iter().filter(|power| !agreed(power)).copied().collect();
         if missing.is_empty() || self.yes {
             return Ok(());
         }
@@ -217,13 +219,18 @@ mod tests {
     #[test]
     fn nobody_is_taken_to_have_said_yes() {
         let powers = ["log", "fetch"];
+        let granted = |arguments: &[&str], powers: &[&str]| push(arguments).granted(powers, Language::Rust);
         // Tests have no terminal to be asked at.
-        let refused = push(&[]).granted(&powers).expect_err("refused");
+        let refused = granted(&[], &powers).expect_err("refused");
         assert!(refused.message.contains("--grant log --grant fetch (or --yes for all)"), "{refused}");
-        let refused = push(&["--grant", "log"]).granted(&powers).expect_err("refused");
+        let refused = granted(&["--grant", "log"], &powers).expect_err("refused");
         assert!(refused.message.contains("grant with --grant fetch (or"), "{refused}");
-        assert!(push(&["--grant", "log", "--grant", "fetch"]).granted(&powers).is_ok());
-        assert!(push(&["--yes"]).granted(&powers).is_ok() && push(&[]).granted(&[]).is_ok());
+        assert!(granted(&["--grant", "log", "--grant", "fetch"], &powers).is_ok());
+        assert!(granted(&["--yes"], &powers).is_ok() && granted(&[], &[]).is_ok());
+        assert!(granted(&[], &["wasi"]).is_err(), "Rust can be without");
+        assert!(push(&[]).granted(&["wasi"], Language::Python).is_ok());
+        let refused = push(&[]).granted(&["log", "wasi"], Language::Python).expect_err("refused");
+        assert!(refused.message.contains("grant with --grant log (or"), "{refused}");
         let refused = push(&["--grant", "kv"]).fits(&powers).expect_err("refused");
         assert!(refused.message.contains("does not ask for 'kv'"), "{refused}");
     }

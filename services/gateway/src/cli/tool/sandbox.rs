@@ -12,11 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use frontdesk_api::{Error, Kind, Result, clock::FixedClock, tools::ToolHost};
+use frontdesk_api::{Clock, Error, Kind, Result, clock::FixedClock, tools::ToolHost};
 pub(super) use frontdesk_wasm::authoring::WIT;
 use frontdesk_wasm::{
     Asked, Capability, Compiling, Component, Fault, HostGrants, Kept, Limits, MOST, Place, Random, Registered, Sandbox,
-    authoring,
+    Wasi, authoring,
 };
 
 use serde_json::Value;
@@ -33,6 +33,9 @@ pub(super) fn encode(module: &[u8]) -> Result<Vec<u8>> {
 
 /// The power that a component asks for where it describes itself, and by no import.
 pub(super) const KEEP: &str = "keep";
+
+/// The power that a language's own runtime asks for, whatever the tools do.
+pub(super) const WASI: &str = "wasi";
 
 /// The names of the powers that a component imports.
 ///
@@ -53,6 +56,7 @@ pub(super) fn about(power: &str) -> &'static str {
         Some(Capability::Fetch) => "requests to the hosts below",
         Some(Capability::Context) => "the idempotency key of the call",
         Some(Capability::Keep) => "what it remembers, for the conversation's next call",
+        Some(Capability::Wasi) => "what its language's runtime needs: the time, chance, and nothing else",
         None => "",
     }
 }
@@ -110,14 +114,17 @@ impl Bench {
     /// Trouble of the sandbox itself.
     pub(super) async fn ask(&self, case: &Case, world: &Arc<World>) -> Result<Seen> {
         let host = || Some(Arc::clone(world) as Arc<dyn ToolHost>);
+        let clock: Arc<dyn Clock> = Arc::new(FixedClock::at(case.now.saturating_mul(1_000_000)));
         let grants = HostGrants {
             log: true,
             kv: host(),
-            clock: Some(Arc::new(FixedClock::at(case.now.saturating_mul(1_000_000)))),
+            clock: Some(Arc::clone(&clock)),
             random: Some(Arc::new(Counting::default())),
             fetch: host(),
             context: Some(case.idempotency_key.as_str().into()),
             keep: true,
+            // Its runtime draws from a source of its own, so that what a tool is given does not depend on its language.
+            wasi: Some(Wasi { clock, random: Arc::new(Counting::default()) }),
         };
         let arguments = case.arguments.to_string();
         let asked = Asked {
