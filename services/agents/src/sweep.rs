@@ -24,12 +24,13 @@ impl Room {
     pub(crate) async fn sweep(self: Arc<Self>) {
         let mut tick = tokio::time::interval(self.deps.pace.renew);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let passes = async {
+        // On the heap: ending a turn holds its rows.
+        let passes = Box::pin(async {
             loop {
                 tick.tick().await;
                 self.pass().await;
             }
-        };
+        });
         let _: Option<()> = self.closed.run_until_cancelled(passes).await;
     }
 
