@@ -17,7 +17,7 @@ use frontdesk_wasm::{
     },
 };
 
-use super::{PARALLEL, table};
+use super::{PARALLEL, bare::Bare, table, together};
 
 pub const PYTHON: &str = "print(sum(range(10)))";
 const JAVASCRIPT: &str = "console.log([1, 2, 3].reduce((a, b) => a + b))";
@@ -37,9 +37,22 @@ pub async fn run(on: &Interpreters, language: Language, owner: Option<Place>, te
     assert_eq!(run.result.unwrap().fault, None);
 }
 
+/// The interpreter without the sandbox, compiled here.
+fn floor(folder: &Path, language: Language, limits: &Limits) -> Bare {
+    Bare::language(&std::fs::read(folder.join(format!("{language}.wasm"))).unwrap(), limits)
+}
+
 pub async fn alone(folder: &Path, rounds: usize) {
     let on = open(folder, limits(), Bounds::default());
     for (language, text) in [(Python, PYTHON), (JavaScript, JAVASCRIPT)] {
+        let bare = floor(folder, language, &limits());
+        let mut times = vec![];
+        for _ in 0..rounds {
+            let began = Instant::now();
+            bare.run(text).await;
+            times.push(began.elapsed());
+        }
+        let floor = table::row(&format!("{language} on bare wasmtime, its floor"), times, None);
         // Loads it.
         run(&on, language, None, text).await;
         let mut times = vec![];
@@ -48,7 +61,7 @@ pub async fn alone(folder: &Path, rounds: usize) {
             run(&on, language, None, text).await;
             times.push(began.elapsed());
         }
-        table::row(&format!("{language}, fresh"), times, None);
+        table::row(&format!("{language}, fresh"), times, Some(floor));
         let mut times = vec![];
         run(&on, language, owner(0), text).await;
         for _ in 0..rounds * 5 {
@@ -154,30 +167,25 @@ pub async fn parallel(folder: &Path) {
     ];
     for (language, text, kept, each) in cases {
         let owner = move |n| if kept { owner(n) } else { None };
+        let mut least = None;
+        if !kept {
+            let bare = Arc::new(floor(folder, language, &limits));
+            let name = format!("{language} on bare wasmtime, its floor");
+            let run = |_| {
+                let bare = Arc::clone(&bare);
+                async move { bare.run(text).await }
+            };
+            least = Some(together(&name, each, None, run).await);
+        }
         for n in 0..PARALLEL {
             run(&on, language, owner(n), text).await;
         }
-        let began = Instant::now();
-        let tasks: Vec<_> = (0..PARALLEL)
-            .map(|n| {
-                let on = Arc::clone(&on);
-                tokio::spawn(async move {
-                    let mut times = Vec::with_capacity(each);
-                    for _ in 0..each {
-                        let began = Instant::now();
-                        run(&on, language, owner(n), text).await;
-                        times.push(began.elapsed());
-                    }
-                    times
-                })
-            })
-            .collect();
-        let mut times = vec![];
-        for task in tasks {
-            times.extend(task.await.unwrap());
-        }
-        let how = if kept { "kept" } else { "fresh" };
-        table::rate(&format!("{language}, {how}"), times, began.elapsed(), None);
+        let name = format!("{language}, {}", if kept { "kept" } else { "fresh" });
+        together(&name, each, least, |n| {
+            let on = Arc::clone(&on);
+            async move { run(&on, language, owner(n), text).await }
+        })
+        .await;
     }
 }
 

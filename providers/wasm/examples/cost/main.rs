@@ -4,10 +4,11 @@
 //! `PARKED` (1000 conversations) may follow. Where FOLDER/tools holds `js.wasm` and `python.wasm`, built from the templates
 //! of `frontdesk tool new`, these are called too, and so is `python-kept.wasm`, the same with `keep="conversation"` in both
 //! tools. Prints the tables of BENCHMARKS.md, "What running code costs". Each floor is
-//! bare wasmtime in this very run: an engine with pooling and epochs, without our meters, limits, checks and grants.
+//! bare wasmtime in this very run (bare.rs), an interpreter's too.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a measurement for a person at a terminal
 
+mod bare;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod interpreters;
@@ -15,7 +16,7 @@ mod past;
 mod table;
 mod tools;
 
-use std::path::PathBuf;
+use std::{future::Future, path::PathBuf, time::Instant};
 
 /// Calls that run at the same time where many do.
 const PARALLEL: usize = 64;
@@ -44,6 +45,7 @@ fn main() {
     table::head("past its limit, µs", &["least", "p50", "p99"]);
     one.block_on(past::tools());
     one.block_on(past::interpreters(&folder));
+    all.block_on(past::together(&folder));
     table::head("until it was ended, µs", &["least", "p50", "p99"]);
     one.block_on(past::ended());
     one.block_on(past::outgrown(&folder));
@@ -51,4 +53,35 @@ fn main() {
     println!();
     all.block_on(interpreters::park(&folder, parked));
     println!("\nThe Rust tool costs {:.1}, the tiny one {:.1} times its floor (p50).", floors.rust, floors.tiny);
+}
+
+/// Many callers at once, each one call behind the other; gives calls a second. A call is told whose it is.
+async fn together<F: Future<Output = ()> + Send + 'static>(
+    name: &str,
+    rounds: usize,
+    floor: Option<f64>,
+    call: impl Fn(usize) -> F,
+) -> f64 {
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..PARALLEL)
+        .map(|caller| {
+            let calls: Vec<F> = (0..rounds).map(|_| call(caller)).collect();
+            tokio::spawn(async move {
+                let mut times = Vec::with_capacity(calls.len());
+                for call in calls {
+                    let began = Instant::now();
+                    call.await;
+                    times.push(began.elapsed());
+                    // Nothing here waits for anything: the others are to have their turn.
+                    tokio::task::yield_now().await;
+                }
+                times
+            })
+        })
+        .collect();
+    let mut times = vec![];
+    for task in tasks {
+        times.extend(task.await.unwrap());
+    }
+    table::rate(name, times, began.elapsed(), floor)
 }

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,7 @@ use frontdesk_wasm::{
 };
 
 use super::{
+    PARALLEL,
     common::{
         Guest,
         bombs::{self, Attack},
@@ -30,9 +32,13 @@ const ROUNDS: usize = 100;
 /// The limit on the wall of what only that ends.
 const HASTE: Duration = Duration::from_millis(200);
 
-/// Processor time of this thread, on which everything here runs.
+/// Processor time of this thread, on which everything alone runs.
 fn thread_cpu() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    cpu(rustix::time::ClockId::ThreadCPUTime)
+}
+
+fn cpu(of: rustix::time::ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(of);
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
 }
 
@@ -140,6 +146,58 @@ pub async fn interpreters(folder: &Path) {
         }
         table::row(name, times, None);
     }
+}
+
+/// As many at once as there is room for, each up to its limit of processor time. Whose time the processors spend is then
+/// known to the sandbox's own meters alone; what all of them spent is taken from outside.
+pub async fn together(folder: &Path) {
+    let concurrent = u32::try_from(PARALLEL).unwrap();
+    let of_tools = Limits { concurrent, ..bombs::limits() };
+    let sandbox = Arc::new(Sandbox::new(of_tools));
+    let attack = Arc::new(bombs::running().into_iter().find(|attack| attack.name == "loop").unwrap());
+    let component = sandbox.inspect(attack.bytes.clone()).await.unwrap();
+    at_once("loop", of_tools.cpu, 5, || {
+        let (sandbox, attack, component) = (Arc::clone(&sandbox), Arc::clone(&attack), component.clone());
+        async move {
+            let call = sandbox.call(&component, "t", "{}", attack.grants(&attack.opened())).await;
+            met(&attack, &call.result.map(|output| output.text));
+            call.spent.cpu
+        }
+    })
+    .await;
+    let of_code = Limits { concurrent, cpu: Duration::from_millis(200), ..limits() };
+    let on = open(folder, of_code, Bounds::default());
+    run(&on, Python, None, PYTHON).await;
+    at_once("Python: while True", of_code.cpu, 2, || {
+        let on = Arc::clone(&on);
+        async move {
+            let run = on.run(Python, None, Code { text: "while True: pass", ..Code::default() }).await;
+            assert!(matches!(&run.result, Err(Fault::Limit(e)) if e.limit == Limit::Cpu), "{:?}", run.result);
+            run.used.cpu
+        }
+    })
+    .await;
+}
+
+async fn at_once<F: Future<Output = Duration> + Send + 'static>(
+    name: &str,
+    limit: Duration,
+    rounds: usize,
+    attack: impl Fn() -> F,
+) {
+    let (mut times, mut all) = (vec![], Duration::ZERO);
+    for _ in 0..rounds {
+        let began = cpu(rustix::time::ClockId::ProcessCPUTime);
+        let attacks: Vec<_> = (0..PARALLEL).map(|_| tokio::spawn(attack())).collect();
+        for attack in attacks {
+            times.push(attack.await.unwrap().saturating_sub(limit));
+        }
+        all += cpu(rustix::time::ClockId::ProcessCPUTime) - began;
+    }
+    let each = (all / u32::try_from(times.len()).unwrap()).saturating_sub(limit);
+    let name =
+        format!("{name}, {PARALLEL} at once (all this process spent: {:.0} past it each)", each.as_secs_f64() * 1e6);
+    table::row(&name, times, None);
 }
 
 /// Code in an interpreter that asks for more memory or stack than there is: what ends it is the language's own error, or a
