@@ -189,7 +189,9 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
     assert_eq!(tools.len(), 2);
     for tool in &tools {
         assert_eq!((&tool.parent_span_id, tool.kind), (&turn.span_id, SpanKind::Internal as i32));
-        assert_eq!(shown(&tool.attributes)["gen_ai.conversation.id"], session);
+        let attributes = shown(&tool.attributes);
+        assert_eq!((&attributes["gen_ai.conversation.id"], &attributes["gen_ai.agent.id"]), (&session, &agent));
+        assert_eq!(attributes["gen_ai.tool.type"], "extension");
     }
     let calls: Vec<_> = spans.iter().filter(|span| span.name == "chat up/scripted").collect();
     let reasons: Vec<_> =
@@ -232,6 +234,36 @@ async fn a_turn_is_spans_of_its_agent_its_models_and_its_tools() {
     for word in ["4711", "on its way", "Be brief"] {
         assert!(!bytes.contains(word), "{word} left the house");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn what_a_turn_looks_up_and_which_rules_hold_are_spans_of_it() {
+    let (scripted, collector) = (Scripted::start(), Collector::start().await);
+    scripted.script(json!([{ "reply": { "text": "{\"holds\":[2]}" } }, { "reply": { "text": "It is late." } }]));
+    let mut frontdesk = Frontdesk::start(options(&scripted, collector.url(), ""));
+    let mut stores = vec![];
+    for name in ["parcels", "letters"] {
+        let (_, store) = frontdesk.post("/v1/vector_stores", &json!({ "name": name })).await;
+        stores.push(store["id"].as_str().expect("an id").to_owned());
+    }
+    let rule = |id: &str| json!({ "id": id, "condition": format!("they speak of {id}"), "action": "Be kind." });
+    let more = json!({ "knowledge": stores, "guidelines": ["refund", "delay", "praise", "anger"].map(rule) });
+    let agent = shop::agent(&frontdesk, json!({ "name": "Clerk", "frontdesk": more })).await;
+    let turns = shop::session(&frontdesk, &agent).await;
+    let session = turns.split('/').nth_back(1).expect("a session id").to_owned();
+    shop::ask(&frontdesk, &turns, "where is it?").await;
+    frontdesk.stop();
+    let (spans, turn) = (collector.spans(), collector.span("invoke_agent Clerk"));
+    let (retrieval, matching) = (collector.span("retrieval"), collector.span("match_guidelines"));
+    for span in [&retrieval, &matching] {
+        let attributes = shown(&span.attributes);
+        assert_eq!((&span.parent_span_id, span.kind), (&turn.span_id, SpanKind::Internal as i32));
+        assert_eq!((&attributes["gen_ai.conversation.id"], &attributes["gen_ai.agent.id"]), (&session, &agent));
+    }
+    assert_eq!(shown(&retrieval.attributes)["gen_ai.data_source.id"], stores.join(","));
+    assert_eq!(shown(&matching.attributes)["frontdesk.guidelines.asked"], "4");
+    let calls = spans.iter().filter(|span| span.name == "chat up/scripted").map(|call| &call.parent_span_id);
+    assert_eq!(calls.collect::<Vec<_>>(), [&matching.span_id, &turn.span_id], "the question is the matching's");
 }
 
 #[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer

@@ -303,13 +303,16 @@ impl Worker {
     ) -> BoxFuture<'static, Answered<Came>> {
         let step_id = step.step.id.clone();
         let cx = Cx { asking: self.asking(call, person), ..cx.clone() };
-        let conversation = cx.conversation().map(str::to_owned);
+        let (agent, conversation) = (cx.agent.clone(), cx.conversation().map(str::to_owned));
         let span = move |call: &ToolCall| {
             tracing::info_span!(
                 "execute_tool",
                 gen_ai.operation.name = "execute_tool",
                 gen_ai.tool.name = call.name,
                 gen_ai.tool.call.id = call.id,
+                // The convention's word for one that is called here, and not by the agent's client.
+                gen_ai.tool.type = "extension",
+                gen_ai.agent.id = agent,
                 gen_ai.conversation.id = conversation,
                 error.type = tracing::field::Empty,
                 step = step_id,

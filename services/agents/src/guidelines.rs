@@ -96,7 +96,14 @@ impl Worker {
         let chat = question(&self.spec, asked, said);
         let request = ChatRequest::typed(self.guideline_model(), chat);
         let (inference, cx) = (Arc::clone(&self.room.deps.inference), self.cx.clone());
-        let span = tracing::info_span!("match guidelines", step = step.step.id);
+        let span = tracing::info_span!(
+            "match guidelines",
+            gen_ai.operation.name = "match_guidelines",
+            gen_ai.agent.id = self.cx.agent,
+            gen_ai.conversation.id = self.cx.conversation(),
+            frontdesk.guidelines.asked = asked.len(),
+            step = step.step.id,
+        );
         let work = async {
             let (mut answer, mut reply) = (inference.chat(&cx, request).await?, Reply::default());
             while let Some(frame) = answer.frames.next().await {

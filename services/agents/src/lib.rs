@@ -46,6 +46,7 @@ mod people;
 mod prompt;
 mod questions;
 mod read;
+mod recall;
 mod repeat;
 pub mod replay;
 mod reply;

@@ -72,7 +72,7 @@ impl Full {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Session => "session",
-            Self::Tenant => "tenant",
+            Self::Tenant => "own",
             Self::All => "all",
         }
     }

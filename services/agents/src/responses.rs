@@ -9,8 +9,8 @@ use frontdesk_store::{conversations, transcript, transcript::PastItem, turns};
 use serde_json::Value;
 
 use crate::{
-    Agents, NewTurn, Room, access, begin, budget, follow::BATCH, guidelines, prompt, running::Why, servers, think,
-    worker,
+    Agents, NewTurn, Room, access, begin, budget, follow::BATCH, guidelines, prompt, recall, running::Why, servers,
+    think,
 };
 
 /// A response.
@@ -143,7 +143,7 @@ impl Agents {
         let (deps, spec) = (&self.0.deps, &response.spec);
         let past = self.past_of(cx, new).await?;
         let mut items = new.items.clone();
-        if let Some(query) = worker::question(&items).filter(|_| !spec.knowledge.is_empty()) {
+        if let Some(query) = recall::question(&items).filter(|_| !spec.knowledge.is_empty()) {
             let filter = new.file_filter.as_ref();
             let found = deps.memory.recall_from(cx, &spec.knowledge, filter, &query, spec.max_passages);
             let mut passages = found.await?;

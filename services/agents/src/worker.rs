@@ -17,10 +17,9 @@ use frontdesk_api::{
     Cx, Error, Kind,
     agent::AgentSpec,
     approval::Decision,
-    chat::{Role, ToolCall, Usage},
+    chat::{ToolCall, Usage},
     cx::Workspace,
     filter::FileFilter,
-    memory::Passage,
     question::Answer,
     safety::Stage,
     tools::{ToolDef, ToolResult},
@@ -68,10 +67,10 @@ pub(crate) struct Worker {
     pub(crate) on_input: OnInput,
     /// Groups of the agent and of this turn.
     pub(crate) toolgroups: Vec<String>,
-    knowledge: Vec<String>,
+    pub(crate) knowledge: Vec<String>,
     /// Of passages, the least score and which files are looked into.
-    least_score: Option<f64>,
-    file_filter: Option<FileFilter>,
+    pub(crate) least_score: Option<f64>,
+    pub(crate) file_filter: Option<FileFilter>,
     pub(crate) servers: Servers,
     /// The tools that run here, as listed for this turn.
     pub(crate) offered: Vec<ToolDef>,
@@ -414,45 +413,6 @@ impl Worker {
         Ok(None)
     }
 
-    /// Looks up what the agent knows about the customer's words.
-    async fn recall(&mut self) -> Result<(), Halt> {
-        let done = self.items.iter().any(|item| matches!(item.body, ItemBody::Retrieval { .. }));
-        let asked = question(self.items.iter().map(|item| &item.body));
-        let Some(query) = asked.filter(|_| !done && !self.knowledge.is_empty()) else { return Ok(()) };
-        let step = self.begin(StepKind::MemoryRetrieval, "recall");
-        let (memory, cx, stores) = (Arc::clone(&self.room.deps.memory), self.cx.clone(), self.knowledge.clone());
-        let (filter, limit) = (self.file_filter.clone(), self.spec.max_passages);
-        let span = tracing::info_span!(
-            "recall",
-            gen_ai.operation.name = "retrieval",
-            gen_ai.conversation.id = self.cx.conversation(),
-            step = step.step.id
-        );
-        let found = async { memory.recall_from(&cx, &stores, filter.as_ref(), &query, limit).await };
-        let mut found = self.call_out(found.instrument(span)).await?;
-        found.retain(|passage| self.least_score.is_none_or(|least| passage.score >= least));
-        let (passages, judged) = self.judge_passages(found).await?;
-        self.remember(&step.step.id, &query, passages.clone());
-        self.end(step, StepState::Done, Some(StepOutput::MemoryRetrieval { query, stores, passages }));
-        self.record_all(&judged);
-        Ok(())
-    }
-
-    fn remember(&mut self, step_id: &str, query: &str, passages: Vec<Passage>) {
-        let item = self.pen.item(ItemBody::Retrieval { query: query.to_owned(), passages });
-        self.pen.done(step_id, item.clone());
-        self.items.push(item);
-    }
-
-    /// The passages of this turn, by their numbers.
-    pub(crate) fn passages(&self) -> &[Passage] {
-        let found = self.items.iter().find_map(|item| match &item.body {
-            ItemBody::Retrieval { passages, .. } => Some(passages.as_slice()),
-            _ => None,
-        });
-        found.unwrap_or_default()
-    }
-
     /// Writes what was pushed, then waits for work outside: no effect without its intent in a row.
     pub(crate) async fn call_out<T>(
         &mut self,
@@ -522,17 +482,6 @@ fn continued(past: &[PastItem]) -> Vec<String> {
     let mut turns: Vec<String> = past.iter().rev().map(|past| past.item.turn_id.clone()).collect();
     turns.dedup();
     turns
-}
-
-/// What knowledge is searched for: the last words of the customer, where they are any.
-pub(crate) fn question<'i>(
-    items: impl IntoIterator<Item = &'i ItemBody, IntoIter: DoubleEndedIterator>,
-) -> Option<String> {
-    let last = items.into_iter().rev().find_map(|item| match item {
-        ItemBody::Message { role: Role::User, .. } | ItemBody::Content { role: Role::User, .. } => item.words(),
-        _ => None,
-    });
-    last.filter(|words| !words.trim().is_empty()).map(Cow::into_owned)
 }
 
 /// What a step's model call cost, in nano-USD; None where it made none or its model has no price.

@@ -258,7 +258,7 @@ pub(crate) static TURNS_REFUSED: Family = family(
     "{turn}",
     Kind::Counter,
     &["frontdesk.turn.line"],
-    "Turns that were refused since a line was full, by which: of their session, their tenant or all tenants",
+    "Turns that were refused since a line was full, by which: their session's, their own or that of all",
 );
 pub(crate) static HAND_OFFS: Family = family(
     "frontdesk.hand_offs",

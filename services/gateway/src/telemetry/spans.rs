@@ -161,7 +161,9 @@ pub(super) fn finished(mut span: SpanData) -> SpanData {
     let (name, kind) = match text(OPERATION) {
         Some(operation) => {
             let kind = match operation.as_str() {
-                "invoke_agent" | "execute_tool" | "retrieval" | "apply_guardrail" => SpanKind::Internal,
+                "invoke_agent" | "execute_tool" | "retrieval" | "apply_guardrail" | "match_guidelines" => {
+                    SpanKind::Internal
+                }
                 _ => SpanKind::Client,
             };
             let of = match operation.as_str() {
