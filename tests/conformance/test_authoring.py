@@ -5,6 +5,7 @@ the suite has already (nothing is installed here)."""
 import json
 import os
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,37 @@ def toolchain(language):
     return Path(built) / "toolchain" / language
 
 
+# What a language's library does with the time and with chance, beside the template's own tools.
+PYTHON = """
+import datetime
+import random
+import secrets
+import time
+
+
+@tool("Draws lots.", {"type": "object"}, effect="none", risk="read")
+def draw() -> dict[str, object]:
+    return {"number": random.random(), "token": secrets.token_hex(8)}
+
+
+@tool("Tells the time, and naps.", {"type": "object"}, effect="none", risk="read")
+def now() -> dict[str, object]:
+    began = time.monotonic()
+    time.sleep(0.01)
+    return {"now": datetime.datetime.now(datetime.timezone.utc).isoformat(), "napped": time.monotonic() - began >= 0.01}
+"""
+CASE = """
+- tool: now
+  now: 1767225600
+  result: { now: "2026-01-01T00:00:00+00:00", napped: true }
+"""
+
+
 def python(folder, env):
     env["PATH"] = f"{toolchain('python') / 'bin'}:{env['PATH']}"
+    for file, more in [("tool.py", PYTHON), ("tests.yaml", CASE)]:
+        with (folder / file).open("a") as text:
+            text.write(more)
 
 
 def javascript(folder, env):
@@ -72,10 +102,13 @@ def test_from_nothing_to_a_published_tool(language, frontdesk, tmp_path):
 
     tool("new", "--lang", language, name, at=tmp_path)
     LANGUAGES[language](folder, env)
-    assert tool("build").endswith("asks for log, fetch\n")
+    # Beside what the world says, its runtime's own.
+    wasi = ", wasi" if language == "python" else ""
+    assert tool("build").endswith(f"asks for log, fetch{wasi}\n")
     tested = tool("test")
-    assert "6 passed, 0 failed" in tested and "log info: the carrier answered 200 for PX-481" in tested, tested
-    assert tested.count("used log, fetch)") == 2 and tested.count("used fetch)") == 1, tested
+    cases = 7 if language == "python" else 6
+    assert f"{cases} passed, 0 failed" in tested and "log info: the carrier answered 200 for PX-481" in tested, tested
+    assert tested.count(f"used log, fetch{wasi})") == 2 and tested.count(f"used fetch{wasi})") == 1, tested
     tool("push", "--grant", "log", "--grant", "fetch")
 
     def invoke(tool_name, **kwargs):
@@ -86,3 +119,10 @@ def test_from_nothing_to_a_published_tool(language, frontdesk, tmp_path):
     found = invoke("order_status", order_number="48213")
     assert json.loads(found["content"]) == {"order_number": "48213", "status": "shipped", "parcel": "PX-481"}
     assert "no order has the number 1" in invoke("order_status", order_number="1")["error_message"]
+    if language != "python":
+        return
+    lots = [json.loads(invoke("draw")["content"]) for _ in range(3)]
+    for what in ("number", "token"):
+        assert len({lot[what] for lot in lots}) == 3, lots
+    told = json.loads(invoke("now")["content"])
+    assert told["napped"] and abs(datetime.now(UTC) - datetime.fromisoformat(told["now"])) < timedelta(hours=1), told

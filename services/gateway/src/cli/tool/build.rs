@@ -60,7 +60,8 @@ async fn made(folder: &Folder, work: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// CPython with the modules that the source imports, as it stands after importing them. Of WASI nothing is left but traps.
+/// CPython with the modules that the source imports, as it stands after importing them. It asks for bare WASI: of what is
+/// stubbed when it is built, `random` would begin with the same numbers in every instance and clocks would be crashes.
 async fn python(folder: &Folder, work: &Path) -> Result<Vec<u8>> {
     let venv = folder.path.join(".venv");
     let own = venv.join("bin/componentize-py");
@@ -70,7 +71,7 @@ async fn python(folder: &Folder, work: &Path) -> Result<Vec<u8>> {
     }
     let made = fresh(work, "python.wasm")?;
     let mut command = Command::new(program);
-    command.args(["-q", "-d", "wit", "-w", WORLD, "componentize", "--stub-wasi", "tool", "-p", ".", "-o"]).arg(&made);
+    command.args(["-q", "-d", "wit", "-w", WORLD, "componentize", "tool", "-p", ".", "-o"]).arg(&made);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     if own.is_file() {
         // Where it looks for the packages that the source imports.

@@ -2,8 +2,9 @@
 
 Nothing a tool raises leaves `call` as it is: an exception that the world does not know would end the component as a
 crash, and the model would read no reason. Everything imported at the top of a module is part of the component; there is
-no file system and no clock at run time, so nothing can be imported later. `random` always gives the same numbers: ask
-for `frontdesk:tool/random`.
+no file system at run time, so nothing can be imported later. Clocks, `random` and `secrets` work there as anywhere, but
+not at the top of a module: what is drawn or read there stands still in the component. `describe` has to say the same each
+time, so clocks stand still while it runs.
 """
 
 import json
