@@ -247,7 +247,8 @@ async fn what_a_turn_looks_up_and_which_rules_hold_are_spans_of_it() {
         stores.push(store["id"].as_str().expect("an id").to_owned());
     }
     let rule = |id: &str| json!({ "id": id, "condition": format!("they speak of {id}"), "action": "Be kind." });
-    let more = json!({ "knowledge": stores, "guidelines": ["refund", "delay", "praise", "anger"].map(rule) });
+    let rules = ["refund", "delay", "praise", "anger"].map(rule);
+    let more = json!({ "knowledge": stores, "guidelines": rules });
     let agent = shop::agent(&frontdesk, json!({ "name": "Clerk", "frontdesk": more })).await;
     let turns = shop::session(&frontdesk, &agent).await;
     let session = turns.split('/').nth_back(1).expect("a session id").to_owned();
