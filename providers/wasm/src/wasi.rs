@@ -303,13 +303,20 @@ fn monotonic_clock<T: Bare>(linked: &mut Interface<'_, T>) -> Linked {
     says(linked, "resolution", || 1_000u64)?;
     linked.func_wrap("subscribe-instant", |mut store: Store<'_, T>, (at,): (u64,)| {
         store.data_mut().charge()?;
-        let moments = store.data_mut().moments();
-        Ok((moments.wait(after(moments.born, at)),))
+        Ok((wait(store.data_mut(), |moments| after(moments.born, at)),))
     })?;
     linked.func_wrap("subscribe-duration", |mut store: Store<'_, T>, (long,): (u64,)| {
         store.data_mut().charge()?;
-        Ok((store.data_mut().moments().wait(after(Instant::now(), long)),))
+        Ok((wait(store.data_mut(), |_| after(Instant::now(), long)),))
     })
+}
+
+/// Where clocks stand still every moment has come, so that nothing depends on how long something took.
+fn wait<T: Bare>(guest: &mut T, until: impl FnOnce(&Moments) -> Instant) -> Resource<Pollable> {
+    let stands = guest.given().is_none();
+    let moments = guest.moments();
+    let until = if stands { moments.born } else { until(moments) };
+    moments.wait(until)
 }
 
 fn nanos(time: Duration) -> u64 {

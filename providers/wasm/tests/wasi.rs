@@ -123,6 +123,8 @@ async fn while_a_tool_describes_itself_time_and_chance_stand_still() {
         expect("(call $elapsed)", 0),
         expect("(call $elapsed)", 0),
         expect("(call $number)", 0),
+        // And nothing has to be waited for.
+        "(if (i32.eqz (call $ready (call $wait (i64.const -1)))) (then (unreachable)))".to_owned(),
     ];
     let moving = format!("(if (i64.eqz (call $elapsed)) (then (unreachable))) {OK}");
     let bytes = Guest { imports: WASI, describing: &still.concat(), call: &moving, ..Guest::default() }.build();

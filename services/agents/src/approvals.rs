@@ -145,8 +145,9 @@ impl Worker {
             self.decided.insert(call.id.clone(), decision);
             return false;
         }
-        // Where nobody is waited for: see `refused`.
-        self.pen.waits && self.must_ask(call)
+        // Where nobody is waited for, and where its client has a word too, which a person's does not stand for: see
+        // `refused`.
+        self.pen.waits && self.must_ask(call) && !self.asks_its_client(call)
     }
 
     /// The place in `left` of the approval that was asked for this call.

@@ -117,7 +117,7 @@ impl Agents {
         check(&new)?;
         if new.response.is_none() {
             // Outputs belong behind the calls they answer, before anything new is said.
-            new.items.sort_by_key(|item| matches!(item, ItemBody::Message { .. }));
+            new.items.sort_by_key(prompt::is_customers);
         }
         if let Some(response) = &new.response {
             // Its request may bring functions beside the tools of a stored agent.

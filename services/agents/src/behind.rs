@@ -14,7 +14,12 @@ use frontdesk_api::{
     dispatch::Word,
     turn::{StepState, Turn, TurnError, TurnState},
 };
-use frontdesk_store::{Tx, claims, questions, transcript, transcript::INTERRUPTED, turns, turns::StoredTurn};
+use frontdesk_store::{
+    Tx, claims, questions, transcript,
+    transcript::INTERRUPTED,
+    turns,
+    turns::{OnInput, StoredTurn},
+};
 use serde_json::json;
 
 use crate::{Agents, Full, Note, Room, access, close::close_rows, halt::failed, leaving, read::Open, running::Why};
@@ -68,7 +73,9 @@ impl Room {
                 }
             }
         }
-        if let Some(waiting) = open.take_if(|open| open.turn.state == TurnState::AwaitingInput) {
+        // A response that waits is one that runs, to its client: only an interruption ends it.
+        let gives_way = |open: &StoredTurn| open.on_input == OnInput::Suspend || on_message == OnMessage::Interrupt;
+        if let Some(waiting) = open.take_if(|open| open.turn.state == TurnState::AwaitingInput && gives_way(open)) {
             if on_message == OnMessage::Queue && asks_people(tx, &waiting).await? {
                 open = Some(waiting);
             } else {
@@ -80,6 +87,7 @@ impl Room {
             }
         }
         if let (Some(running), OnMessage::Reject | OnMessage::Queue) = (&open, on_message)
+            && gives_way(running)
             && !questions::kept_open(tx, &running.turn.id).await?.is_empty()
         {
             // It waits for a person as one that is put away does.

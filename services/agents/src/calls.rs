@@ -185,7 +185,7 @@ impl Worker {
                     place = Some(free);
                 }
             }
-            if self.is_passed_over(call) {
+            if self.is_passed_over(call, 0) {
                 break;
             }
             if !self.is_begun(call)
@@ -202,23 +202,30 @@ impl Worker {
         Ok(next)
     }
 
-    /// Whether the request's `max_tool_calls` leaves this call out. A hand-over is none of the tools it counts.
-    fn is_passed_over(&self, call: &ToolCall) -> bool {
-        self.most_calls.is_some_and(|most| self.tool_calls >= most) && !self.is_begun(call) && !self.is_hand_off(call)
+    /// Whether the request's `max_tool_calls` leaves this call out, with `more` counted that are not begun yet. A hand-over
+    /// is none of the tools it counts.
+    pub(crate) fn is_passed_over(&self, call: &ToolCall, more: usize) -> bool {
+        let calls = u32::try_from(more).unwrap_or(u32::MAX).saturating_add(self.tool_calls);
+        self.most_calls.is_some_and(|most| calls >= most) && !self.is_begun(call) && !self.is_hand_off(call)
     }
 
-    /// Answers the calls at the front that are passed over. Each is begun and ended by one commit, so whoever takes up the
-    /// turn never takes one for a call that may have been made.
+    /// Answers the calls at the front that are passed over.
     fn pass_over(&mut self, calls: &mut VecDeque<ToolCall>) {
-        while let Some(call) = calls.pop_front_if(|call| self.is_passed_over(call)) {
-            let most = self.most_calls.unwrap_or_default();
-            let why = format!("not run: the limit of {most} tool calls (max_tool_calls) is reached; answer without it");
-            let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(&call)));
-            let result = ToolResult { details: Some(json!({ PASSED_OVER: most })), ..ToolResult::error(&why) };
-            // Words of ours: no shield has to see them.
-            let judged = Judged { stage: Stage::ToolOutput, text: result.content.clone(), verdicts: vec![] };
-            self.write_result(step, call, result, &judged);
+        while let Some(call) = calls.pop_front_if(|call| self.is_passed_over(call, 0)) {
+            self.pass_by(&call);
         }
+    }
+
+    /// Answers a call that is passed over. It is begun and ended by one commit, so whoever takes up the turn never takes it
+    /// for one that may have been made.
+    pub(crate) fn pass_by(&mut self, call: &ToolCall) {
+        let most = self.most_calls.unwrap_or_default();
+        let why = format!("not run: the limit of {most} tool calls (max_tool_calls) is reached; answer without it");
+        let step = self.pen.begin(StepKind::ToolExecution, &call.id, Some(as_input(call)));
+        let result = ToolResult { details: Some(json!({ PASSED_OVER: most })), ..ToolResult::error(&why) };
+        // Words of ours: no shield has to see them.
+        let judged = Judged { stage: Stage::ToolOutput, text: result.content.clone(), verdicts: vec![] };
+        self.write_result(step, call.clone(), result, &judged);
     }
 
     /// Whether a call may run beside others of its kind. Agents that were asked themselves ask one after another: turns

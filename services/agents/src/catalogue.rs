@@ -27,6 +27,7 @@ impl Agents {
     pub async fn create_agent_noted(&self, cx: &Cx, spec: AgentSpec, note: Option<&str>) -> Result<Agent> {
         let note = versions::check_note(note)?;
         self.check(cx, &spec).await?;
+        self.check_price(cx, &spec).await?;
         let deps = &self.0.deps;
         let first = Change::first(&spec, Some(&cx.principal.key_id), deps.clock.now());
         deps.store.tenant(cx).add_agent_by(&deps.ids.next("agent"), &Change { note, ..first }).await
@@ -139,23 +140,24 @@ impl Agents {
         self.check_tools(cx, spec).await?;
         Box::pin(self.check_agents(cx, spec)).await?;
         Box::pin(self.check_targets(cx, spec)).await?;
-        self.check_names(cx, spec).await?;
-        self.check_price(cx, spec).await
+        self.check_names(cx, spec).await
     }
 
-    /// A limit of money would never act on a model without a price. Of a route its first target is looked at; of a model
-    /// that no provider lists nothing is known.
-    async fn check_price(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
+    /// A limit of money would never act on a model without a price. Of a model that no provider lists nothing is known, and
+    /// of a route neither: whichever of its targets answers has its price or not.
+    pub(crate) async fn check_price(&self, cx: &Cx, spec: &AgentSpec) -> Result<()> {
         if spec.limits.max_cost_micro_usd.is_none() {
             return Ok(());
         }
         let inference = &self.0.deps.inference;
         let models = inference.models(cx).await?;
         for name in spec.guideline_model.iter().chain([&spec.model]) {
-            let Some(model) = models.iter().find(|model| model.id == *name) else { continue };
-            let named = (model.provider.as_str(), model.upstream_id.as_str());
-            let led_to = model.upstream_id.split_once('/').filter(|_| model.provider.is_empty());
-            let (provider, upstream) = led_to.unwrap_or(named);
+            // By its name at its provider too, where one provider alone has it: so calls find it.
+            let mut bare = models.iter().filter(|model| model.upstream_id == *name && !model.provider.is_empty());
+            let bare = bare.next().filter(|_| bare.next().is_none());
+            let model = models.iter().find(|model| model.id == *name).or(bare);
+            let Some(model) = model.filter(|model| !model.provider.is_empty()) else { continue };
+            let (provider, upstream) = (model.provider.as_str(), model.upstream_id.as_str());
             if inference.cost(provider, upstream, &Usage::default()).is_none() {
                 let message = format!(
                     "the model '{provider}/{upstream}' has no price, so max_cost_micro_usd would never end a turn: \

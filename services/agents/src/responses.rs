@@ -97,6 +97,10 @@ impl Agents {
     pub async fn delete_response(&self, cx: &Cx, id: &str) -> Result<()> {
         let response = self.load_response(cx, id).await?;
         if response.turn.session_id.is_some() {
+            if !response.turn.state.is_terminal() {
+                // One that waits would go on waiting, and nobody could name it.
+                Box::pin(self.cancel(cx, id)).await?;
+            }
             return self.0.deps.store.tenant(cx).delete_response(id).await;
         }
         self.0.running.stop(&cx.tenant, id, Why::Asked);

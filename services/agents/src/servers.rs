@@ -231,13 +231,24 @@ impl Worker {
         self.on_input == OnInput::Finish
             && !self.decided.contains_key(&call.id)
             && self.said_to(call).is_none()
-            && self.servers.tools.iter().any(|(tool, _, asks)| *asks && tool.name == call.name)
+            && self.asks_its_client(call)
             && !self.must_ask(call)
     }
 
-    /// Writes down the calls among these that wait for the word of whoever asked.
+    /// Whether the request has its client asked before each call of this tool.
+    pub(crate) fn asks_its_client(&self, call: &ToolCall) -> bool {
+        self.servers.tools.iter().any(|(tool, _, asks)| *asks && tool.name == call.name)
+    }
+
+    /// Writes down the calls among these that wait for the word of whoever asked, each once.
     pub(crate) fn ask_client(&mut self, calls: &[ToolCall]) {
-        for call in calls.iter().filter(|call| self.awaits_client(call)).cloned().collect::<Vec<_>>() {
+        let asked = |call: &ToolCall| {
+            let is_it =
+                |body: &ItemBody| matches!(body, ItemBody::ApprovalRequest { waiting } if waiting.call.id == call.id);
+            self.items.iter().any(|item| is_it(&item.body))
+        };
+        let calls = calls.iter().filter(|call| self.awaits_client(call) && !asked(call));
+        for call in calls.cloned().collect::<Vec<_>>() {
             let Some((server, tool)) = self.as_listed(&call) else { continue };
             let (server, url, tool) = (server.label.clone(), server.url.clone(), tool.clone());
             let waiting = Box::new(WaitingCall { call, server, url, tool });

@@ -37,6 +37,8 @@ impl Worker {
             }
             match self.is_begun(&call) {
                 true if self.awaits_answers(&call) => self.waits_on(call),
+                // Nobody is asked about a call that will not be made.
+                false if self.is_passed_over(&call, ask.len()) => self.pass_by(&call),
                 false if self.waits_for_a_word(&call) => ask.push(call),
                 _ => run.push_back(call),
             }
@@ -48,9 +50,11 @@ impl Worker {
             return Ok(Some(closing));
         }
         let finishes = self.on_input == OnInput::Finish;
+        if finishes {
+            self.ask_client(&theirs);
+        }
         // People first: what its client has to bring comes with the next turn.
         if finishes && ask.is_empty() && self.waiting.is_empty() {
-            self.ask_client(&theirs);
             // The next turn brings what these came to, and what was done here is looked up then.
             self.pen.lingers |= !theirs.is_empty();
             return Ok((!theirs.is_empty()).then_some(Closing::Completed));

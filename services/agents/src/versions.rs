@@ -48,6 +48,7 @@ impl Agents {
     ) -> Result<AgentVersion> {
         let note = check_note(writing.note.as_deref())?;
         self.check(cx, spec).await?;
+        self.check_price(cx, spec).await?;
         let deps = &self.0.deps;
         let change = Change {
             spec,

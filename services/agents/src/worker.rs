@@ -383,7 +383,7 @@ impl Worker {
             let Some(text) = self.items[i].body.words().map(Cow::into_owned) else { continue };
             let judged = self.judge(stage, &text).await?;
             if judged.stops() && answered.is_some_and(|at| i <= at) {
-                self.items[i].body.set_words(WITHHELD);
+                self.items[i].body.withhold(WITHHELD);
                 redacted.push(i);
                 continue;
             }

@@ -450,6 +450,14 @@ impl ItemBody {
         }
     }
 
+    /// Puts words in the place of all that it shows: pictures and files too.
+    pub fn withhold(&mut self, words: &str) {
+        if let Self::FunctionCallOutput { parts, .. } | Self::Content { parts, .. } = self {
+            parts.clear();
+        }
+        self.set_words(words);
+    }
+
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

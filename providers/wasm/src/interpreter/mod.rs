@@ -216,8 +216,16 @@ impl Interpreters {
                 Some(files) if kept.has_run(files.run()) => None,
                 Some(files) => files.lacking(kept.given()).await?,
             };
-            if let (Some(session), Some(lacking)) = (held.take(), lacking) {
-                return Ok((session, lacking, true));
+            if let (Some(mut session), Some(mut lacking)) = (held.take(), lacking) {
+                if !lacking.own {
+                    return Ok((session, lacking, true));
+                }
+                match session.run(machine, Code::default(), std::mem::take(&mut lacking)).await.0 {
+                    Ok(_) => return Ok((session, lacking, true)),
+                    Err(fault) if fault.is_infrastructure() => return Err(fault),
+                    // As below: it begins anew.
+                    Err(_) => {}
+                }
             }
         }
         let start = || Session::start(machine, &ready.pre, ready.run, self.limits, self.wasi.clone());

@@ -205,7 +205,9 @@ impl Session {
     /// Notes a run that has ended, and under which ids what it wrote is kept.
     pub(super) fn note(&mut self, key: &str, kept: Vec<Given>) {
         self.runs.push(key.to_owned());
-        self.given.extend(kept);
+        // What was written once more as it was is known.
+        let new: Vec<Given> = kept.into_iter().filter(|one| !self.given.contains(one)).collect();
+        self.given.extend(new);
     }
 
     /// Runs a piece of code with files it was not given before. After an error it must not be run again.

@@ -119,6 +119,7 @@ impl Agents {
         let (version, spec) = match replay.against {
             Against::Spec(spec) => {
                 self.check(cx, &spec).await?;
+                self.check_price(cx, &spec).await?;
                 (None, *spec)
             }
             Against::Newest => self.load_newest_version(cx, &agent.id).await.map(|v| (Some(v.version), v.spec))?,

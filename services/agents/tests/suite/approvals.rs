@@ -315,6 +315,40 @@ async fn a_response_cannot_wait_so_what_needs_a_person_is_not_run() {
     .await;
 }
 
+#[tokio::test]
+async fn a_response_that_waits_is_one_that_runs_to_others_of_its_conversation() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(with_tools()).await;
+        let new = |words: &str| {
+            let (spec, echo) = (with_tools(), json!({ "background": true }));
+            let response = AsResponse { spec, version: 1, previous: None, echo, stored: true };
+            NewTurn { response: Some(response), max_tool_calls: Some(1), ..Stage::asks(&conversation, words) }
+        };
+        // The second is one call too many: nobody is asked about it.
+        stage.model.play([Line::Call(vec![("a", "refund", "{}"), ("b", "refund", "{}")])]);
+        let turn = stage.agents.create_turn(&stage.cx, new("money back")).await.expect("a response");
+        let waits = async {
+            while stage.agents.open_approvals(&stage.cx, &all()).await.expect("a list").items.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        happens("the response to wait", waits).await;
+        let open = stage.agents.open_approvals(&stage.cx, &all()).await.expect("a list").items;
+        assert_eq!(open.iter().map(|one| one.call.id.as_str()).collect::<Vec<_>>(), ["a"]);
+        let view = stage.agents.load_turn(&stage.cx, &turn.id).await.expect("it");
+        assert!(done(&view)[0].1.contains("max_tool_calls"), "{:?}", done(&view));
+        let refused = stage.agents.create_turn(&stage.cx, new("are you there?")).await.expect_err("it runs");
+        assert_eq!(refused.code.as_deref(), Some("turn_running"));
+        // Deleted, it waits no more.
+        stage.agents.delete_response(&stage.cx, &turn.id).await.expect("deleted");
+        let late = stage.agents.decide(&stage.cx, &open[0].id, true, None).await.expect_err("too late");
+        assert_eq!(late.code.as_deref(), Some("approval_withdrawn"));
+        assert!(effects(&stage).is_empty());
+    })
+    .await;
+}
+
 /// A background response that asks for a payment and a function of its client in one answer.
 async fn in_background(stage: &Stage) -> frontdesk_api::turn::Turn {
     let look =

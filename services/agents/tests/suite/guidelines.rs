@@ -149,14 +149,14 @@ async fn a_limit_of_money_that_could_never_act_is_refused() {
         let limits = Limits { max_cost_micro_usd: Some(10), ..Limits::default() };
         let spec = |model: &str| AgentSpec { limits: limits.clone(), ..AgentSpec::new(model) };
         let with = |model: &str| AgentSpec { guideline_model: Some(model.into()), ..spec("up/m") };
-        for spec in [spec("up/unpriced"), spec("cheap"), with("up/unpriced")] {
+        for spec in [spec("up/unpriced"), spec("unpriced"), with("up/unpriced")] {
             let refused = stage.agents.create_agent(&stage.cx, spec).await.expect_err("no price");
             assert_eq!(refused.param.as_deref(), Some("limits.max_cost_micro_usd"));
             assert_eq!(refused.code.as_deref(), Some("model_without_price"));
             assert!(refused.message.contains("up/unpriced"), "{refused}");
         }
-        // Of a model that nobody lists nothing is known.
-        for spec in [spec("up/m"), spec("dear"), with("dear"), spec("elsewhere")] {
+        // Of a model that nobody lists nothing is known, and of a route's targets another may answer.
+        for spec in [spec("up/m"), spec("m"), spec("dear"), with("cheap"), spec("elsewhere")] {
             stage.agents.create_agent(&stage.cx, spec).await.expect("an agent");
         }
         let without = AgentSpec { limits: Limits::default(), ..spec("up/unpriced") };

@@ -103,6 +103,7 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
         spec.toolgroups.clear();
         spec.client_tools.clear();
         spec.agents.clear();
+        spec.knowledge.clear();
         spec.hand_off = None;
     }
     spec.client_tools.extend(asked.tools.functions);
