@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use frontdesk_agents::{AsResponse, Bounds, NewTurn, Pace, Point, TurnView};
+use frontdesk_agents::{AsResponse, Bounds, INLINE, NewTurn, Pace, Point, TurnView};
 use frontdesk_api::{
     Cx, Kind, PageRequest,
     agent::AgentSpec,
@@ -319,7 +319,8 @@ async fn a_response_cannot_wait_so_what_needs_a_person_is_not_run() {
 async fn a_response_that_waits_is_one_that_runs_to_others_of_its_conversation() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
-        let conversation = stage.conversation(with_tools()).await;
+        let conversation = stage.agents.open_conversation(&stage.cx, "{}", &[]).await.expect("a conversation").id;
+        let conversation = (INLINE.to_owned(), conversation);
         let new = |words: &str| {
             let (spec, echo) = (with_tools(), json!({ "background": true }));
             let response = AsResponse { spec, version: 1, previous: None, echo, stored: true };
