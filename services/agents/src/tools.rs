@@ -37,9 +37,14 @@ impl Worker {
             }
             match self.is_begun(&call) {
                 true if self.awaits_answers(&call) => self.waits_on(call),
-                // Nobody is asked about a call that will not be made.
-                false if self.is_passed_over(&call, ask.len()) => self.pass_by(&call),
-                false if self.waits_for_a_word(&call) => ask.push(call),
+                false if self.waits_for_a_word(&call) => {
+                    // Nobody is asked about a call that will not be made: those before it are made first.
+                    let counts = |call: &&ToolCall| !self.is_begun(call) && !self.is_hand_off(call);
+                    match self.is_passed_over(&call, ask.len() + run.iter().filter(counts).count()) {
+                        true => self.pass_by(&call),
+                        false => ask.push(call),
+                    }
+                }
                 _ => run.push_back(call),
             }
         }
