@@ -1,10 +1,10 @@
 //! Calls that wait for a person: asked, answered, gone on with.
 //!
 //! A call that the agent's rules make wait ([`asks`]), and one of a tool whose last call may have done its work unseen, is
-//! a step of the kind `approval`: written, then the turn waits as it does for a client's tools, without a worker, a lease or memory. A person's word goes into the turn's inbox under
-//! the approval's id; when nothing is open any more the turn goes on, at whichever process. Invariants: a call that
-//! waits has no effect and no step of its own before a person approved it; there is one word to an approval, kept with
-//! the key that said it; what was denied is never called.
+//! a step of the kind `approval`: written, then the turn waits as it does for a client's tools, without a worker, a lease
+//! or memory. A person's word goes into the turn's inbox under the approval's id; when nothing is open any more the turn
+//! goes on, at whichever process. Invariants: a call that waits has no effect and no step of its own before a person
+//! approved it; there is one word to an approval, kept with the key that said it; what was denied is never called.
 
 use std::collections::HashSet;
 
