@@ -4,7 +4,7 @@
 //! no argument, no variable, no folder, an input that is at its end, outputs that go nowhere, and a sleep that ends.
 //! Everything else (files, sockets, names) is a trap that says its name, so there is no code behind it that could be wrong.
 //! Invariants: nothing here reaches a file, an environment or a network; every call is charged before it does anything;
-//! what [`behind`] does not list is no part of it.
+//! what `behind` does not list is no part of it.
 
 use std::{
     collections::HashMap,
