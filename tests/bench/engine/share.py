@@ -2,10 +2,12 @@
 
 Why: the engine is the gateway's own, so nobody else is to blame for the way between them. One gateway runs one worker (demo
 model, temperature 0); blocks of requests through the gateway and past it, on the worker's own socket, take turns, so what the
-machine does meanwhile touches both alike. Invariants: both sides answer the same tokens or the run fails; processor time is
-the gateway's alone, without the worker's, less what it uses while the other side is asked; every process started is ended.
+machine does meanwhile touches both alike. With `--hop` a reference hop, which parses no answer, stands before the gateway on a
+side of its own: what handing on costs a process on this machine, whatever it does besides. Invariants: all sides answer the
+same tokens or the run fails; processor time is of the gateway (or of the hop) alone, without the worker's, less what it uses
+while another side is asked; every process started is ended.
 
-    python3 share.py --bin FRONTDESK [--rounds 15] [--block 8] [--device cuda]
+    python3 share.py --bin FRONTDESK [--hop BENCH] [--rounds 15] [--block 8] [--device cuda]
 """
 import argparse
 import contextlib
@@ -34,7 +36,9 @@ def config(device, environment):
     worker = {"models": [{"id": "m", "path": str(DEMO)}], "environment": environment}
     if device:
         worker["device"] = device
-    return json.dumps({"providers": {"inference": [{"id": "local", "type": "mistralrs", "config": worker}]}})
+    providers = {"inference": [{"id": "local", "type": "mistralrs", "config": worker}]}
+    # "mock" is what the hop calls every model.
+    return json.dumps({"providers": providers, "models": [{"id": "mock", "targets": [{"model": "local/m"}]}]})
 
 
 def connected(family, address):
@@ -59,18 +63,14 @@ class Gateway:
     def __enter__(self):
         for line in self.process.stdout:
             if "ready http://" in line:
-                host, port = line.split("ready http://")[1].strip().rsplit(":", 1)
+                self.address = line.split("ready ")[1].strip()
+                host, port = self.address.removeprefix("http://").rsplit(":", 1)
                 self.client = connected(socket.AF_INET, (host, int(port)))
                 return self
         raise RuntimeError(f"the gateway ended with status {self.process.wait()} before it was ready")
 
     def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
     def worker(self):
         """A connection to the worker: its command line names its socket."""
@@ -82,10 +82,43 @@ class Gateway:
                 return connected(socket.AF_UNIX, arguments[arguments.index("--socket") + 1])
         raise RuntimeError("the gateway has no worker")
 
-    def processor(self):
-        """Microseconds of processor time of all its threads: to the nanosecond, where `stat` counts in ticks of 10 ms."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        return sum(int((read(task / "schedstat") or "0").split()[0]) for task in tasks.iterdir()) / 1000
+
+class Hop:
+    """`bench hop --mode splice` before a gateway."""
+
+    def __init__(self, binary, upstream):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        command = [binary, "hop", "--port", str(self.port), "--mode", "splice", "--upstream", upstream]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+    def __enter__(self):
+        for _ in range(100):
+            with contextlib.suppress(ConnectionRefusedError):
+                self.client = connected(socket.AF_INET, ("127.0.0.1", self.port))
+                return self
+            time.sleep(0.05)
+        self.__exit__()
+        raise RuntimeError("the hop did not listen")
+
+    def __exit__(self, *_):
+        end(self.process)
+
+
+def end(process):
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def processor(process):
+    """Microseconds of processor time of all its threads: to the nanosecond, where `stat` counts in ticks of 10 ms."""
+    tasks = Path(f"/proc/{process.pid}/task")
+    return sum(int((read(task / "schedstat") or "0").split()[0]) for task in tasks.iterdir()) / 1000
 
 
 def read(path):
@@ -126,39 +159,39 @@ def words(answer):
     return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
-def checked(gateway, worker, tokens, stream):
-    """Asks both sides once, to warm them up and to see that they say the same, and as much as was asked for."""
-    _, _, ours = ask(gateway.client, "local/m", tokens, stream)
-    _, _, direct = ask(worker, "m", tokens, stream)
-    if words(ours) != words(direct):
-        raise RuntimeError(f"the gateway answered {words(ours)!r}, its worker {words(direct)!r}")
-    _, _, whole = ask(worker, "m", tokens, False)
+def checked(sides, tokens, stream):
+    """Asks all sides once, to warm them up and to see that they say the same, and as much as was asked for."""
+    said = {name: words(ask(connection, model, tokens, stream)[2]) for name, (connection, model) in sides.items()}
+    if len(set(said.values())) > 1:
+        raise RuntimeError(f"not one answer: {said}")
+    connection, model = sides["straight"]
+    _, _, whole = ask(connection, model, tokens, False)
     made = json.loads(whole)["usage"]["completion_tokens"]
     if made != tokens:
         raise RuntimeError(f"asked for {tokens} tokens, and the answer ended after {made}")
 
 
-def block(gateway, connection, model, count, shape):
-    """A block of requests to one side: their times, and the gateway's processor time meanwhile."""
-    before = gateway.processor()
-    times = [ask(connection, model, *shape)[:2] for _ in range(count)]
+def block(watched, side, count, shape):
+    """A block of requests to one side: their times, and the processor time of each process watched meanwhile."""
+    before = [processor(process) for process in watched]
+    times = [ask(*side, *shape)[:2] for _ in range(count)]
     time.sleep(SETTLED)
-    return times, gateway.processor() - before
+    return times, [processor(process) - was for process, was in zip(watched, before)]
 
 
-def measure(gateway, worker, shape, rounds, count):
-    """Added microseconds: to the first byte, to the end, of processor time; one figure a round."""
-    checked(gateway, worker, *shape)
+def measure(sides, watched, shape, rounds, count):
+    """One figure a round, in microseconds: what the gateway adds to the first byte and to the end, its processor time, the
+    straight answer's time, and the hop's processor time (0 without one)."""
+    checked(sides, *shape)
     time.sleep(SETTLED)
     added = []
     for number in range(rounds):
-        sides = [(gateway.client, "local/m"), (worker, "m")]
-        seen = {}
-        for connection, model in sides if number % 2 else reversed(sides):
-            seen[model] = block(gateway, connection, model, count, shape)
-        (ours, used), (direct, idle) = seen["local/m"], seen["m"]
+        turns = list(sides) if number % 2 else list(reversed(sides))
+        seen = {name: block(watched, sides[name], count, shape) for name in turns}
+        (ours, used), (direct, idle) = seen["gateway"], seen["straight"]
         first, whole = (statistics.median(t[at] for t in ours) - statistics.median(t[at] for t in direct) for at in (0, 1))
-        added.append((first, whole, (used - idle) / count, statistics.median(t[1] for t in direct)))
+        hop = (seen["hop"][1][1] - idle[1]) / count if "hop" in seen else 0
+        added.append((first, whole, (used[0] - idle[0]) / count, statistics.median(t[1] for t in direct), hop))
     return list(zip(*added))
 
 
@@ -169,6 +202,7 @@ def shown(values):
 def main():
     arguments = argparse.ArgumentParser(description="What the gateway adds to an answer of the local engine.")
     arguments.add_argument("--bin", required=True)
+    arguments.add_argument("--hop", metavar="BENCH", help="the program `bench`: its reference hop is measured beside")
     arguments.add_argument("--rounds", type=int, default=15)
     arguments.add_argument("--block", type=int, default=8, help="requests to one side before the other has its turn")
     arguments.add_argument("--device", help="where the worker computes: cuda, for instance")
@@ -177,20 +211,28 @@ def main():
     written = config(given.device, dict(pair.split("=", 1) for pair in given.env))
     load = " ".join(read(Path("/proc/loadavg")).split()[:3])
     print(f"{os.cpu_count()} cores, load {load}, {given.rounds} rounds of {given.block} requests a side; µs, median (least–most).\n")
-    print("| answer | tokens | straight | added to the first byte | added to the end | gateway's processor | goal |\n|---|--:|--:|--:|--:|--:|--:|")
-    with tempfile.TemporaryDirectory() as folder, Gateway(given.bin, folder, written) as gateway:
+    print("| answer | tokens | straight | added to the first byte | added to the end | gateway's processor | a hop's processor | goal |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    with contextlib.ExitStack() as running:
+        folder = running.enter_context(tempfile.TemporaryDirectory())
+        gateway = running.enter_context(Gateway(given.bin, folder, written))
         ask(gateway.client, "local/m", SHORT, False)  # the engine has loaded once this is answered
-        worker = gateway.worker()
+        sides = {"gateway": (gateway.client, "local/m"), "straight": (gateway.worker(), "m")}
+        watched = [gateway.process]
+        if given.hop:
+            hop = running.enter_context(Hop(given.hop, gateway.address))
+            sides["hop"] = (hop.client, "m")
+            watched.append(hop.process)
         for name, stream in [("streamed", True), ("whole", False)]:
             middle = {}
             for tokens in (SHORT, LONG):
-                first, whole, used, direct = measure(gateway, worker, (tokens, stream), given.rounds, given.block)
-                middle[tokens] = statistics.median(whole), statistics.median(used)
+                first, whole, used, direct, hop = measure(sides, watched, (tokens, stream), given.rounds, given.block)
+                middle[tokens] = [statistics.median(values) for values in (whole, used, hop)]
                 goal = GOAL_REQUEST + GOAL_TOKEN * tokens
-                cells = [name, tokens, shown(direct), shown(first), shown(whole), shown(used), goal]
+                cells = [name, tokens, shown(direct), shown(first), shown(whole), shown(used), shown(hop), goal]
                 print("| " + " | ".join(map(str, cells)) + " |", flush=True)
-            wall, used = ((middle[LONG][at] - middle[SHORT][at]) / (LONG - SHORT) for at in (0, 1))
-            print(f"| {name}, a token more | | | | {wall:.2f} | {used:.2f} | {GOAL_TOKEN} |", flush=True)
+            wall, used, hop = ((one - other) / (LONG - SHORT) for one, other in zip(middle[LONG], middle[SHORT]))
+            print(f"| {name}, a token more | | | | {wall:.2f} | {used:.2f} | {hop:.2f} | {GOAL_TOKEN} |", flush=True)
 
 
 if __name__ == "__main__":
