@@ -51,6 +51,20 @@ def test_a_chat_in_pieces(client, scripted):
     assert events[-1].stop_reason == "out_of_tokens"
 
 
+def test_chats_and_texts_by_the_batch(client, scripted):
+    scripted.script([{"reply": {"text": "Hello."}}])
+    asked = [[{"role": "user", "content": word}] for word in ("one", "two", "three")]
+    answers = client.inference.batch_chat_completion(model_id=MODEL, messages_batch=asked, sampling_params={"strategy": {"type": "greedy"}, "max_tokens": 7})
+    assert [fits(ChatCompletionResponse, answer).completion_message.content for answer in answers.batch] == ["Hello."] * 3
+    bodies = [json.loads(seen["body"]) for seen in scripted.requests()[-3:]]
+    assert sorted(body["messages"][0]["content"] for body in bodies) == ["one", "three", "two"]
+    assert all(body["max_tokens"] == 7 for body in bodies)
+    answers = client.inference.batch_completion(model_id=MODEL, content_batch=["a", "b"])
+    assert [fits(CompletionResponse, answer).content for answer in answers.batch] == ["Hello."] * 2
+    with pytest.raises(BadRequestError, match=r"messages_batch\[1\]"):
+        client.inference.batch_chat_completion(model_id=MODEL, messages_batch=[HELLO, []])
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_call_and_its_result(client, scripted, stream):
     scripted.script([

@@ -8,7 +8,11 @@ use std::{
 
 use frontdesk_accounts::Accounts;
 use frontdesk_agents::Agents;
-use frontdesk_api::{Blobs, Clock, Ids, Inference, cx::CancellationToken, provider::Health};
+use frontdesk_api::{
+    Blobs, Clock, Ids, Inference,
+    cx::CancellationToken,
+    provider::{Health, Status},
+};
 use frontdesk_batches::Batches;
 use frontdesk_inference::Registered;
 use frontdesk_ledger::Ledger;
@@ -30,6 +34,9 @@ use crate::{
 /// How long before the end of the drain turns, lines of batches, and files on their way into knowledge stores are
 /// stopped.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long a provider may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Shared by all requests; clones are cheap.
 #[derive(Clone)]
@@ -89,12 +96,23 @@ pub enum Part {
 }
 
 impl Provider {
+    /// How it is; one that does not say within [`PATIENCE`] is not well.
     pub async fn health(&self) -> Health {
-        match &self.part {
-            Part::Inference(inference) => inference.health().await,
-            Part::Files(blobs) => blobs.health().await,
-            Part::Stateless => Health::default(),
-        }
+        self.health_within(PATIENCE).await
+    }
+
+    async fn health_within(&self, patience: Duration) -> Health {
+        let asked = async {
+            match &self.part {
+                Part::Inference(inference) => inference.health().await,
+                Part::Files(blobs) => blobs.health().await,
+                Part::Stateless => Health::default(),
+            }
+        };
+        tokio::time::timeout(patience, asked).await.unwrap_or_else(|_| {
+            let message = format!("no answer within {patience:?}; is its address right and reachable from here?");
+            Health { status: Status::Error, message: Some(message), facts: None }
+        })
     }
 }
 
@@ -144,5 +162,40 @@ impl Deref for App {
 
     fn deref(&self) -> &Inner {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use frontdesk_api::{ChatReply, ChatRequest, Cx, Error, Result, inference::Model};
+
+    use super::*;
+
+    /// Takes every question and answers none.
+    struct Hangs;
+
+    #[async_trait]
+    impl Inference for Hangs {
+        async fn chat(&self, _: &Cx, _: ChatRequest) -> Result<ChatReply> {
+            Err(Error::unavailable("never asked"))
+        }
+
+        async fn models(&self, _: &Cx) -> Result<Vec<Model>> {
+            Ok(vec![])
+        }
+
+        async fn health(&self) -> Health {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_does_not_say_how_it_is_holds_nobody_up() {
+        let part = Part::Inference(Arc::new(Hangs));
+        let provider = Provider { api: "inference", id: "up".into(), ogx_type: "test", part };
+        let health = provider.health_within(Duration::from_millis(10)).await;
+        assert_eq!(health.status, Status::Error);
+        assert!(health.message.expect("words").starts_with("no answer within 10ms;"));
     }
 }

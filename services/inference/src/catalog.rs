@@ -26,6 +26,9 @@ pub(crate) const REFRESH: Duration = Duration::from_secs(60);
 /// A list older than this is too old to answer with before its provider was asked: nobody wanted to know for long.
 pub(crate) const STALE: Duration = Duration::from_secs(15 * 60);
 
+/// A provider that said nothing in time is asked again behind whoever wants to know, this often at most.
+const AGAIN: Duration = Duration::from_secs(10);
+
 pub(crate) struct Catalog {
     shelves: Vec<Arc<Shelf>>,
     time: Arc<dyn Time>,
@@ -61,6 +64,8 @@ struct Held {
     asked: Option<Instant>,
     /// Why the last attempt failed; None: it did not.
     error: Option<String>,
+    /// The last attempt was given up: nobody waits for another.
+    silent: bool,
 }
 
 /// A provider's list as people see it.
@@ -156,14 +161,21 @@ impl Shelf {
         let mut held = self.held();
         let since = |moment: Option<Instant>| moment.map(|moment| now.saturating_duration_since(moment));
         let Some(age) = since(held.list.as_ref().map(|(read, _)| *read)) else {
-            // One that was never read is wanted by every caller: the provider may be back a moment later.
-            return Need::First;
+            if !held.silent {
+                // One that was never read is wanted by every caller: the provider may be back a moment later.
+                return Need::First;
+            }
+            if since(held.asked).is_some_and(|asked| asked < AGAIN) {
+                return Need::Nothing;
+            }
+            held.asked = Some(now);
+            return Need::Behind;
         };
         if age < REFRESH || since(held.asked).is_some_and(|asked| asked < REFRESH) {
             return Need::Nothing;
         }
         held.asked = Some(now);
-        if age < STALE { Need::Behind } else { Need::First }
+        if age < STALE || held.silent { Need::Behind } else { Need::First }
     }
 
     /// Asks the provider, unless that was done while this waited for its turn.
@@ -176,12 +188,13 @@ impl Shelf {
         self.held().asked = Some(time.now());
         let cx = Cx::internal("", "models");
         let asked = self.provider.models(&cx);
-        let answer = match select(asked, time.sleep(PATIENCE)).await {
-            Either::Left((answer, _)) => answer.map_err(|e| e.message),
-            Either::Right(_) => Err(format!("no list within {} s", PATIENCE.as_secs())),
+        let (answer, silent) = match select(asked, time.sleep(PATIENCE)).await {
+            Either::Left((answer, _)) => (answer.map_err(|e| e.message), false),
+            Either::Right(_) => (Err(format!("no list within {} s", PATIENCE.as_secs())), true),
         };
         let mut held = self.held();
         held.attempts += 1;
+        held.silent = silent;
         match answer {
             Ok(models) => {
                 if held.list.as_ref().is_none_or(|(_, old)| **old != *models) {
@@ -320,5 +333,20 @@ mod tests {
         assert_eq!(catalog.models().await.len(), 0);
         assert_eq!(hand.waited(), [PATIENCE]);
         assert_eq!(catalog.shown("up").and_then(|list| list.error).as_deref(), Some("no list within 3 s"));
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_said_nothing_is_not_waited_for_again() {
+        let (up, hand) = (Arc::new(Growing { waits: Some(Notify::new()), ..Growing::default() }), Hand::new());
+        let catalog = catalog(&up, &hand);
+        for _ in 0..3 {
+            assert_eq!(catalog.models().await.len(), 0);
+        }
+        assert_eq!((hand.waited(), up.asked.load(Ordering::SeqCst)), (vec![PATIENCE], 1));
+        up.waits.as_ref().expect("a gate").notify_one();
+        hand.pass(AGAIN);
+        assert_eq!(catalog.models().await.len(), 0, "asked behind this one");
+        settled(&catalog, &up, 2).await;
+        assert_eq!((catalog.models().await.len(), catalog.shown("up").and_then(|list| list.error)), (2, None));
     }
 }

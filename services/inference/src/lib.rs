@@ -52,6 +52,9 @@ use time::{Dice, Machine, Time, mix};
 pub use way::TargetInfo;
 use way::{Target, Way};
 
+/// The longest name of a model, in characters.
+const LONGEST: usize = 256;
+
 /// All models of the house behind one address.
 pub struct Router {
     table: Table,
@@ -137,7 +140,7 @@ impl Router {
     async fn whole<'a, T: Send>(
         &'a self,
         cx: &'a Cx,
-        asked: &'a str,
+        (asked, affinity): (&'a str, Option<u64>),
         call: impl Fn(Arc<dyn Inference>, String) -> BoxFuture<'a, Result<T>> + Send + Sync + 'a,
     ) -> Result<(T, Vec<Attempt>)> {
         let way = match self.table.find(asked).await? {
@@ -154,7 +157,7 @@ impl Router {
             let answer = call(Arc::clone(&target.inference), target.upstream_id.clone());
             answer.map(|answer| answer.map_err(Box::<Fault>::from)).boxed()
         };
-        match ask.ask(self.seed(cx, None, way), &call).await {
+        match ask.ask(self.seed(cx, affinity, way), &call).await {
             Ok(answered) => Ok((answered.value, answered.others)),
             Err(error) => Err(self.explained(&way.id, error).await),
         }
@@ -217,7 +220,7 @@ impl Inference for Router {
             let request = request.to(model);
             async move { provider.embed(cx, request).await }.boxed()
         };
-        let (reply, other_attempts) = self.whole(cx, &request.model, call).await?;
+        let (reply, other_attempts) = self.whole(cx, (&request.model, None), call).await?;
         Ok(Embeddings { other_attempts, ..reply })
     }
 
@@ -226,27 +229,17 @@ impl Inference for Router {
             let request = request.to(model);
             async move { provider.rerank(cx, request).await }.boxed()
         };
-        let (reply, other_attempts) = self.whole(cx, &request.model, call).await?;
+        let (reply, other_attempts) = self.whole(cx, (&request.model, None), call).await?;
         Ok(Ranking { other_attempts, ..reply })
     }
 
-    /// One target of a route counts: the one that would answer while all is well, and models count differently.
-    async fn count_tokens(&self, cx: &Cx, mut request: ChatRequest) -> Result<Option<Counted>> {
-        let asked = request.model.clone();
-        let (inference, upstream_id) = match self.table.find(&asked).await? {
-            Found::Way(way) => {
-                let seed = self.seed(cx, request.affinity, way);
-                let order = order::order(way.targets.iter().map(|target| target.rank), seed);
-                let Some(target) = order.first().map(|i| &way.targets[*i]) else { return Ok(None) };
-                (&target.inference, target.upstream_id.clone())
-            }
-            Found::Plain(inference, name) => (inference, name.upstream_id),
+    /// The target of a route that would answer now counts: models count differently.
+    async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
+        let call = |provider: Arc<dyn Inference>, model: String| {
+            let request = request.to(&model);
+            async move { provider.count_tokens(cx, request).await }.boxed()
         };
-        request.model = upstream_id;
-        match inference.count_tokens(cx, request).await {
-            Err(e) => Err(self.explained(&asked, e).await),
-            counted => counted,
-        }
+        Ok(self.whole(cx, (&request.model, request.affinity), call).await?.0)
     }
 
     async fn models(&self, _: &Cx) -> Result<Vec<Model>> {

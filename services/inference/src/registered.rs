@@ -19,8 +19,7 @@ use frontdesk_api::{
 use frontdesk_store::{Store, models::StoredModel};
 use serde_json::{Map, Value};
 
-/// The longest id, in characters.
-const LONGEST: usize = 256;
+use crate::LONGEST;
 
 /// The names that tenants gave, before the models of the house. Clones share it.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ use frontdesk_api::{
 };
 
 use crate::{
+    LONGEST,
     catalog::{Catalog, ListInfo},
     policy::Route,
     time::Time,
@@ -77,8 +78,12 @@ impl Table {
     /// Where any name leads.
     ///
     /// # Errors
-    /// `NotFound` with the nearest names; `Invalid` where several providers have it.
+    /// `NotFound` with the nearest names; `Invalid` where several providers have it, or it is longer than a name may be.
     pub(crate) async fn find(&self, name: &str) -> Result<Found<'_>> {
+        // Names are counted by in the metrics, written to logs, and sent back in headers.
+        if name.len() > LONGEST && name.chars().count() > LONGEST {
+            return Err(Error::invalid("model", format!("'model' must have at most {LONGEST} characters")));
+        }
         if let Some(found) = self.written(name) {
             return Ok(found);
         }
@@ -130,8 +135,9 @@ impl Table {
             return error;
         }
         let unknown = self.unknown(asked, &models);
-        let tried = error.tried.clone();
-        Error { source: Some(error.into()), tried, ..unknown }
+        let (tried, message) =
+            (error.tried.clone(), format!("{}; '{provider}' says: {}", unknown.message, error.message));
+        Error { source: Some(error.into()), tried, message, ..unknown }
     }
 
     fn unknown(&self, name: &str, models: &[Model]) -> Error {

@@ -137,6 +137,17 @@ async fn an_unknown_model_names_the_nearest() {
 }
 
 #[tokio::test]
+async fn a_name_is_no_longer_than_a_name_may_be() {
+    let a = echo("a", &["x"], None);
+    let router = router(&[&a], &[]);
+    let name = |characters: usize| format!("a/{}", "ü".repeat(characters - 2));
+    ask(&router, &name(256)).await.expect("a provider may know it");
+    let error = ask(&router, &name(257)).await.expect_err("too long");
+    assert_eq!((error.kind, error.param.as_deref()), (Kind::Invalid, Some("model")));
+    assert!(error.message.len() < 100, "{}", error.message);
+}
+
+#[tokio::test]
 async fn a_name_of_two_providers_is_ambiguous() {
     let (a, b) = (echo("a", &["m"], None), echo("b", &["m"], None));
     let error = ask(&router(&[&a, &b], &[]), "m").await.expect_err("ambiguous");
@@ -182,7 +193,7 @@ async fn a_provider_that_is_down_hides_only_its_own_models() {
 }
 
 #[tokio::test]
-async fn tokens_are_counted_by_who_would_answer_and_by_nobody_else() {
+async fn tokens_are_counted_by_who_would_answer() {
     let (a, mute, down) =
         (echo("a", &["x"], None), echo("mute", &["m"], None), echo("down", &[], Some(Kind::Upstream)));
     let table: &[(&str, &[&str])] =
@@ -194,9 +205,10 @@ async fn tokens_are_counted_by_who_would_answer_and_by_nobody_else() {
     assert_eq!(count("default").await.expect("a count"), Some(7.into()));
     assert_eq!(count("x").await.expect("a count"), Some(7.into()));
     assert_eq!(count("silent").await.expect("no fault"), None);
-    assert_eq!(count("off").await.expect_err("no other target is asked").kind, Kind::Upstream);
+    assert_eq!(count("off").await.expect("the next target's count"), Some(7.into()));
+    assert_eq!(count("down/y").await.expect_err("there is no other").kind, Kind::Upstream);
     assert_eq!(count("none").await.expect_err("unknown").code.as_deref(), Some("model_not_found"));
-    assert_eq!(*a.asked.lock().expect("unpoisoned"), ["x", "x"]);
+    assert_eq!(*a.asked.lock().expect("unpoisoned"), ["x", "x", "x"]);
 }
 
 #[test]

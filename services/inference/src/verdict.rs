@@ -22,6 +22,8 @@ const STOP: Verdict = Verdict { again: false, elsewhere: false, unwell: false, m
 const AGAIN: Verdict = Verdict { again: true, elsewhere: true, unwell: true, misconfigured: false };
 /// What was waited for once is not waited for again.
 const ELSEWHERE: Verdict = Verdict { again: false, ..AGAIN };
+/// It has no such model, or not any more: another target has one of its own.
+const NOT_THERE: Verdict = Verdict { elsewhere: true, ..STOP };
 const MISCONFIGURED: Verdict = Verdict { misconfigured: true, ..ELSEWHERE };
 
 pub(crate) fn of(error: &Error) -> Verdict {
@@ -33,8 +35,9 @@ pub(crate) fn of(error: &Error) -> Verdict {
         Kind::Upstream if error.code.as_deref() == Some(CREDENTIALS) => MISCONFIGURED,
         Kind::Upstream | Kind::Unavailable | Kind::RateLimited => AGAIN,
         Kind::Timeout => ELSEWHERE,
+        Kind::NotFound => NOT_THERE,
         // The caller's own: any target would say the same, or must not be asked behind a refusal.
-        Kind::Invalid | Kind::TooLarge | Kind::NotFound | Kind::Refused | Kind::Conflict => STOP,
+        Kind::Invalid | Kind::TooLarge | Kind::Refused | Kind::Conflict => STOP,
         // Of our own house, or of a caller who left.
         Kind::Unauthenticated | Kind::Forbidden | Kind::Cancelled | Kind::Internal => STOP,
     }
@@ -50,7 +53,7 @@ mod tests {
             (Kind::Invalid, STOP),
             (Kind::Unauthenticated, STOP),
             (Kind::Forbidden, STOP),
-            (Kind::NotFound, STOP),
+            (Kind::NotFound, NOT_THERE),
             (Kind::Conflict, STOP),
             (Kind::TooLarge, STOP),
             (Kind::RateLimited, AGAIN),

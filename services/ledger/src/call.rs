@@ -242,8 +242,16 @@ impl Call {
         self.settle(Status::Ok);
     }
 
-    /// Settles a call that went wrong.
+    /// Settles a call that went wrong. One whose name led to nobody called no model: it is no row, and any name at all a client
+    /// could think of would be one.
     pub(crate) fn failed(mut self, error: &Error) {
+        if error.kind == Kind::NotFound && error.attempts().is_empty() {
+            self.permit = None;
+            if let Some((purse, reserved)) = self.reserved.take() {
+                purse.put(reserved);
+            }
+            return;
+        }
         self.fail(error);
     }
 

@@ -6,6 +6,8 @@
 use frontdesk_api::{Error, Kind};
 use serde_json::Value;
 
+use crate::status::kind_of_upstream;
+
 /// The most of an unreadable upstream body that is quoted, in characters.
 const QUOTE: usize = 200;
 
@@ -18,9 +20,19 @@ pub(crate) fn answered(provider: &str, status: u16, kind: Kind, said: String) ->
     Error::new(kind, message)
 }
 
-/// The upstream does not take the operator's key, or the key may not do this.
+/// What a status means alone. `said`: whether the upstream said something in its own shape; where it did not, an address that
+/// is not there is a wrong one in the configuration or a proxy's page, and no mistake of the client.
+pub(crate) fn kind(status: u16, said: bool) -> Kind {
+    match status {
+        404 | 405 if !said => Kind::Upstream,
+        _ => kind_of_upstream(status),
+    }
+}
+
+/// The upstream does not take the operator's key, the key may not do this, or its account is empty.
 pub(crate) fn credentials(provider: &str, status: u16, said: &str) -> Error {
-    Error::new(Kind::Upstream, format!("provider '{provider}' refused its credentials ({status}): {said}"))
+    let what = if status == 402 { "wants its account to be paid first" } else { "refused its credentials" };
+    Error::new(Kind::Upstream, format!("provider '{provider}' {what} ({status}): {said}"))
         .with_code("provider_credentials")
 }
 

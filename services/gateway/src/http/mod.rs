@@ -147,6 +147,8 @@ fn use_scope() -> OpenApiRouter<App> {
         .routes(routes!(rerank::create::create))
         .routes(routes!(rerank::create::create_v2))
         .routes(routes!(rerank::ogx::rerank))
+        .routes(routes!(inference::batch::chats))
+        .routes(routes!(inference::batch::completions))
         .routes(routes!(inference::chat_completion::chat_completion))
         .routes(routes!(inference::completion::completion))
         .routes(routes!(inference::embeddings::embeddings))

@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     body::Body,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::Response,
 };
 use bytes::{Bytes, BytesMut};
@@ -130,11 +130,14 @@ pub fn answered(body: Bytes, overhead: Duration) -> Response {
     told(response, overhead)
 }
 
-/// Says the overhead, to the client and to the metrics, which read this header (`telemetry/requests.rs`).
 fn told(mut response: Response, overhead: Duration) -> Response {
-    let micros = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX);
-    response.headers_mut().insert(OVERHEAD, HeaderValue::from(micros));
+    say_overhead(response.headers_mut(), overhead);
     response
+}
+
+/// Says the overhead, to the client and to the metrics, which read this header (`telemetry/requests.rs`).
+pub fn say_overhead(headers: &mut HeaderMap, overhead: Duration) {
+    headers.insert(OVERHEAD, HeaderValue::from(u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX)));
 }
 
 /// `wants_usage`: whether the client asked for the frame that holds nothing but usage.

@@ -120,10 +120,10 @@ async fn only_trouble_is_worth_another_attempt() {
     for (error, asked) in [
         (Error::invalid("n", "bad n"), (1, 0)),
         (Error::new(Kind::TooLarge, "long"), (1, 0)),
-        (Error::not_found("no such model"), (1, 0)),
         (Error::new(Kind::Refused, "policy"), (1, 0)),
         (Error::cancelled(), (1, 0)),
         (refused, (1, 1)),
+        (Error::not_found("no such model"), (1, 1)),
         (Error::new(Kind::Timeout, "late"), (1, 1)),
         (Error::upstream("cut"), (2, 0)),
     ] {
@@ -132,6 +132,16 @@ async fn only_trouble_is_worth_another_attempt() {
         assert_eq!((a.asked(), b.asked()), asked, "{kind:?}");
         assert_eq!(answer.is_err(), asked == (1, 0), "{kind:?}");
     }
+}
+
+#[tokio::test]
+async fn a_model_that_is_gone_says_nothing_about_its_server() {
+    let a = Actor::new("a", (0..50).map(|_| Say::Fails(Error::not_found("it was retired"))));
+    let router = router(&[&a, &Actor::well("b")], &Hand::new(), vec![retrying(1, &["a/m", "b/m"])]);
+    for _ in 0..50 {
+        assert_eq!(ask(&router, "r").await.expect("an answer").words, "<b");
+    }
+    assert_eq!((a.asked(), router.targets()[0].breaker.failures), (50, 0));
 }
 
 #[tokio::test]

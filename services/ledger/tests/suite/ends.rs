@@ -120,6 +120,25 @@ async fn a_refusal_costs_nothing_and_a_timeout_what_it_may_have() {
 }
 
 #[tokio::test]
+async fn a_name_that_leads_to_nobody_is_no_call() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let up = |others| Up { streaming: true, frames: Vec::new, others, ends: true };
+        assert!(metered(&books, up(Vec::new)).chat(&a, typed("up/unknown")).await.is_err());
+        assert_eq!(rows(&books, &store, &a).await, []);
+        // A provider that was asked and knows no such model was called.
+        let asked = || {
+            let (provider, model, outcome) = ("up".into(), "unknown".into(), Outcome::Failed(Kind::NotFound));
+            vec![Attempt { provider, model, outcome, took: Duration::from_millis(3), usage: None }]
+        };
+        assert!(metered(&books, up(asked)).chat(&a, typed("up/unknown")).await.is_err());
+        assert_eq!(rows(&books, &store, &a).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_is_booked_with_what_has_passed() {
     each_database(async |store: Store| {
         let (a, _) = two_tenants(&store).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use frontdesk_api::{Error, Kind};
 use serde_json::Value;
 
-use crate::{fault, status::kind_of_upstream};
+use crate::fault;
 
 /// The error that an upstream's answer means to our caller. A refused key is the operator's, so an upstream fault.
 ///
@@ -16,12 +16,14 @@ use crate::{fault, status::kind_of_upstream};
 pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Option<Duration>) -> Error {
     let wire: Value = serde_json::from_slice(body).unwrap_or_default();
     let error = wire.get("error").unwrap_or(&Value::Null);
-    let said = message(error).map_or_else(|| fault::quote(body, "Anthropic"), str::to_owned);
+    let said = message(error);
+    let readable = said.is_some();
+    let said = said.map_or_else(|| fault::quote(body, "Anthropic"), str::to_owned);
     let kind = kind_of(error);
     let mut out = match (kind, status) {
-        (Some(Told::Credentials), _) | (None, 401 | 403) => fault::credentials(provider, status, &said),
+        (Some(Told::Credentials), _) | (None, 401..=403) => fault::credentials(provider, status, &said),
         (Some(Told::Kind(kind)), _) => fault::answered(provider, status, kind, said),
-        (None, _) => fault::answered(provider, status, kind_of_upstream(status), said),
+        (None, _) => fault::answered(provider, status, fault::kind(status, readable), said),
     };
     out.code = out.code.or_else(|| code(error));
     out.retry_after = retry_after;
@@ -105,6 +107,7 @@ mod tests {
     fn a_body_that_is_none_goes_by_its_status() {
         for (status, body, want, says) in [
             (529, "", Kind::Unavailable, "an empty body"),
+            (404, "<html>no", Kind::Upstream, "provider 'claude' answered 404"),
             (401, "<html>no", Kind::Upstream, "refused its credentials"),
             (502, r#"{"error":{"type":"brand_new","message":"hm"}}"#, Kind::Upstream, "hm"),
         ] {

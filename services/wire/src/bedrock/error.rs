@@ -9,7 +9,7 @@ use std::time::Duration;
 use frontdesk_api::{Error, Kind};
 use serde_json::Value;
 
-use crate::{eventstream::Message, fault, status::kind_of_upstream};
+use crate::{eventstream::Message, fault};
 
 /// The error that an upstream's answer means to our caller. Refused credentials are the operator's, so an upstream
 /// fault.
@@ -26,16 +26,18 @@ pub fn from_response(
     let wire: Value = serde_json::from_slice(body).unwrap_or_default();
     let inside = ["__type", "code"].iter().find_map(|name| wire.get(name)?.as_str());
     let kind = named.or(inside).map(bare);
-    let said = message(&wire).map_or_else(|| fault::quote(body, "Amazon"), str::to_owned);
+    let said = message(&wire);
+    let readable = said.is_some();
+    let said = said.map_or_else(|| fault::quote(body, "Amazon"), str::to_owned);
     let told = kind.and_then(|kind| told(kind, &said));
     let said = match told.as_ref().and_then(|told| told.hint) {
         Some(hint) => format!("{} ({hint})", said.trim_end_matches('.')),
         None => said,
     };
     let mut out = match (told.map(|told| told.meaning), status) {
-        (Some(Meaning::Credentials), _) | (None, 401 | 403) => fault::credentials(provider, status, &said),
+        (Some(Meaning::Credentials), _) | (None, 401..=403) => fault::credentials(provider, status, &said),
         (Some(Meaning::Kind(kind)), _) => fault::answered(provider, status, kind, said),
-        (None, _) => fault::answered(provider, status, kind_of_upstream(status), said),
+        (None, _) => fault::answered(provider, status, fault::kind(status, readable), said),
     };
     out.code = out.code.or_else(|| kind.map(str::to_owned));
     out.retry_after = retry_after;
@@ -181,6 +183,7 @@ mod tests {
     fn a_body_that_is_none_goes_by_its_status() {
         for (status, named, body, want, says) in [
             (503, None, "", Kind::Unavailable, "an empty body"),
+            (404, None, "<html>no", Kind::Upstream, "provider 'b' answered 404"),
             (403, None, "<html>no", Kind::Upstream, "refused its credentials"),
             (429, Some("BrandNewException"), r#"{"message":"hm"}"#, Kind::RateLimited, "hm"),
         ] {

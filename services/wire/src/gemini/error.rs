@@ -8,7 +8,7 @@ use std::time::Duration;
 use frontdesk_api::{Error, Kind};
 use serde_json::Value;
 
-use crate::{fault, status::kind_of_upstream};
+use crate::fault;
 
 /// The error that an upstream's answer means to our caller. A refused key is the operator's, so an upstream fault.
 ///
@@ -20,11 +20,13 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
     // A stream that did not begin is refused with a list of one.
     let wire = wire.get(0).unwrap_or(&wire);
     let error = wire.get("error").unwrap_or(&Value::Null);
-    let said = message(error).map_or_else(|| fault::quote(body, "Google"), str::to_owned);
+    let said = message(error);
+    let readable = said.is_some();
+    let said = said.map_or_else(|| fault::quote(body, "Google"), str::to_owned);
     let mut out = match (kind_of(error), status) {
-        (Some(Told::Credentials), _) | (None, 401 | 403) => fault::credentials(provider, status, &said),
+        (Some(Told::Credentials), _) | (None, 401..=403) => fault::credentials(provider, status, &said),
         (Some(Told::Kind(kind)), _) => fault::answered(provider, status, kind, said),
-        (None, _) => fault::answered(provider, status, kind_of_upstream(status), said),
+        (None, _) => fault::answered(provider, status, fault::kind(status, readable), said),
     };
     out.code = out.code.or_else(|| code(error));
     out.retry_after = retry_delay(error).or(retry_after);
@@ -159,7 +161,7 @@ mod tests {
         for (status, body, want, says) in [
             (503, "", Kind::Unavailable, "an empty body"),
             (401, "<html>no", Kind::Upstream, "refused its credentials"),
-            (404, "<html>Not Found", Kind::NotFound, "Not Found"),
+            (404, "<html>Not Found", Kind::Upstream, "provider 'gem' answered 404: not an Google error body"),
             (502, r#"{"error":{"status":"BRAND_NEW","message":"hm"}}"#, Kind::Upstream, "hm"),
         ] {
             let error = from_response("gem", status, body.as_bytes(), None);

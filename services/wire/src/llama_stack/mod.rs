@@ -11,6 +11,7 @@
 pub mod agent;
 pub mod content;
 pub mod inference_answer;
+pub mod inference_batch;
 pub mod inference_request;
 pub mod message;
 pub mod rerank;

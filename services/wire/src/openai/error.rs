@@ -5,7 +5,7 @@ use std::time::Duration;
 use frontdesk_api::Error;
 use serde_json::Value;
 
-use crate::{fault, status::kind_of_upstream};
+use crate::fault;
 
 /// The error that an upstream's answer means to our caller.
 ///
@@ -18,12 +18,12 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
     let said = [error.get("message"), wire.get("error"), wire.get("message"), wire.get("detail")]
         .into_iter()
         .flatten()
-        .find_map(fault::words)
-        .map(str::to_owned)
-        .unwrap_or_else(|| fault::quote(body, "OpenAI"));
+        .find_map(fault::words);
+    let kind = fault::kind(status, said.is_some());
+    let said = said.map_or_else(|| fault::quote(body, "OpenAI"), str::to_owned);
     let mut out = match status {
-        401 | 403 => fault::credentials(provider, status, &said),
-        _ => fault::answered(provider, status, kind_of_upstream(status), said),
+        401..=403 => fault::credentials(provider, status, &said),
+        _ => fault::answered(provider, status, kind, said),
     };
     let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
     out.param = text("param");
@@ -62,6 +62,9 @@ mod tests {
                 "bad n",
             ),
             (404, r#"{"error":"model 'x' not found"}"#, Kind::NotFound, "model 'x' not found"),
+            (404, "404 page not found", Kind::Upstream, "provider 'up' answered 404: not an OpenAI error body"),
+            (405, "", Kind::Upstream, "provider 'up' answered 405: an empty body"),
+            (402, r#"{"error":{"message":"no credit"}}"#, Kind::Upstream, "wants its account to be paid first (402)"),
             (422, r#"{"detail":"no"}"#, Kind::Invalid, "no"),
             (500, "<html><body>Bad\n gateway</body></html>", Kind::Upstream, "<html><body>Bad gateway</body></html>"),
             (502, "", Kind::Upstream, "an empty body"),

@@ -1,6 +1,8 @@
 //! `POST /v1/inference/embeddings`.
 
-use axum::{Json, extract::State, http::HeaderMap};
+use std::time::Instant;
+
+use axum::{Extension, Json, extract::State, http::HeaderMap};
 use frontdesk_api::embed::EmbedRequest;
 use frontdesk_wire::llama_stack::inference_request::EmbedContents;
 use serde::Serialize;
@@ -8,7 +10,7 @@ use serde::Serialize;
 use crate::{
     app::App,
     auth::Caller,
-    http::{attempts, extract::Json as Body},
+    http::{attempts, edge::Arrival, extract::Json as Body, reply::say_overhead},
     problem::Problem,
 };
 
@@ -26,12 +28,16 @@ pub struct EmbeddedContents {
 )]
 pub async fn embeddings(
     State(app): State<App>,
+    Extension(arrival): Extension<Arrival>,
     Caller(cx): Caller,
     Body(body): Body<EmbedContents>,
 ) -> Result<(HeaderMap, Json<EmbeddedContents>), Problem> {
     let request = EmbedRequest::typed(body.model_id.clone(), body.to_domain()?);
+    let asked = Instant::now();
     let answer = app.inference.embed(&cx, request).await?;
+    let upstream = asked.elapsed();
     let mut headers = HeaderMap::new();
+    say_overhead(&mut headers, arrival.at.elapsed().saturating_sub(upstream));
     attempts::write_whole(&mut headers, (&answer.provider, &answer.model), &answer.other_attempts, answer.reuse);
     Ok((headers, Json(EmbeddedContents { embeddings: answer.vectors })))
 }
