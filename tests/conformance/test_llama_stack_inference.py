@@ -52,7 +52,7 @@ def test_a_chat_in_pieces(client, scripted):
 
 
 def test_chats_and_texts_by_the_batch(client, scripted):
-    scripted.script([{"reply": {"text": "Hello."}}])
+    scripted.script([{"times": 5, "reply": {"text": "Hello."}}])
     asked = [[{"role": "user", "content": word}] for word in ("one", "two", "three")]
     answers = client.inference.batch_chat_completion(model_id=MODEL, messages_batch=asked, sampling_params={"strategy": {"type": "greedy"}, "max_tokens": 7})
     assert [fits(ChatCompletionResponse, answer).completion_message.content for answer in answers.batch] == ["Hello."] * 3

@@ -46,6 +46,18 @@ def test_a_response_is_made_streamed_looked_up_and_deleted(client, lenient_clien
         client.responses.retrieve(response.id)
 
 
+def test_a_batch_is_made_once_however_often_it_is_asked_for(client):
+    file = client.files.create(file=("in.jsonl", b"oops"), purpose="batch")
+    asked = {"input_file_id": file.id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    first = client.batches.create(**asked, idempotency_key="month-end")
+    assert client.batches.create(**asked, idempotency_key="month-end").id == first.id
+    assert client.batches.create(**asked).id != first.id
+    with pytest.raises(ogx_client.ConflictError, match="month-end"):
+        client.batches.create(**asked, metadata={"other": "request"}, idempotency_key="month-end")
+    with pytest.raises(ogx_client.BadRequestError, match="255 bytes"):
+        client.batches.create(**asked, idempotency_key="")
+
+
 def test_responses_are_listed_page_by_page_and_by_model(client, scripted):
     scripted.script([{"times": 3, "reply": {"text": "You said {last_user}."}}])
     # Other models than any other test asks for, so that the list is this test's own.

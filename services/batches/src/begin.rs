@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use frontdesk_api::{Cx, Error, Kind, Micros, Result};
 use frontdesk_store::{
-    batch_lines,
+    batch_lines, idempotency,
+    idempotency::Claim,
     jobs::{self, NewJob},
 };
 use serde_json::{Map, Value};
@@ -15,6 +16,20 @@ use crate::{
 
 /// The purpose of an input file, in OpenAI's word.
 const PURPOSE: &str = "batch";
+
+/// What keys of requests that begin batches are kept under.
+const SCOPE: &str = "batch";
+
+/// How long a batch answers to its key: a day, in microseconds.
+const KEPT: Micros = 24 * 60 * 60 * 1_000_000;
+
+/// A client's key: the same request with it again gets the batch that it made.
+pub struct Once {
+    /// 1 to 255 bytes.
+    pub key: String,
+    /// What was sent, as a number.
+    pub sent: [u8; 32],
+}
 
 /// What to do.
 pub enum NewBatch {
@@ -31,6 +46,21 @@ impl Batches {
     /// `NotFound` naming the input file, `Invalid` when that is of another purpose or the caller sent keys of its own. What is wrong inside the file is
     /// told by the batch itself.
     pub async fn create(&self, cx: &Cx, new: NewBatch) -> Result<Batch> {
+        self.add(cx, new, None).await
+    }
+
+    /// As [`Batches::create`], of a request that may come again.
+    ///
+    /// # Errors
+    /// As there; `Invalid` for a key of another length, `Conflict` with the code `idempotency_key_reused` where another request had it.
+    pub async fn create_once(&self, cx: &Cx, new: NewBatch, once: Once) -> Result<Batch> {
+        if once.key.is_empty() || once.key.len() > 255 || once.key.contains('\0') {
+            return Err(Error::invalid("idempotency_key", "an idempotency key has 1 to 255 bytes and no zero byte"));
+        }
+        self.add(cx, new, Some(once)).await
+    }
+
+    async fn add(&self, cx: &Cx, new: NewBatch, once: Option<Once>) -> Result<Batch> {
         let Self(inner) = self;
         if !cx.client_keys.is_empty() {
             // They are kept in no row, and somebody who sent one does not mean to spend the operator's money.
@@ -68,6 +98,19 @@ impl Batches {
         let job =
             NewJob { id: &id, kind: endpoint.kind(), payload: &payload, progress: &progress, window, created_at: now };
         let mut tx = tenant.write().await?;
+        if let Some(Once { key, sent }) = &once {
+            match idempotency::claim(&mut tx, SCOPE, key, sent, KEPT).await? {
+                Claim::New => idempotency::answer(&mut tx, SCOPE, key, 200, &id).await?,
+                Claim::Same(before) => {
+                    drop(tx);
+                    return self.load(cx, endpoint.kind(), &before).await;
+                }
+                Claim::Other => {
+                    let message = format!("the idempotency key '{key}' was used for another request");
+                    return Err(Error::conflict(message).with_code("idempotency_key_reused"));
+                }
+            }
+        }
         jobs::add(&mut tx, job).await?;
         batch_lines::add(&mut tx, &id, 0, &lines).await?;
         tx.commit().await?;

@@ -31,7 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{keeper::Running, tally::Tally};
 
 pub use batch::{Batch, Endpoint, Fault, Files, Progress, Request, Stage};
-pub use begin::NewBatch;
+pub use begin::{NewBatch, Once};
 pub use frontdesk_store::{
     batch_lines::{Answer, EndedLine, NewLine, Outcome},
     jobs::JobState,

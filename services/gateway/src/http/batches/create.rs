@@ -1,8 +1,9 @@
 //! `POST /v1/batches`.
 
 use axum::{Json, extract::State};
+use frontdesk_agents::sent;
 use frontdesk_api::Error;
-use frontdesk_batches::{Endpoint, NewBatch};
+use frontdesk_batches::{Endpoint, NewBatch, Once};
 use frontdesk_wire::openai::peek;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -31,6 +32,9 @@ pub struct CreateBatch {
     /// How long the output and error files are kept from their creation; absent: until they are deleted.
     #[serde(default)]
     output_expires_after: Option<ExpiresAfter>,
+    /// The same request with the same key within a day gets the batch that the first one made. As the header `Idempotency-Key`.
+    #[serde(default)]
+    idempotency_key: Option<String>,
 }
 
 /// Create a batch
@@ -40,13 +44,16 @@ pub struct CreateBatch {
 /// answered once, whatever becomes of the process that began it.
 #[utoipa::path(
     post, path = "/v1/batches", tag = "inference",
+    params(("Idempotency-Key" = Option<String>, Header, description = "As `idempotency_key`")),
     request_body = CreateBatch, responses((status = 200, body = BatchInfo))
 )]
 pub async fn create(
     State(app): State<App>,
     Caller(cx): Caller,
-    extract::Json(body): extract::Json<CreateBatch>,
+    extract::Key(key): extract::Key,
+    extract::Raw(bytes): extract::Raw,
 ) -> Result<Json<BatchInfo>, Problem> {
+    let body: CreateBatch = extract::parse(&bytes)?;
     let endpoint = Endpoint::OF_FILES.into_iter().find(|endpoint| endpoint.path() == body.endpoint);
     let endpoint = endpoint.ok_or_else(|| {
         let known = Endpoint::OF_FILES.map(Endpoint::path).join("', '");
@@ -60,7 +67,11 @@ pub async fn create(
     let metadata = metadata.into_iter().map(|(name, text)| (name, text.into())).collect();
     let output_expires_after = body.output_expires_after.map(|after| after.read("output_expires_after")).transpose()?;
     let new = NewBatch::OfFile { endpoint, input: body.input_file_id, metadata, output_expires_after };
-    Ok(Json(app.batches.create(&cx, new).await?.into()))
+    let batch = match body.idempotency_key.or(key) {
+        Some(key) => app.batches.create_once(&cx, new, Once { key, sent: sent("batches", &bytes) }).await?,
+        None => app.batches.create(&cx, new).await?,
+    };
+    Ok(Json(batch.into()))
 }
 
 #[cfg(test)]
