@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What Frontdesk adds on this machine: interleaved rounds of direct, nginx, hop-peek, hop-splice and ours,
+# What Frontdesk adds on this machine: interleaved rounds of direct, nginx, hop-peek, hop-splice, LiteLLM and ours,
 # tables in Markdown on standard output.  bash tests/bench/run.sh > tables.md
 #
 # Rows of one round run right after each other, so ratios within a round hold on a busy machine; the
@@ -7,11 +7,15 @@
 #
 # Variables: ROUNDS (7), SECS per row (4), CONC ("1 16 64"), SSE_CONC ("1 16"), PROMPTS (bytes of the messages of
 # a request; "700", and "700 16000 150000" shows what a byte costs; streams have the first of them), ROWS (those
-# wanted beside direct, "nginx hop-peek hop-splice ours"), IDLE (1000 streams), READY_RUNS (9), FRONTDESK_BIN, BENCH_BIN (built in release if absent), NGINX (nginx; a row less without it).
+# wanted beside direct, "nginx hop-peek hop-splice litellm ours"), IDLE (1000 streams), READY_RUNS (9), FRONTDESK_BIN, BENCH_BIN
+# (built in release if absent), NGINX (nginx; a row less without it), LITELLM (the program; a row less without it: its proxy
+# with one worker and a master key; its books need a database of their own and are not kept).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 source tests/bench/common.sh
+# What is started inherits it: a stream is two connections.
+ulimit -n 16384 2>/dev/null || true
 nginx=${NGINX:-$(command -v nginx || true)}
 rounds=${ROUNDS:-7} secs=${SECS:-4} conc=${CONC:-1 16 64} sse_conc=${SSE_CONC:-1 16} prompts=${PROMPTS:-700}
 finish_more() { [[ ! -s $dir/nginx.pid ]] || kill "$(cat "$dir/nginx.pid")" 2>/dev/null || true; }
@@ -78,14 +82,31 @@ listens $ours
 on_plain[ours]=$ours on_paced[ours]=$ours on_held[ours]=$ours
 pid_of[ours]=$_ours pid_paced[ours]=$_ours pid_held[ours]=$_ours
 rows+=(ours)
+# LiteLLM: one proxy, its model names and key like ours.
+if [[ -n ${LITELLM:-} ]]; then
+  {
+    echo "model_list:"
+    for side in plain paced held; do
+      echo "  - { model_name: bench-$side, litellm_params: { model: openai/mock, api_base: \"http://127.0.0.1:${!side}/v1\", api_key: none } }"
+    done
+    echo "general_settings: { master_key: $key }"
+  } >"$dir/litellm.yaml"
+  start _lite env NO_PROXY=127.0.0.1 LITELLM_TELEMETRY=False "$LITELLM" --config "$dir/litellm.yaml" --host 127.0.0.1 \
+    --port $((base + 41)) --num_workers 1 --telemetry False
+  listens $((base + 41))
+  on_plain[litellm]=$((base + 41)) on_paced[litellm]=$((base + 41)) on_held[litellm]=$((base + 41))
+  pid_of[litellm]=$_lite pid_paced[litellm]=$_lite pid_held[litellm]=$_lite
+  rows+=(litellm)
+fi
+
 if [[ -n ${ROWS:-} ]]; then
   mapfile -t rows < <(printf '%s\n' "${rows[@]}" | grep -Fx -f <(tr ' ' '\n' <<<"direct $ROWS"))
 fi
 
 # model ROW SIDE: what a client of that row calls the model.
-model() { if [[ $1 == ours ]]; then echo "bench-$2"; else echo mock; fi; }
-# header ROW: a JSON body needs none but ours's key.
-header() { if [[ $1 == ours ]]; then echo "Authorization: Bearer $key"; else echo "X-None: 1"; fi; }
+model() { case $1 in ours | litellm) echo "bench-$2" ;; *) echo mock ;; esac; }
+# header ROW: a JSON body needs none but a key.
+header() { case $1 in ours | litellm) echo "Authorization: Bearer $key" ;; *) echo "X-None: 1" ;; esac; }
 
 lines=$dir/lines.jsonl
 started=$SECONDS
@@ -109,7 +130,6 @@ for ((round = 0; round < rounds; round++)); do
   echo "run.sh: round $((round + 1)) of $rounds done, $((SECONDS - started)) s" >&2
 done
 
-ulimit -n 8192 2>/dev/null || true
 for row in "${rows[@]:1}"; do
   "$BENCH_BIN" idle --url "http://127.0.0.1:${on_held[$row]}/v1/chat/completions" --label "$row" --streams "${IDLE:-1000}" \
     --pid "${pid_held[$row]}" --model "$(model "$row" held)" --header "$(header "$row")" >>"$lines"
