@@ -138,6 +138,16 @@ def make_embedding(folder, numbers=None):
     (folder / "1_Pooling/config.json").write_text(json.dumps({"word_embedding_dimension": HIDDEN, "include_prompt": True, **pooling}))
 
 
+def mark(folder, marks):
+    """Gives tokens of a folder names that stand for images: those of low numbers, which no prompt is cut into."""
+    tokens = tokenizer(VOCAB)
+    words = {number: word for word, number in tokens["model"]["vocab"].items()} | marks
+    tokens["model"]["vocab"] = {word: number for number, word in words.items()}
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    tokens["added_tokens"] = [{"id": number, "content": words[number], **special} for number in range(6)]
+    (folder / "tokenizer.json").write_text(json.dumps(tokens))
+
+
 # Image towers of Qwen2-VL: patches of 14 × 14 pixels in two frames, 2 × 2 of them a token.
 VISION = {"depth": 2, "embed_dim": 64, "hidden_size": HIDDEN, "mlp_ratio": 4, "num_heads": 4, "in_channels": 3,
           "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}  # fmt: skip
@@ -152,7 +162,6 @@ def make_vision(folder, numbers=None):
         members += qwen2(f"model.layers.{number}")
     members += [*norms("model", ("norm",)), ("lm_head.weight", (VOCAB, HIDDEN))]
     wide, merged = VISION["embed_dim"], VISION["embed_dim"] * VISION["spatial_merge_size"] ** 2
-    linear = lambda at, out, into: [(f"{at}.weight", (out, into)), (f"{at}.bias", (out,))]  # noqa: E731
     members.append(("visual.patch_embed.proj.weight", (wide, 3, VISION["temporal_patch_size"], 14, 14)))
     for number in range(VISION["depth"]):
         at = f"visual.blocks.{number}"
@@ -169,14 +178,7 @@ def make_vision(folder, numbers=None):
         "vision_start_token_id": 2, "vision_end_token_id": 3,
     })  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    # The marks stand in for tokens that no answer holds: those whose rows of lm_head are zero.
-    tokens = tokenizer(VOCAB)
-    marks = {2: "<|vision_start|>", 3: "<|vision_end|>", 4: "<|image_pad|>", 5: "<|video_pad|>"}
-    words = {number: word for word, number in tokens["model"]["vocab"].items()} | marks
-    tokens["model"]["vocab"] = {word: number for number, word in words.items()}
-    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    tokens["added_tokens"] = [{"id": number, "content": words[number], **special} for number in range(6)]
-    (folder / "tokenizer.json").write_text(json.dumps(tokens))
+    mark(folder, {2: "<|vision_start|>", 3: "<|vision_end|>", 4: "<|image_pad|>", 5: "<|video_pad|>"})
     (folder / "preprocessor_config.json").write_text(json.dumps({
         "min_pixels": 3136, "max_pixels": 12845056, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2,
         "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
@@ -184,8 +186,66 @@ def make_vision(folder, numbers=None):
     }))  # fmt: skip
 
 
+# Gemma 3's tower (SigLIP): 8 × 8 patches of 14 × 14 pixels, 2 × 2 of them a token.
+SIGLIP = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_channels": 3,
+          "image_size": 112, "patch_size": 14, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}  # fmt: skip
+GEMMA3_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for item in message['content'] %}{% if item['type'] == 'image' %}<start_of_image>{% else %}{{ item['text'] }}"
+    "{% endif %}{% endfor %}{% endif %}{% endfor %}"
+)
+
+
+def gemma3(at):
+    """As Gemma 2, and norms over the heads."""
+    return gemma2(at) + [(f"{at}.self_attn.{name}.weight", (HEAD,)) for name in ("q_norm", "k_norm")]
+
+
+def linear(at, out, into):
+    return [(f"{at}.weight", (out, into)), (f"{at}.bias", (out,))]
+
+
+def make_gemma3(folder, numbers=None):
+    """Writes a folder in the shape of Gemma 3 with its image tower."""
+    make(folder, "gemma2", numbers)
+    folder = Path(folder)
+    members = [("language_model.model.embed_tokens.weight", (VOCAB, HIDDEN))]
+    for number in range(LAYERS):
+        members += gemma3(f"language_model.model.layers.{number}")
+    members += norms("language_model.model", ("norm",))
+    wide, tower = SIGLIP["hidden_size"], "vision_tower.vision_model"
+    patches, tokens = (SIGLIP["image_size"] // SIGLIP["patch_size"]) ** 2, 16
+    members += [(f"{tower}.embeddings.patch_embedding.weight", (wide, 3, 14, 14)), (f"{tower}.embeddings.patch_embedding.bias", (wide,)),
+                (f"{tower}.embeddings.position_embedding.weight", (patches, wide))]  # fmt: skip
+    for number in range(SIGLIP["num_hidden_layers"]):
+        at = f"{tower}.encoder.layers.{number}"
+        members += [(f"{at}.{norm}.{part}", (wide,)) for norm in ("layer_norm1", "layer_norm2") for part in ("weight", "bias")]
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            members += linear(f"{at}.self_attn.{name}", wide, wide)
+        members += linear(f"{at}.mlp.fc1", 2 * wide, wide) + linear(f"{at}.mlp.fc2", wide, 2 * wide)
+    members += [(f"{tower}.post_layernorm.{part}", (wide,)) for part in ("weight", "bias")]
+    members += [("multi_modal_projector.mm_soft_emb_norm.weight", (wide,)),
+                ("multi_modal_projector.mm_input_projection_weight", (wide, HIDDEN))]  # fmt: skip
+    write_shard(folder / "model.safetensors", members, numbers or pool())
+    text = {**json.loads((folder / "config.json").read_text()), "model_type": "gemma3_text", "rope_local_base_freq": 10000.0,
+            "sliding_window_pattern": 2, "sliding_window": 512, "attn_logit_softcapping": None, "final_logit_softcapping": None}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps({
+        "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "text_config": text, "vision_config": SIGLIP,
+        "boi_token_index": 2, "eoi_token_index": 3, "image_token_index": 4, "mm_tokens_per_image": tokens, "torch_dtype": "bfloat16",
+    }))  # fmt: skip
+    mark(folder, {2: "<start_of_image>", 3: "<end_of_image>", 4: "<image_soft_token>"})
+    words = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**words, "chat_template": GEMMA3_TEMPLATE}))
+    (folder / "processor_config.json").write_text(json.dumps({"image_seq_length": tokens, "processor_class": "Gemma3Processor"}))
+    (folder / "preprocessor_config.json").write_text(json.dumps({
+        "do_resize": True, "do_rescale": True, "do_normalize": True, "do_convert_rgb": None, "do_pan_and_scan": None, "resample": 2,
+        "rescale_factor": 1 / 255, "size": {"height": SIGLIP["image_size"], "width": SIGLIP["image_size"]},
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "image_processor_type": "Gemma3ImageProcessor",
+    }))  # fmt: skip
+
+
 # Folders that are no plain language models.
-OTHERS = {"qwen3-embedding": make_embedding, "qwen2-vl": make_vision}
+OTHERS = {"qwen3-embedding": make_embedding, "qwen2-vl": make_vision, "gemma3": make_gemma3}
 
 
 def make(folder, name, numbers=None):

@@ -7,14 +7,17 @@ compared. Invariants: every process is ended by its id; a row that fails says ho
     python3 table.py --bin FRONTDESK > table.md
 """
 import argparse
+import base64
 import contextlib
 import http.client
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 import shapes
@@ -83,6 +86,15 @@ class Engine:
 
 def text(answer):
     return answer["choices"][0]["message"].get("content") or ""
+
+
+def picture(colour):
+    """A PNG of one colour as a data: URL."""
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))  # noqa: E731
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 32, 8, 2, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress((b"\0" + bytes(colour) * 32) * 32))
+    png = b"\x89PNG\r\n\x1a\n" + head + data + chunk(b"IEND", b"")
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def row(what, how):
@@ -198,17 +210,32 @@ def checks(binary, folder):
         assert seen == ["unloaded", "loaded", "unloaded", "loaded"], seen
         return " → ".join(seen)
 
-    @row("models that read images (`ModelBuilder`)", "Qwen2-VL shape")
+    @row("models that read images (`ModelBuilder`)", "Gemma 3 shape; checked against its layers in the engine tests")
     def _():
+        shapes.make_gemma3(folder / "gemma3", numbers)
+        with Engine(binary, [{"id": "m", "path": str(folder / "gemma3")}]) as engine:
+
+            def seen(*colours):
+                parts = [{"type": "image_url", "image_url": {"url": picture(colour)}} for colour in colours]
+                asked = [{"role": "user", "content": [*parts, {"type": "text", "text": "What is this?"}]}]
+                return engine.ask(messages=asked, max_tokens=48, logprobs=True)
+
+            likely = lambda answer: [one["logprob"] for one in answer["choices"][0]["logprobs"]["content"]]  # noqa: E731
+            red, blue, both = seen((255, 0, 0)), seen((0, 0, 255)), seen((255, 0, 0), (0, 0, 255))
+            assert likely(seen((255, 0, 0))) == likely(red), "the same image, another answer"
+            assert likely(red) != likely(blue), "another image, the same answer"
+            more = both["usage"]["prompt_tokens"] - red["usage"]["prompt_tokens"]
         shapes.make_vision(folder / "qwen2-vl", numbers)
-        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
         with Engine(binary, [{"id": "m", "path": str(folder / "qwen2-vl")}]) as engine:
-            said = tokens(engine.ask())
+            text_alone = tokens(engine.ask())
+            parts = [{"type": "image_url", "image_url": {"url": picture((255, 0, 0))}}]
             try:
-                engine.ask(messages=[{"role": "user", "content": [image]}])
+                engine.ask(messages=[{"role": "user", "content": parts}])
             except RuntimeError as error:
-                raise OnlyLoaded(f"text is answered ({said}); images are refused: {error}") from error
-        raise AssertionError("an image was taken")
+                assert "Qwen2VL" in str(error), error
+            else:
+                raise AssertionError("an image was taken that is not computed rightly")
+        return f"{tokens(red)}, a second image adds {more} to the prompt; Qwen2-VL's shape answers text ({text_alone}) and refuses images"
 
     @row("embeddings", "Qwen3-Embedding shape; unit length, the same again; checked against its layers in the engine tests")
     def _():

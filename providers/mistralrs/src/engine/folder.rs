@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::sight::Sight;
+
 /// A model folder that has everything.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
@@ -24,6 +26,8 @@ pub(crate) struct Folder {
     pub(crate) vocabulary: Option<usize>,
     /// A plain language model; false for models that also read images or sound.
     pub(crate) text_only: bool,
+    /// How it reads images, or why it does not.
+    pub(crate) sight: Result<Sight, String>,
     /// Made for embeddings, in the layout of sentence-transformers: modules.json lists what follows the model.
     pub(crate) embeds: bool,
 }
@@ -64,8 +68,9 @@ impl Folder {
         };
         check_template(&template)?;
         let text_only = architecture.ends_with("ForCausalLM");
+        let sight = Sight::of(path, architecture, &config);
         let (positions, head_size) = (number(&config, "max_position_embeddings"), head_size(&config));
-        Ok(Self { path: path.to_owned(), template, positions, head_size, vocabulary, text_only, embeds })
+        Ok(Self { path: path.to_owned(), template, positions, head_size, vocabulary, text_only, sight, embeds })
     }
 }
 

@@ -95,7 +95,13 @@ pub(crate) async fn prompt_tokens(model: &LoadedModel, plan: &Plan) -> Result<us
 }
 
 fn input(plan: &Plan) -> TemplateInput<'_> {
-    TemplateInput { messages: &plan.messages, tools: &plan.tools, thinking: plan.thinking, effort: plan.effort }
+    TemplateInput {
+        messages: &plan.messages,
+        images: plan.images.len(),
+        tools: &plan.tools,
+        thinking: plan.thinking,
+        effort: plan.effort,
+    }
 }
 
 fn not_taken(cause: &str) -> Problem {
@@ -147,10 +153,12 @@ async fn attempt(model: &LoadedModel, plan: &Plan, arrival: Instant, out: &mpsc:
 }
 
 fn engine_request(model: &LoadedModel, plan: &Plan, limit: usize, response: mpsc::Sender<Response>) -> NormalRequest {
-    let messages = RequestMessage::Chat {
-        messages: plan.messages.clone(),
-        enable_thinking: plan.thinking,
-        reasoning_effort: plan.effort,
+    let (messages, enable_thinking, reasoning_effort) = (plan.messages.clone(), plan.thinking, plan.effort);
+    let messages = if plan.images.is_empty() {
+        RequestMessage::Chat { messages, enable_thinking, reasoning_effort }
+    } else {
+        let (images, audios, videos) = (plan.images.clone(), Vec::new(), Vec::new());
+        RequestMessage::MultimodalChat { images, audios, videos, messages, enable_thinking, reasoning_effort }
     };
     let mut sampling = plan.sampling.clone();
     sampling.max_len = Some(limit);

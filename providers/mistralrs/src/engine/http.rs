@@ -29,6 +29,7 @@ use super::generation::{self, Event};
 use super::hosted::Hosted;
 use super::metrics;
 use super::model::LoadedModel;
+use super::pictures::AT_ONCE;
 use super::plan::Plan;
 use super::problem::Problem;
 use super::reply::{Collected, Head, Streamed};
@@ -94,20 +95,21 @@ fn read(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
 async fn chat(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
     let arrival = Instant::now();
     let body = ChatBody::read(&read(body)?)?;
+    let (streams, wants_usage) = (body.streams(), body.wants_usage());
     let model = worker.ready(&body.model).await?;
-    let plan = plan(&body, &model)?;
+    let plan = plan(body, &model).await?;
     let seat = seat(&model).await?;
     let head = Head { id: format!("chatcmpl-{}", random_hex()), model: model.id.clone(), created: unix_seconds() };
     let (out, events) = mpsc::unbounded_channel();
     tokio::spawn(generation::answer(model, plan, seat, arrival, out));
-    if body.streams() { stream(head, body.wants_usage(), events).await } else { whole(&head, events).await }
+    if streams { stream(head, wants_usage, events).await } else { whole(&head, events).await }
 }
 
 /// The tokens that the engine would read for a chat; nothing is answered.
 async fn count(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Problem> {
     let body = ChatBody::read(&read(body)?)?;
     let model = worker.ready(&body.model).await?;
-    let plan = plan(&body, &model)?;
+    let plan = plan(body, &model).await?;
     let seat = model.counting.enter(None).await.inspect_err(|_full| {
         model.counters.refused.fetch_add(1, Relaxed);
     })?;
@@ -120,12 +122,18 @@ async fn count(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejec
     Ok(Json(json!({"input_tokens": tokens})))
 }
 
-fn plan(body: &ChatBody, model: &LoadedModel) -> Result<Plan, Problem> {
+async fn plan(body: ChatBody, model: &Arc<LoadedModel>) -> Result<Plan, Problem> {
     if model.embeds {
         let message = format!("model '{}' makes embeddings; ask it at /v1/embeddings", body.model);
         return Err(Problem::invalid("model", message));
     }
-    Plan::new(body, model)
+    if !body.has_images() || model.sight.is_err() {
+        return Plan::new(&body, model);
+    }
+    // Pixels are made for seconds, and a hundred megabytes of them.
+    let _turn = AT_ONCE.acquire().await.map_err(|_closed| broken_off())?;
+    let model = Arc::clone(model);
+    tokio::task::spawn_blocking(move || Plan::new(&body, &model)).await.map_err(|_panic| broken_off())?
 }
 
 async fn embed(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {

@@ -22,6 +22,7 @@ use super::gguf::Gguf;
 use super::kept::Kept;
 use super::metrics::Counters;
 use super::model::{LoadedModel, Style};
+use super::sight::{MARK, Sight, blind};
 
 /// What kind of files a model is made of.
 pub(crate) enum Files {
@@ -82,6 +83,17 @@ impl Files {
         }
     }
 
+    /// How the model reads images, or why it does not.
+    fn sight(&self, place: Place) -> Result<Sight, String> {
+        match self {
+            Files::Folder(folder) if folder.sight.is_ok() && place != Place::Cpu => {
+                Err("images were tried on a CPU only ('device: cpu')".into())
+            }
+            Files::Folder(folder) => folder.sight.clone(),
+            Files::Gguf(_) => Err(blind()),
+        }
+    }
+
     fn template(&self) -> &str {
         match self {
             Files::Folder(folder) => &folder.template,
@@ -121,6 +133,10 @@ pub(crate) async fn load(
     };
     // Without pages, requests of unequal length that run together end early or astray, on a GPU too.
     let running = if pool.is_some() && !computed_alone(spec) { seats } else { 1 };
+    let mut sight = files.sight(args.place().map_err(named)?);
+    // The engine finds a kept prompt by its images whatever stands before them, and then reads on without the image; and it
+    // takes a text that holds an image's tokens for the image of whoever sent one (mistralrs-core 0.8.1, prefix_cacher.rs).
+    let args = &EngineArgs { prefix_cache: if sight.is_ok() { 0 } else { args.prefix_cache }, ..args.clone() };
     let building = build(spec.clone(), files, args.clone(), pool, running);
     // It computes for minutes without a pause, while other models answer.
     let runtime = Handle::current();
@@ -142,6 +158,7 @@ pub(crate) async fn load(
         admission: Admission::new(running, args.max_queue, pool),
         counting: Admission::new(1, args.max_queue, None),
         vocabulary,
+        sight: Err(String::new()),
         counters: Arc::clone(counters),
         kept: Kept::new((args.place()? == Place::Cpu && !embeds && args.prefix_cache > 0).then_some(args.prefix_cache)),
         // Whoever loads waits for the first prompt no longer than that, and is told; the process goes on.
@@ -152,6 +169,14 @@ pub(crate) async fn load(
         touched: Mutex::new(Instant::now()),
         engine,
     };
+    if let Ok(sight) = &mut sight {
+        let [whole, mark] = [sight.written(), MARK.to_owned()];
+        let uncounted = |cause| named(format!("its tokenizer does not count: {cause:?}"));
+        let [whole, mark] =
+            [model.tokens(&whole).await.map_err(uncounted)?, model.tokens(&mark).await.map_err(uncounted)?];
+        sight.adds = whole.len().saturating_sub(mark.len());
+    }
+    model.sight = sight;
     if args.warm_up {
         let no_answer =
             |cause| format!("it was loaded and cannot answer ('warm_up: false' leaves this untried): {cause}");

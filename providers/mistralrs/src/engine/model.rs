@@ -16,6 +16,7 @@ use super::admission::Admission;
 use super::kept::Kept;
 use super::metrics::Counters;
 use super::prompt::TemplateMessage;
+use super::sight::Sight;
 
 /// How long a dead engine may take to come back before the process gives up on it.
 const REVIVAL: Duration = Duration::from_secs(30);
@@ -40,6 +41,8 @@ pub(crate) struct LoadedModel {
     pub(crate) counting: Admission,
     /// Numbers of tokens are below this, where that matters.
     pub(crate) vocabulary: Option<usize>,
+    /// How it reads images, or why it does not.
+    pub(crate) sight: Result<Sight, String>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) kept: Kept,
     /// Longest silence of a working engine.
@@ -90,6 +93,8 @@ pub(crate) enum NotCounted {
 /// What the template is given.
 pub(crate) struct TemplateInput<'a> {
     pub(crate) messages: &'a [TemplateMessage],
+    /// How many images the messages hold.
+    pub(crate) images: usize,
     pub(crate) tools: &'a [Tool],
     pub(crate) thinking: Option<bool>,
     pub(crate) effort: Option<mistralrs::core::ReasoningEffort>,
@@ -130,7 +135,10 @@ impl LoadedModel {
             return Err(NotCounted::Gone);
         }
         match self.in_time(counted.recv()).await {
-            Some(Ok(tokens)) => Ok(tokens.len()),
+            Some(Ok(tokens)) => match &self.sight {
+                Ok(sight) if input.images > 0 => sight.length(&tokens, input.images).map_err(NotCounted::Refused),
+                _ => Ok(tokens.len()),
+            },
             Some(Err(cause)) => Err(NotCounted::Refused(format!("{cause:#}"))),
             None => Err(NotCounted::Gone),
         }

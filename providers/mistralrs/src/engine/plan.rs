@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use image::DynamicImage;
 use mistralrs::core::ReasoningEffort;
 use mistralrs::{Constraint, Function, ModelGenerationDefaults, SamplingParams, StopTokens, Tool, ToolType};
 use serde_json::{Map, Value};
@@ -19,6 +20,8 @@ use super::seed::Seeded;
 /// What the engine is asked to do.
 pub(crate) struct Plan {
     pub(crate) messages: Vec<TemplateMessage>,
+    /// In the order of their places in the messages.
+    pub(crate) images: Vec<DynamicImage>,
     pub(crate) tools: Vec<Tool>,
     pub(crate) reading: Reading,
     /// The answer ends with its first call.
@@ -53,7 +56,7 @@ impl Plan {
     /// # Errors
     /// `invalid` naming the member that does not fit this model or the other members.
     pub(crate) fn new(body: &ChatBody, model: &LoadedModel) -> Result<Self, Problem> {
-        let messages = template_messages(&body.messages, model.style.arguments_as_text)?;
+        let (messages, images) = template_messages(&body.messages, model.style.arguments_as_text, &model.sight)?;
         let offered = offered_tools(body)?;
         let (constraint, reading) = constraint(body, &offered, model.style)?;
         let stops = body.stops();
@@ -76,6 +79,7 @@ impl Plan {
         let (thinking, effort) = effort(body.reasoning_effort.as_deref(), thinking)?;
         Ok(Self {
             messages,
+            images,
             tools: offered.iter().map(|function| tool(function)).collect(),
             reading,
             one_call: body.parallel_tool_calls == Some(false),

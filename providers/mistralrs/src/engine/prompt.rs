@@ -4,30 +4,44 @@
 //! Hugging Face template looks at. Invariant: a template sees `tool_calls[].function.{name,arguments}`.
 
 use either::Either;
+use image::DynamicImage;
 use indexmap::IndexMap;
 use mistralrs::MessageContent;
 use serde_json::{Value, json};
 
+use super::pictures::{MOST_IMAGES, picture};
 use super::problem::Problem;
-use super::request::{CallBody, Content, Message};
+use super::request::{CallBody, Content, Message, Part};
+use super::sight::Sight;
 
 /// One message as the engine takes it.
 pub(crate) type TemplateMessage = IndexMap<String, MessageContent>;
 
-/// Turns `messages` into template maps.
+/// Turns `messages` into template maps, and their images into what the model sees, in their order.
 ///
 /// `arguments_as_text`: the template prints a string of arguments as it stands; otherwise it expects an object.
+/// `sight`: how the model reads images, or why it does not.
 ///
 /// # Errors
 /// `invalid` naming the message whose role or content this engine does not take.
 pub(crate) fn template_messages(
     messages: &[Message],
     arguments_as_text: bool,
-) -> Result<Vec<TemplateMessage>, Problem> {
-    messages.iter().enumerate().map(|(index, message)| template_message(index, message, arguments_as_text)).collect()
+    sight: &Result<Sight, String>,
+) -> Result<(Vec<TemplateMessage>, Vec<DynamicImage>), Problem> {
+    let mut images = Vec::new();
+    let map = |(index, message)| template_message(index, message, arguments_as_text, sight, &mut images);
+    let maps = messages.iter().enumerate().map(map).collect::<Result<_, Problem>>()?;
+    Ok((maps, images))
 }
 
-fn template_message(index: usize, message: &Message, arguments_as_text: bool) -> Result<TemplateMessage, Problem> {
+fn template_message(
+    index: usize,
+    message: &Message,
+    arguments_as_text: bool,
+    sight: &Result<Sight, String>,
+    images: &mut Vec<DynamicImage>,
+) -> Result<TemplateMessage, Problem> {
     let role = match message.role.as_str() {
         "system" | "developer" => "system",
         "user" => "user",
@@ -40,7 +54,14 @@ fn template_message(index: usize, message: &Message, arguments_as_text: bool) ->
     };
     let mut map = TemplateMessage::new();
     map.insert("role".into(), Either::Left(role.into()));
-    map.insert("content".into(), Either::Left(text(index, message.content.as_ref())?));
+    let before = images.len();
+    let parts = parts(index, message, sight, images)?;
+    // Templates print a string as it stands, and some know nothing else.
+    let content = match images.len() == before {
+        true => Either::Left(parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()),
+        false => Either::Right(parts),
+    };
+    map.insert("content".into(), content);
     for (key, value) in [
         ("tool_call_id", &message.tool_call_id),
         ("name", &message.name),
@@ -70,30 +91,52 @@ fn template_call(call: &CallBody, arguments_as_text: bool) -> IndexMap<String, V
     ])
 }
 
-fn text(index: usize, content: Option<&Content>) -> Result<String, Problem> {
-    let parts = match content {
-        None => return Ok(String::new()),
-        Some(Content::Text(text)) => return Ok(text.clone()),
+/// The parts of a message as templates of models with an image tower read them: text, and where an image stands.
+fn parts(
+    index: usize,
+    message: &Message,
+    sight: &Result<Sight, String>,
+    images: &mut Vec<DynamicImage>,
+) -> Result<Vec<IndexMap<String, Value>>, Problem> {
+    let text = |text: &str| IndexMap::from([("type".to_owned(), json!("text")), ("text".to_owned(), json!(text))]);
+    let parts = match &message.content {
+        None => return Ok(Vec::new()),
+        Some(Content::Text(whole)) => return Ok(vec![text(whole)]),
         Some(Content::Parts(parts)) => parts,
     };
-    let mut whole = String::new();
-    for (position, part) in parts.iter().enumerate() {
-        let path = format!("messages[{index}].content[{position}]");
-        if part.kind != "text" {
-            let message = format!("this model reads text only, not '{}'", part.kind);
-            return Err(Problem::invalid(path, message));
+    let one = |(position, part): (usize, &Part)| {
+        let invalid = |message: String| Problem::invalid(format!("messages[{index}].content[{position}]"), message);
+        match part.kind.as_str() {
+            "text" => part.text.as_deref().map(text).ok_or_else(|| invalid("a text part without 'text'".into())),
+            "image_url" => {
+                let blind = |reason: &String| invalid(format!("this model cannot read images: {reason}"));
+                let sight = sight.as_ref().map_err(blind)?;
+                if message.role != "user" {
+                    return Err(invalid(format!("messages of the role '{}' hold no images here", message.role)));
+                }
+                if images.len() == MOST_IMAGES {
+                    return Err(invalid(format!("a request holds at most {MOST_IMAGES} images")));
+                }
+                let wrong = |wrong| invalid(format!("the image {wrong}"));
+                images.push(picture(part.image_url.as_ref(), sight).map_err(wrong)?);
+                Ok(IndexMap::from([("type".to_owned(), json!("image"))]))
+            }
+            other => Err(invalid(format!("this engine reads text and images, not '{other}'"))),
         }
-        let Some(text) = &part.text else {
-            return Err(Problem::invalid(path, "a text part without 'text'"));
-        };
-        whole.push_str(text);
-    }
-    Ok(whole)
+    };
+    parts.iter().enumerate().map(one).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of a model without an image tower.
+    fn plain(messages: &[Message], as_text: bool) -> Result<Vec<TemplateMessage>, Problem> {
+        let (maps, images) = template_messages(messages, as_text, &Err("it is blind".into()))?;
+        assert!(images.is_empty());
+        Ok(maps)
+    }
 
     fn messages(value: Value) -> Vec<Message> {
         serde_json::from_value(value).unwrap()
@@ -107,7 +150,7 @@ mod tests {
             {"role":"tool","content":"ok","tool_call_id":"c1"}
         ]));
         let function = |as_text| {
-            let maps = template_messages(&history, as_text).unwrap();
+            let maps = plain(&history, as_text).unwrap();
             assert_eq!(maps[1]["tool_call_id"], Either::Left("c1".to_owned()));
             match &maps[0]["tool_calls"] {
                 Either::Right(calls) => calls[0]["function"].clone(),
@@ -122,19 +165,20 @@ mod tests {
     fn text_parts_are_joined_and_other_parts_are_named() {
         let joined = messages(json!([{"role":"developer","content":[
             {"type":"text","text":"a"},{"type":"text","text":"b"}]}]));
-        let maps = template_messages(&joined, true).unwrap();
+        let maps = plain(&joined, true).unwrap();
         assert_eq!(maps[0]["role"], Either::Left("system".to_owned()));
         assert_eq!(maps[0]["content"], Either::Left("ab".to_owned()));
 
         let image = messages(json!([{"role":"user","content":[
             {"type":"text","text":"a"},{"type":"image_url","image_url":{"url":"x"}}]}]));
-        let problem = template_messages(&image, true).unwrap_err();
+        let problem = plain(&image, true).unwrap_err();
         assert_eq!(problem.param.as_deref(), Some("messages[0].content[1]"));
+        assert_eq!(problem.message, "this model cannot read images: it is blind");
     }
 
     #[test]
     fn an_unknown_role_is_named() {
-        let problem = template_messages(&messages(json!([{"role":"king","content":"x"}])), true);
+        let problem = plain(&messages(json!([{"role":"king","content":"x"}])), true);
         assert_eq!(problem.unwrap_err().param.as_deref(), Some("messages[0].role"));
     }
 }

@@ -86,6 +86,7 @@ pub(crate) struct Part {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     pub(crate) text: Option<String>,
+    pub(crate) image_url: Option<Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -164,6 +165,15 @@ impl ChatBody {
     /// The most tokens the answer may have, if the client said so.
     pub(crate) fn answer_limit(&self) -> Option<usize> {
         self.max_completion_tokens.or(self.max_tokens)
+    }
+
+    /// Whether there is an image to be read.
+    pub(crate) fn has_images(&self) -> bool {
+        let parts = self.messages.iter().filter_map(|message| match &message.content {
+            Some(Content::Parts(parts)) => Some(parts),
+            _ => None,
+        });
+        parts.flatten().any(|part| part.kind == "image_url")
     }
 
     /// The strings that end the answer; never empty strings.

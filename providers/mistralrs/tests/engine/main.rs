@@ -7,6 +7,7 @@
 mod common;
 mod embeddings;
 mod gguf;
+mod images;
 mod lifecycle;
 mod memory;
 mod supervisor;
