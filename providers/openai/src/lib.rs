@@ -213,17 +213,22 @@ impl Inference for OpenAi {
 #[cfg(test)]
 mod tests {
     use frontdesk_api::chat::{Chat, Message, Role};
-    use frontdesk_wire::openai::peek;
+    use frontdesk_wire::{
+        openai::{completions, embeddings, peek},
+        rerank,
+    };
     use serde_json::json;
 
     use super::*;
 
-    /// What vendors' own SDKs sent (tests/presets/record.py); each row names its SDK and version.
+    /// What vendors' own packages sent (tests/presets/record.py); each row names its package and version.
     const RECORDED: &str = include_str!("../tests/presets/sdk.json");
+    /// What servers' own sources read (tests/presets/accepted.py); each row names its source and version.
+    const ACCEPTED: &str = include_str!("../tests/presets/servers.json");
 
     fn provider(mut config: Value, preset: &str) -> OpenAi {
         config["preset"] = preset.into();
-        config["api_key"] = "recorded-key".into();
+        config["api_key"] = "recorded.key".into();
         OpenAi::new("up", Config::read(config).expect("a good configuration")).expect("a provider")
     }
 
@@ -231,31 +236,104 @@ mod tests {
         serde_json::from_slice(body).expect("JSON")
     }
 
+    /// What would be sent where for a client of OpenAI's that asks for `kind` with these members.
+    fn sent(up: &OpenAi, kind: &str, asked: &Value) -> (Value, String) {
+        let bytes = Bytes::from(asked.to_string());
+        let (place, body) = match kind {
+            "embeddings" => {
+                let request = embeddings::request(bytes).expect("a good request");
+                (&up.embeddings, splice::for_upstream(request.source().expect("its bytes"), "m", false))
+            }
+            kind => {
+                let read = if kind == "completions" { completions::request::request } else { peek::request };
+                let mut request = read(bytes).expect("a good request");
+                request.model = "m".into();
+                let (_, place, body) = up.outgoing(&request).expect("a request");
+                (place, body)
+            }
+        };
+        (read(&body), place.uri("m").expect("an address").to_string())
+    }
+
     #[test]
     fn a_client_of_openais_reaches_a_vendor_as_the_vendors_own_sdk_does() {
         let rows: Vec<Value> = serde_json::from_str(RECORDED).expect("JSON");
-        assert_eq!(rows.len(), 7);
+        assert_eq!(rows.len(), 45);
         for row in rows {
-            let name = row["preset"].as_str().expect("a name");
+            let (name, kind) = (row["preset"].as_str().expect("a name"), row["ask"].as_str().expect("a kind"));
             let up = provider(row["config"].clone(), name);
-            let mut asked = json!({ "model": "up/m", "messages": [{ "role": "user", "content": "hi" }],
-                "temperature": 0.5, "seed": 7, "max_completion_tokens": 5 });
-            if let Some(stream) = row["body"].get("stream") {
-                asked["stream"] = stream.clone();
+            let mut asked = match kind {
+                "embeddings" => json!({ "input": ["hi"] }),
+                "completions" => json!({ "prompt": "hi", "temperature": 0.5, "seed": 7, "max_tokens": 5 }),
+                _ => json!({ "messages": [{ "role": "user", "content": "hi" }],
+                    "temperature": 0.5, "seed": 7, "max_completion_tokens": 5 }),
+            };
+            asked["model"] = "up/m".into();
+            for member in ["stream", "encoding_format"] {
+                if let Some(value) = row["body"].get(member) {
+                    asked[member] = value.clone();
+                }
+            }
+            if kind == "stream" {
                 asked["stream_options"] = json!({ "include_usage": true });
             }
-            let mut request = peek::request(Bytes::from(asked.to_string())).expect("a good request");
-            request.model = "m".into();
-            let (_, place, body) = up.outgoing(&request).expect("a request");
-            assert_eq!(read(&body), row["body"], "{name}");
+            let mut want = row["body"].clone();
+            if kind == "stream" && ["fireworks", "groq", "together"].contains(&name) {
+                // Their SDKs cannot ask for it, so of this member there is no witness.
+                want["stream_options"] = asked["stream_options"].clone();
+            }
             let url = row["url"].as_str().and_then(|url| url.split('#').next()).expect("an address");
-            assert_eq!(place.uri("m").expect("an address").to_string(), url, "{name}");
+            assert_eq!(sent(&up, kind, &asked), (want, url.to_owned()), "{name}, {kind}");
             let header = |name: &str| up.upstream.headers.get(name).map(|value| value.to_str().expect("text"));
             if name == "azure" {
                 // Microsoft's curl examples send it so for both kinds of addresses.
-                assert_eq!((header("api-key"), header("authorization")), (Some("recorded-key"), None));
+                assert_eq!((header("api-key"), header("authorization")), (Some("recorded.key"), None));
             } else {
                 assert_eq!(header("authorization"), row["key"]["authorization"].as_str(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_knows_every_member_of_what_it_is_sent_and_listens_there() {
+        let rows: Vec<Value> = serde_json::from_str(ACCEPTED).expect("JSON");
+        assert_eq!(rows.len(), 4);
+        let sampled = json!({ "model": "up/m", "temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ["."],
+            "frequency_penalty": 0.1, "presence_penalty": 0.1, "stream": true, "stream_options": { "include_usage": true } });
+        for row in rows {
+            let name = row["preset"].as_str().expect("a name");
+            let up = provider(json!({ "base_url": "http://h:1" }), name);
+            for (kind, known) in row["members"].as_object().expect("kinds") {
+                let mut asked = sampled.clone();
+                let (body, url) = match kind.as_str() {
+                    "rerank" if up.config.rerank_shape() == Shape::Tei => {
+                        (read(&rerank::encode_tei("q", &["a".into()])), up.rerank.to_string())
+                    }
+                    "rerank" => (json!({ "model": "m", "query": "q", "documents": ["a"] }), up.rerank.to_string()),
+                    "embeddings" => {
+                        let asked = json!({ "model": "up/m", "input": ["a"], "encoding_format": "float" });
+                        sent(&up, kind, &asked)
+                    }
+                    "completions" => {
+                        (asked["prompt"], asked["max_tokens"]) = ("hi".into(), 5.into());
+                        sent(&up, kind, &asked)
+                    }
+                    kind => {
+                        asked["messages"] = json!([{ "role": "user", "content": "hi" }]);
+                        (asked["max_completion_tokens"], asked["tools"]) = (5.into(), json!([]));
+                        sent(&up, kind, &asked)
+                    }
+                };
+                let known = known.as_array().expect("names");
+                let strange: Vec<_> = body
+                    .as_object()
+                    .expect("an object")
+                    .keys()
+                    .filter(|&member| !known.contains(&json!(member)))
+                    .collect();
+                assert!(strange.is_empty(), "{name} does not know {strange:?} of {kind}");
+                let path = url.strip_prefix("http://h:1").expect("the server's");
+                assert!(row["paths"].as_array().expect("paths").contains(&json!(path)), "{name}: {path}");
             }
         }
     }
@@ -273,6 +351,7 @@ mod tests {
             ("azure", json!({ "base_url": "https://r" }), "max_completion_tokens", "seed", true),
             ("mistral", json!({}), "max_tokens", "random_seed", false),
             ("deepseek", json!({}), "max_tokens", "seed", true),
+            ("ollama", json!({}), "max_tokens", "seed", true),
             ("vllm", json!({ "stream_usage": false }), "max_tokens", "seed", false),
         ] {
             let up = provider(config, preset);

@@ -1,9 +1,9 @@
 //! What is known of the vendors and servers that speak OpenAI's API: one row each, so that an operator writes a name
 //! and a key.
 //!
-//! A row holds facts only, each from the vendor's own pages or from what its users report; docs/providers/presets.md
-//! shows them and what each refuses. Every key of the configuration goes before its row. Invariant: nothing else in
-//! this crate knows a vendor's name.
+//! A row holds facts only, each from the vendor's own pages, packages or source, or from what its users report:
+//! docs/providers/presets.md says which, shows them and what each refuses. Every key of the configuration goes before
+//! its row. Invariant: nothing else in this crate knows a vendor's name.
 
 use frontdesk_api::{Error, Result};
 use http::Uri;
@@ -143,16 +143,19 @@ pub const PRESETS: &[Preset] = &[
         dropped: &["stream_options"],
         ..PLAIN
     },
-    // docs.api.nvidia.com; a NIM of one's own has the same API behind its own `base_url`.
+    // docs.api.nvidia.com; a NIM of one's own has the same API behind its own `base_url`. NVIDIA's own package takes the
+    // newer name and sends the older, since not all its models know the newer (langchain-nvidia-ai-endpoints 1.5.0).
     Preset {
         name: "nvidia",
         host: Some("https://integrate.api.nvidia.com"),
         path: "v1",
         variable: Some("NVIDIA_API_KEY"),
+        renamed: &[OLDER_BOUND],
         ..PLAIN
     },
-    // Ollama, docs/openai.md.
-    Preset { name: "ollama", host: Some("http://127.0.0.1:11434"), path: "v1", ..PLAIN },
+    // Ollama, docs/openai.md and openai/openai.go: as DeepSeek, it passes over `max_completion_tokens`
+    // (ollama/ollama#7125).
+    Preset { name: "ollama", host: Some("http://127.0.0.1:11434"), path: "v1", renamed: &[OLDER_BOUND], ..PLAIN },
     Preset {
         name: "openai",
         host: Some("https://api.openai.com"),
@@ -175,21 +178,21 @@ pub const PRESETS: &[Preset] = &[
     // docs.aws.amazon.com/sagemaker, "Invoke endpoints with OpenAI-compatible APIs": chats alone, at the address of
     // one endpoint.
     Preset { name: "sagemaker", variable: Some("SAGEMAKER_TOKEN"), lists: false, completions: false, ..PLAIN },
-    // docs.sambanova.ai, "OpenAI compatibility".
+    // docs.sambanova.ai, "OpenAI compatibility" and "API reference"; text completions as in its SDK 1.13.0.
     Preset {
         name: "sambanova",
         host: Some("https://api.sambanova.ai"),
         path: "v1",
         variable: Some("SAMBANOVA_API_KEY"),
-        completions: false,
         ..PLAIN
     },
     // text-embeddings-inference, README: one model a server, embeddings and reranking.
     Preset { name: "tei", path: "v1", lists: false, completions: false, rerank: Shape::Tei, ..PLAIN },
-    // Its SDK 3.1.1, which knows `max_tokens` alone; docs.together.ai, "OpenAI compatibility".
+    // Its SDK 3.1.1, which knows `max_tokens` alone; docs.together.ai, "OpenAI compatibility", for the address: of the
+    // SDK's own, api-inference.together.ai, nobody says that it does more than chats.
     Preset {
         name: "together",
-        host: Some("https://api-inference.together.ai"),
+        host: Some("https://api.together.ai"),
         path: "v1",
         variable: Some("TOGETHER_API_KEY"),
         renamed: &[OLDER_BOUND],
