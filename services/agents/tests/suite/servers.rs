@@ -443,3 +443,15 @@ async fn what_its_client_is_asked_is_shown_while_a_response_in_the_background_wa
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_word_to_a_server_that_may_not_be_called_is_refused_saying_why() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (view, id) = asked_for_a_word(&stage, &[server("shop", Approval::Always)]).await;
+        let error = refused(&stage, asks(Some(&view), vec![word(&id, true)], &[])).await;
+        assert_eq!(error.param.as_deref(), Some("tools"));
+        assert!(["'shop'", "'tools'", "'tool_choice'"].iter().all(|name| error.message.contains(name)), "{error}");
+    })
+    .await;
+}
