@@ -208,6 +208,7 @@ impl Room {
             return Err(full);
         }
         let (mut pos, mut parent, mut line, mut before, mut quiet) = (0, None, None, None, None);
+        let mut closed = vec![];
         if let Some((by, epoch)) = &new.asked_by {
             asking::may_ask(&mut tx, by, *epoch).await?;
         }
@@ -233,7 +234,8 @@ impl Room {
             (pos, parent) = (place.pos, place.parent);
             let standing = sessions::standing(&mut tx, session_id).await?;
             if standing.open + standing.queued > 0 {
-                before = Box::pin(self.make_room(&mut tx, session_id, &id, agent.spec.on_message)).await?;
+                let room = self.make_room(&mut tx, session_id, &id, agent.spec.on_message, &mut closed);
+                before = Box::pin(room).await?;
             }
             if standing.taken > 0 {
                 quiet = handing::quiet(&mut tx, session_id).await?;
@@ -308,13 +310,18 @@ impl Room {
         transcript::add_items(&mut tx, &items).await?;
         // Its row counts it already: nobody has written the turn before.
         transcript::add_events(&mut tx, id, 0, &[EventBody::Created { turn: stored.turn.clone() }]).await?;
-        if let (Some(before), Some(session_id)) = (before, &new.session_id) {
+        if let (Some(_), Some(session_id)) = (&before, &new.session_id) {
             // Should none be open any more.
             turns::begin_next(&mut tx, session_id).await?;
-            tx.commit().await?;
-            return Ok(Begun::Behind { turn: Box::new(stored.turn), before });
         }
         tx.commit().await?;
+        for closed in closed {
+            let turn = self.note_closed(closed);
+            self.hub.wake(&cx.tenant, &turn.id);
+        }
+        if let Some(before) = before {
+            return Ok(Begun::Behind { turn: Box::new(stored.turn), before });
+        }
         let claimed = Claimed { tenant: cx.tenant.clone(), stored, left, attempts: 1 };
         Ok(Begun::New(Box::new((claimed, items))))
     }

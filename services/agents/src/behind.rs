@@ -22,7 +22,14 @@ use frontdesk_store::{
 };
 use serde_json::json;
 
-use crate::{Agents, Full, Note, Room, access, close::close_rows, halt::failed, leaving, read::Open, running::Why};
+use crate::{
+    Agents, Full, Note, Room, access,
+    close::{Closed, close_rows},
+    halt::failed,
+    leaving,
+    read::Open,
+    running::Why,
+};
 
 /// Turns that may stand behind the open one of a session: more than a person writes while an answer comes.
 const MOST_BEHIND: usize = 10;
@@ -56,20 +63,22 @@ impl Agents {
 }
 
 impl Room {
-    /// Makes room in its session for the turn `by`. What it has to stand behind; None: it begins.
+    /// Makes room in its session for the turn `by`. What it has to stand behind; None: it begins. Turns that end for it are
+    /// `closed`, and noted once the caller has committed.
     pub(crate) async fn make_room(
         &self,
         tx: &mut Tx,
         session_id: &str,
         by: &str,
         on_message: OnMessage,
+        closed: &mut Vec<Closed>,
     ) -> Result<Option<Before>> {
         // First, as whoever ends it does: it is locked then, and none of those behind it begins.
         let mut open = turns::find_open(tx, session_id).await?;
         if on_message == OnMessage::Interrupt {
             for stored in turns::behind(tx, session_id).await? {
                 if let Some(stored) = claims::take_queued(tx, &stored.turn.id).await? {
-                    self.cut_off(tx, stored).await?;
+                    closed.push(self.cut_off(tx, stored).await?);
                 }
             }
         }
@@ -81,7 +90,7 @@ impl Room {
             } else {
                 tracing::info!(turn = waiting.turn.id, "a waiting turn is given up for a newer message");
                 let newer = failed("superseded", "a newer message came while the turn waited");
-                self.give_up(tx, waiting.turn, newer).await?;
+                closed.push(self.give_up(tx, waiting.turn, newer).await?);
                 // Its place is the next one's.
                 open = turns::find_open(tx, session_id).await?;
             }
@@ -92,7 +101,7 @@ impl Room {
         {
             // It waits for a person as one that is put away does.
             let running = running.clone();
-            return self.interrupt(tx, running, by).await;
+            return self.interrupt(tx, running, by, closed).await;
         }
         let line = turns::behind(tx, session_id).await?.len();
         match (open, on_message) {
@@ -105,28 +114,35 @@ impl Room {
                 Err(Error::new(Kind::RateLimited, message).with_code("session_queue_full").with_retry_after(LATER))
             }
             (None, _) | (_, OnMessage::Queue) => Ok(Some(Before { stop: None })),
-            (Some(running), OnMessage::Interrupt) => self.interrupt(tx, running, by).await,
+            (Some(running), OnMessage::Interrupt) => self.interrupt(tx, running, by, closed).await,
         }
     }
 
     /// Cuts the running turn off. What the newer one has to stand behind until then.
-    async fn interrupt(&self, tx: &mut Tx, running: StoredTurn, by: &str) -> Result<Option<Before>> {
+    async fn interrupt(
+        &self,
+        tx: &mut Tx,
+        running: StoredTurn,
+        by: &str,
+        closed: &mut Vec<Closed>,
+    ) -> Result<Option<Before>> {
         let id = running.turn.id;
         let now = self.deps.clock.now();
         transcript::add_inbox(tx, &id, &format!("{INTERRUPTION}{by}"), &json!({ "turn_id": by }), now).await?;
         turns::request_cancel(tx, &id).await?;
         tracing::info!(turn = id, by, "a turn is cut off by a newer message");
         match claims::take_unheld(tx, &id).await? {
-            Some(stored) => self.cut_off(tx, stored).await.map(|()| None),
+            Some(stored) => {
+                closed.push(self.cut_off(tx, stored).await?);
+                Ok(None)
+            }
             None => Ok(Some(Before { stop: Some(id) })),
         }
     }
 
     /// Ends a turn that nobody holds, for a newer message.
-    async fn cut_off(&self, tx: &mut Tx, stored: StoredTurn) -> Result<()> {
-        let closed = close_rows(tx, self, stored, StepState::Unknown, TurnState::Cancelled, interrupted()).await?;
-        self.note_closed(closed);
-        Ok(())
+    async fn cut_off(&self, tx: &mut Tx, stored: StoredTurn) -> Result<Closed> {
+        close_rows(tx, self, stored, StepState::Unknown, TurnState::Cancelled, interrupted()).await
     }
 
     /// After a turn was written behind another: that one is told to stop, where it is to.
@@ -158,12 +174,11 @@ impl Room {
         }
     }
 
-    /// Ends a waiting turn as cancelled. The caller commits.
-    pub(crate) async fn give_up(&self, tx: &mut Tx, turn: Turn, error: TurnError) -> Result<Turn> {
+    /// Ends a waiting turn as cancelled. The caller commits, then notes it.
+    pub(crate) async fn give_up(&self, tx: &mut Tx, turn: Turn, error: TurnError) -> Result<Closed> {
         let claimed = claims::take_up(tx, &turn.id, None, 0).await?;
         let stored = claimed.ok_or_else(turns::busy)?.stored;
-        let closed = close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, error).await?;
-        Ok(self.note_closed(closed))
+        close_rows(tx, self, stored, StepState::Failed, TurnState::Cancelled, error).await
     }
 
     /// Notes that the turn is to be cancelled; one that waits, or that nobody works on, ends at once.
@@ -185,23 +200,26 @@ impl Room {
                 queued => queued,
             },
             TurnState::AwaitingInput => {
-                let turn = self.give_up(&mut tx, turn, cancelled()).await?;
+                let closed = self.give_up(&mut tx, turn, cancelled()).await?;
                 tx.commit().await?;
-                self.ended(cx, &turn).await;
-                return Ok(turn);
+                return Ok(self.note_ended(cx, closed).await);
             }
             _ => return Ok(turn),
         };
-        let turn = match unheld {
-            None => turn,
+        let closed = match unheld {
+            None => None,
             Some(stored) => {
-                let closed = close_rows(&mut tx, self, stored, StepState::Unknown, TurnState::Cancelled, cancelled());
-                self.note_closed(closed.await?)
+                Some(close_rows(&mut tx, self, stored, StepState::Unknown, TurnState::Cancelled, cancelled()).await?)
             }
         };
         tx.commit().await?;
-        self.ended(cx, &turn).await;
-        Ok(turn)
+        match closed {
+            Some(closed) => Ok(self.note_ended(cx, closed).await),
+            None => {
+                self.ended(cx, &turn).await;
+                Ok(turn)
+            }
+        }
     }
 
     /// Ends a turn that waits although it was to be cancelled. How it stands now.
@@ -212,10 +230,16 @@ impl Room {
             return Ok(stored.turn);
         }
         let error = why_stopped(&mut tx, turn_id).await?;
-        let turn = self.give_up(&mut tx, stored.turn, error).await?;
+        let closed = self.give_up(&mut tx, stored.turn, error).await?;
         tx.commit().await?;
+        Ok(self.note_ended(cx, closed).await)
+    }
+
+    /// After the commit: notes a turn that was ended in its rows, and wakes those who wait for that.
+    pub(crate) async fn note_ended(&self, cx: &Cx, closed: Closed) -> Turn {
+        let turn = self.note_closed(closed);
         self.ended(cx, &turn).await;
-        Ok(turn)
+        turn
     }
 
     /// Wakes those who wait for the end of a turn that was ended in its rows: its followers, and its session's next.

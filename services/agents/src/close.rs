@@ -245,10 +245,11 @@ fn last_event(turn: &Turn, waiting: Option<(Vec<ToolCall>, Vec<Asked>, Vec<OpenQ
     }
 }
 
-/// A turn that was ended in its rows, and what there is to note of that once they are written ([`Room::note_closed`]).
+/// A turn that was ended in its rows, to be noted once they are committed ([`Room::note_closed`]).
 pub(crate) struct Closed {
     pub(crate) turn: Turn,
-    pub(crate) notes: Vec<Note>,
+    /// None where the fence refused it: nothing was written.
+    pub(crate) notes: Option<Vec<Note>>,
 }
 
 /// Ends a turn that no worker holds (it was just claimed under `stored.epoch`), then comes the closing event. What came
@@ -329,7 +330,7 @@ pub(crate) async fn close_rows(
     stored.turn.completed_at = Some(now);
     events.push(last_event(&stored.turn, None));
     let first = turns::fence_and_stand(tx, &stored.turn, stored.epoch, events.len(), true, None).await?;
-    let Some(first) = first else { return Ok(Closed { turn: stored.turn, notes: vec![] }) };
+    let Some(first) = first else { return Ok(Closed { turn: stored.turn, notes: None }) };
     transcript::put_steps(tx, &id, &open).await?;
     transcript::add_items(tx, &items).await?;
     transcript::add_events(tx, &id, first, &events).await?;
@@ -342,7 +343,7 @@ pub(crate) async fn close_rows(
     }
     turns::end(tx, &stored.turn).await?;
     turns::forget_sealed(tx, &id).await?;
-    let notes = Note::of(&open, stored.turn.error.as_ref());
+    let notes = Some(Note::of(&open, stored.turn.error.as_ref()));
     Ok(Closed { turn: stored.turn, notes })
 }
 

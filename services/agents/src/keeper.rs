@@ -225,7 +225,7 @@ impl Room {
         let closed =
             close_rows(&mut tx, self, claimed.stored, StepState::Unknown, TurnState::DeadLetter, error).await?;
         tx.commit().await?;
-        self.ended(cx, &self.note_closed(closed)).await;
+        self.note_ended(cx, closed).await;
         tracing::error!(turn, attempts = most, "a turn was given up: its worker was lost again and again");
         Ok(())
     }

@@ -7,12 +7,16 @@
 
 use frontdesk_api::{
     Cx, Result,
-    turn::{StepState, Turn, TurnError, TurnState},
+    turn::{StepState, TurnError, TurnState},
 };
 use frontdesk_store::{Tx, agents, claims, transcript, turns, turns::StoredTurn};
 use serde_json::json;
 
-use crate::{Agents, Room, close::close_rows, halt::failed};
+use crate::{
+    Agents, Room,
+    close::{Closed, close_rows},
+    halt::failed,
+};
 
 /// The key, in a turn's inbox, that says that its agent is gone.
 pub(crate) const GONE: &str = "agent deleted";
@@ -35,7 +39,7 @@ impl Agents {
         for open in agents::part(&mut tx, id, room.deps.clock.now()).await? {
             let turn = open.turn.id.clone();
             match room.end_without_agent(&mut tx, open).await? {
-                Some(turn) => ended.push(turn),
+                Some(closed) => ended.push(closed),
                 None => running.push(turn),
             }
         }
@@ -43,8 +47,8 @@ impl Agents {
         agents::delete(&mut tx, id).await?;
         tx.commit().await?;
         room.deps.tools.forget_conversations(cx, &workspaces);
-        for turn in &ended {
-            room.ended(cx, turn).await;
+        for closed in ended {
+            room.note_ended(cx, closed).await;
         }
         for turn in &running {
             room.stop_work(cx, turn).await;
@@ -55,7 +59,7 @@ impl Agents {
 
 impl Room {
     /// Ends an open turn whose agent goes. None: its worker ends it, and finds in its rows why.
-    async fn end_without_agent(&self, tx: &mut Tx, open: StoredTurn) -> Result<Option<Turn>> {
+    async fn end_without_agent(&self, tx: &mut Tx, open: StoredTurn) -> Result<Option<Closed>> {
         let id = &open.turn.id;
         transcript::add_inbox(tx, id, GONE, &json!({}), self.deps.clock.now()).await?;
         turns::request_cancel(tx, id).await?;
@@ -65,7 +69,6 @@ impl Room {
             _ => claims::take_unheld(tx, id).await?,
         };
         let Some(free) = free else { return Ok(None) };
-        let closed = close_rows(tx, self, free, StepState::Unknown, TurnState::Cancelled, gone()).await?;
-        Ok(Some(self.note_closed(closed)))
+        close_rows(tx, self, free, StepState::Unknown, TurnState::Cancelled, gone()).await.map(Some)
     }
 }

@@ -285,10 +285,12 @@ impl Room {
         }
     }
 
-    /// Notes a turn that was ended in its rows.
+    /// Notes a turn that was ended in its rows, once they are committed.
     pub(crate) fn note_closed(&self, closed: Closed) -> Turn {
-        self.note(&closed.turn, None);
-        closed.notes.into_iter().for_each(|note| self.deps.observer.noted(note));
+        if let Some(notes) = closed.notes {
+            self.note(&closed.turn, None);
+            notes.into_iter().for_each(|note| self.deps.observer.noted(note));
+        }
         closed.turn
     }
 

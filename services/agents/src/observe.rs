@@ -45,7 +45,7 @@ impl ToolEnd {
 pub enum Note {
     /// A turn was taken up again whose worker was lost.
     WorkerLost,
-    /// A worker's write was refused: another one had the turn by then, or it was deleted.
+    /// A worker's write was refused: another one had the turn by then.
     StaleWrite,
     /// A tool's call came to an end, and nobody knows whether it did its work.
     OutcomeUnknown,

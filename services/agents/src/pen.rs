@@ -262,6 +262,7 @@ impl Pen {
                 self.observer.noted(Note::StaleWrite);
                 return Err(Halt::Fenced);
             }
+            Written::Gone => return Err(Halt::Fenced),
             Written::From(first) => Heard::Events(first, Arc::new(std::mem::take(&mut page.events))),
             Written::Before => Heard::Look,
         };
@@ -300,7 +301,10 @@ impl Pen {
                 turns::fence_and_stand(&mut tx, turn, epoch, n, got_on, waits.then_some(self.patience)).await?
             }
         };
-        let Some(first) = first else { return Ok(Written::Not) };
+        let Some(first) = first else {
+            let gone = turns::load(&mut tx, id).await.is_err_and(|error| error.kind == Kind::NotFound);
+            return Ok(if gone { Written::Gone } else { Written::Not });
+        };
         if self.unsure.take().is_some_and(|next| next <= first) {
             // The commit that broke off had been made after all.
             return Ok(Written::Before);
@@ -352,6 +356,8 @@ enum Written {
     Before,
     /// The turn is another's.
     Not,
+    /// The turn was deleted.
+    Gone,
 }
 
 /// The same for every attempt at the same effect.

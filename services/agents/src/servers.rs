@@ -403,7 +403,7 @@ pub(crate) fn first(items: &[Item], steps: &[StoredStep]) -> Option<Vec<ToolCall
 ///
 /// # Errors
 /// `Invalid` on `input` naming the request: with the code `approval_request_not_found` where none of `past`
-/// has its id, `approval_request_answered` for a second word; on `tools` where its server is not among them.
+/// has its id, `approval_request_answered` for a second word; on `tools` where its server is not among those that may be called.
 pub(crate) fn heard(items: &[ItemBody], servers: &[Server], past: &[PastItem]) -> Result<Vec<ItemBody>> {
     let mut said = HashSet::new();
     let mut calls = vec![];
@@ -424,8 +424,8 @@ pub(crate) fn heard(items: &[ItemBody], servers: &[Server], past: &[PastItem]) -
         }
         if !servers.iter().any(|server| server.is(&waiting.server, waiting.url.as_deref())) {
             let message = format!(
-                "the approval request '{request_id}' is about a server '{}' that is not among 'tools': name it at the \
-                 address that it had",
+                "the approval request '{request_id}' is about a server '{}' that this request leaves out: name it in \
+                 'tools' at the address that it had, and in 'tool_choice' too where that allows some tools only",
                 waiting.server
             );
             return Err(Error::invalid("tools", message));

@@ -1,8 +1,9 @@
 //! Rows put in order beside the work: turns that waited too long, sessions that stand still, what has expired.
 //!
 //! It has a task of its own, since a thousand turns may be overdue at once and each is a transaction: leases are renewed,
-//! turns claimed and words heard meanwhile ([`crate::keeper`]). Invariants: each end is one transaction that first takes
-//! its turn, so every process may sweep; a stop ends a pass wherever it is, with one open transaction at most.
+//! turns claimed and words heard meanwhile ([`crate::keeper`]). What stands still is counted beside it, so that the count
+//! is no older for a long pass. Invariants: each end is one transaction that first takes its turn, so every process may
+//! sweep; a stop ends a pass wherever it is, with one open transaction at most.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -15,23 +16,43 @@ use frontdesk_api::{
     turn::{StepState, TurnState},
 };
 use frontdesk_store::claims;
-use tokio::time::MissedTickBehavior;
+use futures::future::join;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::{Room, close::close_rows, halt::failed, observe::INPUT_TIMEOUT};
 
 impl Room {
-    /// Sweeps as often as leases are renewed, until the process stops.
+    /// Sweeps and counts as often as leases are renewed, until the process stops.
     pub(crate) async fn sweep(self: Arc<Self>) {
-        let mut tick = tokio::time::interval(self.deps.pace.renew);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // On the heap: ending a turn holds its rows.
-        let passes = Box::pin(async {
+        let sweeps = Box::pin(async {
+            let mut tick = self.tick();
             loop {
                 tick.tick().await;
                 self.pass().await;
             }
         });
-        let _: Option<()> = self.closed.run_until_cancelled(passes).await;
+        let counts = async {
+            let mut tick = self.tick();
+            loop {
+                tick.tick().await;
+                self.count().await;
+            }
+        };
+        let _: Option<((), ())> = self.closed.run_until_cancelled(join(sweeps, counts)).await;
+    }
+
+    fn tick(&self) -> Interval {
+        let mut tick = tokio::time::interval(self.deps.pace.renew);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick
+    }
+
+    async fn count(&self) {
+        match self.deps.store.system().turns_standing().await {
+            Ok(standing) => self.tally.looked(standing),
+            Err(error) => tracing::debug!(error = %error, "the turns that stand still could not be counted"),
+        }
     }
 
     async fn pass(&self) {
@@ -40,10 +61,6 @@ impl Room {
         }
         if let Err(error) = self.deps.store.system().purge_responses().await {
             tracing::warn!(error = %error, cause = ?error.source, "responses that are not to be stored could not be purged");
-        }
-        match self.deps.store.system().turns_standing().await {
-            Ok(standing) => self.tally.looked(standing),
-            Err(error) => tracing::debug!(error = %error, "the turns that stand still could not be counted"),
         }
         if let Err(error) = self.unstick().await {
             tracing::warn!(error = %error, cause = ?error.source, "sessions that stand still could not be looked for");
@@ -76,7 +93,7 @@ impl Room {
         let waited = failed(INPUT_TIMEOUT, "the turn waited too long for input; send the message again");
         let closed = close_rows(&mut tx, self, stored, StepState::Failed, TurnState::Incomplete, waited).await?;
         tx.commit().await?;
-        self.ended(&cx, &self.note_closed(closed)).await;
+        self.note_ended(&cx, closed).await;
         Ok(())
     }
 }

@@ -207,6 +207,19 @@ async fn files_whose_giving_meets_a_limit_are_left_out_and_the_code_runs() {
 }
 
 #[tokio::test]
+async fn an_instance_that_meets_a_limit_when_it_is_given_more_begins_anew_and_the_code_runs() {
+    let Some(desk) = Desk::with(Limits { memory: 64 << 20, ..quick() }, files()) else { return };
+    desk.run("k1", PYTHON, "n = 1").await;
+    desk.container.put("small", Bytes::from_static(b"x"), 1);
+    assert_eq!(desk.value("k2", PYTHON, "(n, open('small').read())").await, "(1, 'x')");
+    desk.container.put("huge", Bytes::from(vec![b'x'; 48 << 20]), 1);
+    let shown = desk.run("k3", PYTHON, "'n' in globals()").await;
+    assert_eq!(shown["value"], "False", "{shown}");
+    let left_out: Vec<&Value> = shown["files_not_given"].as_array().unwrap().iter().map(|file| &file["name"]).collect();
+    assert!(left_out.contains(&&json!("huge")), "{shown}");
+}
+
+#[tokio::test]
 async fn code_is_given_an_eighth_of_its_memory_in_files_of_its_own() {
     let Some(desk) = Desk::with(Limits { memory: 64 << 20, ..quick() }, code::Bounds { run: 64 << 20, ..files() })
     else {

@@ -15,7 +15,7 @@ use frontdesk_store::{
 use crate::stage::{Line, Stage, answer, with_tools};
 
 /// A conversation of the agent `shop` that was handed to the agent `returns`, which may hand it to people.
-async fn handed(stage: &Stage, on_message: OnMessage) -> (Agent, (String, String)) {
+pub async fn handed(stage: &Stage, on_message: OnMessage) -> (Agent, (String, String)) {
     let (message, to) = ("A colleague will write to you.".to_owned(), "returns".to_owned());
     let people = HandOffSpec { message: message.clone(), targets: vec![] };
     let returns = AgentSpec { name: Some(to.clone()), hand_off: Some(people), on_message, ..with_tools() };

@@ -9,15 +9,15 @@ use frontdesk_agents::{Bounds, Fault, Full, Note, Observer, Pace, Point, ToolEnd
 use frontdesk_api::{
     agent::{AgentSpec, HandOffSpec, HandOffTarget, OnMessage},
     approval::ApprovalState,
-    id::RandomIds,
+    id::{Ids, RandomIds},
     turn::{HandOffReason, TurnState},
 };
 use frontdesk_store::{Store, testing::each_database};
 use tracing::Span;
 
 use crate::{
-    lost,
-    stage::{Line, Stage, answer, happens, pace, with_tools},
+    leaving, lost,
+    stage::{Line, Stage, Toolbox, answer, happens, pace, with_tools},
 };
 
 /// Keeps what it is told.
@@ -118,6 +118,100 @@ async fn a_write_of_a_worker_that_was_overtaken_is_noted() {
         idle(&next).await;
         assert_eq!((notes.taken(), others.taken()), (vec![Note::StaleWrite], vec![Note::WorkerLost]));
         next.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_to_a_turn_that_was_deleted_is_none_of_an_overtaken_worker() {
+    each_database(|store| async move {
+        let stage = set(store).await;
+        let (here, notes) = noted(&stage, pace(), Bounds::default());
+        let spec = AgentSpec { toolgroups: vec!["gates".into()], ..AgentSpec::new("m") };
+        let conversation = here.conversation(spec).await;
+        here.model.play([Line::Call(vec![("a", "hold", "{\"gate\":\"x\"}")])]);
+        here.agents.create_turn(&here.cx, Stage::asks(&conversation, "wait")).await.expect("a turn");
+        here.tools.at(1).await;
+        here.agents.delete_session(&here.cx, &conversation.0, &conversation.1).await.expect("deleted");
+        here.tools.open("x", "open");
+        idle(&here).await;
+        assert_eq!(notes.taken(), []);
+    })
+    .await;
+}
+
+/// Ids as they are drawn, but for a turn's where one is set.
+#[derive(Default)]
+struct Taken(Mutex<Option<String>>);
+
+impl Ids for Taken {
+    fn next(&self, prefix: &str) -> String {
+        let taken = self.0.lock().expect("an id").clone().filter(|_| prefix == "turn");
+        taken.unwrap_or_else(|| RandomIds.next(prefix))
+    }
+}
+
+/// How many turns a process has ended as cancelled.
+fn cancelled(stage: &Stage) -> u64 {
+    let ended = stage.agents.tally().ended;
+    ended.iter().filter(|(state, _)| *state == TurnState::Cancelled).map(|(_, many)| many).sum()
+}
+
+#[tokio::test]
+async fn a_turn_that_is_given_up_for_a_message_is_noted_only_where_the_message_is_taken_in() {
+    each_database(|store| async move {
+        let stage = set(store).await;
+        let (notes, ids) = (Arc::new(Notes::default()), Arc::new(Taken::default()));
+        let here = stage.changed(pace(), Bounds::default(), |deps| {
+            (deps.observer, deps.ids) = (notes.clone(), ids.clone());
+        });
+        let conversation = here.conversation(with_tools()).await;
+        here.model.play([Line::Call(vec![("a", "refund", "{}")])]);
+        let waiting = here.ask(&conversation, "money back").await;
+        idle(&here).await;
+        // Its row cannot be written.
+        *ids.0.lock().expect("an id") = Some(waiting.turn.id.clone());
+        here.agents.create_turn(&here.cx, Stage::asks(&conversation, "never mind")).await.expect_err("its id is taken");
+        let turn = here.agents.load_turn(&here.cx, &waiting.turn.id).await.expect("the turn").turn;
+        assert_eq!(turn.state, TurnState::AwaitingInput);
+        assert_eq!((notes.taken(), cancelled(&here)), (vec![], 0));
+        *ids.0.lock().expect("an id") = None;
+        here.model.play([Line::Say("Well.")]);
+        here.ask(&conversation, "never mind").await;
+        assert_eq!((notes.taken(), cancelled(&here)), (vec![Note::Approval(ApprovalState::Withdrawn)], 1));
+    })
+    .await;
+}
+
+/// Keeps how much tools had been told to forget when something was noted: that comes after the commit.
+struct Late(Arc<Toolbox>, Mutex<Vec<usize>>);
+
+impl Observer for Late {
+    fn begun(&self, _: f64) {}
+    fn ended(&self, _: TurnState, _: f64, _: Option<u32>) {}
+    fn tool_called(&self, _: ToolEnd) {}
+    fn noted(&self, _: Note) {
+        let forgotten = self.0.forgotten.lock().expect("the forgotten").len();
+        self.1.lock().expect("the notes").push(forgotten);
+    }
+    fn trace(&self) -> Option<String> {
+        None
+    }
+    fn join(&self, _: &Span, _: &str) {}
+}
+
+#[tokio::test]
+async fn a_turn_that_ends_with_its_agent_is_noted_once_that_is_gone() {
+    each_database(|store| async move {
+        let stage = set(store).await;
+        let late = Arc::new(Late(stage.tools.clone(), Mutex::default()));
+        let (returns, conversation) = leaving::handed(&stage, OnMessage::Reject).await;
+        stage.agents.create_session(&stage.cx, &returns.id, "its own").await.expect("a session");
+        stage.model.play([Line::Call(vec![("a", "refund", "{}")])]);
+        assert_eq!(stage.ask(&conversation, "money back").await.approvals.len(), 1);
+        let here = stage.changed(pace(), Bounds::default(), |deps| deps.observer = late.clone());
+        here.agents.delete_agent(&here.cx, &returns.id).await.expect("deleted");
+        assert_eq!((&late.1.lock().expect("the notes")[..], cancelled(&here)), (&[1][..], 1));
     })
     .await;
 }

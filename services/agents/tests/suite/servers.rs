@@ -10,12 +10,13 @@ use frontdesk_api::{
     chat::{Role, ToolCall, ToolChoice},
     customer::Customer,
     servers::{Approval, Filter, Server},
-    turn::{ItemBody, TurnState},
+    turn::{EventBody, ItemBody, TurnState},
 };
 use frontdesk_store::testing::{each_database, two_tenants};
+use futures::StreamExt as _;
 use serde_json::json;
 
-use crate::stage::{Line, Stage, answer, done};
+use crate::stage::{Line, Stage, answer, done, happens, with_tools};
 
 pub fn server(label: &str, approval: Approval) -> Server {
     let url = Some(format!("https://{label}.example/mcp"));
@@ -403,6 +404,54 @@ async fn a_conversation_takes_no_words_but_from_responses() {
         let conversation = stage.agents.open_conversation(&stage.cx, "{}", &[]).await.expect("a conversation");
         let added = stage.agents.add_items(&stage.cx, &conversation.id, &[word("mcpr_1", true)]).await;
         assert_eq!(added.expect_err("refused").kind, frontdesk_api::Kind::Invalid);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_its_client_is_asked_is_shown_while_a_response_in_the_background_waits_for_a_person() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (spec, echo) = (with_tools(), json!({ "background": true }));
+        let response = AsResponse { spec, version: 1, previous: None, echo, stored: true };
+        let asks = asks(None, vec![says("money back")], &[server("mall", Approval::Always)]);
+        let new = NewTurn { response: Some(response), ..asks };
+        stage.model.play([Line::Call(vec![("a", "refund", "{}"), ("b", "cancel", "{}")])]);
+        let turn = stage.agents.create_turn(&stage.cx, new).await.expect("a response");
+        let mut events = stage.agents.events(&stage.cx, &turn.id, None).await.expect("events");
+        let mut shown = vec![];
+        let waits = async {
+            loop {
+                match events.next().await.expect("it goes on").expect("an event").body {
+                    EventBody::ItemDone { item, .. } if matches!(item.body, ItemBody::ApprovalRequest { .. }) => {
+                        shown.push(item.id);
+                    }
+                    EventBody::AwaitingInput { approvals, .. } => break approvals[0].approval_id.clone(),
+                    _ => {}
+                }
+            }
+        };
+        let approval = happens("the response to wait", waits).await;
+        let view = stage.agents.load_turn(&stage.cx, &turn.id).await.expect("it");
+        assert_eq!(view.turn.state, TurnState::AwaitingInput);
+        let ids = |view: &TurnView| waiting(view).into_iter().map(|(id, call)| (id, call.id)).collect::<Vec<_>>();
+        assert_eq!(ids(&view), [(shown[0].clone(), "b".to_owned())]);
+        stage.agents.decide(&stage.cx, &approval, false, None).await.expect("decided");
+        happens("the response to end", events.for_each(|event| async { drop(event.expect("an event")) })).await;
+        let ended = stage.agents.load_turn(&stage.cx, &turn.id).await.expect("it");
+        assert_eq!((ended.turn.state, ids(&ended)), (TurnState::Completed, ids(&view)), "it is asked once");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_word_to_a_server_that_may_not_be_called_is_refused_saying_why() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let (view, id) = asked_for_a_word(&stage, &[server("shop", Approval::Always)]).await;
+        let error = refused(&stage, asks(Some(&view), vec![word(&id, true)], &[])).await;
+        assert_eq!(error.param.as_deref(), Some("tools"));
+        assert!(["'shop'", "'tools'", "'tool_choice'"].iter().all(|name| error.message.contains(name)), "{error}");
     })
     .await;
 }

@@ -7,8 +7,12 @@ use frontdesk_api::{
     turn::{ItemBody, StepOutput, TurnState},
 };
 use frontdesk_store::testing::each_database;
+use serde_json::json;
 
-use crate::stage::{Line, Stage, answer, done, with_tools};
+use crate::{
+    servers,
+    stage::{Line, Stage, answer, done, with_tools},
+};
 
 fn guarded(spec: AgentSpec) -> AgentSpec {
     AgentSpec { shields: vec!["guard".into()], ..spec }
@@ -79,6 +83,36 @@ async fn an_answer_that_is_stopped_half_way_ends_with_the_shields_words() {
         let view = stage.ask(&conversation, "tell me").await;
         assert!(view.turn.hand_off.is_some());
         assert_eq!(answer(&view), "A colleague will write to you.");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_an_earlier_message_that_is_stopped_its_pictures_are_withheld_too() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let picture = json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,iVBO" } });
+        let shows = |text: &str| {
+            let parts = vec![json!({ "type": "text", "text": text }), picture.clone()];
+            ItemBody::Content { role: Role::User, parts }
+        };
+        let refused = ItemBody::Message { role: Role::Assistant, text: "I cannot.".into(), citations: vec![] };
+        // As a client that keeps the conversation sends it.
+        let said = vec![shows("poison"), refused, shows("hi")];
+        stage.model.play([Line::Say("Hello.")]);
+        let mut new = servers::asks(None, said, &[]);
+        new.response.as_mut().expect("a response").spec = guarded(AgentSpec::new("m"));
+        let view = servers::ask(&stage, new).await;
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Hello."));
+        let shown = view.items.iter().filter_map(|item| match &item.body {
+            ItemBody::Content { parts, .. } => Some(parts.clone()),
+            _ => None,
+        });
+        let withheld = vec![json!({ "type": "text", "text": "(a shield withheld this message)" })];
+        let last = vec![json!({ "type": "text", "text": "hi" }), picture.clone()];
+        assert_eq!(shown.collect::<Vec<_>>(), [withheld, last], "nor are they kept");
+        let prompt = serde_json::to_string(&stage.model.asked()).expect("json");
+        assert!(!prompt.contains("poison"), "{prompt}");
     })
     .await;
 }

@@ -155,6 +155,25 @@ async fn while_many_overdue_turns_are_ended_work_is_held_begun_and_stopped() {
 }
 
 #[tokio::test]
+async fn what_stands_still_is_counted_while_a_sweep_goes_on() {
+    each_database(|store| async move {
+        let (stage, _, _) = overdue(store, 2).await;
+        let held = Held::new(&stage.store);
+        let keeper = stage.changed(often(), Bounds::default(), |deps| deps.dispatch = held.clone());
+        keeper.agents.recover().await.expect("it works");
+        happens("the sweep to end a turn", held.reached.notified()).await;
+        let counted = async {
+            while keeper.agents.tally().standing.is_none_or(|standing| standing.awaiting_input != 1) {
+                tokio::task::yield_now().await;
+            }
+        };
+        happens("the turn that is left to be counted", counted).await;
+        keeper.agents.shutdown(Duration::ZERO).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_stop_ends_a_sweep_wherever_it_is() {
     each_database(|store| async move {
         let (stage, _, _) = overdue(store, 2).await;
