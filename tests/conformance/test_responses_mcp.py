@@ -283,3 +283,18 @@ def test_a_choice_allows_some_of_a_servers_tools(client, scripted_server, server
             tool_choice={"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp", "server_label": "shop", "name": "refund"}]},
         )  # fmt: skip
     assert refused.value.param == "tool_choice.tools[0].name"
+
+
+def test_a_word_to_a_server_that_the_choice_leaves_out_is_refused_saying_so(client, scripted_server, server):
+    play(scripted_server, LOOKS, {"text": "Shipped."})
+    weigh = {"type": "function", "name": "weigh", "parameters": {"type": "object"}, "strict": False}
+    first = client.responses.create(model=MODEL, input="where is 7?", tools=[tool(server), weigh])
+    word = {"type": "mcp_approval_response", "approval_request_id": first.output[-1].id, "approve": True}
+    ask = {"model": MODEL, "input": [word], "previous_response_id": first.id, "tools": [tool(server), weigh]}
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "weigh"}]}
+    with pytest.raises(BadRequestError) as refused:
+        client.responses.create(**ask, tool_choice=choice)
+    assert refused.value.param == "tools" and "'tool_choice'" in refused.value.message
+    named = [*choice["tools"], {"type": "mcp", "server_label": "shop"}]
+    second = client.responses.create(**ask, tool_choice=choice | {"tools": named})
+    assert [item.type for item in second.output if item.type == "mcp_call"] == ["mcp_call"]

@@ -8,7 +8,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, Once, PoisonError},
     time::{Duration, Instant},
@@ -118,11 +118,24 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Parked<W, S> {
     /// # Errors
     /// Where that takes longer than `wait`, or there is no place for this tenant.
     pub(crate) async fn hold(self: &Arc<Self>, place: Place, what: W, wait: Duration) -> Result<Held<W, S>, NoPlace> {
-        let key = (place.owner, what);
-        let slot = self.place(&key, &place.after).ok_or(NoPlace::Full)?;
-        let slot = tokio::time::timeout(wait, slot.lock_owned()).await.map_err(|_| NoPlace::Waited)?;
+        let Place { owner, after } = place;
+        let key = (owner, what);
+        let slot = async {
+            loop {
+                let slot = self.place(&key, &after).ok_or(NoPlace::Full)?.lock_owned().await;
+                // What a call waits for may be let go of meanwhile, and nobody goes on with that.
+                if self.is_here(&key, OwnedMutexGuard::mutex(&slot)) {
+                    return Ok::<_, NoPlace>(slot);
+                }
+            }
+        };
+        let slot = tokio::time::timeout(wait, slot).await.map_err(|_| NoPlace::Waited)??;
         self.sweep();
         Ok(Held { of: Arc::clone(self), key, slot })
+    }
+
+    fn is_here(&self, key: &Key<W>, slot: &Slot<S>) -> bool {
+        self.all().get(key).is_some_and(|entry| Arc::ptr_eq(&entry.slot, slot))
     }
 
     fn place(&self, key: &Key<W>, after: &[String]) -> Option<Slot<S>> {
@@ -164,7 +177,7 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Parked<W, S> {
         drop(gone);
     }
 
-    /// Drops those of which this is true; one that runs, as soon as it ends.
+    /// Drops those of which this is true; one that runs, as soon as it ends, and a call that waits for it begins afresh.
     pub(crate) fn drop_of(&self, is_theirs: impl Fn(&Key<W>) -> bool) {
         let gone: Vec<_> = self.all().extract_if(|key, _| is_theirs(key)).collect();
         drop(gone);
@@ -172,7 +185,9 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Parked<W, S> {
 
     /// Drops those of a tenant's conversations of these ids.
     pub(crate) fn drop_of_conversations(&self, tenant: &str, workspaces: &[String]) {
-        self.drop_of(|(owner, _)| owner.tenant == tenant && workspaces.contains(&owner.workspace));
+        // An agent's may be many, and all instances are looked through under the lock.
+        let theirs: HashSet<&str> = workspaces.iter().map(String::as_str).collect();
+        self.drop_of(|(owner, _)| owner.tenant == tenant && theirs.contains(owner.workspace.as_str()));
     }
 
     fn drop_where(&self, is_over: impl Fn(&Key<W>, &Entry<S>) -> bool) {
@@ -270,6 +285,8 @@ fn is_free<S>(entry: &Entry<S>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, task::Poll};
+
     use super::*;
 
     type Key = super::Key<&'static str>;
@@ -353,6 +370,21 @@ mod tests {
         // What runs is let go of too, and ends where nobody finds it.
         parked.drop_of(|(owner, _)| owner.tenant == "large");
         assert_eq!((parked.len(), running.len()), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waited_for_what_was_let_go_of_begins_afresh() {
+        let wait = Duration::from_secs(60);
+        let parked = Arc::new(super::Parked::<&str, u8>::new(Bounds::default()));
+        let first = parked.hold(Place::named("1"), "python", wait).await.unwrap();
+        let mut second = Box::pin(parked.hold(Place::named("1"), "python", wait));
+        assert!(poll_fn(|cx| Poll::Ready(second.as_mut().poll(cx).is_pending())).await);
+        parked.drop_of_conversations("", &["1".into()]);
+        first.put_back(7, 1);
+        let second = second.await.unwrap();
+        assert_eq!(second.kept(), None);
+        second.put_back(8, 1);
+        assert_eq!(parked.hold(Place::named("1"), "python", wait).await.unwrap().kept(), Some(&8));
     }
 
     #[test]

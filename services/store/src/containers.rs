@@ -11,6 +11,7 @@ use frontdesk_api::{
     customer::{Customer, Owner, Sight},
 };
 
+use self::seat::Seat;
 use crate::{Conn, Doing as _, System, Tenant, Tx, blobs, files::Placed, on, paging};
 
 /// Microseconds of a minute.
@@ -121,27 +122,30 @@ struct PlacedRow {
 /// The container that code of `cx` runs in, which counts as used at `now`: the one that the workspace names, the one of
 /// its session, or the one that the line of responses left; where there is none, a new one with the id `new`. None where
 /// the code is part of no conversation of this database, or the named one's time is over. `keep`: the minutes that a
-/// conversation's own is kept from now on; None: as it is. The caller commits.
+/// conversation's own is kept from now on; None: as it is. The turn is held until the end of the transaction, as by
+/// [`hold`]. The caller commits.
 ///
 /// # Errors
-/// As any query.
+/// As any query; `NotFound` where the turn is gone, `Conflict` where another worker has it.
 pub async fn claim(tx: &mut Tx, cx: &Cx, new: &str, keep: Option<i64>, now: Micros) -> Result<Option<String>> {
     let (Some(workspace), Some(turn), Some(agent)) = (&cx.workspace, &cx.turn, &cx.agent) else { return Ok(None) };
     let owner = cx.customer.as_ref().map(Customer::owner);
     let seat = Seat { agent, owner: owner.as_ref() };
+    let in_session = cx.session.as_ref() == Some(&workspace.id);
+    if workspace.container.is_none() && !in_session && *turn != workspace.id {
+        // A replay's, which leaves nothing here.
+        return Ok(None);
+    }
+    hold_writer(tx, turn, cx.turn_epoch).await?;
     if let Some(named) = &workspace.container {
         if !enter(tx, cx, named, now).await? {
             return Ok(None);
         }
         return use_(tx, named, keep, now).await;
     }
-    let found = if cx.session.as_ref() == Some(&workspace.id) {
-        seat.of_session(tx, &workspace.id, now).await?
-    } else if *turn == workspace.id {
-        seat.of_line(tx, turn, &workspace.after, now).await?
-    } else {
-        // A replay's, which leaves nothing here.
-        return Ok(None);
+    let found = match in_session {
+        true => seat.of_session(tx, &workspace.id, now).await?,
+        false => seat.of_line(tx, turn, &workspace.after, now).await?,
     };
     if let Some(id) = found {
         return use_(tx, &id, keep, now).await;
@@ -208,89 +212,6 @@ async fn use_(tx: &mut Tx, id: &str, keep: Option<i64>, now: Micros) -> Result<O
 
 /// Containers whose time is over that one transaction deletes.
 const AT_ONCE: i64 = 200;
-
-/// For whose code a container is.
-struct Seat<'a> {
-    agent: &'a str,
-    owner: Option<&'a Owner>,
-}
-
-impl Seat<'_> {
-    fn customer(&self) -> (&str, &str) {
-        self.owner.map_or(("", ""), |owner| (&owner.sub, &owner.issuer))
-    }
-
-    async fn of_session(&self, tx: &mut Tx, session: &str, now: Micros) -> Result<Option<String>> {
-        let (tenant, (customer, issuer)) = (tx.tenant(), self.customer());
-        on!(tx, conn => sqlx::query("DELETE FROM container WHERE tenant = $1 AND session_id = $2 AND expires_at <= $3")
-            .bind(&*tenant).bind(session).bind(now).execute(conn).await.map(|_| ()))
-        .doing("clear a conversation's old container")?;
-        on!(tx, conn => sqlx::query_scalar("SELECT id FROM container WHERE tenant = $1 AND session_id = $2 AND agent_id = $3 \
-             AND coalesce(customer, '') = $4 AND coalesce(issuer, '') = $5")
-            .bind(&*tenant).bind(session).bind(self.agent).bind(customer).bind(issuer).fetch_optional(conn).await)
-        .doing("look for a conversation's container")
-    }
-
-    /// Taken over from the nearest turn that left one.
-    async fn of_line(&self, tx: &mut Tx, turn: &str, after: &[String], now: Micros) -> Result<Option<String>> {
-        let (tenant, (customer, issuer)) = (tx.tenant(), self.customer());
-        let turns: Vec<&str> = std::iter::once(turn).chain(after.iter().map(String::as_str)).collect();
-        macro_rules! left {
-            ($listed:literal) => {
-                concat!(
-                    "SELECT id, turn_id FROM container WHERE tenant = $1 AND session_id IS NULL AND agent_id = $2 \
-                     AND coalesce(customer, '') = $3 AND coalesce(issuer, '') = $4 AND expires_at > $5 AND turn_id ",
-                    $listed
-                )
-            };
-        }
-        let left: Vec<(String, String)> = match tx.conn() {
-            Conn::Postgres(conn) => {
-                let query = sqlx::query_as(left!("= ANY($6)"));
-                let query = query.bind(&*tenant).bind(self.agent).bind(customer).bind(issuer).bind(now);
-                query.bind(&turns).fetch_all(conn).await
-            }
-            Conn::Sqlite(conn) => {
-                let query = sqlx::query_as(left!("IN (SELECT value FROM json_each($6))"));
-                let query = query.bind(&*tenant).bind(self.agent).bind(customer).bind(issuer).bind(now);
-                query.bind(serde_json::json!(turns).to_string()).fetch_all(conn).await
-            }
-        }
-        .doing("look for the container of a line of responses")?;
-        for before in turns {
-            let Some((id, _)) = left.iter().find(|(_, holder)| holder == before) else { continue };
-            // Of two branches the first takes it.
-            let taken = on!(tx, conn => sqlx::query("UPDATE container SET turn_id = $4 WHERE tenant = $1 AND id = $2 AND turn_id = $3")
-                .bind(&*tenant).bind(id).bind(before).bind(turn).execute(conn).await.map(|done| done.rows_affected()))
-            .doing("take over a container")?;
-            if taken == 1 {
-                return Ok(Some(id.clone()));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn make(
-        &self,
-        tx: &mut Tx,
-        id: &str,
-        session: Option<&str>,
-        turn: &str,
-        keep: Option<i64>,
-        now: Micros,
-    ) -> Result<String> {
-        let minutes = keep.unwrap_or_else(|| minutes(frontdesk_api::code::KEEP));
-        let holder = if session.is_none() { Some(turn) } else { None };
-        let name = session.unwrap_or(turn);
-        let container = StoredContainer::made(id.to_owned(), name, self.owner.cloned(), minutes, now);
-        let container = StoredContainer { session_id: session.map(str::to_owned), ..container };
-        add(tx, &container, holder, Some(self.agent)).await?;
-        let Some(session) = session else { return Ok(id.to_owned()) };
-        // Whoever was first.
-        let found = self.of_session(tx, session, now).await?;
-        found.ok_or_else(|| Error::unavailable("a conversation's container could not be made"))
-    }
-}
 
 /// A time as minutes, one at least.
 #[must_use]
@@ -596,5 +517,6 @@ fn missing_file(id: &str) -> Error {
     Error::not_found(format!("this container has no file with the id '{id}'")).with_code("container_file_not_found")
 }
 
+mod seat;
 #[cfg(test)]
 mod tests;

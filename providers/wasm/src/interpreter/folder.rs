@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -18,6 +18,7 @@ use frontdesk_api::{
     tools::ToolHost,
 };
 use serde_json::{Map, Value};
+use tracing::Instrument as _;
 
 use super::{CodeFile, Files, Given, Lacking};
 
@@ -26,7 +27,7 @@ const GIVEN: usize = 8 << 20;
 
 /// The files of a conversation's code.
 pub(super) struct Folder<'a> {
-    host: &'a dyn ToolHost,
+    host: Arc<dyn ToolHost>,
     run: &'a str,
     bounds: code::Bounds,
     /// Bytes of the files of code's own that an instance is given at once.
@@ -45,7 +46,7 @@ struct Told {
 
 impl<'a> Folder<'a> {
     /// `memory`: what an interpreter has, in bytes.
-    pub(super) fn new(host: &'a dyn ToolHost, run: &'a str, bounds: code::Bounds, memory: usize) -> Self {
+    pub(super) fn new(host: Arc<dyn ToolHost>, run: &'a str, bounds: code::Bounds, memory: usize) -> Self {
         Self { host, run, bounds, own: bounds.run.min(memory / 8), told: Mutex::default() }
     }
 
@@ -117,7 +118,10 @@ impl Files for Folder<'_> {
         let files = written.into_iter();
         let files = files.map(|file| code::Written { name: file.name, content: Bytes::from(file.content) }).collect();
         // Of a run that wrote nothing too: what an earlier attempt of it left goes.
-        let stored = self.host.keep_written(self.run, files, &self.bounds).await?;
+        let (host, run, bounds) = (Arc::clone(&self.host), self.run.to_owned(), self.bounds);
+        // Not the caller's to cut off: its time is for the code, and that has run.
+        let kept = tokio::spawn(async move { host.keep_written(&run, files, &bounds).await }.in_current_span());
+        let stored = kept.await.map_err(|e| Error::internal("keeping what code wrote broke off", e))??;
         let ids = stored.iter().flat_map(|stored| &stored.files).zip(&names);
         let kept = ids.filter_map(|(id, (name, _))| Some(Given { id: id.clone().ok()?, name: name.clone() }));
         let kept = kept.collect();
@@ -177,7 +181,51 @@ fn plain(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, task::Poll};
+
+    use tokio::sync::Semaphore;
+
     use super::*;
+
+    /// Keeps once it is let.
+    struct Slow {
+        gate: Semaphore,
+        kept: Semaphore,
+    }
+
+    #[async_trait]
+    impl ToolHost for Slow {
+        async fn kv_get(&self, _: &str) -> Result<Option<Vec<u8>>> {
+            Ok(None)
+        }
+        async fn kv_set(&self, _: &str, _: Vec<u8>) -> Result<()> {
+            Ok(())
+        }
+        async fn keep_written(
+            &self,
+            _: &str,
+            files: Vec<code::Written>,
+            _: &code::Bounds,
+        ) -> Result<Option<code::Stored>> {
+            self.gate.acquire().await.expect("a gate").forget();
+            self.kept.add_permits(files.len());
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_code_wrote_is_kept_though_nobody_waits_for_it_any_more() {
+        let host = Arc::new(Slow { gate: Semaphore::new(0), kept: Semaphore::new(0) });
+        let folder = Folder::new(host.clone(), "k1", super::super::files(), 64 << 20);
+        let mut written = vec![CodeFile { name: "a".into(), content: vec![1] }];
+        let mut keeping = Box::pin(folder.keep(&mut written));
+        assert!(poll_fn(|cx| Poll::Ready(keeping.as_mut().poll(cx).is_pending())).await);
+        // The caller's time is up.
+        drop(keeping);
+        host.gate.add_permits(1);
+        let kept = tokio::time::timeout(std::time::Duration::from_secs(60), host.kept.acquire()).await;
+        kept.expect("it goes on").expect("kept").forget();
+    }
 
     fn file(id: &str, name: &str, by_code: bool) -> File {
         File { id: id.into(), name: name.into(), bytes: 3, by_code }

@@ -184,7 +184,8 @@ impl ToolProvider for CodeTool {
         };
         let place = Place::of(cx);
         let kept = place.is_some();
-        let folder = cx.workspace.as_ref().map(|_| Folder::new(&*host, &call.id, self.1, self.0.limits.memory));
+        let folder =
+            cx.workspace.as_ref().map(|_| Folder::new(Arc::clone(&host), &call.id, self.1, self.0.limits.memory));
         let files = folder.as_ref().map(|files| files as &dyn Files);
         let code = Code { text: &arguments.code, stdin: &arguments.stdin, files };
         let running = self.0.run(language, place, code);

@@ -63,6 +63,11 @@ fn of(cx: &Cx, sub: &str) -> Cx {
 }
 
 async fn claimed(store: &Store, cx: &Cx, new: &str, now: Micros) -> Option<String> {
+    let turn = cx.turn.as_deref().expect("a turn");
+    let known = turns::load(&mut store.tenant(cx).read().await.expect("a transaction"), turn).await.is_ok();
+    if !known {
+        response(store, cx, turn, None).await;
+    }
     let mut tx = store.tenant(cx).write().await.expect("a transaction");
     let id = claim(&mut tx, cx, new, Some(1), now).await.expect("asked");
     tx.commit().await.expect("written");
@@ -258,6 +263,11 @@ async fn who_claims_a_turn_waits_for_the_files_that_are_written_for_it() {
         let mut tx = store.tenant(&a).write().await.expect("a transaction");
         let late = hold(&mut tx, &worker, "cntr_1").await.expect_err("another's");
         assert_eq!(late.code.as_deref(), Some("turn_taken_over"));
+        // Nor does it prolong the container's time, or make one.
+        let late = super::claim(&mut tx, &worker, "cntr_2", Some(9), 20).await.expect_err("another's");
+        assert_eq!(late.code.as_deref(), Some("turn_taken_over"));
+        let found = load(&mut tx, "cntr_1", 20).await.expect("found");
+        assert_eq!((found.last_active_at, found.expire_minutes), (10, 1));
         hold(&mut tx, &Cx { turn_epoch, ..worker }, "cntr_1").await.expect("its worker's");
     })
     .await;
