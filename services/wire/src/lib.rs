@@ -6,6 +6,7 @@ pub mod anthropic;
 pub mod bedrock;
 pub mod eventstream;
 mod fault;
+mod fields;
 pub mod gemini;
 pub mod llama_stack;
 pub mod members;

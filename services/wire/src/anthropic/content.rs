@@ -30,6 +30,9 @@ pub(super) fn messages(wire: &[Value], claude: bool) -> Result<Vec<Message>> {
     let mut out = vec![];
     for (i, message) in wire.iter().enumerate() {
         let at = format!("messages[{i}]");
+        if !message.is_object() {
+            return Err(Error::invalid(at.clone(), format!("{at} must be an object")));
+        }
         let content = content(&at, message)?;
         match role(message) {
             Some("user") => user(&content, claude, &mut out)?,
@@ -74,12 +77,33 @@ impl Block<'_> {
         self.wire.get("type").and_then(Value::as_str).unwrap_or_default()
     }
 
+    fn must(&self, name: &str, what: &str) -> Error {
+        let at = format!("{}.{name}", self.at);
+        Error::invalid(at.clone(), format!("{at} must be {what}"))
+    }
+
     /// A member that must be text.
     fn text(&self, name: &str) -> Result<&str> {
-        self.wire.get(name).and_then(Value::as_str).ok_or_else(|| {
-            let at = format!("{}.{name}", self.at);
-            Error::invalid(at.clone(), format!("{at} must be text"))
-        })
+        self.wire.get(name).and_then(Value::as_str).ok_or_else(|| self.must(name, "text"))
+    }
+
+    /// A text that may be missing; an empty one says nothing either.
+    fn words(&self, name: &str) -> Result<Option<&str>> {
+        match self.wire.get(name).filter(|value| !value.is_null()) {
+            None => Ok(None),
+            Some(value) => {
+                let text = value.as_str().ok_or_else(|| self.must(name, "text"))?;
+                Ok(Some(text).filter(|text| !text.is_empty()))
+            }
+        }
+    }
+
+    /// Absent is false.
+    fn flag(&self, name: &str) -> Result<bool> {
+        match self.wire.get(name).filter(|value| !value.is_null()) {
+            None => Ok(false),
+            Some(value) => value.as_bool().ok_or_else(|| self.must(name, "true or false")),
+        }
     }
 
     fn member(&self, name: &str) -> Result<Block<'_>> {
@@ -121,7 +145,12 @@ fn blocks<'a>(at: &str, wire: &'a Value) -> Result<Vec<Block<'a>>> {
     match wire {
         Value::String(_) => Ok(vec![Block { at: at.to_owned(), wire }]),
         Value::Array(list) => {
-            Ok(list.iter().enumerate().map(|(k, wire)| Block { at: format!("{at}[{k}]"), wire }).collect())
+            let block = |(k, wire): (usize, &'a Value)| {
+                let block = Block { at: format!("{at}[{k}]"), wire };
+                block.words("type")?;
+                Ok::<_, Error>(block)
+            };
+            list.iter().enumerate().map(block).collect()
         }
         _ => Err(Error::invalid(at, format!("{at} must be text or a list of blocks"))),
     }
@@ -167,7 +196,7 @@ fn mark(block: &Block<'_>, claude: bool, parts: &mut [Part]) {
 fn tool_result(block: &Block<'_>, claude: bool, more: &mut Vec<Part>) -> Result<Message> {
     let id = block.text("tool_use_id")?;
     let mut result = Message { tool_call_id: Some(id.to_owned()), ..Message::text(Role::Tool, "") };
-    if block.wire.get("is_error").and_then(Value::as_bool).unwrap_or(false) {
+    if block.flag("is_error")? {
         result.extra.insert("is_error".into(), true.into());
     }
     let mut all = vec![];
@@ -201,23 +230,22 @@ fn assistant(content: &[Block<'_>], in_turn: bool, claude: bool) -> Result<Messa
     for block in content {
         match block.kind() {
             "tool_use" => {
-                let arguments = block.member("input")?.wire.to_string();
+                let input = block.member("input")?.wire;
+                let arguments = input.as_object().map(|_| input.to_string());
+                let arguments = arguments.ok_or_else(|| block.must("input", "an object"))?;
                 let (id, name) = (block.text("id")?.to_owned(), block.text("name")?.to_owned());
                 let id = thoughts::join(id, &std::mem::take(&mut sealed));
                 message.tool_calls.push(ToolCall { id, name, arguments });
             }
-            "thinking" => {
-                let signature = block.wire.get("signature").and_then(Value::as_str).filter(|s| !s.is_empty());
-                match signature {
-                    Some(_) if claude && !calls => message.content.push(Part::Other(block.wire.clone())),
-                    Some(signature) if claude => {
-                        let text = block.text("thinking")?.to_owned();
-                        sealed.push(Thought::Signed { text, signature: signature.to_owned() });
-                    }
-                    None if in_turn => thoughts.push_str(block.text("thinking")?),
-                    _ => {}
+            "thinking" => match block.words("signature")? {
+                Some(_) if claude && !calls => message.content.push(Part::Other(block.wire.clone())),
+                Some(signature) if claude => {
+                    let text = block.text("thinking")?.to_owned();
+                    sealed.push(Thought::Signed { text, signature: signature.to_owned() });
                 }
-            }
+                None if in_turn => thoughts.push_str(block.text("thinking")?),
+                _ => {}
+            },
             "redacted_thinking" if claude && !calls => message.content.push(Part::Other(block.wire.clone())),
             "redacted_thinking" if claude => sealed.push(Thought::Redacted(block.text("data")?.to_owned())),
             "redacted_thinking" => {}
@@ -257,16 +285,15 @@ fn parts(block: &Block<'_>, out: &mut Vec<Part>) -> Result<()> {
 
 /// Text documents become text under their title; PDFs become OpenAI's `file` part.
 fn document(block: &Block<'_>, out: &mut Vec<Part>) -> Result<()> {
-    let optional = |name: &str| block.wire.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let source = block.member("source")?;
     match source.kind() {
         "base64" => {
-            let name = optional("title").unwrap_or("document.pdf");
+            let name = block.words("title")?.unwrap_or("document.pdf");
             let file = json!({ "filename": name, "file_data": address(&source)? });
             out.push(Part::Other(json!({ "type": "file", "file": file })));
         }
         "text" | "content" => {
-            let head: Vec<&str> = ["title", "context"].into_iter().filter_map(optional).collect();
+            let head: Vec<&str> = [block.words("title")?, block.words("context")?].into_iter().flatten().collect();
             if !head.is_empty() {
                 out.push(Part::Text(head.join("\n")));
             }
@@ -389,6 +416,24 @@ mod tests {
     fn what_cannot_be_said_elsewhere_names_its_place() {
         for (message, param) in [
             (json!({ "role": "robot", "content": "x" }), "messages[0].role"),
+            (json!({ "role": 7, "content": "x" }), "messages[0].role"),
+            (json!("x"), "messages[0]"),
+            (json!({ "role": "user", "content": [{ "type": 7, "text": "x" }] }), "messages[0].content[0].type"),
+            (json!({ "role": "user", "content": [{ "type": "text", "text": 7 }] }), "messages[0].content[0].text"),
+            (
+                json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "c", "is_error": "yes" }] }),
+                "messages[0].content[0].is_error",
+            ),
+            (
+                json!({ "role": "user", "content": [{ "type": "document", "title": 7,
+                    "source": { "type": "base64", "media_type": "application/pdf", "data": "JVBE" } }] }),
+                "messages[0].content[0].title",
+            ),
+            (
+                json!({ "role": "user", "content": [{ "type": "document", "context": 7,
+                    "source": { "type": "text", "data": "one" } }] }),
+                "messages[0].content[0].context",
+            ),
             (json!({ "role": "user" }), "messages[0].content"),
             (json!({ "role": "user", "content": 7 }), "messages[0].content"),
             (json!({ "role": "user", "content": [{ "type": "container_upload" }] }), "messages[0].content[0].type"),
@@ -407,8 +452,18 @@ mod tests {
             let error = messages(&[message], false).expect_err("refused");
             assert_eq!(error.param.as_deref(), Some(param), "{}", error.message);
         }
-        let history = json!([{ "role": "assistant", "content": [{ "type": "server_tool_use" }] }, { "role": "user", "content": "x" }]);
-        let error = messages(history.as_array().expect("a list"), false).expect_err("refused");
-        assert_eq!(error.param.as_deref(), Some("messages[0].content[0].type"));
+        for (block, member) in [
+            (json!({ "type": "server_tool_use" }), "type"),
+            (json!({ "type": "tool_use", "id": 7, "name": "f", "input": {} }), "id"),
+            (json!({ "type": "tool_use", "id": "c", "name": 7, "input": {} }), "name"),
+            (json!({ "type": "tool_use", "id": "c", "name": "f", "input": "{}" }), "input"),
+            (json!({ "type": "tool_use", "id": "c", "name": "f" }), "input"),
+            (json!({ "type": "thinking", "thinking": "hm", "signature": 7 }), "signature"),
+        ] {
+            let history =
+                [json!({ "role": "assistant", "content": [block] }), json!({ "role": "user", "content": "x" })];
+            let error = messages(&history, false).expect_err("refused");
+            assert_eq!(error.param, Some(format!("messages[0].content[0].{member}")), "{}", error.message);
+        }
     }
 }

@@ -13,23 +13,7 @@ use frontdesk_api::{
 use serde_json::{Map, Value, json};
 
 use super::content;
-use crate::openai::peek::not_json;
-
-/// Members with a counterpart.
-const TRANSLATED: [&str; 12] = [
-    "model",
-    "messages",
-    "stream",
-    "system",
-    "max_tokens",
-    "tools",
-    "tool_choice",
-    "stop_sequences",
-    "temperature",
-    "top_p",
-    "metadata",
-    "output_config",
-];
+use crate::{fields::Fields, openai::peek::not_json};
 
 /// Members that tune price, speed, caching or depth of thought at Anthropic, and change no meaning when absent.
 /// `thinking` is one: a model that thinks does so by its server's own settings.
@@ -49,8 +33,8 @@ pub fn decode(body: &[u8]) -> Result<Chat> {
 }
 
 /// As [`decode`], for a provider that serves Claude's models by another API and so has some of the notions: `thinking`
-/// and the request's `cache_control` stay in `extra`, marks for the cache on their parts, signed thoughts with the call
-/// that they led to. A mark on a tool is left out: one on what follows the tools covers them.
+/// and the request's `cache_control` stay in `extra`, marks for the cache on their parts and tools, signed thoughts with
+/// the call that they led to.
 ///
 /// # Errors
 /// As [`decode`].
@@ -74,40 +58,49 @@ pub fn decode_with_thinking(body: &[u8]) -> Result<Chat> {
 }
 
 fn read(body: &[u8], claude: bool) -> Result<Chat> {
-    let mut body: Map<String, Value> = serde_json::from_slice(body).map_err(not_json)?;
-    // In this API an absent member and a null are the same.
-    body.retain(|_, value| !value.is_null());
+    let mut body = Fields::of_body(body)?;
     let asks = |value: &Value| value.as_array().is_none_or(|list| !list.is_empty());
-    if let Some(name) = ONLY_THERE.iter().find(|name| body.get(**name).is_some_and(asks)) {
-        let message = format!("'{name}' works with Anthropic's own API only, and this model is not served by it");
-        return Err(Error::invalid(*name, message));
+    for name in ONLY_THERE {
+        if body.take(name).is_some_and(|value| asks(&value)) {
+            let message = format!("'{name}' works with Anthropic's own API only, and this model is not served by it");
+            return Err(Error::invalid(name, message));
+        }
     }
     let system = if claude { content::marked_system } else { system };
-    let mut messages: Vec<Message> = body.get("system").map(system).transpose()?.into_iter().collect();
-    messages.extend(content::messages(list(&body, "messages")?, claude)?);
-    let (tool_choice, parallel_tool_calls) = tool_choice(body.get("tool_choice"))?;
-    let stop = list(&body, "stop_sequences")?.iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    Ok(Chat {
+    let mut messages: Vec<Message> = body.take("system").map(|wire| system(&wire)).transpose()?.into_iter().collect();
+    messages.extend(content::messages(&body.list("messages")?.unwrap_or_default(), claude)?);
+    let choice = body.object("tool_choice")?;
+    let (tool_choice, parallel_tool_calls) = choice.map(tool_choice).transpose()?.unwrap_or_default();
+    let output = body.object("output_config")?;
+    let (response_format, effort) = output.map(output_config).transpose()?.unwrap_or_default();
+    let chat = Chat {
         messages,
-        tools: list(&body, "tools")?.iter().enumerate().map(|(i, t)| tool(i, t, claude)).collect::<Result<_>>()?,
+        tools: body.each("tools", |wire| tool(wire, claude))?,
         tool_choice,
         parallel_tool_calls,
-        max_tokens: body.get("max_tokens").and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok()),
-        temperature: body.get("temperature").and_then(Value::as_f64),
-        top_p: body.get("top_p").and_then(Value::as_f64),
+        max_tokens: body.count("max_tokens", 0)?,
+        temperature: body.real("temperature")?,
+        top_p: body.real("top_p")?,
         seed: None,
-        stop,
-        response_format: body.get("output_config").and_then(|c| c.get("format")).and_then(response_format),
-        extra: extra(body, claude),
-    })
-}
-
-fn list<'a>(body: &'a Map<String, Value>, name: &str) -> Result<&'a [Value]> {
-    match body.get(name) {
-        None => Ok(&[]),
-        Some(Value::Array(many)) => Ok(many),
-        Some(_) => Err(Error::invalid(name, format!("'{name}' must be a list"))),
+        stop: body.texts("stop_sequences")?,
+        response_format,
+        extra: Map::new(),
+    };
+    let user = body.object("metadata")?.map(|mut of| of.text("user_id")).transpose()?.flatten();
+    // A longer id is an error elsewhere, and without it only the search for misuse is poorer.
+    let user = user.filter(|id| id.chars().count() <= LONGEST_USER);
+    let renamed = [("reasoning_effort", effort), ("user", user)];
+    let renamed = renamed.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+    body.expect("thinking", "an object", Value::is_object)?;
+    for name in HINTS {
+        if !(claude && ["thinking", "cache_control"].contains(&name)) {
+            body.pass_over(&[name]);
+        }
     }
+    body.pass_over(&["model", "stream"]);
+    // In this API an absent member and a null are the same.
+    let rest = body.into_members().into_iter().filter(|(_, value)| !value.is_null());
+    Ok(Chat { extra: rest.chain(renamed).collect(), ..chat })
 }
 
 /// One message of text: many servers and chat templates take no parts in a system message.
@@ -115,70 +108,50 @@ fn system(wire: &Value) -> Result<Message> {
     Ok(Message::text(Role::System, content::words("system", wire)?))
 }
 
-fn tool(i: usize, wire: &Value, claude: bool) -> Result<ToolSpec> {
-    let at = format!("tools[{i}]");
-    match wire.get("type").and_then(Value::as_str) {
-        None | Some("custom") => {}
-        Some(other) => {
-            let message = format!(
-                "{at}.type is '{other}', a tool of Anthropic's own: the provider of this model knows only tools with \
-                 a name and an input_schema"
-            );
-            return Err(Error::invalid(format!("{at}.type"), message));
-        }
+fn tool(mut wire: Fields, claude: bool) -> Result<ToolSpec> {
+    let at = wire.path("type");
+    if let Some(other) = wire.text("type")?.filter(|kind| kind != "custom") {
+        let message = format!(
+            "{at} is '{other}', a tool of Anthropic's own: the provider of this model knows only tools with a name and \
+             an input_schema"
+        );
+        return Err(Error::invalid(at, message));
     }
-    let text = |name: &str| wire.get(name).and_then(Value::as_str).map(str::to_owned);
-    let Some(name) = text("name").filter(|name| !name.is_empty()) else {
-        return Err(Error::invalid(format!("{at}.name"), format!("missing member '{at}.name'")));
-    };
     Ok(ToolSpec {
-        name,
-        description: text("description"),
-        parameters: wire.get("input_schema").cloned(),
-        strict: wire.get("strict").and_then(Value::as_bool),
-        cache_control: wire.get("cache_control").filter(|_| claude).cloned(),
+        name: wire.name("name")?,
+        description: wire.text("description")?,
+        parameters: wire.object("input_schema")?.map(Fields::into_value),
+        strict: wire.flag("strict")?,
+        cache_control: wire.take("cache_control").filter(|_| claude),
     })
 }
 
 /// The choice, and whether tools may be called side by side where the client says.
-fn tool_choice(wire: Option<&Value>) -> Result<(Option<ToolChoice>, Option<bool>)> {
-    let Some(wire) = wire else { return Ok((None, None)) };
-    let text = |name: &str| wire.get(name).and_then(Value::as_str);
-    let choice = match (text("type"), text("name")) {
-        (Some("auto"), _) => ToolChoice::Auto,
-        (Some("any"), _) => ToolChoice::Required,
-        (Some("none"), _) => ToolChoice::None,
-        (Some("tool"), Some(name)) => ToolChoice::Named(name.to_owned()),
-        _ => {
-            let message = "'tool_choice.type' must be auto, any, none, or tool with a name";
-            return Err(Error::invalid("tool_choice", message));
-        }
+fn tool_choice(mut wire: Fields) -> Result<(Option<ToolChoice>, Option<bool>)> {
+    let choice = match wire.word("type", &["auto", "any", "none", "tool"])?.as_deref() {
+        Some("auto") => ToolChoice::Auto,
+        Some("any") => ToolChoice::Required,
+        Some("none") => ToolChoice::None,
+        Some(_) => ToolChoice::Named(wire.name("name")?),
+        None => return Err(wire.missing("type")),
     };
-    let single = wire.get("disable_parallel_tool_use").and_then(Value::as_bool);
+    let single = wire.flag("disable_parallel_tool_use")?;
     Ok((Some(choice), single.map(|single| !single)))
 }
 
-/// OpenAI's `response_format` for `output_config.format`; its name is required there and shown to nobody.
-fn response_format(wire: &Value) -> Option<Value> {
-    let schema = wire.get("schema")?;
-    Some(json!({ "type": "json_schema", "json_schema": { "name": "answer", "schema": schema, "strict": true } }))
-}
-
-/// What has no member in `Chat`, by OpenAI's names.
-fn extra(body: Map<String, Value>, claude: bool) -> Map<String, Value> {
-    let effort = body.get("output_config").and_then(|c| c.get("effort")).and_then(Value::as_str).map(|effort| {
-        // The highest that every server with this member knows.
-        if matches!(effort, "xhigh" | "max") { "high" } else { effort }.into()
+/// OpenAI's `response_format` for `format`, whose name is required there and shown to nobody, and `reasoning_effort`.
+fn output_config(mut wire: Fields) -> Result<(Option<Value>, Option<String>)> {
+    let format = wire.object("format")?.map(|mut format| {
+        format.word("type", &["json_schema"])?;
+        let schema = format.object("schema")?.ok_or_else(|| format.missing("schema"))?.into_value();
+        Ok(json!({ "type": "json_schema", "json_schema": { "name": "answer", "schema": schema, "strict": true } }))
     });
-    // A longer id is an error there, and without it only the search for misuse is poorer.
-    let user = body.get("metadata").and_then(|m| m.get("user_id")).and_then(Value::as_str);
-    let user = user.filter(|id| id.chars().count() <= LONGEST_USER).map(Value::from);
-    let renamed = [("reasoning_effort", effort), ("user", user)];
-    let renamed = renamed.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    let kept = |name: &str| claude && ["thinking", "cache_control"].contains(&name);
-    let known = |name: &str| TRANSLATED.contains(&name) || HINTS.contains(&name) || ONLY_THERE.contains(&name);
-    let known = |name: &str| known(name) && !kept(name);
-    body.into_iter().filter(|(name, _)| !known(name)).chain(renamed).collect()
+    let effort = wire.text("effort")?.map(|effort| match effort.as_str() {
+        // The highest that every server with this member knows.
+        "xhigh" | "max" => "high".to_owned(),
+        _ => effort,
+    });
+    Ok((format.transpose()?, effort))
 }
 
 #[cfg(test)]
@@ -255,6 +228,69 @@ mod tests {
         assert_eq!(as_openai(&body).get("user"), None);
     }
 
+    // Oracle: Anthropic's API reference, "Messages".
+    #[test]
+    fn a_member_of_the_wrong_type_is_named() {
+        let tool = |name: &str, value: Value| {
+            let mut tool = json!({ "name": "f", "input_schema": { "type": "object" } });
+            tool[name] = value;
+            json!([tool])
+        };
+        let format = |format: Value| json!({ "format": format });
+        for (member, value, param) in [
+            ("system", json!(7), "system"),
+            ("messages", json!("hi"), "messages"),
+            ("max_tokens", json!("ten"), "max_tokens"),
+            ("max_tokens", json!(-1), "max_tokens"),
+            ("temperature", json!("0.5"), "temperature"),
+            ("top_p", json!("0.5"), "top_p"),
+            ("stop_sequences", json!("END"), "stop_sequences"),
+            ("stop_sequences", json!(["END", 5]), "stop_sequences[1]"),
+            ("thinking", json!(true), "thinking"),
+            ("metadata", json!("u-7"), "metadata"),
+            ("metadata", json!({ "user_id": 7 }), "metadata.user_id"),
+            ("output_config", json!("high"), "output_config"),
+            ("output_config", json!({ "effort": 7 }), "output_config.effort"),
+            ("output_config", format(json!("json_schema")), "output_config.format"),
+            ("output_config", format(json!({ "type": "json_object" })), "output_config.format.type"),
+            ("output_config", format(json!({ "type": "json_schema" })), "output_config.format.schema"),
+            ("output_config", format(json!({ "schema": "{}" })), "output_config.format.schema"),
+            ("tools", json!(["f"]), "tools[0]"),
+            ("tools", tool("type", json!(7)), "tools[0].type"),
+            ("tools", tool("name", json!(7)), "tools[0].name"),
+            ("tools", tool("name", json!("")), "tools[0].name"),
+            ("tools", tool("description", json!(7)), "tools[0].description"),
+            ("tools", tool("input_schema", json!("{}")), "tools[0].input_schema"),
+            ("tools", tool("strict", json!("yes")), "tools[0].strict"),
+            ("tool_choice", json!("auto"), "tool_choice"),
+            ("tool_choice", json!({ "type": 7 }), "tool_choice.type"),
+            ("tool_choice", json!({ "type": "required" }), "tool_choice.type"),
+            ("tool_choice", json!({}), "tool_choice.type"),
+            ("tool_choice", json!({ "type": "tool" }), "tool_choice.name"),
+            ("tool_choice", json!({ "type": "tool", "name": 7 }), "tool_choice.name"),
+            (
+                "tool_choice",
+                json!({ "type": "auto", "disable_parallel_tool_use": "yes" }),
+                "tool_choice.disable_parallel_tool_use",
+            ),
+        ] {
+            let mut body = json!({ "messages": [{ "role": "user", "content": "hi" }] });
+            body[member] = value.clone();
+            for decode in [decode, decode_for_claude, decode_with_thinking] {
+                let error = decode(body.to_string().as_bytes()).expect_err(param);
+                assert_eq!(error.param.as_deref(), Some(param), "{value}: {}", error.message);
+                assert!(error.message.contains(param), "{}", error.message);
+            }
+            body[member] = Value::Null;
+            let chat = decode(body.to_string().as_bytes()).expect(member);
+            assert_eq!(Chat { messages: vec![], ..chat }, Chat::default(), "{member}");
+        }
+        let nulls = json!({ "messages": [{ "role": "user", "content": "hi" }], "metadata": { "user_id": null },
+            "tools": tool("strict", Value::Null), "output_config": { "effort": null, "format": null } });
+        let chat = decode(nulls.to_string().as_bytes()).expect("nulls are left out");
+        assert_eq!((chat.tools[0].strict, chat.response_format, chat.extra), (None, None, Map::new()));
+    }
+
     #[test]
     fn what_only_anthropic_can_do_is_refused_by_name() {
         for (member, value, param) in [
@@ -264,7 +300,6 @@ mod tests {
             ("tools", json!([{ "type": "web_search_20260318", "name": "web_search" }]), "tools[0].type"),
             ("tools", json!([{ "input_schema": {} }]), "tools[0].name"),
             ("tools", json!({}), "tools"),
-            ("tool_choice", json!({ "type": "tool" }), "tool_choice"),
             ("system", json!([{ "type": "image" }]), "system[0].type"),
         ] {
             let mut body = json!({ "messages": [{ "role": "user", "content": "hi" }] });

@@ -7,31 +7,15 @@ use frontdesk_api::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::thoughts;
+use crate::{fields::Fields, thoughts};
 
-/// Members that `Chat` or `ChatRequest` hold themselves.
-const KNOWN: [&str; 15] = [
-    "model",
-    "messages",
-    "stream",
-    "stream_options",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-    "max_tokens",
-    "max_completion_tokens",
-    "temperature",
-    "top_p",
-    "seed",
-    "stop",
-    "response_format",
-    "store",
-];
+/// Members that decide how a request is routed and answered, and are read before it is.
+const READ_BEFORE: [&str; 4] = ["model", "stream", "stream_options", "store"];
 
 /// # Errors
 /// `Invalid` naming the member (`messages[2].role`).
 pub fn decode(body: &[u8]) -> Result<Chat> {
-    decode_members(serde_json::from_slice(body).map_err(super::peek::not_json)?)
+    read(Fields::of_body(body)?)
 }
 
 /// Members of OpenAI's API that another has no word for and without which the answer would not be what was asked for.
@@ -59,106 +43,151 @@ pub(crate) fn kept_elsewhere(chat: &Chat, whose: &str, more: &[&str]) -> Result<
 }
 
 /// As [`decode`], from the members of the body.
-pub(super) fn decode_members(body: Map<String, Value>) -> Result<Chat> {
-    let messages = body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let tools = body.get("tools").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let number = |name: &str| body.get(name).and_then(Value::as_f64);
-    Ok(Chat {
-        messages: messages.iter().enumerate().map(|(i, m)| message(i, m)).collect::<Result<_>>()?,
-        tools: tools.iter().enumerate().map(|(i, t)| tool(i, t)).collect::<Result<_>>()?,
-        tool_choice: body.get("tool_choice").map(tool_choice).transpose()?,
-        parallel_tool_calls: body.get("parallel_tool_calls").and_then(Value::as_bool),
-        max_tokens: ["max_completion_tokens", "max_tokens"]
-            .iter()
-            .find_map(|n| body.get(*n).and_then(Value::as_u64))
-            .and_then(|n| u32::try_from(n).ok()),
-        temperature: number("temperature"),
-        top_p: number("top_p"),
-        seed: body.get("seed").and_then(Value::as_i64),
-        stop: match body.get("stop") {
-            Some(Value::String(one)) => vec![one.clone()],
-            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-            _ => vec![],
-        },
-        response_format: body.get("response_format").cloned(),
-        extra: body.into_iter().filter(|(k, _)| !KNOWN.contains(&k.as_str())).collect(),
-    })
+pub(super) fn read(mut body: Fields) -> Result<Chat> {
+    let messages = body.each("messages", message)?;
+    let mut tools = body.each("tools", tool)?;
+    let tool_choice = body.take("tool_choice").map(|wire| tool_choice(wire, &mut tools)).transpose()?;
+    let (newer, older) = (body.count("max_completion_tokens", 0)?, body.count("max_tokens", 0)?);
+    let chat = Chat {
+        messages,
+        tools,
+        tool_choice,
+        parallel_tool_calls: body.flag("parallel_tool_calls")?,
+        max_tokens: newer.or(older),
+        temperature: body.real("temperature")?,
+        top_p: body.real("top_p")?,
+        seed: body.whole("seed")?,
+        stop: stop(&mut body)?,
+        response_format: body.object("response_format")?.map(Fields::into_value),
+        extra: Map::new(),
+    };
+    body.pass_over(&READ_BEFORE);
+    known_elsewhere(&body)?;
+    Ok(Chat { extra: body.into_members(), ..chat })
 }
 
-fn message(i: usize, wire: &Value) -> Result<Message> {
-    let at = |member: &str| format!("messages[{i}].{member}");
-    let Value::Object(wire) = wire else {
-        return Err(Error::invalid(format!("messages[{i}]"), format!("messages[{i}] must be an object")));
-    };
-    let role = match wire.get("role").and_then(Value::as_str) {
-        Some("system") => Role::System,
-        Some("developer") => Role::Developer,
-        Some("user") => Role::User,
-        Some("assistant") => Role::Assistant,
-        Some("tool" | "function") => Role::Tool,
-        Some(other) => {
-            let message = format!("{} is '{other}': use system, developer, user, assistant or tool", at("role"));
-            return Err(Error::invalid(at("role"), message));
-        }
-        None => return Err(Error::invalid(at("role"), format!("missing member '{}'", at("role")))),
-    };
-    let content = match wire.get("content") {
-        None | Some(Value::Null) => vec![],
-        Some(Value::String(text)) => vec![Part::Text(text.clone())],
-        Some(Value::Array(parts)) => parts.iter().map(part).collect(),
-        Some(_) => {
-            return Err(Error::invalid(at("content"), format!("{} must be text or a list of parts", at("content"))));
-        }
-    };
-    let calls = wire.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let known = ["role", "content", "tool_calls", "tool_call_id"];
-    Ok(Message {
-        role,
-        content,
-        tool_calls: calls.iter().map(call).collect(),
-        tool_call_id: wire.get("tool_call_id").and_then(Value::as_str).map(str::to_owned),
-        extra: wire.iter().filter(|(k, _)| !known.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect(),
-    })
+/// A text, or a list of them.
+fn stop(body: &mut Fields) -> Result<Vec<String>> {
+    body.expect("stop", "a string or a list of strings", |wire| wire.is_string() || wire.is_array())?;
+    if body.is_list("stop") { body.texts("stop") } else { Ok(body.text("stop")?.into_iter().collect()) }
 }
 
-fn part(wire: &Value) -> Part {
-    match (wire.get("type").and_then(Value::as_str), wire.get("text").and_then(Value::as_str)) {
+/// Members that ride in `extra` and that the encoders of other dialects translate.
+fn known_elsewhere(body: &Fields) -> Result<()> {
+    for name in ["user", "safety_identifier", "service_tier", "reasoning_effort"] {
+        body.expect(name, "a string", Value::is_string)?;
+    }
+    for name in ["presence_penalty", "frequency_penalty"] {
+        body.expect(name, "a number", Value::is_number)?;
+    }
+    for name in ["metadata", "thinking", "output_config", "generation_config", "generationConfig"] {
+        body.expect(name, "an object", Value::is_object)?;
+    }
+    body.expect("n", "a whole number, 1 or more", |n| n.as_u64().is_some_and(|n| n > 0))?;
+    body.expect("logprobs", "true or false", Value::is_boolean)?;
+    body.expect("top_logprobs", "a whole number, 0 or more", Value::is_u64)?;
+    body.expect("modalities", "a list of strings", |of| of.as_array().is_some_and(|of| of.iter().all(Value::is_string)))
+}
+
+fn message(mut wire: Fields) -> Result<Message> {
+    let at = wire.path("role");
+    let role = match wire.needed("role")?.as_str() {
+        "system" => Role::System,
+        "developer" => Role::Developer,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "tool" | "function" => Role::Tool,
+        other => {
+            let message = format!("{at} is '{other}': use system, developer, user, assistant or tool");
+            return Err(Error::invalid(at, message));
+        }
+    };
+    let at = wire.path("content");
+    let content = match wire.take("content") {
+        None => vec![],
+        Some(Value::String(text)) => vec![Part::Text(text)],
+        Some(Value::Array(parts)) => parts.into_iter().map(part).collect(),
+        Some(_) => return Err(Error::invalid(at.clone(), format!("{at} must be text or a list of parts"))),
+    };
+    let (tool_calls, tool_call_id) = (wire.each("tool_calls", call)?, wire.text("tool_call_id")?);
+    for name in ["refusal", "reasoning_content", "name"] {
+        wire.expect(name, "a string", Value::is_string)?;
+    }
+    wire.expect("is_error", "true or false", Value::is_boolean)?;
+    Ok(Message { role, content, tool_calls, tool_call_id, extra: wire.into_members() })
+}
+
+/// Whoever writes a part anew says what it lacks.
+fn part(wire: Value) -> Part {
+    match (wire["type"].as_str(), wire["text"].as_str()) {
         (Some("text"), Some(text)) if wire.as_object().is_some_and(|o| o.len() == 2) => Part::Text(text.to_owned()),
-        _ => Part::Other(wire.clone()),
+        _ => Part::Other(wire),
     }
 }
 
-fn call(wire: &Value) -> ToolCall {
-    let text = |v: Option<&Value>| v.and_then(Value::as_str).unwrap_or_default().to_owned();
-    let function = wire.get("function");
-    ToolCall {
-        id: text(wire.get("id")),
-        name: text(function.and_then(|f| f.get("name"))),
-        arguments: text(function.and_then(|f| f.get("arguments"))),
-    }
+fn call(mut wire: Fields) -> Result<ToolCall> {
+    let id = wire.needed("id")?;
+    let mut function = function(&mut wire)?;
+    // Some servers leave out what is empty.
+    let arguments = function.text("arguments")?.unwrap_or_default();
+    Ok(ToolCall { id, name: function.name("name")?, arguments })
 }
 
-fn tool(i: usize, wire: &Value) -> Result<ToolSpec> {
-    let spec = wire.get("function").cloned().unwrap_or_default();
-    let mut spec: ToolSpec = serde_json::from_value(spec).map_err(|e| {
-        let param = format!("tools[{i}].function");
-        Error::invalid(param.clone(), format!("{param} does not describe a function: {e}"))
+fn tool(mut wire: Fields) -> Result<ToolSpec> {
+    let mark = wire.take("cache_control");
+    let mut function = function(&mut wire)?;
+    Ok(ToolSpec {
+        name: function.name("name")?,
+        description: function.text("description")?,
+        parameters: function.object("parameters")?.map(Fields::into_value),
+        strict: function.flag("strict")?,
+        cache_control: mark.or_else(|| function.take("cache_control")),
+    })
+}
+
+/// The function of a tool, of a call or of a choice: other kinds of tools (`custom`) no other API has.
+fn function(wire: &mut Fields) -> Result<Fields> {
+    if let Some(other) = wire.text("type")?.filter(|kind| kind != "function") {
+        let at = wire.path("type");
+        let message = format!("{at} is '{other}': the provider of this model knows tools of the type function");
+        return Err(Error::invalid(at, message));
+    }
+    wire.object("function")?.ok_or_else(|| wire.missing("function"))
+}
+
+fn tool_choice(wire: Value, tools: &mut Vec<ToolSpec>) -> Result<ToolChoice> {
+    match wire.as_str() {
+        Some("auto") => return Ok(ToolChoice::Auto),
+        Some("none") => return Ok(ToolChoice::None),
+        Some("required") => return Ok(ToolChoice::Required),
+        None if wire["type"] == "allowed_tools" => return allowed(Fields::of(wire, "tool_choice")?, tools),
+        None if wire.is_object() => {}
+        _ => {
+            let message = "'tool_choice' must be auto, none, required or name a function";
+            return Err(Error::invalid("tool_choice", message));
+        }
+    }
+    Ok(ToolChoice::Named(function(&mut Fields::of(wire, "tool_choice")?)?.name("name")?))
+}
+
+/// A choice that names some of the tools: those alone are left, so that the model can call no other.
+fn allowed(mut choice: Fields, tools: &mut Vec<ToolSpec>) -> Result<ToolChoice> {
+    let mut choice = choice.object("allowed_tools")?.ok_or_else(|| choice.missing("allowed_tools"))?;
+    let mode = choice.word("mode", &["auto", "required"])?.ok_or_else(|| choice.missing("mode"))?;
+    let names = choice.each("tools", |mut named| {
+        let mut function = function(&mut named)?;
+        let (name, at) = (function.name("name")?, function.path("name"));
+        match tools.iter().any(|tool| tool.name == name) {
+            true => Ok(name),
+            false => Err(Error::invalid(at.clone(), format!("{at} is '{name}', which is not among 'tools'"))),
+        }
     })?;
-    if let Some(mark) = wire.get("cache_control") {
-        spec.cache_control = Some(mark.clone());
+    if names.is_empty() {
+        let at = choice.path("tools");
+        return Err(Error::invalid(at.clone(), format!("'{at}' must name one tool or more")));
     }
-    Ok(spec)
-}
-
-fn tool_choice(wire: &Value) -> Result<ToolChoice> {
-    let named = wire.get("function").and_then(|f| f.get("name")).and_then(Value::as_str);
-    match (wire.as_str(), named) {
-        (Some("auto"), _) => Ok(ToolChoice::Auto),
-        (Some("none"), _) => Ok(ToolChoice::None),
-        (Some("required"), _) => Ok(ToolChoice::Required),
-        (_, Some(name)) => Ok(ToolChoice::Named(name.to_owned())),
-        _ => Err(Error::invalid("tool_choice", "'tool_choice' must be auto, none, required or name a function")),
-    }
+    tools.retain(|tool| names.contains(&tool.name));
+    Ok(if mode == "required" { ToolChoice::Required } else { ToolChoice::Auto })
 }
 
 /// The request as an OpenAI-compatible server reads it.
@@ -356,6 +385,120 @@ mod tests {
             let chat = decode(sent.as_bytes()).expect("a good request");
             let got: Value = serde_json::from_slice(&encode("m", false, &chat)).expect("json");
             assert_eq!(got["messages"][0]["content"], want);
+        }
+    }
+
+    // Oracle: OpenAI's API reference, "Create chat completion".
+    #[test]
+    fn a_member_of_the_wrong_type_is_named() {
+        let call = |call: Value| json!([{ "role": "assistant", "tool_calls": [call] }]);
+        let tool = |function: Value| json!([{ "type": "function", "function": function }]);
+        let message = |name: &str, value: Value| json!([{ "role": "user", "content": "hi", name: value }]);
+        let allowed = |allowed: Value| json!({ "type": "allowed_tools", "allowed_tools": allowed });
+        for (member, value, param) in [
+            ("messages", json!("hi"), "messages"),
+            ("messages", json!([7]), "messages[0]"),
+            ("messages", json!([{ "role": 7 }]), "messages[0].role"),
+            ("messages", json!([{ "content": "hi" }]), "messages[0].role"),
+            ("messages", message("content", json!(7)), "messages[0].content"),
+            ("messages", message("tool_calls", json!({})), "messages[0].tool_calls"),
+            ("messages", message("tool_call_id", json!(7)), "messages[0].tool_call_id"),
+            ("messages", message("name", json!(7)), "messages[0].name"),
+            ("messages", message("refusal", json!(7)), "messages[0].refusal"),
+            ("messages", message("is_error", json!("yes")), "messages[0].is_error"),
+            ("messages", call(json!("f")), "messages[0].tool_calls[0]"),
+            ("messages", call(json!({ "function": { "name": "f" } })), "messages[0].tool_calls[0].id"),
+            ("messages", call(json!({ "id": 7, "function": { "name": "f" } })), "messages[0].tool_calls[0].id"),
+            ("messages", call(json!({ "id": "c", "type": "custom" })), "messages[0].tool_calls[0].type"),
+            ("messages", call(json!({ "id": "c" })), "messages[0].tool_calls[0].function"),
+            ("messages", call(json!({ "id": "c", "function": "f" })), "messages[0].tool_calls[0].function"),
+            ("messages", call(json!({ "id": "c", "function": {} })), "messages[0].tool_calls[0].function.name"),
+            (
+                "messages",
+                call(json!({ "id": "c", "function": { "name": "f", "arguments": {} } })),
+                "messages[0].tool_calls[0].function.arguments",
+            ),
+            ("tools", json!("f"), "tools"),
+            ("tools", json!({ "a": 1 }), "tools"),
+            ("tools", json!(["f"]), "tools[0]"),
+            ("tools", json!([{ "type": "custom", "custom": { "name": "f" } }]), "tools[0].type"),
+            ("tools", json!([{ "type": "function" }]), "tools[0].function"),
+            ("tools", tool(json!({ "name": 7 })), "tools[0].function.name"),
+            ("tools", tool(json!({ "name": "" })), "tools[0].function.name"),
+            ("tools", tool(json!({ "name": "f", "description": 7 })), "tools[0].function.description"),
+            ("tools", tool(json!({ "name": "f", "parameters": "{}" })), "tools[0].function.parameters"),
+            ("tools", tool(json!({ "name": "f", "strict": "yes" })), "tools[0].function.strict"),
+            ("tool_choice", json!(7), "tool_choice"),
+            ("tool_choice", json!("any"), "tool_choice"),
+            ("tool_choice", json!({ "type": "custom" }), "tool_choice.type"),
+            ("tool_choice", json!({ "type": "function" }), "tool_choice.function"),
+            ("tool_choice", json!({ "type": "function", "function": {} }), "tool_choice.function.name"),
+            ("tool_choice", json!({ "type": "allowed_tools" }), "tool_choice.allowed_tools"),
+            ("tool_choice", allowed(json!({ "mode": "any" })), "tool_choice.allowed_tools.mode"),
+            ("tool_choice", allowed(json!({ "mode": "auto" })), "tool_choice.allowed_tools.tools"),
+            (
+                "tool_choice",
+                allowed(json!({ "mode": "auto", "tools": tool(json!({ "name": "f" })) })),
+                "tool_choice.allowed_tools.tools[0].function.name",
+            ),
+            ("parallel_tool_calls", json!("no"), "parallel_tool_calls"),
+            ("max_tokens", json!("ten"), "max_tokens"),
+            ("max_tokens", json!(-1), "max_tokens"),
+            ("max_tokens", json!(5_000_000_000_u64), "max_tokens"),
+            ("max_completion_tokens", json!(1.5), "max_completion_tokens"),
+            ("temperature", json!("0.5"), "temperature"),
+            ("top_p", json!(true), "top_p"),
+            ("seed", json!("x"), "seed"),
+            ("seed", json!(1.5), "seed"),
+            ("stop", json!(5), "stop"),
+            ("stop", json!(["a", 5]), "stop[1]"),
+            ("response_format", json!("json"), "response_format"),
+            ("user", json!(7), "user"),
+            ("safety_identifier", json!(7), "safety_identifier"),
+            ("service_tier", json!(7), "service_tier"),
+            ("reasoning_effort", json!(7), "reasoning_effort"),
+            ("presence_penalty", json!("1"), "presence_penalty"),
+            ("frequency_penalty", json!("1"), "frequency_penalty"),
+            ("metadata", json!("x"), "metadata"),
+            ("thinking", json!(true), "thinking"),
+            ("output_config", json!("x"), "output_config"),
+            ("generation_config", json!("x"), "generation_config"),
+            ("n", json!("2"), "n"),
+            ("n", json!(0), "n"),
+            ("logprobs", json!(3), "logprobs"),
+            ("top_logprobs", json!("3"), "top_logprobs"),
+            ("modalities", json!("text"), "modalities"),
+            ("modalities", json!([7]), "modalities"),
+        ] {
+            let mut body = json!({ "messages": [{ "role": "user", "content": "hi" }] });
+            body[member] = value.clone();
+            let error = decode(body.to_string().as_bytes()).expect_err(param);
+            assert_eq!(error.param.as_deref(), Some(param), "{value}: {}", error.message);
+            assert!(error.message.contains(param), "{}", error.message);
+            // Null is what a client's library writes for what was left out.
+            body[member] = Value::Null;
+            let chat = decode(body.to_string().as_bytes()).expect(member);
+            assert_eq!(Chat { messages: vec![], extra: Map::new(), ..chat }, Chat::default(), "{member}");
+        }
+        let nulls = json!({ "messages": [{ "role": "assistant", "content": null, "refusal": null, "tool_call_id": null,
+            "tool_calls": [{ "id": "c", "type": null, "function": { "name": "f", "arguments": null } }] }],
+            "tools": [{ "type": null, "cache_control": null,
+                "function": { "name": "f", "description": null, "parameters": null, "strict": null } }] });
+        let chat = decode(nulls.to_string().as_bytes()).expect("nulls are left out");
+        assert_eq!(chat.messages[0].tool_calls[0].arguments, "");
+        assert_eq!((chat.tools[0].parameters.as_ref(), chat.tools[0].strict), (None, None));
+    }
+
+    #[test]
+    fn a_choice_of_some_tools_leaves_those_alone() {
+        let function = |name: &str| json!({ "type": "function", "function": { "name": name } });
+        for (mode, want) in [("auto", ToolChoice::Auto), ("required", ToolChoice::Required)] {
+            let chosen = json!({ "mode": mode, "tools": [function("c"), function("a")] });
+            let body = json!({ "messages": [], "tools": [function("a"), function("b"), function("c")],
+                "tool_choice": { "type": "allowed_tools", "allowed_tools": chosen } });
+            let chat = decode(body.to_string().as_bytes()).expect("a good request");
+            let names: Vec<&str> = chat.tools.iter().map(|tool| tool.name.as_str()).collect();
+            assert_eq!((names, chat.tool_choice), (vec!["a", "c"], Some(want)));
         }
     }
 

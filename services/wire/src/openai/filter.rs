@@ -10,7 +10,7 @@ use frontdesk_api::{
 };
 use serde_json::Value;
 
-use super::responses::fields::Fields;
+use crate::fields::Fields;
 
 /// How deep filters may stand in one another; one comparison alone is 1.
 const DEEP: usize = 8;

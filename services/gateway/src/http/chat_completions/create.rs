@@ -8,6 +8,7 @@ use axum::{Extension, extract::State, response::Response};
 use frontdesk_api::{ChatRequest, Cx, clock::unix_seconds};
 use frontdesk_wire::openai::{self, encode, peek::Metadata};
 
+use super::named_files;
 use crate::{
     app::App,
     auth::Caller,
@@ -25,7 +26,8 @@ use crate::{
 /// stored agent, which does its own tools' work by itself and tells in `frontdesk` what no model's answer has.
 /// With `stream: true` the answer comes as server-sent events and ends with `data: [DONE]`; an error
 /// after the first event comes as an event `{"error": …}`. With `store: true` the answer is kept, beside the messages
-/// and up to 16 texts of `metadata`, under the id that it bears.
+/// and up to 16 texts of `metadata`, under the id that it bears. A part `file` may name a file of `/v1/files` by its
+/// `file_id`.
 #[utoipa::path(
     post, path = "/v1/chat/completions", tag = "inference",
     params(("Idempotency-Key" = Option<String>, Header, description = "With an agent: its answer goes on when the client leaves, and the same request gets it")),
@@ -39,6 +41,10 @@ pub async fn create(
     Key(key): Key,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
+    let body = match named_files::may_be(&body) {
+        true => Box::pin(named_files::read(&app, &cx, body)).await?,
+        false => body,
+    };
     let mut request = openai::peek::request(body)?;
     request.idempotency_key = key;
     if let Some(metadata) = request.source().map(openai::peek::stored).transpose()?.flatten() {

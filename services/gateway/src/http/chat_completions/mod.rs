@@ -4,6 +4,7 @@ pub mod create;
 pub mod delete;
 pub mod list;
 pub mod messages;
+mod named_files;
 pub mod show;
 pub mod update;
 

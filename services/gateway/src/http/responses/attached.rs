@@ -1,4 +1,5 @@
-//! Files in a response's input: those that are named by their ids are read, and those that are texts become words.
+//! Files in a response's input, and in a chat: those that are named by their ids are read, and those that are texts become
+//! words.
 //!
 //! A provider knows no file of ours, and few models read files at all; texts every model reads. What is no text goes on
 //! as it is, and the provider says whether its model takes it.
@@ -33,7 +34,7 @@ pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody, room: &mut usize) -> 
         match part["type"].as_str() {
             Some("image_url") => {
                 if let Some(id) = part["image_url"]["file_id"].as_str() {
-                    let (name, kind, bytes) = load(app, cx, id, room).await?;
+                    let (name, kind, bytes) = load(app, cx, id, "input", room).await?;
                     let kind = kind.or_else(|| picture(&name).map(str::to_owned)).ok_or_else(|| {
                         let message =
                             format!("the file '{id}' ({name}) is no picture by its name: png, jpg, gif and webp are");
@@ -45,7 +46,7 @@ pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody, room: &mut usize) -> 
                     part["image_url"] = image;
                 }
             }
-            Some("file") => *part = file(app, cx, part, room).await?,
+            Some("file") => *part = file(app, cx, part, "input", room).await?,
             _ => {}
         }
     }
@@ -58,10 +59,14 @@ pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody, room: &mut usize) -> 
     Ok(())
 }
 
-async fn file(app: &App, cx: &Cx, part: &Value, room: &mut usize) -> Result<Value> {
+/// A part with its file's content. `at`: where the file is named, as errors tell it.
+///
+/// # Errors
+/// As [`read`], on `at`.
+pub async fn file(app: &App, cx: &Cx, part: &Value, at: &str, room: &mut usize) -> Result<Value> {
     let given = part["file"]["filename"].as_str().map(str::to_owned);
     let (name, kind, bytes) = match part["file"]["file_id"].as_str() {
-        Some(id) => load(app, cx, id, room).await?,
+        Some(id) => load(app, cx, id, at, room).await?,
         None => {
             let Some((kind, bytes)) = part["file"]["file_data"].as_str().and_then(decoded) else {
                 return Ok(part.clone());
@@ -81,17 +86,17 @@ async fn file(app: &App, cx: &Cx, part: &Value, room: &mut usize) -> Result<Valu
 }
 
 /// A file's name, type and content.
-async fn load(app: &App, cx: &Cx, id: &str, room: &mut usize) -> Result<(String, Option<String>, Vec<u8>)> {
-    let file = app.knowledge.load_file(cx, id).await.map_err(|error| wrong(error, "input"))?;
+async fn load(app: &App, cx: &Cx, id: &str, at: &str, room: &mut usize) -> Result<(String, Option<String>, Vec<u8>)> {
+    let file = app.knowledge.load_file(cx, id).await.map_err(|error| wrong(error, at))?;
     let left = usize::try_from(file.bytes).ok().and_then(|bytes| room.checked_sub(bytes));
     let Some(left) = left else {
         // It goes on in a request of its own, and into the rows of this one.
         let message =
             format!("with the file '{id}' the input is larger than a request may be (limits.max_body_mb): send less");
-        return Err(Error::new(Kind::TooLarge, message).with_param("input"));
+        return Err(Error::new(Kind::TooLarge, message).with_param(at));
     };
     *room = left;
-    let content = app.knowledge.load_content(cx, id).await.map_err(|error| wrong(error, "input"))?;
+    let content = app.knowledge.load_content(cx, id).await.map_err(|error| wrong(error, at))?;
     Ok((file.filename, file.media_type, content.to_vec()))
 }
 

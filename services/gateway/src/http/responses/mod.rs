@@ -5,7 +5,7 @@
 //! up behind any number, and a client that leaves stops nothing, unless the response was not to be stored: then nobody
 //! could ever read it.
 
-mod attached;
+pub(in crate::http) mod attached;
 pub mod cancel;
 mod code;
 pub mod compact;

@@ -10,9 +10,12 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use crate::openai::{
-    chat,
-    peek::{marks, model, not_json, present, streaming},
+use crate::{
+    fields::Fields,
+    openai::{
+        chat,
+        peek::{marks, model, not_json, present, streaming},
+    },
 };
 
 /// What an answer may have where the request does not say, in tokens (API reference, "Create completion").
@@ -66,7 +69,7 @@ pub fn decode(body: &[u8]) -> Result<Chat> {
         }
     }
     body.insert("messages".into(), json!([{ "role": "user", "content": prompt }]));
-    chat::decode_members(body)
+    chat::read(Fields::of_members(body))
 }
 
 /// Refuses what a chat has no words for.

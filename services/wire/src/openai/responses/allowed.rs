@@ -7,7 +7,8 @@
 use frontdesk_api::{Error, Result, chat::ToolChoice};
 use serde_json::Value;
 
-use super::{code, fields::Fields, mcp, tools::Tools, web};
+use super::{code, mcp, tools::Tools, web};
+use crate::fields::Fields;
 
 /// The `type` of the choice.
 pub const TYPE: &str = "allowed_tools";

@@ -7,7 +7,7 @@
 use frontdesk_api::{Error, Result, chat::ToolCall, turn::Item};
 use serde_json::{Value, json};
 
-use super::fields::Fields;
+use crate::fields::Fields;
 
 /// The `type` of the tool; the tool that stands behind it has the same name.
 pub use frontdesk_api::code::TOOL;

@@ -3,11 +3,11 @@
 use frontdesk_api::{Error, Micros, Result, clock::unix_seconds};
 use serde_json::{Value, json};
 
-use super::{
+use super::input::{Input, items};
+use crate::{
     fields::Fields,
-    input::{Input, items},
+    openai::peek::{self, Metadata},
 };
-use crate::openai::peek::{self, Metadata};
 
 /// The most items that one request adds (OpenAI's API reference, "Conversations").
 const MOST: usize = 20;

@@ -16,9 +16,9 @@ use serde_json::Value;
 use super::{
     code,
     compaction::opened,
-    fields::Fields,
     parts::{self, Sent, Takes},
 };
+use crate::fields::Fields;
 
 /// Items of one request: what one statement writes.
 const MOST: usize = 1_000;

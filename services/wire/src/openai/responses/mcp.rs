@@ -15,7 +15,7 @@ use frontdesk_api::{
 };
 use serde_json::{Map, Value, json};
 
-use super::fields::Fields;
+use crate::fields::Fields;
 
 /// The `type` of the tool.
 pub const TOOL: &str = "mcp";

@@ -9,7 +9,6 @@ pub mod code;
 pub mod compaction;
 pub mod conversation;
 pub mod count;
-pub mod fields;
 pub mod input;
 pub mod item;
 pub mod logprobs;

@@ -6,7 +6,7 @@
 use frontdesk_api::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::fields::Fields;
+use crate::fields::Fields;
 
 /// Where OpenAI's cache of prompts is to end, which servers of chat completions choose themselves.
 const BREAKPOINT: &str = "prompt_cache_breakpoint";

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use frontdesk_api::{Error, Result};
 use serde_json::{Value, json};
 
-use super::fields::Fields;
+use crate::fields::Fields;
 
 /// Bytes of a filled text: what a window of a million tokens may hold, at four bytes a token.
 const MOST: usize = 4 << 20;

@@ -4,13 +4,12 @@ use frontdesk_api::{Error, Result, chat::ToolChoice};
 use serde_json::{Map, Value, json};
 
 use super::{
-    fields::Fields,
     input::{Input, input},
     logprobs,
     prompt::{self, Named},
     tools::{self, Tools},
 };
-use crate::openai::peek;
+use crate::{fields::Fields, openai::peek};
 
 /// Where the answer's source passages are wanted.
 pub const FILE_SEARCH_RESULTS: &str = "file_search_call.results";

@@ -14,11 +14,10 @@ use serde_json::{Value, json};
 use super::{
     allowed,
     code::{self, Interpreter},
-    fields::Fields,
     mcp,
     web::{self, Web},
 };
-use crate::openai::filter;
+use crate::{fields::Fields, openai::filter};
 
 /// The most tools of one request (OpenAI's API reference: 128).
 const MOST: usize = 128;

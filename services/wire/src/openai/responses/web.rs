@@ -7,7 +7,8 @@
 use frontdesk_api::{Error, Result, chat::ToolCall, web};
 use serde_json::{Value, json};
 
-use super::{fields::Fields, request::Include};
+use super::request::Include;
+use crate::fields::Fields;
 
 /// What a call is shown as.
 pub const ITEM: &str = "web_search_call";

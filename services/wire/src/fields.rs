@@ -1,7 +1,8 @@
 //! The members of a JSON object, taken one after another: what is left at the end is known to nobody here.
 //!
-//! OpenAI refuses a member that it does not know, by its name, and so does this reader: a setting that is passed over
-//! in silence is worse than an error.
+//! A member of the wrong type is an error that names it by its path (`messages[2].tool_calls[0].function.name`): a setting
+//! that is passed over in silence is worse than one. Where nobody else could judge a member that is left, it is refused
+//! too (`end`), as OpenAI does.
 
 use frontdesk_api::{Error, Result};
 use serde_json::{Map, Value};
@@ -21,6 +22,12 @@ impl Fields {
     /// `Invalid` for what is no object.
     pub fn of_body(body: &[u8]) -> Result<Self> {
         Ok(Self { members: serde_json::from_slice(body).map_err(crate::openai::peek::not_json)?, path: String::new() })
+    }
+
+    /// As [`Fields::of_body`], of one that was read already.
+    #[must_use]
+    pub fn of_members(members: Map<String, Value>) -> Self {
+        Self { members, path: String::new() }
     }
 
     /// The members of an object that stands at `path`.
@@ -56,6 +63,11 @@ impl Fields {
         self.members.get(name).is_some_and(Value::is_object)
     }
 
+    #[must_use]
+    pub fn is_list(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(Value::is_array)
+    }
+
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name).filter(|value| !value.is_null())
     }
@@ -72,6 +84,17 @@ impl Fields {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(self.must(name, "a string")),
+        }
+    }
+
+    /// A text that is not empty and must be there.
+    ///
+    /// # Errors
+    /// `Invalid` naming the member.
+    pub fn name(&mut self, name: &str) -> Result<String> {
+        match self.needed(name)? {
+            empty if empty.is_empty() => Err(self.must(name, "a string that is not empty")),
+            text => Ok(text),
         }
     }
 
@@ -119,6 +142,24 @@ impl Fields {
         number.map(Some).ok_or_else(|| self.must(name, &format!("a number from {least} to {most}")))
     }
 
+    /// A number of any size: its range is the model's to judge.
+    ///
+    /// # Errors
+    /// `Invalid` naming the member.
+    pub fn real(&mut self, name: &str) -> Result<Option<f64>> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        value.as_f64().map(Some).ok_or_else(|| self.must(name, "a number"))
+    }
+
+    /// A whole number of 64 bits.
+    ///
+    /// # Errors
+    /// `Invalid` naming the member.
+    pub fn whole(&mut self, name: &str) -> Result<Option<i64>> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        value.as_i64().map(Some).ok_or_else(|| self.must(name, "a whole number of 64 bits"))
+    }
+
     /// A whole number, `least` or more.
     ///
     /// # Errors
@@ -152,6 +193,29 @@ impl Fields {
         }
     }
 
+    /// A list of objects, each read by `read`; absent: empty.
+    ///
+    /// # Errors
+    /// `Invalid` naming the member or the element (`tools[1]`), and those of `read`.
+    pub fn each<T>(&mut self, name: &str, read: impl Fn(Self) -> Result<T>) -> Result<Vec<T>> {
+        let list = self.list(name)?.unwrap_or_default();
+        let path = self.path(name);
+        list.into_iter().enumerate().map(|(i, value)| read(Self::of(value, &format!("{path}[{i}]"))?)).collect()
+    }
+
+    /// A list of texts; absent: empty.
+    ///
+    /// # Errors
+    /// `Invalid` naming the member or the element.
+    pub fn texts(&mut self, name: &str) -> Result<Vec<String>> {
+        let list = self.list(name)?.unwrap_or_default();
+        let text = |(i, value)| match value {
+            Value::String(text) => Ok(text),
+            _ => Err(self.must(&format!("{name}[{i}]"), "a string")),
+        };
+        list.into_iter().enumerate().map(text).collect()
+    }
+
     /// The members of an object.
     ///
     /// # Errors
@@ -166,6 +230,23 @@ impl Fields {
         for name in names {
             self.members.remove(*name);
         }
+    }
+
+    /// A member that stays where it is, for others to read, must fit where it is there.
+    ///
+    /// # Errors
+    /// `Invalid` naming the member.
+    pub fn expect(&self, name: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Result<()> {
+        match self.members.get(name) {
+            Some(value) if !value.is_null() && !fits(value) => Err(self.must(name, what)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What was not taken.
+    #[must_use]
+    pub fn into_members(self) -> Map<String, Value> {
+        self.members
     }
 
     /// What was not taken, as an object.
