@@ -96,7 +96,7 @@ pub enum Part {
 }
 
 impl Provider {
-    /// How it is; one that does not say within [`PATIENCE`] is not well.
+    /// How it is; one that does not say within `PATIENCE` is not well.
     pub async fn health(&self) -> Health {
         self.health_within(PATIENCE).await
     }
