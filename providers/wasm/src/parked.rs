@@ -162,13 +162,18 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Parked<W, S> {
         Some(slot)
     }
 
-    /// `bytes` is what the conversation's instance holds now, 0 where there is none: it runs, or was stopped.
-    fn settle(&self, key: &Key<W>, bytes: usize) {
-        let mut gone = vec![];
-        let mut all = self.all();
-        if let Some(entry) = all.get_mut(key) {
+    /// `bytes` is what the instance in `slot` holds now, 0 where there is none: it runs, or was stopped. One that was let go
+    /// of weighs nothing here; another may stand in its place.
+    fn weigh(&self, key: &Key<W>, slot: &Slot<S>, bytes: usize) {
+        if let Some(entry) = self.all().get_mut(key).filter(|entry| Arc::ptr_eq(&entry.slot, slot)) {
             (entry.used, entry.bytes) = (Instant::now(), bytes);
         }
+    }
+
+    /// Drops instances until those that stay are within bounds.
+    fn make_room(&self) {
+        let mut gone = vec![];
+        let mut all = self.all();
         while all.values().map(|entry| entry.bytes).sum::<usize>() > self.bounds.bytes {
             let Some(entry) = leave(&mut all, None, |entry| entry.bytes) else { break };
             gone.push(entry);
@@ -235,7 +240,7 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Held<W, S> {
     /// Out of its place while it runs: whoever stops waiting leaves nothing half run behind.
     pub(crate) fn take(&mut self) -> Option<S> {
         let kept = self.slot.take();
-        self.of.settle(&self.key, 0);
+        self.of.weigh(&self.key, OwnedMutexGuard::mutex(&self.slot), 0);
         kept
     }
 
@@ -243,8 +248,10 @@ impl<W: Clone + Eq + Hash + Send + 'static, S: Send + 'static> Held<W, S> {
     pub(crate) fn put_back(mut self, instance: S, bytes: usize) {
         *self.slot = Some(instance);
         let Self { of, key, slot } = self;
+        // Before the next call may have it; and what is dropped for it may be itself.
+        of.weigh(&key, OwnedMutexGuard::mutex(&slot), bytes);
         drop(slot);
-        of.settle(&key, bytes);
+        of.make_room();
     }
 }
 
@@ -387,12 +394,28 @@ mod tests {
         assert_eq!(parked.hold(Place::named("1"), "python", wait).await.unwrap().kept(), Some(&8));
     }
 
+    #[tokio::test]
+    async fn what_was_let_go_of_weighs_nothing_in_its_successors_place() {
+        let wait = Duration::from_secs(60);
+        let parked = Arc::new(super::Parked::<&str, u8>::new(Bounds::default()));
+        let mut first = parked.hold(Place::named("1"), "python", wait).await.unwrap();
+        parked.drop_of_conversations("", &["1".into()]);
+        parked.hold(Place::named("1"), "python", wait).await.unwrap().put_back(2, 200);
+        first.take();
+        first.put_back(1, 20);
+        assert_eq!(parked.all().values().map(|entry| entry.bytes).collect::<Vec<_>>(), [200]);
+    }
+
     #[test]
     fn memory_is_given_back_by_the_tenant_that_holds_most_of_it() {
         let parked = parked(10);
         for (tenant, session, bytes) in [("many", "1", 5), ("many", "2", 5), ("large", "1", 60), ("many", "3", 40)] {
-            left(&parked, &key(tenant, session));
-            parked.settle(&key(tenant, session), bytes);
+            let key = key(tenant, session);
+            left(&parked, &key);
+            let slot = Arc::clone(&parked.all()[&key].slot);
+            parked.weigh(&key, &slot, bytes);
+            drop(slot);
+            parked.make_room();
         }
         let all = parked.all.lock().unwrap();
         let mut kept: Vec<(&str, &str)> =

@@ -3,7 +3,7 @@
 //! It has a task of its own, since a thousand turns may be overdue at once and each is a transaction: leases are renewed,
 //! turns claimed and words heard meanwhile ([`crate::keeper`]). What stands still is counted beside it, so that the count
 //! is no older for a long pass. Invariants: each end is one transaction that first takes its turn, so every process may
-//! sweep; a stop ends a pass wherever it is, with one open transaction at most.
+//! sweep; a stop ends a pass wherever it is, with one open transaction at most that writes.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},

@@ -68,6 +68,14 @@ impl Batches {
             return Err(Error::new(Kind::Invalid, message).with_code("client_key"));
         }
         let tenant = inner.store.tenant(cx);
+        if let Some(Once { key, sent }) = &once {
+            // Before the file is looked for: what was taken in is answered again, though that is gone.
+            let before = idempotency::find(&mut tenant.read().await?, SCOPE, key, sent).await?;
+            if let Some(before) = before {
+                let NewBatch::OfFile { endpoint, .. } = new else { return self.load(cx, MESSAGES, &before).await };
+                return self.load(cx, endpoint.kind(), &before).await;
+            }
+        }
         let (endpoint, files, metadata, lines, keep) = match new {
             NewBatch::OfFile { endpoint, input, metadata, output_expires_after } => {
                 let file = tenant.load_file(&input).await.map_err(|e| e.with_param("input_file_id"))?;

@@ -140,7 +140,7 @@ impl Router {
     async fn whole<'a, T: Send>(
         &'a self,
         cx: &'a Cx,
-        (asked, affinity): (&'a str, Option<u64>),
+        asked: &'a str,
         call: impl Fn(Arc<dyn Inference>, String) -> BoxFuture<'a, Result<T>> + Send + Sync + 'a,
     ) -> Result<(T, Vec<Attempt>)> {
         let way = match self.table.find(asked).await? {
@@ -157,7 +157,7 @@ impl Router {
             let answer = call(Arc::clone(&target.inference), target.upstream_id.clone());
             answer.map(|answer| answer.map_err(Box::<Fault>::from)).boxed()
         };
-        match ask.ask(self.seed(cx, affinity, way), &call).await {
+        match ask.ask(self.seed(cx, None, way), &call).await {
             Ok(answered) => Ok((answered.value, answered.others)),
             Err(error) => Err(self.explained(&way.id, error).await),
         }
@@ -220,7 +220,7 @@ impl Inference for Router {
             let request = request.to(model);
             async move { provider.embed(cx, request).await }.boxed()
         };
-        let (reply, other_attempts) = self.whole(cx, (&request.model, None), call).await?;
+        let (reply, other_attempts) = self.whole(cx, &request.model, call).await?;
         Ok(Embeddings { other_attempts, ..reply })
     }
 
@@ -229,17 +229,38 @@ impl Inference for Router {
             let request = request.to(model);
             async move { provider.rerank(cx, request).await }.boxed()
         };
-        let (reply, other_attempts) = self.whole(cx, (&request.model, None), call).await?;
+        let (reply, other_attempts) = self.whole(cx, &request.model, call).await?;
         Ok(Ranking { other_attempts, ..reply })
     }
 
-    /// The target of a route that would answer now counts: models count differently.
+    /// The target of a route that would answer now counts: models count differently. A count is no answer: it takes nobody's
+    /// place, and however it ends it says nothing to a target's breaker.
     async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
-        let call = |provider: Arc<dyn Inference>, model: String| {
-            let request = request.to(&model);
-            async move { provider.count_tokens(cx, request).await }.boxed()
+        let asked = request.model.as_str();
+        let way = match self.table.find(asked).await? {
+            Found::Way(way) => way,
+            Found::Plain(inference, name) => {
+                let counting = inference.count_tokens(cx, request.to(&name.upstream_id));
+                return self.plain(name, counting).await;
+            }
         };
-        Ok(self.whole(cx, (&request.model, request.affinity), call).await?.0)
+        let limited = self.limited(cx, way);
+        let (cx, now) = (limited.as_ref().unwrap_or(cx), self.time.now());
+        let order = order::order(way.targets.iter().map(|target| target.rank), self.seed(cx, request.affinity, way));
+        let in_order = order.iter().map(|i| &way.targets[*i]);
+        let (well, unwell): (Vec<_>, Vec<_>) = in_order.partition(|target| target.breaker.shut_until(now).is_none());
+        let mut last = None;
+        for target in well.into_iter().chain(unwell) {
+            match target.inference.count_tokens(cx, request.to(&target.upstream_id)).await {
+                Err(e) if verdict::of(&e).elsewhere => last = Some(e),
+                Err(e) => return Err(self.explained(&way.id, e).await),
+                counted => return counted,
+            }
+        }
+        match last {
+            Some(e) => Err(self.explained(&way.id, e).await),
+            None => Ok(None),
+        }
     }
 
     async fn models(&self, _: &Cx) -> Result<Vec<Model>> {

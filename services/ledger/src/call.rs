@@ -245,7 +245,8 @@ impl Call {
     /// Settles a call that went wrong. One whose name led to nobody called no model: it is no row, and any name at all a client
     /// could think of would be one.
     pub(crate) fn failed(mut self, error: &Error) {
-        if error.kind == Kind::NotFound && error.attempts().is_empty() {
+        let of_the_name = error.kind == Kind::Invalid && error.param.as_deref() == Some("model");
+        if error.attempts().is_empty() && (error.kind == Kind::NotFound || of_the_name) {
             self.permit = None;
             if let Some((purse, reserved)) = self.reserved.take() {
                 purse.put(reserved);

@@ -4,13 +4,17 @@
 //! is repeated under its key leaves one set of files, the last; a file that is written again as it was stays the same file;
 //! only the worker that has the turn changes what its runs left.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use frontdesk_api::{
     Contents as _, Cx, Error, Kind, Result,
     blobs::{Kept, Opened, Pieces, whole},
     code::{self, Bounds, Stored, Written},
+    cx::CancellationToken,
 };
 use frontdesk_store::containers::{self, ASSISTANT, ContainerFile, USER};
 use futures::StreamExt as _;
@@ -22,6 +26,9 @@ const MOST: usize = 1_000;
 
 /// The most bytes that clients put into one: code is given no more.
 pub const GIVEN: usize = 8 << 20;
+
+/// Longest that all of what one run wrote may take to be kept.
+const KEEPING: Duration = Duration::from_secs(60);
 
 /// What becomes of a file of a run.
 enum Fate {
@@ -47,6 +54,9 @@ impl Knowledge {
         files: Vec<Written>,
         bounds: &Bounds,
     ) -> Result<Option<Stored>> {
+        // The code has run: that its caller's time is over, or that they left, cuts nothing off.
+        let own = Cx { deadline: Some(Instant::now() + KEEPING), cancel: CancellationToken::new(), ..cx.clone() };
+        let cx = &own;
         if files.is_empty() && !containers::is_of_run(&mut self.store.tenant(cx).read().await?, cx, run).await? {
             return Ok(None);
         }

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -64,6 +64,9 @@ impl Heap {
 impl Blobs for Heap {
     async fn put(&self, cx: &Cx, key: &str, content: Pieces<'_>) -> Result<()> {
         self.reach()?;
+        if cx.cancel.is_cancelled() || cx.deadline.is_some_and(|at| at <= Instant::now()) {
+            return Err(Error::cancelled());
+        }
         let all = content.try_collect::<Vec<_>>().await?.concat();
         if let Some(meet) = &self.meet {
             meet.wait().await;
@@ -335,6 +338,19 @@ async fn keep(knowledge: &Knowledge, cx: &Cx, run: &str, files: &[(&str, &str)])
 async fn held(store: &Store, cx: &Cx, container: &str) -> Vec<String> {
     let mut tx = store.tenant(cx).read().await.expect("a transaction");
     containers::files(&mut tx, container).await.expect("listed").into_iter().map(|file| file.id).collect()
+}
+
+#[tokio::test]
+async fn what_a_run_wrote_is_kept_though_its_callers_time_is_over() {
+    each_database(async |store: Store| {
+        let (cx, _) = two_tenants(&store).await;
+        let knowledge = knowledge(&store, &shelf(&store, &[("heap", at(&Arc::new(Heap::default())))]));
+        let run = Cx { deadline: Some(Instant::now()), ..coder(&store, &cx).await };
+        run.cancel.cancel();
+        let kept = keep(&knowledge, &run, "k1", &[("a.csv", "one"), ("b.csv", "two")]).await.expect("kept");
+        assert!(kept.files.iter().all(Result::is_ok), "{:?}", kept.files);
+    })
+    .await;
 }
 
 #[tokio::test]

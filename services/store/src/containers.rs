@@ -12,7 +12,7 @@ use frontdesk_api::{
 };
 
 use self::seat::Seat;
-use crate::{Conn, Doing as _, System, Tenant, Tx, blobs, files::Placed, on, paging};
+use crate::{Conn, Doing as _, System, Tenant, Tx, blobs, files::Placed, on, paging, sessions};
 
 /// Microseconds of a minute.
 const MINUTE: i64 = 60_000_000;
@@ -135,6 +135,10 @@ pub async fn claim(tx: &mut Tx, cx: &Cx, new: &str, keep: Option<i64>, now: Micr
     if workspace.container.is_none() && !in_session && *turn != workspace.id {
         // A replay's, which leaves nothing here.
         return Ok(None);
+    }
+    if in_session && workspace.container.is_none() {
+        // A new container refers to it: the session before its turns, as whoever deletes it takes them.
+        sessions::hold(tx, &workspace.id).await?;
     }
     hold_writer(tx, turn, cx.turn_epoch).await?;
     if let Some(named) = &workspace.container {

@@ -49,5 +49,5 @@ pub(crate) fn quote(body: &[u8], whose: &str) -> String {
         return "an empty body".into();
     }
     let short: String = words.chars().take(QUOTE).collect();
-    format!("not an {whose} error body: '{short}'")
+    format!("no error body of {whose}: '{short}'")
 }

@@ -130,10 +130,14 @@ async fn plan(body: ChatBody, model: &Arc<LoadedModel>) -> Result<Plan, Problem>
     if !body.has_images() || model.sight.is_err() {
         return Plan::new(&body, model);
     }
-    // Pixels are made for seconds, and a hundred megabytes of them.
-    let _turn = AT_ONCE.acquire().await.map_err(|_closed| broken_off())?;
+    // Pixels are made for seconds, and hundreds of megabytes of them, also when the client has left.
+    let turn = AT_ONCE.acquire().await.map_err(|_closed| broken_off())?;
     let model = Arc::clone(model);
-    tokio::task::spawn_blocking(move || Plan::new(&body, &model)).await.map_err(|_panic| broken_off())?
+    let making = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        Plan::new(&body, &model)
+    });
+    making.await.map_err(|_panic| broken_off())?
 }
 
 async fn embed(State(worker): State<Arc<Worker>>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {

@@ -15,8 +15,10 @@ use serde_json::Value;
 
 use super::sight::Sight;
 
-/// Most pixels of an image, 5792 × 5792: more than a phone takes, and 100 MB while it is made smaller.
+/// Most pixels of an image, 5792 × 5792: more than a phone takes.
 const MOST_PIXELS: u64 = 1 << 25;
+/// Most bytes of an image's pixels as they are stored, four to a pixel; while they are made smaller, as many again at most.
+const MOST_BYTES: u64 = 4 * MOST_PIXELS;
 /// Most images of a request.
 pub(crate) const MOST_IMAGES: usize = 16;
 /// Requests whose images are made at the same time.
@@ -49,6 +51,10 @@ pub(crate) fn picture(image_url: Option<&Value>, sight: &Sight) -> Result<Dynami
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
         return Err(format!("has {width} × {height} pixels, of at most {MOST_PIXELS}"));
+    }
+    if decoder.total_bytes() > MOST_BYTES {
+        let deep = decoder.total_bytes() / (u64::from(width) * u64::from(height)).max(1);
+        return Err(format!("has {width} × {height} pixels of {deep} bytes each, of at most {MOST_BYTES} bytes"));
     }
     let turned = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut whole = DynamicImage::from_decoder(decoder).map_err(broken)?;

@@ -27,6 +27,8 @@ pub(crate) const MARK: &str = "<start_of_image>";
 pub(crate) struct Sight {
     /// The number of `MARK`.
     mark: u32,
+    /// The number of the token that the engine puts in an image's place, so many times.
+    place: u32,
     /// Tokens of an image.
     tokens: usize,
     /// Width and height, in pixels, of what the model sees of an image of any size.
@@ -51,7 +53,8 @@ impl Sight {
         }
         let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
         let named = |key: &str| number(&config[key]).ok_or(format!("its config.json has no '{key}'"));
-        let (mark, tokens) = (named("boi_token_index")?, named("mm_tokens_per_image")? as usize);
+        let (mark, place) = (named("boi_token_index")?, named("image_token_index")?);
+        let tokens = named("mm_tokens_per_image")? as usize;
         let processor = read(&folder.join("processor_config.json")).unwrap_or_default();
         if processor["image_seq_length"].as_u64().unwrap_or(256) != tokens as u64 {
             return Err("'image_seq_length' of its processor_config.json is not 'mm_tokens_per_image'".into());
@@ -82,12 +85,12 @@ impl Sight {
             Some(3) => FilterType::CatmullRom,
             Some(other) => return Err(format!("'resample' of its preprocessor_config.json is {other}")),
         };
-        Ok(Self { mark, tokens, size, filter, adds: 0 })
+        Ok(Self { mark, place, tokens, size, filter, adds: 0 })
     }
 
     #[cfg(test)]
     pub(crate) fn of_size(width: u32, height: u32) -> Self {
-        Self { mark: 0, tokens: 1, size: (width, height), filter: FilterType::Triangle, adds: 0 }
+        Self { mark: 0, place: 1, tokens: 1, size: (width, height), filter: FilterType::Triangle, adds: 0 }
     }
 
     /// What the engine writes for an image.
@@ -101,6 +104,9 @@ impl Sight {
     /// Where the template passed an image over, or a text holds the word that stands for one: images would be looked for
     /// where there are none.
     pub(crate) fn length(&self, tokens: &[u32], images: usize) -> Result<usize, String> {
+        if images > 0 && tokens.contains(&self.place) {
+            return Err("a text holds the word that stands for a piece of an image".into());
+        }
         match tokens.iter().filter(|token| **token == self.mark).count() {
             marks if marks == images => Ok(tokens.len() + images * self.adds),
             marks => Err(format!("'{MARK}' stands {marks} times in the prompt, for {images} images")),
@@ -123,7 +129,7 @@ mod tests {
     use serde_json::json;
 
     fn sight(architecture: &str, change: impl Fn(&mut Value, &mut Value)) -> Result<Sight, String> {
-        let mut config = json!({"boi_token_index": 7, "mm_tokens_per_image": 256, "vision_config": {"image_size": 28}});
+        let mut config = json!({"boi_token_index": 7, "image_token_index": 8, "mm_tokens_per_image": 256, "vision_config": {"image_size": 28}});
         let mut pictures = json!({"do_resize": true, "do_rescale": true, "do_normalize": true, "resample": 3,
             "rescale_factor": 0.5, "size": {"width": 28, "height": 28}});
         change(&mut config, &mut pictures);
@@ -161,5 +167,7 @@ mod tests {
         assert_eq!(seen.length(&[1, 7, 2, 7], 2), Ok(24));
         assert!(seen.length(&[1, 7, 2, 7], 1).unwrap_err().contains("2 times in the prompt, for 1 images"));
         assert!(seen.length(&[1, 2], 1).is_err());
+        assert!(seen.length(&[1, 7, 8], 1).unwrap_err().contains("piece of an image"));
+        assert_eq!(seen.length(&[1, 8], 0), Ok(2), "a text alone is the model's to read");
     }
 }

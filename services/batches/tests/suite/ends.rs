@@ -6,7 +6,7 @@ use std::{
 };
 
 use frontdesk_api::{Kind, Order, PageRequest};
-use frontdesk_batches::{Endpoint, JobState, NewBatch, NewLine, Outcome, Pace};
+use frontdesk_batches::{Endpoint, JobState, NewBatch, NewLine, Once, Outcome, Pace};
 use frontdesk_store::{
     Store, on, sqlx,
     testing::{each_database, two_tenants},
@@ -149,6 +149,33 @@ async fn a_file_that_is_wrong_or_gone_fails_the_batch() {
             assert_eq!(stage.files(&batch).await, (vec![], vec![]));
         }
         stage.batches.shutdown(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_makes_one_batch() {
+    each_database(async |store: Store| {
+        let stage = Stage::new(&store, quick(), None).await;
+        let (_, other) = two_tenants(&store).await;
+        let input = stage.file("one").await;
+        let once = async |cx: &frontdesk_api::Cx, key: &str, sent: u8| {
+            let (endpoint, input) = (Endpoint::Embeddings, input.clone());
+            let new = NewBatch::OfFile { endpoint, input, metadata: Default::default(), output_expires_after: None };
+            let once = Once { key: key.into(), sent: [sent; 32] };
+            stage.batches.create_once(cx, new, once).await.map(|batch| batch.id)
+        };
+        let (one, same) = futures::join!(once(&stage.cx, "k", 1), once(&stage.cx, "k", 1));
+        let first = one.expect("a batch");
+        assert_eq!(same.as_ref().expect("the same"), &first);
+        assert_ne!(once(&stage.cx, "l", 1).await.expect("another"), first);
+        let refused = once(&stage.cx, "k", 2).await.expect_err("another request");
+        assert_eq!((refused.kind, refused.code.as_deref()), (Kind::Conflict, Some("idempotency_key_reused")));
+        assert_eq!(once(&stage.cx, "", 1).await.expect_err("no key").kind, Kind::Invalid);
+        assert_eq!(once(&other, "k", 1).await.expect_err("not their file").kind, Kind::NotFound);
+        // What was taken in is answered again, though its file is gone.
+        store.tenant(&stage.cx).delete_file(&input).await.expect("deleted");
+        assert_eq!(once(&stage.cx, "k", 1).await.expect("as before"), first);
     })
     .await;
 }

@@ -129,6 +129,17 @@ impl Stage {
 
     /// A batch of a file with these lines.
     pub async fn create(&self, lines: &str) -> String {
+        let new = NewBatch::OfFile {
+            endpoint: Endpoint::Embeddings,
+            input: self.file(lines).await,
+            metadata: Map::new(),
+            output_expires_after: None,
+        };
+        self.batches.create(&self.cx, new).await.expect("a batch").id
+    }
+
+    /// An input file with these lines.
+    pub async fn file(&self, lines: &str) -> String {
         let id = format!(
             "file_{}",
             self.batches.list(&self.cx, Endpoint::Embeddings, &Default::default()).await.expect("listed").items.len()
@@ -144,13 +155,7 @@ impl Stage {
             expires_at: None,
         };
         self.store.tenant(&self.cx).add_file(&file, &Place::Row(lines.to_owned().into())).await.expect("a file");
-        let new = NewBatch::OfFile {
-            endpoint: Endpoint::Embeddings,
-            input: id,
-            metadata: Map::new(),
-            output_expires_after: None,
-        };
-        self.batches.create(&self.cx, new).await.expect("a batch").id
+        id
     }
 
     pub async fn find(&self, id: &str) -> Batch {

@@ -104,12 +104,11 @@ impl Stored {
         Self { room, ended, asks, clock, ids, closing }
     }
 
-    /// Begins to keep what a client asks for; the answer will be decoded, whatever its dialect.
+    /// Begins to keep what a client asks for, as its `body` says it; the answer will be decoded, whatever its dialect.
     ///
     /// # Errors
     /// `Unavailable` while too much is under way or waits to be written; it says which.
-    pub async fn begin(&self, cx: &Cx, request: &mut ChatRequest, metadata: Metadata) -> Result<Keeping> {
-        let body = request.source().map(|source| source.bytes.clone()).unwrap_or_default();
+    pub async fn begin(&self, cx: &Cx, request: &mut ChatRequest, body: Bytes, metadata: Metadata) -> Result<Keeping> {
         let share = self.room.take(&cx.tenant, body.len()).await?;
         let asked = Asked {
             tenant: cx.tenant.clone(),

@@ -145,6 +145,23 @@ async fn a_model_that_is_gone_says_nothing_about_its_server() {
 }
 
 #[tokio::test]
+async fn a_count_says_nothing_about_a_target_and_takes_no_place() {
+    let busy = || Say::Fails(Error::new(Kind::RateLimited, "slow down").with_retry_after(Duration::from_secs(3)));
+    let (a, b) = (Actor::new("a", (0..9).map(|_| busy())), Actor::well("b"));
+    let mut route = Route::to("r", &["a/m", "b/m"]);
+    route.targets[1].max_in_flight = Some(1);
+    let router = router(&[&a, &b], &Hand::new(), vec![route]);
+    let taken = router.chat(&cx(), question("b/m")).await.expect("an answer");
+    for _ in 0..9 {
+        assert_eq!(router.count_tokens(&cx(), question("r")).await.expect("the second cannot count"), None);
+    }
+    assert_eq!((a.asked(), b.asked(), router.targets()[1].in_flight), (9, 10, 1));
+    assert_eq!(router.targets()[0].breaker.failures, 0);
+    drop(taken);
+    assert_eq!(ask(&router, "r").await.expect("the first is well").words, "<a");
+}
+
+#[tokio::test]
 async fn a_route_that_fails_tells_all_it_tried() {
     let (a, b) = (Actor::new("a", [down()]), Actor::new("b", [Say::Fails(Error::upstream("last"))]));
     let error = ask(&router(&[&a, &b], &Hand::new(), vec![Route::to("r", &["a/m", "b/m"])]), "r").await;

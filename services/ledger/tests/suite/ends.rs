@@ -125,7 +125,9 @@ async fn a_name_that_leads_to_nobody_is_no_call() {
         let (a, _) = two_tenants(&store).await;
         let books = ledger(&store).await;
         let up = |others| Up { streaming: true, frames: Vec::new, others, ends: true };
-        assert!(metered(&books, up(Vec::new)).chat(&a, typed("up/unknown")).await.is_err());
+        for name in ["up/unknown", "up/ambiguous"] {
+            assert!(metered(&books, up(Vec::new)).chat(&a, typed(name)).await.is_err());
+        }
         assert_eq!(rows(&books, &store, &a).await, []);
         // A provider that was asked and knows no such model was called.
         let asked = || {

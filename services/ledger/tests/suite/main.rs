@@ -40,6 +40,7 @@ impl Inference for Up {
             "up/refuses" => return Err(Error::new(Kind::RateLimited, "slow down")),
             "up/tried" => return Err(Error::new(Kind::Upstream, "nobody can").with_tried((self.others)())),
             "up/unknown" => return Err(Error::not_found("no such model").with_tried((self.others)())),
+            "up/ambiguous" => return Err(Error::invalid("model", "two providers have it")),
             "up/late" => return Err(Error::new(Kind::Timeout, "no answer in time")),
             _ => {}
         }

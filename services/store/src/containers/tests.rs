@@ -125,7 +125,7 @@ async fn a_session_has_one_container_for_each_agent_and_customer_and_a_replay_ha
         // Whose the session is, its containers are, whoever ran the code.
         let mut tx = store.tenant(&a).write().await.expect("a transaction");
         let mona = Owner { issuer: String::new(), sub: "mona".into() };
-        crate::sessions::claim(&mut tx, "conv", &mona).await.expect("claimed");
+        sessions::claim(&mut tx, "conv", &mona).await.expect("claimed");
         assert_eq!(load(&mut tx, "cntr_1", 20).await.expect("found").owner, Some(mona.clone()));
         tx.commit().await.expect("written");
         let page = PageRequest { after: None, limit: 10, order: Order::Asc };

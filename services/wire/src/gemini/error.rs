@@ -161,7 +161,7 @@ mod tests {
         for (status, body, want, says) in [
             (503, "", Kind::Unavailable, "an empty body"),
             (401, "<html>no", Kind::Upstream, "refused its credentials"),
-            (404, "<html>Not Found", Kind::Upstream, "provider 'gem' answered 404: not an Google error body"),
+            (404, "<html>Not Found", Kind::Upstream, "provider 'gem' answered 404: no error body of Google"),
             (502, r#"{"error":{"status":"BRAND_NEW","message":"hm"}}"#, Kind::Upstream, "hm"),
         ] {
             let error = from_response("gem", status, body.as_bytes(), None);

@@ -4,13 +4,17 @@
 //! costs nothing, and the error names it by its place.
 
 use bytes::Bytes;
-use frontdesk_api::{ChatRequest, Error, Result};
+use frontdesk_api::{ChatRequest, Error, Kind, Result};
 use serde_json::{Map, Value};
 
 use super::inference_request::{chat, completion};
 
 /// The most in one request: all of them are answered while the client waits.
 pub const MOST: usize = 256;
+
+/// The most that all of them together repeat of what stands in the request once (tools, a schema), in bytes: each is held
+/// with a copy of its own until it is answered.
+const MOST_REPEATED: usize = 16 << 20;
 
 /// `POST /v1/inference/batch-chat-completion`. Other members are those of a single chat.
 #[derive(utoipa::ToSchema)]
@@ -60,6 +64,15 @@ fn apart(body: &[u8], batch: &str, member: &str, read: fn(Bytes) -> Result<ChatR
     };
     // A batch is answered whole.
     wire.insert("stream".into(), false.into());
+    let shared = Value::Object(wire.clone()).to_string().len();
+    if shared.saturating_mul(all.len()) > MOST_REPEATED {
+        let message = format!(
+            "what stands beside '{batch}' has {shared} bytes and is repeated for each of its {} items, which together must not \
+             exceed {MOST_REPEATED}: send fewer at once",
+            all.len()
+        );
+        return Err(Error::new(Kind::TooLarge, message).with_param(batch));
+    }
     let one = |(i, item): (usize, Value)| {
         wire.insert(member.to_owned(), item);
         let bytes = serde_json::to_vec(&wire).map_err(|e| Error::internal("writing one request of a batch", e))?;
@@ -121,6 +134,9 @@ mod tests {
             let (at, message) = fault(&json!({ "model_id": "m", "messages_batch": batch }));
             assert!(at == param && message.contains(says), "{at}: {message}");
         }
+        let heavy = json!({ "model_id": "m", "x": "y".repeat(1 << 20), "messages_batch": vec![good.clone(); 17] });
+        let (at, message) = fault(&heavy);
+        assert!(at == "messages_batch" && message.contains("send fewer at once"), "{message}");
         let (at, _) = fault(&json!({ "messages_batch": [good] }));
         assert_eq!(at, "model_id");
         assert_eq!(fault(&json!({ "model_id": "m" })).0, "messages_batch");

@@ -15,7 +15,10 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
     let wire: Value = serde_json::from_slice(body).unwrap_or_default();
     // `{"error":{…}}` (OpenAI), `{"error":"…"}` (Ollama), `{"message":…}`, `{"detail":…}` (FastAPI servers).
     let error = wire.get("error").unwrap_or(&wire);
-    let said = [error.get("message"), wire.get("error"), wire.get("message"), wire.get("detail")]
+    // FastAPI's own words for an address that is not there say nothing of a model.
+    let of_an_address = |words: &&str| !["Not Found", "Method Not Allowed"].contains(words);
+    let detail = wire.get("detail").filter(|words| words.as_str().as_ref().is_none_or(of_an_address));
+    let said = [error.get("message"), wire.get("error"), wire.get("message"), detail]
         .into_iter()
         .flatten()
         .find_map(fault::words);
@@ -62,7 +65,8 @@ mod tests {
                 "bad n",
             ),
             (404, r#"{"error":"model 'x' not found"}"#, Kind::NotFound, "model 'x' not found"),
-            (404, "404 page not found", Kind::Upstream, "provider 'up' answered 404: not an OpenAI error body"),
+            (404, "404 page not found", Kind::Upstream, "provider 'up' answered 404: no error body of OpenAI"),
+            (404, r#"{"detail":"Not Found"}"#, Kind::Upstream, "provider 'up' answered 404"),
             (405, "", Kind::Upstream, "provider 'up' answered 405: an empty body"),
             (402, r#"{"error":{"message":"no credit"}}"#, Kind::Upstream, "wants its account to be paid first (402)"),
             (422, r#"{"detail":"no"}"#, Kind::Invalid, "no"),

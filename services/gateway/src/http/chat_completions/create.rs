@@ -5,6 +5,7 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{Extension, extract::State, response::Response};
+use bytes::Bytes;
 use frontdesk_api::{ChatRequest, Cx, clock::unix_seconds};
 use frontdesk_wire::openai::{self, encode, peek::Metadata};
 
@@ -41,6 +42,8 @@ pub async fn create(
     Key(key): Key,
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
+    // What is kept is what was said, without the files' contents.
+    let said = body.clone();
     let body = match named_files::may_be(&body) {
         true => Box::pin(named_files::read(&app, &cx, body)).await?,
         false => body,
@@ -49,7 +52,7 @@ pub async fn create(
     request.idempotency_key = key;
     if let Some(metadata) = request.source().map(openai::peek::stored).transpose()?.flatten() {
         // Apart, so that the room it needs is nobody else's.
-        return Box::pin(kept(app, cx, request, metadata, arrival)).await;
+        return Box::pin(kept(app, cx, request, (said, metadata), arrival)).await;
     }
     let wants_usage = request.wants_usage;
     let id = Arc::clone(&arrival.id);
@@ -65,11 +68,11 @@ async fn kept(
     app: App,
     cx: Cx,
     mut request: ChatRequest,
-    metadata: Metadata,
+    (said, metadata): (Bytes, Metadata),
     arrival: Arrival,
 ) -> Result<Response, Problem> {
     let wants_usage = request.wants_usage;
-    let keeping = app.stored.begin(&cx, &mut request, metadata).await?;
+    let keeping = app.stored.begin(&cx, &mut request, said, metadata).await?;
     let (created, id) = (unix_seconds(app.clock.now()), keeping.id().to_owned());
     let writer = |model| encode::Chunks::new(encode::Head { id, model, created }, wants_usage);
     let asked = Instant::now();
@@ -364,8 +367,9 @@ mod tests {
         let gateway = TestGateway::configured(config, Frames::whole()).await;
         let cx = Cx::internal("default", "test");
         let long = question(false).to_string().replace("hi", &"x".repeat(600 << 10));
-        let mut request = openai::peek::request(long.into()).expect("a request");
-        let keeping = gateway.app.stored.begin(&cx, &mut request, Default::default()).await;
+        let long = bytes::Bytes::from(long);
+        let mut request = openai::peek::request(long.clone()).expect("a request");
+        let keeping = gateway.app.stored.begin(&cx, &mut request, long, Default::default()).await;
         let keeping = keeping.expect("alone it may be larger than half of the room");
         let asked = kept(false);
         let mut waiting = Box::pin(gateway.post("/v1/chat/completions", &asked));

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use frontdesk_api::{Cx, Result};
+use frontdesk_api::{Cx, Error, Result};
 use memchr::memmem;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
@@ -17,6 +17,9 @@ use crate::{app::App, http::responses::attached};
 /// What stands in every request that names a file, unless its author hides it behind escapes.
 const NEEDLE: &[u8] = b"\"file_id\"";
 
+/// The most parts of one request that name a file of ours.
+const MOST: usize = 100;
+
 /// Whether the request is worth a look.
 pub(super) fn may_be(body: &[u8]) -> bool {
     memmem::find(body, NEEDLE).is_some()
@@ -25,10 +28,18 @@ pub(super) fn may_be(body: &[u8]) -> bool {
 /// The request with the contents of the files that it names, as many as a request may be large.
 ///
 /// # Errors
-/// `Invalid` naming the part whose file this tenant does not have, `TooLarge` the one that has no room any more.
+/// `Invalid` naming the part whose file this tenant does not have, or the first of more than [`MOST`]; `TooLarge` the one
+/// that has no room any more.
 pub(super) async fn read(app: &App, cx: &Cx, body: Bytes) -> Result<Bytes> {
     let (mut out, mut from, mut room) = (vec![], 0, attached::room(app));
-    for named in parts(&body) {
+    let parts = parts(&body);
+    if let Some(more) = parts.get(MOST) {
+        return Err(Error::invalid(
+            more.at.clone(),
+            format!("a request names at most {MOST} files, found {}", parts.len()),
+        ));
+    }
+    for named in parts {
         let mut part = attached::file(app, cx, &named.part, &named.at, &mut room).await?;
         if let (Value::Object(part), Value::Object(before)) = (&mut part, named.part) {
             // Marks of a cache and the like.
