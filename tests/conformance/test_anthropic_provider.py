@@ -322,8 +322,8 @@ def test_errors_keep_their_meaning(status, kind, raised, openai_client, scripted
     scripted.script([{"times": 99, "reply": {"status": status, "headers": {"retry-after": "2"}, "json": body}}])
     with pytest.raises(raised) as error:
         openai_client.chat.completions.create(model="claude/other", messages=HELLO)
-    # A name that the provider does not list is answered with the nearest instead.
-    assert ("as said" in error.value.message) == (status != 404)
+    # A name that the provider does not list is answered with the nearest, and with its own words.
+    assert "as said" in error.value.message and ("nearest" in error.value.message) == (status == 404)
     shown = {529: 503, 401: 502}.get(status, status)
     assert error.value.status_code == shown
 

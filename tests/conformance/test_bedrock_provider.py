@@ -434,8 +434,8 @@ def test_errors_keep_their_meaning(status, kind, shown, raised, openai_client, a
     scripted.script([{"times": 99, "reply": {"status": status, "headers": headers, "json": {"message": "as said"}}}])
     with pytest.raises(raised) as error:
         openai_client.chat.completions.create(model="aws/other", messages=HELLO)
-    # A name that the provider does not list is answered with the nearest instead.
-    assert ("as said" in error.value.message) == (status != 404)
+    # A name that the provider does not list is answered with the nearest, and with its own words.
+    assert "as said" in error.value.message and ("nearest" in error.value.message) == (status == 404)
     assert error.value.status_code == shown
     with pytest.raises(ClientError) as error:
         amazon().converse(modelId="other", messages=SAID)
