@@ -39,6 +39,15 @@ pub enum NewBatch {
     OfMessages(Vec<NewLine>),
 }
 
+impl NewBatch {
+    fn endpoint(&self) -> Endpoint {
+        match self {
+            Self::OfFile { endpoint, .. } => *endpoint,
+            Self::OfMessages(_) => Endpoint::Messages,
+        }
+    }
+}
+
 impl Batches {
     /// Begins a batch; it is worked on in the background, by this process or another.
     ///
@@ -72,8 +81,7 @@ impl Batches {
             // Before the file is looked for: what was taken in is answered again, though that is gone.
             let before = idempotency::find(&mut tenant.read().await?, SCOPE, key, sent).await?;
             if let Some(before) = before {
-                let NewBatch::OfFile { endpoint, .. } = new else { return self.load(cx, MESSAGES, &before).await };
-                return self.load(cx, endpoint.kind(), &before).await;
+                return self.load(cx, new.endpoint().kind(), &before).await;
             }
         }
         let (endpoint, files, metadata, lines, keep) = match new {

@@ -43,10 +43,9 @@ pub async fn create(
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
     // What is kept is what was said, without the files' contents.
-    let said = body.clone();
-    let body = match named_files::may_be(&body) {
-        true => Box::pin(named_files::read(&app, &cx, body)).await?,
-        false => body,
+    let (said, body) = match named_files::may_be(&body) {
+        true => (Some(body.clone()), Box::pin(named_files::read(&app, &cx, body)).await?),
+        false => (None, body),
     };
     let mut request = openai::peek::request(body)?;
     request.idempotency_key = key;
@@ -68,10 +67,11 @@ async fn kept(
     app: App,
     cx: Cx,
     mut request: ChatRequest,
-    (said, metadata): (Bytes, Metadata),
+    (said, metadata): (Option<Bytes>, Metadata),
     arrival: Arrival,
 ) -> Result<Response, Problem> {
     let wants_usage = request.wants_usage;
+    let said = said.or_else(|| request.source().map(|source| source.bytes.clone())).unwrap_or_default();
     let keeping = app.stored.begin(&cx, &mut request, said, metadata).await?;
     let (created, id) = (unix_seconds(app.clock.now()), keeping.id().to_owned());
     let writer = |model| encode::Chunks::new(encode::Head { id, model, created }, wants_usage);
