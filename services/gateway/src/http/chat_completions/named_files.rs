@@ -152,6 +152,18 @@ mod tests {
         assert_eq!(*heard.lock().expect("no panic"), question(&text.to_string(), &file.to_string()));
 
         // A provider's own, and what only looks like one of ours.
+        // What is stored is what was said.
+        let stored = question(&part(&words), &part(&paper)).replace("\"x\":1e2", "\"store\":true");
+        let id = gateway.post_text("/v1/chat/completions", &stored).await.json()["id"].clone();
+        assert!(heard.lock().expect("no panic").contains("Open on Sundays."));
+        let path = format!("/v1/chat/completions/{}/messages", id.as_str().expect("an id"));
+        let messages = gateway.get(&path).await;
+        assert!(messages.text().contains(&words) && !messages.text().contains("Sundays"), "{}", messages.text());
+
+        let named = vec![part(&paper); 101].join(",");
+        let refused = gateway.post_text("/v1/chat/completions", &question(&named, &part(&paper))).await;
+        assert_eq!(refused.json()["error"]["param"], "messages[0].content[100].file.file_id");
+
         let others = question(&part("file-abc"), &part("file_011CNha8iCJcU1wXNR6q4V8w"));
         assert_eq!(gateway.post_text("/v1/chat/completions", &others).await.status, 200);
         assert_eq!(*heard.lock().expect("no panic"), others);
