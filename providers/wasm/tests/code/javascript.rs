@@ -52,3 +52,12 @@ async fn files_go_in_and_come_out() {
     let expected = [("out.txt".to_owned(), "GRÖSSE 🛒".as_bytes().to_vec()), ("raw".to_owned(), vec![0, 255])];
     assert_eq!(ran.files.into_iter().map(|f| (f.name, f.content)).collect::<Vec<_>>(), expected);
 }
+
+#[tokio::test]
+async fn of_binary_data_its_bytes_are_written() {
+    let Some(on) = interpreters() else { return };
+    let text = "const all = Uint8Array.of(9, 1, 2, 3, 8);
+        writeFile('list', all.subarray(1, 4)); writeFile('buffer', all.buffer); writeFile('words', Uint16Array.of(258));
+        all.fill(0); [...readBytes('list'), ...readBytes('buffer'), ...readBytes('words')]";
+    assert_eq!(ran(&on, JavaScript, text).await.value.as_deref(), Some("[1, 2, 3, 9, 1, 2, 3, 8, 2, 1]"));
+}

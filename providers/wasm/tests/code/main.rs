@@ -35,7 +35,7 @@ fn folder() -> Option<PathBuf> {
 
 /// The product's limits, but less time.
 fn quick() -> Limits {
-    Limits { cpu: Duration::from_millis(1500), wall: Duration::from_secs(60), ..limits() }
+    Limits { cpu: Duration::from_secs(4), wall: Duration::from_secs(60), ..limits() }
 }
 
 fn few() -> Bounds {

@@ -111,7 +111,7 @@ async fn the_model_reads_what_the_code_came_to() {
     let (shown, _) = run(json!({ "code": "[1, 2].map(x => x * 2)", "language": "javascript" })).await;
     assert_eq!(shown["value"], "[2, 4]");
     let (shown, failed) = run(json!({ "code": "while True: pass" })).await;
-    let expected = "the code exceeded its cpu time limit of 1500 ms; the interpreter was started anew, so variables of before are gone, and files that were not kept";
+    let expected = "the code exceeded its cpu time limit of 4000 ms; the interpreter was started anew, so variables of before are gone, and files that were not kept";
     assert_eq!((shown, failed), (json!({ "error": expected }), true));
     let (shown, failed) = run(json!({ "code": "1", "language": "perl" })).await;
     assert!(failed && shown["error"].as_str().unwrap().contains("there are python and javascript"), "{shown}");
@@ -199,8 +199,8 @@ async fn what_code_writes_is_told_with_its_id_or_why_it_has_none() {
         let shown: Value = serde_json::from_str(&result.content).unwrap();
         let told = shown["stderr"].as_str().unwrap_or_default();
         assert_eq!(
-            told,
-            "not kept, since the files of a run may have 8388608 bytes together: big.bin (8388609 bytes)\n"
+            told, "not kept, since the files of a run may have 8388608 bytes together: big.bin (8388609 bytes)\n",
+            "{language}: {shown}"
         );
         assert_eq!((&shown["truncated"], shown.get("files")), (&json!(true), None));
     }
