@@ -18,7 +18,7 @@ def desk(started):
 @pytest.fixture(scope="module")
 def started(another_frontdesk, scripted_server):
     up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
-    mcp = f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 5 }} }}'
+    mcp = f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 30 }} }}'
     return lambda **more: another_frontdesk(up, tools=[mcp], **more)
 
 

@@ -19,7 +19,7 @@ RENEWED_S = 5.5
 
 @pytest.fixture(scope="module")
 def desk(another_frontdesk):
-    return another_frontdesk(tools=[f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 5 }} }}'])
+    return another_frontdesk(tools=[f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 30 }} }}'])
 
 
 @pytest.fixture
@@ -130,6 +130,9 @@ def test_tokens_are_renewed_once_for_many_and_outlive_the_process(desk, serve):
 
     # Refused once, it is renewed and called again; refused for good, a person is needed and reads what to do. What was
     # renewed a moment ago is not renewed again, call as they may.
+    told(server, "/end")
+    time.sleep(RENEWED_S)
+    assert invoke(again, "look", id="9")["content"].startswith("9 is shipped")
     told(server, "/end")
     renewed = told(server, "/count", "GET")["refresh_token"]
     assert "which are new" in invoke(again, "look", id="1")["error_message"]

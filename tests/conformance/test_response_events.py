@@ -43,7 +43,7 @@ def desk(another_frontdesk, scripted_server, engine):  # noqa: F811
     up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
     tools = [
         f'{{ id: search, type: searxng, config: {{ base_url: "{engine.url}" }} }}',
-        f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 5, request_servers: true }} }}',
+        f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 30, request_servers: true }} }}',
         "{ id: code, type: code_interpreter }",
     ]
     return another_frontdesk(up, tools=tools)

@@ -20,7 +20,7 @@ PROVIDER = "model-context-protocol"
 def desk(another_frontdesk, scripted_server):
     up = f'{{ id: up, type: openai, config: {{ base_url: "{scripted_server.url}/v1", models: [scripted] }} }}'
     # On loopback, as a server inside that the operator lists.
-    return another_frontdesk(up, tools=[f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 5, request_servers: true }} }}'])
+    return another_frontdesk(up, tools=[f'{{ id: {PROVIDER}, type: mcp, config: {{ inside: ["127.0.0.1"], timeout_s: 30, request_servers: true }} }}'])
 
 
 def client_of(desk, key):

@@ -92,7 +92,7 @@ def test_a_client_that_leaves_once_all_is_said_finds_it_stored(stored, scripted)
     chunk = next(stream)
     assert chunk.id != early and next(stream).choices[0].finish_reason == "tool_calls"
     stream.close()
-    for _ in range(200):
+    for _ in range(1200):
         if listed := list(stored.list()):
             break
         time.sleep(0.05)

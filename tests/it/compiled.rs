@@ -121,7 +121,7 @@ fn the_child_compiles_within_its_limits_and_no_further() {
     let long = child(1, 2 << 30, &laborious(1500, 1500));
     assert!(matches!(long.status.signal(), Some(9 | 24)), "ended by its limit of time: {:?}", long.status);
     // One function: all of it is in memory at once.
-    let large = child(30, 512 << 20, &laborious(1, 1_000_000));
+    let large = child(300, 512 << 20, &laborious(1, 1_000_000));
     let starved = |status: ExitStatus| status.code() == Some(4) || matches!(status.signal(), Some(6 | 11));
     assert!(starved(large.status), "ended by its limit of memory: {:?}", large.status);
     // Not even the component finds room.

@@ -99,9 +99,12 @@ async fn the_engines_numbers_stand_on_our_page_and_its_models_come_and_go() {
         let answer = frontdesk.request("GET", "/metrics").send().await.expect("the page");
         answer.text().await.expect("text")
     };
-    let shown = page().await;
-    for line in ["engine_up{provider=\"local\"} 1", "engine_finished_total{provider=\"local\",model=\"demo\"} 1"] {
-        assert!(shown.contains(&format!("frontdesk_{line}\n")), "{line} in {shown}");
+    // The page waits for an engine no longer than a second.
+    let lines = ["engine_up{provider=\"local\"} 1", "engine_finished_total{provider=\"local\",model=\"demo\"} 1"];
+    let (end, mut shown) = (tokio::time::Instant::now() + PATIENCE, page().await);
+    while let Some(line) = lines.iter().find(|line| !shown.contains(&format!("frontdesk_{line}\n"))) {
+        assert!(tokio::time::Instant::now() < end, "{line} in {shown}");
+        shown = page().await;
     }
     for (verb, state) in [("unload", "unloaded"), ("load", "loaded")] {
         let told = frontdesk.post(&format!("/v1/providers/local/{verb}"), &json!({ "model": "demo" })).await;

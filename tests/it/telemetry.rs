@@ -364,7 +364,9 @@ async fn a_collector_that_says_nothing_costs_spans_and_no_request() {
 async fn a_collector_that_is_not_there_is_said_once() {
     let scripted = Scripted::start();
     scripted.script(answered());
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address");
+    let nobody = tokio::net::TcpSocket::new_v4().expect("a socket");
+    nobody.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let free = nobody.local_addr().expect("address");
     let mut frontdesk = Frontdesk::start(options(&scripted, &format!("http://{free}"), ""));
     for _ in 0..3 {
         ask(&frontdesk, false, None).await;

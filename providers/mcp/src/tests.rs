@@ -36,7 +36,7 @@ impl ToolHost for Nothing {
 }
 
 fn provider(more: Value) -> McpTools {
-    let mut config = json!({ "inside": ["127.0.0.1"], "timeout_s": 1 });
+    let mut config = json!({ "inside": ["127.0.0.1"], "timeout_s": 30 });
     config.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     McpTools::new(config).expect("a configuration")
 }
@@ -137,7 +137,7 @@ async fn a_server_that_hangs_is_given_up_and_told_so() {
         _ => fake::usual(asked),
     })
     .await;
-    let provider = provider(json!({}));
+    let provider = provider(json!({ "timeout_s": 3 }));
     let source = registered(&provider, &server).await;
     let error = call(&provider, &cx(), &source, "echo").await.expect_err("it hangs");
     assert_eq!(error.kind, Kind::Timeout);
@@ -378,7 +378,7 @@ async fn a_command_runs_with_an_environment_of_its_own_and_is_killed_with_all_th
     let note = std::env::temp_dir().join(format!("frontdesk-mcp-{}", std::process::id()));
     let command = json!({ "name": "shop", "command": "/bin/sh", "args": ["-c", PROGRAM],
                           "env": { "NOTE": note, "TOKEN": "t", "KEY": "sesame-1234" } });
-    let provider = provider(json!({ "stdio": [command], "timeout_s": 2 }));
+    let provider = provider(json!({ "stdio": [command], "timeout_s": 10 }));
     let shop = source("stdio:shop");
     let found = provider.inspect(&cx(), &shop).await.expect("it is there");
     assert!(provider.one_at_a_time(&shop) && !provider.one_at_a_time(&source("https://stdio.example/mcp")));

@@ -99,7 +99,7 @@ impl Limits {
     #[must_use]
     pub fn for_describing(self) -> Self {
         Self {
-            cpu: self.cpu.min(Duration::from_millis(250)),
+            cpu: self.cpu.min(Duration::from_secs(1)),
             wall: self.wall.min(Duration::from_secs(5)),
             host_calls: self.host_calls.min(64),
             log_bytes: self.log_bytes.min(4 << 10),

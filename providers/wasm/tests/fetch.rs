@@ -175,11 +175,11 @@ async fn a_flood_of_requests_and_one_that_hangs_meet_their_limits() {
     assert_eq!(fault.to_string(), "the tool exceeded its requests limit of 5");
     assert_eq!(web.asked.lock().unwrap().len(), 5);
 
-    let sandbox = Sandbox::new(Limits { wall: Duration::from_millis(50), ..limits() });
+    let sandbox = Sandbox::new(Limits { wall: Duration::from_secs(2), ..limits() });
     let component = sandbox.inspect(sending(SENDS)).await.unwrap();
     let grants = HostGrants { fetch: Some(Arc::new(Hangs)), ..HostGrants::default() };
     let fault = text(sandbox.call(&component, "t", ARGUMENTS, grants).await).unwrap_err();
-    assert_eq!(fault.to_string(), "the tool exceeded its wall time limit of 50 ms");
+    assert_eq!(fault.to_string(), "the tool exceeded its wall time limit of 2000 ms");
     // What the guest hands over in one request has its limit too.
     let huge = "(call $send (i32.const 9000) (i32.const 3) (i32.const 9000) (i32.const 3) (i32.const 0) (i32.const 0)
         (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2000000) (i32.const 64)) (call $ok (i32.const 8192) (i32.const 2))";

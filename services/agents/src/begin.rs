@@ -14,9 +14,7 @@ use frontdesk_api::{
 use frontdesk_store::{
     Tx, agents,
     claims::Claimed,
-    conversations, idempotency,
-    idempotency::Claim,
-    sessions,
+    conversations, idempotency, sessions,
     transcript::{self, PastItem},
     turns,
     turns::{AskedBy, OnInput, StoredTurn, TurnRequest},
@@ -193,12 +191,8 @@ impl Room {
         let mut tx = self.deps.store.tenant(cx).write().await?;
         if let (Some(key), Some(hash)) = (&new.idempotency_key, &hash) {
             match idempotency::claim(&mut tx, repeat::SCOPE, key, hash, KEPT).await? {
-                Claim::New => idempotency::answer(&mut tx, repeat::SCOPE, key, 200, &id).await?,
-                Claim::Same(turn) => return Ok(Begun::Before(turn)),
-                Claim::Other => {
-                    let message = format!("the idempotency key '{key}' was used for another request");
-                    return Err(Error::conflict(message).with_code("idempotency_key_reused"));
-                }
+                None => idempotency::answer(&mut tx, repeat::SCOPE, key, 200, &id).await?,
+                Some(turn) => return Ok(Begun::Before(turn)),
             }
         }
         // Not before: a request that was taken in is answered again.
@@ -493,8 +487,5 @@ fn check(new: &NewTurn) -> Result<()> {
             return Err(Error::invalid(format!("messages[{i}]"), message));
         }
     }
-    if new.idempotency_key.as_deref().is_some_and(|k| k.is_empty() || k.len() > 255 || k.contains('\0')) {
-        return Err(Error::invalid("Idempotency-Key", "an idempotency key has 1 to 255 bytes and no zero byte"));
-    }
-    Ok(())
+    new.idempotency_key.as_deref().map_or(Ok(()), |key| idempotency::check("Idempotency-Key", key))
 }

@@ -93,6 +93,8 @@ impl Room {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // Leases first: after a time in which the whole process stood still, what runs here is not claimed anew.
+                biased;
                 // Turns that are still ending keep their leases.
                 () = self.closed.cancelled() => return,
                 _ = tick.tick() => self.renew().await,

@@ -11,9 +11,7 @@ use frontdesk_api::{
 use frontdesk_store::{
     Tx, handoffs,
     handoffs::{Handoff, Person, State, Word},
-    idempotency,
-    idempotency::Claim,
-    transcript, turns,
+    idempotency, transcript, turns,
 };
 
 use crate::{Agents, access, begin::KEPT};
@@ -89,16 +87,14 @@ impl Agents {
             let message = format!("text must say something, in at most {LONGEST} bytes and without a zero byte");
             return Err(Error::invalid("text", message));
         }
+        if let Some(key) = key {
+            idempotency::check("Idempotency-Key", key)?;
+        }
         let mut tx = self.0.deps.store.tenant(cx).write().await?;
         if let Some(key) = key {
             let sent = blake3::hash(format!("{id}\n{by}\n{text}").as_bytes());
-            match idempotency::claim(&mut tx, SCOPE, key, sent.as_bytes(), KEPT).await? {
-                Claim::New => {}
-                Claim::Same(item) => return self.said_before(&mut tx, &item).await,
-                Claim::Other => {
-                    let message = format!("the idempotency key '{key}' was used for another request");
-                    return Err(Error::conflict(message).with_code("idempotency_key_reused"));
-                }
+            if let Some(item) = idempotency::claim(&mut tx, SCOPE, key, sent.as_bytes(), KEPT).await? {
+                return self.said_before(&mut tx, &item).await;
             }
         }
         let handoff = handoffs::hold(&mut tx, id).await?;

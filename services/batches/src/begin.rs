@@ -5,7 +5,6 @@ use std::time::Duration;
 use frontdesk_api::{Cx, Error, Kind, Micros, Result};
 use frontdesk_store::{
     batch_lines, idempotency,
-    idempotency::Claim,
     jobs::{self, NewJob},
 };
 use serde_json::{Map, Value};
@@ -63,9 +62,7 @@ impl Batches {
     /// # Errors
     /// As there; `Invalid` for a key of another length, `Conflict` with the code `idempotency_key_reused` where another request had it.
     pub async fn create_once(&self, cx: &Cx, new: NewBatch, once: Once) -> Result<Batch> {
-        if once.key.is_empty() || once.key.len() > 255 || once.key.contains('\0') {
-            return Err(Error::invalid("idempotency_key", "an idempotency key has 1 to 255 bytes and no zero byte"));
-        }
+        idempotency::check("idempotency_key", &once.key)?;
         self.add(cx, new, Some(once)).await
     }
 
@@ -115,17 +112,11 @@ impl Batches {
             NewJob { id: &id, kind: endpoint.kind(), payload: &payload, progress: &progress, window, created_at: now };
         let mut tx = tenant.write().await?;
         if let Some(Once { key, sent }) = &once {
-            match idempotency::claim(&mut tx, SCOPE, key, sent, KEPT).await? {
-                Claim::New => idempotency::answer(&mut tx, SCOPE, key, 200, &id).await?,
-                Claim::Same(before) => {
-                    drop(tx);
-                    return self.load(cx, endpoint.kind(), &before).await;
-                }
-                Claim::Other => {
-                    let message = format!("the idempotency key '{key}' was used for another request");
-                    return Err(Error::conflict(message).with_code("idempotency_key_reused"));
-                }
+            if let Some(before) = idempotency::claim(&mut tx, SCOPE, key, sent, KEPT).await? {
+                drop(tx);
+                return self.load(cx, endpoint.kind(), &before).await;
             }
+            idempotency::answer(&mut tx, SCOPE, key, 200, &id).await?;
         }
         jobs::add(&mut tx, job).await?;
         batch_lines::add(&mut tx, &id, 0, &lines).await?;

@@ -3,27 +3,32 @@
 //! Invariant: a key is claimed in the transaction that does the work, so there is no moment at which the
 //! work is done and the key unknown.
 
-use frontdesk_api::Result;
+use frontdesk_api::{Error, Result};
 
 use crate::{Doing as _, System, Tx, on};
 
-/// How a key stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
-    /// Not seen before (or long ago): do the work and [`answer`] in the same transaction.
-    New,
-    /// Done before with the same request: its answer.
-    Same(String),
-    /// Used for another request.
-    Other,
+/// Bytes of a key.
+const LONGEST: usize = 255;
+
+/// Whether a client may use this key; `param` is where it stood.
+///
+/// # Errors
+/// `Invalid` naming `param`.
+pub fn check(param: &str, key: &str) -> Result<()> {
+    if key.is_empty() || key.len() > LONGEST || key.contains('\0') {
+        let message = format!("an idempotency key has 1 to {LONGEST} bytes and no zero byte");
+        return Err(Error::invalid(param, message));
+    }
+    Ok(())
 }
 
 /// Claims `key` within `scope` for a request of this hash, for `keep` microseconds of the database's clock.
-/// Waits for another transaction that is claiming the same key.
+/// Waits for another transaction that is claiming the same key. None: it was not seen before (or long ago), so do the work
+/// and [`answer`] in the same transaction; else the answer to the same request.
 ///
 /// # Errors
-/// As any query.
-pub async fn claim(tx: &mut Tx, scope: &str, key: &str, request_hash: &[u8], keep: i64) -> Result<Claim> {
+/// `Conflict` with the code `idempotency_key_reused` where another request had it; as any query.
+pub async fn claim(tx: &mut Tx, scope: &str, key: &str, request_hash: &[u8], keep: i64) -> Result<Option<String>> {
     let (tenant, now) = (tx.tenant(), tx.now().await?);
     // An expired row is taken over; a live one is left and read below.
     let fresh: Option<i64> = on!(tx, conn => sqlx::query_scalar("INSERT INTO idempotency (tenant, scope, key, request_hash, expires_at) VALUES ($1, $2, $3, $4, $5) \
@@ -33,12 +38,16 @@ pub async fn claim(tx: &mut Tx, scope: &str, key: &str, request_hash: &[u8], kee
         .fetch_optional(conn).await)
     .doing("claim an idempotency key")?;
     if fresh.is_some() {
-        return Ok(Claim::New);
+        return Ok(None);
     }
     let (hash, body): (Vec<u8>, Option<String>) = on!(tx, conn => sqlx::query_as("SELECT request_hash, body FROM idempotency WHERE tenant = $1 AND scope = $2 AND key = $3")
         .bind(&*tenant).bind(scope).bind(key).fetch_one(conn).await)
     .doing("read an idempotency key")?;
-    Ok(if hash == request_hash { Claim::Same(body.unwrap_or_default()) } else { Claim::Other })
+    if hash != request_hash {
+        let message = format!("the idempotency key '{key}' was used for another request");
+        return Err(Error::conflict(message).with_code("idempotency_key_reused"));
+    }
+    Ok(Some(body.unwrap_or_default()))
 }
 
 /// The answer to the request of this hash, where one is kept.
@@ -83,6 +92,8 @@ impl System<'_> {
 
 #[cfg(test)]
 mod tests {
+    use frontdesk_api::Kind;
+
     use super::*;
     use crate::testing::{each_database, two_tenants};
 
@@ -91,20 +102,21 @@ mod tests {
         each_database(|store| async move {
             let (a, b) = two_tenants(&store).await;
             let mut tx = store.tenant(&a).write().await.expect("a transaction");
-            assert_eq!(claim(&mut tx, "turn", "k", b"one", 1_000_000_000).await.expect("claimed"), Claim::New);
+            assert_eq!(claim(&mut tx, "turn", "k", b"one", 1_000_000_000).await.expect("claimed"), None);
             answer(&mut tx, "turn", "k", 200, "turn_1").await.expect("kept");
             tx.commit().await.expect("committed");
 
             let mut tx = store.tenant(&a).write().await.expect("a transaction");
-            assert_eq!(claim(&mut tx, "turn", "k", b"one", 1).await.expect("seen"), Claim::Same("turn_1".into()));
-            assert_eq!(claim(&mut tx, "turn", "k", b"two", 1).await.expect("seen"), Claim::Other);
+            assert_eq!(claim(&mut tx, "turn", "k", b"one", 1).await.expect("seen"), Some("turn_1".to_owned()));
+            let other = claim(&mut tx, "turn", "k", b"two", 1).await.expect_err("another request had it");
+            assert_eq!((other.kind, other.code.as_deref()), (Kind::Conflict, Some("idempotency_key_reused")));
             assert_eq!(find(&mut tx, "turn", "k", b"one").await.expect("looked"), Some("turn_1".into()));
             assert_eq!(find(&mut tx, "turn", "k", b"two").await.expect("looked"), None);
-            assert_eq!(claim(&mut tx, "file", "k", b"two", 1).await.expect("another scope"), Claim::New);
+            assert_eq!(claim(&mut tx, "file", "k", b"two", 1).await.expect("another scope"), None);
             assert_eq!(find(&mut tx, "file", "k", b"two").await.expect("not answered yet"), None);
             drop(tx);
             let mut tx = store.tenant(&b).write().await.expect("a transaction");
-            assert_eq!(claim(&mut tx, "turn", "k", b"two", 1).await.expect("another tenant"), Claim::New);
+            assert_eq!(claim(&mut tx, "turn", "k", b"two", 1).await.expect("another tenant"), None);
         })
         .await;
     }
@@ -126,7 +138,7 @@ mod tests {
             for cx in [&a, &b] {
                 let mut tx = store.tenant(cx).write().await.expect("a transaction");
                 let kept = claim(&mut tx, "turn", "new", b"one", 1).await.expect("seen");
-                assert_eq!(kept, Claim::Same("turn_1".into()));
+                assert_eq!(kept, Some("turn_1".to_owned()));
             }
         })
         .await;
@@ -137,11 +149,11 @@ mod tests {
         each_database(|store| async move {
             let (a, _) = two_tenants(&store).await;
             let mut tx = store.tenant(&a).write().await.expect("a transaction");
-            assert_eq!(claim(&mut tx, "turn", "k", b"one", 1_000_000_000).await.expect("claimed"), Claim::New);
+            assert_eq!(claim(&mut tx, "turn", "k", b"one", 1_000_000_000).await.expect("claimed"), None);
             drop(tx);
             let mut tx = store.tenant(&a).write().await.expect("a transaction");
-            assert_eq!(claim(&mut tx, "turn", "k", b"two", -1_000_000).await.expect("claimed"), Claim::New);
-            assert_eq!(claim(&mut tx, "turn", "k", b"three", 1).await.expect("expired"), Claim::New);
+            assert_eq!(claim(&mut tx, "turn", "k", b"two", -1_000_000).await.expect("claimed"), None);
+            assert_eq!(claim(&mut tx, "turn", "k", b"three", 1).await.expect("expired"), None);
         })
         .await;
     }

@@ -28,6 +28,8 @@ struct Zoo {
     sent: Cell<i64>,
     /// Its private memory at the start, KiB.
     at_first: u64,
+    /// Holds the port where nobody listens.
+    _nobody: tokio::net::TcpSocket,
 }
 
 /// Private memory that may come to what a process has at its start, KiB: far below the endless pieces of the zoo.
@@ -66,8 +68,10 @@ struct Got {
 impl Zoo {
     fn start(wire: Wire) -> Self {
         let (a, b) = (Scripted::start(), Scripted::start());
-        // A port that is free is one where nobody listens.
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address");
+        // Bound and never listening: nobody else can have the port meanwhile.
+        let nobody = tokio::net::TcpSocket::new_v4().expect("a socket");
+        nobody.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let closed = nobody.local_addr().expect("its address");
         let provider = |id: &str, url: &str| {
             format!("    - {{ id: {id}, type: {}, config: {{ {} }} }}\n", wire.kind, (wire.config)(url))
         };
@@ -90,7 +94,8 @@ impl Zoo {
             route("route-closed", "closed", ""),
             route("route-tls", "tls", ""),
             route("brisk-first", "brisk", ""),
-            route("impatient", "a", ", timeouts: { first_token_ms: 1500, idle_ms: 1500 }"),
+            route("impatient", "a", ", timeouts: { first_token_ms: 3000, idle_ms: 3000 }"),
+            route("timed", "a", ", timeouts: { first_token_ms: 60000, idle_ms: 60000 }"),
             route("hurried", "a", ", timeouts: { total_ms: 1500 }"),
             // A time that no answer here takes.
             route("hedged", "a", ", hedge: { after_ms: 60000 }"),
@@ -102,7 +107,7 @@ impl Zoo {
         let yaml = format!("providers:\n  inference:\n{providers}models:\n{models}");
         let mut frontdesk = Frontdesk::start(Options::new().config(&yaml));
         let at_first = private_kib(frontdesk.process().pid());
-        Self { wire, a, b, frontdesk, sent: Cell::new(0), at_first }
+        Self { wire, a, b, frontdesk, sent: Cell::new(0), at_first, _nobody: nobody }
     }
 
     /// At the end of a case: what became of each request stands in the books once for each server that may have earned
@@ -114,7 +119,7 @@ impl Zoo {
         let want = format!("{} requests, 0 rows twice", self.sent.get());
         let mut booked = String::new();
         // A call is booked a moment after its answer.
-        for _ in 0..500 {
+        for _ in 0..3000 {
             booked = self.frontdesk.texts(once).await.remove(0);
             if booked == want {
                 break;

@@ -16,7 +16,7 @@ async fn frame_one_is_out_before_frame_two_exists(wire: Wire) {
     let zoo = Zoo::start(wire);
     for client in ALL {
         let word = if client == Client::Text && wire.kind == "openai" { text_piece } else { wire.word };
-        for model in ["a/m", "route", "impatient", "hedged", "kept", "shared"] {
+        for model in ["a/m", "route", "timed", "hedged", "kept", "shared"] {
             let gate = format!("{client:?}-{model}");
             let pieces = vec![word("one "), json!({ "gate": gate }), word("two")];
             zoo.a.script(json!([{ "reply": wire.stream([pieces, (wire.end)(false)].concat()) }]));

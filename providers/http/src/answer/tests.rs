@@ -227,20 +227,20 @@ async fn a_cancelled_body_says_so_while_its_server_is_silent() {
 async fn silence_is_counted_from_the_last_piece() {
     let server =
         Server::doing(&[Does::Pauses(&[HEAD, "3\r\n wo\r\n", "0\r\n\r\n"]), Does::Pauses(&[HEAD, REST])]).await;
-    let client = Client::new(Limits { idle: Duration::from_secs(2), ..Limits::default() });
+    let client = Client::new(Limits { idle: Duration::from_secs(6), ..Limits::default() });
     let mut body = ask(&client, &server).await.expect("a head").body;
     assert_eq!(body.piece().await.expect("a piece").expect("one"), "hello");
     // Together longer than the limit, each within it.
     for expected in [Some(Bytes::from(" wo")), None] {
         let (piece, ()) = tokio::join!(body.piece(), async {
-            tokio::time::sleep(Duration::from_millis(1200)).await;
+            tokio::time::sleep(Duration::from_millis(3500)).await;
             server.go.send(()).expect("the server runs");
         });
-        assert_eq!(piece.expect("no silence of two seconds"), expected);
+        assert_eq!(piece.expect("no silence of six seconds"), expected);
     }
     let mut body = ask(&client, &server).await.expect("a head").body;
     assert_eq!(body.piece().await.expect("a piece").expect("one"), "hello");
     let error = body.piece().await.expect_err("silence");
     assert_eq!(error.kind, Kind::Timeout, "{error}");
-    assert!(error.message.contains("silent for 2 s"), "{error}");
+    assert!(error.message.contains("silent for 6 s"), "{error}");
 }

@@ -103,7 +103,7 @@ async fn another_conversation_counts_on_beside_each_attack() {
     // A limit of time is short only where it is to be met: how long filling memory takes is the machine's.
     let limits = Limits { cpu: Duration::from_secs(30), memory: 64 << 20, host_calls: 2000, ..quick() };
     let Some(patient) = with(limits, few()) else { return };
-    let Some(brief) = with(Limits { cpu: Duration::from_millis(300), ..limits }, few()) else { return };
+    let Some(brief) = with(Limits { cpu: Duration::from_secs(1), ..limits }, few()) else { return };
     let Some(impatient) = with(Limits { wall: Duration::from_secs(5), ..limits }, few()) else { return };
     for (language, attacks) in [(Python, PYTHON), (JavaScript, JAVASCRIPT)] {
         let places = [&patient, &brief, &impatient].map(|on| (on, Cell::new(0)));
@@ -148,13 +148,13 @@ async fn another_conversation_counts_on_beside_each_attack() {
 
 #[tokio::test]
 async fn sleeping_meets_the_wall_limit_and_costs_nothing() {
-    let Some(on) = with(Limits { wall: Duration::from_millis(700), ..quick() }, few()) else { return };
+    let Some(on) = with(Limits { wall: Duration::from_secs(3), ..quick() }, few()) else { return };
     // Loading it is not to count.
     value(&on, Python, "1").await;
     let run = run(&on, Python, "import time\ntime.sleep(1000)").await;
     let Err(Fault::Limit(exceeded)) = run.result else { panic!("{:?}", run.result) };
     assert_eq!(exceeded.limit, Limit::Wall);
-    assert!(run.used.cpu < Duration::from_millis(500), "{:?}", run.used);
+    assert!(run.used.cpu < Duration::from_millis(2500), "{:?}", run.used);
     // A short sleep ends by itself.
     assert_eq!(
         value(&on, Python, "import time\nt = time.monotonic()\ntime.sleep(0.02)\ntime.monotonic() - t >= 0.02").await,

@@ -48,7 +48,7 @@ pub fn limits() -> Limits {
 
 /// The same for those that only waiting ends.
 pub fn impatient() -> Limits {
-    Limits { wall: std::time::Duration::from_secs(2), ..limits() }
+    Limits { cpu: std::time::Duration::from_secs(1), wall: std::time::Duration::from_secs(2), ..limits() }
 }
 
 /// Sends a request from what stands at 9000, with `headers` elements of a list at 0.

@@ -145,9 +145,9 @@ async fn what_an_open_call_asks_is_answered_at_any_process_and_the_call_goes_on(
 #[tokio::test]
 async fn a_question_that_nobody_answers_in_time_is_cancelled_and_the_turns_own_time_stands_still_meanwhile() {
     each_database(|store| async move {
-        let question = Duration::from_millis(1_200);
+        let question = Duration::from_secs(5);
         let stage = set(store, Pace { question, ..often() }, Bounds::default()).await;
-        let limits = Limits { timeout_s: 1, ..Limits::default() };
+        let limits = Limits { timeout_s: 4, ..Limits::default() };
         let conversation = stage.conversation(AgentSpec { limits, ..spec() }).await;
         stage.model.play([Line::Call(vec![("a", "phone", "{}")]), Line::Say("Phoned.")]);
         let waiting = stage.ask(&conversation, "phone them").await;
@@ -181,7 +181,7 @@ async fn the_questions_of_a_call_have_an_end_of_time_together() {
 async fn what_runs_beside_a_question_and_what_looks_at_it_have_the_time_of_the_turn_that_stands_still() {
     each_database(|store| async move {
         let stage = set(store, often(), Bounds::default()).await;
-        let limits = Limits { timeout_s: 2, ..Limits::default() };
+        let limits = Limits { timeout_s: 5, ..Limits::default() };
         let toolgroups = vec!["asks".into(), "gates".into()];
         let spec = AgentSpec { limits, toolgroups, shields: vec!["guard".into()], ..AgentSpec::new("m") };
         let conversation = stage.conversation(spec).await;
@@ -190,7 +190,7 @@ async fn what_runs_beside_a_question_and_what_looks_at_it_have_the_time_of_the_t
         let waiting = stage.ask(&conversation, "hold and dial").await;
         let id = asked(&waiting);
         stage.tools.at(1).await;
-        tokio::time::sleep(Duration::from_millis(2_100)).await;
+        tokio::time::sleep(Duration::from_millis(5_100)).await;
         stage.tools.open("beside", "held");
         let held = async {
             loop {
@@ -213,7 +213,7 @@ async fn what_runs_beside_a_question_and_what_looks_at_it_have_the_time_of_the_t
 async fn a_worker_that_lost_its_turn_leaves_once_the_time_of_its_question_is_over() {
     each_database(|store| async move {
         // It does not renew meanwhile, and nobody else looks for turns.
-        let pace = Pace { question: Duration::from_millis(300), ..often() };
+        let pace = Pace { question: Duration::from_secs(3), ..often() };
         let stage = Stage::with(store, Arc::new(RandomIds), pace, Bounds::default()).await;
         let (waiting, _) = waiting(&stage, "{}").await;
         assert!(stage.store.tenant(&stage.cx).give_back_turn(&waiting.turn.id, 1).await.expect("given back"));

@@ -32,7 +32,7 @@ use crate::{
 #[tokio::test]
 async fn what_has_come_before_a_turn_is_stopped_is_kept_and_nothing_runs_on() {
     each_database(|store| async move {
-        let limits = Limits { timeout_s: 1, ..Limits::default() };
+        let limits = Limits { timeout_s: 4, ..Limits::default() };
         for (spec, shown) in [
             (with_gates(), "known"),
             (AgentSpec { limits, ..with_gates() }, "known"),
@@ -40,7 +40,7 @@ async fn what_has_come_before_a_turn_is_stopped_is_kept_and_nothing_runs_on() {
             (AgentSpec { shields: vec!["guard".into()], ..with_gates() }, "was not looked at"),
         ] {
             let stage = Stage::set(store.clone()).await;
-            let by_time = spec.limits.timeout_s == 1;
+            let by_time = spec.limits.timeout_s == 4;
             let conversation = stage.conversation(spec).await;
             stage.model.play([at_gates("hold", &ABC)]);
             let turn = begin(&stage, &conversation).await;
@@ -132,7 +132,7 @@ async fn an_end_that_was_decided_in_time_counts_though_a_call_beside_it_hangs() 
     each_database(|store| async move {
         for (words, said) in [("poison", "I cannot help with that."), ("lawyer", "A colleague will write to you.")] {
             let stage = Stage::set(store.clone()).await;
-            let limits = Limits { timeout_s: 2, ..Limits::default() };
+            let limits = Limits { timeout_s: 5, ..Limits::default() };
             let conversation =
                 stage.conversation(AgentSpec { shields: vec!["guard".into()], limits, ..with_gates() }).await;
             stage.model.play([at_gates("hold", &ABC[..2])]);

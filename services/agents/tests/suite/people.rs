@@ -140,6 +140,10 @@ async fn only_who_has_it_says_something_and_only_while() {
         }
         agents.end_handoff(cx, id).await.expect("done");
         assert_eq!(refused(cx, "Ada", "hi").await, conflict("handoff_done"));
+        for key in ["", &"k".repeat(256), "k\0"] {
+            let error = agents.say_in_handoff(cx, &handoff.id, "Ada", "hi", Some(key)).await.expect_err("no key");
+            assert_eq!((error.kind, error.param.as_deref()), (Kind::Invalid, Some("Idempotency-Key")));
+        }
         let nowhere = agents.say_in_handoff(cx, "handoff_nowhere", "Ada", "hi", None).await.expect_err("not there");
         assert_eq!(nowhere.kind, Kind::NotFound);
         assert_eq!(words(&stage, id, &page()).await.len(), 2, "nothing was said");

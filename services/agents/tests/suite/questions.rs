@@ -178,12 +178,13 @@ async fn a_question_that_nobody_answers_is_cancelled_and_its_turn_goes_on() {
     each_database(|store| async move {
         let often = Duration::from_millis(50);
         let patience = Pace { wait: Duration::ZERO, poll: often, renew: often, look: often, ..pace() };
-        let stage = Stage::with(store, Arc::new(RandomIds), patience, Bounds::default()).await;
         for (arguments, told) in [
             ("{}", "many Cancel null after 1"),
             // One that asks again is not waited for again.
             (r#"{"rounds":2}"#, "nobody had answered in time"),
         ] {
+            // Where nobody looks after turns until the question has been seen.
+            let stage = Stage::with(store.clone(), Arc::new(RandomIds), patience, Bounds::default()).await;
             let (waiting, id) = waiting(&stage, arguments).await;
             let late = stage.agents.answer(&stage.cx, &id, Action::Decline, None).await.expect_err("its time is over");
             assert_eq!((late.kind, late.code.as_deref()), (Kind::Conflict, Some("question_expired")));
@@ -202,8 +203,8 @@ async fn a_question_that_nobody_answers_is_cancelled_and_its_turn_goes_on() {
             assert!(done(&view)[0].1.contains(told), "{:?}", done(&view));
             let question = stage.agents.question(&stage.cx, &id).await.expect("it stays");
             assert_eq!((question.state, question.until), (QuestionState::Expired, None));
+            stage.agents.shutdown(Duration::ZERO).await;
         }
-        stage.agents.shutdown(Duration::ZERO).await;
     })
     .await;
 }

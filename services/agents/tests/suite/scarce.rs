@@ -97,7 +97,7 @@ async fn two_connections_for_many_clients_lose_nothing_that_was_taken_in() {
     let few = |url: Option<String>| Options {
         database_url: url,
         max_connections: 2,
-        acquire_timeout: Duration::from_millis(500),
+        acquire_timeout: Duration::from_secs(3),
         ..Options::at(folder.path())
     };
     let store = Store::open(&few(None)).await.expect("SQLite");

@@ -80,7 +80,7 @@ async fn a_model_that_calls_for_ever_meets_its_limits() {
 async fn a_tool_cut_off_may_have_done_its_work() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
-        let limits = Limits { timeout_s: 1, ..Limits::default() };
+        let limits = Limits { timeout_s: 4, ..Limits::default() };
         let conversation = stage.conversation(AgentSpec { limits, ..with_tools() }).await;
         stage.model.play([Line::Call(vec![("a", "slow", "{}")])]);
         let view = stage.ask(&conversation, "go").await;

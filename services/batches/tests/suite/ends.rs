@@ -62,7 +62,7 @@ async fn one_whose_time_is_over_says_so_of_every_line_that_was_not_asked() {
 async fn one_that_is_late_with_its_last_answers_has_them_all_and_is_complete() {
     each_database(async |store: Store| {
         let gate = Arc::new(Semaphore::new(0));
-        let pace = Pace { window: Duration::from_millis(400), ..quick() };
+        let pace = Pace { window: Duration::from_secs(3), ..quick() };
         let stage = Stage::new(&store, pace, Some(gate.clone())).await;
         let id = stage.create("one\nhold a").await;
         stage.batches.recover().await.expect("begun");
