@@ -63,6 +63,21 @@ def test_a_chat_is_signed_whatever_its_model_is_called(model, openai_client, ama
     assert ours["path"] == scripted.requests()[-1]["path"]
 
 
+INVOKED = ["amazon.titan-embed-text-v2:0", "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.cohere.embed-v4:0"]
+
+
+@pytest.mark.parametrize("model", INVOKED)
+def test_an_invocation_is_signed(model, lenient_openai_client, amazon, scripted, aws_keys, monkeypatch):
+    said = {"embedding": [0.5]} if "titan" in model else {"embeddings": {"float": [[0.5]]}}
+    scripted.script([{"times": 2, "reply": {"json": said}}])
+    lenient_openai_client.embeddings.create(model=f"aws/{model}", input="Grüße \U0001f600")
+    (ours,) = scripted.requests()
+    judge(ours, scripted.url, aws_keys, monkeypatch)
+    monkeypatch.undo()
+    amazon().invoke_model(modelId=model, body=ours["body"], contentType="application/json")
+    assert ours["path"] == scripted.requests()[-1]["path"]
+
+
 def test_counting_is_signed(anthropic_client, scripted, aws_keys, monkeypatch):
     scripted.script([{"reply": {"json": {"inputTokens": 7}}}])
     counted = anthropic_client.messages.count_tokens(model="aws/claude-scripted", messages=HELLO)
@@ -151,8 +166,8 @@ def arn(model):
 
 
 def test_models_are_discovered_as_the_control_plane_lists_them(discovering, amazon, scripted, monkeypatch):
-    def foundation(model, *kinds):
-        return {"modelId": model, "modelArn": arn(model), "outputModalities": ["TEXT"], "inferenceTypesSupported": list(kinds)}
+    def foundation(model, *kinds, gives="TEXT"):
+        return {"modelId": model, "modelArn": arn(model), "outputModalities": [gives], "inferenceTypesSupported": list(kinds)}
 
     def profile(id, kind, *models):
         return {
@@ -162,7 +177,11 @@ def test_models_are_discovered_as_the_control_plane_lists_them(discovering, amaz
         }  # fmt: skip
 
     lists = [
-        {"modelSummaries": [foundation("amazon.nova-lite-v1:0", "ON_DEMAND"), foundation("anthropic.claude-v9:0", "INFERENCE_PROFILE")]},
+        {"modelSummaries": [
+            foundation("amazon.nova-lite-v1:0", "ON_DEMAND"), foundation("anthropic.claude-v9:0", "INFERENCE_PROFILE"),
+            foundation("amazon.titan-embed-text-v2:0", "ON_DEMAND", gives="EMBEDDING"), foundation("cohere.rerank-v3-5:0", "ON_DEMAND"),
+            foundation("amazon.titan-embed-image-v1", "ON_DEMAND", gives="EMBEDDING"), foundation("stability.v1:0", "ON_DEMAND", gives="IMAGE"),
+        ]},
         {"inferenceProfileSummaries": [profile("eu.anthropic.claude-v9:0", "SYSTEM_DEFINED", "anthropic.claude-v9:0")], "nextToken": "a+b/c="},
         {"inferenceProfileSummaries": [
             profile("own", "APPLICATION", "amazon.nova-lite-v1:0"), profile("eu.stability.v1:0", "SYSTEM_DEFINED", "stability.v1:0"),
@@ -172,9 +191,10 @@ def test_models_are_discovered_as_the_control_plane_lists_them(discovering, amaz
     # Asked once by each of the two.
     steps = [{"when": {"path": path}, "times": 1, "reply": {"json": list}} for path, list in zip(paths, lists)] * 2
     scripted.script(steps)
-    ids = [model["id"] for model in discovering.get("/v1/models").raise_for_status().json()["data"]]
+    kinds = {model["id"]: model["model_type"] for model in discovering.get("/v1/models").raise_for_status().json()["data"]}
     own = "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/own"
-    assert sorted(ids) == sorted(f"aws/{name}" for name in ("amazon.nova-lite-v1:0", "eu.anthropic.claude-v9:0", own))
+    chats = dict.fromkeys([f"aws/{name}" for name in ("amazon.nova-lite-v1:0", "eu.anthropic.claude-v9:0", own)], "llm")
+    assert kinds == {**chats, "aws/amazon.titan-embed-text-v2:0": "embedding", "aws/cohere.rerank-v3-5:0": "rerank"}
     keys = {"access_key_id": "AKIDOTHER", "secret_access_key": "other/secret"}
     ours = scripted.requests()
     assert len(ours) == 3
@@ -183,7 +203,7 @@ def test_models_are_discovered_as_the_control_plane_lists_them(discovering, amaz
     monkeypatch.undo()
     # The lists are what botocore reads, and it asks for them at the same addresses.
     control = amazon("bedrock")
-    assert control.list_foundation_models(byOutputModality="TEXT")["modelSummaries"] == lists[0]["modelSummaries"]
+    assert control.list_foundation_models()["modelSummaries"] == lists[0]["modelSummaries"]
     assert control.list_inference_profiles(maxResults=1000)["inferenceProfileSummaries"] == lists[1]["inferenceProfileSummaries"]
     second = control.list_inference_profiles(maxResults=1000, nextToken="a+b/c=")
     assert second["inferenceProfileSummaries"] == lists[2]["inferenceProfileSummaries"]

@@ -1,4 +1,5 @@
-//! Amazon Bedrock: every model that answers its Converse API, for clients of any dialect.
+//! Amazon Bedrock: every model that answers its Converse API, for clients of any dialect, and models of Amazon's and
+//! Cohere's that embed texts or put documents in order.
 //!
 //! A request is written anew, signed with the operator's keys (or sent with a Bedrock API key), and its answer decoded.
 //! docs/providers/bedrock.md says what maps and what does not.
@@ -6,6 +7,7 @@
 
 mod config;
 mod frames;
+mod invoke;
 mod lent;
 mod models;
 mod sign;
@@ -17,8 +19,10 @@ use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Clock, Cx, Error, Inference, Result,
     chat::{Chat, Dialect},
+    embed::{EmbedRequest, Embeddings},
     inference::{Counted, Model},
     provider::{Build, Health, ProviderDef, Setting, Status},
+    rerank::{Ranking, RerankRequest},
 };
 use frontdesk_http::{Answer, Client, Upstream};
 use frontdesk_wire::{
@@ -188,7 +192,16 @@ impl Inference for Bedrock {
             let found = self.discovered(cx).await?;
             names.extend(found.into_iter().filter(|name| !self.config.models.contains(name)));
         }
-        Ok(names.iter().map(|name| self.upstream.model(name, 0)).collect())
+        let model = |name: &String| Model { kind: invoke::kind(name), ..self.upstream.model(name, 0) };
+        Ok(names.iter().map(model).collect())
+    }
+
+    async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
+        self.vectors_of(cx, request).await
+    }
+
+    async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
+        self.order_of(cx, request).await
     }
 
     async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {

@@ -6,13 +6,13 @@
 
 use std::collections::HashSet;
 
-use frontdesk_api::{Error, Result};
+use frontdesk_api::{Error, Result, inference::ModelKind};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::sign::encoded;
+use crate::{invoke::kind, sign::encoded};
 
-/// Models that write text.
-pub(crate) const FOUNDATION: &str = "foundation-models?byOutputModality=TEXT";
+/// All models; what they give is read here, since one request can ask for one modality only.
+pub(crate) const FOUNDATION: &str = "foundation-models";
 
 /// The most pages of profiles that are read: a list that never ends is a fault of the server.
 pub(crate) const PAGES: usize = 20;
@@ -34,6 +34,9 @@ pub(crate) struct Foundation {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
     model_id: String,
+    /// `TEXT`, `EMBEDDING`, `IMAGE`; a model that puts documents in order gives text by this list.
+    #[serde(default)]
+    output_modalities: Vec<String>,
     #[serde(default)]
     inference_types_supported: Vec<String>,
 }
@@ -73,20 +76,30 @@ pub(crate) fn read<T: DeserializeOwned>(provider: &str, body: &[u8]) -> Result<T
     })
 }
 
-/// The names by which chats can be asked for.
+/// Whether a model can be asked here: one that writes text in a chat, one that embeds if its id tells how.
+fn askable(model: &Summary) -> bool {
+    let gives = |modality: &str| model.output_modalities.iter().any(|given| given == modality);
+    gives("TEXT") || gives("EMBEDDING") && kind(&model.model_id) == ModelKind::Embedding
+}
+
+/// The names by which models can be asked.
 pub(crate) fn names(models: &[Summary], profiles: &[Profile]) -> Vec<String> {
-    let text: HashSet<&str> = models.iter().map(|model| model.model_id.as_str()).collect();
-    let on_demand = models.iter().filter(|m| m.inference_types_supported.iter().any(|kind| kind == "ON_DEMAND"));
-    let over_text = |profile: &&Profile| {
-        let mut ids = profile.models.iter().filter_map(|m| m.model_arn.rsplit_once('/').map(|(_, id)| id));
-        ids.any(|id| text.contains(id))
-    };
+    let askable: HashSet<&str> = models.iter().filter(|model| askable(model)).map(|m| m.model_id.as_str()).collect();
+    let on_demand = models.iter().filter(|m| {
+        askable.contains(m.model_id.as_str()) && m.inference_types_supported.iter().any(|kind| kind == "ON_DEMAND")
+    });
     let name = |profile: &Profile| match profile.kind.as_str() {
         // One that a customer made is known by its ARN alone.
         "APPLICATION" => profile.inference_profile_arn.clone(),
         _ => profile.inference_profile_id.clone(),
     };
-    on_demand.map(|m| m.model_id.clone()).chain(profiles.iter().filter(over_text).map(name)).collect()
+    let over = |profile: &Profile| {
+        let name = name(profile);
+        let mut ids = profile.models.iter().filter_map(|m| m.model_arn.rsplit_once('/').map(|(_, id)| id));
+        // How a model is asked is told by the name it is asked by, so that has to tell the same.
+        ids.any(|id| askable.contains(id) && kind(id) == kind(&name)).then_some(name)
+    };
+    on_demand.map(|m| m.model_id.clone()).chain(profiles.iter().filter_map(over)).collect()
 }
 
 #[cfg(test)]
@@ -99,12 +112,16 @@ mod tests {
     // members are those of the service model is checked in tests/conformance.
     #[test]
     fn what_can_be_asked_is_offered_and_nothing_else() {
-        let model =
-            |id: &str, kinds: &[&str]| json!({ "modelId": id, "modelArn": "a", "inferenceTypesSupported": kinds });
+        let model = |id: &str, gives: &str, kinds: &[&str]| json!({ "modelId": id, "modelArn": "a", "outputModalities": [gives], "inferenceTypesSupported": kinds });
         let models = json!({ "modelSummaries": [
-            model("amazon.nova-lite-v1:0", &["ON_DEMAND", "PROVISIONED"]),
-            model("anthropic.claude-sonnet-4-5-20250929-v1:0", &["INFERENCE_PROFILE"]),
-            model("amazon.titan-text:0:4k", &["PROVISIONED"]),
+            model("amazon.nova-lite-v1:0", "TEXT", &["ON_DEMAND", "PROVISIONED"]),
+            model("anthropic.claude-sonnet-4-5-20250929-v1:0", "TEXT", &["INFERENCE_PROFILE"]),
+            model("amazon.titan-text:0:4k", "TEXT", &["PROVISIONED"]),
+            model("amazon.titan-embed-text-v2:0", "EMBEDDING", &["ON_DEMAND"]),
+            model("amazon.titan-embed-image-v1", "EMBEDDING", &["ON_DEMAND"]),
+            model("cohere.embed-v4:0", "EMBEDDING", &["INFERENCE_PROFILE"]),
+            model("cohere.rerank-v3-5:0", "TEXT", &["ON_DEMAND"]),
+            model("stability.picture-v1:0", "IMAGE", &["ON_DEMAND"]),
         ] });
         let profile = |id: &str, kind: &str, model: &str| {
             json!({ "inferenceProfileId": id, "inferenceProfileArn": format!("arn:aws:bedrock:eu-central-1:1:inference-profile/{id}"),
@@ -114,12 +131,20 @@ mod tests {
             profile("eu.anthropic.claude", "SYSTEM_DEFINED", "anthropic.claude-sonnet-4-5-20250929-v1:0"),
             profile("own1", "APPLICATION", "amazon.nova-lite-v1:0"),
             profile("eu.picture", "SYSTEM_DEFINED", "stability.picture-v1:0"),
+            profile("eu.cohere.embed-v4:0", "SYSTEM_DEFINED", "cohere.embed-v4:0"),
+            profile("own2", "APPLICATION", "cohere.embed-v4:0"),
         ] });
         let models: Foundation = read("b", models.to_string().as_bytes()).expect("a list");
         let page: Profiles = read("b", profiles.to_string().as_bytes()).expect("a list");
         let names = names(&models.model_summaries, &page.inference_profile_summaries);
-        let want =
-            ["amazon.nova-lite-v1:0", "eu.anthropic.claude", "arn:aws:bedrock:eu-central-1:1:inference-profile/own1"];
+        let want = [
+            "amazon.nova-lite-v1:0",
+            "amazon.titan-embed-text-v2:0",
+            "cohere.rerank-v3-5:0",
+            "eu.anthropic.claude",
+            "arn:aws:bedrock:eu-central-1:1:inference-profile/own1",
+            "eu.cohere.embed-v4:0",
+        ];
         assert_eq!(names, want);
         assert_eq!(
             super::profiles(page.next_token.as_deref()),

@@ -1,23 +1,17 @@
 //! What Amazon Bedrock sends when it is well and when it is not, byte by byte over a socket, and what it is sent.
 
-use std::{sync::Arc, time::Duration};
+mod server;
+
+use std::time::Duration;
 
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind,
+    ChatEvent, ChatReply, ChatRequest, Error, Frame, Inference, Kind,
     chat::{Chat, Dialect, FinishReason, Message, Role, Usage},
-    clock::FixedClock,
+    inference::ModelKind,
 };
-use frontdesk_bedrock::{Bedrock, Config};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
-    task::JoinHandle,
-};
-
-/// 2026-11-24T03:48:21Z.
-const AT: i64 = 1_795_492_101_000_000;
+use server::{body_of, cx, json_answer, server, with_key};
 
 fn stream_head(more: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\nx-amzn-requestid: req_up\r\n{more}\r\n\r\n")
@@ -26,14 +20,6 @@ fn stream_head(more: &str) -> Vec<u8> {
 
 fn streamed(messages: &[Vec<u8>]) -> Vec<u8> {
     [stream_head("connection: close"), messages.concat()].concat()
-}
-
-fn json_answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nretry-after: 7\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
-    )
-    .into_bytes()
 }
 
 /// One message of an event stream; its headers are text.
@@ -83,50 +69,6 @@ fn tail() -> Vec<u8> {
     .concat()
 }
 
-/// Answers one connection after the other with these bytes. Gives back what was asked.
-async fn server(config: Value, answers: Vec<Vec<u8>>) -> (Bedrock, JoinHandle<Vec<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let mut config = config;
-    let url = format!("http://{}", listener.local_addr().expect("address"));
-    config["base_url"] = json!(url);
-    config["control_url"] = json!(url);
-    config["region"] = "eu-central-1".into();
-    let task = tokio::spawn(async move {
-        let mut all = vec![];
-        for answer in answers {
-            let (mut socket, _) = listener.accept().await.expect("a caller");
-            let (mut seen, mut buffer) = (vec![], [0; 4096]);
-            loop {
-                let n = socket.read(&mut buffer).await.expect("a request");
-                seen.extend_from_slice(&buffer[..n]);
-                let text = String::from_utf8_lossy(&seen);
-                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                let length = head.lines().find_map(|l| l.strip_prefix("content-length: "));
-                if body.len() >= length.map_or(0, |n| n.parse().expect("a number")) {
-                    break;
-                }
-            }
-            // Cut anywhere, so that events span reads.
-            for piece in answer.chunks(50) {
-                socket.write_all(piece).await.expect("a caller that stays");
-                socket.flush().await.expect("a caller that stays");
-            }
-            all.push(String::from_utf8_lossy(&seen).into_owned());
-        }
-        all
-    });
-    let config = Config::read(config).expect("readable");
-    (Bedrock::new("aws", config, Arc::new(FixedClock::at(AT))).expect("a good config"), task)
-}
-
-fn with_key() -> Value {
-    json!({ "api_key": "secret" })
-}
-
-fn cx() -> Cx {
-    Cx::internal("t", "r")
-}
-
 fn typed(model: &str) -> ChatRequest {
     ChatRequest::typed(model, Chat { messages: vec![Message::text(Role::User, "hi")], ..Chat::default() })
 }
@@ -145,10 +87,6 @@ async fn all(reply: ChatReply) -> (Vec<Frame>, Option<Error>) {
 
 fn events(frames: &[Frame]) -> Vec<ChatEvent> {
     frames.iter().flat_map(|f| f.events.clone()).collect()
-}
-
-fn body_of(request: &str) -> Value {
-    serde_json::from_str(request.split_once("\r\n\r\n").expect("a body").1).expect("JSON")
 }
 
 fn begun() -> ChatEvent {
@@ -312,8 +250,9 @@ async fn an_answer_of_another_form_is_none() {
 
 #[tokio::test]
 async fn models_are_discovered_beside_those_that_are_written() {
-    let models = json!({ "modelSummaries": [{ "modelId": "a", "inferenceTypesSupported": ["ON_DEMAND"] },
-        { "modelId": "b", "inferenceTypesSupported": ["INFERENCE_PROFILE"] }] });
+    let model = |id: &str, gives: &str, kind: &str| json!({ "modelId": id, "outputModalities": [gives], "inferenceTypesSupported": [kind] });
+    let models = json!({ "modelSummaries": [model("a", "TEXT", "ON_DEMAND"), model("b", "TEXT", "INFERENCE_PROFILE"),
+        model("cohere.embed-english-v3", "EMBEDDING", "ON_DEMAND"), model("amazon.rerank-v1:0", "TEXT", "ON_DEMAND")] });
     let profile = |id: &str| {
         json!({ "inferenceProfileId": id, "inferenceProfileArn": "arn", "type": "SYSTEM_DEFINED",
         "models": [{ "modelArn": "arn:aws:bedrock:eu-west-1::foundation-model/b" }] })
@@ -323,10 +262,19 @@ async fn models_are_discovered_beside_those_that_are_written() {
     let answers = [models, first, last].map(|body| json_answer("200 OK", "", &body.to_string()));
     let config = json!({ "access_key_id": "AKID", "secret_access_key": "s", "models": ["own", "a"], "discover": true });
     let (up, server) = server(config, answers.to_vec()).await;
-    let ids: Vec<String> = up.models(&cx()).await.expect("a list").into_iter().map(|m| m.id).collect();
-    assert_eq!(ids, ["aws/own", "aws/a", "aws/eu.b", "aws/global.b"]);
+    let listed: Vec<(String, ModelKind)> =
+        up.models(&cx()).await.expect("a list").into_iter().map(|m| (m.id, m.kind)).collect();
+    let want = [
+        ("aws/own", ModelKind::Llm),
+        ("aws/a", ModelKind::Llm),
+        ("aws/cohere.embed-english-v3", ModelKind::Embedding),
+        ("aws/amazon.rerank-v1:0", ModelKind::Rerank),
+        ("aws/eu.b", ModelKind::Llm),
+        ("aws/global.b", ModelKind::Llm),
+    ];
+    assert_eq!(listed, want.map(|(id, kind)| (id.to_owned(), kind)));
     let asked = server.await.expect("the requests");
-    assert!(asked[0].starts_with("GET /foundation-models?byOutputModality=TEXT HTTP"), "{}", asked[0]);
+    assert!(asked[0].starts_with("GET /foundation-models HTTP"), "{}", asked[0]);
     assert!(asked[2].starts_with("GET /inference-profiles?maxResults=1000&nextToken=t%3D HTTP"), "{}", asked[2]);
     assert!(asked.iter().all(|r| r.contains("SignedHeaders=host;x-amz-date, ")), "{asked:?}");
 }
@@ -334,10 +282,12 @@ async fn models_are_discovered_beside_those_that_are_written() {
 #[tokio::test]
 async fn a_list_that_is_written_asks_nobody() {
     let mut config = with_key();
-    config["models"] = json!(["a"]);
+    config["models"] = json!(["a", "us.cohere.embed-v4:0"]);
     let (up, _server) = server(config, vec![]).await;
-    let ids: Vec<String> = up.models(&cx()).await.expect("a list").into_iter().map(|m| m.id).collect();
-    assert_eq!(ids, ["aws/a"]);
+    let listed: Vec<(String, ModelKind)> =
+        up.models(&cx()).await.expect("a list").into_iter().map(|m| (m.id, m.kind)).collect();
+    let want = [("aws/a", ModelKind::Llm), ("aws/us.cohere.embed-v4:0", ModelKind::Embedding)];
+    assert_eq!(listed, want.map(|(id, kind)| (id.to_owned(), kind)));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use frontdesk_api::{Error, Kind, Result};
-use frontdesk_http::{ClientKeys, Limits, setting};
+use frontdesk_http::{ClientKeys, Limits, Offer, setting};
 use http::{HeaderMap, header};
 use serde::Deserialize;
 use serde_json::Value;
@@ -30,9 +30,9 @@ pub struct Config {
     /// Further headers on every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Model names to offer; absent: whatever the Gemini API lists. Vertex AI lists none.
+    /// Models to offer; absent: whatever the Gemini API lists. Vertex AI lists none.
     #[serde(default)]
-    pub models: Option<Vec<String>>,
+    pub models: Option<Vec<Offer>>,
     /// Seconds to wait for the head of an answer.
     #[serde(default = "setting::ten_minutes")]
     pub timeout_s: u64,

@@ -6,6 +6,7 @@
 
 mod account;
 mod config;
+mod embed;
 mod frames;
 mod models;
 mod place;
@@ -21,10 +22,11 @@ use bytes::Bytes;
 use frontdesk_api::{
     ChatReply, ChatRequest, Clock, Cx, Error, Ids, Inference, Result,
     chat::{Chat, Dialect},
+    embed::{EmbedRequest, Embeddings},
     inference::{Counted, Model},
     provider::{Build, Health, ProviderDef, Setting, Status},
 };
-use frontdesk_http::{Answer, Client, Upstream};
+use frontdesk_http::{Answer, Client, Offer, Upstream};
 use frontdesk_wire::{
     anthropic::request::decode_with_thinking,
     gemini::{answer, calls, error, request},
@@ -57,7 +59,7 @@ fn build(setting: &Setting, config: Value) -> Result<Arc<dyn Inference>> {
 /// A server that speaks Gemini's API.
 pub struct Gemini {
     upstream: Upstream,
-    models: Option<Vec<String>>,
+    models: Option<Vec<Offer>>,
     place: Place,
     account: Option<Account>,
     ids: Arc<dyn Ids>,
@@ -137,7 +139,7 @@ impl Inference for Gemini {
 
     async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
         if let Some(fixed) = &self.models {
-            return Ok(fixed.iter().map(|id| self.upstream.model(id, 0)).collect());
+            return Ok(fixed.iter().map(|own| Model { kind: own.kind, ..self.upstream.model(&own.id, 0) }).collect());
         }
         let mut entries = vec![];
         let mut next = Some(Page::first());
@@ -146,11 +148,15 @@ impl Inference for Gemini {
             let body = self.fetch(cx, Method::GET, &self.place.uri(&path)?, Bytes::new()).await?;
             let page = Page::read(&self.upstream.id, &body)?;
             next = page.next();
-            entries.extend(page.chats());
+            entries.extend(page.offered());
         }
-        let windows = entries.iter().filter_map(|entry| Some((entry.id().to_owned(), entry.input_token_limit?)));
+        let windows = entries.iter().filter_map(|(entry, _)| Some((entry.id().to_owned(), entry.input_token_limit?)));
         *self.windows.write().unwrap_or_else(PoisonError::into_inner) = windows.collect();
-        Ok(entries.iter().map(|entry| self.upstream.model(entry.id(), 0)).collect())
+        Ok(entries.iter().map(|(entry, kind)| Model { kind: *kind, ..self.upstream.model(entry.id(), 0) }).collect())
+    }
+
+    async fn embed(&self, cx: &Cx, request: EmbedRequest) -> Result<Embeddings> {
+        self.vectors_of(cx, request).await
     }
 
     async fn count_tokens(&self, cx: &Cx, asked: ChatRequest) -> Result<Option<Counted>> {

@@ -1,6 +1,6 @@
 //! The Gemini API's list of models, page by page.
 
-use frontdesk_api::{Error, Result};
+use frontdesk_api::{Error, Result, inference::ModelKind};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -10,8 +10,8 @@ const PAGE: usize = 1000;
 /// The most pages that are read: a list that never ends is a fault of the server.
 pub(crate) const PAGES: usize = 20;
 
-/// The method that answers chats; others of the list embed texts or make films.
-const ANSWERS: &str = "generateContent";
+/// The methods of models that are offered, a chat's first; others of the list make films.
+const METHODS: [(&str, ModelKind); 2] = [("generateContent", ModelKind::Llm), ("embedContent", ModelKind::Embedding)];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,9 +52,13 @@ impl Page {
         Some(format!("{}&pageToken={}", Self::first(), utf8_percent_encode(token, NON_ALPHANUMERIC)))
     }
 
-    /// Those that answer chats.
-    pub(crate) fn chats(self) -> impl Iterator<Item = Entry> {
-        self.models.into_iter().filter(|model| model.supported_generation_methods.iter().any(|m| m == ANSWERS))
+    /// Those that answer chats or embed texts.
+    pub(crate) fn offered(self) -> impl Iterator<Item = (Entry, ModelKind)> {
+        self.models.into_iter().filter_map(|model| {
+            let has = |method: &str| model.supported_generation_methods.iter().any(|m| m == method);
+            let (_, kind) = METHODS.iter().find(|(method, _)| has(method))?;
+            Some((model, *kind))
+        })
     }
 }
 

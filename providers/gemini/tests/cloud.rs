@@ -6,6 +6,7 @@ mod server;
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Error, Frame, Inference, Kind,
     chat::{Chat, Dialect, FinishReason, Message, Role, Usage},
+    inference::ModelKind,
 };
 use frontdesk_wire::openai::peek;
 use futures::StreamExt;
@@ -181,12 +182,13 @@ async fn who_may_turn_to_another_provider_is_told_where_the_answer_begins() {
 }
 
 #[tokio::test]
-async fn models_are_listed_page_by_page_and_those_that_chat_are_kept() {
+async fn models_are_listed_page_by_page_and_those_that_chat_or_embed_are_kept() {
     let model = |name: &str, methods: Value| json!({ "name": name, "supportedGenerationMethods": methods, "inputTokenLimit": 1_048_576 });
     let first = json!({ "nextPageToken": "a/b+c=", "models": [
         model("models/gemini-2.5-flash", json!(["generateContent", "countTokens"])),
-        model("models/text-embedding-004", json!(["embedContent"])) ] });
-    let last = json!({ "models": [{ "name": "tunedModels/mine", "supportedGenerationMethods": ["generateContent"] }, { "name": "models/x" }] });
+        model("models/gemini-embedding-001", json!(["embedContent", "countTokens"])),
+        model("models/veo-3", json!(["predictLongRunning"])) ] });
+    let last = json!({ "models": [{ "name": "tunedModels/mine", "supportedGenerationMethods": ["generateContent", "embedContent"] }, { "name": "models/x" }] });
     let answers = vec![
         json_answer("200 OK", &first.to_string()),
         json_answer("200 OK", &last.to_string()),
@@ -195,8 +197,14 @@ async fn models_are_listed_page_by_page_and_those_that_chat_are_kept() {
     ];
     let server = serve(answers).await;
     let up = gemini(&server, json!({ "api_key": "secret" }));
-    let ids: Vec<String> = up.models(&cx()).await.expect("a list").into_iter().map(|m| m.id).collect();
-    assert_eq!(ids, ["gem/gemini-2.5-flash", "gem/tunedModels/mine"]);
+    let listed: Vec<(String, ModelKind)> =
+        up.models(&cx()).await.expect("a list").into_iter().map(|m| (m.id, m.kind)).collect();
+    let want = [
+        ("gem/gemini-2.5-flash", ModelKind::Llm),
+        ("gem/gemini-embedding-001", ModelKind::Embedding),
+        ("gem/tunedModels/mine", ModelKind::Llm),
+    ];
+    assert_eq!(listed, want.map(|(id, kind)| (id.to_owned(), kind)));
     assert_eq!((up.context_window("gemini-2.5-flash"), up.context_window("tunedModels/mine")), (Some(1_048_576), None));
     assert!(up.models(&cx()).await.expect("a list of none").is_empty());
     assert_eq!(up.models(&cx()).await.expect_err("no list").kind, Kind::Upstream);

@@ -15,6 +15,8 @@ pub mod frames;
 mod guard;
 pub mod kept;
 mod network;
+mod offer;
+mod parts;
 pub mod setting;
 pub mod upstream;
 mod waits;
@@ -42,6 +44,8 @@ pub use egress::Outside;
 pub use follow::Follow;
 use guard::{Admits, NOT_PUBLIC, Resolver, literal};
 pub use network::Network;
+pub use offer::Offer;
+pub use parts::{Call, Part};
 pub use upstream::Upstream;
 
 /// Time limits of one client.

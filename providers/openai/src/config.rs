@@ -1,14 +1,11 @@
 //! What an operator writes under `config:` of a provider of type `openai`.
 
-use std::{collections::BTreeMap, fmt::Formatter, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use frontdesk_api::{Error, Kind, Result, inference::ModelKind};
-use frontdesk_http::{ClientKey, ClientKeys, Limits, client_key, setting};
+use frontdesk_api::{Error, Kind, Result};
+use frontdesk_http::{ClientKey, ClientKeys, Limits, Offer, client_key, setting};
 use http::{HeaderMap, HeaderName, Uri, header};
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -81,44 +78,6 @@ struct Written {
     max_event_kb: usize,
     #[serde(default = "setting::sixty_four_mib")]
     max_answer_kb: usize,
-}
-
-/// A model to offer: its name, or `{ id, kind }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// The server's own name.
-    pub id: String,
-    pub kind: ModelKind,
-}
-
-impl<'de> Deserialize<'de> for Offer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Described {
-            id: String,
-            #[serde(default)]
-            kind: ModelKind,
-        }
-        struct Forms;
-        impl<'de> Visitor<'de> for Forms {
-            type Value = Offer;
-
-            fn expecting(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a model's name, or { id, kind }")
-            }
-
-            fn visit_str<E>(self, id: &str) -> Result<Offer, E> {
-                Ok(Offer { id: id.to_owned(), kind: ModelKind::default() })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Offer, A::Error> {
-                let Described { id, kind } = Described::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Offer { id, kind })
-            }
-        }
-        deserializer.deserialize_any(Forms)
-    }
 }
 
 /// Where documents are put in order, and in whose shape.
@@ -283,6 +242,7 @@ pub fn base_url(config: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use frontdesk_api::inference::ModelKind;
     use serde_json::json;
 
     use super::*;

@@ -36,7 +36,7 @@ use frontdesk_wire::{
 use http::{Method, Uri};
 use serde_json::Value;
 
-pub use config::{Config, Offer, Rerank, Shape, base_url};
+pub use config::{Config, Rerank, Shape, base_url};
 use frames::Reader;
 use place::Place;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{
-    Attempt, Result,
+    Attempt, Error, Result,
     asked::Asked,
     chat::{Dialect, Source, Usage},
     reuse::Reuse,
@@ -36,6 +36,23 @@ pub enum Input {
     Text(String),
     /// By the model's own numbers.
     Tokens(Vec<u32>),
+}
+
+impl Embed {
+    /// The input as texts, for a model that takes nothing else.
+    ///
+    /// # Errors
+    /// `Invalid` naming `input`, where it is a model's own numbers.
+    pub fn texts(&self) -> Result<Vec<&str>> {
+        let texts = self.input.iter().map(|input| match input {
+            Input::Text(text) => Ok(text.as_str()),
+            Input::Tokens(_) => {
+                let message = "'input' holds tokens, and the model of this provider reads texts: send those";
+                Err(Error::invalid("input", message))
+            }
+        });
+        texts.collect()
+    }
 }
 
 impl EmbedRequest {

@@ -44,6 +44,28 @@ pub async fn serve(answers: Vec<String>) -> Server {
     Server { url, task }
 }
 
+/// As `serve`, for requests that come together: each is answered by what it asks once all `n` are here, the last that
+/// came first.
+pub async fn together(n: usize, answer: fn(&str) -> String) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("address"));
+    let task = tokio::spawn(async move {
+        let mut open = vec![];
+        for _ in 0..n {
+            let (mut socket, _) = listener.accept().await.expect("a caller");
+            let mut seen = vec![];
+            read(&mut socket, &mut seen).await;
+            open.push((socket, String::from_utf8_lossy(&seen).into_owned()));
+        }
+        for (socket, seen) in open.iter_mut().rev() {
+            // A caller that had an error does not wait for the rest.
+            let _ = socket.write_all(answer(seen).as_bytes()).await;
+        }
+        open.into_iter().map(|(_, seen)| seen).collect()
+    });
+    Server { url, task }
+}
+
 /// One request, head and body.
 async fn read(socket: &mut tokio::net::TcpStream, seen: &mut Vec<u8>) {
     let mut buffer = [0; 4096];

@@ -100,6 +100,18 @@ pub fn embeddings_answer() -> Value {
         "data": [{ "object": "embedding", "index": 0, "embedding": [0.5, -1.0] }, { "object": "embedding", "index": 1, "embedding": [1.0, 2.0] }] })
 }
 
+/// Google's references of `batchEmbedContents`, `embedContent` and `predict`; the user guide of Bedrock on Titan and
+/// Cohere.
+pub fn cloud_embeddings_answers() -> Vec<Value> {
+    vec![
+        json!({ "embeddings": [{ "values": [0.5, -1.0] }], "usageMetadata": { "promptTokenCount": 3 } }),
+        json!({ "embedding": { "values": [0.5] }, "usageMetadata": { "promptTokenCount": 3 }, "truncated": false }),
+        json!({ "predictions": [{ "embeddings": { "values": [0.5], "statistics": { "token_count": 4.0, "truncated": false } } }] }),
+        json!({ "embedding": [0.5], "inputTextTokenCount": 3, "embeddingsByType": { "float": [0.5] } }),
+        json!({ "id": "x", "texts": ["a"], "response_type": "embeddings_by_type", "embeddings": { "float": [[0.5]] } }),
+    ]
+}
+
 /// Cohere's and Jina's API references, "Rerank" and "Reranker".
 pub fn rerank_answer() -> Value {
     json!({ "id": "r", "model": "m", "results": [{ "index": 1, "relevance_score": 0.9, "document": { "text": "b" } }, { "index": 0, "relevance_score": 0.1 }],

@@ -36,7 +36,10 @@ pub fn golden(reader: &str) -> Golden {
             docs::converse_events().into_iter().map(|(_, payload)| payload).chain([docs::converse_answer()]).collect()
         }
         "bedrock_stream" => return Golden::Messages(docs::converse_events()),
-        "vectors_and_orders" => vec![docs::embeddings_answer(), docs::rerank_answer()],
+        "vectors_and_orders" => docs::cloud_embeddings_answers()
+            .into_iter()
+            .chain([docs::embeddings_answer(), docs::rerank_answer()])
+            .collect(),
         "errors" => docs::errors(),
         "framings" => return Golden::Bytes,
         other => panic!("the reader {other} has no golden document"),

@@ -158,6 +158,12 @@ fn embeddings_request(bytes: &[u8]) {
     if let Some(embed) = read(embeddings::decode(bytes)) {
         json(&embeddings::encode("m", &embed));
         read(embeddings::wants_base64(&embed));
+        for (model, vertex) in [("models/m", false), ("p/gemini-x", true), ("p/m", true)] {
+            read(gemini::embeddings::Way::of(model, vertex, &embed).map(|way| way.body(&["a"])));
+        }
+        for model in ["amazon.titan-embed-text-v1", "amazon.titan-embed-text-v2:0", "cohere.embed-v4:0", "m"] {
+            read(bedrock::embeddings::Way::of(model, &embed).map(|way| way.body(&["a"])));
+        }
     }
 }
 
@@ -170,6 +176,7 @@ fn rerank_request(bytes: &[u8]) {
         if let Some(texts) = read(asked.texts()) {
             json(&rerank::encode_tei(&asked.query, &texts));
         }
+        read(bedrock::rerank::encode("cohere.rerank-v3-5:0", &asked));
     }
 }
 
@@ -345,6 +352,8 @@ fn vectors_and_orders(bytes: &[u8]) {
         json(&rerank::encode_answer("x", "m", &asked, &order, usage));
     }
     let _ = rerank::decode_tei(bytes);
+    let _ = gemini::embeddings::decode(bytes);
+    let _ = bedrock::embeddings::decode(bytes);
 }
 
 /// Whose fault it is, is always said.
