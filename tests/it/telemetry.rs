@@ -93,6 +93,7 @@ async fn a_chat_is_one_trace_from_the_client_to_the_provider() {
         ("gen_ai.client.operation.duration", "s"),
         ("gen_ai.client.token.usage", "{token}"),
         ("gen_ai.client.operation.time_to_first_chunk", "s"),
+        ("gen_ai.server.request.duration", "s"),
         ("gen_ai.server.time_to_first_token", "s"),
         ("http.server.request.duration", "s"),
         ("frontdesk.overhead", "s"),

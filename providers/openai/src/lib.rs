@@ -7,6 +7,7 @@
 //! maker signed (`wire::thoughts`), are ever changed in a client's bytes.
 
 mod config;
+mod count;
 mod frames;
 mod listed;
 mod place;
@@ -30,13 +31,14 @@ use frontdesk_api::{
 };
 use frontdesk_http::{Client, Upstream};
 use frontdesk_wire::{
-    openai::{chat, error, responses::count, splice},
+    openai::{chat, error, splice},
     thoughts,
 };
 use http::{Method, Uri};
 use serde_json::Value;
 
 pub use config::{Config, Rerank, Shape, base_url};
+pub use count::Counts;
 use frames::Reader;
 use place::Place;
 
@@ -60,7 +62,8 @@ pub struct OpenAi {
     chat: Place,
     completions: Place,
     embeddings: Place,
-    counts: Uri,
+    /// How and where it counts tokens; None: it does not.
+    counts: Option<(Counts, Uri)>,
     rerank: Uri,
     models: Uri,
     /// By the server's own names, from its last list.
@@ -93,7 +96,7 @@ impl OpenAi {
         };
         let (chat, completions) = (Place::of(&config, "chat/completions")?, Place::of(&config, "completions")?);
         let embeddings = Place::of(&config, "embeddings")?;
-        let counts = config.uri("responses/input_tokens")?;
+        let counts = config.preset.counts.map(|how| Ok((how, how.uri(&config)?))).transpose()?;
         let (rerank, models) = (config.rerank_uri()?, config.uri("models")?);
         let windows = RwLock::default();
         Ok(Self { upstream, chat, completions, embeddings, counts, rerank, models, windows, config })
@@ -187,15 +190,7 @@ impl Inference for OpenAi {
     }
 
     async fn count_tokens(&self, cx: &Cx, request: ChatRequest) -> Result<Option<Counted>> {
-        if !self.config.preset.counts {
-            return Ok(None);
-        }
-        let body = count::encode(&request.model, request.chat()?)?;
-        let said = self.upstream.fetch(cx, Method::POST, &self.counts, body.into()).await?;
-        let said: Value = serde_json::from_slice(&said).unwrap_or_default();
-        said["input_tokens"].as_u64().map(|tokens| Some(tokens.into())).ok_or_else(|| {
-            Error::upstream(format!("provider '{}' sent something that is not a count of tokens", self.upstream.id))
-        })
+        self.counted(cx, &request).await
     }
 
     fn context_window(&self, model: &str) -> Option<usize> {
@@ -310,6 +305,14 @@ mod tests {
                         (read(&rerank::encode_tei("q", &["a".into()])), up.rerank.to_string())
                     }
                     "rerank" => (json!({ "model": "m", "query": "q", "documents": ["a"] }), up.rerank.to_string()),
+                    "count" => {
+                        let (how, uri) = up.counts.as_ref().expect("it counts");
+                        asked["messages"] = json!([{ "role": "user", "content": "hi" }]);
+                        asked["tools"] = json!([{ "type": "function", "function": { "name": "f" } }]);
+                        let mut request = peek::request(asked.to_string().into()).expect("a good request");
+                        (request.model, request.stream) = ("m".into(), false);
+                        (read(&up.to_count(*how, &request).expect("a request")), uri.to_string())
+                    }
                     "embeddings" => {
                         let asked = json!({ "model": "up/m", "input": ["a"], "encoding_format": "float" });
                         sent(&up, kind, &asked)

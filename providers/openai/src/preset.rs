@@ -8,7 +8,7 @@
 use frontdesk_api::{Error, Result};
 use http::Uri;
 
-use crate::config::Shape;
+use crate::{config::Shape, count::Counts};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub struct Preset {
     /// Whether `GET models` lists what can be asked for.
     pub lists: bool,
     pub completions: bool,
-    /// Whether it counts the tokens of a prompt (`responses/input_tokens`).
-    pub counts: bool,
+    /// How it counts the tokens of a prompt; None: it does not, or nobody says how.
+    pub counts: Option<Counts>,
     /// Whether a stream may be asked to end with usage (`stream_options`).
     pub stream_usage: bool,
     /// Members that have another name here, in whatever is sent: OpenAI's, then the server's.
@@ -61,7 +61,7 @@ pub const PLAIN: Preset = Preset {
     variable: None,
     lists: true,
     completions: true,
-    counts: false,
+    counts: None,
     stream_usage: true,
     renamed: &[],
     written: &[],
@@ -128,8 +128,8 @@ pub const PRESETS: &[Preset] = &[
         completions: false,
         ..PLAIN
     },
-    // llama.cpp, tools/server/README.md.
-    Preset { name: "llama_cpp", host: Some("http://127.0.0.1:8080"), path: "v1", ..PLAIN },
+    // llama.cpp, tools/server/README.md; for counting, tools/server/server.cpp (`handle_count_tokens`).
+    Preset { name: "llama_cpp", host: Some("http://127.0.0.1:8080"), path: "v1", counts: Some(Counts::Chats), ..PLAIN },
     // docs.mistral.ai, "API, chat": members it does not know are refused (422, `extra_forbidden`), `seed` is
     // `random_seed`, and a stream ends with usage in any case (posit-dev/chatlas#145, editor-code-assistant/eca#231).
     Preset {
@@ -161,7 +161,7 @@ pub const PRESETS: &[Preset] = &[
         host: Some("https://api.openai.com"),
         path: "v1",
         variable: Some("OPENAI_API_KEY"),
-        counts: true,
+        counts: Some(Counts::Responses),
         written: NEWER_BOUND,
         ..PLAIN
     },
@@ -198,8 +198,8 @@ pub const PRESETS: &[Preset] = &[
         renamed: &[OLDER_BOUND],
         ..PLAIN
     },
-    // docs.vllm.ai, "OpenAI-compatible server".
-    Preset { name: "vllm", host: Some("http://127.0.0.1:8000"), path: "v1", ..PLAIN },
+    // docs.vllm.ai, "OpenAI-compatible server"; for counting, vllm/entrypoints/serve/tokenize.
+    Preset { name: "vllm", host: Some("http://127.0.0.1:8000"), path: "v1", counts: Some(Counts::Tokenize), ..PLAIN },
     // ibm.com/docs, "Inferencing models through the model gateway".
     Preset { name: "watsonx", path: "ml/gateway/v1", variable: Some("WATSONX_TOKEN"), ..PLAIN },
 ];

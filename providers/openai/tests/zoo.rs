@@ -5,12 +5,13 @@ use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind,
     chat::{Chat, Dialect, Message, Role},
 };
-use frontdesk_openai::{Config, OpenAi};
+use frontdesk_openai::{Config, OpenAi, preset::Preset};
 use frontdesk_wire::{
     anthropic,
     openai::{completions, peek},
 };
 use futures::StreamExt;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -189,7 +190,7 @@ async fn a_request_of_another_dialect_is_translated_and_its_answer_decoded() {
     let (frames, error) = all(ask(&up, request).await.expect("an answer")).await;
     assert_eq!((text(&frames).as_str(), error.is_none()), ("Gr\u{fc}\u{df}e", true));
     let asked = server.await.expect("the request");
-    let asked: serde_json::Value = serde_json::from_str(asked.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    let asked: Value = serde_json::from_str(asked.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
     assert_eq!(asked["messages"][0], serde_json::json!({ "role": "system", "content": "be kind" }));
     assert_eq!((asked["model"].as_str(), asked["max_tokens"].as_u64()), (Some("m"), Some(9)));
 }
@@ -264,7 +265,7 @@ async fn an_error_inside_a_piece_ends_a_passthrough_where_servers_do_that() {
     let sent = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}"#;
     let broken = "data: {\"id\":\"x\",\"error\":{\"code\":502,\"message\":\"disconnected\"},\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"},\"finish_reason\":\"error\"}]}\n\n";
     let waiting = ": OPENROUTER PROCESSING\n\n";
-    let router = || frontdesk_openai::preset::Preset::named("openrouter").expect("a row");
+    let router = || Preset::named("openrouter").expect("a row");
     for (known, piece) in [(true, broken), (false, "data: {\"error\":{\"code\":502,\"message\":\"disconnected\"}}\n\n")]
     {
         let body = [SSE.as_bytes(), &chunk(waiting), &chunk(HI), &chunk(piece), &chunk("")].concat();
@@ -366,4 +367,54 @@ async fn a_window_is_known_once_the_servers_own_list_told_it() {
     assert_eq!(up.models(&Cx::internal("t", "r")).await.expect("a list").len(), 5);
     let windows = ["vllm", "router", "groq", "odd", "openai", "none"].map(|model| up.context_window(model));
     assert_eq!(windows, [Some(8192), Some(128_000), Some(131_072), None, None, None]);
+}
+
+/// What came back from a server of this kind that answers a count with `said`, and what it was asked.
+async fn counted(preset: &str, said: &str) -> (Result<Option<u64>, Error>, String) {
+    let status = if said.contains("input_tokens") || said.contains("count") { "200 OK" } else { "404 Not Found" };
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{said}", said.len());
+    let preset = Preset::named(preset).expect("a row");
+    let (up, server) = configured(plain(&[answer.as_bytes()]), |config| config.preset = preset).await;
+    let body = r#"{"model":"m","max_tokens":5,"system":"Be brief.","messages":[{"role":"user","content":"hi"}],
+        "tools":[{"name":"look","input_schema":{"type":"object"}}]}"#;
+    let request = anthropic::peek::count(Bytes::from_static(body.as_bytes())).expect("a good request");
+    let counted = up.count_tokens(&Cx::internal("t", "r"), request).await;
+    (counted.map(|counted| counted.map(|counted| counted.tokens)), server.await.expect("asked"))
+}
+
+// The servers' own sources: vLLM 0.33.0, `vllm/entrypoints/serve/tokenize`; llama.cpp, `handle_count_tokens`.
+#[tokio::test]
+async fn vllm_and_llama_cpp_count_each_at_its_own_address() {
+    let (tokens, asked) = counted("vllm", r#"{"count":12,"max_model_len":4096,"tokens":[1],"token_strs":null}"#).await;
+    assert_eq!(tokens.expect("a count"), Some(12));
+    let (head, body) = asked.split_once("\r\n\r\n").expect("a request");
+    assert!(head.starts_with("POST /tokenize HTTP/1.1"), "{head}");
+    let function = json!({ "name": "look", "parameters": { "type": "object" } });
+    let said = json!([{ "role": "system", "content": "Be brief." }, { "role": "user", "content": "hi" }]);
+    let tools = json!([{ "type": "function", "function": function }]);
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!(body, json!({ "model": "m", "messages": said, "tools": tools }));
+
+    let (tokens, asked) = counted("llama_cpp", r#"{"input_tokens":9,"object":"response.input_tokens"}"#).await;
+    assert_eq!(tokens.expect("a count"), Some(9));
+    let (head, body) = asked.split_once("\r\n\r\n").expect("a request");
+    assert!(head.starts_with("POST /v1/chat/completions/input_tokens HTTP/1.1"), "{head}");
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    assert_eq!((&body["messages"], &body["tools"]), (&said, &tools));
+}
+
+#[tokio::test]
+async fn a_server_without_the_address_cannot_count_and_another_answer_is_its_fault() {
+    for (preset, said) in [
+        ("vllm", r#"{"detail":"Not Found"}"#),
+        ("llama_cpp", r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#),
+        ("llama_cpp", "404 page not found"),
+    ] {
+        assert_eq!(counted(preset, said).await.0.expect("no fault"), None, "{said}");
+    }
+    let error = counted("vllm", r#"{"input_tokens":9}"#).await.0.expect_err("no count");
+    assert!(error.kind == Kind::Upstream && error.message.contains("not a count of tokens"), "{error}");
+    // OpenAI has the address: what is not there is the model.
+    let said = r#"{"error":{"message":"The model 'm' does not exist","code":"model_not_found"}}"#;
+    assert_eq!(counted("openai", said).await.0.expect_err("no model").kind, Kind::NotFound);
 }

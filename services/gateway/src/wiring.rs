@@ -540,10 +540,12 @@ mod tests {
     #[test]
     fn a_preset_has_the_prices_of_its_own_vendor() {
         let yaml = "providers: { inference: [ { id: o, type: openai, config: { preset: openai, api_key: k } }, \
-            { id: g, type: openai, config: { preset: groq, api_key: k } } ] }";
+            { id: g, type: openai, config: { preset: groq, api_key: k } } ] }\n\
+            prices: [ { model: g/mine, like: openai/gpt-4o-mini } ]";
         let config = crate::config::parse(yaml, &|_| None).expect("a good configuration");
         let prices = prices(&config).expect("prices");
         let priced = |provider| prices.find(provider, "gpt-4o-mini", 0).is_some();
         assert!(priced("o") && !priced("g"));
+        assert_eq!(prices.find("g", "mine", 0), prices.find("o", "gpt-4o-mini", 0));
     }
 }

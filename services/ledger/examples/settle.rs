@@ -90,7 +90,8 @@ async fn open(url: Option<String>, folder: &Path) -> (Store, Ledger) {
     let store = Store::open(&Options { database_url: url, ..Options::at(folder) }).await.expect("a database");
     let provider = Provider { id: "up", kind: "openai", base_url: Some("http://127.0.0.1/v1") };
     let price = Price { input: 2_000_000, output: 8_000_000, ..Price::FREE };
-    let prices = Prices::new(&[provider], &[], &[Override { model: "up/m".into(), price }]).expect("prices");
+    let own = Override { model: "up/m".into(), price: Some(price), like: None };
+    let prices = Prices::new(&[provider], &[], &[own]).expect("prices");
     let ledger = Ledger::open(store.clone(), prices, Arc::new(SystemClock), &RandomIds).await.expect("the books");
     (store, ledger)
 }

@@ -27,13 +27,17 @@ pub struct Provider<'a> {
     pub base_url: Option<&'a str>,
 }
 
-/// A price of the operator's.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// A price of the operator's: in numbers, or that of a listed model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
     /// `provider/model`; with `*` at its end, all models that begin so.
     pub model: String,
-    pub price: Price,
+    #[serde(default)]
+    pub price: Option<Price>,
+    /// `openai/gpt-4o`: a provider type and a model of the compiled-in table, whose prices it has, dates included.
+    #[serde(default)]
+    pub like: Option<String>,
 }
 
 /// See the module.
@@ -48,9 +52,9 @@ pub struct Prices {
 /// The prices of one provider.
 #[derive(Debug, Default)]
 struct List {
-    own: HashMap<String, Price>,
+    own: HashMap<String, Vec<Dated>>,
     /// Beginnings of names, the longest first.
-    own_prefixes: Vec<(String, Price)>,
+    own_prefixes: Vec<(String, Vec<Dated>)>,
     vendor: HashMap<String, Vec<Dated>>,
     free: bool,
 }
@@ -103,25 +107,17 @@ impl Prices {
     /// The prices of these providers. `routes` are names with the `provider/model` they lead to first.
     ///
     /// # Errors
-    /// `Invalid` naming the key (`prices[0].model`) when a price is for no provider there is.
+    /// `Invalid` naming the key: `prices[0].model` when a price is for no provider there is, `prices[0].like` when the
+    /// table has no such model or numbers stand beside it, `prices[0].price` when neither is there.
     pub fn new(providers: &[Provider<'_>], routes: &[(String, String)], own: &[Override]) -> Result<Self> {
         let table: Table = toml::from_str(TABLE).map_err(|e| Error::internal("could not read the price table", e))?;
         let mut prices = Self::default();
         for provider in providers {
-            let mut list = List::default();
-            for vendor in table.vendor.iter().filter(|vendor| vendor.is(provider)) {
-                list.free |= vendor.free;
-                for listed in &vendor.models {
-                    let from = listed.from.as_deref().map_or(Ok(0), day)?;
-                    let dated = list.vendor.entry(listed.id.clone()).or_default();
-                    dated.push(Dated { from, price: listed.price.clone() });
-                    dated.sort_by_key(|dated| dated.from);
-                }
-            }
-            prices.lists.insert(provider.id.to_owned(), list);
+            prices.lists.insert(provider.id.to_owned(), table.list(|vendor| vendor.is(provider))?);
         }
         for (i, own) in own.iter().enumerate() {
-            prices.put(i, own)?;
+            let costs = table.costs(i, own)?;
+            prices.put(i, own, costs)?;
         }
         for (name, target) in routes {
             if let Some((provider, model)) = target.split_once('/') {
@@ -131,7 +127,7 @@ impl Prices {
         Ok(prices)
     }
 
-    fn put(&mut self, i: usize, own: &Override) -> Result<()> {
+    fn put(&mut self, i: usize, own: &Override, costs: Vec<Dated>) -> Result<()> {
         let found = own.model.split_once('/').filter(|(_, model)| !model.is_empty());
         let list = found.and_then(|(provider, model)| Some((self.lists.get_mut(provider)?, model)));
         let Some((list, model)) = list else {
@@ -147,11 +143,11 @@ impl Prices {
         };
         match model.strip_suffix('*') {
             Some(prefix) => {
-                list.own_prefixes.push((prefix.to_owned(), own.price.clone()));
+                list.own_prefixes.push((prefix.to_owned(), costs));
                 list.own_prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
             }
             None => {
-                list.own.insert(model.to_owned(), own.price.clone());
+                list.own.insert(model.to_owned(), costs);
             }
         }
         Ok(())
@@ -161,24 +157,14 @@ impl Prices {
     #[must_use]
     pub fn find(&self, provider: &str, model: &str, now: Micros) -> Option<&Price> {
         let list = self.lists.get(provider)?;
-        if let Some(own) = list.own.get(model) {
-            return Some(own);
-        }
-        if let Some((_, own)) = list.own_prefixes.iter().find(|(prefix, _)| model.starts_with(prefix)) {
-            return Some(own);
-        }
-        if list.free {
-            return Some(const { &Price::FREE });
-        }
-        let mut name = Some(model.strip_prefix("models/").unwrap_or(model));
-        while let Some(tried) = name {
-            if let Some(dated) = list.vendor.get(tried) {
-                let today = now.div_euclid(DAY);
-                return dated.iter().rev().find(|dated| dated.from <= today).map(|dated| &dated.price);
-            }
-            name = undated(tried);
-        }
-        None
+        let begun = || list.own_prefixes.iter().find(|(prefix, _)| model.starts_with(prefix)).map(|(_, own)| own);
+        let dated = match list.own.get(model).or_else(begun) {
+            Some(own) => own,
+            None if list.free => return Some(const { &Price::FREE }),
+            None => list.listed(model)?,
+        };
+        let today = now.div_euclid(DAY);
+        dated.iter().rev().find(|dated| dated.from <= today).map(|dated| &dated.price)
     }
 
     /// The provider and model that a name most likely leads to, before anyone was asked.
@@ -198,6 +184,75 @@ impl Prices {
         now: Micros,
     ) -> Option<Nano> {
         self.find(provider, model, now).map(|price| price.cost(usage))
+    }
+}
+
+impl Table {
+    /// The list prices of the vendors that `are` meant.
+    ///
+    /// # Errors
+    /// `Internal` when a price has no good date.
+    fn list(&self, are: impl Fn(&Vendor) -> bool) -> Result<List> {
+        let mut list = List::default();
+        for vendor in self.vendor.iter().filter(|vendor| are(vendor)) {
+            list.free |= vendor.free;
+            for listed in &vendor.models {
+                let from = listed.from.as_deref().map_or(Ok(0), day)?;
+                let dated = list.vendor.entry(listed.id.clone()).or_default();
+                dated.push(Dated { from, price: listed.price.clone() });
+                dated.sort_by_key(|dated| dated.from);
+            }
+        }
+        Ok(list)
+    }
+
+    /// What the operator says that a model costs.
+    ///
+    /// # Errors
+    /// As [`Prices::new`].
+    fn costs(&self, i: usize, own: &Override) -> Result<Vec<Dated>> {
+        let wrong = |member: &str, message: &str| {
+            let key = format!("prices[{i}].{member}");
+            Err(Error::invalid(key.clone(), format!("{key}: {message}")))
+        };
+        let name = match (&own.price, &own.like) {
+            (Some(price), None) => return Ok(vec![Dated { from: 0, price: price.clone() }]),
+            (None, Some(name)) => name,
+            (Some(_), Some(_)) => return wrong("like", "write price or like, not both"),
+            (None, None) => {
+                return wrong("price", "is missing: write price, or like with a model of the list prices");
+            }
+        };
+        if let Some((kind, model)) = name.split_once('/') {
+            let list = self.list(|vendor| vendor.provider == kind)?;
+            if let Some(dated) = list.listed(model) {
+                return Ok(dated.clone());
+            }
+        }
+        let of = |vendor: &Vendor| vendor.models.iter().map(|m| format!("{}/{}", vendor.provider, m.id)).collect();
+        let mut known: Vec<String> = self.vendor.iter().flat_map(|vendor| -> Vec<String> { of(vendor) }).collect();
+        known.dedup();
+        let tail = |name: &str| name.rsplit_once('/').map_or(name.to_owned(), |(_, tail)| tail.to_owned());
+        // The whole, or the model alone where the vendor is another or left out.
+        let likeness =
+            |known: &String| strsim::jaro_winkler(known, name).max(strsim::jaro_winkler(&tail(known), &tail(name)));
+        known.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)));
+        known.truncate(3);
+        wrong("like", &format!("the list prices have no '{name}'; the nearest are: {}", known.join(", ")))
+    }
+}
+
+impl List {
+    /// The vendor's prices of a model, or of what it is a dated variant of.
+    fn listed(&self, model: &str) -> Option<&Vec<Dated>> {
+        let mut name = Some(model.strip_prefix("models/").unwrap_or(model));
+        while let Some(tried) = name {
+            if let Some(dated) = self.vendor.get(tried) {
+                return Some(dated);
+            }
+            name = undated(tried);
+        }
+        None
     }
 }
 
@@ -312,7 +367,11 @@ mod tests {
 
     #[test]
     fn the_operators_prices_go_first_the_longest_name_before_shorter_ones() {
-        let own = |model: &str, input| Override { model: model.into(), price: Price { input, ..Price::FREE } };
+        let own = |model: &str, input| Override {
+            model: model.into(),
+            price: Some(Price { input, ..Price::FREE }),
+            like: None,
+        };
         let all = [own("o/gpt-4o", 1), own("o/*", 2), own("o/gpt-5*", 3), own("l/big", 4)];
         let providers = [provider("o", "openai", None), provider("l", "mistralrs", None)];
         let prices = Prices::new(&providers, &[("fast".into(), "o/gpt-4o".into())], &all).expect("prices");
@@ -334,5 +393,62 @@ mod tests {
         let turn = 20_819 * DAY;
         assert_eq!(input(&prices, "g", "models/gemini-3.8-flash", turn - 1), Some(750_000));
         assert_eq!(input(&prices, "g", "gemini-3.8-flash", turn), Some(1_500_000));
+    }
+
+    #[test]
+    fn a_model_of_another_name_costs_what_the_listed_one_does_with_its_dates_and_its_longer_prompts() {
+        let like = |model: &str, like: &str| Override { model: model.into(), price: None, like: Some(like.into()) };
+        let providers = [
+            provider("azure", "openai", Some("https://r.openai.azure.com/openai/v1")),
+            provider("aws", "bedrock", None),
+            provider("o", "openai", None),
+            provider("v", "vertex", None),
+        ];
+        let all = [
+            like("azure/desk-eu", "openai/gpt-4o"),
+            like("aws/eu.anthropic.claude-opus-4-5*", "anthropic/claude-opus-4-5-20251101"),
+            like("azure/long", "openai/gpt-6-luna"),
+            like("v/flash", "gemini/gemini-3.8-flash"),
+            // Before the vendor's own entry, as numbers are.
+            like("o/gpt-4o", "openai/gpt-4o-mini"),
+        ];
+        let prices = Prices::new(&providers, &[], &all).expect("prices");
+        assert_eq!(input(&prices, "azure", "desk-eu", NOW), Some(2_500_000));
+        assert_eq!(input(&prices, "azure", "gpt-4o", NOW), None, "only what was named");
+        assert_eq!(input(&prices, "aws", "eu.anthropic.claude-opus-4-5-20251101-v1:0", NOW), Some(5_000_000));
+        assert_eq!(input(&prices, "o", "gpt-4o", NOW), Some(150_000));
+        let turn = 20_819 * DAY;
+        assert_eq!(input(&prices, "v", "flash", turn - 1), Some(750_000));
+        assert_eq!(input(&prices, "v", "flash", turn), Some(1_500_000));
+        let usage = frontdesk_api::chat::Usage { input_tokens: 300_000, ..Default::default() };
+        // 300 000 × 0.20 dollars a million.
+        assert_eq!(prices.cost("azure", "long", &usage, NOW), Some(60_000_000));
+    }
+
+    #[test]
+    fn a_price_says_one_thing_and_a_likeness_names_a_listed_model() {
+        let refused = |price: Option<Price>, like: Option<&str>| {
+            let own = [Override { model: "o/m".into(), price, like: like.map(str::to_owned) }];
+            let error = Prices::new(&[provider("o", "openai", None)], &[], &own).expect_err("a wrong price");
+            (error.param.expect("a key"), error.message)
+        };
+        let both = refused(Some(Price::FREE), Some("openai/gpt-4o"));
+        assert_eq!(both, ("prices[0].like".into(), "prices[0].like: write price or like, not both".into()));
+        let (key, message) = refused(None, None);
+        assert!(key == "prices[0].price" && message.contains("write price, or like"), "{key}: {message}");
+        for (name, near) in [
+            ("openai/gpt-4p", "openai/gpt-4o"),
+            ("opanai/gpt-4.1-mini", "openai/gpt-4.1-mini"),
+            ("claude-opus-4-5", "anthropic/claude-opus-4-5"),
+            // What runs here has no list.
+            ("mistralrs/gpt-4o", "openai/gpt-4o"),
+        ] {
+            let (key, message) = refused(None, Some(name));
+            assert_eq!(key, "prices[0].like");
+            assert!(
+                message.contains(&format!("no '{name}'; the nearest are: ")) && message.contains(near),
+                "{message}"
+            );
+        }
     }
 }

@@ -243,6 +243,17 @@ impl Fields {
         }
     }
 
+    /// As [`Fields::expect`], of a member of a member.
+    ///
+    /// # Errors
+    /// `Invalid` naming the inner member.
+    pub fn expect_in(&self, outer: &str, name: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Result<()> {
+        match self.members.get(outer).and_then(|outer| outer.get(name)) {
+            Some(value) if !value.is_null() && !fits(value) => Err(self.must(&format!("{outer}.{name}"), what)),
+            _ => Ok(()),
+        }
+    }
+
     /// What was not taken.
     #[must_use]
     pub fn into_members(self) -> Map<String, Value> {

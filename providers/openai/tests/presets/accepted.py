@@ -23,7 +23,7 @@ def text(folder, *globs):
 
 def vllm(folder):
     root = "vllm/entrypoints"
-    source = text(folder, f"{root}/openai/**/protocol.py", f"{root}/pooling/**/protocol.py")
+    source = text(folder, f"{root}/openai/**/protocol.py", f"{root}/pooling/**/protocol.py", f"{root}/serve/tokenize/protocol.py")
     classes = {node.name: node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)}
 
     def fields(name):
@@ -32,7 +32,7 @@ def vllm(folder):
         own = {item.target.id for item in classes[name].body if isinstance(item, ast.AnnAssign)}
         return own.union(*(fields(base.id) for base in classes[name].bases if isinstance(base, ast.Name)))
 
-    kinds = {"chat": "ChatCompletionRequest", "completions": "CompletionRequest", "embeddings": "EmbeddingCompletionRequest", "rerank": "RerankRequest"}
+    kinds = {"chat": "ChatCompletionRequest", "completions": "CompletionRequest", "embeddings": "EmbeddingCompletionRequest", "rerank": "RerankRequest", "count": "TokenizeChatRequest"}
     routes = text(folder, f"{root}/**/*.py")
     return set(re.findall(r'\.post\(\s*"([^"]+)"', routes)), {kind: fields(name) for kind, name in kinds.items()}
 
@@ -43,7 +43,7 @@ def llama_cpp(folder):
     read = r'json_value\(\s*(?:data|body|llama_params), "(\w+)"|\b(?:data|body)\.(?:at|contains|find)\("(\w+)"|field_\w+\("(\w+)"|add_alias\("(\w+)"'
     members = {name for names in re.findall(read, source) for name in names if name}
     paths = set(re.findall(r'ctx_http\.post\s*\("([^"]+)"', text(folder, "**/tools/server/server.cpp")))
-    return paths, dict.fromkeys(("chat", "completions", "embeddings", "rerank"), members)
+    return paths, dict.fromkeys(("chat", "completions", "embeddings", "rerank", "count"), members)
 
 
 def ollama(folder):
@@ -70,7 +70,7 @@ def main():
     for read, told in zip((vllm, llama_cpp, ollama, tei), sys.argv[1:], strict=True):
         folder, _, oracle = told.partition("=")
         paths, kinds = read(folder)
-        shared = [path for path in paths if re.search(r"(completions|embeddings|rerank)$", path)]
+        shared = [path for path in paths if re.search(r"(completions|embeddings|rerank|/input_tokens|/tokenize)$", path)]
         members = {kind: sorted(names) for kind, names in kinds.items()}
         out.append({"preset": read.__name__, "oracle": oracle, "paths": sorted(shared), "members": members})
     print(json.dumps(out, indent=1))

@@ -16,7 +16,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Registry};
 
 use super::families::{
     ATTEMPTS, CACHED_TOKENS, FIRST_CHUNK, FIRST_TOKEN, OPERATION_DURATION, PER_CHUNK, PER_TOKEN, REASONING_TOKENS,
-    REUSE, TOKEN_USAGE,
+    REUSE, SERVED, TOKEN_USAGE,
 };
 
 /// Series told apart: operations times models that this installation really uses.
@@ -52,6 +52,7 @@ struct Families {
     tokens: HistogramVec,
     first_chunk: HistogramVec,
     per_chunk: HistogramVec,
+    served: HistogramVec,
     first_token: HistogramVec,
     per_token: HistogramVec,
     cached: IntCounterVec,
@@ -79,8 +80,8 @@ pub(crate) struct Series {
     pub(crate) asked: String,
     /// As the provider names it.
     model: String,
-    good: OnceLock<Histogram>,
-    failed: [OnceLock<Histogram>; KINDS.len()],
+    took: Ends,
+    served: Ends,
     input: OnceLock<Histogram>,
     output: OnceLock<Histogram>,
     first_chunk: OnceLock<Histogram>,
@@ -90,6 +91,9 @@ pub(crate) struct Series {
     cached: OnceLock<IntCounter>,
     reasoning: OnceLock<IntCounter>,
 }
+
+/// Durations by kind of error, and at the end those of good answers.
+type Ends = [OnceLock<Histogram>; KINDS.len() + 1];
 
 /// Every kind of error with its word.
 const KINDS: [(Kind, &str); 13] = [
@@ -120,6 +124,7 @@ impl Calls {
             tokens: TOKEN_USAGE.histograms(registry)?,
             first_chunk: FIRST_CHUNK.histograms(registry)?,
             per_chunk: PER_CHUNK.histograms(registry)?,
+            served: SERVED.histograms(registry)?,
             first_token: FIRST_TOKEN.histograms(registry)?,
             per_token: PER_TOKEN.histograms(registry)?,
             cached: CACHED_TOKENS.counters(registry)?,
@@ -175,8 +180,8 @@ impl Series {
             provider: provider.to_owned(),
             asked: asked.to_owned(),
             model: model.to_owned(),
-            good: OnceLock::new(),
-            failed: Default::default(),
+            took: Default::default(),
+            served: Default::default(),
             input: OnceLock::new(),
             output: OnceLock::new(),
             first_chunk: OnceLock::new(),
@@ -194,10 +199,18 @@ impl Series {
 
     /// The call took this long; `error`: how it failed, if it did.
     pub(crate) fn took(&self, seconds: f64, error: Option<Kind>) {
+        self.ended(&self.took, &self.families.duration, seconds, error);
+    }
+
+    /// As [`Series::took`], of a call that a client made: it was served so long, by whomever.
+    pub(crate) fn served(&self, seconds: f64, error: Option<Kind>) {
+        self.ended(&self.served, &self.families.served, seconds, error);
+    }
+
+    fn ended(&self, ends: &Ends, family: &HistogramVec, seconds: f64, error: Option<Kind>) {
         let place = error.and_then(|kind| KINDS.iter().position(|(known, _)| *known == kind));
-        let cell = place.map_or(&self.good, |place| &self.failed[place]);
         let word = place.map_or("", |place| KINDS[place].1);
-        self.observe(cell, &self.families.duration, Some(word), seconds);
+        self.observe(&ends[place.unwrap_or(KINDS.len())], family, Some(word), seconds);
     }
 
     pub(crate) fn used(&self, usage: Usage) {

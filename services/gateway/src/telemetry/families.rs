@@ -143,6 +143,13 @@ pub(crate) static PER_CHUNK: Family = family(
     MODEL,
     "Time between two pieces of a stream",
 );
+pub(crate) static SERVED: Family = family(
+    "gen_ai.server.request.duration",
+    "s",
+    Kind::Histogram(OPERATION),
+    MODEL_AND_ERROR,
+    "Time to answer a client's request for a model, to the end of the answer; kept answers count, agents' calls do not",
+);
 pub(crate) static FIRST_TOKEN: Family = family(
     "gen_ai.server.time_to_first_token",
     "s",
@@ -347,7 +354,7 @@ pub(crate) static STARTED: Family = Family {
 };
 
 /// All of them.
-pub(crate) static ALL: [&Family; 42] = [
+pub(crate) static ALL: [&Family; 43] = [
     &HTTP_DURATION,
     &HTTP_ACTIVE,
     &OVERHEAD_TIME,
@@ -357,6 +364,7 @@ pub(crate) static ALL: [&Family; 42] = [
     &TOKEN_USAGE,
     &FIRST_CHUNK,
     &PER_CHUNK,
+    &SERVED,
     &FIRST_TOKEN,
     &PER_TOKEN,
     &CACHED_TOKENS,

@@ -59,6 +59,7 @@ impl Observed {
         Call {
             at: Instant::now(),
             calls: Arc::clone(&self.calls),
+            clients: cx.turn.is_none(),
             operation,
             series,
             asked,
@@ -150,6 +151,8 @@ impl Inference for Observed {
 struct Call {
     at: Instant,
     calls: Arc<Calls>,
+    /// A client asked, and no agent in its turn.
+    clients: bool,
     operation: Operation,
     series: Arc<Series>,
     /// The model's name where `series` has another.
@@ -285,6 +288,9 @@ impl Drop for Call {
         let error = seen.error.or_else(|| (!seen.ended && !seen.finished).then_some(Kind::Cancelled));
         if !seen.free {
             self.series.took(seconds, error);
+        }
+        if self.clients {
+            self.series.served(seconds, error);
         }
         if let Some(usage) = seen.usage.filter(|_| !seen.free) {
             self.series.used(usage);

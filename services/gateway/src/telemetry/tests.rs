@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind, Result,
     attempt::{Attempt, Outcome},
-    chat::{Chat, FinishReason, Usage},
+    chat::{Chat, FinishReason, Reuse, Usage},
     embed::{EmbedRequest, Embeddings},
     inference::Model,
 };
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::observed::Observed;
@@ -58,6 +59,7 @@ async fn a_stream_moves_each_counter_by_what_it_was() {
         (format!("gen_ai_client_operation_duration_seconds_count{{error_type=\"\",{ECHO}}}"), 2.0),
         (format!("gen_ai_client_operation_time_to_first_chunk_seconds_count{{{ECHO}}}"), 2.0),
         (format!("gen_ai_client_operation_time_per_output_chunk_seconds_count{{{ECHO}}}"), 2.0),
+        (format!("gen_ai_server_request_duration_seconds_count{{error_type=\"\",{ECHO}}}"), 2.0),
         (format!("gen_ai_server_time_to_first_token_seconds_count{{{ECHO}}}"), 2.0),
         (format!("gen_ai_server_time_per_output_token_seconds_count{{{ECHO}}}"), 2.0),
         (format!("gen_ai_client_token_usage_sum{{{ECHO},gen_ai_token_type=\"input\"}}"), 14.0),
@@ -97,8 +99,10 @@ async fn a_client_that_leaves_is_counted_once_as_cancelled() {
     assert_eq!(value(&gateway, "http_server_active_requests").await, 2.0);
     drop(response);
     assert_eq!(value(&gateway, "frontdesk_streams_open").await, 0.0);
-    let series = format!("gen_ai_client_operation_duration_seconds_count{{error_type=\"cancelled\",{ECHO}}}");
-    assert_eq!(value(&gateway, &series).await, 1.0, "{}", all(&gateway).await);
+    for family in ["gen_ai_client_operation_duration", "gen_ai_server_request_duration"] {
+        let series = format!("{family}_seconds_count{{error_type=\"cancelled\",{ECHO}}}");
+        assert_eq!(value(&gateway, &series).await, 1.0, "{}", all(&gateway).await);
+    }
     assert!(!all(&gateway).await.contains("time_to_first_token"));
 }
 
@@ -203,4 +207,42 @@ async fn attempts_that_came_to_nothing_are_counted_by_provider() {
         let series = format!("frontdesk_attempts_lost_total{{error_type=\"{word}\",gen_ai_provider_name=\"up\"}}");
         assert_eq!(value(&gateway, &series).await, 1.0, "{}", all(&gateway).await);
     }
+}
+
+/// Answers from what a route kept.
+struct Kept;
+
+#[async_trait]
+impl Inference for Kept {
+    async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply> {
+        let mut reply = Frames::whole().chat(cx, request).await?;
+        reply.head.reuse = Some(Reuse::Hit);
+        Ok(reply)
+    }
+
+    async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
+        Frames::whole().models(cx).await
+    }
+}
+
+#[tokio::test]
+async fn what_clients_are_served_counts_though_nobody_was_asked_and_what_agents_ask_does_not() {
+    let gateway = TestGateway::start(Frames::whole()).await;
+    let request = || ChatRequest::typed("echo", Chat::default());
+    let client = Cx::internal("t", "r");
+    let agent = Cx { turn: Some("turn_1".into()), ..client.clone() };
+    let kept = Observed::new(Arc::new(Kept), &gateway.app.telemetry);
+    let asked = Observed::new(Arc::new(Frames::whole()), &gateway.app.telemetry);
+    for (observed, cx) in [(&kept, &client), (&kept, &client), (&asked, &agent)] {
+        let frames: Vec<_> = observed.chat(cx, request()).await.expect("an answer").frames.collect().await;
+        assert!(frames.iter().all(Result::is_ok));
+    }
+    for (family, want) in [("gen_ai_server_request_duration", 2.0), ("gen_ai_client_operation_duration", 1.0)] {
+        let shown = all(&gateway).await;
+        let counts = shown.lines().filter(|line| line.starts_with(&format!("{family}_seconds_count")));
+        let sum: f64 = counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum();
+        assert_eq!(sum, want, "{family}: {shown}");
+    }
+    let hit = r#"frontdesk_cache_answers_total{frontdesk_cache_result="hit",gen_ai_request_model="echo"}"#;
+    assert_eq!(value(&gateway, hit).await, 2.0, "{}", all(&gateway).await);
 }

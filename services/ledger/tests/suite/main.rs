@@ -98,8 +98,11 @@ fn prices() -> Prices {
         Provider { id: "up", kind: "openai", base_url: Some("http://127.0.0.1:9/v1") },
         Provider { id: "free", kind: "mistralrs", base_url: None },
     ];
-    let own = ["up/priced", "up/silent", "up/late", "up/slow"]
-        .map(|model| Override { model: model.into(), price: price.clone() });
+    let own = ["up/priced", "up/silent", "up/late", "up/slow"].map(|model| Override {
+        model: model.into(),
+        price: Some(price.clone()),
+        like: None,
+    });
     Prices::new(&providers, &[("alias".into(), "up/priced".into())], &own).expect("prices")
 }
 

@@ -148,7 +148,10 @@ fn blocks<'a>(at: &str, wire: &'a Value) -> Result<Vec<Block<'a>>> {
             let block = |(k, wire): (usize, &'a Value)| {
                 let block = Block { at: format!("{at}[{k}]"), wire };
                 block.words("type")?;
-                Ok::<_, Error>(block)
+                match wire.get("cache_control") {
+                    Some(mark) if !mark.is_null() && !mark.is_object() => Err(block.must("cache_control", "an object")),
+                    _ => Ok(block),
+                }
             };
             list.iter().enumerate().map(block).collect()
         }
@@ -181,7 +184,7 @@ fn user(content: &[Block<'_>], claude: bool, out: &mut Vec<Message>) -> Result<(
 
 /// Puts a block's mark for the prompt cache on the last part that it stands for, where there are marks.
 fn mark(block: &Block<'_>, claude: bool, parts: &mut [Part]) {
-    let Some(asked) = block.wire.get("cache_control").filter(|asked| claude && asked.is_object()) else { return };
+    let Some(asked) = block.wire.get("cache_control").filter(|asked| claude && !asked.is_null()) else { return };
     match parts.last_mut() {
         Some(part @ Part::Text(_)) => {
             let Part::Text(text) = part else { return };
@@ -433,6 +436,10 @@ mod tests {
                 json!({ "role": "user", "content": [{ "type": "document", "context": 7,
                     "source": { "type": "text", "data": "one" } }] }),
                 "messages[0].content[0].context",
+            ),
+            (
+                json!({ "role": "user", "content": [{ "type": "text", "text": "x", "cache_control": "ephemeral" }] }),
+                "messages[0].content[0].cache_control",
             ),
             (json!({ "role": "user" }), "messages[0].content"),
             (json!({ "role": "user", "content": 7 }), "messages[0].content"),

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod batch;
+mod citations;
 mod content;
 pub mod error;
 pub mod outbound_answer;

@@ -2,8 +2,8 @@
 //!
 //! One [`Answer`] reads one answer: calls are counted and usage is added up across its events. Invariant: every
 //! `ChatEvent::Usage` is the whole count so far, so the last one is the answer's.
-//! Signed thoughts ride in the id of the call that they led to (`thoughts.rs`). Blocks of the server's own tools and
-//! citations are not events; a passthrough forwards them as they are.
+//! Signed thoughts ride in the id of the call that they led to (`thoughts.rs`). Blocks of the server's own tools are no
+//! events, and of citations only those of pages (`citations.rs`); a passthrough forwards all as they are.
 
 use frontdesk_api::{
     ChatEvent,
@@ -12,6 +12,7 @@ use frontdesk_api::{
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
+use super::citations::Cited;
 use crate::thoughts::{self, Thought};
 
 /// One decoded piece of an answer.
@@ -34,6 +35,7 @@ pub struct Answer {
     thoughts: Vec<Thought>,
     /// Inside the block of a thought, the last of them.
     thinks: bool,
+    cited: Cited,
 }
 
 impl Answer {
@@ -55,6 +57,7 @@ impl Answer {
             self.begin(block, &mut events);
             events.extend(self.end());
         }
+        events.extend(self.cited.take());
         finish(message.stop_reason.as_deref(), message.stop_details, &mut events);
         events.extend(self.counted(message.usage));
         Ok(Decoded { events, error: None })
@@ -87,6 +90,7 @@ impl Answer {
             "content_block_stop" => events.extend(self.end()),
             "message_delta" => {
                 let delta = event.delta.unwrap_or_default();
+                events.extend(self.cited.take());
                 finish(delta.stop_reason.as_deref(), delta.stop_details, &mut events);
                 events.extend(self.counted(event.usage));
             }
@@ -98,8 +102,12 @@ impl Answer {
 
     /// A block as it begins: whole in a body, empty or with its first words in a stream.
     fn begin(&mut self, block: Block<'_>, events: &mut Vec<ChatEvent>) {
+        self.cited.begin_block();
         match block.kind.as_str() {
-            "text" => events.extend(said(block.text, |text| ChatEvent::Text { choice: 0, text })),
+            "text" => {
+                block.citations.as_array().into_iter().flatten().for_each(|citation| self.cited.cite(citation));
+                events.extend(self.text(block.text));
+            }
             "thinking" => {
                 let (text, signature) = (block.thinking.unwrap_or_default(), block.signature.unwrap_or_default());
                 self.thoughts.push(Thought::Signed { text: text.clone(), signature });
@@ -133,6 +141,7 @@ impl Answer {
 
     /// The end of a block.
     fn end(&mut self) -> Option<ChatEvent> {
+        self.cited.end_block();
         if std::mem::take(&mut self.thinks) {
             return self.thoughts.last().and_then(Thought::event);
         }
@@ -142,7 +151,11 @@ impl Answer {
 
     fn delta(&mut self, delta: Delta) -> Option<ChatEvent> {
         match delta.kind.as_deref()? {
-            "text_delta" => said(delta.text, |text| ChatEvent::Text { choice: 0, text }),
+            "text_delta" => self.text(delta.text),
+            "citations_delta" => {
+                self.cited.cite(&delta.citation);
+                None
+            }
             "thinking_delta" => {
                 if let (Some(Thought::Signed { text, .. }), Some(more)) = (self.thoughts.last_mut(), &delta.thinking) {
                     text.push_str(more);
@@ -166,6 +179,12 @@ impl Answer {
             }
             _ => None,
         }
+    }
+
+    /// Words of the answer.
+    fn text(&mut self, words: Option<String>) -> Option<ChatEvent> {
+        self.cited.say(words.as_deref().unwrap_or_default());
+        said(words, |text| ChatEvent::Text { choice: 0, text })
     }
 
     /// A piece of the last call's arguments.
@@ -236,6 +255,8 @@ struct Block<'a> {
     #[serde(default)]
     text: Option<String>,
     #[serde(default)]
+    citations: Value,
+    #[serde(default)]
     thinking: Option<String>,
     #[serde(default)]
     signature: Option<String>,
@@ -258,6 +279,7 @@ struct Delta {
     #[serde(rename = "type")]
     kind: Option<String>,
     text: Option<String>,
+    citation: Value,
     thinking: Option<String>,
     signature: Option<String>,
     partial_json: Option<String>,

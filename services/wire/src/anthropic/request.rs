@@ -92,6 +92,7 @@ fn read(body: &[u8], claude: bool) -> Result<Chat> {
     let renamed = [("reasoning_effort", effort), ("user", user)];
     let renamed = renamed.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
     body.expect("thinking", "an object", Value::is_object)?;
+    body.expect("cache_control", "an object", Value::is_object)?;
     for name in HINTS {
         if !(claude && ["thinking", "cache_control"].contains(&name)) {
             body.pass_over(&[name]);
@@ -122,7 +123,7 @@ fn tool(mut wire: Fields, claude: bool) -> Result<ToolSpec> {
         description: wire.text("description")?,
         parameters: wire.object("input_schema")?.map(Fields::into_value),
         strict: wire.flag("strict")?,
-        cache_control: wire.take("cache_control").filter(|_| claude),
+        cache_control: wire.object("cache_control")?.filter(|_| claude).map(Fields::into_value),
     })
 }
 
@@ -262,6 +263,9 @@ mod tests {
             ("tools", tool("description", json!(7)), "tools[0].description"),
             ("tools", tool("input_schema", json!("{}")), "tools[0].input_schema"),
             ("tools", tool("strict", json!("yes")), "tools[0].strict"),
+            ("tools", tool("cache_control", json!(true)), "tools[0].cache_control"),
+            ("cache_control", json!("ephemeral"), "cache_control"),
+            ("system", json!([{ "type": "text", "text": "x", "cache_control": 7 }]), "system[0].cache_control"),
             ("tool_choice", json!("auto"), "tool_choice"),
             ("tool_choice", json!({ "type": 7 }), "tool_choice.type"),
             ("tool_choice", json!({ "type": "required" }), "tool_choice.type"),

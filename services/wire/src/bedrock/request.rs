@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::parts::{self, mark, said};
 use crate::{
+    fields::Fields,
     openai::chat::kept_elsewhere,
     thoughts::{self, Thought},
 };
@@ -54,7 +55,7 @@ pub fn encode(model: &str, chat: &Chat) -> Result<Map<String, Value>> {
         ("system", (!conversation.system.is_empty()).then(|| conversation.system.clone().into())),
         ("inferenceConfig", inference_config(chat)),
         ("toolConfig", tool_config(chat)),
-        ("additionalModelRequestFields", of_the_model(model, &chat.extra)),
+        ("additionalModelRequestFields", of_the_model(model, &chat.extra)?),
         ("outputConfig", output_config(chat)?),
         ("serviceTier", service_tier(&chat.extra)),
     ];
@@ -257,9 +258,8 @@ fn inference_config(chat: &Chat) -> Option<Value> {
 }
 
 /// What only the model's own family knows, beside what the client put there itself.
-fn of_the_model(model: &str, extra: &Map<String, Value>) -> Option<Value> {
-    let own = extra.get("additionalModelRequestFields").and_then(Value::as_object);
-    let mut out = own.cloned().unwrap_or_default();
+fn of_the_model(model: &str, extra: &Map<String, Value>) -> Result<Option<Value>> {
+    let mut out = own(extra, "additionalModelRequestFields")?;
     for name in OF_MODELS {
         if let Some(value) = extra.get(name) {
             out.entry(name).or_insert_with(|| value.clone());
@@ -276,7 +276,15 @@ fn of_the_model(model: &str, extra: &Map<String, Value>) -> Option<Value> {
             out.entry("top_k").or_insert_with(|| top_k.clone());
         }
     }
-    (!out.is_empty()).then_some(Value::Object(out))
+    Ok((!out.is_empty()).then_some(Value::Object(out)))
+}
+
+/// What the client wrote of a member of Bedrock's own, to which something is added here.
+fn own(extra: &Map<String, Value>, name: &str) -> Result<Map<String, Value>> {
+    match extra.get(name) {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(value) => Ok(Fields::of(value.clone(), name)?.into_members()),
+    }
 }
 
 /// OpenAI's tiers by Bedrock's names, beside the member a client wrote itself.
@@ -288,8 +296,7 @@ fn service_tier(extra: &Map<String, Value>) -> Option<Value> {
 
 /// The shape of the answer and the effort put into it, beside what the client wrote of `outputConfig` itself.
 fn output_config(chat: &Chat) -> Result<Option<Value>> {
-    let own = chat.extra.get("outputConfig").and_then(Value::as_object);
-    let mut out = own.cloned().unwrap_or_default();
+    let mut out = own(&chat.extra, "outputConfig")?;
     let effort = match chat.extra.get("reasoning_effort").and_then(Value::as_str) {
         Some("minimal") => Some("low"),
         Some(effort @ ("low" | "medium" | "high" | "xhigh" | "max")) => Some(effort),
@@ -494,6 +501,8 @@ mod tests {
         for (asked, param) in [
             (json!({ "n": 2 }), "n"),
             (json!({ "response_format": { "type": "json_object" } }), "response_format.type"),
+            (json!({ "additionalModelRequestFields": "{}" }), "additionalModelRequestFields"),
+            (json!({ "outputConfig": ["x"] }), "outputConfig"),
             (json!({ "functions": [{ "name": "f" }] }), "functions"),
             (json!({ "function_call": "auto" }), "function_call"),
             (json!({ "modalities": ["text", "audio"], "audio": { "voice": "alloy" } }), "modalities"),

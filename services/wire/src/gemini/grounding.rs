@@ -3,7 +3,9 @@
 //! Google counts in bytes of the text, OpenAI in characters. Invariant: a citation stands where the words it is about
 //! stand, or it is left out; all of it rides in the answer's `gemini` member in any case.
 
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::openai::encode::url_citation;
 
 /// The annotations for `text`, all that the candidate said. `grounding`: its `groundingMetadata`; `citations`: its
 /// `citationMetadata`.
@@ -17,7 +19,7 @@ pub(super) fn annotations(text: &str, grounding: Option<&Value>, citations: Opti
         let Some((start, end)) = support.get("segment").and_then(|segment| place(text, segment)) else { continue };
         for index in list(Some(&support), "groundingChunkIndices") {
             let source = index.as_u64().and_then(|i| sources.get(usize::try_from(i).ok()?));
-            out.extend(source.and_then(source_of).map(|(url, title)| citation(start, end, url, title)));
+            out.extend(source.and_then(source_of).map(|(url, title)| url_citation(start, end, url, title)));
         }
     }
     // The Gemini API says `citationSources`, Vertex AI `citations`.
@@ -25,15 +27,10 @@ pub(super) fn annotations(text: &str, grounding: Option<&Value>, citations: Opti
     for quote in quoted.into_iter().flatten() {
         let url = quote.get("uri").and_then(Value::as_str);
         if let (Some(url), Some((start, end))) = (url, place(text, &quote)) {
-            out.push(citation(start, end, url, quote.get("title").and_then(Value::as_str).unwrap_or(url)));
+            out.push(url_citation(start, end, url, quote.get("title").and_then(Value::as_str).unwrap_or(url)));
         }
     }
     out
-}
-
-fn citation(start: usize, end: usize, url: &str, title: &str) -> Value {
-    let citation = json!({ "start_index": start, "end_index": end, "url": url, "title": title });
-    json!({ "type": "url_citation", "url_citation": citation })
 }
 
 /// Address and title of a source: a page, a document, a place on a map.
@@ -65,6 +62,8 @@ fn place(text: &str, segment: &Value) -> Option<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     // Oracle: the answer on Google's page "Grounding with Google Search"; a u with two dots takes two bytes.
@@ -84,9 +83,9 @@ mod tests {
         });
         let got = annotations(text, Some(&grounding), None);
         let want = [
-            citation(0, 6, "https://b", "https://b"),
-            citation(7, 27, "https://a", "a.com"),
-            citation(7, 12, "https://a", "a.com"),
+            url_citation(0, 6, "https://b", "https://b"),
+            url_citation(7, 27, "https://a", "a.com"),
+            url_citation(7, 12, "https://a", "a.com"),
         ];
         assert_eq!(got, want, "what stands nowhere is left out");
     }
@@ -96,7 +95,7 @@ mod tests {
         let one = json!({ "startIndex": 1, "endIndex": 2, "uri": "https://a", "title": "A", "license": "mit" });
         for name in ["citationSources", "citations"] {
             let got = annotations("abc", None, Some(&json!({ name: [one, { "endIndex": 2 }] })));
-            assert_eq!(got, [citation(1, 2, "https://a", "A")]);
+            assert_eq!(got, [url_citation(1, 2, "https://a", "A")]);
         }
     }
 }

@@ -80,7 +80,7 @@ fn known_elsewhere(body: &Fields) -> Result<()> {
     for name in ["presence_penalty", "frequency_penalty"] {
         body.expect(name, "a number", Value::is_number)?;
     }
-    for name in ["metadata", "thinking", "output_config", "generation_config", "generationConfig"] {
+    for name in ["cache_control", "metadata", "thinking", "output_config", "generation_config", "generationConfig"] {
         body.expect(name, "an object", Value::is_object)?;
     }
     body.expect("n", "a whole number, 1 or more", |n| n.as_u64().is_some_and(|n| n > 0))?;
@@ -106,7 +106,9 @@ fn message(mut wire: Fields) -> Result<Message> {
     let content = match wire.take("content") {
         None => vec![],
         Some(Value::String(text)) => vec![Part::Text(text)],
-        Some(Value::Array(parts)) => parts.into_iter().map(part).collect(),
+        Some(Value::Array(parts)) => {
+            parts.into_iter().enumerate().map(|(k, wire)| part(wire, &format!("{at}[{k}]"))).collect::<Result<_>>()?
+        }
         Some(_) => return Err(Error::invalid(at.clone(), format!("{at} must be text or a list of parts"))),
     };
     let (tool_calls, tool_call_id) = (wire.each("tool_calls", call)?, wire.text("tool_call_id")?);
@@ -114,15 +116,21 @@ fn message(mut wire: Fields) -> Result<Message> {
         wire.expect(name, "a string", Value::is_string)?;
     }
     wire.expect("is_error", "true or false", Value::is_boolean)?;
+    wire.expect("cache_control", "an object", Value::is_object)?;
     Ok(Message { role, content, tool_calls, tool_call_id, extra: wire.into_members() })
 }
 
-/// Whoever writes a part anew says what it lacks.
-fn part(wire: Value) -> Part {
-    match (wire["type"].as_str(), wire["text"].as_str()) {
-        (Some("text"), Some(text)) if wire.as_object().is_some_and(|o| o.len() == 2) => Part::Text(text.to_owned()),
-        _ => Part::Other(wire),
+/// Whoever writes a part anew says what it lacks; what it can do without must fit where it is there.
+fn part(wire: Value, at: &str) -> Result<Part> {
+    if let (Some("text"), Some(text)) = (wire["type"].as_str(), wire["text"].as_str())
+        && wire.as_object().is_some_and(|o| o.len() == 2)
+    {
+        return Ok(Part::Text(text.to_owned()));
     }
+    let wire = Fields::of(wire, at)?;
+    wire.expect("cache_control", "an object", Value::is_object)?;
+    wire.expect_in("file", "filename", "a string", Value::is_string)?;
+    Ok(Part::Other(wire.into_value()))
 }
 
 fn call(mut wire: Fields) -> Result<ToolCall> {
@@ -134,14 +142,15 @@ fn call(mut wire: Fields) -> Result<ToolCall> {
 }
 
 fn tool(mut wire: Fields) -> Result<ToolSpec> {
-    let mark = wire.take("cache_control");
+    let mut mark = wire.object("cache_control")?;
     let mut function = function(&mut wire)?;
+    mark = mark.or(function.object("cache_control")?);
     Ok(ToolSpec {
         name: function.name("name")?,
         description: function.text("description")?,
         parameters: function.object("parameters")?.map(Fields::into_value),
         strict: function.flag("strict")?,
-        cache_control: mark.or_else(|| function.take("cache_control")),
+        cache_control: mark.map(Fields::into_value),
     })
 }
 
@@ -395,6 +404,7 @@ mod tests {
         let tool = |function: Value| json!([{ "type": "function", "function": function }]);
         let message = |name: &str, value: Value| json!([{ "role": "user", "content": "hi", name: value }]);
         let allowed = |allowed: Value| json!({ "type": "allowed_tools", "allowed_tools": allowed });
+        let part = |part: Value| json!([{ "role": "user", "content": [part] }]);
         for (member, value, param) in [
             ("messages", json!("hi"), "messages"),
             ("messages", json!([7]), "messages[0]"),
@@ -459,6 +469,20 @@ mod tests {
             ("reasoning_effort", json!(7), "reasoning_effort"),
             ("presence_penalty", json!("1"), "presence_penalty"),
             ("frequency_penalty", json!("1"), "frequency_penalty"),
+            ("cache_control", json!("ephemeral"), "cache_control"),
+            (
+                "messages",
+                part(json!({ "type": "text", "text": "x", "cache_control": 7 })),
+                "messages[0].content[0].cache_control",
+            ),
+            (
+                "messages",
+                part(json!({ "type": "file", "file": { "filename": 7 } })),
+                "messages[0].content[0].file.filename",
+            ),
+            ("messages", message("cache_control", json!(true)), "messages[0].cache_control"),
+            ("tools", json!([{ "function": { "name": "f" }, "cache_control": "ephemeral" }]), "tools[0].cache_control"),
+            ("tools", tool(json!({ "name": "f", "cache_control": 7 })), "tools[0].function.cache_control"),
             ("metadata", json!("x"), "metadata"),
             ("thinking", json!(true), "thinking"),
             ("output_config", json!("x"), "output_config"),

@@ -169,6 +169,12 @@ impl Writes for Chunks {
 
 const CHUNK: &str = "chat.completion.chunk";
 
+/// An annotation of a message: these words, in characters of its content, rest on that page.
+pub(crate) fn url_citation(start: usize, end: usize, url: &str, title: &str) -> Value {
+    let citation = json!({ "start_index": start, "end_index": end, "url": url, "title": title });
+    json!({ "type": "url_citation", "url_citation": citation })
+}
+
 fn whole(mut head: Head, events: impl IntoIterator<Item = ChatEvent>) -> Vec<u8> {
     let mut choices = BTreeMap::<u32, Choice>::from([(0, Choice::default())]);
     let (mut usage, mut extra) = (None, Map::new());

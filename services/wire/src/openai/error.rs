@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::fault;
 
+/// The code of an error where the server has no such address.
+pub const NO_ADDRESS: &str = "no_such_address";
+
 /// The error that an upstream's answer means to our caller.
 ///
 /// `provider` is the id from the configuration; `retry_after` what its headers say of another try.
@@ -23,6 +26,7 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
         .flatten()
         .find_map(fault::words);
     let kind = fault::kind(status, said.is_some());
+    let nowhere = said.is_none() && matches!(status, 404 | 405);
     let said = said.map_or_else(|| fault::quote(body, "OpenAI"), str::to_owned);
     let mut out = match status {
         401..=403 => fault::credentials(provider, status, &said),
@@ -31,6 +35,9 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
     let text = |name: &str| error.get(name).and_then(Value::as_str).map(str::to_owned);
     out.param = text("param");
     out.code = out.code.or_else(|| text("code")).or_else(|| text("type"));
+    if nowhere {
+        out.code = Some(NO_ADDRESS.into());
+    }
     out.retry_after = retry_after;
     out
 }
@@ -79,6 +86,8 @@ mod tests {
             assert_eq!(error.kind, kind, "{body}");
             assert!(error.message.contains(says), "{} should contain {says}", error.message);
             assert_eq!(error.retry_after, Some(Duration::from_secs(3)));
+            let nowhere = matches!(status, 404 | 405) && kind == Kind::Upstream;
+            assert_eq!(error.code.as_deref() == Some(NO_ADDRESS), nowhere, "{body}");
         }
     }
 }
