@@ -44,7 +44,7 @@ impl Bedrock {
 
     async fn vectors_by(&self, cx: &Cx, model: &str, way: &Way, texts: &[&str]) -> Result<Part> {
         let (said, counted) = self.invoke(cx, model, &way.body(texts)).await?;
-        let (vectors, told) = embeddings::decode(&said).map_err(|e| self.no("embeddings", &e.to_string()))?;
+        let (vectors, told) = embeddings::decode(&said).map_err(|e| self.upstream.no_embeddings(&e.to_string()))?;
         self.upstream.part((vectors, told.or(counted)), texts.len())
     }
 
@@ -52,7 +52,7 @@ impl Bedrock {
         let asked = request.rerank()?;
         let body = rerank::encode(&request.model, asked)?;
         let (said, counted) = self.invoke(cx, &request.model, &body).await?;
-        let (results, told) = decode_answer(&said).map_err(|e| self.no("a ranking", &e.to_string()))?;
+        let (results, told) = decode_answer(&said).map_err(|e| self.no_ranking(&e.to_string()))?;
         self.check(&results, places(asked), asked.documents.len())?;
         let counted = counted.map(|input_tokens| Usage { input_tokens, ..Usage::default() });
         Ok(Ranking {
@@ -78,17 +78,17 @@ impl Bedrock {
         for ranked in results {
             match seen.get_mut(ranked.index) {
                 Some(seen) if !*seen => *seen = true,
-                Some(_) => return Err(self.no("a ranking", &format!("document {} twice", ranked.index))),
-                None => return Err(self.no("a ranking", &format!("place {} of {documents} documents", ranked.index))),
+                Some(_) => return Err(self.no_ranking(&format!("document {} twice", ranked.index))),
+                None => return Err(self.no_ranking(&format!("place {} of {documents} documents", ranked.index))),
             }
         }
         if results.len() == places {
             return Ok(());
         }
-        Err(self.no("a ranking", &format!("{} places where {places} were asked for", results.len())))
+        Err(self.no_ranking(&format!("{} places where {places} were asked for", results.len())))
     }
 
-    fn no(&self, what: &str, why: &str) -> Error {
-        Error::upstream(format!("provider '{}' sent something that is not {what}: {why}", self.upstream.id))
+    fn no_ranking(&self, why: &str) -> Error {
+        Error::upstream(format!("provider '{}' sent something that is not a ranking: {why}", self.upstream.id))
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use frontdesk_api::{Error, Kind, Result};
+use frontdesk_api::{Error, Kind, Result, inference::ModelKind};
 use frontdesk_http::{ClientKeys, Limits, Offer, setting};
 use http::{HeaderMap, header};
 use serde::Deserialize;
@@ -85,6 +85,11 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
+        if let Some(at) = self.models.iter().flatten().position(|offer| offer.kind == ModelKind::Rerank) {
+            let key = format!("models[{at}].kind");
+            let message = format!("{key}: Google has no reranking here: write llm or embedding");
+            return Err(Error::invalid(key, message));
+        }
         let Some(vertex) = &self.vertex else { return Ok(()) };
         for (param, name) in [("vertex.project", &vertex.project), ("vertex.location", &vertex.location)] {
             // Both stand in addresses; a project of an organisation has its domain before a colon.
@@ -209,6 +214,7 @@ mod tests {
             (with("/vertex/project", json!("a/b")), "vertex.project"),
             (with("/vertex/location", json!("evil.host#")), "vertex.location"),
             (with("/models", Value::Null), "models"),
+            (with("/models", json!(["m", { "id": "n", "kind": "rerank" }])), "models[1].kind"),
         ] {
             assert_eq!(Config::read(config).err().expect("refused").param.as_deref(), Some(param));
         }

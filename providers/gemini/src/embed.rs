@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use frontdesk_api::{
-    Cx, Error, Result,
+    Cx, Result,
     embed::{EmbedRequest, Embeddings},
 };
 use frontdesk_http::{Call, Part};
@@ -18,7 +18,7 @@ impl Gemini {
         let model = self.place.model(&request.model)?;
         let way = Way::of(&model, self.place.is_vertex(), embed)?;
         let call = |texts| -> Call<'_> { Box::pin(self.call(cx, &model, &way, texts)) };
-        let calls = texts.chunks(way.most()).map(call).collect();
+        let calls = way.calls(&texts).into_iter().map(call).collect();
         self.upstream.embeddings(request.model.clone(), calls).await
     }
 
@@ -26,10 +26,7 @@ impl Gemini {
         let uri = self.place.uri(&format!("{model}:{}", way.method(texts.len())))?;
         let body = Bytes::from(way.body(texts).to_string());
         let said = self.fetch(cx, Method::POST, &uri, body).await?;
-        let read = decode(&said).map_err(|e| {
-            let message = format!("provider '{}' sent something that is not embeddings: {e}", self.upstream.id);
-            Error::upstream(message)
-        })?;
+        let read = decode(&said).map_err(|e| self.upstream.no_embeddings(&e.to_string()))?;
         self.upstream.part(read, texts.len())
     }
 }

@@ -39,8 +39,20 @@ impl Counts {
             Self::Chats => config.uri("chat/completions/input_tokens"),
             Self::Tokenize => {
                 let base = config.base_url.trim_end_matches('/');
-                setting::uri(base.strip_suffix(config.preset.path).unwrap_or(base), "tokenize")
+                let below = format!("/{}", config.preset.path);
+                setting::uri(base.strip_suffix(&below).unwrap_or(base), "tokenize")
             }
+        }
+    }
+
+    /// Whether a server of one's own says that it has no such address: vLLM tells that of a model in words, llama.cpp of
+    /// a page.
+    fn absent(self, error: &Error) -> bool {
+        let no_address = error.code.as_deref() == Some(error::NO_ADDRESS);
+        match self {
+            Self::Responses => false,
+            Self::Chats => no_address || error.kind == Kind::NotFound,
+            Self::Tokenize => no_address,
         }
     }
 
@@ -80,7 +92,7 @@ impl OpenAi {
         let body = self.to_count(*how, request)?;
         let said = match self.upstream.fetch(cx, Method::POST, uri, body).await {
             // A server of one's own may be older than the address.
-            Err(e) if *how != Counts::Responses && absent(&e) => return Ok(None),
+            Err(e) if how.absent(&e) => return Ok(None),
             said => said?,
         };
         let said: Value = serde_json::from_slice(&said).unwrap_or_default();
@@ -88,9 +100,4 @@ impl OpenAi {
             Error::upstream(format!("provider '{}' sent something that is not a count of tokens", self.upstream.id))
         })
     }
-}
-
-/// Whether a server answered 404: it tells that of an address, a model or a page of its own, in different words.
-fn absent(error: &Error) -> bool {
-    error.kind == Kind::NotFound || error.code.as_deref() == Some(error::NO_ADDRESS)
 }

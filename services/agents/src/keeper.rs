@@ -94,16 +94,23 @@ impl Room {
         loop {
             tokio::select! {
                 // Leases first: after a time in which the whole process stood still, what runs here is not claimed anew.
+                // Each time is counted from the end of the work before, so that what is slow holds up nothing below it.
                 biased;
                 // Turns that are still ending keep their leases.
                 () = self.closed.cancelled() => return,
-                _ = tick.tick() => self.renew().await,
-                _ = look.tick() => self.claim().await,
-                () = self.free.notified() => if self.backlog.load(Ordering::SeqCst) { self.claim().await },
+                _ = tick.tick() => {
+                    self.renew().await;
+                    tick.reset();
+                }
                 Some(word) = words.next() => match word {
                     Word::Claimable => self.claim().await,
                     Word::Stop { tenant, turn } => self.running.stop(&tenant, &turn, Why::Asked),
                 },
+                _ = look.tick() => {
+                    self.claim().await;
+                    look.reset();
+                }
+                () = self.free.notified() => if self.backlog.load(Ordering::SeqCst) { self.claim().await },
             }
         }
     }

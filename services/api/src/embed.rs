@@ -12,6 +12,9 @@ use crate::{
     reuse::Reuse,
 };
 
+/// The most inputs of one request (OpenAI's API reference, "Create embeddings"): no client of theirs sends more.
+pub const MOST_INPUTS: usize = 2_048;
+
 /// A request for vectors on its way to a provider. Clones share the client's bytes.
 #[derive(Clone)]
 pub struct EmbedRequest {
@@ -42,8 +45,12 @@ impl Embed {
     /// The input as texts, for a model that takes nothing else.
     ///
     /// # Errors
-    /// `Invalid` naming `input`, where it is a model's own numbers.
+    /// `Invalid` naming `input`, where it is a model's own numbers or more than [`MOST_INPUTS`].
     pub fn texts(&self) -> Result<Vec<&str>> {
+        if self.input.len() > MOST_INPUTS {
+            let message = format!("'input' has {} texts: at most {MOST_INPUTS} go into a request", self.input.len());
+            return Err(Error::invalid("input", message));
+        }
         let texts = self.input.iter().map(|input| match input {
             Input::Text(text) => Ok(text.as_str()),
             Input::Tokens(_) => {

@@ -54,7 +54,8 @@ pub(crate) struct Fault {
 
 impl From<Error> for Box<Fault> {
     fn from(error: Error) -> Self {
-        Self::new(Fault { error, usage: None })
+        let usage = error.attempts().last().and_then(|attempt| attempt.usage);
+        Self::new(Fault { error, usage })
     }
 }
 

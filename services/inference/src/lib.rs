@@ -101,7 +101,8 @@ impl Router {
         let took = self.time.now().saturating_duration_since(began);
         let Name { provider, upstream_id: model } = name;
         let asked = format!("{provider}/{model}");
-        let attempt = Attempt { provider, model, outcome: Outcome::Failed(error.kind), took, usage: None };
+        let usage = error.attempts().last().and_then(|attempt| attempt.usage);
+        let attempt = Attempt { provider, model, outcome: Outcome::Failed(error.kind), took, usage };
         Err(self.explained(&asked, error.with_tried(vec![attempt])).await)
     }
 

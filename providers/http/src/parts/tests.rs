@@ -59,6 +59,34 @@ async fn the_first_fault_ends_it_though_others_are_not_done() {
 }
 
 #[tokio::test]
+async fn a_fault_tells_what_was_paid_for_before_it() {
+    for (counted, paid) in [(Some(7), Some(14)), (None, None)] {
+        let mut calls: Vec<Call<'_>> = (0..2).map(|n| -> Call<'_> { Box::pin(ready(Ok(part(n, counted)))) }).collect();
+        calls.push(Box::pin(async {
+            tokio::task::yield_now().await;
+            Err(Error::new(Kind::RateLimited, "too many"))
+        }));
+        let error = upstream().embeddings("m".into(), calls).await.expect_err("one failed");
+        assert_eq!(error.kind, Kind::RateLimited);
+        let told: Vec<_> =
+            error.attempts().iter().map(|a| (a.model.as_str(), a.usage.map(|u| u.input_tokens))).collect();
+        assert_eq!(told, paid.map(|tokens| ("m", Some(tokens))).into_iter().collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn vectors_are_numbers_of_one_size() {
+    let up = upstream();
+    for vectors in [vec![vec![]], vec![vec![f32::INFINITY]], vec![vec![0.5], vec![1.0]], vec![]] {
+        let error = up.part((vectors, None), 1).expect_err("no vector");
+        assert!(error.kind == Kind::Upstream && error.message.contains("not embeddings"), "{error}");
+    }
+    let sizes = [1, 2].map(|size| -> Call<'_> { Box::pin(ready(up.part((vec![vec![0.5; size]], None), 1))) });
+    let error = up.embeddings("m".into(), sizes.into()).await.expect_err("two sizes");
+    assert!(error.message.contains("several sizes"), "{error}");
+}
+
+#[tokio::test]
 async fn tokens_are_those_of_all_or_none() {
     for (tokens, want) in
         [([Some(1), Some(2)], Some(3)), ([Some(1), None], None), ([Some(u64::MAX), Some(2)], Some(u64::MAX))]

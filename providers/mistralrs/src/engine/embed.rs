@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use frontdesk_api::chat::Usage;
-use frontdesk_api::embed::{Embed, Input};
+use frontdesk_api::embed::{Embed, Input, MOST_INPUTS};
 use frontdesk_wire::openai::embeddings;
 use mistralrs::{NormalRequest, Request, RequestMessage, Response, SamplingParams};
 use serde::Deserialize;
@@ -19,8 +19,6 @@ use super::admission::Seat;
 use super::model::{LoadedModel, NotCounted};
 use super::problem::Problem;
 
-/// The most inputs of a request, as OpenAI has it.
-const MOST_INPUTS: usize = 2048;
 /// The engine's attention makes no mask for a single token and panics without one (mistralrs-core 0.8.1,
 /// `embedding_models/qwen3_embedding.rs`).
 const FEWEST_TOKENS: usize = 2;

@@ -154,7 +154,7 @@ async fn sleeping_meets_the_wall_limit_and_costs_nothing() {
     let run = run(&on, Python, "import time\ntime.sleep(1000)").await;
     let Err(Fault::Limit(exceeded)) = run.result else { panic!("{:?}", run.result) };
     assert_eq!(exceeded.limit, Limit::Wall);
-    assert!(run.used.cpu < Duration::from_millis(2500), "{:?}", run.used);
+    assert!(run.used.cpu < Duration::from_millis(500), "{:?}", run.used);
     // A short sleep ends by itself.
     assert_eq!(
         value(&on, Python, "import time\nt = time.monotonic()\ntime.sleep(0.02)\ntime.monotonic() - t >= 0.02").await,

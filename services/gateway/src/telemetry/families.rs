@@ -148,7 +148,7 @@ pub(crate) static SERVED: Family = family(
     "s",
     Kind::Histogram(OPERATION),
     MODEL_AND_ERROR,
-    "Time to answer a client's request for a model, to the end of the answer; kept answers count, agents' calls do not",
+    "Time to answer a client's request for a model, to the end of the answer; kept answers and lines of batches count, agents' turns do not",
 );
 pub(crate) static FIRST_TOKEN: Family = family(
     "gen_ai.server.time_to_first_token",

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use frontdesk_api::{Error, Inference, Kind, attempt::Outcome};
+use frontdesk_api::{Attempt, Error, Inference, Kind, attempt::Outcome, chat::Usage};
 use futures::StreamExt;
 use tokio::sync::Notify;
 
@@ -172,6 +172,25 @@ async fn a_route_that_fails_tells_all_it_tried() {
     let plain = Actor::new("a", [down()]);
     let error = ask(&router(&[&plain], &Hand::new(), vec![]), "a/m").await.err().expect("down");
     assert_eq!((error.attempts().len(), error.attempts()[0].model.as_str()), (1, "m"));
+}
+
+/// As of a request that a provider makes several calls of: those before the one that failed were paid for.
+#[tokio::test]
+async fn what_a_failure_is_known_to_have_cost_is_told_with_it() {
+    let paid = || {
+        let (kind, usage) = (Kind::RateLimited, Usage { input_tokens: 7, ..Usage::default() });
+        let (provider, model, outcome) = ("a".into(), "m".into(), Outcome::Failed(kind));
+        let attempt = Attempt { provider, model, outcome, took: Duration::ZERO, usage: Some(usage) };
+        Actor::new("a", [Say::Fails(Error::new(kind, "busy").with_tried(vec![attempt]))])
+    };
+    let (a, b) = (paid(), Actor::new("b", [down()]));
+    let route = router(&[&a, &b], &Hand::new(), vec![Route::to("r", &["a/m", "b/m"])]);
+    let plain = router(&[&paid()], &Hand::new(), vec![]);
+    for (router, model, want) in [(route, "r", vec![Some(7), None]), (plain, "a/m", vec![Some(7)])] {
+        let error = ask(&router, model).await.err().expect("it fails");
+        let told: Vec<_> = error.attempts().iter().map(|t| t.usage.map(|usage| usage.input_tokens)).collect();
+        assert_eq!(told, want, "{model}");
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,9 @@ const BATCH: usize = 100;
 /// The most texts that `predict` takes (Google's page "Get text embeddings").
 const PREDICTED: usize = 250;
 
+/// The most tokens of all texts that `predict` takes (the same page), here of bytes: no text has more tokens than bytes.
+const PREDICTED_BYTES: usize = 20_000;
+
 /// How one request for vectors is made of a model.
 pub struct Way<'a> {
     method: Method,
@@ -74,6 +77,22 @@ impl<'a> Way<'a> {
             Method::Open => 1,
             Method::Predict => PREDICTED,
         }
+    }
+
+    /// The texts of each call, in their order. A single text that is over a limit is the server's to judge.
+    #[must_use]
+    pub fn calls<'t>(&self, texts: &'t [&'t str]) -> Vec<&'t [&'t str]> {
+        let room = if self.method == Method::Predict { PREDICTED_BYTES } else { usize::MAX };
+        let (mut calls, mut from, mut bytes) = (vec![], 0, 0_usize);
+        for (place, text) in texts.iter().enumerate() {
+            if place > from && (place - from == self.most() || bytes.saturating_add(text.len()) > room) {
+                calls.push(&texts[from..place]);
+                (from, bytes) = (place, 0);
+            }
+            bytes = bytes.saturating_add(text.len());
+        }
+        calls.push(&texts[from..]);
+        calls
     }
 
     /// What stands behind the model's name in the address, for a call of so many texts.
@@ -200,6 +219,9 @@ struct UsageMetadata {
     prompt_token_count: Option<u64>,
 }
 
+/// Counts of tokens that a number with a point holds exactly.
+const COUNTS: std::ops::RangeInclusive<f64> = 0.0..=9_007_199_254_740_992.0;
+
 /// The vectors of an answer in the order of the texts, and the tokens that were read; None: the server did not count.
 ///
 /// # Errors
@@ -214,7 +236,9 @@ pub fn decode(json: &[u8]) -> serde_json::Result<(Vec<Vec<f32>>, Option<u64>)> {
     };
     let whole = answer.usage_metadata.and_then(|usage| usage.prompt_token_count);
     let each = embeddings.iter().try_fold(0.0, |sum, one| Some(sum + one.statistics.as_ref()?.token_count?));
-    let counted = whole.or_else(|| each.filter(|_| !embeddings.is_empty()).map(|tokens| tokens as u64));
+    let counted = whole.or_else(|| {
+        each.filter(|tokens| !embeddings.is_empty() && COUNTS.contains(tokens)).map(|tokens| tokens as u64)
+    });
     Ok((embeddings.into_iter().map(|one| one.values).collect(), counted))
 }
 
@@ -253,6 +277,26 @@ mod tests {
         ] {
             let way = Way::of(model, vertex, &plain).expect("a way");
             assert_eq!((way.most(), way.method(1), way.method(2)), (most, one, several), "{model}");
+        }
+    }
+
+    #[test]
+    fn a_call_has_no_more_than_its_method_takes() {
+        let plain = embed(None, json!({}));
+        let long = "x".repeat(15_000);
+        let many: Vec<&str> = vec!["a"; 251];
+        for (model, vertex, texts, want) in [
+            ("p/text-x", true, &many[..], vec![250, 1]),
+            ("p/text-x", true, &[&long, "b", &long, &long, "c"], vec![2, 1, 2]),
+            // Over the limit by itself: nobody here knows how many tokens it has.
+            ("p/text-x", true, &["a", &long.repeat(2), "b"], vec![1, 1, 1]),
+            ("p/maas", true, &["a", "b"], vec![1, 1]),
+            ("models/m", false, &many[..], vec![100, 100, 51]),
+            ("models/m", false, &[&long, &long], vec![2]),
+        ] {
+            let calls = Way::of(model, vertex, &plain).expect("a way").calls(texts);
+            assert_eq!(calls.iter().map(|call| call.len()).collect::<Vec<_>>(), want, "{model}");
+            assert_eq!(calls.concat(), texts);
         }
     }
 
@@ -322,6 +366,11 @@ mod tests {
                     { "embeddings": { "values": [0.5], "statistics": { "token_count": 4 } } }, { "embeddings": { "values": [1.0] } },
                 ] }),
                 vec![vec![0.5], vec![1.0]],
+                None,
+            ),
+            (
+                json!({ "predictions": [{ "embeddings": { "values": [0.5], "statistics": { "token_count": 1e300 } } }] }),
+                vec![vec![0.5]],
                 None,
             ),
             (json!({ "embeddings": [] }), vec![], None),

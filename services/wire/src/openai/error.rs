@@ -36,7 +36,7 @@ pub fn from_response(provider: &str, status: u16, body: &[u8], retry_after: Opti
     out.param = text("param");
     out.code = out.code.or_else(|| text("code")).or_else(|| text("type"));
     if nowhere {
-        out.code = Some(NO_ADDRESS.into());
+        out.code = out.code.or_else(|| Some(NO_ADDRESS.into()));
     }
     out.retry_after = retry_after;
     out
