@@ -101,7 +101,8 @@ async fn the_gemini_api_gets_at_most_a_hundred_texts_at_once_and_the_order_stays
 #[tokio::test]
 async fn vertex_is_asked_by_the_method_that_the_model_has() {
     for (model, texts, want, usage) in [
-        (OLD, 1..600, vec![("predict", 99), ("predict", 250), ("predict", 250)], counted(599 * 600 / 2)),
+        // As many as have 20,000 bytes.
+        (OLD, 1..300, vec![("predict", 18), ("predict", 82), ("predict", 199)], counted(299 * 300 / 2)),
         (OWN, 1..2, vec![("embedContent", 1)], counted(1)),
         (OWN, 1..102, vec![("batchEmbedContents", 100), ("embedContent", 1)], None),
         (OPEN, 1..4, vec![("embedContent", 1); 3], counted(6)),
