@@ -93,7 +93,7 @@ impl Room {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // Leases first: after a time in which the whole process stood still, what runs here is not claimed anew.
+                // Leases first: after a time in which the whole process stood still, others take less of what runs here.
                 // Each time is counted from the end of the work before, so that what is slow holds up nothing below it.
                 biased;
                 // Turns that are still ending keep their leases.

@@ -168,7 +168,7 @@ pub async fn take_unheld(tx: &mut Tx, id: &str) -> Result<Option<StoredTurn>> {
     row.map(Row::read).transpose()
 }
 
-/// Claims this running turn, if nobody holds it.
+/// Claims this running turn, if nobody holds it; like [`System::claim_turns`], none of the owner's own.
 ///
 /// # Errors
 /// As any query.
@@ -176,7 +176,8 @@ pub async fn claim_one(tx: &mut Tx, id: &str, lease: Lease<'_>) -> Result<Option
     let (tenant, now) = (tx.tenant(), tx.now().await?);
     let sql = concat!(
         "UPDATE turn SET epoch = epoch + 1, attempts = attempts + 1, lease_owner = $3, lease_until = $4 \
-         WHERE tenant = $1 AND id = $2 AND state = 'running' AND lease_until < $5 RETURNING tenant, attempts, deadline, ",
+         WHERE tenant = $1 AND id = $2 AND state = 'running' AND lease_until < $5 \
+         AND (lease_owner IS NULL OR lease_owner <> $3) RETURNING tenant, attempts, deadline, ",
         columns!()
     );
     let row: Option<ClaimedRow> = on!(tx, conn => sqlx::query_as(sql).bind(&*tenant).bind(id).bind(lease.owner)
@@ -233,7 +234,8 @@ impl Tenant<'_> {
 }
 
 impl System<'_> {
-    /// Claims up to `limit` running turns that nobody holds, of suspects one at most and none while `lease.owner` holds
+    /// Claims up to `limit` running turns that nobody holds; its own whose lease has passed not, since the owner may be at
+    /// work on them: [`System::renew_turns`] says which those are. Of suspects one at most and none while `lease.owner` holds
     /// one. Each tenant's turns stand in line by age, and the lines are served in turn: a turn comes after as many as its
     /// tenant has in hand and before it in its own line. Over all tenants, since a process works for all of them.
     ///
@@ -241,7 +243,7 @@ impl System<'_> {
     /// As any query.
     pub async fn claim_turns(&self, lease: Lease<'_>, limit: i64) -> Result<Vec<Claimed>> {
         // Mostly there is nothing, and writers need not stand back for that.
-        if !self.turns_unheld().await? {
+        if !self.turns_unheld(lease.owner).await? {
             return Ok(vec![]);
         }
         let mut claimed = self.claim(lease, limit, Which::Trusted).await?;
@@ -262,11 +264,12 @@ impl System<'_> {
                      SELECT tenant, count(*) AS n FROM turn WHERE state = 'running' AND lease_until >= $3 GROUP BY tenant), \
                      line AS ( \
                      SELECT w.tenant, w.id, row_number() OVER (PARTITION BY w.tenant ORDER BY w.created_at, w.id) + COALESCE(hand.n, 0) AS place \
-                     FROM turn w LEFT JOIN hand ON hand.tenant = w.tenant WHERE w.state = 'running' AND w.lease_until < $3 AND ",
+                     FROM turn w LEFT JOIN hand ON hand.tenant = w.tenant WHERE w.state = 'running' AND w.lease_until < $3 \
+                     AND (w.lease_owner IS NULL OR w.lease_owner <> $1) AND ",
                     $which,
                     "), picked AS ( \
                      SELECT t.tenant, t.id FROM turn t JOIN line l ON l.tenant = t.tenant AND l.id = t.id \
-                     WHERE t.state = 'running' AND t.lease_until < $3 ORDER BY ",
+                     WHERE t.state = 'running' AND t.lease_until < $3 AND (t.lease_owner IS NULL OR t.lease_owner <> $1) ORDER BY ",
                     $first,
                     "l.place, t.created_at, t.id LIMIT $4",
                     $lock,
@@ -302,11 +305,12 @@ impl System<'_> {
         rows.into_iter().map(|row| row.read(now)).collect()
     }
 
-    async fn turns_unheld(&self) -> Result<bool> {
+    async fn turns_unheld(&self, owner: &str) -> Result<bool> {
         let mut tx = self.read().await?;
         let now = tx.now().await?;
-        let found: Option<i64> = on!(tx, conn => sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM turn WHERE state = 'running' AND lease_until < $1 LIMIT 1")
-            .bind(now).fetch_optional(conn).await)
+        let found: Option<i64> = on!(tx, conn => sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM turn WHERE state = 'running' AND lease_until < $1 \
+             AND (lease_owner IS NULL OR lease_owner <> $2) LIMIT 1")
+            .bind(now).bind(owner).fetch_optional(conn).await)
         .doing("look for turns without a worker")?;
         Ok(found.is_some())
     }

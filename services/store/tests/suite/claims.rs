@@ -10,7 +10,7 @@ use frontdesk_api::{
     turn::{Turn, TurnState},
 };
 use frontdesk_store::{
-    Store,
+    Store, claims,
     testing::{each_database, two_tenants},
     turns::{self, Lease, OnInput, StoredTurn, TurnRequest},
 };
@@ -172,6 +172,27 @@ async fn a_turn_is_its_workers_until_the_lease_passes_and_then_the_next_ones() {
         // A process that is alone takes everything, whoever held it.
         assert_eq!(system.end_turn_leases().await.expect("ended"), 2);
         assert_eq!(system.claim_turns(Lease { owner: "y", micros: LONG }, 10).await.expect("claimed").len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_came_too_late_to_renew_claims_nothing_that_it_works_on() {
+    each_database(|store| async move {
+        let (cx, _) = two_tenants(&store).await;
+        let agent = agent(&store, &cx).await;
+        let late = turn(&store, &cx, &agent, 0, Some(Lease { owner: "w", micros: -1 })).await;
+        let system = store.system();
+        let own = Lease { owner: "w", micros: LONG };
+        assert!(system.claim_turns(own, 10).await.expect("asked").is_empty());
+        let mut tx = store.tenant(&cx).write().await.expect("a transaction");
+        assert_eq!(claims::claim_one(&mut tx, &late, own).await.expect("asked"), None);
+        drop(tx);
+        assert!(may_write(&store, &cx, &late, 1).await, "its worker goes on");
+        let renewed = system.renew_turns(Lease { owner: "w", micros: -1 }).await.expect("renewed");
+        assert_eq!(renewed.len(), 1, "it is told of it instead");
+        let other = system.claim_turns(Lease { owner: "v", micros: LONG }, 10).await.expect("claimed");
+        assert_eq!(other.len(), 1, "for another it is one that nobody holds");
     })
     .await;
 }
