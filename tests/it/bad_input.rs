@@ -15,14 +15,14 @@ async fn each_bad_request_is_told_what_is_wrong_with_it() {
         answer(path, request).await
     };
     let chat = "/v1/chat/completions";
-    let long = "x".repeat(10 << 20);
-    let ten_megabytes_of_question = shop::say(&long, false).to_string().into_bytes();
-    let ten_megabytes = json!({ "model": "up/scripted", "messages": [{ "role": "user", "content": long }] });
+    let long = "x".repeat(40 << 20);
+    let forty_megabytes_of_question = shop::say(&long, false).to_string().into_bytes();
+    let forty_megabytes = json!({ "model": "up/scripted", "messages": [{ "role": "user", "content": long }] });
     for (path, body, status, says) in [
         (chat, b"{\"model\": oops}".to_vec(), 400, "line 1"),
         (chat, br#"{"model":"up/scripted"}"#.to_vec(), 400, "messages"),
         (chat, br#"{"model":"skripted","messages":[{"role":"user","content":"x"}]}"#.to_vec(), 404, "does not exist"),
-        (chat, ten_megabytes.to_string().into_bytes(), 413, "8"),
+        (chat, forty_megabytes.to_string().into_bytes(), 413, "32"),
         ("/v1/nothing/here", b"{}".to_vec(), 404, "/v1/nothing/here"),
         ("/v1/agents", br#"{"agent_config":{"instructions":"x"}}"#.to_vec(), 400, "model"),
         ("/v1/agents", br#"{"agent_config":{"model":"m","toolgroups":["none"]}}"#.to_vec(), 400, "none"),
@@ -34,7 +34,7 @@ async fn each_bad_request_is_told_what_is_wrong_with_it() {
             "sess_none",
         ),
         ("/v1/agents/a/session/s/turn", br#"{"messages":[]}"#.to_vec(), 400, "messages"),
-        ("/v1/agents/a/session/s/turn", ten_megabytes_of_question.clone(), 413, "8"),
+        ("/v1/agents/a/session/s/turn", forty_megabytes_of_question.clone(), 413, "32"),
         (
             "/v1/toolgroups",
             br#"{"toolgroup_id":"shop","provider_id":"wasm","args":{"component":"file_none"}}"#.to_vec(),

@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::Config,
-    http::{docs::Document, files::room::Room, mcp::Calls, prefix::Prefixed},
+    http::{docs::Document, mcp::Calls, prefix::Prefixed, room::Room},
     lanes::Lanes,
     server,
     stored::Stored,
@@ -67,6 +67,8 @@ pub struct Inner {
     pub providers: Vec<Provider>,
     /// Memory that uploads may take.
     pub uploads: Room,
+    /// Memory that large bodies may take, from their first byte until their answer begins.
+    pub bodies: Room,
     /// Chat completions that clients want kept.
     pub stored: Stored,
     pub telemetry: Telemetry,

@@ -300,10 +300,13 @@ pub struct Limits {
     pub max_body_mb: usize,
     /// Largest uploaded file, in MiB.
     pub max_upload_mb: usize,
-    /// Memory for all uploads under way, in MiB; one that goes into the database takes up to twice its size, one
+    /// Memory for all uploads under way, in MiB; one that goes into the database takes up to three times its size, one
     /// that goes elsewhere at most 16 MiB; further ones wait.
     pub upload_memory_mb: usize,
-    /// How long an upload may wait for that memory before it is answered with 503, in seconds.
+    /// Memory for all request bodies over 64 KiB, in MiB, each by its size, from its first byte until its answer begins;
+    /// further ones wait.
+    pub body_memory_mb: usize,
+    /// How long an upload or a large body may wait for its memory before it is answered with 503, in seconds.
     pub upload_wait_s: u64,
     /// Connections served at once; further ones wait in the kernel's queue.
     pub max_connections: usize,
@@ -318,9 +321,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_body_mb: 8,
+            max_body_mb: 32,
             max_upload_mb: 64,
             upload_memory_mb: 512,
+            body_memory_mb: 256,
             upload_wait_s: 10,
             max_connections: 10_000,
             header_timeout_s: 30,

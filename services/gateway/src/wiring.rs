@@ -37,7 +37,7 @@ use crate::{
     app::{App, Inner, Part, Provider},
     cli::models::{Got, Web},
     config::{Config, Hub, Role, nearest},
-    http::{batches::answers::Answers, files::room::Room, mcp::Calls},
+    http::{batches::answers::Answers, mcp::Calls, room::Room},
     provider_data,
     stored::Stored,
     telemetry::{Collector, Posted, Telemetry},
@@ -340,7 +340,8 @@ pub(crate) async fn assemble(config: Config, host: &Host, store: Store, pepper: 
         pace: batch_pace(&config),
     });
     Ok(App::new(Inner {
-        uploads: Room::new(&config.limits),
+        uploads: Room::of_uploads(&config.limits),
+        bodies: Room::of_bodies(&config.limits),
         stored: Stored::open(&config.stored_completions, store.clone(), clock.clone(), ids.clone()),
         telemetry,
         takes_client_keys: provider_data::is_taken(&config),

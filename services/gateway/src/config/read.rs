@@ -132,6 +132,7 @@ fn check(config: &Config) -> Result<()> {
         ("max_body_mb", limits.max_body_mb),
         ("max_upload_mb", limits.max_upload_mb),
         ("upload_memory_mb", limits.upload_memory_mb),
+        ("body_memory_mb", limits.body_memory_mb),
         ("max_connections", limits.max_connections),
     ] {
         if value == 0 {
@@ -183,7 +184,7 @@ mod tests {
     fn an_empty_file_is_the_defaults() {
         let config = parse("", &nothing).expect("empty is fine");
         assert_eq!(config.listen, "127.0.0.1:8321");
-        assert_eq!(config.limits.max_body_mb, 8);
+        assert_eq!(config.limits.max_body_mb, 32);
         assert_eq!(config.database_url, None);
     }
 

@@ -34,7 +34,7 @@ impl Document {
     /// Builds the document from the routes.
     #[must_use]
     pub fn of_routes() -> Self {
-        let mut api = super::documented().into_openapi();
+        let mut api = super::document();
         describe(&mut api);
         let mut document = serde_json::to_value(&api).unwrap_or_default();
         // Axum's catch-all `{*id}` is `{id}` in OpenAPI.

@@ -16,6 +16,7 @@ use futures::FutureExt;
 use tower::{Service, service_fn};
 use tracing::Instrument;
 
+use super::room::Hold;
 use crate::{access::Line, app::App, auth::Gates, problem, problem::Problem};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -67,8 +68,13 @@ fn serve(
     let admitted =
         span.in_scope(|| gates.admit(&app, path.as_ref().map(MatchedPath::as_str), &arrival.id, &mut request));
     request.extensions_mut().insert(arrival.clone());
+    let hold = Hold::of(request.body());
+    if let Some(hold) = &hold {
+        request.extensions_mut().insert(hold.clone());
+    }
     let handled = admitted.map(|()| AssertUnwindSafe(route.call(request)).catch_unwind().instrument(span.clone()));
     async move {
+        let _until_answered = hold;
         let answered = match handled {
             Ok(handled) => handled.await,
             Err(error) => Ok(Ok(Problem(error).into_response())),

@@ -12,16 +12,20 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Query as AxumQuery, Request},
     http::{HeaderMap, header, request::Parts},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use frontdesk_api::{Error, Kind};
 use futures::StreamExt;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::room::{Hold, Room, SMALL};
 use crate::{app::App, config::plain, problem::Problem};
 
 const MIB: usize = 1 << 20;
+
+/// How long a client whose body has no room may go on sending before it is answered all the same.
+const LAST: Duration = Duration::from_secs(5);
 
 /// The whole body as it came, up to `limits.max_body_mb`.
 pub struct Raw(pub Bytes);
@@ -31,7 +35,7 @@ impl FromRequest<App> for Raw {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let limits = &app.config.limits;
-        read(request, limits.max_body_mb, "limits.max_body_mb", limits.body_timeout_s).await.map(Raw)
+        read(request, limits.max_body_mb, "limits.max_body_mb", limits.body_timeout_s, Some(&app.bodies)).await.map(Raw)
     }
 }
 
@@ -141,25 +145,76 @@ fn unknown(name: &str) -> Error {
     Error::invalid(name, format!("unknown parameter: '{name}'")).with_code("unknown_parameter")
 }
 
-/// Reads a body of at most `limit` MiB; `key` is the setting that says so.
+/// Reads a body of at most `limit` MiB; `key` is the setting that says so. A large one waits for its place in `room`.
 ///
 /// # Errors
-/// `TooLarge` naming the limit and its key, `Timeout` for a client too slow, `Cancelled` for one that left.
-pub async fn read(request: Request, limit: usize, key: &str, timeout_s: u64) -> Result<Bytes, Problem> {
+/// `TooLarge` naming the limit and its key, `Timeout` for a client too slow, `Cancelled` for one that left, as
+/// [`Room::take`].
+pub async fn read(
+    request: Request,
+    limit: usize,
+    key: &str,
+    timeout_s: u64,
+    room: Option<&Room>,
+) -> Result<Bytes, Problem> {
     let max = limit.saturating_mul(MIB);
     let patience = Duration::from_secs(timeout_s);
     let declared = declared(request.headers());
-    let body = request.into_body();
+    let (parts, body) = request.into_parts();
     if declared.is_some_and(|length| length > max) {
         swallow(body, patience).await;
         return Err(too_large(declared, limit, key).into());
     }
-    let collected = tokio::time::timeout(patience, Limited::new(body, max).collect()).await;
-    match collected.map_err(|_| too_slow(timeout_s))? {
-        Ok(whole) => Ok(whole.to_bytes()),
+    let read = async {
+        match room.zip(parts.extensions.get::<Hold>()) {
+            None => Limited::new(body, max).collect().await.map(Collected::to_bytes),
+            // Apart, so that small ones do not carry what it needs.
+            Some((room, hold)) => Box::pin(gather(body, declared, max, room, hold)).await,
+        }
+    };
+    match tokio::time::timeout(patience, read).await.map_err(|_| too_slow(timeout_s))? {
+        Ok(whole) => Ok(whole),
         Err(e) if e.is::<LengthLimitError>() => Err(too_large(None, limit, key).into()),
-        Err(e) => Err(broke_off(e).into()),
+        Err(e) => match e.downcast::<Error>() {
+            Ok(full) => Err((*full).into()),
+            Err(e) => Err(broke_off(e).into()),
+        },
     }
+}
+
+/// Reads a body that may be large, once there is room for it. One that does not say its size takes the largest while it
+/// comes.
+async fn gather(
+    body: Body,
+    declared: Option<usize>,
+    max: usize,
+    room: &Room,
+    hold: &Hold,
+) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    let mut body = Limited::new(body, max);
+    let mut whole = BytesMut::new();
+    let mut taken = None;
+    loop {
+        if taken.is_none() && whole.len().max(declared.unwrap_or_default()) > SMALL {
+            match room.take(declared.unwrap_or(max)).await {
+                Ok(place) => taken = Some(place),
+                Err(full) => {
+                    swallow(Body::new(body), LAST).await;
+                    return Err(full.into());
+                }
+            }
+            whole.reserve(declared.unwrap_or_default());
+        }
+        let Some(frame) = body.frame().await else { break };
+        if let Ok(piece) = frame?.into_data() {
+            whole.extend_from_slice(&piece);
+        }
+    }
+    if let Some(mut place) = taken {
+        room.shrink(&mut place, whole.len());
+        hold.keep(place);
+    }
+    Ok(whole.freeze())
 }
 
 /// A request whose body is read as it comes, under the limits of [`read`]. What breaks it off is in [`Broken`].

@@ -8,6 +8,7 @@ pub mod approvals;
 pub mod attempts;
 pub mod batches;
 pub mod chat_completions;
+mod collect;
 pub mod completions;
 pub mod console;
 pub mod containers;
@@ -36,6 +37,7 @@ pub mod questions;
 pub mod reply;
 pub mod rerank;
 pub mod responses;
+pub mod room;
 pub mod safety;
 pub mod secrets;
 pub mod sessions;
@@ -57,18 +59,20 @@ use std::sync::Arc;
 
 use frontdesk_api::{Error, Kind, Scope, chat::Dialect};
 use tower::layer::layer_fn;
-use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::routes;
 
-use self::prefix::Prefixed;
-use crate::{app::App, auth::Gates, config::Role, problem::Problem};
+use self::{collect::Collected, prefix::Prefixed};
+use crate::{app::App, config::Role, problem::Problem};
 
 /// The service: routes, what is said of routes that do not exist, and the edge around all of it.
 pub fn router(app: App) -> Prefixed {
-    let routes = if app.config.role == Role::Worker { wellness() } else { documented() };
-    let (router, document) = routes.split_for_parts();
-    app.telemetry.know_routes(document.paths.paths.keys().map(String::as_str));
-    let (around, gates) = (app.clone(), Arc::new(gates()));
-    let routes = router
+    let served = Collected::served();
+    let served = if app.config.role == Role::Worker { wellness(served) } else { every_route(served) };
+    app.telemetry.know_routes(served.paths.iter().map(String::as_str));
+    let (around, gates) = (app.clone(), Arc::new(served.gates));
+    let routes = served
+        .router
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         // One layer for all that happens around a request: axum boxes and clones every further one with each request.
@@ -77,42 +81,27 @@ pub fn router(app: App) -> Prefixed {
     Prefixed::new(routes)
 }
 
-/// The routes with their documentation.
-pub fn documented() -> OpenApiRouter<App> {
-    lists().into_iter().fold(OpenApiRouter::new(), |all, (_, routes)| all.merge(routes))
+/// The documentation of every route.
+pub fn document() -> OpenApi {
+    every_route(Collected::documented()).document.unwrap_or_default()
+}
+
+/// Every list.
+fn every_route(all: Collected) -> Collected {
+    let all = open(all.asking(None));
+    let all = use_scope(all.asking(Some(Scope::Use)));
+    let all = write_scope(all.asking(Some(Scope::Write)));
+    admin_scope(all.asking(Some(Scope::Admin)))
 }
 
 /// What a process answers that only works.
-fn wellness() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(health::show::show))
-        .routes(routes!(health::ready::ready))
-        .routes(routes!(metrics::show::show))
-}
-
-/// Which key each route asks for.
-fn gates() -> Gates {
-    let mut gates = Gates::default();
-    for (scope, routes) in lists() {
-        gates.put(&routes.get_openapi().paths, scope);
-    }
-    gates
-}
-
-/// Every list, with the scope that its keys must hold; None: no key is needed.
-fn lists() -> [(Option<Scope>, OpenApiRouter<App>); 4] {
-    [
-        (None, open()),
-        (Some(Scope::Use), use_scope()),
-        (Some(Scope::Write), write_scope()),
-        (Some(Scope::Admin), admin_scope()),
-    ]
+fn wellness(all: Collected) -> Collected {
+    all.routes(routes!(health::show::show)).routes(routes!(health::ready::ready)).routes(routes!(metrics::show::show))
 }
 
 /// Reachable without a key.
-fn open() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(console::page))
+fn open(all: Collected) -> Collected {
+    all.routes(routes!(console::page))
         .routes(routes!(console::style))
         .routes(routes!(console::script))
         .routes(routes!(docs::page))
@@ -127,9 +116,8 @@ fn open() -> OpenApiRouter<App> {
 }
 
 /// Calling models and talking to agents; reading what there is.
-fn use_scope() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(version::show::show))
+fn use_scope(all: Collected) -> Collected {
+    all.routes(routes!(version::show::show))
         .routes(routes!(inspect::routes::routes))
         .routes(routes!(providers::list::list))
         .routes(routes!(providers::show::show))
@@ -212,9 +200,8 @@ fn use_scope() -> OpenApiRouter<App> {
 }
 
 /// Changing what agents are, what they may do and what they know.
-fn write_scope() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(agents::create::create))
+fn write_scope(all: Collected) -> Collected {
+    all.routes(routes!(agents::create::create))
         .routes(routes!(containers::create::create))
         .routes(routes!(containers::create_file::create_file))
         .routes(routes!(containers::delete::delete))
@@ -255,9 +242,8 @@ fn write_scope() -> OpenApiRouter<App> {
 }
 
 /// Tenants and keys, and what they cost.
-fn admin_scope() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(keys::list::list, keys::create::create))
+fn admin_scope(all: Collected) -> Collected {
+    all.routes(routes!(keys::list::list, keys::create::create))
         .routes(routes!(keys::revoke::revoke))
         .routes(routes!(customer_keys::list::list, customer_keys::create::create))
         .routes(routes!(customer_keys::revoke::revoke))

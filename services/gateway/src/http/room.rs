@@ -1,14 +1,18 @@
-//! Room for uploads: a bound on the memory that all of them take together.
+//! Room for what clients send: a bound on the memory that all uploads, or all large bodies, take together.
 //!
-//! How much one takes depends on where its content goes ([`frontdesk_memory::Knowledge::memory`]). Invariant: the
-//! uploads under way never take more than `limits.upload_memory_mb`, but for a single one that is larger than that by
-//! itself; the others wait in order, and after `limits.upload_wait_s` are asked to come again.
+//! How much an upload takes depends on where its content goes ([`frontdesk_memory::Knowledge::memory`]). Invariant: what
+//! is under way never takes more than its limit, but for a single one that is larger than that by itself; the others
+//! wait in order, and after `limits.upload_wait_s` are asked to come again.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use axum::body::{Body, HttpBody as _};
 use frontdesk_api::{Error, Result};
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
@@ -19,37 +23,96 @@ const COME_AGAIN: Duration = Duration::from_secs(5);
 
 const KIB: usize = 1 << 10;
 
+/// Bodies up to this many bytes need no room: `limits.max_connections` bounds them.
+pub const SMALL: usize = 64 * KIB;
+
 /// The room that is left, in KiB.
 pub struct Room {
-    left: Semaphore,
+    left: Arc<Semaphore>,
     all: u32,
     patience: Duration,
+    of: Of,
+}
+
+/// What a room is for, as its refusal says it.
+struct Of {
+    what: &'static str,
+    key: &'static str,
+    code: &'static str,
 }
 
 impl Room {
+    /// For uploaded files.
     #[must_use]
-    pub fn new(limits: &Limits) -> Self {
-        let all = u32::try_from(limits.upload_memory_mb.saturating_mul(1 << 10)).unwrap_or(u32::MAX);
-        Self { left: Semaphore::new(all as usize), all, patience: Duration::from_secs(limits.upload_wait_s) }
+    pub fn of_uploads(limits: &Limits) -> Self {
+        let of = Of { what: "upload", key: "limits.upload_memory_mb", code: "uploads_busy" };
+        Self::new(limits.upload_memory_mb, limits, of)
     }
 
-    /// Room for an upload that takes so many bytes of memory, held as long as what is returned; waits for it.
+    /// For bodies that are read whole.
+    #[must_use]
+    pub fn of_bodies(limits: &Limits) -> Self {
+        let of = Of { what: "large request", key: "limits.body_memory_mb", code: "bodies_busy" };
+        Self::new(limits.body_memory_mb, limits, of)
+    }
+
+    fn new(mib: usize, limits: &Limits, of: Of) -> Self {
+        let all = u32::try_from(mib.saturating_mul(KIB)).unwrap_or(u32::MAX);
+        let left = Arc::new(Semaphore::new(all as usize));
+        Self { left, all, patience: Duration::from_secs(limits.upload_wait_s), of }
+    }
+
+    /// Room for so many bytes of memory, held as long as what is returned; waits for it.
     ///
     /// # Errors
-    /// `Unavailable` with `retry_after` and the code `uploads_busy` when there was none for too long.
-    pub async fn take(&self, bytes: usize) -> Result<SemaphorePermit<'_>> {
-        let need = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX).min(self.all);
-        match timeout(self.patience, self.left.acquire_many(need)).await {
-            Ok(Ok(permit)) => Ok(permit),
+    /// `Unavailable` with `retry_after` and the code `uploads_busy` or `bodies_busy` when there was none for too long.
+    pub async fn take(&self, bytes: usize) -> Result<Taken> {
+        match timeout(self.patience, Arc::clone(&self.left).acquire_many_owned(self.need(bytes))).await {
+            Ok(Ok(permit)) => Ok(Taken(permit)),
             // Never closed, so it is the time.
             _ => {
                 let message = format!(
-                    "no room for this upload within {} s: too many others are under way (limits.upload_memory_mb); send it again",
-                    self.patience.as_secs()
+                    "no room for this {} within {} s: too many others are under way ({}); send it again",
+                    self.of.what,
+                    self.patience.as_secs(),
+                    self.of.key
                 );
-                Err(Error::unavailable(message).with_code("uploads_busy").with_retry_after(COME_AGAIN))
+                Err(Error::unavailable(message).with_code(self.of.code).with_retry_after(COME_AGAIN))
             }
         }
+    }
+
+    /// Gives back what a body turned out not to need.
+    pub fn shrink(&self, taken: &mut Taken, bytes: usize) {
+        let more = taken.0.num_permits().saturating_sub(self.need(bytes) as usize);
+        drop(taken.0.split(more));
+    }
+
+    fn need(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX).min(self.all)
+    }
+}
+
+/// Room that is held; given back when it is dropped.
+#[derive(Debug)]
+pub struct Taken(OwnedSemaphorePermit);
+
+/// The room of a request's body, from the time it is read until its answer begins; an extension of requests that may
+/// need any.
+#[derive(Debug, Clone, Default)]
+pub struct Hold(Arc<OnceLock<Taken>>);
+
+impl Hold {
+    /// None: whatever comes is small.
+    #[must_use]
+    pub fn of(body: &Body) -> Option<Self> {
+        body.size_hint().upper().is_none_or(|most| most > SMALL as u64).then(Self::default)
+    }
+
+    /// Keeps `taken` as long as this is there.
+    pub fn keep(&self, taken: Taken) {
+        // A body is read once.
+        let _ = self.0.set(taken);
     }
 }
 
@@ -60,7 +123,7 @@ mod tests {
     use super::*;
 
     fn room(upload_memory_mb: usize, upload_wait_s: u64) -> Room {
-        Room::new(&Limits { upload_memory_mb, upload_wait_s, ..Limits::default() })
+        Room::of_uploads(&Limits { upload_memory_mb, upload_wait_s, ..Limits::default() })
     }
 
     #[tokio::test]
@@ -76,9 +139,13 @@ mod tests {
         assert!(room.take(6 * MIB).await.is_err(), "6 of 3");
         drop(first);
         // One that is larger than the room has all of it to itself.
-        let large = room.take(100 * MIB).await.expect("alone");
+        let mut large = room.take(100 * MIB).await.expect("alone");
         assert!(room.take(1).await.is_err());
-        drop(large);
+        room.shrink(&mut large, 4 * MIB);
+        let other = room.take(5 * MIB).await.expect("5 of 5");
+        room.shrink(&mut large, 8 * MIB);
+        assert!(room.take(1).await.is_err(), "what has shrunk does not grow");
+        drop((large, other));
         assert!(room.take(9 * MIB).await.is_ok());
     }
 }

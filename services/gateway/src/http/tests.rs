@@ -5,11 +5,15 @@ use axum::{
     http::{Request, request::Builder},
 };
 
+use frontdesk_api::{ChatReply, ChatRequest, Cx, inference::Model};
+
 use crate::testing::{ADMIN, Frames, TestGateway};
 
 async fn gateway() -> TestGateway {
     TestGateway::start(Frames::whole()).await
 }
+
+const MODELS: &str = "models: [ { id: default, targets: [ { model: up/echo } ] } ]";
 
 const QUESTION: &str = r#"{"model":"up/echo","messages":[{"role":"user","content":"hi"}]}"#;
 
@@ -128,7 +132,7 @@ async fn broken_json_names_line_and_column() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_413_and_names_the_limit() {
-    let gateway = gateway().await;
+    let gateway = TestGateway::configured(&format!("{MODELS}\nlimits: {{ max_body_mb: 8 }}"), Frames::whole()).await;
     let big = format!(r#"{{"model":"up/echo","messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(10 << 20));
     let declared = gateway.request("POST", "/v1/chat/completions").header("content-length", big.len());
     let answer = gateway.send(declared.body(Body::from(big.clone())).expect("a request")).await;
@@ -150,6 +154,92 @@ async fn a_body_over_the_limit_is_413_and_names_the_limit() {
     let answer = gateway.send(gateway.request("POST", "/v1/chat/completions").body(chunked).expect("a request")).await;
     assert_eq!(answer.status, 413);
     assert!(answer.text().contains("limits.max_body_mb"), "{}", answer.text());
+}
+
+/// A chat whose text has so many KiB, in pieces of which nobody knows the number, or with its size said.
+fn chat_of(gateway: &TestGateway, kib: usize, says_size: bool) -> Request<Body> {
+    let body = QUESTION.replace("hi", &"x".repeat(kib << 10));
+    let body = match says_size {
+        true => Body::from(body),
+        false => {
+            let pieces: Vec<_> =
+                body.into_bytes().chunks(1 << 14).map(|c| Ok::<_, std::io::Error>(c.to_vec())).collect();
+            Body::from_stream(futures::stream::iter(pieces))
+        }
+    };
+    gateway.request("POST", "/v1/chat/completions").body(body).expect("a request")
+}
+
+#[tokio::test]
+async fn large_bodies_wait_for_room_and_are_asked_to_come_again_where_there_is_none() {
+    let hasty = format!("{MODELS}\nlimits: {{ body_memory_mb: 1, upload_wait_s: 0 }}");
+    let gateway = TestGateway::configured(&hasty, Frames::whole()).await;
+    let all = usize::MAX;
+    let full = gateway.app.bodies.take(all).await.expect("all of it");
+    for says_size in [true, false] {
+        assert_eq!(gateway.send(chat_of(&gateway, 8, says_size)).await.status, 200, "small ones need none");
+        let refused = gateway.send(chat_of(&gateway, 200, says_size)).await;
+        assert_eq!((refused.status.as_u16(), &refused.headers["retry-after"]), (503, &"5".parse().expect("a header")));
+        let error = &refused.json()["error"];
+        assert_eq!(error["code"], "bodies_busy");
+        assert!(error["message"].as_str().is_some_and(|said| said.contains("limits.body_memory_mb")), "{error}");
+    }
+    drop(full);
+    for says_size in [true, false] {
+        assert_eq!(gateway.send(chat_of(&gateway, 200, says_size)).await.status, 200);
+        assert!(gateway.app.bodies.take(all).await.is_ok(), "room is given back");
+        assert_eq!(gateway.send(chat_of(&gateway, 2_000, says_size)).await.status, 200, "larger than all of it");
+    }
+    // One that breaks off gives it back too.
+    let pieces = [Ok(vec![b'x'; 200 << 10]), Err(std::io::Error::other("gone"))];
+    let broken = Body::from_stream(futures::stream::iter(pieces));
+    let broken = gateway.request("POST", "/v1/chat/completions").body(broken).expect("a request");
+    assert_eq!(gateway.send(broken).await.json()["error"]["message"], "the request body broke off");
+    assert!(gateway.app.bodies.take(all).await.is_ok());
+
+    let patient = format!("{MODELS}\nlimits: {{ body_memory_mb: 1, upload_wait_s: 3600 }}");
+    let gateway = TestGateway::configured(&patient, Frames::whole()).await;
+    let full = gateway.app.bodies.take(all).await.expect("all of it");
+    let mut waiting = Box::pin(gateway.send(chat_of(&gateway, 200, true)));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    assert_eq!(gateway.send(chat_of(&gateway, 8, true)).await.status, 200, "others are served meanwhile");
+    drop(full);
+    assert_eq!(waiting.await.status, 200);
+}
+
+/// Answers once it is told to.
+struct Slow(std::sync::Arc<tokio::sync::Notify>);
+
+#[async_trait::async_trait]
+impl frontdesk_api::Inference for Slow {
+    async fn chat(&self, cx: &Cx, request: ChatRequest) -> frontdesk_api::Result<ChatReply> {
+        self.0.notified().await;
+        Frames::whole().chat(cx, request).await
+    }
+
+    async fn models(&self, cx: &Cx) -> frontdesk_api::Result<Vec<Model>> {
+        Frames::whole().models(cx).await
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_keeps_its_room_until_it_is_answered_or_its_client_has_left() {
+    let config = format!("{MODELS}\nlimits: {{ body_memory_mb: 1, upload_wait_s: 0 }}");
+    let answer = std::sync::Arc::new(tokio::sync::Notify::new());
+    let gateway = TestGateway::configured(&config, Slow(std::sync::Arc::clone(&answer))).await;
+    for leaves in [false, true] {
+        let mut asked = Box::pin(gateway.send(chat_of(&gateway, 600, false)));
+        assert!(futures::poll!(&mut asked).is_pending());
+        assert!(gateway.app.bodies.take(600 << 10).await.is_err());
+        assert!(gateway.app.bodies.take(400 << 10).await.is_ok(), "it takes its own size, not the largest");
+        if leaves {
+            drop(asked);
+        } else {
+            answer.notify_one();
+            assert_eq!(asked.await.status, 200);
+        }
+        assert!(gateway.app.bodies.take(usize::MAX).await.is_ok());
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,13 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::{app::App, http::responses::attached};
+use crate::{
+    app::App,
+    http::{
+        responses::attached::{self, Brought},
+        room::Taken,
+    },
+};
 
 /// What stands in every request that names a file, unless its author hides it behind escapes.
 const NEEDLE: &[u8] = b"\"file_id\"";
@@ -29,9 +35,9 @@ pub(super) fn may_be(body: &[u8]) -> bool {
 ///
 /// # Errors
 /// `Invalid` naming the part whose file this tenant does not have, or the first of more than [`MOST`]; `TooLarge` the one
-/// that has no room any more.
+/// that has no room any more; `Unavailable` where too many others bring in theirs.
 pub(super) async fn read(app: &App, cx: &Cx, body: Bytes) -> Result<Bytes> {
-    let (mut out, mut from, mut room) = (vec![], 0, attached::room(app));
+    let (mut out, mut from, mut brought) = (vec![], 0, Brought::new(app));
     let parts = parts(&body);
     if let Some(more) = parts.get(MOST) {
         return Err(Error::invalid(
@@ -40,7 +46,7 @@ pub(super) async fn read(app: &App, cx: &Cx, body: Bytes) -> Result<Bytes> {
         ));
     }
     for named in parts {
-        let mut part = attached::file(app, cx, &named.part, &named.at, &mut room).await?;
+        let mut part = attached::file(cx, &named.part, &named.at, &mut brought).await?;
         if let (Value::Object(part), Value::Object(before)) = (&mut part, named.part) {
             // Marks of a cache and the like.
             part.extend(before.into_iter().filter(|(name, _)| !["type", "file"].contains(&name.as_str())));
@@ -53,7 +59,19 @@ pub(super) async fn read(app: &App, cx: &Cx, body: Bytes) -> Result<Bytes> {
         return Ok(body);
     }
     out.extend_from_slice(&body[from..]);
-    Ok(out.into())
+    Ok(Bytes::from_owner(Filled { bytes: out, _room: brought.held() }))
+}
+
+/// A request with what it brought in, and the room that this takes for as long as it is there.
+struct Filled {
+    bytes: Vec<u8>,
+    _room: Vec<Taken>,
+}
+
+impl AsRef<[u8]> for Filled {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// A part that names a file of ours.

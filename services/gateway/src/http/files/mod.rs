@@ -5,7 +5,6 @@ pub mod create;
 pub mod delete;
 pub mod expiry;
 pub mod list;
-pub mod room;
 pub mod show;
 
 use frontdesk_api::clock::unix_seconds;

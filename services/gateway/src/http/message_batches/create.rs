@@ -52,7 +52,8 @@ pub async fn create(
 ) -> Result<Json<MessageBatch>, Problem> {
     let limits = &app.config.limits;
     let _room = app.uploads.take(size(&request, limits.max_upload_mb).saturating_mul(COPIES)).await?;
-    let body = extract::read(request, limits.max_upload_mb, "limits.max_upload_mb", limits.body_timeout_s).await?;
+    let body =
+        extract::read(request, limits.max_upload_mb, "limits.max_upload_mb", limits.body_timeout_s, None).await?;
     // Up to 64 MiB of JSON: nobody else on this lane waits for it to be read.
     let read = tokio::task::spawn_blocking(move || {
         let line = |r: batch::Request| NewLine { custom_id: r.custom_id, request: r.params };

@@ -258,7 +258,7 @@ mod tests {
             (gateway.get("/v1/messages").await, 405, "invalid_request_error"),
             (gateway.get("/v1/messages/batches/none").await, 404, "not_found_error"),
             (gateway.post_text("/v1/messages", "{").await, 400, "invalid_request_error"),
-            (gateway.post_text("/v1/messages", &"x".repeat(9 << 20)).await, 413, "request_too_large"),
+            (gateway.post_text("/v1/messages", &"x".repeat(33 << 20)).await, 413, "request_too_large"),
             (gateway.post("/v1/messages", &question(false)).await, 529, "overloaded_error"),
             (gateway.post("/v1/messages", &panics).await, 500, "api_error"),
         ] {

@@ -13,18 +13,57 @@ use frontdesk_memory::document;
 use serde_json::{Value, json};
 
 use super::wrong;
-use crate::app::App;
+use crate::{
+    app::App,
+    http::room::{SMALL, Taken},
+};
 
-/// Bytes of files that a request may bring in by their ids: as many as it could hold itself.
-pub fn room(app: &App) -> usize {
-    app.config.limits.max_body_mb.saturating_mul(1 << 20)
+/// What a request brings in by the ids of files: together as many bytes as it could hold itself, in the same room of the
+/// process.
+pub struct Brought<'a> {
+    app: &'a App,
+    left: usize,
+    held: Vec<Taken>,
 }
 
-/// Puts contents where files are named, as many as `room` has bytes for.
+impl<'a> Brought<'a> {
+    /// Nothing yet.
+    pub fn new(app: &'a App) -> Self {
+        Self { app, left: app.config.limits.max_body_mb.saturating_mul(1 << 20), held: vec![] }
+    }
+
+    /// The room that it takes, to be held as long as what was read.
+    pub fn held(self) -> Vec<Taken> {
+        self.held
+    }
+
+    /// A file's name, type and content.
+    async fn load(&mut self, cx: &Cx, id: &str, at: &str) -> Result<(String, Option<String>, Vec<u8>)> {
+        let knowledge = &self.app.knowledge;
+        let file = knowledge.load_file(cx, id).await.map_err(|error| wrong(error, at))?;
+        let size = usize::try_from(file.bytes).unwrap_or(usize::MAX);
+        let Some(left) = self.left.checked_sub(size) else {
+            // It goes on in a request of its own, and into the rows of this one.
+            let message = format!(
+                "with the file '{id}' the input is larger than a request may be (limits.max_body_mb): send less"
+            );
+            return Err(Error::new(Kind::TooLarge, message).with_param(at));
+        };
+        self.left = left;
+        if size > SMALL {
+            self.held.push(self.app.bodies.take(size).await?);
+        }
+        let content = knowledge.load_content(cx, id).await.map_err(|error| wrong(error, at))?;
+        Ok((file.filename, file.media_type, content.to_vec()))
+    }
+}
+
+/// Puts contents where files are named.
 ///
 /// # Errors
-/// `Invalid` naming a file that does not exist; `TooLarge` naming the one that has no room any more.
-pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody, room: &mut usize) -> Result<()> {
+/// `Invalid` naming a file that does not exist; `TooLarge` naming the one that has no room any more; `Unavailable` where
+/// too many others bring in theirs.
+pub async fn read(cx: &Cx, body: &mut ItemBody, brought: &mut Brought<'_>) -> Result<()> {
     let (parts, output) = match body {
         ItemBody::Content { parts, .. } => (parts, None),
         ItemBody::FunctionCallOutput { parts, output, .. } if !parts.is_empty() => (parts, Some(output)),
@@ -34,7 +73,7 @@ pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody, room: &mut usize) -> 
         match part["type"].as_str() {
             Some("image_url") => {
                 if let Some(id) = part["image_url"]["file_id"].as_str() {
-                    let (name, kind, bytes) = load(app, cx, id, "input", room).await?;
+                    let (name, kind, bytes) = brought.load(cx, id, "input").await?;
                     let kind = kind.or_else(|| picture(&name).map(str::to_owned)).ok_or_else(|| {
                         let message =
                             format!("the file '{id}' ({name}) is no picture by its name: png, jpg, gif and webp are");
@@ -46,7 +85,7 @@ pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody, room: &mut usize) -> 
                     part["image_url"] = image;
                 }
             }
-            Some("file") => *part = file(app, cx, part, "input", room).await?,
+            Some("file") => *part = file(cx, part, "input", brought).await?,
             _ => {}
         }
     }
@@ -63,10 +102,10 @@ pub async fn read(app: &App, cx: &Cx, body: &mut ItemBody, room: &mut usize) -> 
 ///
 /// # Errors
 /// As [`read`], on `at`.
-pub async fn file(app: &App, cx: &Cx, part: &Value, at: &str, room: &mut usize) -> Result<Value> {
+pub async fn file(cx: &Cx, part: &Value, at: &str, brought: &mut Brought<'_>) -> Result<Value> {
     let given = part["file"]["filename"].as_str().map(str::to_owned);
     let (name, kind, bytes) = match part["file"]["file_id"].as_str() {
-        Some(id) => load(app, cx, id, at, room).await?,
+        Some(id) => brought.load(cx, id, at).await?,
         None => {
             let Some((kind, bytes)) = part["file"]["file_data"].as_str().and_then(decoded) else {
                 return Ok(part.clone());
@@ -83,21 +122,6 @@ pub async fn file(app: &App, cx: &Cx, part: &Value, at: &str, room: &mut usize) 
         false => "application/octet-stream".to_owned(),
     });
     Ok(json!({ "type": "file", "file": { "filename": name, "file_data": data_url(&kind, &bytes) } }))
-}
-
-/// A file's name, type and content.
-async fn load(app: &App, cx: &Cx, id: &str, at: &str, room: &mut usize) -> Result<(String, Option<String>, Vec<u8>)> {
-    let file = app.knowledge.load_file(cx, id).await.map_err(|error| wrong(error, at))?;
-    let left = usize::try_from(file.bytes).ok().and_then(|bytes| room.checked_sub(bytes));
-    let Some(left) = left else {
-        // It goes on in a request of its own, and into the rows of this one.
-        let message =
-            format!("with the file '{id}' the input is larger than a request may be (limits.max_body_mb): send less");
-        return Err(Error::new(Kind::TooLarge, message).with_param(at));
-    };
-    *room = left;
-    let content = app.knowledge.load_content(cx, id).await.map_err(|error| wrong(error, at))?;
-    Ok((file.filename, file.media_type, content.to_vec()))
 }
 
 fn picture(name: &str) -> Option<&'static str> {

@@ -186,11 +186,11 @@ fn wrong(error: Error, member: impl Into<String>) -> Error {
 /// # Errors
 /// `Invalid` naming a reference to nothing.
 pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemBody>> {
-    let (mut items, mut room) = (Vec::with_capacity(input.len()), attached::room(app));
+    let (mut items, mut brought) = (Vec::with_capacity(input.len()), attached::Brought::new(app));
     for one in input {
         items.push(match one {
             Input::Item(mut body) => {
-                attached::read(app, cx, &mut body, &mut room).await?;
+                attached::read(cx, &mut body, &mut brought).await?;
                 body
             }
             Input::Thoughts { sealed, path } => {
