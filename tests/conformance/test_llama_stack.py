@@ -5,6 +5,7 @@ import pathlib
 import httpx
 import pytest
 from llama_stack_client import Agent, BadRequestError, ConflictError, LlamaStackClient, NotFoundError
+from llama_stack_client.types.agents import Session
 
 MODEL = "up/scripted"
 DEMO_TOOLS = pathlib.Path(__file__).parents[2] / "services/gateway/demo/tools"
@@ -164,6 +165,20 @@ def test_sessions_agents_and_lists(client, agent_id):
     assert any(r.route == "/v1/agents" for r in client.routes.list())
     assert isinstance(client.toolgroups.list(), list)
     assert isinstance(client.shields.list(), list)
+
+
+def test_an_agents_sessions_are_listed_as_the_client_reads_them(client, agent_id, frontdesk):
+    made = {client.agents.session.create(agent_id, session_name=name).session_id: name for name in ("one", "two")}
+    # The client reads sessions and has no method that lists them.
+    path = f"/v1/agents/{agent_id}/sessions"
+    listed = frontdesk.http.get(path).json()
+    assert {s.session_id: s.session_name for s in map(Session.model_validate, listed["data"])} == made
+    windows = [frontdesk.http.get(path, params={"start_index": n, "limit": 1}).json() for n in range(2)]
+    assert [window["data"] for window in windows] == [[session] for session in listed["data"]]
+    assert [window["has_more"] for window in windows] == [True, False]
+    gone, left = made
+    client.agents.session.delete(gone, agent_id=agent_id)
+    assert [session["session_id"] for session in frontdesk.http.get(path).json()["data"]] == [left]
 
 
 def test_an_unknown_agent_is_not_found(client):

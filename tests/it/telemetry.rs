@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use frontdesk_tests::{Frontdesk, Options, Scripted};
+use frontdesk_tests::{Frontdesk, Options, Scripted, frontdesk::answer};
 use opentelemetry_proto::tonic::{metrics::v1::metric::Data, trace::v1::span::SpanKind};
 use serde_json::{Value, json};
 
@@ -14,6 +14,9 @@ use crate::{
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
+
+/// The trace of whoever comes later.
+const OTHER: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 fn options(scripted: &Scripted, collector: &str, more: &str) -> Options {
     traced(Options::upstream(scripted), collector, more)
@@ -328,6 +331,47 @@ async fn a_turn_that_another_process_goes_on_with_stays_in_its_trace() {
     assert!(!turn.parent_span_id.is_empty(), "the request that asked for it");
     let call = collector.span("chat up/scripted");
     assert_eq!((hex(&call.trace_id), &call.parent_span_id), (TRACE.to_owned(), &turn.span_id));
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn a_turn_that_waited_stays_in_its_trace_and_is_linked_to_the_request_that_let_it_go_on() {
+    let (scripted, collector) = (Scripted::start(), Collector::start().await);
+    scripted.script(json!([
+        { "reply": { "tool_call": { "id": "call_1", "name": "look", "arguments": {} } } },
+        { "reply": { "text": "It is late." } },
+    ]));
+    let mut frontdesk = Frontdesk::start(options(&scripted, collector.url(), ""));
+    let look = json!({ "name": "look", "description": "", "parameters": [] });
+    let agent = shop::agent(&frontdesk, json!({ "name": "Clerk", "client_tools": [look] })).await;
+    let turns = shop::session(&frontdesk, &agent).await;
+    let send = async |path: &str, body: &Value, trace: &str| {
+        let request = frontdesk.request("POST", path).header("traceparent", format!("00-{trace}-{PARENT}-01"));
+        let (status, said) = answer(path, request.json(body)).await;
+        assert_eq!(status, 200, "{said}");
+        said
+    };
+    let waiting = send(&turns, &shop::say("look", false), TRACE).await;
+    let call = &waiting["output_message"]["tool_calls"][0]["call_id"];
+    let brings = json!([{ "call_id": call, "tool_name": "look", "content": "42" }]);
+    let resume = format!("{turns}/{}/resume", waiting["turn_id"].as_str().expect("an id"));
+    let done = send(&resume, &json!({ "stream": false, "tool_responses": brings }), OTHER).await;
+    assert_eq!(shop::answer(&done), "It is late.");
+    frontdesk.stop();
+
+    let spans = collector.spans();
+    let request = |end: &str| spans.iter().find(|s| s.name.starts_with("POST ") && s.name.ends_with(end)).expect(end);
+    let (asked, resumed) = (request("/turn"), request("/resume"));
+    assert_eq!((hex(&asked.trace_id), hex(&resumed.trace_id)), (TRACE.to_owned(), OTHER.to_owned()));
+    let mut worked: Vec<_> = spans.iter().filter(|span| span.name == "invoke_agent Clerk").collect();
+    worked.sort_by_key(|span| span.start_time_unix_nano);
+    assert_eq!(worked.len(), 2, "before it waited and after");
+    for (work, call) in worked.iter().zip(spans.iter().filter(|span| span.name == "chat up/scripted")) {
+        assert_eq!((&work.trace_id, &work.parent_span_id), (&asked.trace_id, &asked.span_id));
+        assert_eq!((&call.trace_id, &call.parent_span_id), (&asked.trace_id, &work.span_id));
+    }
+    let links = |n: usize| worked[n].links.iter().map(|link| (&link.trace_id, &link.span_id)).collect::<Vec<_>>();
+    assert!(links(0).is_empty(), "who asked stands above it already: {:?}", links(0));
+    assert_eq!(links(1), [(&resumed.trace_id, &resumed.span_id)]);
 }
 
 /// The value of a series as `/metrics` writes it.

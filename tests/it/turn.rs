@@ -1,7 +1,7 @@
 //! The turn over HTTP: rows before events, models that misbehave.
 
-use frontdesk_tests::{Frontdesk, Scripted};
-use serde_json::json;
+use frontdesk_tests::{Frontdesk, PATIENCE, Scripted, frontdesk::answer};
+use serde_json::{Value, json};
 
 use crate::shop;
 
@@ -159,7 +159,7 @@ async fn a_line_that_is_full_says_when_to_come_again() {
     let second = send(&two).await.expect("a stream");
     let third = send(&three).await.expect("an answer");
     assert_eq!((third.status().as_u16(), third.headers().get("retry-after").is_some()), (429, true));
-    let said: serde_json::Value = third.json().await.expect("an error");
+    let said: Value = third.json().await.expect("an error");
     assert_eq!(said["error"]["code"], "turn_queue_full", "{said}");
     scripted.release("g");
     assert!(first.text().await.expect("the rest").contains("one two"));
@@ -217,4 +217,112 @@ async fn a_client_that_leaves_finds_its_turn_done() {
         assert_eq!(turn["frontdesk"]["state"], "running", "{turn}");
         tokio::task::yield_now().await;
     }
+}
+
+/// The list of turns that were given up, once there are so many.
+async fn given_up(frontdesk: &Frontdesk, many: usize) -> Vec<Value> {
+    let listed = async {
+        loop {
+            let (status, said) = frontdesk.get("/v1/turns?state=dead_letter").await;
+            assert_eq!(status, 200, "{said}");
+            let turns = said["data"].as_array().expect("a list");
+            if turns.len() == many {
+                break turns.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, listed).await.expect("the turns are given up")
+}
+
+/// The turn at this path, once it has ended.
+async fn ended(frontdesk: &Frontdesk, path: &str) -> Value {
+    let looks = async {
+        loop {
+            let (status, turn) = frontdesk.get(path).await;
+            assert_eq!(status, 200, "{turn}");
+            if !["queued", "running"].contains(&turn["frontdesk"]["state"].as_str().expect("a state")) {
+                break turn;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looks).await.expect("the turn ends")
+}
+
+#[tokio::test]
+async fn a_turn_that_was_given_up_is_asked_again_or_set_aside_by_its_tenant_alone() {
+    let scripted = Scripted::start();
+    let bounds = "turns: { lease_s: 2, attempts: 1 }";
+    let mut frontdesk = Frontdesk::start(shop::options(&scripted).config(bounds));
+    let agent = shop::agent(&frontdesk, json!({})).await;
+    let (one, two) = (shop::session(&frontdesk, &agent).await, shop::session(&frontdesk, &agent).await);
+    scripted.script(json!([
+        {"reply": {"text": "one two", "gates": {"first": 2}}},
+        {"reply": {"text": "one two", "gates": {"second": 2}}}
+    ]));
+    // The process is killed while both run, and has lost them as often as it may.
+    for (path, gate, words) in [(&one, "first", "Where is it?"), (&two, "second", "And this?")] {
+        drop(frontdesk.request("POST", path).json(&shop::say(words, true)).send().await.expect("a stream"));
+        scripted.waiting(gate).await;
+    }
+    frontdesk.restart();
+    let turns = given_up(&frontdesk, 2).await;
+    let of = |path: &str| {
+        let session = path.split('/').nth_back(1).expect("a session");
+        turns.iter().find(|turn| turn["session_id"] == session).unwrap_or_else(|| panic!("{path}: {turns:?}"))
+    };
+    for turn in &turns {
+        assert_eq!((&turn["object"], &turn["agent_id"]), (&json!("turn"), &json!(agent)), "{turn}");
+        let how = (&turn["state"], &turn["error"]["code"]);
+        assert_eq!(how, (&json!("dead_letter"), &json!("attempts_exhausted")), "{turn}");
+    }
+    let (status, page) = frontdesk.get("/v1/turns?state=dead_letter&limit=1").await;
+    assert_eq!((status, &page["data"], &page["has_more"]), (200, &json!([turns[0]]), &json!(true)), "{page}");
+    let (again, aside) = (of(&one)["id"].as_str().expect("an id"), of(&two)["id"].as_str().expect("an id"));
+    let does = async |id: &str, what: &str| frontdesk.post(&format!("/v1/turns/{id}/{what}"), &json!({})).await;
+    let refused = |(status, said): (u16, Value)| (status, said["error"]["code"].as_str().map(str::to_owned));
+
+    // Another tenant's key finds neither, and nor does anyone find what is not there.
+    let (status, made) = frontdesk.post("/v1/tenants", &json!({ "name": "other" })).await;
+    assert!(status < 300, "{made}");
+    let key = json!({ "tenant": made["id"], "name": "theirs", "scopes": ["write"] });
+    let (status, made) = frontdesk.post("/v1/keys", &key).await;
+    assert!(status < 300, "{made}");
+    let theirs = async |method: &str, path: &str| {
+        answer(path, frontdesk.open(method, path).bearer_auth(made["key"].as_str().expect("the key"))).await
+    };
+    let (status, said) = theirs("GET", "/v1/turns?state=dead_letter").await;
+    assert_eq!((status, &said["data"]), (200, &json!([])), "{said}");
+    for what in ["retry", "dismiss"] {
+        for id in [again, aside] {
+            let told = refused(theirs("POST", &format!("/v1/turns/{id}/{what}")).await);
+            assert_eq!(told, (404, Some("turn_not_found".into())), "{what} {id}");
+        }
+        assert_eq!(refused(does("turn_nowhere", what).await), (404, Some("turn_not_found".into())), "{what}");
+    }
+    assert_eq!(given_up(&frontdesk, 2).await, turns, "nothing of it changed them");
+
+    // Asked again: a new turn of the same conversation with the same words, once however often that is said.
+    scripted.script(json!([{"when": {"last_user_contains": "Where is it?"}, "reply": {"text": "Here it is."}}]));
+    let (status, new) = does(again, "retry").await;
+    assert_eq!((status, &new["session_id"]), (200, &of(&one)["session_id"]), "{new}");
+    let id = new["id"].as_str().expect("an id");
+    assert_ne!(id, again);
+    let turn = ended(&frontdesk, &format!("{one}/{id}")).await;
+    let how = (&turn["frontdesk"]["state"], shop::answer(&turn));
+    assert_eq!(how, (&json!("completed"), "Here it is."), "{turn}");
+    let (status, twice) = does(again, "retry").await;
+    assert_eq!((status, &twice["id"]), (200, &new["id"]), "{twice}");
+    assert_eq!(given_up(&frontdesk, 1).await[0]["id"], aside);
+
+    // Set aside: it has failed, and nobody asks it again.
+    let (status, gone) = does(aside, "dismiss").await;
+    let how = (&gone["id"], &gone["state"], &gone["error"]["code"]);
+    assert_eq!((status, how), (200, (&json!(aside), &json!("failed"), &json!("attempts_exhausted"))), "{gone}");
+    assert!(given_up(&frontdesk, 0).await.is_empty());
+    for (turn, what) in [(again, "dismiss"), (aside, "dismiss"), (aside, "retry"), (id, "dismiss"), (id, "retry")] {
+        assert_eq!(refused(does(turn, what).await), (409, Some("turn_not_given_up".into())), "{what} {turn}");
+    }
+    assert_eq!(frontdesk.texts("SELECT id FROM turn").await.len(), 3, "the two that were given up, and one again");
 }

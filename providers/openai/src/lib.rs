@@ -194,7 +194,8 @@ impl Inference for OpenAi {
     }
 
     fn context_window(&self, model: &str) -> Option<usize> {
-        self.windows.read().unwrap_or_else(PoisonError::into_inner).get(model).copied()
+        let said = self.windows.read().unwrap_or_else(PoisonError::into_inner).get(model).copied();
+        said.or_else(|| (self.config.preset.window)(model))
     }
 
     async fn health(&self) -> Health {

@@ -8,13 +8,15 @@
 use frontdesk_api::{Error, Result};
 use http::Uri;
 
-use crate::{config::Shape, count::Counts};
+use crate::{config::Shape, count::Counts, listed};
 
 /// A row of the table.
 #[derive(Debug)]
 pub struct Preset {
     /// As the configuration names it.
     pub name: &'static str,
+    /// Tokens that a model of this name takes, where the vendor says it and its list does not.
+    pub window: fn(&str) -> Option<usize>,
     /// Scheme and host; None: every customer has an address of their own, or it runs on one's own machine.
     pub host: Option<&'static str>,
     /// The path behind the host, where the API begins; put behind a `base_url` that names no path.
@@ -54,6 +56,7 @@ pub enum Key {
 /// A server of which nothing is known but that it speaks OpenAI's API.
 pub const PLAIN: Preset = Preset {
     name: "",
+    window: |_| None,
     host: None,
     path: "",
     dated: None,
@@ -162,6 +165,7 @@ pub const PRESETS: &[Preset] = &[
         path: "v1",
         variable: Some("OPENAI_API_KEY"),
         counts: Some(Counts::Responses),
+        window: listed::of_openai,
         written: NEWER_BOUND,
         ..PLAIN
     },

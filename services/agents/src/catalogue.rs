@@ -2,7 +2,7 @@
 
 use frontdesk_api::{
     Cx, Error, Kind, Page, PageRequest, Result,
-    agent::{Agent, AgentSpec},
+    agent::{Agent, AgentSpec, MOST_STEPS},
     chat::Usage,
     cx::Customer,
     turn::Session,
@@ -125,8 +125,9 @@ impl Agents {
             return Err(Error::invalid("max_passages", "max_passages must be 1 to 20"));
         }
         let limits = &spec.limits;
-        if !(1..=100).contains(&limits.max_steps) {
-            return Err(Error::invalid("limits.max_steps", "a turn makes 1 to 100 model calls"));
+        if !(1..=MOST_STEPS).contains(&limits.max_steps) {
+            let message = format!("a turn makes 1 to {MOST_STEPS} model calls");
+            return Err(Error::invalid("limits.max_steps", message));
         }
         if !(1..=86_400).contains(&limits.timeout_s) {
             return Err(Error::invalid("limits.timeout_s", "a turn takes 1 to 86400 seconds"));

@@ -49,6 +49,9 @@ impl Agents {
         let mut reply = Reply::default();
         while let Some(frame) = answer.frames.next().await {
             frame?.events.into_iter().for_each(|event| reply.take(event));
+            if let Some(error) = reply.too_long() {
+                return Err(Error::upstream(error.message).with_code(error.code));
+            }
         }
         let summary = reply.text.trim().to_owned();
         if summary.is_empty() || reply.finish != Some(FinishReason::Stop) {

@@ -108,6 +108,9 @@ impl Worker {
             let (mut answer, mut reply) = (inference.chat(&cx, request).await?, Reply::default());
             while let Some(frame) = answer.frames.next().await {
                 frame?.events.into_iter().for_each(|event| reply.take(event));
+                if let Some(error) = reply.too_long() {
+                    return Err(Error::upstream(error.message));
+                }
             }
             Ok((answer.head, reply))
         };

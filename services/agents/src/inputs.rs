@@ -7,7 +7,7 @@ use frontdesk_api::{
     Cx, Error, Result,
     approval::Decision,
     question::{Action, Answer},
-    tools::ToolResult,
+    tools::{MOST_GIVEN, ToolResult},
     turn::{EventBody, Turn},
 };
 use frontdesk_store::{Tx, agents, claims, claims::Claimed, transcript, turns};
@@ -179,7 +179,14 @@ async fn write(tx: &mut Tx, turn_id: &str, epoch: i64, events: &[EventBody]) -> 
 
 fn check_results(open: &Open, results: &[(String, ToolResult)]) -> Result<()> {
     let mut missing: Vec<&str> = open.calls.iter().map(|call| call.id.as_str()).collect();
-    for (given, _) in results {
+    for (given, result) in results {
+        if result.content.len() > MOST_GIVEN {
+            let message = format!(
+                "the result of the call '{given}' has {} bytes; at most {MOST_GIVEN} are taken: send less of it",
+                result.content.len()
+            );
+            return Err(Error::invalid("tool_responses", message).with_code("tool_result_too_large"));
+        }
         let Some(at) = missing.iter().position(|id| id == given) else {
             let asked = open.approvals.iter().find(|asked| asked.call.id == *given);
             let asked = asked.map(|asked| format!("approvals/{}", asked.approval_id));

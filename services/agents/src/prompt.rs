@@ -96,8 +96,9 @@ type Outputs<'i> = HashMap<&'i str, (&'i str, &'i [Value])>;
 /// what broke one turn must not break the next. What a customer said before a newer message cut the turn off counts.
 /// Done in it is a call of its own with its output, and one of an earlier turn that it made since its client said so.
 fn worth_telling(turn: &[PastItem], outputs: &Outputs<'_>) -> bool {
-    let broke_off =
-        |turn: &PastItem| matches!(turn.state, TurnState::Failed | TurnState::Cancelled) && !turn.interrupted;
+    let broke_off = |turn: &PastItem| {
+        matches!(turn.state, TurnState::Failed | TurnState::Cancelled | TurnState::DeadLetter) && !turn.interrupted
+    };
     let ended = |id: &str| {
         let not_made = servers::not_made().content;
         let ends = |body: &ItemBody| matches!(body, ItemBody::FunctionCallOutput { call_id, output, .. } if call_id == id && *output != not_made);

@@ -2,14 +2,24 @@
 //!
 //! Models and servers are not always tidy: pieces of a call come in any order, two calls share an index or
 //! an id, an id is missing. What comes out is calls with ids of their own.
+//!
+//! Invariant: nobody listens to an answer any further once it is too long ([`Reply::too_long`]), so it takes no more room
+//! than [`MOST_SAID`] and the frame that led beyond it. What is known of tokens is not counted: it goes with the words.
 
 use std::collections::HashSet;
 
 use frontdesk_api::{
     Ids,
     chat::{ChatEvent, FinishReason, ToolCall, Usage},
+    turn::TurnError,
 };
 use serde_json::Value;
+
+use crate::halt::failed;
+
+/// What one answer may say in all, in bytes: text, thoughts and calls. The longest that models are let to write, some
+/// 128,000 tokens, is about half a MiB, and three times that in some scripts: one that says more has no end in sight.
+const MOST_SAID: usize = 4 << 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
@@ -31,6 +41,8 @@ pub(crate) struct Reply {
     /// None while the answer has not ended.
     pub(crate) finish: Option<FinishReason>,
     calls: Vec<Written>,
+    /// What it said so far, in bytes.
+    said: usize,
 }
 
 /// A call as it is being written.
@@ -52,14 +64,22 @@ impl Reply {
     /// Takes the next event. Agents ask for one candidate; others are not looked at.
     pub(crate) fn take(&mut self, event: ChatEvent) {
         match event {
-            ChatEvent::Text { choice: 0, text } => self.text.push_str(&text),
-            ChatEvent::Refusal { choice: 0, text } => {
-                self.refuses |= self.text.trim().is_empty() && !text.is_empty();
+            ChatEvent::Text { choice: 0, text } => {
+                self.said += text.len();
                 self.text.push_str(&text);
             }
-            ChatEvent::Reasoning { choice: 0, text } => self.thoughts.push_str(&text),
+            ChatEvent::Refusal { choice: 0, text } => {
+                self.refuses |= self.text.trim().is_empty() && !text.is_empty();
+                self.said += text.len();
+                self.text.push_str(&text);
+            }
+            ChatEvent::Reasoning { choice: 0, text } => {
+                self.said += text.len();
+                self.thoughts.push_str(&text);
+            }
             ChatEvent::ToolCall { choice: 0, index, id, name, arguments } => self.piece(index, id, name, &arguments),
             ChatEvent::Signed { choice: 0, block } if self.text.trim().is_empty() && self.calls.is_empty() => {
+                self.said += block.to_string().len();
                 self.signed.push(block);
             }
             ChatEvent::Logprobs { choice: 0, mut value } if self.wants_logprobs => {
@@ -83,18 +103,34 @@ impl Reply {
         let written = match self.calls.iter_mut().rev().find(same) {
             Some(written) => written,
             None => {
+                // Also one that says nothing takes room.
+                self.said += size_of::<Written>();
                 self.calls.push(Written { index, call: ToolCall::default(), id: None });
                 let last = self.calls.len() - 1;
                 &mut self.calls[last]
             }
         };
-        if let Some(id) = id {
+        // Some servers send both again with every piece.
+        if let Some(id) = id.filter(|_| written.call.id.is_empty()) {
+            self.said += id.len();
             written.call.id = id;
         }
         if let Some(name) = name.filter(|_| written.call.name.is_empty()) {
+            self.said += name.len();
             written.call.name = name;
         }
+        self.said += arguments.len();
         written.call.arguments.push_str(arguments);
+    }
+
+    /// Why it is listened to no further: it said more than any answer may.
+    pub(crate) fn too_long(&self) -> Option<TurnError> {
+        (self.said > MOST_SAID).then(|| {
+            let most = MOST_SAID >> 20;
+            let message =
+                format!("the model said more than {most} MiB in one answer and was stopped: it seems to loop");
+            failed("answer_too_long", message)
+        })
     }
 
     /// The calls in the order they were begun. An id that is missing or `used` (within the conversation)
@@ -222,6 +258,25 @@ mod tests {
             events.into_iter().for_each(|event| reply.take(event));
             assert_eq!((reply.refuses, reply.text.as_str()), (want, "I will not."));
         }
+    }
+
+    #[test]
+    fn all_that_is_said_counts_and_what_comes_again_with_every_piece_counts_once() {
+        let (mut reply, half) = (Reply::default(), "x".repeat(MOST_SAID / 2));
+        reply.take(ChatEvent::Text { choice: 0, text: half.clone() });
+        reply.take(ChatEvent::Reasoning { choice: 0, text: half });
+        assert_eq!(reply.too_long(), None);
+        reply.take(piece(0, "", "", ""));
+        assert_eq!(reply.too_long().map(|error| error.code).as_deref(), Some("answer_too_long"));
+
+        let mut reply = Reply::default();
+        let (id, name) = ("c".repeat(MOST_SAID / 100), "n".repeat(MOST_SAID / 100));
+        for _ in 0..100 {
+            reply.take(piece(0, &id, &name, "x"));
+        }
+        assert_eq!(reply.too_long(), None);
+        reply.take(piece(0, "", "", &"x".repeat(MOST_SAID)));
+        assert!(reply.too_long().is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One model call: the prompt, the answer as it comes, what of it is shown.
 //!
-//! Invariant: only a whole answer becomes items; one that breaks off leaves events that were shown and a
-//! failed step, nothing a later prompt would repeat.
+//! Invariant: only a whole answer becomes items; one that breaks off, or that has no end ([`Reply::too_long`]), leaves
+//! events that were shown and a failed step, nothing a later prompt would repeat.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -157,6 +157,10 @@ impl Worker {
                 self.pen.commit().await?;
                 continue;
             }
+            // What it said so far was shown, but for less than what is worth a row.
+            if let Some(error) = reply.too_long() {
+                return Err(Halt::Failed(error));
+            }
             let next = async {
                 match due.into_iter().chain(thoughts).chain(calls).min() {
                     Some(at) => Ok(tokio::time::timeout_at(at, frames.next()).await.ok()),
@@ -184,17 +188,19 @@ impl Worker {
         speech: &mut Speech,
         step: &StoredStep,
     ) -> Result<Option<Judged>, Halt> {
-        let mut text = reply.text.clone();
-        if speech.hold.is_some() {
-            let judged = self.judge(Stage::Output, &text).await?;
-            if judged.stops() {
-                return Ok(Some(judged));
+        let piece = match speech.hold {
+            // What was shown is how the text begins. Not looked at again: an answer is shown in many pieces.
+            None => reply.text.get(speech.shown.len()..).unwrap_or_default().to_owned(),
+            Some(_) => {
+                let judged = self.judge(Stage::Output, &reply.text).await?;
+                if judged.stops() {
+                    return Ok(Some(judged));
+                }
+                release(&judged.text, &speech.shown, speech.hold, false).to_owned()
             }
-            text = judged.text;
-        }
+        };
         speech.looked_at(&reply.text, Instant::now());
         self.end_thoughts(reply, speech, &step.step.id);
-        let piece = release(&text, &speech.shown, speech.hold, false).to_owned();
         self.utter(speech, &step.step.id, &piece, reply);
         self.pen.commit().await?;
         Ok(None)
@@ -203,7 +209,8 @@ impl Worker {
     /// Shows what was thought since the last look.
     fn think_aloud(&mut self, reply: &Reply, speech: &mut Speech, step_id: &str) {
         let Some(thoughts) = &mut speech.thoughts else { return };
-        let delta = reply.thoughts.strip_prefix(&thoughts.shown).unwrap_or_default().to_owned();
+        // What was shown is how they begin.
+        let delta = reply.thoughts.get(thoughts.shown.len()..).unwrap_or_default().to_owned();
         thoughts.looked_at(&reply.thoughts, Instant::now());
         if delta.is_empty() {
             return;

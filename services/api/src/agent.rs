@@ -321,6 +321,9 @@ pub struct Limits {
     pub max_cost_micro_usd: Option<u64>,
 }
 
+/// The most model calls of one turn.
+pub const MOST_STEPS: u32 = 100;
+
 impl Default for Limits {
     fn default() -> Self {
         Self { max_steps: 10, max_tool_calls: 20, timeout_s: 300, max_tokens: None, max_cost_micro_usd: None }

@@ -351,6 +351,10 @@ pub enum Outcome {
     NeedsInput(InputRequest),
 }
 
+/// Most bytes of the result that a client gives for a call of its own tool: as many as OpenAI takes characters (API
+/// reference, "Function tool call output").
+pub const MOST_GIVEN: usize = 10_485_760;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ToolResult {
     /// Text the model reads; JSON where the tool speaks JSON.

@@ -1,6 +1,6 @@
 //! From a key to a `Cx`: who asks, for which tenant, with which scopes, and on behalf of which end customer.
 //!
-//! Routes are listed by the scope they need (`http::lists`); the edge asks here before it lets a request through.
+//! Routes are listed by the scope they need (`http::every_route`); the edge asks here before it lets a request through.
 //! Invariants: no handler of a list with a scope runs without a verified key that holds it; where a request names an end
 //! customer, no handler that takes a [`Caller`] runs unless the customer's token was verified, whatever the route does
 //! with it.

@@ -268,12 +268,13 @@ impl Inference for Router {
         Ok(self.table.models().await)
     }
 
-    /// Any target of a route may be the one that answers: the smallest window that is known holds.
+    /// Any target of a route may be the one that answers: where the route does not say it, the smallest window that is
+    /// known holds.
     fn context_window(&self, model: &str) -> Option<usize> {
         match self.table.written(model) {
-            Some(Found::Way(way)) => {
+            Some(Found::Way(way)) => way.context_window.or_else(|| {
                 way.targets.iter().filter_map(|target| target.inference.context_window(&target.upstream_id)).min()
-            }
+            }),
             Some(Found::Plain(inference, name)) => inference.context_window(&name.upstream_id),
             None => self.table.providers.values().find_map(|provider| provider.context_window(model)),
         }

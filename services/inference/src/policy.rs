@@ -21,6 +21,9 @@ pub struct Route {
     /// For people: a note such as "demo model".
     #[serde(default)]
     pub description: Option<String>,
+    /// Tokens of prompt and answer together that every target takes; None: what the targets say themselves.
+    #[serde(default)]
+    pub context_window: Option<usize>,
     #[serde(default)]
     pub retries: Retries,
     #[serde(default)]
@@ -189,6 +192,7 @@ impl Route {
             id: id.into(),
             targets: targets.iter().map(target).collect(),
             description: None,
+            context_window: None,
             retries: Retries::default(),
             timeouts: Timeouts::default(),
             breaker: Breaker::default(),

@@ -222,6 +222,10 @@ fn a_window_is_found_by_every_name_and_a_route_has_its_smallest() {
     let windows = names.map(|name| router.context_window(name));
     let known = [Some(4_096), Some(128_000), Some(128_000), Some(4_096), None, None, None, None];
     assert_eq!(windows, known);
+    let routes = vec![Route { context_window: Some(9_000), ..Route::to("said", &["a/x"]) }];
+    let providers = [("a".to_owned(), down("a", &["x"]) as Arc<dyn Inference>)].into();
+    let said = Router::new(providers, routes).expect("a router");
+    assert_eq!((said.context_window("said"), said.context_window("a/x")), (Some(9_000), None));
 }
 
 #[test]

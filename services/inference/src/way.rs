@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct Way {
     pub(crate) id: String,
     pub(crate) description: Option<String>,
+    /// None: what the targets say themselves.
+    pub(crate) context_window: Option<usize>,
     /// At least one.
     pub(crate) targets: Vec<Arc<Target>>,
     pub(crate) retries: Retries,
@@ -88,6 +90,7 @@ impl Way {
             budget: Budget::new(&route.retries),
             id: route.id,
             description: route.description,
+            context_window: route.context_window,
             targets,
             retries: route.retries,
             timeouts: route.timeouts,

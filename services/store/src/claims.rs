@@ -1,6 +1,6 @@
 //! Who works on which turn.
 //!
-//! A running turn is held by a lease of the database's clock. Whoever finds the lease passed claims the turn under
+//! A running turn is held by a lease of the database's clock. Whoever else finds the lease passed claims the turn under
 //! the next epoch and goes on with it; the one before can write no more ([`crate::turns::fence`]). A turn that waits
 //! for its first worker, or was given back, is one whose lease is 0.
 //!
@@ -287,7 +287,7 @@ impl System<'_> {
                     Which::Trusted => claim!("w.attempts < 2", "", $lock),
                     Which::Suspects => claim!(
                         "w.attempts >= 2 AND NOT EXISTS (SELECT 1 FROM turn h WHERE h.state = 'running' \
-                         AND h.lease_until >= $3 AND h.lease_owner = $1 AND h.attempts > 2)",
+                         AND h.lease_owner = $1 AND h.attempts > 2)",
                         "t.attempts, ",
                         $lock
                     ),

@@ -35,8 +35,9 @@ use super::problem::Problem;
 use super::reply::{Collected, Head, Streamed};
 use super::request::ChatBody;
 
-/// Largest body that is read; a prompt of a million tokens fits.
-const BODY_LIMIT: usize = 16 * 1024 * 1024;
+/// Largest body that is read: as much as the gateway takes where its configuration says nothing else (32 MiB), and what
+/// it adds.
+const BODY_LIMIT: usize = 40 << 20;
 
 /// What all routes share.
 pub(crate) struct Worker {

@@ -1,8 +1,9 @@
 //! Replays: recorded conversations answered again by another version of their agent, turn by turn.
 //!
-//! Each turn is asked again with what its customer said then, through the code that every turn runs through, in a room
-//! of its own over a store that goes with it (`stage`). Tools answer from the recording (`recording`). The models,
-//! shields and knowledge are the real ones, so a replay says what would happen now.
+//! Each turn is asked again with what its customer said then, and what its request gave beside (`given`), through the
+//! code that every turn runs through, in a room of its own over a store that goes with it (`stage`). Tools answer from
+//! the recording (`recording`). The models, shields and knowledge are the real ones, so a replay says what would happen
+//! now.
 //!
 //! Invariants: nothing that a replayed turn comes to (an answer, a hand-over, a wait for a person) reaches the recorded
 //! conversation, its customer or anyone's queue; its model calls are booked under a turn whose id begins with `replay_`
@@ -10,6 +11,7 @@
 
 mod compare;
 mod diff;
+mod given;
 mod places;
 mod recording;
 mod stage;
@@ -276,19 +278,18 @@ impl Replaying {
 
     /// The comparison, and the id of the replayed turn.
     async fn again(&self, recorded: &Recorded, parent: Option<String>) -> Result<(Comparison, String)> {
-        let outcome = self.stage.ask(recorded, parent).await?;
         let Recorded { stored, items, steps } = recorded;
-        let version = Some(stored.turn.agent_version);
+        let number = stored.turn.agent_version;
+        let made_of = match &stored.request.spec {
+            Some(_) => Some(self.agents.load_version(&self.cx, &self.agent_id, number).await?.spec),
+            None => None,
+        };
+        let outcome = self.stage.ask(recorded, parent, made_of.as_ref()).await?;
+        let version = Some(number);
         let was = compare::answered(&stored.turn, version, recorded.inputs(), items, steps, vec![]);
         let waits_for = outcome.open.approvals.into_iter().map(|asked| asked.call).collect();
-        let is = compare::answered(
-            &outcome.turn,
-            self.version,
-            recorded.inputs(),
-            &outcome.items,
-            &outcome.steps,
-            waits_for,
-        );
+        let is =
+            compare::answered(&outcome.turn, self.version, outcome.inputs, &outcome.items, &outcome.steps, waits_for);
         Ok((compare::compare(was, is, self.stage.tools.not_made()), outcome.turn.id))
     }
 }

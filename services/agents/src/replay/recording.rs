@@ -1,17 +1,18 @@
 //! What was recorded of a conversation, and the tools that answer from it.
 //!
-//! Invariants: a call that has an effect is made only where effects are allowed in words; a call that nothing answers is
-//! told as such, to the model and to whoever reads the replay.
+//! Invariants: a call that has an effect is made only where effects are allowed in words; a server that a request named
+//! itself is not asked at all; a call that nothing answers is told as such, to the model and to whoever reads the replay.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    Cx, Result, Tools,
+    Cx, Error, Result, Tools,
     approval::Decision,
     chat::ToolCall,
     cx::{Customer, Workspace},
     replay::{NotMade, WhyNot},
+    servers::Server,
     tools::{Effect, Outcome, Risk, Runs, ToolDef, ToolResult},
     turn::{Item, ItemBody, StepOutput},
 };
@@ -50,10 +51,14 @@ struct Answer {
     used: bool,
 }
 
-/// Every answer and every word of a person in a conversation.
+/// Every call and its answer, and every word of a person, in a conversation.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
+    /// With the places of their turns.
+    calls: Vec<(usize, ToolCall)>,
     answers: Vec<Answer>,
+    /// What servers of requests listed, as items.
+    lists: Vec<(usize, ItemBody)>,
     words: Vec<(usize, (String, Value), Decision)>,
     /// The turn that is asked again now.
     now: usize,
@@ -68,19 +73,19 @@ pub(crate) fn essence(call: &ToolCall) -> (String, Value) {
 impl Recording {
     pub(crate) fn of(turns: &[Recorded]) -> Self {
         let mut recording = Self::default();
-        let mut calls = vec![];
         for (turn, recorded) in turns.iter().enumerate() {
             for item in &recorded.items {
                 match &item.body {
-                    ItemBody::FunctionCall { call, .. } => calls.push((turn, call.clone())),
+                    ItemBody::FunctionCall { call, .. } => recording.calls.push((turn, call.clone())),
                     ItemBody::FunctionCallOutput { call_id, output, is_error, .. } => {
                         // A client's results may come with a later turn.
-                        let Some((turn, call)) = calls.iter().rev().find(|(_, call)| call.id == *call_id) else {
-                            continue;
-                        };
+                        let Some((turn, call)) = recording.called(call_id) else { continue };
+                        let (turn, call) = (*turn, essence(call));
                         let result = ToolResult { content: output.clone(), is_error: *is_error, details: None };
-                        recording.answers.push(Answer { turn: *turn, call: essence(call), result, used: false });
+                        recording.answers.push(Answer { turn, call, result, used: false });
                     }
+                    // One that names another list has no descriptions.
+                    ItemBody::ServerTools { of: None, .. } => recording.lists.push((turn, item.body.clone())),
                     _ => {}
                 }
             }
@@ -91,6 +96,22 @@ impl Recording {
             }
         }
         recording
+    }
+
+    /// The call of this id.
+    fn called(&self, id: &str) -> Option<&(usize, ToolCall)> {
+        self.calls.iter().rev().find(|(_, call)| call.id == id)
+    }
+
+    /// What this server listed in the nearest turn up to now, else after.
+    fn listed(&self, by: &Server) -> Option<Result<Vec<ToolDef>>> {
+        let fits: Vec<&(usize, ItemBody)> = self.lists.iter().filter(|(_, list)| is_of(list, by)).collect();
+        let up_to_now = fits.iter().rposition(|(turn, _)| *turn <= self.now);
+        match &fits.get(up_to_now.unwrap_or(0))?.1 {
+            ItemBody::ServerTools { error: Some(error), .. } => Some(Err(Error::unavailable(error.clone()))),
+            ItemBody::ServerTools { tools, .. } => Some(Ok(tools.clone())),
+            _ => None,
+        }
     }
 
     /// Goes to the turn of this place.
@@ -122,6 +143,14 @@ impl Recording {
     }
 }
 
+/// Whether the item lists the tools of this server, by the same choice among them.
+fn is_of(list: &ItemBody, by: &Server) -> bool {
+    match list {
+        ItemBody::ServerTools { server, url, allowed, .. } => by.is(server, url.as_deref()) && *allowed == by.allowed,
+        _ => false,
+    }
+}
+
 /// Which tools a replay calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum With {
@@ -136,14 +165,14 @@ pub enum With {
 pub(crate) struct Played {
     real: Arc<dyn Tools>,
     with: With,
-    /// Tools that run at clients, and agents that are asked: answered from the recording alone.
-    elsewhere: Vec<ToolDef>,
     now: Mutex<Now>,
 }
 
 #[derive(Default)]
 struct Now {
     recording: Recording,
+    /// Tools that run at clients, and agents that are asked: answered from the recording alone.
+    elsewhere: Vec<ToolDef>,
     /// The recorded turn was asked in this customer's name.
     customer: Option<Customer>,
     /// What the code of this conversation keeps, it keeps under this id, which no other replay and no customer has.
@@ -152,8 +181,8 @@ struct Now {
 }
 
 impl Played {
-    pub(crate) fn new(real: Arc<dyn Tools>, with: With, elsewhere: Vec<ToolDef>) -> Self {
-        Self { real, with, elsewhere, now: Mutex::default() }
+    pub(crate) fn new(real: Arc<dyn Tools>, with: With) -> Self {
+        Self { real, with, now: Mutex::default() }
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Now) -> T) -> T {
@@ -174,6 +203,16 @@ impl Played {
             now.customer = customer;
             now.not_made.clear();
         });
+    }
+
+    /// The tools that the turn has beside those of its groups.
+    pub(crate) fn stand_in(&self, elsewhere: Vec<ToolDef>) {
+        self.with(|now| now.elsewhere = elsewhere);
+    }
+
+    /// The recorded call of this id.
+    pub(crate) fn called(&self, id: &str) -> Option<ToolCall> {
+        self.with(|now| now.recording.called(id).map(|(_, call)| call.clone()))
     }
 
     /// The calls of this turn that nothing answered.
@@ -216,9 +255,9 @@ impl Played {
 impl Tools for Played {
     async fn list(&self, cx: &Cx, groups: &[String]) -> Result<Vec<ToolDef>> {
         let mut tools = self.real.list(cx, groups).await?;
-        for def in &self.elsewhere {
+        for def in self.with(|now| now.elsewhere.clone()) {
             if tools.iter().all(|other| other.name != def.name) {
-                tools.push(def.clone());
+                tools.push(def);
             }
         }
         Ok(tools)
@@ -239,6 +278,18 @@ impl Tools for Played {
         // Nobody is asked: the model reads what a tool asks.
         let cx = Cx { customer, workspace, asking: None, ..cx.clone() };
         self.real.call(&cx, groups, call, key, approved).await
+    }
+
+    /// Whatever the replay calls: what a server of a request was sent along is kept no longer than its turn.
+    async fn list_server(&self, _: &Cx, server: &Server) -> Result<Vec<ToolDef>> {
+        self.with(|now| now.recording.listed(server)).unwrap_or_else(|| {
+            let message = format!("this is a replay: the recording has no list of the tools of '{}'", server.label);
+            Err(Error::unavailable(message))
+        })
+    }
+
+    async fn call_server(&self, _: &Cx, _: &Server, _: &ToolDef, call: &ToolCall, _: &str) -> Result<Outcome> {
+        Ok(Outcome::Done(self.recorded(call, WhyNot::NotRecorded)))
     }
 }
 

@@ -9,7 +9,8 @@ use frontdesk_api::{
     agent::AgentSpec,
     approval::ApprovalRule,
     chat::Usage,
-    turn::{EventBody, Item, Turn, TurnState},
+    tools::ToolDef,
+    turn::{EventBody, Item, ItemBody, Turn, TurnState},
 };
 use frontdesk_store::{
     StoredTenant,
@@ -18,7 +19,10 @@ use frontdesk_store::{
     turns::{self, OnInput, StoredTurn, TurnRequest},
 };
 
-use super::recording::{Played, Recorded, With, elsewhere};
+use super::{
+    given,
+    recording::{Played, Recorded, With, elsewhere},
+};
 use crate::{
     Agents, Bounds, Deps, Unobserved, asking, begin::time_of, handing::PEOPLE, keeper::Entered, pen::prefix,
     read::Open, worker,
@@ -38,6 +42,8 @@ pub(crate) struct Stage {
 pub(crate) struct Outcome {
     pub(crate) turn: Turn,
     pub(crate) items: Vec<Item>,
+    /// How many of them it was asked with.
+    pub(crate) inputs: usize,
     pub(crate) steps: Vec<StoredStep>,
     pub(crate) open: Open,
 }
@@ -67,11 +73,10 @@ impl Stage {
                 store.tenant(cx).add_agent(&agent.id, &agent.spec, None, now).await?;
             }
         }
-        let (spec, defs) = played(spec);
         // Without its name, which a target may have.
         let anonymous = AgentSpec { name: None, ..spec.clone() };
         store.tenant(cx).add_agent(agent_id, &anonymous, None, now).await?;
-        let tools = Arc::new(Played::new(Arc::clone(&deps.tools), with, defs));
+        let tools = Arc::new(Played::new(Arc::clone(&deps.tools), with));
         let room = Agents::new(Deps {
             inference: Arc::clone(&deps.inference),
             tools: tools.clone(),
@@ -109,12 +114,26 @@ impl Stage {
         tx.commit().await
     }
 
-    /// Asks a recorded turn again, behind `parent`.
+    /// Asks a recorded turn again, behind `parent`. `made_of`: of one that has a spec of its own, the spec of its agent's
+    /// version, which that was made of.
     ///
     /// # Errors
     /// As any query; `Internal` where its rows could not be written.
-    pub(crate) async fn ask(&self, recorded: &Recorded, parent: Option<String>) -> Result<Outcome> {
+    pub(crate) async fn ask(
+        &self,
+        recorded: &Recorded,
+        parent: Option<String>,
+        made_of: Option<&AgentSpec>,
+    ) -> Result<Outcome> {
         let deps = &self.room.0.deps;
+        let (asked, on_input) = (&recorded.stored.request, recorded.stored.on_input);
+        let spec = match made_of {
+            Some(version) => given::over(self.spec.clone(), version, asked),
+            None => self.spec.clone(),
+        };
+        let (spec, defs) = played(spec, on_input);
+        self.tools.stand_in(defs);
+        let bodies = self.inputs(recorded, parent.as_deref()).await?;
         let turn = Turn {
             id: deps.ids.next("replay"),
             session_id: None,
@@ -129,13 +148,17 @@ impl Stage {
             completed_at: None,
         };
         let request = TurnRequest {
-            toolgroups: recorded.stored.request.toolgroups.clone(),
-            knowledge: recorded.stored.request.knowledge.clone(),
-            least_score: recorded.stored.request.least_score,
-            file_filter: recorded.stored.request.file_filter.clone(),
-            tool_choice: recorded.stored.request.tool_choice.clone(),
-            inputs: recorded.inputs(),
-            spec: Some(self.spec.clone()),
+            toolgroups: asked.toolgroups.clone(),
+            knowledge: asked.knowledge.clone(),
+            least_score: asked.least_score,
+            file_filter: asked.file_filter.clone(),
+            tool_choice: asked.tool_choice.clone(),
+            servers: asked.servers.clone(),
+            max_tool_calls: asked.max_tool_calls,
+            // By it a response waits for people's words, or does not.
+            response: asked.response.clone(),
+            inputs: bodies.len(),
+            spec: Some(spec.clone()),
             key_id: self.cx.principal.key_id.clone(),
             request: self.cx.request.clone(),
             ..TurnRequest::default()
@@ -147,19 +170,14 @@ impl Stage {
             next_seq: 0,
             request,
             cancel_requested: false,
-            on_input: OnInput::Suspend,
+            on_input,
             stored: false,
         };
-        let left = time_of(&self.spec);
+        let left = time_of(&spec);
         let id = stored.turn.id.clone();
         let items: Vec<Item> = (0..)
-            .zip(&recorded.items[..recorded.inputs()])
-            .map(|(pos, item)| Item {
-                id: deps.ids.next(prefix(&item.body)),
-                turn_id: id.clone(),
-                pos,
-                body: item.body.clone(),
-            })
+            .zip(bodies)
+            .map(|(pos, body)| Item { id: deps.ids.next(prefix(&body)), turn_id: id.clone(), pos, body })
             .collect();
         let mut tx = deps.store.tenant(&self.cx).write().await?;
         turns::add(&mut tx, &stored, Some(self.room.0.lease()), left).await?;
@@ -175,7 +193,7 @@ impl Stage {
             let work = worker::run(
                 Arc::clone(&self.room.0),
                 self.cx.clone(),
-                self.spec.clone(),
+                spec.clone(),
                 claimed,
                 entered.stop.clone(),
                 None,
@@ -197,15 +215,36 @@ impl Stage {
         }
     }
 
+    /// What the recorded turn was asked with, and before it the recorded calls that this answers, where the turns behind
+    /// which it is asked have others in their place.
+    async fn inputs(&self, recorded: &Recorded, parent: Option<&str>) -> Result<Vec<ItemBody>> {
+        let bodies = recorded.items[..recorded.inputs()].iter().map(|item| item.body.clone()).collect::<Vec<_>>();
+        let Some(parent) = parent.filter(|_| bodies.iter().any(|body| answers(body).is_some())) else {
+            return Ok(bodies);
+        };
+        let mut tx = self.room.0.deps.store.tenant(&self.cx).read().await?;
+        let past = transcript::line_of_calls(&mut tx, parent).await?;
+        drop(tx);
+        let mut calls = vec![];
+        for id in bodies.iter().filter_map(answers) {
+            let mut known = past.iter().map(|past| &past.item.body).chain(&bodies);
+            if !known.any(|body| matches!(body, ItemBody::FunctionCall { call, .. } if call.id == id)) {
+                calls.extend(self.tools.called(id).map(|call| ItemBody::FunctionCall { call, container: None }));
+            }
+        }
+        calls.extend(bodies);
+        Ok(calls)
+    }
+
     async fn load(&self, id: &str) -> Result<Outcome> {
         let mut tx = self.room.0.deps.store.tenant(&self.cx).read().await?;
-        let turn = turns::load(&mut tx, id).await?.turn;
+        let StoredTurn { turn, request, .. } = turns::load(&mut tx, id).await?;
         let (items, steps) = (transcript::items(&mut tx, id).await?, transcript::steps(&mut tx, id).await?);
         let open = match turn.state {
             TurnState::AwaitingInput => Open::of(&steps, &transcript::inbox(&mut tx, id).await?),
             _ => Open::default(),
         };
-        Ok(Outcome { turn, items, steps, open })
+        Ok(Outcome { turn, items, inputs: request.inputs, steps, open })
     }
 
     /// Says what people said then to the calls that wait; None where nothing waits or the recording has not all of it.
@@ -224,10 +263,25 @@ impl Stage {
     }
 }
 
-/// The spec with what runs elsewhere as tools that run here, under the same names and in the same order.
-fn played(mut spec: AgentSpec) -> (AgentSpec, Vec<frontdesk_api::tools::ToolDef>) {
+/// The call that this answers, or says a word to.
+fn answers(body: &ItemBody) -> Option<&str> {
+    match body {
+        ItemBody::FunctionCallOutput { call_id, .. } => Some(call_id.as_str()),
+        ItemBody::ApprovalResponse { waiting: Some(waiting), .. } => Some(waiting.call.id.as_str()),
+        _ => None,
+    }
+}
+
+/// The spec with what runs elsewhere as tools that run here, under the same names and in the same order. A turn that ends
+/// where its client has a call to make ends there again. Code runs in a place of the replay's own.
+fn played(mut spec: AgentSpec, on_input: OnInput) -> (AgentSpec, Vec<ToolDef>) {
+    spec.code_container = None;
     let asks = asking::tools(&spec).collect::<Vec<_>>();
-    let defs: Vec<_> = std::mem::take(&mut spec.client_tools)
+    let theirs = match on_input {
+        OnInput::Suspend => std::mem::take(&mut spec.client_tools),
+        OnInput::Finish => vec![],
+    };
+    let defs: Vec<_> = theirs
         .iter()
         .chain(&asks)
         .map(|tool| elsewhere(&tool.name, tool.description.as_deref(), tool.parameters.clone()))

@@ -1,17 +1,17 @@
 //! How turns end when something goes wrong: the model, the worker, the server.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use frontdesk_agents::Bounds;
 use frontdesk_api::{
     ChatEvent, Error, Kind,
     agent::AgentSpec,
-    turn::{StepState, TurnState},
+    turn::{EventBody, StepState, TurnState},
 };
 use frontdesk_store::testing::each_database;
 use futures::StreamExt as _;
 
-use crate::stage::{Line, Stage, answer, pace};
+use crate::stage::{Line, Stage, answer, pace, with_tools};
 
 #[tokio::test]
 async fn a_model_that_fails_or_breaks_off_is_a_reason_and_the_conversation_goes_on() {
@@ -37,6 +37,44 @@ async fn a_model_that_fails_or_breaks_off_is_a_reason_and_the_conversation_goes_
         assert_eq!(answer(&stage.ask(&conversation, "still there?").await), "Here I am.");
         let prompt = stage.model.asked().pop().expect("a prompt");
         assert_eq!(prompt.len(), 1, "what broke one turn is not told in the next: {prompt:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_model_that_never_ends_its_answer_is_stopped_and_what_it_said_stays() {
+    each_database(|store| async move {
+        let stage = Stage::set(store).await;
+        let conversation = stage.conversation(with_tools()).await;
+        let words = "and again ".repeat(10_000);
+        let call = ChatEvent::ToolCall {
+            choice: 0,
+            index: 0,
+            id: Some("c1".into()),
+            name: Some("look".into()),
+            arguments: words.clone(),
+        };
+        let thinks = ChatEvent::Reasoning { choice: 0, text: words.clone() };
+        // What was thought is shown in responses alone.
+        for (event, is_shown) in [(ChatEvent::Text { choice: 0, text: words }, true), (thinks, false), (call, true)] {
+            stage.model.play([Line::Forever(event)]);
+            let view = stage.ask(&conversation, "hello").await;
+            let error = view.turn.error.as_ref().expect("a reason");
+            assert_eq!((view.turn.state, error.code.as_str()), (TurnState::Failed, "answer_too_long"));
+            assert!(error.message.contains("4 MiB") && error.message.contains("loop"), "{}", error.message);
+            assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "no step is left open");
+            let events = stage.events(&view.turn.id).await;
+            let shown = events.iter().map(|event| match &event.body {
+                EventBody::TextDelta { delta, .. } | EventBody::ArgumentsDelta { delta, .. } => delta.len(),
+                _ => 0,
+            });
+            assert_eq!(shown.sum::<usize>() > 4 << 20, is_shown, "all that it said by then");
+        }
+        assert_eq!(stage.tools.calls.load(Ordering::SeqCst), 0, "half a call is not made");
+        stage.model.play([Line::Say("Here I am.")]);
+        assert_eq!(answer(&stage.ask(&conversation, "still there?").await), "Here I am.");
+        let prompt = stage.model.asked().pop().expect("a prompt");
+        assert_eq!(prompt.len(), 1, "none of it is told in the next turn");
     })
     .await;
 }

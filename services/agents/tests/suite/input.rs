@@ -37,6 +37,9 @@ async fn a_client_tool_suspends_the_turn_until_its_result_comes() {
             assert_eq!(refused.kind, Kind::Invalid);
             assert!(refused.message.contains(says), "{}", refused.message);
         }
+        let much = "x".repeat(frontdesk_api::tools::MOST_GIVEN + 1);
+        let refused = stage.agents.resume(&stage.cx, id, vec![result("a", "snow"), result("b", &much)]).await;
+        assert_eq!(refused.expect_err("too large").code.as_deref(), Some("tool_result_too_large"));
         let resumed = stage.agents.resume(&stage.cx, id, vec![result("a", "snow"), result("b", "ice")]).await;
         let resumed = resumed.expect("resumed");
         let view = stage.settled(id).await;

@@ -26,17 +26,20 @@ async fn ask(stage: &Stage, cx: &Cx, agent: &str) -> frontdesk_api::Result<front
 }
 
 #[tokio::test]
-async fn a_line_has_an_end_for_each_tenant_and_for_all() {
+async fn a_line_has_an_end_for_each_tenant_and_for_all_and_serves_tenants_in_turn() {
     each_database(|store| async move {
-        let bounds = Bounds { at_once: 1, in_line_of_tenant: 2, in_line: 3, ..Bounds::default() };
+        let bounds = Bounds { at_once: 2, in_line_of_tenant: 2, in_line: 3, ..Bounds::default() };
         let stage = Stage::with(store, Arc::new(RandomIds), often(), bounds).await;
         stage.agents.recover().await.expect("it works");
         let theirs = Cx::internal("tenant_b", "r");
         let (a, _) = stage.conversation(AgentSpec::new("m")).await;
         let b = stage.agents.create_agent(&theirs, AgentSpec::new("m")).await.expect("an agent").id;
-        stage.model.play([Line::Silence]);
-        let first = ask(&stage, &stage.cx, &a).await.expect("it runs");
-        stage.model.begun().await;
+        stage.model.play([Line::Silence, Line::Silence]);
+        let mut running = vec![];
+        for _ in 0..2 {
+            running.push(ask(&stage, &stage.cx, &a).await.expect("it runs"));
+            stage.model.begun().await;
+        }
         let mut waiting = vec![];
         for _ in 0..2 {
             waiting.push(ask(&stage, &stage.cx, &a).await.expect("in line"));
@@ -49,15 +52,21 @@ async fn a_line_has_an_end_for_each_tenant_and_for_all() {
         assert_eq!((full.kind, full.code.as_deref()), (Kind::Unavailable, Some("turn_queue_full")));
         assert!(full.retry_after.is_some());
 
-        // The one tenant has a turn in hand, so the other is next although it came last.
+        // The one tenant keeps a turn in hand, so the other is next although it came last. There is one place for all
+        // that wait, so the model's words tell in which order they had it.
         stage.model.play([Line::Say("one"), Line::Say("two"), Line::Say("three")]);
-        stage.agents.cancel(&stage.cx, &first.id).await.expect("cancelled");
+        stage.agents.cancel(&stage.cx, &running[0].id).await.expect("cancelled");
+        let mut said = vec![];
         for turn in &waiting {
-            assert_eq!(stage.settled(&turn.id).await.turn.state, TurnState::Completed);
+            let view = stage.settled(&turn.id).await;
+            assert_eq!(view.turn.state, TurnState::Completed);
+            said.push(answer(&view).to_owned());
         }
+        assert_eq!(said, ["two", "three"], "in a tenant's own line who came first is first");
         let events = stage.agents.events(&theirs, &other.id, None).await.expect("events");
         assert!(futures::StreamExt::count(events).await > 3);
-        assert_eq!(stage.agents.load_turn(&theirs, &other.id).await.expect("it").turn.state, TurnState::Completed);
+        let view = stage.agents.load_turn(&theirs, &other.id).await.expect("it");
+        assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "one"));
         stage.agents.shutdown(Duration::ZERO).await;
     })
     .await;

@@ -52,16 +52,36 @@ async fn the_oldest_turns_stay_out_of_the_prompt_and_in_the_rows() {
     .await;
 }
 
+/// About 3,000 tokens: ten such turns are more than what goes into a prompt of a model that does not say what it takes.
+fn many_words(turn: usize) -> String {
+    format!("question {turn}: {}", "x".repeat(6_000))
+}
+
 #[tokio::test]
-async fn a_model_that_does_not_say_how_much_it_takes_gets_a_long_conversation_whole() {
+async fn a_model_that_does_not_say_how_much_it_takes_gets_a_long_conversation_whole_only_where_all_turns_are_kept() {
     each_database(|store| async move {
         let stage = Stage::set(store).await;
-        let conversation = stage.conversation(AgentSpec::new("m")).await;
-        for turn in 0..10 {
-            stage.model.play([Line::Say("Yes.")]);
-            stage.ask(&conversation, &words(turn)).await;
+        for keep_all_turns in [true, false] {
+            let conversation = stage.conversation(AgentSpec { keep_all_turns, ..AgentSpec::new("m") }).await;
+            for turn in 0..10 {
+                stage.model.play([Line::Say("Yes.")]);
+                assert_eq!(answer(&stage.ask(&conversation, &many_words(turn)).await), "Yes.");
+            }
+            let prompt = stage.model.asked().pop().expect("a prompt");
+            let asked = prompt.iter().filter(|m| m.0 == Role::User);
+            let asked: Vec<&str> = asked.map(|m| m.1.split(':').next().unwrap_or_default()).collect();
+            let kept = asked.len();
+            let newest: Vec<String> = (10 - kept..10).map(|turn| format!("question {turn}")).collect();
+            assert_eq!(asked, newest, "the newest turns, the running one last");
+            assert_eq!(prompt.len(), 2 * kept - 1, "each with its answer, but for the running one");
+            if keep_all_turns {
+                assert_eq!(kept, 10, "the provider is to refuse it");
+                continue;
+            }
+            // It is thought to take 32,768 tokens, and a quarter of them is for its answer.
+            let bytes: usize = prompt.iter().map(|m| m.1.len()).sum();
+            assert!((2..10).contains(&kept) && bytes <= 2 * 24_576, "{kept} turns, {bytes} bytes");
         }
-        assert_eq!(stage.model.asked().pop().expect("a prompt").len(), 19);
     })
     .await;
 }

@@ -25,6 +25,7 @@ mod parallel_ends;
 mod people;
 mod questions;
 mod repeat;
+mod replayed_responses;
 mod replays;
 mod responses;
 mod scarce;

@@ -24,7 +24,7 @@ use frontdesk_store::{
 use crate::stage::{Line, Stage, with_tools};
 
 /// Everything a replay tells.
-async fn all(stage: &Stage, replay: Replay) -> Vec<Replayed> {
+pub async fn all(stage: &Stage, replay: Replay) -> Vec<Replayed> {
     let mut replaying = stage.agents.replay(&stage.cx, replay).await.expect("a replay");
     let total = replaying.total();
     let mut all: Vec<Result<Replayed>> = vec![];
@@ -39,12 +39,12 @@ fn of((agent, session): &(String, String)) -> Replay {
     Replay { agent_id: agent.clone(), conversations: vec![session.clone()], ..Replay::default() }
 }
 
-fn compared(replayed: &Replayed) -> &Comparison {
+pub fn compared(replayed: &Replayed) -> &Comparison {
     replayed.comparison.as_ref().unwrap_or_else(|| panic!("skipped: {replayed:?}"))
 }
 
 /// Writes a draft of the agent.
-async fn draft(stage: &Stage, agent: &str, spec: AgentSpec) {
+pub async fn draft(stage: &Stage, agent: &str, spec: AgentSpec) {
     stage.agents.write_version(&stage.cx, agent, &spec, &Writing::default()).await.expect("a draft");
 }
 

@@ -20,7 +20,7 @@ use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, TurnView};
 use frontdesk_api::{
     ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Kind, Result, Seal, Tools,
     agent::AgentSpec,
-    chat::{Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
+    chat::{Chat, Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
     clock::FixedClock,
     code,
     cx::Workspace,
@@ -49,6 +49,8 @@ pub enum Line {
     Fail(Error),
     /// It begins and never ends.
     Silence,
+    /// It says this again and again, and never ends.
+    Forever(ChatEvent),
 }
 
 /// Everything a turn works with.
@@ -72,8 +74,8 @@ pub struct Script {
     asked: Mutex<Vec<Vec<Message>>>,
     /// Tools it was offered with each prompt.
     offered: Mutex<Vec<Vec<ToolSpec>>>,
-    /// What it was to call, by the newest prompt.
-    chosen: Mutex<Option<ToolChoice>>,
+    /// The newest, whole.
+    newest: Mutex<Option<Chat>>,
     /// Tokens it takes; 0: it does not say.
     pub window: AtomicUsize,
     begun: tokio::sync::Notify,
@@ -102,7 +104,12 @@ impl Script {
 
     /// What it was to call, by the newest prompt.
     pub fn chosen(&self) -> Option<ToolChoice> {
-        self.chosen.lock().expect("the choice").clone()
+        self.newest().tool_choice
+    }
+
+    /// What it was asked last, whole.
+    pub fn newest(&self) -> Chat {
+        self.newest.lock().expect("the newest").clone().expect("a model call")
     }
 
     /// Resolves once the model was asked.
@@ -116,7 +123,7 @@ impl Inference for Script {
     async fn chat(&self, _: &Cx, request: ChatRequest) -> Result<ChatReply> {
         let prompt = request.chat()?.messages.clone();
         self.offered.lock().expect("the tools").push(request.chat()?.tools.clone());
-        self.chosen.lock().expect("the choice").clone_from(&request.chat()?.tool_choice);
+        *self.newest.lock().expect("the newest") = Some(request.chat()?.clone());
         let ruled = self.rule.lock().expect("the rule").map(|rule| rule(&prompt));
         let line = self.lines.lock().expect("the lines").pop_front().or(ruled).expect("a line for every model call");
         self.asked.lock().expect("the prompts").push(prompt);
@@ -148,6 +155,10 @@ impl Inference for Script {
             Line::Silence => {
                 let first = stream::iter([Ok(Frame { events: vec![text("Hm")], ..Frame::default() })]);
                 return Ok(reply(first.chain(stream::pending()).boxed()));
+            }
+            Line::Forever(event) => {
+                let frame = move || -> Result<Frame> { Ok(Frame { events: vec![event.clone()], ..Frame::default() }) };
+                return Ok(reply(stream::repeat_with(frame).boxed()));
             }
         };
         let frames = events.into_iter().map(|event| Ok(Frame { events: vec![event], ..Frame::default() }));

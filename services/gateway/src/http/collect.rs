@@ -45,6 +45,11 @@ impl Collected {
         self.paths.extend(document.paths.paths.keys().cloned());
         self.router = self.router.merge(router);
         if let Some(all) = &mut self.document {
+            let (known, new) = (all.components.get_or_insert_default(), document.components.iter());
+            for (name, schema) in new.flat_map(|new| &new.schemas) {
+                let same = known.schemas.get(name).is_none_or(|known| known == schema);
+                debug_assert!(same, "two schemas are called {name}: the document could only show one");
+            }
             all.merge(document);
         }
         self

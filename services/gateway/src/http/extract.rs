@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody as _},
     extract::{FromRequest, FromRequestParts, Query as AxumQuery, Request},
     http::{HeaderMap, header, request::Parts},
 };
@@ -24,8 +24,9 @@ use crate::{app::App, config::plain, problem::Problem};
 
 const MIB: usize = 1 << 20;
 
-/// How long a client whose body has no room may go on sending before it is answered all the same.
-const LAST: Duration = Duration::from_secs(5);
+/// How long a client may be silent amid a large body, and go on sending one that has no room before it is answered all
+/// the same.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// The whole body as it came, up to `limits.max_body_mb`.
 pub struct Raw(pub Bytes);
@@ -165,47 +166,55 @@ pub async fn read(
         swallow(body, patience).await;
         return Err(too_large(declared, limit, key).into());
     }
-    let read = async {
-        match room.zip(parts.extensions.get::<Hold>()) {
-            None => Limited::new(body, max).collect().await.map(Collected::to_bytes),
-            // Apart, so that small ones do not carry what it needs.
-            Some((room, hold)) => Box::pin(gather(body, declared, max, room, hold)).await,
+    // Apart, so that small ones do not carry what it needs.
+    let read = match room.zip(parts.extensions.get::<Hold>()) {
+        None => {
+            let collected = tokio::time::timeout(patience, Limited::new(body, max).collect()).await;
+            collected.map_err(|_| too_slow(timeout_s))?.map(Collected::to_bytes)
         }
+        Some((room, hold)) => Box::pin(gather(body, max, timeout_s, room, hold)).await,
     };
-    match tokio::time::timeout(patience, read).await.map_err(|_| too_slow(timeout_s))? {
+    match read {
         Ok(whole) => Ok(whole),
         Err(e) if e.is::<LengthLimitError>() => Err(too_large(None, limit, key).into()),
         Err(e) => match e.downcast::<Error>() {
-            Ok(full) => Err((*full).into()),
+            Ok(ours) => Err((*ours).into()),
             Err(e) => Err(broke_off(e).into()),
         },
     }
 }
 
 /// Reads a body that may be large, once there is room for it. One that does not say its size takes the largest while it
-/// comes.
+/// comes. Time counts for the client alone, not for the room.
 async fn gather(
     body: Body,
-    declared: Option<usize>,
     max: usize,
+    timeout_s: u64,
     room: &Room,
     hold: &Hold,
 ) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    let exact = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let mut body = Limited::new(body, max);
-    let mut whole = BytesMut::new();
-    let mut taken = None;
+    let (mut whole, mut taken, mut left) = (BytesMut::new(), None, Duration::from_secs(timeout_s));
     loop {
-        if taken.is_none() && whole.len().max(declared.unwrap_or_default()) > SMALL {
-            match room.take(declared.unwrap_or(max)).await {
+        if taken.is_none() && whole.len().max(exact.unwrap_or_default()) > SMALL {
+            match room.take(exact.unwrap_or(max)).await {
                 Ok(place) => taken = Some(place),
                 Err(full) => {
-                    swallow(Body::new(body), LAST).await;
+                    swallow(Body::new(body), STALLED).await;
                     return Err(full.into());
                 }
             }
-            whole.reserve(declared.unwrap_or_default());
+            whole.reserve(exact.unwrap_or_default());
         }
-        let Some(frame) = body.frame().await else { break };
+        let began = Instant::now();
+        // Whoever has room that others wait for may not sit on it.
+        let most = if taken.is_some() { left.min(STALLED) } else { left };
+        let Ok(frame) = tokio::time::timeout(most, body.frame()).await else {
+            return Err(if most < left { stalled() } else { too_slow(timeout_s) }.into());
+        };
+        left = left.saturating_sub(began.elapsed());
+        let Some(frame) = frame else { break };
         if let Ok(piece) = frame?.into_data() {
             whole.extend_from_slice(&piece);
         }
@@ -275,6 +284,10 @@ impl Broken {
 
 fn too_slow(timeout_s: u64) -> Error {
     Error::new(Kind::Timeout, format!("the request body did not come within {timeout_s} s (limits.body_timeout_s)"))
+}
+
+fn stalled() -> Error {
+    Error::new(Kind::Timeout, format!("nothing came of the request body for {} s", STALLED.as_secs()))
 }
 
 fn broke_off(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

@@ -70,16 +70,35 @@ impl Room {
         match timeout(self.patience, Arc::clone(&self.left).acquire_many_owned(self.need(bytes))).await {
             Ok(Ok(permit)) => Ok(Taken(permit)),
             // Never closed, so it is the time.
-            _ => {
-                let message = format!(
-                    "no room for this {} within {} s: too many others are under way ({}); send it again",
-                    self.of.what,
-                    self.patience.as_secs(),
-                    self.of.key
-                );
-                Err(Error::unavailable(message).with_code(self.of.code).with_retry_after(COME_AGAIN))
-            }
+            _ => Err(self.busy()),
         }
+    }
+
+    /// Room for so many bytes more than `held`; of a room that is full at once, since whoever waits with some of it in hand
+    /// may wait for another that does. Together they need no more than all of it.
+    ///
+    /// # Errors
+    /// As [`Room::take`].
+    pub async fn grow(&self, held: &mut Option<Taken>, bytes: usize) -> Result<()> {
+        let Some(Taken(permit)) = held else {
+            *held = Some(self.take(bytes).await?);
+            return Ok(());
+        };
+        let had = u32::try_from(permit.num_permits()).unwrap_or(u32::MAX);
+        let more = self.need(bytes).min(self.all.saturating_sub(had));
+        let more = Arc::clone(&self.left).try_acquire_many_owned(more).map_err(|_| self.busy())?;
+        permit.merge(more);
+        Ok(())
+    }
+
+    fn busy(&self) -> Error {
+        let message = format!(
+            "no room for this {} within {} s: too many others are under way ({}); send it again",
+            self.of.what,
+            self.patience.as_secs(),
+            self.of.key
+        );
+        Error::unavailable(message).with_code(self.of.code).with_retry_after(COME_AGAIN)
     }
 
     /// Gives back what a body turned out not to need.
@@ -146,6 +165,16 @@ mod tests {
         room.shrink(&mut large, 8 * MIB);
         assert!(room.take(1).await.is_err(), "what has shrunk does not grow");
         drop((large, other));
+        // More for one who has some: at once or not at all, and never more than there is.
+        let mut held = None;
+        room.grow(&mut held, 4 * MIB).await.expect("4 of 9");
+        room.grow(&mut held, 4 * MIB).await.expect("8 of 9");
+        let other = room.take(MIB).await.expect("9 of 9");
+        assert_eq!(room.grow(&mut held, 1).await.expect_err("full").code.as_deref(), Some("uploads_busy"));
+        drop(other);
+        room.grow(&mut held, 100 * MIB).await.expect("what is left");
+        assert!(room.take(1).await.is_err());
+        drop(held);
         assert!(room.take(9 * MIB).await.is_ok());
     }
 }

@@ -185,14 +185,17 @@ async fn a_process_that_came_too_late_to_renew_claims_nothing_that_it_works_on()
         let system = store.system();
         let own = Lease { owner: "w", micros: LONG };
         assert!(system.claim_turns(own, 10).await.expect("asked").is_empty());
+        let waits = turn(&store, &cx, &agent, 1, None).await;
+        let claimed = system.claim_turns(own, 10).await.expect("claimed");
+        assert_eq!(claimed.iter().map(|c| &c.stored.turn.id).collect::<Vec<_>>(), [&waits]);
         let mut tx = store.tenant(&cx).write().await.expect("a transaction");
         assert_eq!(claims::claim_one(&mut tx, &late, own).await.expect("asked"), None);
         drop(tx);
         assert!(may_write(&store, &cx, &late, 1).await, "its worker goes on");
         let renewed = system.renew_turns(Lease { owner: "w", micros: -1 }).await.expect("renewed");
-        assert_eq!(renewed.len(), 1, "it is told of it instead");
+        assert_eq!(renewed.len(), 2, "it is told of it instead");
         let other = system.claim_turns(Lease { owner: "v", micros: LONG }, 10).await.expect("claimed");
-        assert_eq!(other.len(), 1, "for another it is one that nobody holds");
+        assert_eq!(other.len(), 2, "for another they are ones that nobody holds");
     })
     .await;
 }

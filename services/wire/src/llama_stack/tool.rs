@@ -291,6 +291,7 @@ fn schema_word(word: &str) -> &str {
 
 /// A tool call as the protocol shows it: parsed where it parses, and always the text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = LlamaStackToolCall)]
 pub struct ToolCall {
     pub call_id: String,
     pub tool_name: String,

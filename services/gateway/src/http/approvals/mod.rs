@@ -43,6 +43,7 @@ pub struct Approval {
 
 /// A person's word.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ApprovalSaid)]
 pub struct Said {
     pub approve: bool,
     pub reason: Option<String>,

@@ -65,7 +65,7 @@ pub(super) async fn read(app: &App, cx: &Cx, body: Bytes) -> Result<Bytes> {
 /// A request with what it brought in, and the room that this takes for as long as it is there.
 struct Filled {
     bytes: Vec<u8>,
-    _room: Vec<Taken>,
+    _room: Option<Taken>,
 }
 
 impl AsRef<[u8]> for Filled {

@@ -31,13 +31,13 @@ pub struct ContainerInfo {
     pub created_at: i64,
     /// Unix seconds.
     pub last_active_at: i64,
-    pub expires_after: ExpiresAfter,
+    pub expires_after: ContainerExpiresAfter,
     pub network_policy: NetworkPolicy,
 }
 
 /// When a container goes with its files.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct ExpiresAfter {
+pub struct ContainerExpiresAfter {
     #[schema(example = "last_active_at")]
     pub anchor: &'static str,
     pub minutes: i64,
@@ -59,7 +59,7 @@ impl From<StoredContainer> for ContainerInfo {
             status: "running",
             created_at: unix_seconds(container.created_at),
             last_active_at: unix_seconds(container.last_active_at),
-            expires_after: ExpiresAfter { anchor: "last_active_at", minutes: container.expire_minutes },
+            expires_after: ContainerExpiresAfter { anchor: "last_active_at", minutes: container.expire_minutes },
             network_policy: NetworkPolicy { kind: "disabled" },
         }
     }

@@ -28,7 +28,7 @@ pub async fn create(
     Raw(body): Raw,
 ) -> Result<Json<Value>, Problem> {
     let new = conversation::create(&body)?;
-    let items = resolved(&app, &cx, new.items).await?;
+    let (items, _room) = resolved(&app, &cx, new.items).await?;
     let conversation = app.agents.open_conversation(&cx, &json(&new.metadata)?, &items).await?;
     Ok(Json(shown(&conversation)?))
 }

@@ -71,7 +71,7 @@ pub async fn create(
     _: IncludeQuery,
     Raw(body): Raw,
 ) -> Result<Json<Value>, Problem> {
-    let new = resolved(&app, &cx, conversation::add(&body)?).await?;
+    let (new, _room) = resolved(&app, &cx, conversation::add(&body)?).await?;
     let added = app.agents.add_items(&cx, &id, &new).await?;
     Ok(Json(conversation::list(added.iter().filter_map(|item| sent(item, Include::EVERYTHING)).collect(), false)))
 }

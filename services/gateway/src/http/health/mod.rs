@@ -9,6 +9,7 @@ use crate::app::App;
 
 /// Llama Stack's `HealthInfo` (`status`), and what a probe wants to know.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = HealthInfo)]
 pub struct Health {
     /// `OK`, or `Not ready`.
     pub status: &'static str,

@@ -40,6 +40,7 @@ pub struct Question {
 
 /// An answer.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = QuestionSaid)]
 pub struct Said {
     pub action: Action,
     /// Of an accepted form.

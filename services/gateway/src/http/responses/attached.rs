@@ -18,22 +18,26 @@ use crate::{
     http::room::{SMALL, Taken},
 };
 
-/// What a request brings in by the ids of files: together as many bytes as it could hold itself, in the same room of the
-/// process.
+/// How often a file that is brought in lies in memory: as it is, as Base64, and in the request that it goes on in.
+const COPIES: usize = 3;
+
+/// What a request brings in by the ids of files: together as many bytes as it could hold itself, in the room of uploads.
 pub struct Brought<'a> {
     app: &'a App,
     left: usize,
-    held: Vec<Taken>,
+    /// Of what has no room yet.
+    small: usize,
+    held: Option<Taken>,
 }
 
 impl<'a> Brought<'a> {
     /// Nothing yet.
     pub fn new(app: &'a App) -> Self {
-        Self { app, left: app.config.limits.max_body_mb.saturating_mul(1 << 20), held: vec![] }
+        Self { app, left: app.config.limits.max_body_mb.saturating_mul(1 << 20), small: 0, held: None }
     }
 
     /// The room that it takes, to be held as long as what was read.
-    pub fn held(self) -> Vec<Taken> {
+    pub fn held(self) -> Option<Taken> {
         self.held
     }
 
@@ -50,8 +54,10 @@ impl<'a> Brought<'a> {
             return Err(Error::new(Kind::TooLarge, message).with_param(at));
         };
         self.left = left;
-        if size > SMALL {
-            self.held.push(self.app.bodies.take(size).await?);
+        self.small += size;
+        if self.small > SMALL {
+            let need = std::mem::take(&mut self.small).saturating_mul(COPIES);
+            self.app.uploads.grow(&mut self.held, need).await?;
         }
         let content = knowledge.load_content(cx, id).await.map_err(|error| wrong(error, at))?;
         Ok((file.filename, file.media_type, content.to_vec()))

@@ -34,7 +34,7 @@ pub async fn compact(
     if asked.model.starts_with(AGENT) {
         return Err(Error::invalid("model", "name a model: an agent summarises nothing").into());
     }
-    let new = to_turn(&app, &cx, asked).await?;
+    let (new, _room) = to_turn(&app, &cx, asked).await?;
     let made = app.agents.compact(&cx, &new).await?;
     let (id, item_id) = (app.ids.next("resp"), app.ids.next("cmp"));
     Ok(Json(answer(&id, app.clock.now(), &made.said, (&item_id, &made.summary), made.usage)))

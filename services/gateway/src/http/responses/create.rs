@@ -58,7 +58,8 @@ pub async fn create(
     let (turn, echo, passing) = match before {
         Some(before) => (before.turn, before.request.response.unwrap_or_default(), None),
         None => {
-            let new = NewTurn { idempotency_key: key, sent, ..to_turn(&app, &cx, asked).await? };
+            let (new, _room) = to_turn(&app, &cx, asked).await?;
+            let new = NewTurn { idempotency_key: key, sent, ..new };
             let echo = new.response.as_ref().map(|response| response.echo.clone()).unwrap_or_default();
             let (turn, passing) = app.agents.begin_passing(&cx, new, store).await.map_err(locked)?;
             (turn, echo, passing)

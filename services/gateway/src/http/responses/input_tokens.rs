@@ -35,7 +35,7 @@ pub async fn input_tokens(
     _: NoQuery,
     Raw(body): Raw,
 ) -> Result<Json<InputTokens>, Problem> {
-    let new = to_turn(&app, &cx, request(&body)?).await?;
+    let (new, _room) = to_turn(&app, &cx, request(&body)?).await?;
     let model = new.response.as_ref().map(|response| response.spec.model.clone()).unwrap_or_default();
     let chat = app.agents.would_ask(&cx, &new).await?;
     let Some(counted) = app.inference.count_tokens(&cx, ChatRequest::typed(model.as_str(), chat)).await? else {

@@ -18,6 +18,9 @@ mod servers;
 pub mod show;
 mod web;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use axum::{
@@ -31,7 +34,7 @@ use bytes::Bytes;
 use frontdesk_agents::{AsResponse, Events, INLINE, NewTurn, Passing, as_model::AGENT, ended_badly, goes_on};
 use frontdesk_api::{
     Cx, Error, Kind, Memory as _, Order, PageRequest, Result,
-    agent::{AgentSpec, Limits},
+    agent::{AgentSpec, Limits, MOST_STEPS},
     filter::FileFilter,
     turn::{ItemBody, TurnState},
 };
@@ -53,6 +56,7 @@ use crate::{
         extract::{Query, known},
         paging::PageQuery,
         reply::event_stream,
+        room::Taken,
         turns::{HEARTBEAT, STILL_HERE},
     },
     problem,
@@ -63,19 +67,21 @@ use crate::{
 /// where nobody waits, an hour.
 const PATIENCE: (u64, u64) = (600, 3600);
 
-/// The turn that a request asks for.
+/// The turn that a request asks for, and the room of the files that it brings in, to be held until it has begun.
 ///
 /// # Errors
 /// `NotFound` for an agent, `Invalid` naming the member.
-async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
+async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<(NewTurn, Option<Taken>)> {
     let Asked { mut echo, .. } = asked;
     let timeout_s = if asked.background { PATIENCE.1 } else { PATIENCE.0 };
     let (agent_id, version, mut spec) = match asked.model.strip_prefix(AGENT) {
         None => {
-            let Limits { max_tool_calls: usual, .. } = Limits::default();
-            let max_tool_calls = usual.max(asked.max_tool_calls.unwrap_or(0));
-            let limits = Limits { timeout_s, max_tool_calls, ..Limits::default() };
-            let spec = AgentSpec { keep_all_turns: !asked.truncate, limits, ..AgentSpec::new(&asked.model) };
+            let usual = Limits::default();
+            let max_tool_calls = usual.max_tool_calls.max(asked.max_tool_calls.unwrap_or(0));
+            // One call after the other is a step for each, and one more for the answer.
+            let max_steps = usual.max_steps.max(max_tool_calls.saturating_add(1)).min(MOST_STEPS);
+            let limits = Limits { timeout_s, max_steps, max_tool_calls, ..usual };
+            let spec = AgentSpec { keep_all_turns: true, limits, ..AgentSpec::new(&asked.model) };
             (INLINE.to_owned(), 1, spec)
         }
         Some(name) => {
@@ -138,6 +144,8 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
             prompt => format!("{prompt}\n\n{instructions}"),
         };
     }
+    spec.keep_all_turns = asked.truncate.map_or(spec.keep_all_turns, |truncate| !truncate);
+    echo.insert("truncation".into(), Value::from(if spec.keep_all_turns { "disabled" } else { "auto" }));
     spec.tool_choice = asked.tool_choice.or(spec.tool_choice);
     spec.parallel_tool_calls = asked.parallel_tool_calls.or(spec.parallel_tool_calls);
     spec.response_format = asked.response_format.or(spec.response_format);
@@ -158,8 +166,8 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
     echo.insert("tools".into(), own.into_iter().chain(shown).collect());
     let (previous, echo) = (asked.previous_response_id, Value::Object(echo));
     let response = AsResponse { spec, version, previous, echo, stored: asked.store };
-    let (items, session_id) = (resolved(app, cx, asked.input).await?, asked.conversation);
-    Ok(NewTurn {
+    let ((items, room), session_id) = (resolved(app, cx, asked.input).await?, asked.conversation);
+    let new = NewTurn {
         agent_id,
         session_id,
         items,
@@ -170,7 +178,8 @@ async fn to_turn(app: &App, cx: &Cx, asked: Asked) -> Result<NewTurn> {
         seals_thoughts: asked.include.thoughts,
         response: Some(response),
         ..NewTurn::default()
-    })
+    };
+    Ok((new, room))
 }
 
 /// In a request's body something that does not exist is a wrong value, not a missing page.
@@ -181,11 +190,12 @@ fn wrong(error: Error, member: impl Into<String>) -> Error {
     }
 }
 
-/// Items as they were sent, those that are only named read from where they stand.
+/// Items as they were sent, those that are only named read from where they stand, and the room of files among them, to
+/// be held until they are written.
 ///
 /// # Errors
 /// `Invalid` naming a reference to nothing.
-pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemBody>> {
+pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<(Vec<ItemBody>, Option<Taken>)> {
     let (mut items, mut brought) = (Vec::with_capacity(input.len()), attached::Brought::new(app));
     for one in input {
         items.push(match one {
@@ -212,7 +222,7 @@ pub async fn resolved(app: &App, cx: &Cx, input: Vec<Input>) -> Result<Vec<ItemB
             }
         });
     }
-    Ok(items)
+    Ok((items, brought.held()))
 }
 
 /// The response as its rows have it now.

@@ -9,6 +9,7 @@
 use frontdesk_api::{
     Error, Result,
     chat::{Role, ToolCall},
+    tools::MOST_GIVEN,
     turn::ItemBody,
 };
 use serde_json::Value;
@@ -138,8 +139,12 @@ fn item(mut fields: Fields, items: &mut Vec<Input>) -> Result<()> {
             }
         }
         "function_call_output" => {
-            let call_id = fields.needed("call_id")?;
+            let (call_id, path) = (fields.needed("call_id")?, fields.path("output"));
             items.push(Input::Item(match parts::parts(&mut fields, "output", Takes::Files)? {
+                Sent::Words(output) if output.len() > MOST_GIVEN => {
+                    let message = format!("'{path}' has {} bytes; at most {MOST_GIVEN} are taken", output.len());
+                    return Err(Error::invalid(path, message).with_code("string_above_max_length"));
+                }
                 Sent::Words(output) | Sent::Refused { text: output, .. } => ItemBody::output(call_id, output, false),
                 Sent::Parts(parts) => ItemBody::output_of(call_id, parts),
             }));
@@ -204,6 +209,20 @@ mod tests {
 
     fn read(value: Value) -> Vec<Input> {
         input(value, "input").expect("good input")
+    }
+
+    #[test]
+    fn a_result_of_a_call_has_a_size_that_is_too_much() {
+        let asked = |bytes: usize| {
+            let output = json!({ "type": "function_call_output", "call_id": "c1", "output": "x".repeat(bytes) });
+            input(json!([output]), "input")
+        };
+        assert!(asked(MOST_GIVEN).is_ok());
+        let refused = asked(MOST_GIVEN + 1).expect_err("too much");
+        assert_eq!(
+            (refused.param.as_deref(), refused.code.as_deref()),
+            (Some("input[0].output"), Some("string_above_max_length"))
+        );
     }
 
     // Oracle: the input of OpenAI's guides "Text generation", "Function calling" and "Conversation state", and what

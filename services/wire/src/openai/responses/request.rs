@@ -99,8 +99,8 @@ pub struct Asked {
     pub top_p: Option<f64>,
     /// In the shape of chat completions.
     pub response_format: Option<Value>,
-    /// Whether the oldest turns may stay out where all of them are too long.
-    pub truncate: bool,
+    /// Whether the oldest turns may stay out where all of them are too long; None: it was not said.
+    pub truncate: Option<bool>,
     /// Members for the model, by their names in chat completions.
     pub extra: Map<String, Value>,
     pub previous_response_id: Option<String>,
@@ -226,7 +226,7 @@ pub fn request(body: &[u8]) -> Result<Asked> {
         temperature,
         top_p,
         response_format: text.0,
-        truncate: truncation.as_deref() == Some("auto"),
+        truncate: truncation.as_deref().map(|word| word == "auto"),
         extra,
         previous_response_id,
         conversation,
@@ -370,7 +370,7 @@ mod tests {
             json!({ "reasoning_effort": "low", "verbosity": "low", "user": "u", "prompt_cache_key": "k",
                     "service_tier": "flex", "logprobs": true, "top_logprobs": 2 })
         );
-        assert_eq!((asked.conversation.as_deref(), asked.truncate), (Some("conv_1"), true));
+        assert_eq!((asked.conversation.as_deref(), asked.truncate), (Some("conv_1"), Some(true)));
         assert!(asked.background && asked.stream && asked.store);
         for (member, value) in [
             ("tool_choice", json!({ "type": "function", "name": "look" })),
