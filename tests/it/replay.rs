@@ -53,6 +53,23 @@ async fn an_agent_is_exported_changed_imported_and_tried_on_what_was_recorded() 
     std::fs::write(&file, text.replace("Be brief.", "Be kind.")).expect("written");
     let (code, told) = said(&command(&frontdesk, &["agent", "import", path, "--note", "kinder"]).await);
     assert_eq!((code, told.trim()), (Some(0), format!("{agent} version 2: a draft").as_str()));
+    let lines = async || {
+        let (code, told) = said(&command(&frontdesk, &["agent", "versions", "shop"]).await);
+        assert_eq!(code, Some(0), "{told}");
+        // Without the time of the day.
+        let words =
+            |line: &str| line.split_whitespace().filter(|word| !word.contains(':')).collect::<Vec<_>>().join(" ");
+        told.lines().map(words).collect::<Vec<_>>()
+    };
+    assert_eq!(lines().await, ["2 - kinder", "1 published"]);
+    for (version, state) in [("2", ["2 published kinder", "1 -"]), ("1", ["2 - kinder", "1 published"])] {
+        let (code, told) = said(&command(&frontdesk, &["agent", "publish", "shop", version]).await);
+        assert_eq!((code, told.trim()), (Some(0), format!("{agent} version {version}: published").as_str()));
+        assert_eq!(lines().await, state);
+    }
+    let (code, told) = said(&command(&frontdesk, &["agent", "publish", "shop", "9"]).await);
+    assert_eq!(code, Some(1));
+    assert!(told.contains('9'), "{told}");
     let (code, told) = said(&command(&frontdesk, &["agent", "export", "nobody"]).await);
     assert_eq!(code, Some(1));
     assert!(told.contains("no agent has the id or name 'nobody'; there are: shop"), "{told}");

@@ -1,4 +1,4 @@
-//! `frontdesk agent`: agents of a running server as files.
+//! `frontdesk agent`: agents of a running server as files, and which of their versions is published.
 
 use std::{
     path::{Path, PathBuf},
@@ -53,6 +53,18 @@ enum Verb {
         #[arg(long, default_value = "")]
         note: String,
     },
+    /// Show an agent's versions, the newest first
+    Versions {
+        /// Its id or name
+        agent: String,
+    },
+    /// Publish a version: a draft, or an older one to roll back to
+    Publish {
+        /// Its id or name
+        agent: String,
+        /// The number of the version
+        version: i64,
+    },
 }
 
 impl Agent {
@@ -81,9 +93,37 @@ impl Agent {
                 let state = if said["published"] == true { "published" } else { "a draft" };
                 say(format!("{} version {}: {state}", said["agent_id"].as_str().unwrap_or_default(), said["version"]))?;
             }
+            Verb::Versions { agent } => {
+                let id = agent_id(&remote, &agent).await?;
+                let mut after = String::new();
+                loop {
+                    let path = format!("/v1/agents/{id}/versions?limit=100{after}");
+                    let page = remote.json(Method::GET, &path, None).await?;
+                    let versions = page["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+                    versions.iter().try_for_each(|version| say(line(version)))?;
+                    if page["has_more"] != true || versions.is_empty() {
+                        break;
+                    }
+                    after = format!("&after={}", page["last_id"].as_str().unwrap_or_default());
+                }
+            }
+            Verb::Publish { agent, version } => {
+                let id = agent_id(&remote, &agent).await?;
+                let path = format!("/v1/agents/{id}/versions/{version}/publish");
+                let said = remote.json(Method::POST, &path, None).await?;
+                say(format!("{id} version {}: published", said["version"]))?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A version as a line: number, when it was written, whether it is the published one, why it was written.
+fn line(version: &Value) -> String {
+    let text = |name: &str| version[name].as_str().unwrap_or_default();
+    let state = if version["published"] == true { "published" } else { "-" };
+    let line = format!("{:>4}  {}  {state:<9}  {}", version["version"], text("created_at"), text("note"));
+    line.trim_end().to_owned()
 }
 
 fn told(what: &str, file: &Path, cause: std::io::Error) -> Error {
