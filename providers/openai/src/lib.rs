@@ -41,6 +41,7 @@ pub use config::{Config, Rerank, Shape, base_url};
 pub use count::Counts;
 use frames::Reader;
 use place::Place;
+use preset::Preset;
 
 /// The provider types of this crate.
 pub const PROVIDERS: &[ProviderDef] = &[ProviderDef {
@@ -66,7 +67,7 @@ pub struct OpenAi {
     counts: Option<(Counts, Uri)>,
     rerank: Uri,
     models: Uri,
-    /// By the server's own names, from its last list.
+    /// By the server's own names, of those in its last list.
     windows: RwLock<HashMap<String, usize>>,
 }
 
@@ -183,7 +184,11 @@ impl Inference for OpenAi {
             let created = entry.get("created").and_then(Value::as_i64).unwrap_or(0);
             Some(Model { kind: listed::kind(entry), ..self.upstream.model(entry.get("id")?.as_str()?, created) })
         };
-        let sized = |entry: &Value| Some((entry.get("id")?.as_str()?.to_owned(), listed::window(entry)?));
+        let vendor = Preset::at(&self.config.base_url);
+        let sized = |entry: &Value| {
+            let id = entry.get("id")?.as_str()?;
+            Some((id.to_owned(), listed::window(entry).or_else(|| (vendor.window)(id))?))
+        };
         let windows = entries.iter().filter_map(sized).collect();
         *self.windows.write().unwrap_or_else(PoisonError::into_inner) = windows;
         Ok(entries.iter().filter_map(model).collect())
@@ -194,8 +199,7 @@ impl Inference for OpenAi {
     }
 
     fn context_window(&self, model: &str) -> Option<usize> {
-        let said = self.windows.read().unwrap_or_else(PoisonError::into_inner).get(model).copied();
-        said.or_else(|| (self.config.preset.window)(model))
+        self.windows.read().unwrap_or_else(PoisonError::into_inner).get(model).copied()
     }
 
     async fn health(&self) -> Health {

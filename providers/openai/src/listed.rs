@@ -1,7 +1,7 @@
 //! What a server's own list of models says of one, beyond its name.
 //!
 //! Invariant: only what the server says counts; nothing is guessed from a name, but for the sizes of OpenAI's own models
-//! at OpenAI, which its pages say and its list does not.
+//! in OpenAI's own list, which its pages say and the list does not.
 
 use frontdesk_api::inference::ModelKind;
 use serde_json::Value;
@@ -13,18 +13,29 @@ pub(crate) fn window(entry: &Value) -> Option<usize> {
     said.and_then(|tokens| usize::try_from(tokens).ok()).filter(|tokens| *tokens > 0)
 }
 
-/// Tokens that a model of OpenAI's own takes, or fewer ("Models", platform.openai.com/docs/models, the page of each,
-/// 2026-11): GPT-3.5 16,385, the first GPT-4 8,192, every later one for text 128,000 or more.
+/// Tokens that a model of OpenAI's own takes ("Models", platform.openai.com/docs/models, the page of each, 2026-11); None
+/// where that is not known here. Of one that came later and has a name like these it is the least that any has.
 pub(crate) fn of_openai(model: &str) -> Option<usize> {
-    let first = ["gpt-4", "gpt-4-0314", "gpt-4-0613"].contains(&model);
-    let later = model.starts_with("gpt-")
-        || model.starts_with("chatgpt-")
-        || model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    // No texts, or no chats.
+    const OTHERS: [&str; 7] = ["instruct", "realtime", "audio", "transcribe", "tts", "image", "search"];
+    const KNOWN: [(&str, usize); 10] = [
+        ("gpt-3.5-turbo", 16_385),
+        ("gpt-4o", 128_000),
+        ("gpt-4.1", 1_047_576),
+        ("gpt-4-turbo", 128_000),
+        ("gpt-5-chat", 128_000),
+        ("gpt-", 128_000),
+        ("o1-mini", 128_000),
+        ("o1", 200_000),
+        ("o3", 200_000),
+        ("o4-mini", 200_000),
+    ];
+    if OTHERS.iter().any(|word| model.contains(word)) {
+        return None;
+    }
     match model {
-        _ if first => Some(8_192),
-        _ if model.starts_with("gpt-3.5") => Some(16_385),
-        _ if later => Some(128_000),
-        _ => None,
+        "gpt-4" | "gpt-4-0314" | "gpt-4-0613" => Some(8_192),
+        _ => KNOWN.iter().find(|(begins, _)| model.starts_with(begins)).map(|(_, tokens)| *tokens),
     }
 }
 
@@ -54,11 +65,14 @@ mod tests {
     fn openais_own_models_take_what_its_pages_say_and_no_others() {
         for (model, tokens) in [
             ("gpt-4o-mini", Some(128_000)),
-            ("gpt-5", Some(128_000)),
-            ("o4-mini", Some(128_000)),
+            ("gpt-4.1-nano", Some(1_047_576)),
+            ("gpt-7", Some(128_000)),
+            ("o4-mini", Some(200_000)),
             ("gpt-4", Some(8_192)),
             ("gpt-4-turbo", Some(128_000)),
             ("gpt-3.5-turbo-0125", Some(16_385)),
+            ("gpt-3.5-turbo-instruct", None),
+            ("gpt-4o-realtime-preview", None),
             ("text-embedding-3-small", None),
             ("omni-moderation-latest", None),
         ] {

@@ -15,7 +15,7 @@ use crate::{config::Shape, count::Counts, listed};
 pub struct Preset {
     /// As the configuration names it.
     pub name: &'static str,
-    /// Tokens that a model of this name takes, where the vendor says it and its list does not.
+    /// Tokens that a model in the vendor's own list takes, by its name, where the vendor says it elsewhere.
     pub window: fn(&str) -> Option<usize>,
     /// Scheme and host; None: every customer has an address of their own, or it runs on one's own machine.
     pub host: Option<&'static str>,

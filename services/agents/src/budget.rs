@@ -5,12 +5,10 @@
 //!
 //! Nobody here has a model's tokenizer: sizes are in tokens, estimated from bytes, rather too large than too small.
 
-use frontdesk_api::chat::{Message, Part, ToolSpec};
-
-/// Tokens of prompt and answer together of a model whose provider does not say: 32,768, what Mistral 7B and
-/// Qwen2.5 were made for. Most hosted models take more and forget a little early; a smaller one that does not say
-/// so refuses long conversations with its own words.
-const WINDOW: usize = 32_768;
+use frontdesk_api::{
+    chat::{Message, Part, ToolSpec},
+    inference::UNKNOWN_WINDOW,
+};
 
 /// Bytes of a token. OpenAI's rule of thumb is 4 characters of English ("What are tokens and how to count them",
 /// help.openai.com); half of that, for JSON, numbers and other languages. Measured on 1,500 conversations of the
@@ -28,7 +26,7 @@ const PICTURE: usize = 1_600;
 /// Tokens that a prompt may have. The rest of the window is for the answer and for what the estimate falls short
 /// of: a quarter, or as much as the answer may take (`max_tokens`), but no more than half.
 pub(crate) fn prompt(window: Option<usize>, max_tokens: Option<u32>) -> usize {
-    let window = window.unwrap_or(WINDOW);
+    let window = window.unwrap_or(UNKNOWN_WINDOW);
     let answer = max_tokens.map_or(0, |tokens| usize::try_from(tokens).unwrap_or(usize::MAX));
     window - answer.clamp(window / 4, window / 2)
 }

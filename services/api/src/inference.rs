@@ -15,6 +15,11 @@ use crate::{
 /// The code of an error that says a provider does not do this at all.
 pub const NOT_OFFERED: &str = "not_offered";
 
+/// Tokens of prompt and answer together of a model whose provider does not say: 32,768, what Mistral 7B and
+/// Qwen2.5 were made for. Most hosted models take more and forget a little early; a smaller one that does not say
+/// so refuses long conversations with its own words.
+pub const UNKNOWN_WINDOW: usize = 32_768;
+
 #[async_trait]
 pub trait Inference: Send + Sync {
     /// Answers a chat. Resolves when the upstream's head is here; the frames follow.
@@ -72,7 +77,7 @@ pub trait Inference: Send + Sync {
         Ok(None)
     }
 
-    /// Tokens of prompt and answer together that the model takes, where that is known by now: from the
+    /// Tokens of prompt and answer together that the model takes, where that is known by now ([`UNKNOWN_WINDOW`]): from the
     /// configuration or from what the upstream said before. Asks nobody; None: not known.
     fn context_window(&self, _model: &str) -> Option<usize> {
         None

@@ -300,8 +300,8 @@ pub struct Limits {
     pub max_body_mb: usize,
     /// Largest uploaded file, in MiB.
     pub max_upload_mb: usize,
-    /// Memory for all uploads under way, in MiB; one that goes into the database takes up to twice its size, one
-    /// that goes elsewhere at most 16 MiB; further ones wait.
+    /// Memory for all uploads under way and for files that requests name, in MiB; one that goes into the database takes up
+    /// to twice its size, one that goes elsewhere at most 16 MiB, one that is named three times; further ones wait.
     pub upload_memory_mb: usize,
     /// Memory for all request bodies over 64 KiB, in MiB, each by its size, from its first byte until its answer begins;
     /// further ones wait.

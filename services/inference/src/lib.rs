@@ -34,7 +34,7 @@ use frontdesk_api::{
     attempt::Outcome,
     chat::affinity,
     embed::{EmbedRequest, Embeddings},
-    inference::{Counted, Model, NOT_OFFERED},
+    inference::{Counted, Model, NOT_OFFERED, UNKNOWN_WINDOW},
     rerank::{Ranking, RerankRequest},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
@@ -273,7 +273,11 @@ impl Inference for Router {
     fn context_window(&self, model: &str) -> Option<usize> {
         match self.table.written(model) {
             Some(Found::Way(way)) => way.context_window.or_else(|| {
-                way.targets.iter().filter_map(|target| target.inference.context_window(&target.upstream_id)).min()
+                let said = way.targets.iter().map(|target| target.inference.context_window(&target.upstream_id));
+                let said: Vec<Option<usize>> = said.collect();
+                // One that does not say it takes no more than is thought of such a one.
+                let known = said.iter().any(Option::is_some);
+                said.into_iter().map(|window| window.unwrap_or(UNKNOWN_WINDOW)).min().filter(|_| known)
             }),
             Some(Found::Plain(inference, name)) => inference.context_window(&name.upstream_id),
             None => self.table.providers.values().find_map(|provider| provider.context_window(model)),

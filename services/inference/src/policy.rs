@@ -230,6 +230,7 @@ impl Route {
         for (i, target) in self.targets.iter().enumerate() {
             zero(&format!("targets[{i}].max_in_flight"), target.max_in_flight.map(|places| places as u64))?;
         }
+        zero("context_window", self.context_window.map(|tokens| tokens as u64))?;
         zero("timeouts.first_token_ms", self.timeouts.first_token_ms)?;
         zero("timeouts.idle_ms", self.timeouts.idle_ms)?;
         zero("timeouts.total_ms", self.timeouts.total_ms)?;

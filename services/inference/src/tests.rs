@@ -216,11 +216,12 @@ fn a_window_is_found_by_every_name_and_a_route_has_its_smallest() {
     // Providers that fail every request: nobody is asked.
     let down = |id, models: &[&'static str]| echo(id, models, Some(Kind::Unavailable));
     let (silent, small, large) = (down("a", &["x"]), down("small", &["s"]), down("large", &["org/l"]));
-    let table: &[(&str, &[&str])] = &[("default", &["a/x", "large/org/l", "small/s"]), ("silent", &["a/x"])];
+    let table: &[(&str, &[&str])] =
+        &[("default", &["a/x", "large/org/l", "small/s"]), ("silent", &["a/x"]), ("half", &["large/org/l", "a/x"])];
     let router = router(&[&silent, &small, &large], table);
-    let names = ["default", "large/org/l", "org/l", "s", "silent", "a/x", "large/unknown", "unknown"];
+    let names = ["default", "half", "large/org/l", "org/l", "s", "silent", "a/x", "large/unknown", "unknown"];
     let windows = names.map(|name| router.context_window(name));
-    let known = [Some(4_096), Some(128_000), Some(128_000), Some(4_096), None, None, None, None];
+    let known = [Some(4_096), Some(32_768), Some(128_000), Some(128_000), Some(4_096), None, None, None, None];
     assert_eq!(windows, known);
     let routes = vec![Route { context_window: Some(9_000), ..Route::to("said", &["a/x"]) }];
     let providers = [("a".to_owned(), down("a", &["x"]) as Arc<dyn Inference>)].into();

@@ -26,7 +26,7 @@ const MIB: usize = 1 << 20;
 
 /// How long a client may be silent amid a large body, and go on sending one that has no room before it is answered all
 /// the same.
-const STALLED: Duration = Duration::from_secs(10);
+const STALLED: Duration = Duration::from_secs(30);
 
 /// The whole body as it came, up to `limits.max_body_mb`.
 pub struct Raw(pub Bytes);

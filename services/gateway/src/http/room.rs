@@ -93,10 +93,8 @@ impl Room {
 
     fn busy(&self) -> Error {
         let message = format!(
-            "no room for this {} within {} s: too many others are under way ({}); send it again",
-            self.of.what,
-            self.patience.as_secs(),
-            self.of.key
+            "there is no room for this {} now: too many others are under way ({}); send it again",
+            self.of.what, self.of.key
         );
         Error::unavailable(message).with_code(self.of.code).with_retry_after(COME_AGAIN)
     }

@@ -29,7 +29,7 @@ pub struct ModelInfo {
     pub provider_resource_id: String,
     /// `llm`, `embedding` or `rerank`.
     pub model_type: ModelKind,
-    /// Tokens of prompt and answer together, where that is known by now; of a route the smallest of its targets.
+    /// Tokens of prompt and answer together, where that is known by now; of a route what it says, else the smallest of its targets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<usize>,
     #[serde(rename = "type")]
