@@ -251,6 +251,9 @@ async fn what_was_lost_twice_is_taken_up_one_at_a_time_until_it_gets_on() {
         let ids: Vec<&str> = first.iter().map(|c| c.stored.turn.id.as_str()).collect();
         assert_eq!(ids, [&fresh, &all[0]]);
         assert!(system.claim_turns(lease, 10).await.expect("asked").is_empty(), "while it has not got on");
+        system.renew_turns(Lease { owner: "w", micros: -1 }).await.expect("too late");
+        assert!(system.claim_turns(lease, 10).await.expect("asked").is_empty(), "nor while it has its own to renew");
+        system.renew_turns(lease).await.expect("renewed");
         let other = system.claim_turns(Lease { owner: "v", micros: LONG }, 10).await.expect("claimed");
         assert_eq!(
             other.iter().map(|c| &c.stored.turn.id).collect::<Vec<_>>(),
