@@ -197,7 +197,7 @@ fn bad_requests_are_refused_by_name_and_the_worker_lives() {
     assert_eq!(worker.send("POST", "/v1/completions", "", "{}").status, 404);
     let (status, problem) = worker.post("/v1/embeddings", &json!({"model": "tiny", "input": "hello"}));
     assert_eq!((status, &problem["error"]["param"]), (400, &json!("model")), "it makes none: {problem}");
-    let huge = body(json!({"say": "x".repeat(17 * 1024 * 1024)})).to_string();
+    let huge = body(json!({"say": "x".repeat(41 << 20)})).to_string();
     assert_eq!(worker.send("POST", "/v1/chat/completions", "", &huge).status, 413);
     assert_eq!(worker.chat(json!({"say": "hello"})).0, 200);
 }
