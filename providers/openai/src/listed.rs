@@ -1,7 +1,7 @@
 //! What a server's own list of models says of one, beyond its name.
 //!
 //! Invariant: only what the server says counts; nothing is guessed from a name, but for the sizes of OpenAI's own models
-//! in OpenAI's own list, which its pages say and the list does not.
+//! in OpenAI's own list, which does not say them.
 
 use frontdesk_api::inference::ModelKind;
 use serde_json::Value;
@@ -13,20 +13,20 @@ pub(crate) fn window(entry: &Value) -> Option<usize> {
     said.and_then(|tokens| usize::try_from(tokens).ok()).filter(|tokens| *tokens > 0)
 }
 
-/// Tokens that a model of OpenAI's own takes ("Models", platform.openai.com/docs/models, the page of each, 2026-11); None
-/// where that is not known here. Of one that came later and has a name like these it is the least that any has.
+/// Tokens that a model of OpenAI's own takes, or fewer: of a family, and of models that came later, the least that any of
+/// them is known to take. None where that is not known. Gathered in 2026-11 from others' lists of what OpenAI's pages say
+/// ("Context Window Sizes for Every GPT Model", chatai.guide, and older ones), not from the pages: an operator's
+/// `context_window` goes before.
 pub(crate) fn of_openai(model: &str) -> Option<usize> {
     // No texts, or no chats.
     const OTHERS: [&str; 7] = ["instruct", "realtime", "audio", "transcribe", "tts", "image", "search"];
-    const KNOWN: [(&str, usize); 10] = [
+    const KNOWN: [(&str, usize); 8] = [
         ("gpt-3.5-turbo", 16_385),
         ("gpt-4o", 128_000),
         ("gpt-4.1", 1_047_576),
         ("gpt-4-turbo", 128_000),
-        ("gpt-5-chat", 128_000),
         ("gpt-", 128_000),
-        ("o1-mini", 128_000),
-        ("o1", 200_000),
+        ("o1", 128_000),
         ("o3", 200_000),
         ("o4-mini", 200_000),
     ];
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openais_own_models_take_what_its_pages_say_and_no_others() {
+    fn openais_own_models_have_a_size_and_what_is_no_chat_has_none() {
         for (model, tokens) in [
             ("gpt-4o-mini", Some(128_000)),
             ("gpt-4.1-nano", Some(1_047_576)),

@@ -77,8 +77,9 @@ pub trait Inference: Send + Sync {
         Ok(None)
     }
 
-    /// Tokens of prompt and answer together that the model takes, where that is known by now ([`UNKNOWN_WINDOW`]): from the
-    /// configuration or from what the upstream said before. Asks nobody; None: not known.
+    /// Tokens of prompt and answer together that the model takes, where that is known by now: from the
+    /// configuration or from what the upstream said before. Asks nobody; None: not known, and thought to be
+    /// [`UNKNOWN_WINDOW`].
     fn context_window(&self, _model: &str) -> Option<usize> {
         None
     }

@@ -351,8 +351,7 @@ pub enum Outcome {
     NeedsInput(InputRequest),
 }
 
-/// Most bytes of the result that a client gives for a call of its own tool: as many as OpenAI takes characters (API
-/// reference, "Function tool call output").
+/// Most bytes of the result that a client gives for a call of its own tool: 10 MiB, far more than any model reads.
 pub const MOST_GIVEN: usize = 10_485_760;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -230,14 +230,18 @@ async fn ask(agents: &Agents, cx: &Cx, words: &str) {
     say(&format!("accepted {}", turn.id));
     let mut seen = None;
     'follow: loop {
-        let mut events = agents.events(cx, &turn.id, seen).await.expect("events");
+        let mut events = match agents.events(cx, &turn.id, seen).await {
+            Ok(events) => events,
+            // Who is stopped in the middle of a read finds that the database has ended it.
+            Err(error) if error.kind == Kind::Unavailable => continue,
+            Err(error) => panic!("no events: {error} ({:?})", error.source),
+        };
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
                     say(&format!("saw {} {} {}", turn.id, event.seq, hash(&event)));
                     seen = Some(event.seq);
                 }
-                // Who is stopped in the middle of a read finds that the database has ended it.
                 Err(error) if error.kind == Kind::Unavailable => continue 'follow,
                 Err(error) => panic!("no event: {error} ({:?})", error.source),
             }

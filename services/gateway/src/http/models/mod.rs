@@ -29,7 +29,8 @@ pub struct ModelInfo {
     pub provider_resource_id: String,
     /// `llm`, `embedding` or `rerank`.
     pub model_type: ModelKind,
-    /// Tokens of prompt and answer together, where that is known by now; of a route what it says, else the smallest of its targets.
+    /// Tokens of prompt and answer together, where that is known by now; of a route what it says, else the smallest of its
+    /// targets. Of OpenAI's own models it can be fewer than they take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<usize>,
     #[serde(rename = "type")]
