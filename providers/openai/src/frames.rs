@@ -71,7 +71,7 @@ impl Reads for Reader {
         };
         let decoded = self.decoded(decoded)?;
         self.first = false;
-        self.preamble &= !decoded.events.iter().any(ChatEvent::is_content);
+        self.preamble = self.preamble && !decoded.events.iter().any(ChatEvent::is_content) && !answer::speaks(data);
         Ok(Piece { events: decoded.events, usage_only: decoded.usage_only, preamble: self.preamble, ends })
     }
 

@@ -200,7 +200,8 @@ pub fn decode_usage(json: &[u8]) -> serde_json::Result<Decoded> {
 fn choice_events(wire: Choice, events: &mut Vec<ChatEvent>) {
     let choice = wire.index;
     let delta = wire.delta.or(wire.message).unwrap_or_default();
-    if let Some(text) = text(delta.reasoning_content).or_else(|| text(delta.reasoning)) {
+    let thoughts = thoughts(delta.content.as_ref());
+    if let Some(text) = text(delta.reasoning_content).or_else(|| text(delta.reasoning)).or(thoughts) {
         events.push(ChatEvent::Reasoning { choice, text });
     }
     if let Some(text) = text(delta.content).or(wire.text.filter(|text| !text.is_empty())) {
@@ -247,6 +248,29 @@ fn text(content: Option<Value>) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Thoughts that stand among the parts of the content (Mistral's reasoning models): `{"type": "thinking", "thinking":
+/// [{"type": "text", "text": …}]}`.
+fn thoughts(content: Option<&Value>) -> Option<String> {
+    let Value::Array(parts) = content? else { return None };
+    parts.iter().filter_map(|part| text(part.get("thinking").cloned())).reduce(|a, b| a + &b)
+}
+
+/// Whether a piece of a stream brings something of the answer, also where it is nothing that is decoded here (sound, the
+/// function calls of old, members of tomorrow): any member of its delta but the role that is not empty.
+#[must_use]
+pub fn speaks(json: &[u8]) -> bool {
+    let Ok(piece) = serde_json::from_slice::<Value>(json) else { return false };
+    let empty = |value: &Value| match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+    };
+    let choices = piece.get("choices").and_then(Value::as_array).into_iter().flatten();
+    let deltas = choices.filter_map(|choice| choice.get("delta")?.as_object());
+    deltas.flatten().any(|(name, value)| name != "role" && !empty(value))
+}
+
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
         let prompt = wire.prompt_tokens_details.unwrap_or_default();
@@ -291,6 +315,29 @@ pub fn mentions_error(json: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Oracle: ThinkChunk of the package mistralai.
+    #[test]
+    fn mistrals_thoughts_stand_among_the_parts_of_the_content() {
+        let piece = br#"{"choices":[{"index":0,"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"yes"}]}}]}"#;
+        let events = decode(piece, false).expect("an answer").events;
+        let (choice, thought) = (0, String::from("hm"));
+        assert_eq!(events[0], ChatEvent::Reasoning { choice, text: thought });
+        assert_eq!(events[1], ChatEvent::Text { choice, text: "yes".into() });
+        assert_eq!(events.len(), 2);
+    }
+
+    #[test]
+    fn a_piece_that_is_not_decoded_speaks_all_the_same() {
+        let piece = |delta: &str| format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#);
+        for silent in [r#"{"role":"assistant","content":"","refusal":null,"tool_calls":[]}"#, "{}", "null"] {
+            assert!(!speaks(piece(silent).as_bytes()), "{silent}");
+        }
+        for told in [r#"{"function_call":{"name":"f"}}"#, r#"{"audio":{"id":"a"}}"#, r#"{"content":[{"type":"x"}]}"#] {
+            assert!(speaks(piece(told).as_bytes()), "{told}");
+        }
+        assert!(!speaks(b"no JSON") && !speaks(br#"{"choices":[],"usage":{"prompt_tokens":1}}"#));
+    }
 
     // Oracle: the last piece of a stream in Groq's API reference, shortened.
     #[test]

@@ -190,8 +190,10 @@ fn whole(mut head: Head, events: impl IntoIterator<Item = ChatEvent>) -> Vec<u8>
                 call.name = name.or(call.name.take());
                 call.arguments.push_str(&arguments);
             }
-            ChatEvent::Logprobs { choice, value } => choices.entry(choice).or_default().logprobs = value,
-            ChatEvent::Annotations { choice, value } => choices.entry(choice).or_default().annotations = Some(value),
+            ChatEvent::Logprobs { choice, value } => append(&mut choices.entry(choice).or_default().logprobs, value),
+            ChatEvent::Annotations { choice, value } => {
+                append(&mut choices.entry(choice).or_default().annotations, value)
+            }
             ChatEvent::Finish { choice, reason } => choices.entry(choice).or_default().finish = Some(reason),
             ChatEvent::Usage(counts) => usage = Some(counts),
             ChatEvent::Signed { .. } => {}
@@ -216,7 +218,7 @@ struct Choice {
     reasoning: Option<String>,
     refusal: Option<String>,
     calls: BTreeMap<u32, Call>,
-    annotations: Option<Value>,
+    annotations: Value,
     logprobs: Value,
     finish: Option<FinishReason>,
 }
@@ -234,8 +236,8 @@ impl Choice {
         if let Some(reasoning) = self.reasoning {
             message["reasoning_content"] = reasoning.into();
         }
-        if let Some(annotations) = self.annotations {
-            message["annotations"] = annotations;
+        if !self.annotations.is_null() {
+            message["annotations"] = self.annotations;
         }
         if !self.calls.is_empty() {
             let call = |call: Call| {
@@ -249,6 +251,20 @@ impl Choice {
         let mut choice = json!({ "index": index, "message": message, "logprobs": self.logprobs });
         finished(&mut choice, Some(&finish));
         choice
+    }
+}
+
+/// Puts what a further piece of an answer brought behind what there is: lists grow, in objects member by member.
+pub(super) fn append(whole: &mut Value, piece: Value) {
+    match (whole, piece) {
+        (Value::Array(whole), Value::Array(piece)) => whole.extend(piece),
+        (Value::Object(whole), Value::Object(piece)) => {
+            for (name, value) in piece {
+                append(whole.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (_, Value::Null) => {}
+        (whole, piece) => *whole = piece,
     }
 }
 
@@ -287,6 +303,23 @@ pub(super) fn usage(usage: Usage) -> Value {
 mod tests {
     use super::*;
     use crate::openai::answer::decode;
+
+    #[test]
+    fn what_came_piece_by_piece_is_whole() {
+        let piece = |token: &str| {
+            let value = json!({ "content": [{ "token": token, "logprob": -0.5 }], "refusal": null });
+            ChatEvent::Logprobs { choice: 0, value }
+        };
+        let cited =
+            |url: &str| ChatEvent::Annotations { choice: 0, value: json!([{ "type": "url_citation", "url": url }]) };
+        let text = |text: &str| ChatEvent::Text { choice: 0, text: text.into() };
+        let events = vec![text("a"), piece("a"), cited("1"), text("b"), piece("b"), cited("2")];
+        let told: Value = serde_json::from_slice(&whole(head(), events)).expect("JSON");
+        let choice = &told["choices"][0];
+        assert_eq!(choice["logprobs"]["content"].as_array().map(Vec::len), Some(2), "{told}");
+        assert_eq!(choice["logprobs"]["refusal"], Value::Null);
+        assert_eq!(choice["message"]["annotations"][1]["url"], "2", "{told}");
+    }
 
     fn head() -> Head {
         Head { id: "chatcmpl-1".into(), model: "asked".into(), created: 7 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Writes,
-    openai::encode::{Chunks, Head, usage},
+    openai::encode::{Chunks, Head, append, usage},
     sse,
 };
 
@@ -108,7 +108,9 @@ impl Writes for Pieces {
                 ChatEvent::Text { choice, text } | ChatEvent::Refusal { choice, text } => {
                     choices.entry(choice).or_default().text.push_str(&text);
                 }
-                ChatEvent::Logprobs { choice, value } => choices.entry(choice).or_default().logprobs = value,
+                ChatEvent::Logprobs { choice, value } => {
+                    append(&mut choices.entry(choice).or_default().logprobs, value)
+                }
                 ChatEvent::Finish { choice, reason } => choices.entry(choice).or_default().finish = Some(reason),
                 ChatEvent::Usage(counts) => self.usage = Some(counts),
                 ChatEvent::Extra(members) => self.extra.extend(members),
@@ -234,6 +236,12 @@ mod tests {
             }
         });
         assert_eq!(written, want);
+    }
+
+    #[test]
+    fn a_whole_answer_made_of_a_stream_has_every_tokens_probability() {
+        let written: Value = serde_json::from_slice(&pieces(false).whole(events())).expect("JSON");
+        assert_eq!(written["choices"][0]["logprobs"]["tokens"], json!(["Gr\u{fc}\u{df}e", " you"]));
     }
 
     #[test]
