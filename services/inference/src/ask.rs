@@ -97,10 +97,16 @@ impl Ask<'_> {
                 tried => return tried,
             }
         }
-        match self.queue(&line.full).await? {
-            Some(ticket) => self.one(ticket, call).await,
-            None => Err(last.unwrap_or_else(|| self.full())),
+        let mut full = line.full;
+        while let Some((at, ticket)) = self.queue(&full).await? {
+            match self.one(ticket, call).await {
+                Err(e) if verdict::of(&e).elsewhere && !self.over() => last = Some(e),
+                tried => return tried,
+            }
+            // Others whose places were taken may have one by now.
+            full.remove(at);
         }
+        Err(last.unwrap_or_else(|| self.full()))
     }
 
     /// Whether nobody is to be asked any more.
@@ -199,11 +205,15 @@ impl Ask<'_> {
             Either::Left((tried, _)) => return tried,
             Either::Right(((), one)) => one,
         };
-        let Some(second) = line.next() else { return one.await };
+        if line.is_over() {
+            return one.await;
+        }
+        // Before the second one leaves the line: where the first fails, it is still to be asked.
         if !self.way.budget.withdraw() {
             tracing::warn!(route = self.way.id, "the budget for retries and hedges is used up");
             return one.await;
         }
+        let Some(second) = line.next() else { return one.await };
         tracing::debug!(
             route = self.way.id,
             provider = second.target.provider,
@@ -228,8 +238,11 @@ impl Ask<'_> {
         }
     }
 
-    /// Waits for a place at one of these. None: none came free in time.
-    async fn queue(&self, full: &[usize]) -> Result<Option<Ticket>> {
+    /// Waits for a place at one of these, and says at which of them. None: none came free in time.
+    ///
+    /// # Errors
+    /// `Cancelled`; `Timeout` with the code `deadline` where the time for the whole answer is over before that.
+    async fn queue(&self, full: &[usize]) -> Result<Option<(usize, Ticket)>> {
         if full.is_empty() || self.way.timeouts.queue_ms == 0 {
             return Ok(None);
         }
@@ -237,14 +250,22 @@ impl Ask<'_> {
             let target = &self.way.targets[*i];
             Arc::clone(&target.gate).wait().map(move |place| (target, place)).boxed()
         });
-        let longest = self.time.sleep(millis(self.way.timeouts.queue_ms));
+        let patience = millis(self.way.timeouts.queue_ms);
+        let left = self.cx.deadline.map(|at| at.saturating_duration_since(self.time.now()));
+        let longest = self.time.sleep(left.map_or(patience, |left| left.min(patience)));
         tokio::select! {
             biased;
             () = self.cx.cancel.cancelled() => Err(Error::cancelled()),
-            ((target, place), ..) = select_all(waits) => {
-                Ok(Some(Ticket::new(target, place, Admission::Go, self.time, self.cx.deadline)))
+            ((target, place), at, _) = select_all(waits) => {
+                Ok(Some((at, Ticket::new(target, place, Admission::Go, self.time, self.cx.deadline))))
             }
-            () = longest => Ok(None),
+            () = longest => match left.is_some_and(|left| left <= patience) {
+                true => {
+                    let message = format!("the time for the answer was over before '{}' had a free place", self.way.id);
+                    Err(Error::new(Kind::Timeout, message).with_code("deadline"))
+                }
+                false => Ok(None),
+            },
         }
     }
 

@@ -48,6 +48,11 @@ impl<'w> Line<'w> {
         self.enter(least_bad, Admission::Go)
     }
 
+    /// Whether everybody's turn has come.
+    pub(crate) fn is_over(&self) -> bool {
+        self.order.as_slice().is_empty()
+    }
+
     fn enter(&mut self, i: usize, admission: Admission) -> Option<Ticket> {
         let target: &Arc<Target> = &self.way.targets[i];
         let Some(place) = target.gate.enter() else {

@@ -237,6 +237,24 @@ async fn a_hedge_that_fails_leaves_the_first_its_time() {
 }
 
 #[tokio::test]
+async fn without_a_budget_for_hedges_the_next_is_still_there_when_the_first_fails() {
+    let none = Retries { max: 0, budget_percent: 0, budget_min_per_s: 0, ..Retries::default() };
+    let gate = Arc::new(Notify::new());
+    let breaks = Piece::Breaks(Error::upstream("down"));
+    let (slow, b) = (Actor::new("a", [Say::Answers(vec![Piece::Gate(Arc::clone(&gate)), breaks])]), Actor::well("b"));
+    let route = Route { retries: none, ..hedged(&["a/m", "b/m"]) };
+    let router = router(&[&slow, &b], &Hand::new(), vec![route]);
+    let (heard, ()) = tokio::join!(ask(&router, "r"), async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        gate.notify_one();
+    });
+    let heard = heard.expect("the next target");
+    assert_eq!((heard.words.as_str(), slow.asked(), b.asked()), ("<b", 1, 1));
+}
+
+#[tokio::test]
 async fn a_request_that_is_at_fault_ends_both_and_tells_of_both() {
     let (a, b) = (Actor::new("a", [Say::Nothing]), Actor::new("b", [Say::Fails(Error::invalid("n", "bad n"))]));
     let error = ask(&router(&[&a, &b], &Hand::new(), vec![hedged(&["a/m", "b/m"])]), "r").await.err().expect("bad");

@@ -49,6 +49,33 @@ async fn who_waits_for_a_place_gets_the_first_that_is_free() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_place_waits_no_longer_than_for_the_answer() {
+    let a = Actor::well("a");
+    let timeouts = Timeouts { total_ms: Some(60), queue_ms: 5_000, ..Timeouts::default() };
+    let hand = Hand::new();
+    let router = router(&[&a], &hand, vec![Route { timeouts, ..limited(1, &["a/m"]) }]);
+    let _held = router.chat(&cx(), question("r")).await.expect("the place");
+    let error = router.chat(&cx(), question("r")).await.err().expect("no place");
+    assert_eq!((error.kind, error.code.as_deref()), (Kind::Timeout, Some("deadline")), "{error}");
+    assert_eq!((a.asked(), hand.waited()), (1, vec![Duration::from_millis(60)]));
+}
+
+#[tokio::test]
+async fn who_waited_for_a_target_that_fails_may_have_the_place_of_another() {
+    let held = || Say::Answers(vec![Piece::Preamble, Piece::Word("held")]);
+    let (a, b) = (Actor::new("a", [held(), Say::Fails(Error::upstream("down"))]), Actor::new("b", [held()]));
+    let router = router(&[&a, &b], &Hand::still(), vec![limited(1, &["a/m", "b/m"])]);
+    let first = router.chat(&cx(), question("r")).await.expect("a place");
+    let second = router.chat(&cx(), question("r")).await.expect("a place");
+    let cx = cx();
+    let mut third = router.chat(&cx, question("r"));
+    assert!((&mut third).now_or_never().is_none());
+    drop((first, second));
+    let answer = third.await.expect("the other's place");
+    assert_eq!((answer.head.provider.as_str(), answer.head.other_attempts.len()), ("b", 1));
+}
+
+#[tokio::test]
 async fn a_limit_holds_by_every_name() {
     let a = Actor::well("a");
     let routes = vec![limited(1, &["a/m"]), Route { id: "s".into(), ..Route::to("s", &["a/m"]) }];
