@@ -36,7 +36,7 @@ pub use writer::WINDOW;
 
 use call::Settled;
 use purse::Purse;
-use writer::{Ask, Writer};
+use writer::{Ask, Closing, Writer};
 
 /// Calls that may be under way or wait to be booked; past it new ones wait. At some 300 bytes each, 20 MiB.
 const CALLS: usize = 1 << 16;
@@ -56,6 +56,7 @@ pub(crate) struct Inner {
     next: AtomicU64,
     settled: mpsc::Sender<Settled>,
     asks: mpsc::UnboundedSender<Ask>,
+    closing: Arc<Closing>,
     /// By tenant; one that spends nothing has none.
     purses: RwLock<HashMap<String, Arc<Purse>>>,
 }
@@ -84,10 +85,11 @@ impl Ledger {
         }
         let (settled, rows) = mpsc::channel(CALLS);
         let (asks, asked) = mpsc::unbounded_channel();
-        let writer = Writer::new(store.clone(), clock.clone(), ids.next("use"), rows, asked);
+        let closing = Arc::<Closing>::default();
+        let writer = Writer::new(store.clone(), clock.clone(), ids.next("use"), (rows, asked), closing.clone());
         tokio::runtime::Handle::current().spawn(writer.run());
         let (next, purses) = (AtomicU64::new(1), RwLock::default());
-        Ok(Self(Arc::new(Inner { store, clock, prices, next, settled, asks, purses })))
+        Ok(Self(Arc::new(Inner { store, clock, prices, next, settled, asks, closing, purses })))
     }
 
     /// What calls came to, those that have just ended included. `tenant` is whose.
@@ -113,9 +115,10 @@ impl Ledger {
         }
     }
 
-    /// Books what has ended and gives back what was set aside. Calls still under way are waited for a little; new
-    /// ones are refused from here on.
+    /// Books what has ended and gives back what was set aside. Calls still under way are waited for a little, as is a
+    /// database in trouble; what it does not take by then goes to the log. New calls are refused from here on.
     pub async fn close(&self) {
+        self.0.closing.begin();
         let (tell, told) = oneshot::channel();
         if self.0.asks.send(Ask::Close(tell)).is_ok() {
             let _ = told.await;

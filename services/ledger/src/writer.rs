@@ -5,7 +5,11 @@
 //! that fails is repeated until it holds: ids and totals make that harmless. Invariants: a cost counts against a
 //! slice in the very transaction that books its row; a lease is in the database before it is spent from memory.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use frontdesk_api::{Clock, Error, Kind, Micros, Result};
 use frontdesk_store::{
@@ -64,8 +68,22 @@ pub(crate) struct Writer {
     slices: HashMap<String, Slice>,
     /// How many slices were opened.
     opened: u64,
-    /// When writing is given up; None: never.
-    give_up: Option<Instant>,
+    closing: Arc<Closing>,
+}
+
+/// Until when a database in trouble is waited for, once the books are being closed; before that, for ever. Whoever closes
+/// them says so here, since the writer may be waiting for the database and hear nothing else.
+#[derive(Default)]
+pub(crate) struct Closing(OnceLock<Instant>);
+
+impl Closing {
+    pub(crate) fn begin(&self) {
+        let _ = self.0.set(Instant::now() + 2 * GRACE);
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.get().is_some_and(|end| Instant::now() >= *end)
+    }
 }
 
 /// A slice that is open.
@@ -87,11 +105,11 @@ impl Writer {
         store: Store,
         clock: Arc<dyn Clock>,
         id: String,
-        settled: mpsc::Receiver<Settled>,
-        asks: mpsc::UnboundedReceiver<Ask>,
+        (settled, asks): (mpsc::Receiver<Settled>, mpsc::UnboundedReceiver<Ask>),
+        closing: Arc<Closing>,
     ) -> Self {
         let (ready, slices) = (Vec::new(), HashMap::new());
-        Self { store, clock, id, settled, asks, ready, slices, opened: 0, give_up: None }
+        Self { store, clock, id, settled, asks, ready, slices, opened: 0, closing }
     }
 
     /// Works until the books are closed, or nobody holds them any more.
@@ -240,7 +258,7 @@ impl Writer {
             return;
         }
         let Err(error) = self.insist(rows, slices).await else { return };
-        if rows.len() + slices.len() == 1 {
+        if !is_refusal(error.kind) || rows.len() + slices.len() == 1 {
             return unbooked(rows, slices, &error);
         }
         for row in rows {
@@ -264,7 +282,7 @@ impl Writer {
         let mut wait = AGAIN.0;
         loop {
             let Err(error) = self.store.system().book(rows, slices, lease).await else { return Ok(()) };
-            if is_refusal(error.kind) || self.give_up.is_some_and(|end| Instant::now() >= end) {
+            if is_refusal(error.kind) || self.closing.is_over() {
                 return Err(error);
             }
             let cause = error.source.as_ref().map(ToString::to_string);
@@ -277,7 +295,6 @@ impl Writer {
     /// Books everything, waits a little for calls under way, and returns what was set aside.
     async fn finish(&mut self) {
         let end = Instant::now() + GRACE;
-        self.give_up = Some(end + GRACE);
         // No new call begins; those that have begun can still settle.
         self.settled.close();
         while let Ok(Some(settled)) = timeout_at(end, self.settled.recv()).await {

@@ -106,6 +106,29 @@ async fn a_database_in_trouble_loses_nothing() {
 }
 
 #[tokio::test]
+async fn books_are_closed_though_the_database_is_in_trouble() {
+    each_database(async |store: Store| {
+        let (a, _) = two_tenants(&store).await;
+        let books = ledger(&store).await;
+        let change = async |sql: &'static str| {
+            let mut tx = store.system().write().await.expect("a door");
+            on!(tx, conn => sqlx::query(sql).execute(conn).await.map(|_| ())).expect("changed");
+            tx.commit().await.expect("committed");
+        };
+        change("ALTER TABLE usage RENAME TO usage_elsewhere").await;
+        let up = Up { streaming: true, frames: || vec![Ok(counted(101, 7))], others: Vec::new, ends: true };
+        read(metered(&books, up).chat(&a, passed_on("up/priced")).await.expect("an answer")).await;
+        // The writer is at the database, where it would stay as long as the trouble lasts.
+        let mut flushed = Box::pin(books.flush());
+        assert!(futures::poll!(&mut flushed).is_pending());
+        tokio::task::yield_now().await;
+        tokio::time::timeout(std::time::Duration::from_secs(60), books.close()).await.expect("it gives up");
+        change("ALTER TABLE usage_elsewhere RENAME TO usage").await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_report_groups_and_filters_within_its_days() {
     each_database(async |store: Store| {
         let (a, b) = two_tenants(&store).await;
