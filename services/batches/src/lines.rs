@@ -12,7 +12,7 @@ use crate::{Answer, EndedLine, Endpoint, Fault, NewLine};
 pub enum Again {
     /// The answer stands.
     No,
-    /// The provider is out of capacity; it may have said when to come back.
+    /// The provider is out of capacity, or down; it may have said when to come back.
     Later(Option<Duration>),
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct PageQuery {
     /// Id after which the page begins.
     pub after: Option<String>,
-    /// 1 to 100; 20 where it is left out.
+    /// 1 to 100, and 20 where it is left out, unless the route says otherwise.
     pub limit: Option<u32>,
     /// `desc` (newest first, the default) or `asc`.
     pub order: Option<String>,
@@ -20,9 +20,17 @@ impl PageQuery {
     /// # Errors
     /// `Invalid` naming the parameter.
     pub fn request(self) -> frontdesk_api::Result<PageRequest> {
-        let limit = self.limit.unwrap_or(20);
-        if !(1..=100).contains(&limit) {
-            return Err(Error::invalid("limit", format!("limit must be 1 to 100, found {limit}")));
+        self.request_of(20, 100)
+    }
+
+    /// As [`PageQuery::request`], of a list whose pages have another size: where nothing is said, and at most.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn request_of(self, default: u32, most: u32) -> frontdesk_api::Result<PageRequest> {
+        let limit = self.limit.unwrap_or(default);
+        if !(1..=most).contains(&limit) {
+            return Err(Error::invalid("limit", format!("limit must be 1 to {most}, found {limit}")));
         }
         let order = match self.order.as_deref() {
             None | Some("desc") => Order::Desc,

@@ -87,6 +87,10 @@ impl Lines for Answers {
         problem::log(&error);
         let again = match error.kind {
             Kind::RateLimited | Kind::Unavailable | Kind::Timeout => Again::Later(error.retry_after),
+            // A server that is down or broke off may be up again soon.
+            Kind::Upstream if !error.code.as_deref().is_some_and(|code| LASTING.contains(&code)) => {
+                Again::Later(error.retry_after)
+            }
             _ => Again::No,
         };
         (self.refused(cx, endpoint, &error), again)
@@ -114,10 +118,17 @@ impl Lines for Answers {
     }
 }
 
+/// The code of an answer that cannot stand in a file of lines.
+const NOT_JSON: &str = "answer_not_json";
+
+/// Codes of failures upstream that time does not mend: a key that is refused, an address that is not there, and an answer
+/// that was paid for and is none.
+const LASTING: [&str; 3] = ["provider_credentials", openai::error::NO_ADDRESS, NOT_JSON];
+
 /// JSON on one line: between its tokens a line feed is as good as a space, and inside them there is none.
 fn one_line(body: &[u8]) -> Result<String> {
     serde_json::from_slice::<&RawValue>(body)
-        .map_err(|e| Error::upstream("the provider's answer is not JSON").with_source(e))?;
+        .map_err(|e| Error::upstream("the provider's answer is not JSON").with_code(NOT_JSON).with_source(e))?;
     let text = std::str::from_utf8(body).map_err(|e| Error::internal("could not read JSON as text", e))?;
     Ok(text.trim().replace(['\n', '\r'], " "))
 }
@@ -138,6 +149,25 @@ mod tests {
         };
         assert_eq!(ask("true").await.expect_err("refused").param.as_deref(), Some("store"));
         assert!(ask("false").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_line_is_asked_again_while_its_provider_is_down_and_not_where_time_mends_nothing() {
+        use crate::testing::{Frames, frame};
+        let cut = || vec![Err(Error::upstream("cut"))];
+        let refused = || vec![Err(Error::upstream("refused").with_code("provider_credentials"))];
+        let page = || vec![Ok(frame("<html>"))];
+        let wrong = || vec![Err(Error::invalid("n", "bad n"))];
+        for (frames, again) in
+            [(cut as fn() -> Vec<_>, Again::Later(None)), (refused, Again::No), (page, Again::No), (wrong, Again::No)]
+        {
+            let up = Frames { streaming: false, frames };
+            let clock = Arc::new(frontdesk_api::clock::FixedClock::at(0));
+            let answers = Answers { inference: Arc::new(up), clock };
+            let body = r#"{"model":"echo","messages":[{"role":"user","content":"hi"}]}"#;
+            let asked = answers.ask(&Cx::internal("t", "r"), Endpoint::ChatCompletions, body.into()).await;
+            assert_eq!((asked.0.succeeded, asked.1), (false, again), "{}", asked.0.body);
+        }
     }
 
     #[test]

@@ -21,7 +21,13 @@ pub struct PurposeQuery {
     pub purpose: Option<String>,
 }
 
+/// The most files on a page, and how many where nothing is said: clients that read one page see them all (the openai
+/// package, FileListParams).
+const PAGE: u32 = 10_000;
+
 /// The uploaded files
+///
+/// `limit` is 1 to 10,000 here, and 10,000 where it is left out.
 #[utoipa::path(get, path = "/v1/files", tag = "memory", params(PageQuery, PurposeQuery), responses((status = 200, body = List<FileInfo>)))]
 pub async fn list(
     State(app): State<App>,
@@ -29,6 +35,6 @@ pub async fn list(
     Query(page): Query<PageQuery>,
     Query(only): Query<PurposeQuery>,
 ) -> Result<Json<List<FileInfo>>, Problem> {
-    let files = app.knowledge.list_files(&cx, only.purpose.as_deref(), &page.request()?).await?;
+    let files = app.knowledge.list_files(&cx, only.purpose.as_deref(), &page.request_of(PAGE, PAGE)?).await?;
     Ok(Json(List::of(files, FileInfo::from, |file| &file.id)))
 }

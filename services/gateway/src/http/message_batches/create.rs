@@ -4,8 +4,9 @@ use axum::{
     Json,
     extract::{Request, State},
 };
+use frontdesk_agents::sent;
 use frontdesk_api::Error;
-use frontdesk_batches::{NewBatch, NewLine};
+use frontdesk_batches::{NewBatch, NewLine, Once};
 use frontdesk_wire::anthropic::batch;
 
 use super::MessageBatch;
@@ -43,11 +44,13 @@ pub struct MessageBatchRequest {
 /// that began it. The body may be as large as an uploaded file, and waits for room as one.
 #[utoipa::path(
     post, path = "/v1/messages/batches", tag = "inference",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same request with the same key within a day gets the batch that the first one made")),
     request_body = CreateMessageBatch, responses((status = 200, body = MessageBatch))
 )]
 pub async fn create(
     State(app): State<App>,
     Caller(cx): Caller,
+    extract::Key(key): extract::Key,
     request: Request,
 ) -> Result<Json<MessageBatch>, Problem> {
     let limits = &app.config.limits;
@@ -57,10 +60,16 @@ pub async fn create(
     // Up to 64 MiB of JSON: nobody else on this lane waits for it to be read.
     let read = tokio::task::spawn_blocking(move || {
         let line = |r: batch::Request| NewLine { custom_id: r.custom_id, request: r.params };
-        Ok::<Vec<NewLine>, Error>(batch::requests(&body)?.into_iter().map(line).collect())
+        let lines: Vec<NewLine> = batch::requests(&body)?.into_iter().map(line).collect();
+        Ok::<_, Error>((lines, key.map(|key| Once { key, sent: sent("message_batches", &body) })))
     });
-    let lines = read.await.map_err(|e| Error::internal("could not read the requests of a batch", e))??;
-    Ok(Json(app.batches.create(&cx, NewBatch::OfMessages(lines)).await?.into()))
+    let (lines, once) = read.await.map_err(|e| Error::internal("could not read the requests of a batch", e))??;
+    let new = NewBatch::OfMessages(lines);
+    let batch = match once {
+        Some(once) => app.batches.create_once(&cx, new, once).await?,
+        None => app.batches.create(&cx, new).await?,
+    };
+    Ok(Json(batch.into()))
 }
 
 #[cfg(test)]
@@ -151,6 +160,21 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert_eq!(delete().await.json(), json!({ "id": batch["id"], "type": "message_batch_deleted" }));
         assert_eq!(gateway.get(&path).await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_comes_again_with_its_key_makes_no_second_batch() {
+        let gateway = TestGateway::start(native()).await;
+        let made = async |ids: &[&str]| {
+            let request = gateway.request("POST", "/v1/messages/batches").header("idempotency-key", "k");
+            let request = request.header("content-type", "application/json");
+            gateway.send(request.body(batch(ids).to_string().into()).expect("a request")).await
+        };
+        let first = made(&["a"]).await.json();
+        assert_eq!(made(&["a"]).await.json()["id"], first["id"]);
+        assert_eq!(made(&["b"]).await.status, 409);
+        let listed = gateway.get("/v1/messages/batches").await.json();
+        assert_eq!(listed["data"].as_array().map(Vec::len), Some(1));
     }
 
     #[tokio::test]
