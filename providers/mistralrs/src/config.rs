@@ -35,7 +35,7 @@ pub struct Config {
     /// Number format of the pages: `auto` (that of the weights) or `f8e4m3` (half the memory, less exact).
     #[serde(default)]
     pub kv_cache_dtype: Option<String>,
-    /// Requests a model works on at once; always 1 on the CPU, 8 elsewhere unless given.
+    /// Requests a model works on at once; always 1 on the CPU, 16 elsewhere unless given.
     #[serde(default)]
     pub max_running: Option<u32>,
     /// Requests a model lets wait (64 unless given); more are refused with 429.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -183,8 +183,13 @@ async fn ready(stdout: ChildStdout) -> Option<ReadyLine> {
 fn private_folder(path: &Path) -> Result<(), String> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|cause| format!("cannot make the folder {} for sockets: {cause}", path.display()))?;
-    match path.metadata() {
-        Ok(found) if found.is_dir() => Ok(()),
+    // Whoever may write to it could put a socket of its own in the place of ours, and read what is asked.
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() && found.permissions().mode() & 0o077 == 0 => Ok(()),
+        Ok(found) if found.is_dir() => Err(format!(
+            "{} is open to other users, and sockets in it would be theirs: remove it, or TMPDIR names another place",
+            path.display()
+        )),
         Ok(_) => Err(format!("{} is not a folder", path.display())),
         Err(cause) if cause.kind() == ErrorKind::NotFound => Err(format!("{} is gone", path.display())),
         Err(cause) => Err(format!("{}: {cause}", path.display())),
@@ -215,6 +220,18 @@ mod tests {
         assert_eq!(lines.len(), LOG_LINES);
         assert_eq!(lines[0], "line 11");
         assert_eq!(lines[LOG_LINES - 1].len(), LOG_LINE);
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        private_folder(&folder.path().join("new/one")).unwrap();
+        let open = folder.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(private_folder(&open).unwrap_err().contains("open to other users"));
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("elsewhere")).unwrap();
+        assert!(private_folder(&folder.path().join("elsewhere")).unwrap_err().contains("not a folder"));
     }
 
     #[tokio::test]

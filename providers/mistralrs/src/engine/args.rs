@@ -55,7 +55,7 @@ pub struct EngineArgs {
     #[arg(long, value_name = "FORMAT")]
     pub kv_cache_dtype: Option<PagedCacheType>,
 
-    /// Requests a model works on at once; 1 on the CPU, 8 elsewhere unless given.
+    /// Requests a model works on at once; 1 on the CPU, 16 elsewhere unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub max_running: Option<u32>,
 

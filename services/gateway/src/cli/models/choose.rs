@@ -130,12 +130,10 @@ fn best(offers: &[Offer], quantised: &BTreeMap<String, Vec<Offer>>) -> Result<Ve
     if !weights.is_empty() {
         return Ok(weights);
     }
-    let preferred = PREFERRED.iter().find_map(|label| quantised.get(*label));
     // One in several parts only where nothing else is there: the local engine opens single files.
+    let preferred = PREFERRED.iter().find_map(|label| quantised.get(*label).filter(|files| files.len() == 1));
     let single = || quantised.values().find(|files| files.len() == 1);
-    if let Some(files) =
-        preferred.filter(|files| files.len() == 1).or_else(single).or_else(|| quantised.values().next())
-    {
+    if let Some(files) = preferred.or_else(single).or_else(|| quantised.values().next()) {
         return Ok(files.clone());
     }
     Err(match offers.iter().find(|offer| offer.has(PICKLES)) {
@@ -235,6 +233,9 @@ mod tests {
         let parts = ["q/m-Q4_K_M-00001-of-00002.gguf", "q/m-Q4_K_M-00002-of-00002.gguf"];
         assert_eq!(chosen(&parts, None).0, parts.join(" "));
         assert_eq!(chosen(&[parts[0], parts[1], "m-Q6_K.gguf"], None), ("m-Q6_K.gguf".into(), "Q4_K_M".into()));
+        // The next of the preferred, not the first by name.
+        let more = [parts[0], parts[1], "m-IQ1_M.gguf", "m-Q3_K_M.gguf"];
+        assert_eq!(chosen(&more, None), ("m-Q3_K_M.gguf".into(), "IQ1_M Q4_K_M".into()));
     }
 
     #[test]

@@ -108,18 +108,23 @@ async fn served(server: &Remote, own: &[Configured]) -> Result<Vec<Row>> {
 
 /// Both lists as rows.
 fn answered(models: &Value, providers: &Value, own: &[Configured]) -> Vec<Row> {
-    let state = |provider: &str| {
-        let all = providers["data"].as_array()?;
-        all.iter().find(|one| one["provider_id"] == provider)?["health"]["facts"]["state"].as_str().map(str::to_owned)
-    };
     let text = |model: &Value, member: &str| model[member].as_str().unwrap_or_default().to_owned();
+    // The engine may be well and have this model on disk alone, or still be loading it.
+    let is_loaded = |provider: &str, id: &str| {
+        let all = providers["data"].as_array().into_iter().flatten();
+        let facts = all.filter(|one| one["provider_id"] == provider).map(|one| &one["health"]["facts"]);
+        let mut models = facts.filter_map(|facts| facts["engine"].as_array()).flatten();
+        models.any(|model| {
+            id.strip_prefix(provider) == Some(&format!("/{}", text(model, "id"))) && model["state"] == "loaded"
+        })
+    };
     let row = |model: &Value| {
         let (id, provider) = (text(model, "id"), text(model, "provider_id"));
         let local = own.iter().find(|own| own.id == id);
         let mut row = Row {
             kind: Some(text(model, "model_type")),
             context_window: model["max_model_len"].as_u64(),
-            loaded: local.map(|_| state(&provider).is_some_and(|state| state == "ready")),
+            loaded: local.map(|_| is_loaded(&provider, &id)),
             ..Row::of(id, provider)
         };
         row.look_at(local);
@@ -138,7 +143,9 @@ fn written(config: &Config, own: &[Configured]) -> Vec<Row> {
             rows.push(Row::of(format!("{}/…", entry.id), entry.id.clone()));
         }
         for own in local {
-            let mut row = Row { kind: Some("llm".into()), ..Row::of(own.id.clone(), entry.id.clone()) };
+            // As the engine tells them apart: sentence models say what their vectors are made by.
+            let kind = if own.path.join("modules.json").is_file() { "embedding" } else { "llm" };
+            let mut row = Row { kind: Some(kind.into()), ..Row::of(own.id.clone(), entry.id.clone()) };
             row.look_at(Some(own));
             rows.push(row);
         }
@@ -212,14 +219,15 @@ providers: { inference: [ { id: local, type: mistralrs, config: { max_model_len:
         ] });
         let providers = json!({ "data": [
             { "provider_id": "up", "health": { "facts": null } },
-            { "provider_id": "local", "health": { "facts": { "state": "ready" } } },
+            { "provider_id": "local", "health": { "facts": { "state": "ready", "engine": [
+                { "id": "tiny", "state": "loaded" }, { "id": "gone", "state": "unloaded" } ] } } },
         ] });
         assert_eq!(
             shown(&answered(&models, &providers, &own), &dir),
             [
                 "default frontdesk llm 1024 - - - - -",
                 "local/tiny local llm 1024 yes gguf 14 B Q4K (from Q8_0) DIR/tiny-Q8_0.gguf",
-                "local/gone local llm - yes - - - DIR/gone: No such file or directory (os error 2)",
+                "local/gone local llm - no - - - DIR/gone: No such file or directory (os error 2)",
                 "up/e up embedding - - - - - -",
             ]
         );
