@@ -98,7 +98,8 @@ impl Ask<'_> {
             }
         }
         let mut full = line.full;
-        while let Some((at, ticket)) = self.queue(&full).await? {
+        let until = self.time.now() + millis(self.way.timeouts.queue_ms);
+        while let Some((at, ticket)) = self.queue(&full, until).await? {
             match self.one(ticket, call).await {
                 Err(e) if verdict::of(&e).elsewhere && !self.over() => last = Some(e),
                 tried => return tried,
@@ -238,11 +239,11 @@ impl Ask<'_> {
         }
     }
 
-    /// Waits for a place at one of these, and says at which of them. None: none came free in time.
+    /// Waits for a place at one of these until `until`, and says at which of them. None: none came free in time.
     ///
     /// # Errors
     /// `Cancelled`; `Timeout` with the code `deadline` where the time for the whole answer is over before that.
-    async fn queue(&self, full: &[usize]) -> Result<Option<(usize, Ticket)>> {
+    async fn queue(&self, full: &[usize], until: Instant) -> Result<Option<(usize, Ticket)>> {
         if full.is_empty() || self.way.timeouts.queue_ms == 0 {
             return Ok(None);
         }
@@ -250,21 +251,20 @@ impl Ask<'_> {
             let target = &self.way.targets[*i];
             Arc::clone(&target.gate).wait().map(move |place| (target, place)).boxed()
         });
-        let patience = millis(self.way.timeouts.queue_ms);
-        let left = self.cx.deadline.map(|at| at.saturating_duration_since(self.time.now()));
-        let longest = self.time.sleep(left.map_or(patience, |left| left.min(patience)));
+        let ends = self.cx.deadline.filter(|deadline| *deadline <= until);
+        let longest = self.time.sleep(ends.unwrap_or(until).saturating_duration_since(self.time.now()));
         tokio::select! {
             biased;
             () = self.cx.cancel.cancelled() => Err(Error::cancelled()),
             ((target, place), at, _) = select_all(waits) => {
                 Ok(Some((at, Ticket::new(target, place, Admission::Go, self.time, self.cx.deadline))))
             }
-            () = longest => match left.is_some_and(|left| left <= patience) {
-                true => {
+            () = longest => match ends {
+                Some(_) => {
                     let message = format!("the time for the answer was over before '{}' had a free place", self.way.id);
                     Err(Error::new(Kind::Timeout, message).with_code("deadline"))
                 }
-                false => Ok(None),
+                None => Ok(None),
             },
         }
     }

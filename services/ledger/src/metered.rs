@@ -130,8 +130,9 @@ impl Stream for Watched {
     }
 }
 
-/// What a picture, a sound or a document in a prompt counts as where nobody counted it, in bytes of words: 1,500 tokens,
-/// about what vendors take for a picture of a megapixel. Its own bytes say nothing: they are packed, and not read as words.
+/// The most that a picture, a sound or a document in a prompt counts as where nobody counted it, in bytes of words: 1,500
+/// tokens, a rule of thumb (gpt-4o's tiles make 765 of a picture of 1,024 by 1,024: 85 and 170 for each of four). Its own
+/// bytes say nothing: they are packed, and not read as words.
 const FILE: usize = 6_000;
 
 /// About how many bytes of words the prompt has.

@@ -77,17 +77,19 @@ async fn a_commit_that_is_repeated_books_nothing_twice() {
     .await;
 }
 
+/// Makes trouble for the books, or ends it.
+async fn change(store: &Store, sql: &'static str) {
+    let mut tx = store.system().write().await.expect("a door");
+    on!(tx, conn => sqlx::query(sql).execute(conn).await.map(|_| ())).expect("changed");
+    tx.commit().await.expect("committed");
+}
+
 #[tokio::test]
 async fn a_database_in_trouble_loses_nothing() {
     each_database(async |store: Store| {
         let (a, _) = two_tenants(&store).await;
         let books = ledger(&store).await;
-        let change = async |sql: &'static str| {
-            let mut tx = store.system().write().await.expect("a door");
-            on!(tx, conn => sqlx::query(sql).execute(conn).await.map(|_| ())).expect("changed");
-            tx.commit().await.expect("committed");
-        };
-        change("ALTER TABLE usage RENAME TO usage_elsewhere").await;
+        change(&store, "ALTER TABLE usage RENAME TO usage_elsewhere").await;
         let up = Up { streaming: true, frames: || vec![Ok(counted(101, 7))], others: Vec::new, ends: true };
         let models = metered(&books, up);
         for _ in 0..20 {
@@ -97,7 +99,7 @@ async fn a_database_in_trouble_loses_nothing() {
         assert!(futures::poll!(&mut flushed).is_pending());
         // The writer takes its turn at the database, and fails, before the change below gets one.
         tokio::task::yield_now().await;
-        change("ALTER TABLE usage_elsewhere RENAME TO usage").await;
+        change(&store, "ALTER TABLE usage_elsewhere RENAME TO usage").await;
         flushed.await;
         let sum = total(&books, &a).await;
         assert_eq!((sum.requests, sum.cost), (20, Some(20 * 258_000)));
@@ -110,12 +112,7 @@ async fn books_are_closed_though_the_database_is_in_trouble() {
     each_database(async |store: Store| {
         let (a, _) = two_tenants(&store).await;
         let books = ledger(&store).await;
-        let change = async |sql: &'static str| {
-            let mut tx = store.system().write().await.expect("a door");
-            on!(tx, conn => sqlx::query(sql).execute(conn).await.map(|_| ())).expect("changed");
-            tx.commit().await.expect("committed");
-        };
-        change("ALTER TABLE usage RENAME TO usage_elsewhere").await;
+        change(&store, "ALTER TABLE usage RENAME TO usage_elsewhere").await;
         let up = Up { streaming: true, frames: || vec![Ok(counted(101, 7))], others: Vec::new, ends: true };
         read(metered(&books, up).chat(&a, passed_on("up/priced")).await.expect("an answer")).await;
         // The writer is at the database, where it would stay as long as the trouble lasts.
@@ -123,7 +120,7 @@ async fn books_are_closed_though_the_database_is_in_trouble() {
         assert!(futures::poll!(&mut flushed).is_pending());
         tokio::task::yield_now().await;
         tokio::time::timeout(std::time::Duration::from_secs(60), books.close()).await.expect("it gives up");
-        change("ALTER TABLE usage_elsewhere RENAME TO usage").await;
+        change(&store, "ALTER TABLE usage_elsewhere RENAME TO usage").await;
     })
     .await;
 }

@@ -205,6 +205,9 @@ mod tests {
         let content = gateway.get(&format!("/v1/files/{id}/content")).await;
         assert_eq!(content.text(), "# Hi\r\n\u{fc}");
         let listed = gateway.get("/v1/files?purpose=assistants").await.json();
+        for (limit, status) in [(10_000, 200), (10_001, 400)] {
+            assert_eq!(gateway.get(&format!("/v1/files?limit={limit}")).await.status, status, "{limit}");
+        }
         assert_eq!(
             (&listed["data"][0]["filename"], listed["data"].as_array().map(Vec::len)),
             (&"a.md".into(), Some(1))
