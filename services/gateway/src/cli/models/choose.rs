@@ -20,9 +20,23 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// What it is called on disk.
     pub(super) fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+
+    /// Where it lies in the model's folder: beside the others, or in the folder of its module.
+    pub(super) fn place(&self) -> &str {
+        if self.is_of_a_module() { &self.path } else { self.name() }
+    }
+
+    /// Of what stands behind a sentence model, as sentence-transformers saves it: `1_Pooling/config.json`.
+    fn is_of_a_module(&self) -> bool {
+        self.path.split_once('/').is_some_and(|(folder, file)| {
+            let module = folder.split_once('_').is_some_and(|(n, kind)| {
+                n.parse::<u8>().is_ok() && !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric())
+            });
+            module && !file.contains('/')
+        })
     }
 
     fn has(&self, extensions: &[&str]) -> bool {
@@ -48,6 +62,10 @@ const PICKLES: &[&str] = &["bin", "pt", "pth", "pkl", "pickle", "ckpt"];
 /// What a model of safetensors may need beside its weights, at the top of its repository.
 const BESIDE: &[&str] = &["json", "jinja", "txt", "model"];
 
+/// Lists the modules of a sentence model, and what a module's folder may hold that is read.
+const MODULES: &str = "modules.json";
+const OF_MODULE: &[&str] = &["json", "safetensors"];
+
 /// Which quantisation is taken where nobody says, the first that is there: llama.cpp's own recommendation, then its
 /// neighbours by size.
 const PREFERRED: &[&str] = &["Q4_K_M", "Q4_K_S", "Q5_K_M", "Q5_K_S", "Q4_0", "Q6_K", "Q8_0", "Q3_K_M", "BF16", "F16"];
@@ -64,12 +82,14 @@ pub(super) fn choose(offers: &[Offer], wanted: Option<&str>) -> Result<Choice> {
     };
     let mut files = chosen;
     if files.iter().any(|file| file.has(&["safetensors"])) {
-        let beside = offers.iter().filter(|offer| !offer.path.contains('/') && offer.has(BESIDE));
+        let modules = offers.iter().any(|offer| offer.path == MODULES);
+        let of_module = |offer: &Offer| modules && offer.is_of_a_module() && offer.has(OF_MODULE);
+        let beside = offers.iter().filter(|offer| (!offer.path.contains('/') && offer.has(BESIDE)) || of_module(offer));
         let more: Vec<Offer> = beside.filter(|offer| !files.contains(offer)).cloned().collect();
         files.extend(more);
     }
     for (i, file) in files.iter().enumerate() {
-        if let Some(other) = files[..i].iter().find(|other| other.name() == file.name()) {
+        if let Some(other) = files[..i].iter().find(|other| other.place() == file.place()) {
             let message =
                 format!("'{}' and '{}' would be one file on disk: name one with --file", other.path, file.path);
             return Err(Error::invalid("file", message));
@@ -213,6 +233,30 @@ mod tests {
             chosen(&["consolidated.safetensors", "params.json"], None).0,
             "consolidated.safetensors params.json"
         );
+    }
+
+    #[test]
+    fn a_sentence_model_comes_with_its_modules_in_their_folders() {
+        let paths = [
+            "1_Pooling/config.json",
+            "2_Dense/config.json",
+            "2_Dense/model.safetensors",
+            "2_Dense/pytorch_model.bin",
+            "config.json",
+            "model.safetensors",
+            "modules.json",
+            "onnx/config.json",
+        ];
+        let all = "model.safetensors 1_Pooling/config.json 2_Dense/config.json 2_Dense/model.safetensors config.json \
+                   modules.json";
+        assert_eq!(chosen(&paths, None).0, all);
+        let choice = choose(&offers(&paths), None).expect("something to run");
+        assert!(choice.files.iter().all(|file| file.place() == file.path));
+        let without: Vec<&str> = paths.into_iter().filter(|path| *path != MODULES).collect();
+        assert_eq!(chosen(&without, None).0, "model.safetensors config.json");
+        for other in ["1_/a.json", "x_Pooling/a.json", "1_Pooling/x/a.json", "1_../a.json", "999_P/a.json"] {
+            assert_eq!(offers(&[other])[0].place(), "a.json", "{other}");
+        }
     }
 
     #[test]

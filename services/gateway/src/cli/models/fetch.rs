@@ -37,7 +37,7 @@ impl OnDisk {
     /// # Errors
     /// `Conflict` where another file has the name.
     pub(super) fn of(offer: &Offer, dir: &Path) -> Result<Self> {
-        let target = dir.join(offer.name());
+        let target = dir.join(offer.place());
         if let Ok(there) = std::fs::metadata(&target) {
             if there.is_file() && offer.size.is_none_or(|size| size == there.len()) {
                 return Ok(Self::Whole);
@@ -78,7 +78,7 @@ fn part_of(target: &Path) -> PathBuf {
 /// `Conflict` (another content, another process), `Upstream` (a check that failed, a connection that broke off again and
 /// again), what [`Hub::get`] says, `Internal` for the disk.
 pub(super) async fn fetch(hub: &Hub<'_>, offer: &Offer, at: &Uri, dir: &Path, progress: &mut Progress) -> Result<bool> {
-    let target = dir.join(offer.name());
+    let target = dir.join(offer.place());
     if OnDisk::of(offer, dir)? == OnDisk::Whole {
         progress.begin(offer, 0)?;
         let mut digest = Digest::new(&offer.sum, offer.size);
@@ -89,6 +89,8 @@ pub(super) async fn fetch(hub: &Hub<'_>, offer: &Offer, at: &Uri, dir: &Path, pr
         })?;
         return digest.check().map(|()| false).map_err(|_| other(&target));
     }
+    let folder = target.parent().unwrap_or(dir);
+    std::fs::create_dir_all(folder).map_err(|e| disk("making", folder, e))?;
     let mut part = Part::open(offer, &target)?;
     progress.begin(offer, part.have)?;
     part.fill(hub, offer, at, progress).await?;
@@ -177,7 +179,7 @@ impl Part {
 
     /// One answer, to its end.
     async fn take(&mut self, hub: &Hub<'_>, offer: &Offer, at: &Uri, progress: &mut Progress) -> Result<()> {
-        let what = format!("file '{}'", offer.name());
+        let what = format!("file '{}'", offer.place());
         let mut got = if self.have == 0 {
             hub.get(&what, at, None).await?
         } else {

@@ -106,6 +106,18 @@ fn folder(path: &Path) -> Result<Found, String> {
             return Err(format!("{} is missing", path.join(part).display()));
         }
     }
+    let modules = path.join("modules.json");
+    if modules.is_file() {
+        let modules = json(&modules)?;
+        for module in modules.as_array().into_iter().flatten() {
+            let said = |key: &str| module[key].as_str().unwrap_or_default();
+            let config = path.join(said("path")).join("config.json");
+            // The others have no folder, or an empty one.
+            if ["Pooling", "Dense"].iter().any(|kind| said("type").ends_with(kind)) && !config.is_file() {
+                return Err(format!("{} is missing", config.display()));
+            }
+        }
+    }
     let files: Vec<PathBuf> = entries(path).into_iter().filter(|file| file.is_file()).collect();
     if !files.iter().any(|file| file.extension().is_some_and(|e| e == "safetensors")) {
         return Err(format!("{} has no *.safetensors file", path.display()));
@@ -186,6 +198,13 @@ mod tests {
             ],
         );
         assert_eq!(look(&path).expect("whole").quantisation.as_deref(), Some("awq 4 bit"));
+        let modules = r#"[{"path":"","type":"sentence_transformers.models.Transformer"},
+            {"path":"1_Pooling","type":"sentence_transformers.models.Pooling"},
+            {"path":"2_Normalize","type":"sentence_transformers.models.Normalize"}]"#;
+        write(&path, &[("modules.json", modules)]);
+        assert!(look(&path).expect_err("not whole").ends_with("1_Pooling/config.json is missing"));
+        write(&path, &[("1_Pooling/config.json", "{}")]);
+        assert!(look(&path).is_ok());
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Progress {
 
     /// A file, of which `here` bytes are on disk.
     pub(super) fn begin(&mut self, offer: &Offer, here: u64) -> Result<()> {
-        offer.name().clone_into(&mut self.file);
+        offer.place().clone_into(&mut self.file);
         self.done += here;
         self.last = (Instant::now(), self.done);
         match &self.shown {
