@@ -32,7 +32,7 @@ use frontdesk_api::{
 use frontdesk_store::transcript::StoredStep;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::Instrument as _;
 
 use crate::{
@@ -348,7 +348,7 @@ impl Worker {
         let (call, key) = (call.clone(), step.idem_key.clone());
         async move {
             let span = span(&call);
-            let mut told = Told(observer, ToolEnd::CutOff);
+            let mut told = Told { observer, tool: call.name.clone(), began: Instant::now(), end: ToolEnd::CutOff };
             let make = async {
                 match &served {
                     Some((server, tool)) => tools.call_server(&cx, server, tool, &call, &key).await,
@@ -359,13 +359,13 @@ impl Worker {
             let result = match outcome {
                 Ok(Outcome::Done(result)) => Ok(result),
                 Ok(Outcome::NeedsInput(request)) => {
-                    told.1 = ToolEnd::Asked;
+                    told.end = ToolEnd::Asked;
                     return Ok(Came::Asks(Box::new(request)));
                 }
                 Err(error) => Err(error),
             };
             note(&span, result.as_ref());
-            told.1 = match &result {
+            told.end = match &result {
                 Ok(result) if !result.is_error => ToolEnd::Succeeded,
                 Err(error) if error.kind == Kind::Cancelled => ToolEnd::CutOff,
                 _ => ToolEnd::Failed,
@@ -546,10 +546,15 @@ fn note(span: &tracing::Span, result: Result<&ToolResult, &Error>) {
 }
 
 /// Tells how a tool's call ended, one that is dropped in the middle of it too.
-struct Told(Arc<dyn Observer>, ToolEnd);
+struct Told {
+    observer: Arc<dyn Observer>,
+    tool: String,
+    began: Instant,
+    end: ToolEnd,
+}
 
 impl Drop for Told {
     fn drop(&mut self) {
-        self.0.tool_called(self.1);
+        self.observer.tool_called(&self.tool, self.began.elapsed().as_secs_f64(), self.end);
     }
 }

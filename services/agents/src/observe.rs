@@ -1,7 +1,7 @@
 //! Who hears what turns come to: numbers and traces, which decide nothing.
 //!
 //! The room knows no metrics and no collector; the gateway does, and hands in an [`Observer`]. Invariant: it is told of
-//! states, durations and counts, never of words, agents, tools or tenants by name.
+//! states, durations and counts, and of tools by name; never of words, agents or tenants.
 
 use frontdesk_api::{
     approval::ApprovalState,
@@ -120,8 +120,8 @@ pub trait Observer: Send + Sync {
     /// None where no worker ended it.
     fn ended(&self, state: TurnState, after: f64, model_calls: Option<u32>);
 
-    /// A tool of the server's was called.
-    fn tool_called(&self, end: ToolEnd);
+    /// A tool of the server's was called; its call ended `after` seconds.
+    fn tool_called(&self, tool: &str, after: f64, end: ToolEnd);
 
     /// Something happened at this process, and its rows, if it has any, are written.
     fn noted(&self, note: Note);
@@ -140,7 +140,7 @@ pub struct Unobserved;
 impl Observer for Unobserved {
     fn begun(&self, _: f64) {}
     fn ended(&self, _: TurnState, _: f64, _: Option<u32>) {}
-    fn tool_called(&self, _: ToolEnd) {}
+    fn tool_called(&self, _: &str, _: f64, _: ToolEnd) {}
     fn noted(&self, _: Note) {}
     fn trace(&self) -> Option<String> {
         None

@@ -33,7 +33,7 @@ impl Notes {
 impl Observer for Notes {
     fn begun(&self, _: f64) {}
     fn ended(&self, _: TurnState, _: f64, _: Option<u32>) {}
-    fn tool_called(&self, _: ToolEnd) {}
+    fn tool_called(&self, _: &str, _: f64, _: ToolEnd) {}
     fn noted(&self, note: Note) {
         self.0.lock().expect("the notes").push(note);
     }
@@ -189,7 +189,7 @@ struct Late(Arc<Toolbox>, Mutex<Vec<usize>>);
 impl Observer for Late {
     fn begun(&self, _: f64) {}
     fn ended(&self, _: TurnState, _: f64, _: Option<u32>) {}
-    fn tool_called(&self, _: ToolEnd) {}
+    fn tool_called(&self, _: &str, _: f64, _: ToolEnd) {}
     fn noted(&self, _: Note) {
         let forgotten = self.0.forgotten.lock().expect("the forgotten").len();
         self.1.lock().expect("the notes").push(forgotten);

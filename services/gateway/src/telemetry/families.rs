@@ -239,6 +239,13 @@ pub(crate) static TOOL_CALLS: Family = family(
     &["frontdesk.tool.outcome"],
     "Calls of tools that run here in turns, by how they ended",
 );
+pub(crate) static TOOL_DURATION: Family = family(
+    "gen_ai.execute_tool.duration",
+    "s",
+    Kind::Histogram(OPERATION),
+    &["gen_ai.tool.name", "error.type"],
+    "A call of a tool that runs here in a turn, from asking it to its result; one that asks a person is not in it",
+);
 pub(crate) static OUTCOMES_UNKNOWN: Family = family(
     "frontdesk.tool.outcomes_unknown",
     "{call}",
@@ -354,7 +361,7 @@ pub(crate) static STARTED: Family = Family {
 };
 
 /// All of them.
-pub(crate) static ALL: [&Family; 43] = [
+pub(crate) static ALL: [&Family; 44] = [
     &HTTP_DURATION,
     &HTTP_ACTIVE,
     &OVERHEAD_TIME,
@@ -378,6 +385,7 @@ pub(crate) static ALL: [&Family; 43] = [
     &TURN_QUEUED,
     &TURN_CALLS,
     &TOOL_CALLS,
+    &TOOL_DURATION,
     &OUTCOMES_UNKNOWN,
     &TURNS_RECOVERED,
     &STALE_WRITES,

@@ -4,6 +4,11 @@
 //! whichever process, is put into that trace. A request that lets a waiting turn go on is linked to, since its own trace
 //! is another.
 
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
 use frontdesk_agents::{Note, Observer, ToolEnd};
 use frontdesk_api::turn::TurnState;
 use opentelemetry::{Context, trace::TraceContextExt as _};
@@ -13,11 +18,17 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
     families::{
-        APPROVALS_ENDED, Family, HAND_OFFS, OUTCOMES_UNKNOWN, STALE_WRITES, TOOL_CALLS, TURN_CALLS, TURN_DURATION,
-        TURN_QUEUED, TURNS_RECOVERED, TURNS_REFUSED,
+        APPROVALS_ENDED, Family, HAND_OFFS, OUTCOMES_UNKNOWN, STALE_WRITES, TOOL_CALLS, TOOL_DURATION, TURN_CALLS,
+        TURN_DURATION, TURN_QUEUED, TURNS_RECOVERED, TURNS_REFUSED,
     },
     spans::{carried, parsed},
 };
+
+/// Tools told apart.
+const MOST_TOOLS: usize = 128;
+
+/// Any tool beyond them.
+const OTHER: &str = "other";
 
 /// See the module.
 pub(crate) struct TurnsObserved {
@@ -25,6 +36,9 @@ pub(crate) struct TurnsObserved {
     queued: Histogram,
     model_calls: Histogram,
     tools: IntCounterVec,
+    tool_duration: HistogramVec,
+    /// Tools that have a series of their own.
+    tool_names: Mutex<BTreeSet<String>>,
     notes: Notes,
     traces: bool,
 }
@@ -85,9 +99,19 @@ impl TurnsObserved {
             queued: TURN_QUEUED.histograms(registry)?.with_label_values::<&str>(&[]),
             model_calls: TURN_CALLS.histograms(registry)?.with_label_values::<&str>(&[]),
             tools,
+            tool_duration: TOOL_DURATION.histograms(registry)?,
+            tool_names: Mutex::default(),
             notes: Notes::new(registry)?,
             traces,
         })
+    }
+}
+
+impl TurnsObserved {
+    /// Whether a tool's calls are told apart; every tenant may bring tools of its own, so their names have an end.
+    fn has_series(&self, tool: &str) -> bool {
+        let mut names = self.tool_names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.contains(tool) || (names.len() < MOST_TOOLS && names.insert(tool.to_owned()))
     }
 }
 
@@ -103,8 +127,15 @@ impl Observer for TurnsObserved {
         }
     }
 
-    fn tool_called(&self, end: ToolEnd) {
+    fn tool_called(&self, tool: &str, after: f64, end: ToolEnd) {
         self.tools.with_label_values(&[end.as_str()]).inc();
+        let error = match end {
+            ToolEnd::Succeeded => "",
+            ToolEnd::Failed | ToolEnd::CutOff => end.as_str(),
+            ToolEnd::Asked => return,
+        };
+        let shown = if self.has_series(tool) { tool } else { OTHER };
+        self.tool_duration.with_label_values(&[shown, error]).observe(after);
     }
 
     fn noted(&self, note: Note) {
@@ -131,8 +162,6 @@ impl Observer for TurnsObserved {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use prometheus::TextEncoder;
 
     use super::*;
@@ -142,6 +171,28 @@ mod tests {
         let text = TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
         let counts = text.lines().filter(|line| line.starts_with("frontdesk_") && line.contains("_total"));
         counts.filter(|line| !line.starts_with(&TOOL_CALLS.shown())).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn tools_beyond_the_most_share_a_series_and_questions_have_none() {
+        let registry = Registry::new();
+        let observed = TurnsObserved::new(&registry, false).expect("its families");
+        observed.tool_called("asks", 1.0, ToolEnd::Asked);
+        for n in 0..MOST_TOOLS + 2 {
+            observed.tool_called(&format!("t{n}"), 0.02, ToolEnd::Succeeded);
+        }
+        observed.tool_called("t0", 0.04, ToolEnd::Failed);
+        let text = TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
+        let counts: Vec<_> =
+            text.lines().filter(|l| l.starts_with("gen_ai_execute_tool_duration_seconds_count")).collect();
+        assert_eq!(counts.len(), MOST_TOOLS + 2, "one each, one for the failure, one for the rest");
+        for line in [
+            r#"{error_type="",gen_ai_tool_name="other"} 2"#,
+            r#"{error_type="",gen_ai_tool_name="t0"} 1"#,
+            r#"{error_type="failed",gen_ai_tool_name="t0"} 1"#,
+        ] {
+            assert!(counts.iter().any(|count| count.ends_with(line)), "{line}: {counts:?}");
+        }
     }
 
     #[test]
