@@ -2,10 +2,10 @@
 # Every test of the project, cheapest lane first: `bash tests/run.sh`, or `bash tests/run.sh LANE...`.
 #
 # Set-up may use the network (Cargo, pip, npm, apt, each by package name); the lanes themselves are offline:
-#   rust          unit and suite tests of every room, and the layout (no engine; database suites on both)
+#   rust          unit and suite tests of every room, and the layout (database suites on both)
 #   e2e-sqlite    the built binary, met over HTTP, on SQLite
 #   e2e-postgres  the same tests on PostgreSQL
-#   engine        the worker around the real engine: folders, GGUF, queue, death and return; its units
+#   engine        the worker around the real engine: folders, GGUF, queue, death and return
 #   conformance   official clients against the built binary
 #   browser       the page at / in headless Chromium
 # A lane that cannot run is a counted skip, and a failure where CI=true.
@@ -24,8 +24,8 @@ lanes=${*:-$all_lanes}
 for lane in $lanes; do
   [[ " $all_lanes " == *" $lane "* ]] || { echo "run.sh: no lane $lane; there are: $all_lanes" >&2; exit 2; }
 done
-# One selection for every Cargo test run, so that nothing is compiled twice with other features.
-selection=(--workspace --locked --no-default-features --features frontdesk-gateway/wasm)
+# One selection and one profile for everything, the tested binary too, so that no dependency is compiled twice.
+selection=(--workspace --locked)
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/frontdesk-tests.XXXXXX")
 chmod 755 "$scratch" # PostgreSQL runs as another user under root and must get through
@@ -216,7 +216,7 @@ if any_wanted rust e2e-postgres conformance browser && python_environment; then 
 have_documents=
 if any_wanted rust conformance && documents; then have_documents=1; fi
 if wanted conformance && ! node_packages; then echo "-- no client for Node" >&2; fi
-if wanted conformance && [[ -n $have_python ]] && ! minilm; then
+if any_wanted rust conformance && [[ -n $have_python ]] && ! minilm; then
   echo "-- no all-MiniLM-L6-v2: its test is skipped" >&2
 fi
 if wanted conformance && [[ -n $have_python ]] && ! sdists; then
@@ -233,9 +233,9 @@ echo "-- set up in $((SECONDS - setup)) s"
 
 if any_wanted e2e-sqlite e2e-postgres engine conformance browser && [[ -z ${FRONTDESK_BIN:-} ]]; then
   build=$SECONDS
-  echo "-- the release binary"
-  if cargo build --release --locked; then
-    export FRONTDESK_BIN=$CARGO_TARGET_DIR/release/frontdesk
+  echo "-- the binary and its tests"
+  if cargo build "${selection[@]}" --all-targets; then
+    export FRONTDESK_BIN=$CARGO_TARGET_DIR/debug/frontdesk
     echo "-- built in $((SECONDS - build)) s"
   else
     row build 0 1 0 $((SECONDS - build))
@@ -267,16 +267,7 @@ rust() {
   if [[ ${runner[1]} == nextest ]]; then cargo test "${selection[@]}" --doc || status=1; fi
   return $status
 }
-engine() {
-  local status=0
-  "${runner[@]}" "${selection[@]}" --test engine || status=1
-  # The engine's own units, with what the release binary was built of: named with the gateway, its dependencies have the
-  # features that they have there, and nothing is compiled twice.
-  local units=(--release --locked -p frontdesk-gateway -p frontdesk-mistralrs --lib)
-  if [[ ${runner[1]} == nextest ]]; then units+=(-E 'package(frontdesk-mistralrs)'); fi
-  "${runner[@]}" "${units[@]}" || status=1
-  return $status
-}
+engine() { "${runner[@]}" "${selection[@]}" --test engine; }
 suite() {
   "$python" -m pytest -q -p no:cacheprovider --junitxml="$scratch/$1.log.xml" -o junit_family=xunit2 "tests/$1"
 }

@@ -47,7 +47,9 @@ impl House {
         let request = self.frontdesk.request("POST", path).header("content-type", "application/json").body(sent);
         let response = request.send().await.expect("an answer");
         let status = response.status().as_u16();
-        let got = response.text().await.expect("an answer that ends properly");
+        // As it came: `text` would take a byte order mark off.
+        let got = response.bytes().await.expect("an answer that ends properly");
+        let got = String::from_utf8(got.to_vec()).expect("text");
         assert_eq!(status, 200, "{path} {model}: {got}\n{body}");
         let want = body.replacen(r#""up/m""#, r#""m""#, 1).replacen('{', &format!("{{{more}"), 1);
         let seen: Vec<_> = self.up.requests().split_off(before).into_iter().filter(|r| r.method == "POST").collect();

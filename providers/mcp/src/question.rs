@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn a_question_is_told_with_its_fields_or_its_page() {
         let form = json!({ "message": "How many\nnights?", "requestedSchema": { "properties": { "nights": {}, "late": {} } } });
-        assert_eq!(words(&form), "'How many nights?' (late, nights)");
+        assert_eq!(words(&form), "'How many nights?' (nights, late)");
         assert_eq!(words(&json!({ "message": "Sure?" })), "'Sure?'");
         let page = json!({ "mode": "url", "message": "Sign here", "url": "https://h/sign" });
         assert_eq!(words(&page), "a person has to visit https://h/sign first: Sign here");

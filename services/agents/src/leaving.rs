@@ -38,7 +38,7 @@ impl Agents {
         let mut tx = room.deps.store.tenant(cx).write().await?;
         for open in agents::part(&mut tx, id, room.deps.clock.now()).await? {
             let turn = open.turn.id.clone();
-            match room.end_without_agent(&mut tx, open).await? {
+            match Box::pin(room.end_without_agent(&mut tx, open)).await? {
                 Some(closed) => ended.push(closed),
                 None => running.push(turn),
             }

@@ -41,7 +41,7 @@ impl Agents {
     pub async fn begin_passing(&self, cx: &Cx, new: NewTurn, kept: bool) -> Result<(Turn, Option<Passing>)> {
         let (agents, cx) = (self.clone(), cx.clone());
         self.detached(async move {
-            let turn = agents.begin(&cx, new).await?;
+            let turn = Box::pin(agents.begin(&cx, new)).await?;
             let held = Held { agents, cx, turn: turn.id.clone() };
             Ok((turn, (!kept).then(|| Passing(Some(held)))))
         })

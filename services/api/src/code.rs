@@ -184,7 +184,7 @@ mod tests {
         let mut nowhere = serde_json::Map::new();
         tell(&mut nowhere, &written[..1], None);
         let nowhere = Value::Object(nowhere).to_string();
-        assert_eq!(nowhere, r#"{"files":[{"bytes":3,"name":"a.csv"}]}"#);
+        assert_eq!(nowhere, r#"{"files":[{"name":"a.csv","bytes":3}]}"#);
         for said in [nowhere.as_str(), "withheld", "[]", r#"{"files":[{"name":"a","file_id":"cfile_1"}]}"#] {
             assert_eq!(named(said), [], "{said}");
         }

@@ -121,7 +121,7 @@ async fn what_an_open_call_asks_is_answered_at_any_process_and_the_call_goes_on(
         stage.agents.answer(&stage.cx, &next, Action::Decline, None).await.expect("answered");
         let view = ended(&stage, &waiting.turn.id).await;
         assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Phoned."));
-        assert_eq!(done(&view)[0].1, r#"Accept {"late":false,"n":3}, Decline null"#);
+        assert_eq!(done(&view)[0].1, r#"Accept {"n":3,"late":false}, Decline null"#);
         assert_eq!(calls(&stage), 1, "it is one call");
         assert_eq!(states(&view, StepKind::Question), [StepState::Done, StepState::Done]);
         let told: Vec<Value> = stage
@@ -386,7 +386,7 @@ async fn calls_beside_each_other_ask_side_by_side_and_leave_their_places() {
             _ => None,
         });
         let said: Vec<_> = said.collect();
-        let n = |n| format!(r#"Accept {{"late":false,"n":{n}}}"#);
+        let n = |n| format!(r#"Accept {{"n":{n},"late":false}}"#);
         assert_eq!(said, [("a", n(1)), ("b", n(2))]);
     })
     .await;
@@ -455,7 +455,7 @@ async fn open_question_survives(store: &Store, repeats: bool, point: Point, nth:
     assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Phoned."), "{what}");
     assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "no step is left open: {what}");
     match states(&view, StepKind::ToolExecution)[..] {
-        [StepState::Done] => assert_eq!(done(&view)[0].1, r#"Accept {"late":false,"n":3}"#, "{what}"),
+        [StepState::Done] => assert_eq!(done(&view)[0].1, r#"Accept {"n":3,"late":false}"#, "{what}"),
         [StepState::Unknown] if !repeats => {}
         _ => panic!("{what}"),
     }

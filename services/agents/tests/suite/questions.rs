@@ -94,7 +94,7 @@ async fn a_question_is_answered_once_and_its_call_is_made_again_with_that() {
         let said = other.agents.answer(&stage.cx, &id, Action::Accept, many(3)).await.expect("answered");
         let view = other.settled(&waiting.turn.id).await;
         assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Ordered."));
-        assert_eq!(done(&view)[0].1, r#"many Accept {"late":false,"n":3} after 1"#);
+        assert_eq!(done(&view)[0].1, r#"many Accept {"n":3,"late":false} after 1"#);
         assert_eq!(effects(&stage), ["order"]);
         let key = view.steps.iter().find(|s| s.kind == StepKind::ToolExecution).map(|s| s.state);
         assert_eq!(key, Some(StepState::Done));
@@ -146,7 +146,7 @@ async fn a_tool_may_ask_again_and_several_things_at_once_but_not_for_ever() {
         assert_eq!(asked(&still), ids[0], "it waits for all of a round");
         stage.agents.answer(&stage.cx, &ids[0], Action::Accept, many(1)).await.expect("the form");
         let view = stage.settled(&waiting.turn.id).await;
-        assert_eq!(done(&view)[0].1, r#"many Accept {"late":false,"n":1}, page Accept null after 1"#);
+        assert_eq!(done(&view)[0].1, r#"many Accept {"n":1,"late":false}, page Accept null after 1"#);
 
         let (mut view, mut id) = self::waiting(&stage, r#"{"rounds":3}"#).await;
         for n in 1..=3 {
@@ -157,7 +157,7 @@ async fn a_tool_may_ask_again_and_several_things_at_once_but_not_for_ever() {
                 id = asked(&view);
             }
         }
-        assert_eq!(done(&view)[0].1, r#"many Accept {"late":false,"n":3} after 3"#);
+        assert_eq!(done(&view)[0].1, r#"many Accept {"n":3,"late":false} after 3"#);
         assert_eq!(view.steps.iter().filter(|s| s.kind == StepKind::ToolExecution).count(), 1, "one call");
 
         let (mut view, _) = self::waiting(&stage, r#"{"rounds":99}"#).await;
@@ -444,7 +444,7 @@ async fn question_survives(store: &Store, repeats: bool, point: Point, nth: usiz
     let state = view.steps.iter().find(|s| s.kind == StepKind::ToolExecution).map(|s| s.state);
     match state {
         Some(StepState::Done) if answered => {
-            assert_eq!(done(&view)[0].1, r#"many Accept {"late":false,"n":3} after 1"#, "{what}");
+            assert_eq!(done(&view)[0].1, r#"many Accept {"n":3,"late":false} after 1"#, "{what}");
             assert!(effects(&stage).len() == 1 || repeats, "{what}");
         }
         // Lost between the call and what came of it.

@@ -25,7 +25,7 @@ pub struct DryRun {
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum Registered {
-    Group(ToolGroup),
+    Group(Box<ToolGroup>),
     Preview(Box<ToolgroupPreview>),
 }
 
@@ -84,7 +84,7 @@ pub async fn register(
         let preview = app.tools.preview(&cx, registration).await?;
         return Ok(Json(Registered::Preview(Box::new(ToolgroupPreview::of(&cx, preview)))));
     }
-    Ok(Json(Registered::Group(shown(&cx, &app.tools.register(&cx, registration).await?))))
+    Ok(Json(Registered::Group(Box::new(shown(&cx, &app.tools.register(&cx, registration).await?)))))
 }
 
 fn trust(word: Option<&str>) -> frontdesk_api::Result<Trust> {
