@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use frontdesk_api::{
-    Cx, Error, Result,
+    Cx, Effort, Error, Result,
     chat::Usage,
     embed::{EmbedRequest, Embeddings},
     inference::ModelKind,
@@ -61,7 +61,7 @@ impl Bedrock {
             raw: None,
             results,
             usage: told.or(counted),
-            other_attempts: vec![],
+            effort: Effort::default(),
         })
     }
 

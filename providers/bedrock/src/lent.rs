@@ -8,7 +8,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use frontdesk_api::{Clock, Cx, Error, Micros, Result, clock::day};
+use frontdesk_api::{Clock, Cx, Error, Micros, Result, clock::day, inference::CREDENTIALS};
 use frontdesk_http::{
     Client, Limits,
     kept::{Kept, Loan},
@@ -125,7 +125,7 @@ impl Lent {
             Lender::Container => self.ask(cx, Method::GET, self.url.clone(), self.authorization().await?).await?,
             Lender::Instance => self.of_the_machine(cx).await?,
         };
-        let unreadable = || Error::upstream("what came is not a set of keys").with_code(CODE);
+        let unreadable = || Error::upstream("what came is not a set of keys").with_code(CREDENTIALS);
         let answer: Answer = serde_json::from_slice(&answer).map_err(|_| unreadable())?;
         let keys = Keys {
             id: answer.access_key_id,
@@ -158,7 +158,7 @@ impl Lent {
         let Some(path) = &self.token_file else { return Ok(HeaderMap::new()) };
         let token = tokio::fs::read_to_string(path)
             .await
-            .map_err(|e| Error::upstream(format!("cannot read {}: {e}", path.display())).with_code(CODE))?;
+            .map_err(|e| Error::upstream(format!("cannot read {}: {e}", path.display())).with_code(CREDENTIALS))?;
         Ok(HeaderMap::from_iter([(header::AUTHORIZATION, setting::secret("credentials.token_file", token.trim())?)]))
     }
 
@@ -169,11 +169,9 @@ impl Lent {
             return Ok(body);
         }
         let message = format!("{} answered {}", uri.host().unwrap_or_default(), answer.status.as_u16());
-        Err(Error::upstream(message).with_code(CODE))
+        Err(Error::upstream(message).with_code(CREDENTIALS))
     }
 }
-
-const CODE: &str = "provider_credentials";
 
 /// `2026-11-24T03:48:21Z`.
 fn time(text: &str) -> Option<Micros> {

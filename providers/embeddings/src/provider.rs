@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    ChatReply, ChatRequest, Cx, Error, Inference, Result,
+    ChatReply, ChatRequest, Cx, Effort, Error, Inference, Result,
     chat::Usage,
     embed::{EmbedRequest, Embeddings},
     inference::{Model, ModelKind, not_offered},
@@ -212,7 +212,7 @@ impl Inference for Local {
             vectors,
             usage,
             reuse: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
         })
     }
 
@@ -246,7 +246,7 @@ impl Inference for Local {
             raw: None,
             results,
             usage,
-            other_attempts: vec![],
+            effort: Effort::default(),
         })
     }
 

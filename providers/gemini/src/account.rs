@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use frontdesk_api::{Clock, Cx, Error, Kind, Micros, Result, clock::unix_seconds};
+use frontdesk_api::{Clock, Cx, Error, Kind, Micros, Result, clock::unix_seconds, inference::CREDENTIALS};
 use frontdesk_http::{
     Client, Limits,
     kept::{Kept, Loan},
@@ -160,7 +160,7 @@ fn refused(status: u16, body: &[u8]) -> Error {
         (code, why) => format!("{code}: {why}"),
     };
     let error = Error::upstream(format!("the service account was refused ({status}): {said}"));
-    if status >= 500 { error } else { error.with_code("provider_credentials") }
+    if status >= 500 { error } else { error.with_code(CREDENTIALS) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::{pin::Pin, time::Duration};
 
-use frontdesk_api::{Attempt, Error, Result, attempt::Outcome, chat::Usage, embed::Embeddings};
+use frontdesk_api::{Attempt, Effort, Error, Result, attempt::Outcome, chat::Usage, embed::Embeddings};
 use futures::{StreamExt, stream};
 
 use crate::Upstream;
@@ -76,7 +76,7 @@ impl Upstream {
             raw: None,
             vectors: parts.into_iter().flat_map(|(_, part)| part.vectors).collect(),
             usage: tokens.map(|input_tokens| Usage { input_tokens, ..Usage::default() }),
-            other_attempts: vec![],
+            effort: Effort::default(),
             reuse: None,
         })
     }

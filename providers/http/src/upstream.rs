@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use frontdesk_api::{
-    ChatReply, Cx, Error, Result,
+    ChatReply, Cx, Effort, Error, Result,
     chat::{Dialect, ReplyHead},
     inference::{Model, ModelKind},
 };
@@ -139,7 +139,7 @@ impl Upstream {
             dialect: self.dialect,
             streaming,
             upstream_request: answer.header(self.request_id).map(str::to_owned),
-            other_attempts: vec![],
+            effort: Effort::default(),
             reuse: None,
         };
         let (id, body) = (self.id.clone(), answer.body);

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 
 use frontdesk_api::{
-    Cx, Error, Result,
+    Cx, Effort, Error, Result,
     chat::Dialect,
     embed::{EmbedRequest, Embeddings},
     rerank::{Ranked, Ranking, RerankRequest},
@@ -45,7 +45,7 @@ impl OpenAi {
             vectors,
             usage,
             reuse: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
         })
     }
 
@@ -71,7 +71,7 @@ impl OpenAi {
             raw: Some((OWN, raw)),
             results,
             usage,
-            other_attempts: vec![],
+            effort: Effort::default(),
         })
     }
 
@@ -83,7 +83,7 @@ impl OpenAi {
         let results = rerank::decode_tei(&raw).map_err(|e| self.no_answer("a ranking", e))?;
         let results = self.checked(&request, results)?;
         let provider = self.upstream.id.clone();
-        Ok(Ranking { provider, model: request.model, raw: None, results, usage: None, other_attempts: vec![] })
+        Ok(Ranking { provider, model: request.model, raw: None, results, usage: None, effort: Effort::default() })
     }
 
     fn checked(&self, request: &RerankRequest, mut results: Vec<Ranked>) -> Result<Vec<Ranked>> {

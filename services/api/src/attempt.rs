@@ -24,6 +24,26 @@ pub struct Attempt {
     pub usage: Option<Usage>,
 }
 
+/// What it took to get an answer. Nothing from a provider itself: whoever asked it knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// From asking the provider that answers to the beginning of its answer.
+    pub took: Duration,
+    /// Attempts beside that one: those that failed before it, and those it outran.
+    pub others: Vec<Attempt>,
+}
+
+impl Effort {
+    /// For how long a provider was waited for. Attempts that failed came one after another; one that was outrun went on
+    /// beside the one that answers.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        let (failed, outrun): (Vec<_>, Vec<_>) = self.others.iter().partition(|other| other.outcome != Outcome::Outrun);
+        let failed: Duration = failed.iter().map(|other| other.took).sum();
+        failed + outrun.iter().map(|other| other.took).max().map_or(self.took, |took| took.max(self.took))
+    }
+}
+
 /// How an attempt ended that did not become the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 pub use crate::asked::{Marks, Source};
 pub use crate::reuse::Reuse;
-use crate::{Attempt, Result, asked::Asked};
+use crate::{Effort, Result, asked::Asked};
 
 /// Whose JSON some bytes are. The codecs live in the wire crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -252,9 +252,8 @@ pub struct ReplyHead {
     pub streaming: bool,
     /// The upstream's own request id, for support tickets.
     pub upstream_request: Option<String>,
-    /// Attempts beside the one that answers here: those that failed before it, and those it outran. Empty from a
-    /// provider itself.
-    pub other_attempts: Vec<Attempt>,
+    /// What it took to get this answer.
+    pub effort: Effort,
     /// What a route that keeps or shares answers did with this one; None from any other.
     pub reuse: Option<Reuse>,
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{
-    Attempt, Error, Result,
+    Effort, Error, Result,
     asked::Asked,
     chat::{Dialect, Source, Usage},
     reuse::Reuse,
@@ -127,8 +127,8 @@ pub struct Embeddings {
     pub vectors: Vec<Vec<f32>>,
     /// Output tokens are zero. None: the provider did not count.
     pub usage: Option<Usage>,
-    /// As [`crate::chat::ReplyHead::other_attempts`].
-    pub other_attempts: Vec<Attempt>,
+    /// What it took to get this answer.
+    pub effort: Effort,
     /// As [`crate::chat::ReplyHead::reuse`].
     pub reuse: Option<Reuse>,
 }

@@ -15,6 +15,9 @@ use crate::{
 /// The code of an error that says a provider does not do this at all.
 pub const NOT_OFFERED: &str = "not_offered";
 
+/// The code of an error that says a provider does not take the operator's own key (401, 403), or wants to be paid first.
+pub const CREDENTIALS: &str = "provider_credentials";
+
 /// Tokens of prompt and answer together of a model whose provider does not say: 32,768, what Mistral 7B and
 /// Qwen2.5 were made for. Most hosted models take more and forget a little early; a smaller one that does not say
 /// so refuses long conversations with its own words.

@@ -40,7 +40,7 @@ pub mod tools;
 pub mod turn;
 pub mod web;
 
-pub use attempt::Attempt;
+pub use attempt::{Attempt, Effort};
 pub use blobs::{Blobs, Contents};
 pub use chat::{ChatEvent, ChatReply, ChatRequest, Frame};
 pub use clock::{Clock, Micros};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{
-    Attempt, Error, Result,
+    Effort, Error, Result,
     asked::Asked,
     chat::{Dialect, Source, Usage},
 };
@@ -139,6 +139,6 @@ pub struct Ranking {
     pub results: Vec<Ranked>,
     /// Output tokens are zero. None: the provider did not count.
     pub usage: Option<Usage>,
-    /// As [`crate::chat::ReplyHead::other_attempts`].
-    pub other_attempts: Vec<Attempt>,
+    /// What it took to get this answer.
+    pub effort: Effort,
 }

@@ -11,7 +11,7 @@ use axum::{
 use bytes::Bytes;
 use frontdesk_accounts::Pepper;
 use frontdesk_api::{
-    ChatReply, ChatRequest, Cx, Frame, Inference, Result,
+    ChatReply, ChatRequest, Cx, Effort, Frame, Inference, Result,
     chat::{Dialect, ReplyHead},
     clock::FixedClock,
     id::CountingIds,
@@ -162,7 +162,7 @@ impl Inference for Frames {
             dialect: Dialect::OpenaiChat,
             streaming: self.streaming,
             upstream_request: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
             reuse: None,
         };
         Ok(ChatReply { head, frames: futures::stream::iter((self.frames)()).boxed() })

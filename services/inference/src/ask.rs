@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use frontdesk_api::{Attempt, Cx, Error, Kind, Result, attempt::Outcome, chat::Usage};
+use frontdesk_api::{Attempt, Cx, Effort, Error, Kind, Result, attempt::Outcome, chat::Usage};
 use futures::{
     FutureExt,
     future::{BoxFuture, Either, select, select_all},
@@ -59,15 +59,16 @@ impl From<Error> for Box<Fault> {
     }
 }
 
-/// An answer, from whom, and the attempts beside it.
+/// An answer, from whom, and what it took.
 pub(crate) struct Answered<T> {
     pub(crate) value: T,
     /// To be kept until the answer has ended.
     pub(crate) ticket: Ticket,
-    pub(crate) others: Vec<Attempt>,
+    pub(crate) effort: Effort,
 }
 
-type Tried<T> = Result<(T, Ticket)>;
+/// An answer, from whom, and how long its beginning took.
+type Tried<T> = Result<(T, Ticket, Duration)>;
 
 impl Ask<'_> {
     /// `seed`: what the order of equal targets is drawn from.
@@ -79,7 +80,7 @@ impl Ask<'_> {
         let tried = self.along(seed, call).await;
         let log = self.log.into_inner().unwrap_or_else(PoisonError::into_inner);
         match tried {
-            Ok((value, ticket)) => Ok(Answered { value, ticket, others: log }),
+            Ok((value, ticket, took)) => Ok(Answered { value, ticket, effort: Effort { took, others: log } }),
             Err(error) => Err(error.with_tried(log)),
         }
     }
@@ -124,7 +125,7 @@ impl Ask<'_> {
             let fault = match self.once(&ticket.target, call).await {
                 Ok(value) => {
                     ticket.succeeded();
-                    return Ok((value, ticket));
+                    return Ok((value, ticket, self.time.now().saturating_duration_since(began)));
                 }
                 Err(fault) => fault,
             };

@@ -30,7 +30,7 @@ use std::{
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    Attempt, ChatReply, ChatRequest, Cx, Error, Inference, Kind, Result,
+    Attempt, ChatReply, ChatRequest, Cx, Effort, Error, Inference, Kind, Result,
     attempt::Outcome,
     chat::affinity,
     embed::{EmbedRequest, Embeddings},
@@ -92,13 +92,14 @@ impl Router {
     }
 
     /// Asks one model of which nothing is configured, once.
-    async fn plain<T>(&self, name: Name, answer: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    async fn plain<T>(&self, name: Name, answer: impl Future<Output = Result<T>> + Send) -> Result<(T, Effort)> {
         let began = self.time.now();
-        let error = match answer.await {
-            Ok(answer) => return Ok(answer),
+        let answer = answer.await;
+        let took = self.time.now().saturating_duration_since(began);
+        let error = match answer {
+            Ok(answer) => return Ok((answer, Effort { took, others: vec![] })),
             Err(error) => error,
         };
-        let took = self.time.now().saturating_duration_since(began);
         let Name { provider, upstream_id: model } = name;
         let asked = format!("{provider}/{model}");
         let usage = error.attempts().last().and_then(|attempt| attempt.usage);
@@ -131,24 +132,24 @@ impl Router {
             Err(error) => return Err(self.explained(&way.id, error).await),
         };
         let Begun { mut head, held, rest } = answered.value;
-        head.other_attempts = answered.others;
+        head.effort = answered.effort;
         let limits = (way.timeouts.idle_ms.map(millis), cx.deadline, &self.time);
         let flow = Flow::new(&head.provider, held, rest, Some(answered.ticket), limits);
         Ok(ChatReply { head, frames: flow.boxed() })
     }
 
-    /// Asks whoever a name leads to for something that comes whole; with it the attempts beside the one that brought it.
+    /// Asks whoever a name leads to for something that comes whole; with it what that took.
     async fn whole<'a, T: Send>(
         &'a self,
         cx: &'a Cx,
         asked: &'a str,
         call: impl Fn(Arc<dyn Inference>, String) -> BoxFuture<'a, Result<T>> + Send + Sync + 'a,
-    ) -> Result<(T, Vec<Attempt>)> {
+    ) -> Result<(T, Effort)> {
         let way = match self.table.find(asked).await? {
             Found::Way(way) => way,
             Found::Plain(inference, name) => {
                 let answer = call(Arc::clone(inference), name.upstream_id.clone());
-                return Ok((self.plain(name, answer).await?, vec![]));
+                return self.plain(name, answer).await;
             }
         };
         // The call took its own copy of what it needs; the limit of time holds around all attempts.
@@ -159,7 +160,7 @@ impl Router {
             answer.map(|answer| answer.map_err(Box::<Fault>::from)).boxed()
         };
         match ask.ask(self.seed(cx, None, way), &call).await {
-            Ok(answered) => Ok((answered.value, answered.others)),
+            Ok(answered) => Ok((answered.value, answered.effort)),
             Err(error) => Err(self.explained(&way.id, error).await),
         }
     }
@@ -207,11 +208,11 @@ impl Inference for Router {
             Found::Plain(inference, name) => (inference, name),
         };
         request.model.clone_from(&name.upstream_id);
-        let reply = self.plain(name, inference.chat(cx, request)).await?;
+        let (ChatReply { mut head, frames }, effort) = self.plain(name, inference.chat(cx, request)).await?;
+        head.effort = effort;
         if cx.deadline.is_none() {
-            return Ok(reply);
+            return Ok(ChatReply { head, frames });
         }
-        let ChatReply { head, frames } = reply;
         let flow = Flow::new(&head.provider, vec![], frames, None, (None, cx.deadline, &self.time));
         Ok(ChatReply { head, frames: flow.boxed() })
     }
@@ -221,8 +222,8 @@ impl Inference for Router {
             let request = request.to(model);
             async move { provider.embed(cx, request).await }.boxed()
         };
-        let (reply, other_attempts) = self.whole(cx, &request.model, call).await?;
-        Ok(Embeddings { other_attempts, ..reply })
+        let (reply, effort) = self.whole(cx, &request.model, call).await?;
+        Ok(Embeddings { effort, ..reply })
     }
 
     async fn rerank(&self, cx: &Cx, request: RerankRequest) -> Result<Ranking> {
@@ -230,8 +231,8 @@ impl Inference for Router {
             let request = request.to(model);
             async move { provider.rerank(cx, request).await }.boxed()
         };
-        let (reply, other_attempts) = self.whole(cx, &request.model, call).await?;
-        Ok(Ranking { other_attempts, ..reply })
+        let (reply, effort) = self.whole(cx, &request.model, call).await?;
+        Ok(Ranking { effort, ..reply })
     }
 
     /// The target of a route that would answer now counts: models count differently. A count is no answer: it takes nobody's
@@ -242,7 +243,7 @@ impl Inference for Router {
             Found::Way(way) => way,
             Found::Plain(inference, name) => {
                 let counting = inference.count_tokens(cx, request.to(&name.upstream_id));
-                return self.plain(name, counting).await;
+                return Ok(self.plain(name, counting).await?.0);
             }
         };
         let limited = self.limited(cx, way);

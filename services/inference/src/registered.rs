@@ -219,7 +219,7 @@ fn offered(model: StoredModel) -> Model {
 mod tests {
     use std::sync::Mutex;
 
-    use frontdesk_api::{Kind, chat::Chat, clock::FixedClock, embed::Embed};
+    use frontdesk_api::{Effort, Kind, chat::Chat, clock::FixedClock, embed::Embed};
     use frontdesk_store::testing::{each_database, two_tenants};
     use serde_json::json;
 
@@ -248,7 +248,7 @@ mod tests {
                 vectors: vec![],
                 usage,
                 reuse: None,
-                other_attempts: vec![],
+                effort: Effort::default(),
             })
         }
     }

@@ -10,7 +10,7 @@ mod wishes;
 use std::sync::Mutex;
 
 use frontdesk_api::{
-    ChatEvent,
+    ChatEvent, Effort,
     chat::{Chat, Dialect, Frame, ReplyHead},
     embed::{Embed, Input},
     inference::{ModelKind, not_offered},
@@ -42,7 +42,7 @@ impl Inference for Echo {
             dialect: Dialect::OpenaiChat,
             streaming: true,
             upstream_request: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
             reuse: None,
         };
         let frame = Frame { events: vec![ChatEvent::Text { choice: 0, text }], ..Frame::default() };
@@ -83,7 +83,7 @@ impl Inference for Echo {
                     vectors,
                     usage: None,
                     reuse: None,
-                    other_attempts: vec![],
+                    effort: Effort::default(),
                 })
             }
         }

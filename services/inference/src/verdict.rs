@@ -1,9 +1,6 @@
 //! What a failure calls for: the one table of which are worth another attempt, and where.
 
-use frontdesk_api::{Error, Kind, client_keys::CLIENT_KEY};
-
-/// The code that providers put on a refusal of the operator's own key (401, 403).
-const CREDENTIALS: &str = "provider_credentials";
+use frontdesk_api::{Error, Kind, client_keys::CLIENT_KEY, inference::CREDENTIALS};
 
 /// What to do about a failed attempt, and what it says about its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

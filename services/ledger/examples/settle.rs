@@ -12,7 +12,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Frame, Inference, Result,
+    ChatEvent, ChatReply, ChatRequest, Cx, Effort, Frame, Inference, Result,
     chat::{Chat, Dialect, Marks, ReplyHead, Source, Usage},
     clock::SystemClock,
     id::RandomIds,
@@ -39,7 +39,7 @@ impl Inference for Instant {
             dialect: Dialect::OpenaiChat,
             streaming: true,
             upstream_request: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
             reuse: None,
         };
         let usage = Usage { input_tokens: 100, output_tokens: 10, ..Usage::default() };

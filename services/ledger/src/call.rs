@@ -174,7 +174,7 @@ impl Inner {
 impl Call {
     /// Somebody answers.
     pub(crate) fn answered(&mut self, head: &ReplyHead) {
-        self.others = head.other_attempts.iter().filter_map(|attempt| self.other(attempt)).collect();
+        self.others = head.effort.others.iter().filter_map(|attempt| self.other(attempt)).collect();
         self.asked(&head.provider, &head.model);
         self.model = Some(head.model.clone());
     }

@@ -62,7 +62,7 @@ impl Inference for Metered {
         let call = self.ledger.0.begin(cx, "embeddings", &request.model, request.size()).await?;
         match self.inner.embed(cx, request).await {
             Ok(reply) => {
-                call.done(&reply.provider, &reply.model, &reply.other_attempts, reply.usage);
+                call.done(&reply.provider, &reply.model, &reply.effort.others, reply.usage);
                 Ok(reply)
             }
             Err(error) => {
@@ -76,7 +76,7 @@ impl Inference for Metered {
         let call = self.ledger.0.begin(cx, "rerank", &request.model, request.size()).await?;
         match self.inner.rerank(cx, request).await {
             Ok(reply) => {
-                call.done(&reply.provider, &reply.model, &reply.other_attempts, reply.usage);
+                call.done(&reply.provider, &reply.model, &reply.effort.others, reply.usage);
                 Ok(reply)
             }
             Err(error) => {

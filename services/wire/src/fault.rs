@@ -3,7 +3,7 @@
 //! Invariant: the client's own mistake is told in the upstream's words; a fault of the upstream names the
 //! provider, and an upstream that refuses *our* credentials is at fault.
 
-use frontdesk_api::{Error, Kind};
+use frontdesk_api::{Error, Kind, inference::CREDENTIALS};
 use serde_json::Value;
 
 use crate::status::kind_of_upstream;
@@ -32,8 +32,7 @@ pub(crate) fn kind(status: u16, said: bool) -> Kind {
 /// The upstream does not take the operator's key, the key may not do this, or its account is empty.
 pub(crate) fn credentials(provider: &str, status: u16, said: &str) -> Error {
     let what = if status == 402 { "wants its account to be paid first" } else { "refused its credentials" };
-    Error::new(Kind::Upstream, format!("provider '{provider}' {what} ({status}): {said}"))
-        .with_code("provider_credentials")
+    Error::new(Kind::Upstream, format!("provider '{provider}' {what} ({status}): {said}")).with_code(CREDENTIALS)
 }
 
 /// What a member says, where that is something.

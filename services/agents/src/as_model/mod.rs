@@ -15,7 +15,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    ChatReply, ChatRequest, Cx, Error, Frame, Inference, Result,
+    ChatReply, ChatRequest, Cx, Effort, Error, Frame, Inference, Result,
     chat::{Dialect, ReplyHead},
     embed::{EmbedRequest, Embeddings},
     inference::{Counted, Model, ModelKind, not_offered},
@@ -96,7 +96,7 @@ impl AgentModels {
             dialect: Dialect::OpenaiResponses,
             streaming: request.stream,
             upstream_request: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
             reuse: None,
         };
         let frames = stream::unfold(telling, |mut telling| async move {

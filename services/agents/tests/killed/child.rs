@@ -21,8 +21,8 @@ use std::{
 use async_trait::async_trait;
 use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, Point};
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids as _, Inference, Kind, Memory, Order, PageRequest, Result,
-    Safety, Seal, Tools,
+    ChatEvent, ChatReply, ChatRequest, Cx, Effort, Error, Frame, Ids as _, Inference, Kind, Memory, Order, PageRequest,
+    Result, Safety, Seal, Tools,
     agent::AgentSpec,
     chat::{Dialect, FinishReason, ReplyHead, Role, ToolCall},
     clock::SystemClock,
@@ -310,7 +310,7 @@ impl Inference for Shopper {
             dialect: Dialect::OpenaiChat,
             streaming: true,
             upstream_request: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
             reuse: None,
         };
         Ok(ChatReply { head, frames: frames.boxed() })

@@ -14,7 +14,7 @@ use frontdesk_api::{
     agent::{AgentSpec, AgentTool, HandOffSpec, Limits},
     chat::{Message, Role, ToolSpec, Usage},
     id::RandomIds,
-    turn::{HandOffReason, StepState, TurnState},
+    turn::{HandOffReason, StepOutput, StepState, TurnState},
 };
 use frontdesk_store::{
     Store,
@@ -310,7 +310,12 @@ async fn survives(store: &Store, point: Point, nth: usize) -> bool {
     };
     stage.agents.recover().await.expect("another process");
     let view = stage.settled(&turn.id).await;
-    let what = format!("{name}: {:?} {:?}", view.turn, view.steps);
+    let asked = view.steps.iter().find_map(|step| match &step.output {
+        Some(StepOutput::ToolExecution { result, .. }) => result.details.as_ref()?["turn"].as_str(),
+        _ => None,
+    });
+    let asked = stage.settled(asked.expect("a turn that was asked for")).await;
+    let what = format!("{name}: {:?} {:?}, asked {:?} {:?}", view.turn, view.steps, asked.turn, asked.steps);
     assert_eq!((view.turn.state, answer(&view)), (TurnState::Completed, "Bought."), "{what}");
     assert_eq!(turns_of(store, &stage.cx, &returns).await, 1, "asked once: {what}");
     stage.agents.delete_agent(&stage.cx, &returns).await.expect("deleted");

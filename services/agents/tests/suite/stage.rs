@@ -18,7 +18,7 @@ use std::{
 use async_trait::async_trait;
 use frontdesk_agents::{Agents, Bounds, Deps, Fault, NewTurn, Pace, TurnView};
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids, Inference, Kind, Result, Seal, Tools,
+    ChatEvent, ChatReply, ChatRequest, Cx, Effort, Error, Frame, Ids, Inference, Kind, Result, Seal, Tools,
     agent::AgentSpec,
     chat::{Chat, Dialect, FinishReason, Message, ReplyHead, Role, ToolCall, ToolChoice, ToolSpec, Usage},
     clock::FixedClock,
@@ -198,7 +198,7 @@ fn reply(frames: stream::BoxStream<'static, Result<Frame>>) -> ChatReply {
         dialect: Dialect::OpenaiChat,
         streaming: true,
         upstream_request: None,
-        other_attempts: vec![],
+        effort: Effort::default(),
         reuse: None,
     };
     ChatReply { head, frames }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use frontdesk_api::{
-    Attempt, Error,
+    Attempt, Effort, Error,
     attempt::Outcome,
     chat::{ReplyHead, Reuse},
 };
@@ -20,17 +20,12 @@ pub const CACHE: HeaderName = HeaderName::from_static("x-frontdesk-cache");
 
 /// Of an answer.
 pub fn write_answered(headers: &mut HeaderMap, head: &ReplyHead) {
-    write_whole(headers, (&head.provider, &head.model), &head.other_attempts, head.reuse);
+    write_whole(headers, (&head.provider, &head.model), &head.effort, head.reuse);
 }
 
 /// Of an answer that comes whole, from this provider and model.
-pub fn write_whole(
-    headers: &mut HeaderMap,
-    (provider, model): (&str, &str),
-    other_attempts: &[Attempt],
-    reuse: Option<Reuse>,
-) {
-    let attempts = if reuse.is_some_and(Reuse::is_free) { 0 } else { other_attempts.len() + 1 };
+pub fn write_whole(headers: &mut HeaderMap, (provider, model): (&str, &str), effort: &Effort, reuse: Option<Reuse>) {
+    let attempts = if reuse.is_some_and(Reuse::is_free) { 0 } else { effort.others.len() + 1 };
     write(headers, provider, model, attempts);
     write_reuse(headers, reuse);
 }
@@ -42,10 +37,11 @@ fn write_reuse(headers: &mut HeaderMap, reuse: Option<Reuse>) {
     }
 }
 
-/// The error of an answer that came to nothing `took` after it was asked for.
+/// The error of an answer that came to nothing `after` it had begun.
 #[must_use]
-pub fn failed(head: ReplyHead, error: Error, took: Duration) -> Error {
-    let ReplyHead { provider, model, other_attempts: mut attempts, .. } = head;
+pub fn failed(head: ReplyHead, error: Error, after: Duration) -> Error {
+    let ReplyHead { provider, model, effort: Effort { took, others: mut attempts }, .. } = head;
+    let took = took + after;
     attempts.push(Attempt { provider, model, outcome: Outcome::Failed(error.kind), took, usage: None });
     error.with_tried(attempts)
 }

@@ -28,7 +28,8 @@ use crate::{
     problem::{self, Problem},
 };
 
-/// Microseconds of the request that were spent here and not upstream; of a stream, until upstream was asked.
+/// Microseconds of the request in which no provider was waited for; of a stream, until its answer began. What a route
+/// waits by itself counts: for a place, before another attempt.
 pub const OVERHEAD: HeaderName = HeaderName::from_static("x-frontdesk-overhead-us");
 
 /// Headers that an answer gets here and at the edge: room for them at once, since a full map is hashed anew.
@@ -47,12 +48,11 @@ pub async fn answer<W: Writes>(
     writer: impl FnOnce(String) -> W,
 ) -> Result<Response, Problem> {
     let wants_usage = request.wants_usage;
-    let asked = Instant::now();
     let reply = app.inference.chat(cx, request).await?;
-    told_on(reply, wants_usage, arrival, asked, writer).await
+    told_on(reply, wants_usage, arrival, writer).await
 }
 
-/// Tells an answer that has begun. `asked`: when its provider was.
+/// Tells an answer that has begun.
 ///
 /// # Errors
 /// As [`answer`].
@@ -60,11 +60,10 @@ pub async fn told_on<W: Writes>(
     reply: ChatReply,
     wants_usage: bool,
     arrival: Arrival,
-    asked: Instant,
     writer: impl FnOnce(String) -> W,
 ) -> Result<Response, Problem> {
     let ChatReply { head, frames } = reply;
-    let before = asked.saturating_duration_since(arrival.at);
+    let (at, waited) = (arrival.at, head.effort.waited());
     let writer = (head.dialect != W::DIALECT).then(|| writer(head.model.clone()));
     if head.streaming {
         let mut response = match writer {
@@ -72,15 +71,16 @@ pub async fn told_on<W: Writes>(
             None => streamed::<W>(frames, wants_usage, arrival),
         };
         attempts::write_answered(response.headers_mut(), &head);
-        return Ok(told(response, before));
+        return Ok(told(response, at.elapsed().saturating_sub(waited)));
     }
+    let begun = Instant::now();
     let body = body(&head.provider, frames, writer).await;
-    let upstream = asked.elapsed();
+    let rest = begun.elapsed();
     let body = match body {
         Ok(body) => body,
-        Err(error) => return Err(attempts::failed(head, error, upstream).into()),
+        Err(error) => return Err(attempts::failed(head, error, rest).into()),
     };
-    let mut response = answered(body, arrival.at.elapsed().saturating_sub(upstream));
+    let mut response = answered(body, at.elapsed().saturating_sub(waited + rest));
     attempts::write_answered(response.headers_mut(), &head);
     Ok(response)
 }

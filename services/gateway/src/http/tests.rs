@@ -99,10 +99,10 @@ async fn routes_and_methods_that_do_not_exist_say_so() {
     404
     {
       "error": {
-        "code": "unknown_route",
         "message": "there is no route GET /v1/nowhere; /docs lists them",
+        "type": "not_found_error",
         "param": null,
-        "type": "not_found_error"
+        "code": "unknown_route"
       },
       "request_id": "req_00000000000000000000000002"
     }
@@ -120,10 +120,10 @@ async fn broken_json_names_line_and_column() {
     400
     {
       "error": {
-        "code": "invalid_json",
         "message": "the body is not valid JSON (line 2, column 11): expected value",
+        "type": "invalid_request_error",
         "param": null,
-        "type": "invalid_request_error"
+        "code": "invalid_json"
       },
       "request_id": "req_00000000000000000000000002"
     }
@@ -140,10 +140,10 @@ async fn a_body_over_the_limit_is_413_and_names_the_limit() {
     413
     {
       "error": {
-        "code": "request_too_large",
         "message": "the request body of 10.0 MiB is larger than the limit of 8 MiB (limits.max_body_mb)",
+        "type": "request_too_large",
         "param": null,
-        "type": "request_too_large"
+        "code": "request_too_large"
       },
       "request_id": "req_00000000000000000000000002"
     }

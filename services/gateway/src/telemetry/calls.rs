@@ -139,11 +139,7 @@ impl Calls {
     /// These were made and did not become an answer. Their providers are the operator's, so they are few.
     pub(crate) fn lost(&self, attempts: &[Attempt]) {
         for attempt in attempts {
-            let word = match attempt.outcome {
-                Outcome::Failed(kind) => error_type(kind),
-                Outcome::Outrun => "outrun",
-            };
-            self.attempts.with_label_values(&[attempt.provider.as_str(), word]).inc();
+            self.attempts.with_label_values(&[attempt.provider.as_str(), outcome_word(attempt.outcome)]).inc();
         }
     }
 
@@ -260,6 +256,14 @@ impl Series {
 
     fn labels(&self) -> [&str; 4] {
         [self.operation.as_str(), &self.provider, &self.asked, &self.model]
+    }
+}
+
+/// How an attempt ended that did not become the answer.
+pub(super) fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Failed(kind) => error_type(kind),
+        Outcome::Outrun => "outrun",
     }
 }
 

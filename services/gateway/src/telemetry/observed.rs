@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind, Result,
+    Attempt, ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind, Result,
     chat::{FinishReason, ReplyHead, Reuse, Usage},
     embed::{EmbedRequest, Embeddings},
     inference::{Counted, Model},
@@ -26,7 +26,7 @@ use tracing::{Instrument, Span};
 
 use super::{
     Telemetry,
-    calls::{Calls, Operation, Series, error_type},
+    calls::{Calls, Operation, Series, error_type, outcome_word},
     content,
     spans::{self, SpanExt as _},
 };
@@ -97,6 +97,7 @@ impl Inference for Observed {
             Err(error) => Err(call.failed(error)),
             Ok(reply) => {
                 call.reused(reply.reuse);
+                call.lost(&reply.effort.others);
                 call.done(&reply.provider, &reply.model, reply.usage);
                 Ok(reply)
             }
@@ -110,6 +111,7 @@ impl Inference for Observed {
         match asked.instrument(call.span.clone()).await {
             Err(error) => Err(call.failed(error)),
             Ok(reply) => {
+                call.lost(&reply.effort.others);
                 call.done(&reply.provider, &reply.model, reply.usage);
                 Ok(reply)
             }
@@ -192,18 +194,29 @@ struct Told {
 
 impl Call {
     fn failed(&mut self, error: Error) -> Error {
-        self.calls.lost(error.attempts());
+        self.lost(error.attempts());
         self.seen.error = Some(error.kind);
         error
     }
 
     fn answered(&mut self, head: &ReplyHead, content: bool) {
         self.seen.streaming = head.streaming;
-        self.calls.lost(&head.other_attempts);
+        self.lost(&head.effort.others);
         self.reused(head.reuse);
         self.by(&head.provider, &head.model);
         if let Some(told) = &mut self.told {
             told.content = content.then(content::Answer::default);
+        }
+    }
+
+    /// Attempts that did not become the answer: counted, and told by the span in the order in which they were made.
+    fn lost(&self, attempts: &[Attempt]) {
+        self.calls.lost(attempts);
+        if self.told.is_some() && !attempts.is_empty() {
+            let told = attempts.iter().map(|Attempt { provider, model, outcome, took, .. }| {
+                format!("{provider}/{model}: {} after {} ms", outcome_word(*outcome), took.as_millis())
+            });
+            self.span.tell_all("frontdesk.attempts.lost", told.collect());
         }
     }
 

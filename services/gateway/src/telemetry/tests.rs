@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Kind, Result,
+    ChatEvent, ChatReply, ChatRequest, Cx, Effort, Error, Frame, Inference, Kind, Result,
     attempt::{Attempt, Outcome},
     chat::{Chat, FinishReason, Reuse, Usage},
     embed::{EmbedRequest, Embeddings},
@@ -153,7 +153,7 @@ impl Inference for Embeds {
             vectors: vec![vec![0.5, 1.0]],
             usage,
             reuse: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
         })
     }
 }

@@ -177,7 +177,8 @@ impl Crew {
     }
 
     fn begin(&mut self, head: ReplyHead) {
-        let shared = ReplyHead { other_attempts: vec![], reuse: Some(Reuse::Shared), ..head.clone() };
+        let mut shared = ReplyHead { reuse: Some(Reuse::Shared), ..head.clone() };
+        shared.effort.others.clear();
         for seat in &self.readers {
             let head = if seat.asked { &head } else { &shared };
             let _ = seat.tell.send(Said::Head(Box::new(head.clone())));

@@ -16,7 +16,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use frontdesk_api::{
-    ChatReply, ChatRequest, Cx, Frame, Inference, Result,
+    ChatReply, ChatRequest, Cx, Effort, Frame, Inference, Result,
     chat::{Reuse, Usage},
     cx::CancellationToken,
     embed::{EmbedRequest, Embeddings},
@@ -152,7 +152,7 @@ impl Inference for Reusing {
         let reply = self.inner.embed(cx, request).await?;
         if !cx.cache.no_store {
             let raw = reply.raw.as_ref().map(|(dialect, raw)| (*dialect, Bytes::copy_from_slice(raw)));
-            let answer = Embeddings { raw, reuse: Some(Reuse::Hit), other_attempts: vec![], ..reply.clone() };
+            let answer = Embeddings { raw, reuse: Some(Reuse::Hit), effort: Effort::default(), ..reply.clone() };
             let size = kept::OVERHEAD + vectors_size(&answer);
             kept.put(read.key, Answer::Vectors(Arc::new(answer)), size, self.time.now());
         }

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use frontdesk_api::{
-    ChatEvent, ChatRequest, Frame, Result,
+    ChatEvent, ChatRequest, Effort, Frame, Result,
     chat::{FinishReason, ReplyHead, Reuse},
 };
 use futures::{Stream, StreamExt, stream::BoxStream};
@@ -82,7 +82,7 @@ impl Recorder {
     ) -> Self {
         let size = OVERHEAD + head.provider.len() + head.model.len();
         let head =
-            ReplyHead { upstream_request: None, other_attempts: vec![], reuse: Some(Reuse::Hit), ..head.clone() };
+            ReplyHead { upstream_request: None, effort: Effort::default(), reuse: Some(Reuse::Hit), ..head.clone() };
         let answer = Told { head, frames: vec![] };
         let (open, room) = (BTreeSet::new(), Room::of(kept));
         Self { frames, tape: Some(Tape { answer, size, room, open, ended: false, key, time }) }

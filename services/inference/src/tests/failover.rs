@@ -35,10 +35,11 @@ async fn a_failure_before_the_first_word_moves_on_exactly_once() {
         assert_eq!((heard.words.as_str(), heard.error.is_none()), ("<b", true));
         assert_eq!((a.asked(), b.asked()), (1, 1));
         assert_eq!((heard.head.provider.as_str(), heard.head.model.as_str()), ("b", "n"));
-        let [other] = &heard.head.other_attempts[..] else { panic!("{:?}", heard.head.other_attempts) };
+        let [other] = &heard.head.effort.others[..] else { panic!("{:?}", heard.head.effort.others) };
         assert_eq!((other.provider.as_str(), other.model.as_str()), ("a", "m"));
         assert_eq!((other.outcome, other.usage.map(|u| u.input_tokens)), (Outcome::Failed(kind), cost));
         assert_eq!(other.took, Duration::from_millis(if kind == Kind::Timeout { 40 } else { 0 }));
+        assert_eq!(heard.head.effort.waited(), other.took);
     }
 }
 
@@ -49,7 +50,7 @@ async fn after_the_first_word_an_error_is_the_answers() {
     let router = router(&[&a, &b], &Hand::new(), vec![retrying(3, &["a/m", "b/m"])]);
     let heard = ask(&router, "r").await.expect("an answer");
     assert_eq!((heard.words.as_str(), heard.error.map(|e| e.kind)), ("hi", Some(Kind::Upstream)));
-    assert_eq!((a.asked(), b.asked(), heard.head.other_attempts.len()), (1, 0, 0));
+    assert_eq!((a.asked(), b.asked(), heard.head.effort.others.len()), (1, 0, 0));
     assert_eq!(router.targets()[0].breaker.failures, 1, "and it counts");
 }
 
@@ -85,10 +86,11 @@ async fn nothing_is_held_back_where_nothing_could_be_done() {
 async fn a_target_is_asked_again_after_growing_random_waits() {
     let (a, hand) = (Actor::new("a", [down(), down(), down()]), Hand::new());
     let heard = ask(&router(&[&a], &hand, vec![retrying(3, &["a/m"])]), "r").await.expect("an answer");
-    assert_eq!((a.asked(), heard.head.other_attempts.len(), heard.words.as_str()), (4, 3, "<a"));
+    assert_eq!((a.asked(), heard.head.effort.others.len(), heard.words.as_str()), (4, 3, "<a"));
     let bounds = [250, 500, 1000].map(Duration::from_millis);
     assert!(hand.waited().iter().zip(bounds).all(|(wait, bound)| *wait <= bound), "{:?}", hand.waited());
     assert_eq!(hand.waited().len(), 3);
+    assert_eq!(heard.head.effort.waited(), Duration::ZERO, "no provider was waited for in them");
 }
 
 #[tokio::test]
@@ -213,9 +215,10 @@ async fn a_hedge_takes_the_first_to_speak_and_drops_the_other() {
     let router = router(&[&a, &b], &Hand::new(), vec![hedged(&["a/m", "b/m"])]);
     let heard = ask(&router, "r").await.expect("an answer");
     assert_eq!((heard.words.as_str(), a.asked(), b.asked()), ("<b", 1, 1));
-    let [other] = &heard.head.other_attempts[..] else { panic!("{:?}", heard.head.other_attempts) };
+    let [other] = &heard.head.effort.others[..] else { panic!("{:?}", heard.head.effort.others) };
     assert_eq!((other.provider.as_str(), other.outcome), ("a", Outcome::Outrun));
     assert_eq!((other.took, a.dropped.load(Ordering::SeqCst)), (Duration::from_millis(30), 1));
+    assert_eq!(heard.head.effort.waited(), other.took);
     assert!(router.targets().iter().all(|target| target.in_flight == 0), "{:?}", router.targets());
 }
 
@@ -232,8 +235,8 @@ async fn a_hedge_that_fails_leaves_the_first_its_time() {
         gate.notify_one();
     });
     let heard = heard.expect("an answer");
-    assert_eq!((heard.words.as_str(), heard.head.other_attempts.len()), ("a", 1));
-    assert_eq!(heard.head.other_attempts[0].outcome, Outcome::Failed(Kind::Unavailable));
+    assert_eq!((heard.words.as_str(), heard.head.effort.others.len()), ("a", 1));
+    assert_eq!(heard.head.effort.others[0].outcome, Outcome::Failed(Kind::Unavailable));
 }
 
 #[tokio::test]

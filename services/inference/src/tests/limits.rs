@@ -24,7 +24,7 @@ async fn a_full_target_sends_on_and_a_full_route_says_when_to_come_back() {
     let first = router.chat(&cx(), question("r")).await.expect("the first place");
     let second = router.chat(&cx(), question("r")).await.expect("the next target");
     assert_eq!((first.head.provider.as_str(), second.head.provider.as_str()), ("a", "b"));
-    assert!(second.head.other_attempts.is_empty(), "nobody was asked in vain");
+    assert!(second.head.effort.others.is_empty(), "nobody was asked in vain");
     let error = router.chat(&cx(), question("r")).await.err().expect("full");
     assert_eq!((error.kind, error.code.as_deref()), (Kind::Unavailable, Some("no_capacity")));
     assert_eq!(error.retry_after, Some(Duration::from_secs(1)));
@@ -72,7 +72,7 @@ async fn who_waited_for_a_target_that_fails_may_have_the_place_of_another() {
     assert!((&mut third).now_or_never().is_none());
     drop((first, second));
     let answer = third.await.expect("the other's place");
-    assert_eq!((answer.head.provider.as_str(), answer.head.other_attempts.len()), ("b", 1));
+    assert_eq!((answer.head.provider.as_str(), answer.head.effort.others.len()), ("b", 1));
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_target_that_is_plainly_down_is_left_alone_and_tried_again_later() {
     assert_eq!((a.asked(), router.targets()[0].breaker.state), (2, "open"));
     // The one that tries it has b behind it.
     hand.pass(Duration::from_secs(10));
-    assert_eq!(ask(&router, "r").await.expect("b is well").head.other_attempts.len(), 1);
+    assert_eq!(ask(&router, "r").await.expect("b is well").head.effort.others.len(), 1);
     assert_eq!((a.asked(), router.targets()[0].breaker.state), (3, "open"));
     hand.pass(Duration::from_secs(10));
     assert_eq!(ask(&router, "r").await.expect("a is back").words, "<a");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use frontdesk_api::{
+    Effort,
     chat::{FinishReason, Frame, ReplyHead, Reuse},
     cx::CancellationToken,
     reuse::CacheControl,
@@ -174,7 +175,7 @@ impl Inference for Long {
             dialect: Dialect::OpenaiChat,
             streaming: true,
             upstream_request: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
             reuse: None,
         };
         let (word, fetched) = (Bytes::from(vec![b'x'; WORD]), Arc::clone(&self.fetched));

@@ -12,7 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Inference, Result,
+    ChatEvent, ChatReply, ChatRequest, Cx, Effort, Error, Frame, Inference, Result,
     chat::{Chat, Dialect, FinishReason, ReplyHead, Usage},
     inference::{Counted, Model},
 };
@@ -111,7 +111,7 @@ impl Inference for Actor {
             dialect: Dialect::OpenaiChat,
             streaming: request.stream,
             upstream_request: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
             reuse: None,
         };
         Ok(ChatReply { head, frames: play(pieces, watch, ended) })

@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use frontdesk_api::{
+    Effort,
     chat::{Marks, Reuse, Source, Usage},
     client_keys::ClientKeys,
     reuse::CacheControl,
@@ -126,7 +127,7 @@ impl Inference for Numbers {
             vectors: vec![vec![0.5]],
             usage,
             reuse: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
         })
     }
 }

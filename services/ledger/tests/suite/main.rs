@@ -10,7 +10,7 @@ use std::{pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use frontdesk_api::{
-    Attempt, ChatEvent, ChatReply, ChatRequest, Cx, Error, Frame, Ids as _, Inference, Kind, Result,
+    Attempt, ChatEvent, ChatReply, ChatRequest, Cx, Effort, Error, Frame, Ids as _, Inference, Kind, Result,
     chat::{Chat, Dialect, Marks, Message, ReplyHead, Role, Source, Usage},
     clock::SystemClock,
     embed::{Embed, EmbedRequest, Embeddings},
@@ -53,7 +53,7 @@ impl Inference for Up {
             dialect,
             streaming,
             upstream_request: None,
-            other_attempts: (self.others)(),
+            effort: Effort { others: (self.others)(), ..Effort::default() },
             reuse: None,
         };
         let frames = futures::stream::iter((self.frames)());
@@ -77,7 +77,7 @@ impl Inference for Up {
             vectors: vec![],
             usage,
             reuse: None,
-            other_attempts: vec![],
+            effort: Effort::default(),
         })
     }
 
@@ -87,7 +87,7 @@ impl Inference for Up {
         }
         let Embeddings { provider, model, raw, usage, .. } =
             self.embed(cx, EmbedRequest::typed(request.model, Embed::default())).await?;
-        Ok(Ranking { provider, model, raw, results: vec![], usage, other_attempts: vec![] })
+        Ok(Ranking { provider, model, raw, results: vec![], usage, effort: Effort::default() })
     }
 }
 

@@ -461,7 +461,8 @@ mod tests {
         let request =
             encode("m", &chat(json!({ "tools": tools(), "max_tokens": 1, "top_k": 2, "service_tier": "flex" })));
         let counted = to_count(request.expect("translatable"));
-        let members: Vec<&String> = counted["input"]["converse"].as_object().expect("members").keys().collect();
+        let mut members: Vec<&String> = counted["input"]["converse"].as_object().expect("members").keys().collect();
+        members.sort();
         assert_eq!(members, ["additionalModelRequestFields", "messages", "toolConfig"]);
     }
 

@@ -21,8 +21,9 @@ struct Answer {
     id: Option<String>,
     #[serde(default)]
     model: Option<String>,
+    /// Some servers send a fraction.
     #[serde(default)]
-    created: Option<i64>,
+    created: Option<f64>,
     #[serde(default)]
     choices: Vec<Choice>,
     #[serde(default)]
@@ -43,8 +44,9 @@ struct XGroq {
 
 #[derive(Deserialize)]
 struct Choice {
+    /// Some servers leave it out, or send null.
     #[serde(default)]
-    index: u32,
+    index: Option<u32>,
     #[serde(default)]
     delta: Option<Delta>,
     /// The same of a whole answer. Some servers repeat all of it beside the last piece.
@@ -132,6 +134,11 @@ struct CompletionDetails {
     reasoning_tokens: Option<u64>,
 }
 
+#[allow(clippy::cast_possible_truncation)] // a fraction of a second is nothing, and out of range is the end of it
+fn whole_seconds(unix: f64) -> i64 {
+    unix as i64
+}
+
 /// One decoded piece of an answer.
 #[derive(Debug, Default, PartialEq)]
 pub struct Decoded {
@@ -154,7 +161,7 @@ pub fn decode(json: &[u8], first: bool) -> serde_json::Result<Decoded> {
         events.push(ChatEvent::Start {
             id: answer.id.unwrap_or_default(),
             model: answer.model.unwrap_or_default(),
-            created: answer.created.unwrap_or_default(),
+            created: whole_seconds(answer.created.unwrap_or_default()),
         });
     }
     for choice in answer.choices {
@@ -198,7 +205,7 @@ pub fn decode_usage(json: &[u8]) -> serde_json::Result<Decoded> {
 }
 
 fn choice_events(wire: Choice, events: &mut Vec<ChatEvent>) {
-    let choice = wire.index;
+    let choice = wire.index.unwrap_or_default();
     let delta = wire.delta.or(wire.message).unwrap_or_default();
     let thoughts = thoughts(delta.content.as_ref());
     if let Some(text) = text(delta.reasoning_content).or_else(|| text(delta.reasoning)).or(thoughts) {
@@ -401,6 +408,8 @@ mod tests {
             br#"{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#,
             br#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3,"cache_write_tokens":1}}}"#,
         ];
+        let loose = br#"{"id":"x","created":3.9,"model":"m","choices":[{"index":null,"delta":{"content":"hi"}}]}"#;
+        assert_eq!(decode(loose, true).expect("a chunk").events[..], want[..2]);
         let decoded: Vec<Decoded> =
             pieces.iter().enumerate().map(|(i, p)| decode(p, i == 0).expect("a chunk")).collect();
         assert!(decoded[3].usage_only && !decoded[0].usage_only);

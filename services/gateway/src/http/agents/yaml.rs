@@ -221,10 +221,10 @@ mod tests {
         - name: add
           description: Add
           parameters:
+            type: object
             properties:
               "n":
                 type: integer
-            type: object
           strict: null
         tool_choice:
           named: add

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use frontdesk_api::{ChatReply, ChatRequest, Clock, Cx, Error, Inference, Kind, Result, clock::unix_seconds};
+use frontdesk_api::{
+    ChatReply, ChatRequest, Clock, Cx, Error, Inference, Kind, Result, clock::unix_seconds, inference::CREDENTIALS,
+};
 use frontdesk_batches::{Again, Answer, EndedLine, Endpoint, Fault, Lines, NewLine, Outcome, request_id};
 use frontdesk_wire::{
     Writes, anthropic,
@@ -123,7 +125,7 @@ const NOT_JSON: &str = "answer_not_json";
 
 /// Codes of failures upstream that time does not mend: a key that is refused, an address that is not there, and an answer
 /// that was paid for and is none.
-const LASTING: [&str; 3] = ["provider_credentials", openai::error::NO_ADDRESS, NOT_JSON];
+const LASTING: [&str; 3] = [CREDENTIALS, openai::error::NO_ADDRESS, NOT_JSON];
 
 /// JSON on one line: between its tokens a line feed is as good as a space, and inside them there is none.
 fn one_line(body: &[u8]) -> Result<String> {
@@ -155,7 +157,7 @@ mod tests {
     async fn a_line_is_asked_again_while_its_provider_is_down_and_not_where_time_mends_nothing() {
         use crate::testing::{Frames, frame};
         let cut = || vec![Err(Error::upstream("cut"))];
-        let refused = || vec![Err(Error::upstream("refused").with_code("provider_credentials"))];
+        let refused = || vec![Err(Error::upstream("refused").with_code(CREDENTIALS))];
         let page = || vec![Ok(frame("<html>"))];
         let wrong = || vec![Err(Error::invalid("n", "bad n"))];
         for (frames, again) in

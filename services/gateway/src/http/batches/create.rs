@@ -116,32 +116,32 @@ mod tests {
         insta::assert_snapshot!(made.shown(), @r#"
         200
         {
-          "cancelled_at": null,
-          "cancelling_at": null,
-          "completed_at": null,
-          "completion_window": "24h",
-          "created_at": 1795492101,
-          "endpoint": "/v1/chat/completions",
-          "error_file_id": null,
-          "errors": null,
-          "expired_at": null,
-          "expires_at": 1795578501,
-          "failed_at": null,
-          "finalizing_at": null,
           "id": "batch_00000000000000000000000006",
-          "in_progress_at": null,
+          "object": "batch",
+          "endpoint": "/v1/chat/completions",
+          "errors": null,
           "input_file_id": "file_00000000000000000000000002",
+          "completion_window": "24h",
+          "status": "validating",
+          "output_file_id": null,
+          "error_file_id": null,
+          "created_at": 1795492101,
+          "in_progress_at": null,
+          "expires_at": 1795578501,
+          "finalizing_at": null,
+          "completed_at": null,
+          "failed_at": null,
+          "expired_at": null,
+          "cancelling_at": null,
+          "cancelled_at": null,
+          "request_counts": {
+            "total": 0,
+            "completed": 0,
+            "failed": 0
+          },
           "metadata": {
             "for": "tests"
-          },
-          "object": "batch",
-          "output_file_id": null,
-          "request_counts": {
-            "completed": 0,
-            "failed": 0,
-            "total": 0
-          },
-          "status": "validating"
+          }
         }
         "#);
         work(&gateway).await;

@@ -2,7 +2,7 @@
 //!
 //! The body is looked at just enough to route it; how it is answered is `http::reply`.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use axum::{Extension, extract::State, response::Response};
 use bytes::Bytes;
@@ -75,9 +75,8 @@ async fn kept(
     let keeping = app.stored.begin(&cx, &mut request, said, metadata).await?;
     let (created, id) = (unix_seconds(app.clock.now()), keeping.id().to_owned());
     let writer = |model| encode::Chunks::new(encode::Head { id, model, created }, wants_usage);
-    let asked = Instant::now();
     let answered = keeping.over(app.inference.chat(&cx, request).await?);
-    reply::told_on(answered, wants_usage, arrival, asked, writer).await
+    reply::told_on(answered, wants_usage, arrival, writer).await
 }
 
 /// The request's members that Frontdesk itself reads; all others travel on as they are.
@@ -201,32 +200,32 @@ mod tests {
         insta::assert_snapshot!(gateway.post("/v1/chat/completions", &question(false)).await.shown(), @r#"
         200
         {
+          "id": "chatcmpl-req_00000000000000000000000002",
+          "object": "chat.completion",
+          "created": 1795492101,
+          "model": "echo",
           "choices": [
             {
-              "finish_reason": "stop",
               "index": 0,
-              "logprobs": null,
               "message": {
+                "role": "assistant",
                 "content": "hi",
-                "refusal": null,
-                "role": "assistant"
-              }
+                "refusal": null
+              },
+              "logprobs": null,
+              "finish_reason": "stop"
             }
           ],
-          "created": 1795492101,
-          "id": "chatcmpl-req_00000000000000000000000002",
-          "model": "echo",
-          "object": "chat.completion",
           "usage": {
-            "completion_tokens": 1,
-            "completion_tokens_details": {
-              "reasoning_tokens": 0
-            },
             "prompt_tokens": 3,
+            "completion_tokens": 1,
+            "total_tokens": 4,
             "prompt_tokens_details": {
               "cached_tokens": 0
             },
-            "total_tokens": 4
+            "completion_tokens_details": {
+              "reasoning_tokens": 0
+            }
           }
         }
         "#);
@@ -403,10 +402,10 @@ mod tests {
         404
         {
           "error": {
-            "code": "model_not_found",
             "message": "model 'ecoh' does not exist; the nearest are: up/echo, default",
+            "type": "not_found_error",
             "param": "model",
-            "type": "not_found_error"
+            "code": "model_not_found"
           },
           "request_id": "req_00000000000000000000000002"
         }

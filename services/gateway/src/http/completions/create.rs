@@ -133,28 +133,28 @@ mod tests {
         insta::assert_snapshot!(gateway.post("/v1/completions", &question(false)).await.shown(), @r#"
         200
         {
+          "id": "cmpl-req_00000000000000000000000002",
+          "object": "text_completion",
+          "created": 1795492101,
+          "model": "echo",
           "choices": [
             {
-              "finish_reason": "stop",
               "index": 0,
+              "text": " upon a time",
               "logprobs": null,
-              "text": " upon a time"
+              "finish_reason": "stop"
             }
           ],
-          "created": 1795492101,
-          "id": "cmpl-req_00000000000000000000000002",
-          "model": "echo",
-          "object": "text_completion",
           "usage": {
-            "completion_tokens": 3,
-            "completion_tokens_details": {
-              "reasoning_tokens": 0
-            },
             "prompt_tokens": 1,
+            "completion_tokens": 3,
+            "total_tokens": 4,
             "prompt_tokens_details": {
               "cached_tokens": 0
             },
-            "total_tokens": 4
+            "completion_tokens_details": {
+              "reasoning_tokens": 0
+            }
           }
         }
         "#);
@@ -190,10 +190,10 @@ mod tests {
         400
         {
           "error": {
-            "code": "unsupported_member",
             "message": "'echo' cannot be asked of this model: its provider answers chats only, which do not repeat the prompt",
+            "type": "invalid_request_error",
             "param": "echo",
-            "type": "invalid_request_error"
+            "code": "unsupported_member"
           },
           "request_id": "req_00000000000000000000000002"
         }

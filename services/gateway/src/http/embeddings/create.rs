@@ -3,8 +3,6 @@
 //! The body is looked at just enough to route it; a provider that speaks OpenAI's API gets its bytes, and its answer
 //! goes out as it came. The vectors of any other are written as the client wants them, floats or Base64.
 
-use std::time::Instant;
-
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use frontdesk_wire::openai::embeddings;
 
@@ -32,13 +30,12 @@ pub async fn create(
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
     let request = embeddings::request(body)?;
-    let asked = Instant::now();
     let reply = app.inference.embed(&cx, request.clone()).await?;
     let mut headers = HeaderMap::new();
-    attempts::write_whole(&mut headers, (&reply.provider, &reply.model), &reply.other_attempts, reply.reuse);
-    let upstream = asked.elapsed();
+    attempts::write_whole(&mut headers, (&reply.provider, &reply.model), &reply.effort, reply.reuse);
+    let waited = reply.effort.waited();
     let body = embeddings::answer_in(&request, reply)?;
-    let mut response = answered(body, arrival.at.elapsed().saturating_sub(upstream));
+    let mut response = answered(body, arrival.at.elapsed().saturating_sub(waited));
     response.headers_mut().extend(headers);
     Ok(response)
 }
@@ -59,7 +56,7 @@ mod tests {
     use async_trait::async_trait;
     use bytes::Bytes;
     use frontdesk_api::{
-        ChatReply, ChatRequest, Cx, Inference, Result,
+        ChatReply, ChatRequest, Cx, Effort, Inference, Result,
         chat::{Dialect, Usage},
         embed::{EmbedRequest, Embeddings},
         inference::Model,
@@ -93,7 +90,7 @@ mod tests {
                 raw,
                 vectors: request.embed()?.input.iter().map(|_| vec![0.5, -1.0]).collect(),
                 usage: Some(Usage { input_tokens: 3, ..Usage::default() }),
-                other_attempts: vec![],
+                effort: Effort::default(),
                 reuse: None,
             })
         }
@@ -138,10 +135,10 @@ mod tests {
         400
         {
           "error": {
-            "code": "not_offered",
             "message": "provider 'up' of model 'default' has no embeddings: name a model of type embedding, GET /v1/models lists them",
+            "type": "invalid_request_error",
             "param": "model",
-            "type": "invalid_request_error"
+            "code": "not_offered"
           },
           "request_id": "req_00000000000000000000000002"
         }

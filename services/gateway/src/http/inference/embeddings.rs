@@ -1,7 +1,5 @@
 //! `POST /v1/inference/embeddings`.
 
-use std::time::Instant;
-
 use axum::{Extension, Json, extract::State, http::HeaderMap};
 use frontdesk_api::embed::EmbedRequest;
 use frontdesk_wire::llama_stack::inference_request::EmbedContents;
@@ -33,11 +31,9 @@ pub async fn embeddings(
     Body(body): Body<EmbedContents>,
 ) -> Result<(HeaderMap, Json<EmbeddedContents>), Problem> {
     let request = EmbedRequest::typed(body.model_id.clone(), body.to_domain()?);
-    let asked = Instant::now();
     let answer = app.inference.embed(&cx, request).await?;
-    let upstream = asked.elapsed();
     let mut headers = HeaderMap::new();
-    say_overhead(&mut headers, arrival.at.elapsed().saturating_sub(upstream));
-    attempts::write_whole(&mut headers, (&answer.provider, &answer.model), &answer.other_attempts, answer.reuse);
+    say_overhead(&mut headers, arrival.at.elapsed().saturating_sub(answer.effort.waited()));
+    attempts::write_whole(&mut headers, (&answer.provider, &answer.model), &answer.effort, answer.reuse);
     Ok((headers, Json(EmbeddedContents { embeddings: answer.vectors })))
 }

@@ -119,22 +119,22 @@ mod tests {
         insta::assert_snapshot!(made.shown().replace(&at[19..], "Z"), @r#"
         200
         {
-          "archived_at": null,
-          "cancel_initiated_at": null,
-          "created_at": "2026-11-24T03:48:21Z",
-          "ended_at": null,
-          "expires_at": "2026-11-25T03:48:21Z",
           "id": "msgbatch_00000000000000000000000003",
+          "type": "message_batch",
           "processing_status": "in_progress",
           "request_counts": {
-            "canceled": 0,
-            "errored": 0,
-            "expired": 0,
             "processing": 2,
-            "succeeded": 0
+            "succeeded": 0,
+            "errored": 0,
+            "canceled": 0,
+            "expired": 0
           },
-          "results_url": null,
-          "type": "message_batch"
+          "created_at": "2026-11-24T03:48:21Z",
+          "expires_at": "2026-11-25T03:48:21Z",
+          "ended_at": null,
+          "cancel_initiated_at": null,
+          "archived_at": null,
+          "results_url": null
         }
         "#);
         let path = format!("/v1/messages/batches/{}", made.json()["id"].as_str().expect("an id"));

@@ -93,16 +93,16 @@ mod tests {
         insta::assert_snapshot!(gateway.post("/v1/messages/count_tokens", &question).await.shown(), @r#"
         400
         {
+          "type": "error",
           "error": {
+            "type": "invalid_request_error",
+            "message": "the provider of model 'default' cannot count tokens: usage is known from its answers only",
             "details": {
               "error_code": "tokens_not_counted",
               "param": "model"
-            },
-            "message": "the provider of model 'default' cannot count tokens: usage is known from its answers only",
-            "type": "invalid_request_error"
+            }
           },
-          "request_id": "req_00000000000000000000000002",
-          "type": "error"
+          "request_id": "req_00000000000000000000000002"
         }
         "#);
     }

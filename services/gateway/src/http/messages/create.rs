@@ -154,22 +154,22 @@ mod tests {
         insta::assert_snapshot!(answer.shown(), @r#"
         200
         {
+          "id": "c1",
+          "type": "message",
+          "role": "assistant",
+          "model": "echo",
           "content": [
             {
-              "text": "hello",
-              "type": "text"
+              "type": "text",
+              "text": "hello"
             }
           ],
-          "id": "c1",
-          "model": "echo",
-          "role": "assistant",
           "stop_reason": "end_turn",
           "stop_sequence": null,
-          "type": "message",
           "usage": {
+            "input_tokens": 1,
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 2,
-            "input_tokens": 1,
             "output_tokens": 1
           }
         }
@@ -231,16 +231,16 @@ mod tests {
         insta::assert_snapshot!(gateway.post("/v1/messages", &body).await.shown(), @r#"
         404
         {
+          "type": "error",
           "error": {
+            "type": "not_found_error",
+            "message": "model 'ecoh' does not exist; the nearest are: up/echo, default",
             "details": {
               "error_code": "model_not_found",
               "param": "model"
-            },
-            "message": "model 'ecoh' does not exist; the nearest are: up/echo, default",
-            "type": "not_found_error"
+            }
           },
-          "request_id": "req_00000000000000000000000002",
-          "type": "error"
+          "request_id": "req_00000000000000000000000002"
         }
         "#);
     }

@@ -66,43 +66,43 @@ mod tests {
         insta::assert_snapshot!(gateway.get("/v1/models").await.shown(), @r#"
         200
         {
+          "object": "list",
           "data": [
             {
+              "id": "default",
+              "object": "model",
               "created": 0,
+              "owned_by": "frontdesk",
+              "identifier": "default",
+              "provider_id": "frontdesk",
+              "provider_resource_id": "up/echo",
+              "model_type": "llm",
+              "type": "model",
+              "metadata": {},
               "custom_metadata": {
                 "model_type": "llm",
                 "provider_id": "frontdesk",
                 "provider_resource_id": "up/echo"
-              },
-              "id": "default",
-              "identifier": "default",
-              "metadata": {},
-              "model_type": "llm",
-              "object": "model",
-              "owned_by": "frontdesk",
-              "provider_id": "frontdesk",
-              "provider_resource_id": "up/echo",
-              "type": "model"
+              }
             },
             {
+              "id": "up/echo",
+              "object": "model",
               "created": 7,
+              "owned_by": "up",
+              "identifier": "up/echo",
+              "provider_id": "up",
+              "provider_resource_id": "echo",
+              "model_type": "llm",
+              "type": "model",
+              "metadata": {},
               "custom_metadata": {
                 "model_type": "llm",
                 "provider_id": "up",
                 "provider_resource_id": "echo"
-              },
-              "id": "up/echo",
-              "identifier": "up/echo",
-              "metadata": {},
-              "model_type": "llm",
-              "object": "model",
-              "owned_by": "up",
-              "provider_id": "up",
-              "provider_resource_id": "echo",
-              "type": "model"
+              }
             }
-          ],
-          "object": "list"
+          ]
         }
         "#);
     }

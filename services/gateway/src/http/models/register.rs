@@ -69,24 +69,24 @@ mod tests {
         insta::assert_snapshot!(made.shown(), @r#"
         200
         {
-          "created": 1795492101,
-          "custom_metadata": {
-            "model_type": "llm",
-            "owner": "me",
-            "provider_id": "up",
-            "provider_resource_id": "echo"
-          },
           "id": "org/mine",
+          "object": "model",
+          "created": 1795492101,
+          "owned_by": "up",
           "identifier": "org/mine",
+          "provider_id": "up",
+          "provider_resource_id": "echo",
+          "model_type": "llm",
+          "type": "model",
           "metadata": {
             "owner": "me"
           },
-          "model_type": "llm",
-          "object": "model",
-          "owned_by": "up",
-          "provider_id": "up",
-          "provider_resource_id": "echo",
-          "type": "model"
+          "custom_metadata": {
+            "model_type": "llm",
+            "provider_id": "up",
+            "provider_resource_id": "echo",
+            "owner": "me"
+          }
         }
         "#);
         assert_eq!(gateway.get("/v1/models/org/mine").await.json(), made.json());
@@ -104,10 +104,10 @@ mod tests {
         409
         {
           "error": {
-            "code": "configured",
             "message": "model 'default' is named in the configuration (models): register another name",
+            "type": "conflict_error",
             "param": "model_id",
-            "type": "conflict_error"
+            "code": "configured"
           },
           "request_id": "req_00000000000000000000000002"
         }

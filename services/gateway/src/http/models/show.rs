@@ -62,10 +62,10 @@ mod tests {
         404
         {
           "error": {
-            "code": "model_not_found",
             "message": "there is no model 'up/eccho'; did you mean 'up/echo'?",
+            "type": "not_found_error",
             "param": "model",
-            "type": "not_found_error"
+            "code": "model_not_found"
           },
           "request_id": "req_00000000000000000000000002"
         }

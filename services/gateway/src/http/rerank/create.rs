@@ -3,8 +3,6 @@
 //! The body is looked at just enough to route it; a provider that speaks this shape gets its bytes, and its answer
 //! goes out as it came. The order of any other is written in this shape.
 
-use std::time::Instant;
-
 use axum::{Extension, extract::State, response::Response};
 use frontdesk_api::chat::Dialect;
 use frontdesk_wire::rerank;
@@ -60,9 +58,7 @@ async fn answer(
     Raw(body): Raw,
 ) -> Result<Response, Problem> {
     let request = rerank::request(body)?;
-    let asked = Instant::now();
     let reply = app.inference.rerank(&cx, request.clone()).await?;
-    let upstream = asked.elapsed();
     let body = match reply.raw {
         Some((Dialect::Rerank, bytes)) => bytes,
         _ => {
@@ -70,9 +66,9 @@ async fn answer(
             rerank::encode_answer(&id, &reply.model, request.rerank()?, &reply.results, reply.usage)
         }
     };
-    let mut response = answered(body, arrival.at.elapsed().saturating_sub(upstream));
+    let mut response = answered(body, arrival.at.elapsed().saturating_sub(reply.effort.waited()));
     let by = (reply.provider.as_str(), reply.model.as_str());
-    attempts::write_whole(response.headers_mut(), by, &reply.other_attempts, None);
+    attempts::write_whole(response.headers_mut(), by, &reply.effort, None);
     Ok(response)
 }
 
@@ -100,7 +96,7 @@ pub(crate) mod longest {
     use async_trait::async_trait;
     use bytes::Bytes;
     use frontdesk_api::{
-        ChatReply, ChatRequest, Cx, Inference, Result,
+        ChatReply, ChatRequest, Cx, Effort, Inference, Result,
         chat::Dialect,
         inference::Model,
         rerank::{Ranked, Ranking, RerankRequest},
@@ -137,7 +133,7 @@ pub(crate) mod longest {
                 raw,
                 results,
                 usage: None,
-                other_attempts: vec![],
+                effort: Effort::default(),
             })
         }
     }
@@ -172,18 +168,18 @@ mod tests {
           "model": "echo",
           "results": [
             {
+              "index": 1,
+              "relevance_score": 17.0,
               "document": {
                 "text": "longer"
-              },
-              "index": 1,
-              "relevance_score": 17.0
+              }
             },
             {
+              "index": 0,
+              "relevance_score": 3.0,
               "document": {
                 "text": "a"
-              },
-              "index": 0,
-              "relevance_score": 3.0
+              }
             }
           ]
         }

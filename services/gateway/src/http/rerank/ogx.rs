@@ -1,7 +1,5 @@
 //! `POST /v1alpha/inference/rerank`: the same as `/v1/rerank`, in the shape of OGX's clients.
 
-use std::time::Instant;
-
 use axum::{Extension, Json, extract::State, http::HeaderMap};
 use frontdesk_api::rerank::RerankRequest;
 use frontdesk_wire::llama_stack::rerank::{RankedItems, RerankItems};
@@ -26,12 +24,10 @@ pub async fn rerank(
     Body(body): Body<RerankItems>,
 ) -> Result<(HeaderMap, Json<RankedItems>), Problem> {
     let request = RerankRequest::typed(body.model.clone(), body.to_domain()?);
-    let asked = Instant::now();
     let ranking = app.inference.rerank(&cx, request).await?;
-    let upstream = asked.elapsed();
     let mut headers = HeaderMap::new();
-    say_overhead(&mut headers, arrival.at.elapsed().saturating_sub(upstream));
-    attempts::write_whole(&mut headers, (&ranking.provider, &ranking.model), &ranking.other_attempts, None);
+    say_overhead(&mut headers, arrival.at.elapsed().saturating_sub(ranking.effort.waited()));
+    attempts::write_whole(&mut headers, (&ranking.provider, &ranking.model), &ranking.effort, None);
     Ok((headers, Json(RankedItems::of(&ranking.results))))
 }
 

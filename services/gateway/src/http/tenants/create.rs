@@ -44,10 +44,10 @@ mod tests {
         insta::assert_snapshot!(gateway.post("/v1/tenants", &body).await.shown(), @r#"
         201
         {
-          "created_at": 1795492101,
           "id": "shop",
+          "object": "tenant",
           "name": "Shop",
-          "object": "tenant"
+          "created_at": 1795492101
         }
         "#);
         assert_eq!(gateway.post("/v1/tenants", &body).await.status, 409);

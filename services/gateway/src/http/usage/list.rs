@@ -245,7 +245,7 @@ fn dollars(nano: Nano) -> String {
 mod tests {
     use async_trait::async_trait;
     use frontdesk_api::{
-        ChatEvent, ChatReply, ChatRequest, Cx, Frame, Inference,
+        ChatEvent, ChatReply, ChatRequest, Cx, Effort, Frame, Inference,
         chat::{Dialect, ReplyHead, Usage},
         inference::Model,
     };
@@ -268,7 +268,7 @@ mod tests {
                 dialect: Dialect::OpenaiChat,
                 streaming,
                 upstream_request: None,
-                other_attempts: vec![],
+                effort: Effort::default(),
                 reuse: None,
             };
             let usage = Usage {
@@ -309,49 +309,49 @@ prices: [ { model: up/priced, price: { input: 2000000, output: 8000000, cached_i
         insta::assert_snapshot!(serde_json::to_string_pretty(&page["data"]).expect("JSON"), @r#"
         [
           {
-            "end_time": 1795564800,
             "object": "bucket",
+            "start_time": 1795478400,
+            "end_time": 1795564800,
             "results": [
               {
-                "agent_id": null,
-                "api_key_id": null,
+                "object": "usage.result",
+                "num_model_requests": 1,
+                "num_failed": 0,
+                "num_reused": 0,
+                "num_estimated": 0,
+                "num_unpriced": 1,
+                "input_tokens": 1000,
+                "input_cached_tokens": 600,
+                "input_cache_write_tokens": 0,
+                "output_tokens": 50,
+                "output_reasoning_tokens": 20,
                 "cost_nano_usd": null,
                 "cost_usd": null,
-                "input_cache_write_tokens": 0,
-                "input_cached_tokens": 600,
-                "input_tokens": 1000,
+                "api_key_id": null,
+                "agent_id": null,
                 "model": "up/other",
-                "num_estimated": 0,
-                "num_failed": 0,
-                "num_model_requests": 1,
-                "num_reused": 0,
-                "num_unpriced": 1,
-                "object": "usage.result",
-                "output_reasoning_tokens": 20,
-                "output_tokens": 50,
                 "provider": null
               },
               {
-                "agent_id": null,
-                "api_key_id": null,
+                "object": "usage.result",
+                "num_model_requests": 2,
+                "num_failed": 0,
+                "num_reused": 0,
+                "num_estimated": 0,
+                "num_unpriced": 0,
+                "input_tokens": 2000,
+                "input_cached_tokens": 1200,
+                "input_cache_write_tokens": 0,
+                "output_tokens": 100,
+                "output_reasoning_tokens": 40,
                 "cost_nano_usd": 3000000,
                 "cost_usd": "0.003000000",
-                "input_cache_write_tokens": 0,
-                "input_cached_tokens": 1200,
-                "input_tokens": 2000,
+                "api_key_id": null,
+                "agent_id": null,
                 "model": "up/priced",
-                "num_estimated": 0,
-                "num_failed": 0,
-                "num_model_requests": 2,
-                "num_reused": 0,
-                "num_unpriced": 0,
-                "object": "usage.result",
-                "output_reasoning_tokens": 40,
-                "output_tokens": 100,
                 "provider": null
               }
-            ],
-            "start_time": 1795478400
+            ]
           }
         ]
         "#);
