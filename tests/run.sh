@@ -268,8 +268,9 @@ rust() {
   return $status
 }
 engine() { "${runner[@]}" "${selection[@]}" --test engine; }
+# Whole files to each core, which keeps what a file's tests share, at most four: each starts a server of its own.
 suite() {
-  "$python" -m pytest -q -p no:cacheprovider --junitxml="$scratch/$1.log.xml" -o junit_family=xunit2 "tests/$1"
+  "$python" -m pytest -q -p no:cacheprovider --numprocesses=auto --maxprocesses=4 --dist=loadfile --junitxml="$scratch/$1.log.xml" -o junit_family=xunit2 "tests/$1"
 }
 
 if cargo nextest --version >/dev/null 2>&1; then
