@@ -15,7 +15,7 @@ use frontdesk_api::{Cx, Error, Kind, Scope, customer::CUSTOMER_TOKEN, cx::Custom
 use subtle::ConstantTimeEq as _;
 use utoipa::openapi::Paths;
 
-use crate::{app::App, problem::Problem, provider_data::client_keys};
+use crate::{app::App, problem::Early, provider_data::client_keys};
 
 /// The longest `traceparent` that is passed on; the W3C form has 55 characters.
 const MAX_TRACEPARENT: usize = 128;
@@ -148,9 +148,9 @@ async fn customer(app: &App, cx: &Cx, headers: &HeaderMap) -> frontdesk_api::Res
 pub struct Caller(pub Cx);
 
 impl FromRequestParts<App> for Caller {
-    type Rejection = Problem;
+    type Rejection = Early;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Early> {
         // Absent only where a route was listed without a scope: refuse rather than guess.
         let Some(mut cx) = parts.extensions.remove::<Cx>() else {
             return Err(Error::new(Kind::Unauthenticated, "this route was reached without a verified key").into());

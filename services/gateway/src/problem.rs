@@ -27,6 +27,43 @@ impl From<Error> for Problem {
     }
 }
 
+/// The refusal of a request whose body nobody has read, nor will. What is left of it would stand before the connection's
+/// next request, so that one has no next.
+#[derive(Debug)]
+pub struct Early(pub Error);
+
+impl From<Error> for Early {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Early> for Problem {
+    fn from(early: Early) -> Self {
+        Self(early.0)
+    }
+}
+
+/// On the response to a request whose body was not read.
+#[derive(Clone)]
+struct Unread;
+
+impl IntoResponse for Early {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Problem(self.0).into_response();
+        response.extensions_mut().insert(Unread);
+        response
+    }
+}
+
+/// Says that the connection ends with this response, where the request had a body and nobody has read it: a client that
+/// is not told would send its next request into a connection that is being closed.
+pub fn close_unread(response: &mut Response<Body>, has_body: bool) {
+    if response.extensions_mut().remove::<Unread>().is_some() && has_body {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
 /// The error inside a response that still waits to be rendered.
 #[derive(Clone)]
 struct Unrendered(Arc<Error>);

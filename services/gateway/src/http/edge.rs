@@ -6,6 +6,7 @@
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
+    body::HttpBody as _,
     extract::{MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue},
     response::{IntoResponse, Response},
@@ -17,7 +18,13 @@ use tower::{Service, service_fn};
 use tracing::Instrument;
 
 use super::room::Hold;
-use crate::{access::Line, app::App, auth::Gates, problem, problem::Problem};
+use crate::{
+    access::Line,
+    app::App,
+    auth::Gates,
+    problem,
+    problem::{Early, Problem},
+};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -68,7 +75,7 @@ fn serve(
     let admitted =
         span.in_scope(|| gates.admit(&app, path.as_ref().map(MatchedPath::as_str), &arrival.id, &mut request));
     request.extensions_mut().insert(arrival.clone());
-    let hold = Hold::of(request.body());
+    let (hold, has_body) = (Hold::of(request.body()), !request.body().is_end_stream());
     if let Some(hold) = &hold {
         request.extensions_mut().insert(hold.clone());
     }
@@ -77,7 +84,7 @@ fn serve(
         let _until_answered = hold;
         let answered = match handled {
             Ok(handled) => handled.await,
-            Err(error) => Ok(Ok(Problem(error).into_response())),
+            Err(error) => Ok(Ok(Early(error).into_response())),
         };
         let _entered = span.enter();
         let response = answered.unwrap_or_else(|panic| {
@@ -87,6 +94,7 @@ fn serve(
             Ok(Problem(error).into_response())
         })?;
         let mut response = problem::render(response, &arrival.id, dialect);
+        problem::close_unread(&mut response, has_body);
         super::mcp::metadata::challenged(&mut response, challenge);
         if let Ok(id) = HeaderValue::from_str(&arrival.id) {
             if dialect == Dialect::AnthropicMessages {

@@ -20,7 +20,11 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::room::{Hold, Room, SMALL};
-use crate::{app::App, config::plain, problem::Problem};
+use crate::{
+    app::App,
+    config::plain,
+    problem::{Early, Problem},
+};
 
 const MIB: usize = 1 << 20;
 
@@ -99,9 +103,9 @@ fn explain(e: &serde_json::Error, path: Option<&str>) -> Error {
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
-    type Rejection = Problem;
+    type Rejection = Early;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Early> {
         match AxumQuery::<T>::try_from_uri(&parts.uri) {
             Ok(AxumQuery(query)) => Ok(Self(query)),
             Err(e) => {
@@ -124,9 +128,9 @@ const EVERYWHERE: [&str; 2] = ["beta", "api-version"];
 pub struct NoQuery;
 
 impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
-    type Rejection = Problem;
+    type Rejection = Early;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Early> {
         let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await?;
         pairs.iter().try_for_each(|(name, _)| known(name))?;
         Ok(Self)

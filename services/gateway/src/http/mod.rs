@@ -63,7 +63,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::routes;
 
 use self::{collect::Collected, prefix::Prefixed};
-use crate::{app::App, config::Role, problem::Problem};
+use crate::{app::App, config::Role, problem::Early};
 
 /// The service: routes, what is said of routes that do not exist, and the edge around all of it.
 pub fn router(app: App) -> Prefixed {
@@ -264,13 +264,13 @@ fn dialect(path: &str) -> Dialect {
     }
 }
 
-async fn unknown_route(method: http::Method, uri: http::Uri) -> Problem {
+async fn unknown_route(method: http::Method, uri: http::Uri) -> Early {
     let message = format!("there is no route {method} {}; /docs lists them", uri.path());
-    Problem(Error::new(Kind::NotFound, message).with_code("unknown_route"))
+    Early(Error::new(Kind::NotFound, message).with_code("unknown_route"))
 }
 
 /// The one status that no kind of error stands for: HTTP asks for 405 and for the Allow header, which axum adds.
-async fn wrong_method(method: http::Method, uri: http::Uri) -> (http::StatusCode, Problem) {
+async fn wrong_method(method: http::Method, uri: http::Uri) -> (http::StatusCode, Early) {
     let message = format!("{method} is not allowed on {}; the Allow header says what is", uri.path());
-    (http::StatusCode::METHOD_NOT_ALLOWED, Problem(Error::new(Kind::Invalid, message).with_code("method_not_allowed")))
+    (http::StatusCode::METHOD_NOT_ALLOWED, Early(Error::new(Kind::Invalid, message).with_code("method_not_allowed")))
 }

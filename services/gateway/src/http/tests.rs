@@ -114,6 +114,26 @@ async fn routes_and_methods_that_do_not_exist_say_so() {
 }
 
 #[tokio::test]
+async fn a_connection_ends_with_the_refusal_of_a_body_that_nobody_read() {
+    let gateway = gateway().await;
+    let closes = async |method: &str, path: &str, body: &'static str| {
+        let request = gateway.request(method, path).body(Body::from(body)).expect("a request");
+        let answer = gateway.send(request).await;
+        assert!(answer.status.is_client_error(), "{path}");
+        answer.headers.get("connection").map(|value| value.to_str().expect("text").to_owned())
+    };
+    let close = Some("close".to_owned());
+    assert_eq!(closes("POST", "/v1/nowhere", "{}").await, close);
+    assert_eq!(closes("PUT", "/v1/embeddings", "{}").await, close);
+    assert_eq!(closes("POST", "/v1/conversations?name=x", "{}").await, close);
+    assert_eq!(closes("POST", "/v1/conversations?name=x", "").await, None, "there is nothing to read");
+    assert_eq!(closes("POST", "/v1/embeddings", "{").await, None, "it was read");
+    let unknown = Request::post("/v1/embeddings").header("authorization", "Bearer wrong").body(Body::from("{}"));
+    let refused = gateway.send(unknown.expect("a request")).await;
+    assert_eq!((refused.status.as_u16(), refused.headers["connection"].as_bytes()), (401, &b"close"[..]));
+}
+
+#[tokio::test]
 async fn broken_json_names_line_and_column() {
     let gateway = gateway().await;
     insta::assert_snapshot!(gateway.post_text("/v1/chat/completions", "{\n \"model\": oops}").await.shown(), @r#"

@@ -6,7 +6,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use frontdesk_api::Error;
 use http::HeaderMap;
 
-use crate::problem::Problem;
+use crate::problem::Early;
 
 /// Anthropic's API reference, "Versions" and "Beta headers".
 const NAMES: [&str; 2] = ["anthropic-version", "anthropic-beta"];
@@ -18,9 +18,9 @@ const MOST: usize = 2048;
 pub struct Chosen(pub Vec<(&'static str, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Chosen {
-    type Rejection = Problem;
+    type Rejection = Early;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Early> {
         Ok(Self(chosen(&parts.headers)?))
     }
 }

@@ -60,7 +60,7 @@ use crate::{
         turns::{HEARTBEAT, STILL_HERE},
     },
     problem,
-    problem::Problem,
+    problem::{Early, Problem},
 };
 
 /// How long a response may take, in seconds: as long as OpenAI's clients wait by themselves, and in the background,
@@ -314,9 +314,9 @@ pub struct ItemsQuery {
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for ItemsQuery {
-    type Rejection = Problem;
+    type Rejection = Early;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Early> {
         // By hand: serde reads no member that comes more than once into a list.
         let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await?;
         let mut query = Self::default();
@@ -341,9 +341,9 @@ impl<S: Send + Sync> FromRequestParts<S> for ItemsQuery {
 pub struct IncludeQuery;
 
 impl<S: Send + Sync> FromRequestParts<S> for IncludeQuery {
-    type Rejection = Problem;
+    type Rejection = Early;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Early> {
         let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await?;
         for (name, value) in pairs {
             match name.as_str() {
