@@ -320,6 +320,7 @@ async fn survives(store: &Store, point: Point, nth: usize) -> bool {
     assert_eq!(turns_of(store, &stage.cx, &returns).await, 1, "asked once: {what}");
     stage.agents.delete_agent(&stage.cx, &returns).await.expect("deleted");
     stage.agents.shutdown(Duration::ZERO).await;
+    doomed.agents.shutdown(Duration::ZERO).await;
     let ledger = std::mem::take(&mut *stage.tools.ledger.lock().expect("the ledger"));
     let count = |tool: &str| ledger.iter().filter(|(name, _)| name == tool).count();
     assert_eq!((count("book"), count("pay") <= 1), (1, true), "{what}: {ledger:?}");

@@ -102,6 +102,7 @@ async fn survives(store: &Store, point: Point, nth: usize) -> bool {
     assert_eq!(view.steps.iter().filter(|s| s.kind == StepKind::Inference).count(), 2, "{what}");
     assert_eq!(view.turn.usage.input_tokens, 20, "what model calls took counts once: {what}");
     stage.agents.shutdown(Duration::ZERO).await;
+    doomed.agents.shutdown(Duration::ZERO).await;
     lost
 }
 
@@ -160,6 +161,7 @@ async fn matching_survives(store: &Store, point: Point, nth: usize) -> bool {
     let read = stage.model.asked().pop().expect("a prompt")[0].1.clone();
     assert!(read.contains("Do delay.") && !read.contains("Do anger."), "{what}: {read}");
     stage.agents.shutdown(Duration::ZERO).await;
+    doomed.agents.shutdown(Duration::ZERO).await;
     lost
 }
 
@@ -216,6 +218,7 @@ async fn approval_survives(store: &Store, point: Point, nth: usize) -> bool {
         _ => panic!("{what}"),
     }
     stage.agents.shutdown(Duration::ZERO).await;
+    doomed.agents.shutdown(Duration::ZERO).await;
     // Whether it was lost at all.
     lost || tokio::time::timeout(Duration::ZERO, reached.notified()).await.is_ok()
 }

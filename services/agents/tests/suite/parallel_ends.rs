@@ -496,6 +496,7 @@ async fn survives(store: &Store, rule: fn(&[Message]) -> Line, point: Point, nth
     assert!(view.steps.iter().all(|s| s.state != StepState::Intent), "no step is left open: {what}");
     assert_eq!(begun(&stage, &turn).await, outputs(&view).len(), "{what}");
     stage.agents.shutdown(Duration::ZERO).await;
+    doomed.agents.shutdown(Duration::ZERO).await;
     (stage, view, lost)
 }
 

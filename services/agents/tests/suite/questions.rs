@@ -452,6 +452,7 @@ async fn question_survives(store: &Store, repeats: bool, point: Point, nth: usiz
         _ => panic!("{what}"),
     }
     stage.agents.shutdown(Duration::ZERO).await;
+    doomed.agents.shutdown(Duration::ZERO).await;
     lost || tokio::time::timeout(Duration::ZERO, reached.notified()).await.is_ok()
 }
 

@@ -100,6 +100,7 @@ async fn passes_over(store: &Store, point: Point, nth: usize) -> bool {
     let failed: Vec<bool> = done(&view).iter().map(|step| step.2).collect();
     assert_eq!(failed, [false, true, true], "the first is made, the others are passed over: {what}");
     stage.agents.shutdown(Duration::ZERO).await;
+    doomed.agents.shutdown(Duration::ZERO).await;
     lost
 }
 

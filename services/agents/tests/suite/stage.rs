@@ -462,7 +462,8 @@ impl Stage {
         Self::room(store, self.cx.clone(), Arc::default(), tools, Arc::new(RandomIds), pace, bounds, |_| {})
     }
 
-    /// Another process on the same rows, with the same model and tools, that ends where `fault` says.
+    /// Another process on the same rows, with the same model and tools, that ends where `fault` says. It is to be shut down
+    /// too: one that lived through its fault would work on the next one's turns, with these tools.
     pub fn failing(&self, pace: Pace, fault: Fault) -> Self {
         self.changed(pace, Bounds::default(), |deps| deps.fault = Some(fault))
     }
