@@ -232,7 +232,7 @@ pub async fn answer(what: &str, request: reqwest::RequestBuilder) -> (u16, serde
     }
 }
 
-/// The binary: `FRONTDESK_BIN`, else a release or dev build in the target directory of this test program.
+/// The binary: `FRONTDESK_BIN`, else the newer of the release and dev builds in the target directory of this test program.
 ///
 /// # Panics
 /// When there is none; the message says how to make one.
@@ -246,8 +246,10 @@ pub fn binary() -> PathBuf {
     let from_program = program.ancestors().nth(3).map(Path::to_path_buf);
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).or(from_program).unwrap_or_default();
     let built = ["release", "debug"].map(|profile| target.join(profile).join("frontdesk"));
-    built.into_iter().find(|path| path.is_file()).unwrap_or_else(|| {
-        panic!("no frontdesk binary in {}: run `cargo build --release` or set FRONTDESK_BIN", target.display())
+    let made = built.into_iter().filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)));
+    let newest = made.max().map(|(_, path)| path);
+    newest.unwrap_or_else(|| {
+        panic!("no frontdesk binary in {}: run `cargo build` or set FRONTDESK_BIN", target.display())
     })
 }
 

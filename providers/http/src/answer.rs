@@ -86,6 +86,17 @@ impl Body {
         }
         Err(Error::upstream(format!("the answer is longer than the limit of {limit} bytes")))
     }
+
+    /// The beginning of a body that says why something failed: at most `limit` bytes, and what came of one that broke off.
+    pub async fn beginning(&mut self, limit: usize) -> Bytes {
+        let mut all = BytesMut::new();
+        while all.len() < limit {
+            let Ok(Some(piece)) = self.piece().await else { break };
+            all.extend_from_slice(&piece);
+        }
+        all.truncate(limit);
+        all.freeze()
+    }
 }
 
 #[cfg(test)]

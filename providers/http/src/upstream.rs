@@ -94,7 +94,7 @@ impl Upstream {
             return Ok(answer);
         }
         let retry_after = answer.retry_after();
-        let body = answer.body.whole(ERROR_BODY).await.unwrap_or_default();
+        let body = answer.body.beginning(ERROR_BODY).await;
         let status = answer.status.as_u16();
         let error = (self.error)(&self.id, &Refusal { status, headers: &answer.headers, body: &body, retry_after });
         Err(match own {

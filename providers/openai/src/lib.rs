@@ -178,8 +178,12 @@ impl Inference for OpenAi {
             Error::upstream(format!("provider '{}' sent a model list that is not JSON", self.upstream.id))
                 .with_source(e)
         })?;
-        // Together's list is not in an object.
-        let entries = list.get("data").unwrap_or(&list).as_array().map(Vec::as_slice).unwrap_or_default();
+        let entries = listed::entries(&list).ok_or_else(|| {
+            Error::upstream(format!(
+                "provider '{}' sent no list of models: is its address right? 'models' in its configuration names them",
+                self.upstream.id
+            ))
+        })?;
         let model = |entry: &Value| {
             let created = entry.get("created").and_then(Value::as_i64).unwrap_or(0);
             Some(Model { kind: listed::kind(entry), ..self.upstream.model(entry.get("id")?.as_str()?, created) })

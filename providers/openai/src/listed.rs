@@ -6,6 +6,16 @@
 use frontdesk_api::inference::ModelKind;
 use serde_json::Value;
 
+/// The entries of a list of models: in an object, or bare (Together's). Servers in Go write an empty list as null.
+/// None: it is no list.
+pub(crate) fn entries(list: &Value) -> Option<&[Value]> {
+    match list.get("data").unwrap_or(list) {
+        Value::Array(entries) => Some(entries),
+        Value::Null => Some(&[]),
+        _ => None,
+    }
+}
+
 /// Tokens that the model takes, where the list says it: `max_model_len` (vLLM, our own engine), `context_length`
 /// (OpenRouter, Together), `context_window` (Groq). OpenAI's own list does not.
 pub(crate) fn window(entry: &Value) -> Option<usize> {
@@ -60,6 +70,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_list_is_an_array_somewhere_or_nothing() {
+        let one = json!([{ "id": "m" }]);
+        assert_eq!(entries(&one).map(<[Value]>::len), Some(1));
+        assert_eq!(entries(&json!({ "object": "list", "data": one })).map(<[Value]>::len), Some(1));
+        assert_eq!(entries(&json!({ "object": "list", "data": null })).map(<[Value]>::len), Some(0));
+        for other in [json!({ "models": one }), json!({}), json!("welcome"), json!({ "data": "none" })] {
+            assert!(entries(&other).is_none(), "{other}");
+        }
+    }
 
     #[test]
     fn openais_own_models_have_a_size_and_what_is_no_chat_has_none() {

@@ -56,7 +56,7 @@ impl HttpService for Wire {
         let again =
             status.is_server_error() || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
         if !status.is_success() && !again {
-            let body = answer.body.whole(LONGEST).await.unwrap_or_default();
+            let body = answer.body.beginning(LONGEST).await;
             return Err(HttpError::new(HttpErrorKind::Unknown, self.named.refusal(status, &body)));
         }
         let pieces = futures::stream::unfold(Some(answer.body), |body| async move {

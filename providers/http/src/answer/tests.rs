@@ -166,6 +166,16 @@ async fn one_that_its_server_closed_is_not_used_again() {
 }
 
 #[tokio::test]
+async fn of_a_refusal_the_beginning_is_read() {
+    let server = Server::doing(&[Does::Pauses(&[HEAD, REST]), Does::Closes(ENDLESS)]).await;
+    let client = Client::new(Limits::default());
+    let mut long = ask(&client, &server).await.expect("a head");
+    server.go.send(()).expect("the server runs");
+    assert_eq!(long.body.beginning(7).await, "hello w");
+    assert_eq!(ask(&client, &server).await.expect("a head").body.beginning(1000).await, "hello");
+}
+
+#[tokio::test]
 async fn a_request_that_went_out_is_not_sent_twice() {
     let mut server = Server::doing(&[Does::Says(HELLO), Does::HangsUp, Does::Says(HELLO)]).await;
     let client = Client::new(Limits::default());

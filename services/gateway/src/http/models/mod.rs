@@ -59,10 +59,11 @@ impl From<StoredModel> for ModelInfo {
 }
 
 impl ModelInfo {
-    /// With the window that `models` know of it.
+    /// With the window that `models` know of it; one that a tenant registered has that of the model which it leads to.
     #[must_use]
     pub fn with_window(self, models: &dyn Inference) -> Self {
-        Self { max_model_len: models.context_window(&self.id), ..self }
+        let leads_to = || models.context_window(&format!("{}/{}", self.provider_id, self.provider_resource_id));
+        Self { max_model_len: models.context_window(&self.id).or_else(leads_to), ..self }
     }
 
     fn new(

@@ -56,9 +56,40 @@ pub async fn register(
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use frontdesk_api::{ChatReply, ChatRequest, Cx, Inference, Result, inference::Model};
     use serde_json::json;
 
     use crate::testing::{Frames, TestGateway};
+
+    /// Says how much its one model takes.
+    struct Wide(Frames);
+
+    #[async_trait]
+    impl Inference for Wide {
+        async fn chat(&self, cx: &Cx, request: ChatRequest) -> Result<ChatReply> {
+            self.0.chat(cx, request).await
+        }
+
+        async fn models(&self, cx: &Cx) -> Result<Vec<Model>> {
+            self.0.models(cx).await
+        }
+
+        fn context_window(&self, model: &str) -> Option<usize> {
+            (model == "echo").then_some(4096)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registered_model_takes_as_much_as_the_one_it_leads_to() {
+        let gateway = TestGateway::start(Wide(Frames::whole())).await;
+        let body = json!({ "model_id": "org/mine", "provider_id": "up", "provider_model_id": "echo" });
+        assert_eq!(gateway.post("/v1/models", &body).await.status, 200);
+        assert_eq!(gateway.get("/v1/models/org/mine").await.json()["max_model_len"], 4096);
+        let listed = gateway.get("/v1/models").await.json();
+        let all = listed["data"].as_array().expect("models");
+        assert!(all.iter().any(|model| model["id"] == "org/mine" && model["max_model_len"] == 4096), "{listed}");
+    }
 
     #[tokio::test]
     async fn a_registered_model_is_listed_shown_and_answers() {
