@@ -150,6 +150,26 @@ async fn a_caller_decides_whether_its_trace_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
+async fn a_target_that_failed_stands_on_the_span_of_the_call() {
+    let (scripted, collector) = (Scripted::start(), Collector::start().await);
+    let busy =
+        json!({ "when": { "model": "m1" }, "reply": { "status": 503, "json": { "error": { "message": "busy" } } } });
+    scripted.script(json!([busy, answered()[0]]));
+    let route = "models: [ { id: desk, retries: { max: 0 }, targets: [ { model: up/m1 }, { model: up/m2 } ] } ]";
+    let mut frontdesk = Frontdesk::start(options(&scripted, collector.url(), "").config(route));
+    let asked = json!({ "model": "desk", "messages": [{ "role": "user", "content": "hi" }] });
+    let response = frontdesk.request("POST", "/v1/chat/completions").json(&asked).send().await.expect("an answer");
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-frontdesk-attempts"]),
+        (200, &"2".parse().expect("a value"))
+    );
+    frontdesk.stop();
+    let call = shown(&collector.span("chat desk").attributes);
+    let lost = &call["frontdesk.attempts.lost"];
+    assert!(lost.starts_with("[up/m1: unavailable after ") && lost.ends_with(" ms]"), "{lost}");
+}
+
+#[tokio::test(flavor = "multi_thread")] // stopping blocks, and the collector must still answer
 async fn without_a_collector_a_traceparent_goes_on_as_it_came() {
     let scripted = Scripted::start();
     scripted.script(answered());
