@@ -12,8 +12,7 @@
 # The last line is always `N passed, N failed, N skipped`; the status is 0 only if nothing failed.
 #
 # Variables: FRONTDESK_CACHE (default ~/.cache/frontdesk) holds the Python environment, the sources of OpenAI's packages and the client for Node; CARGO_TARGET_DIR (default
-# the checkout's target, so that what `cargo run` built is used) the build; FRONTDESK_BIN names a binary to test
-# instead of building one.
+# the checkout's target) the build; FRONTDESK_BIN names a binary to test instead of the one that is built with the tests.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -32,10 +32,12 @@ impl Offer {
     /// Of what stands behind a sentence model, as sentence-transformers saves it: `1_Pooling/config.json`.
     fn is_of_a_module(&self) -> bool {
         self.path.split_once('/').is_some_and(|(folder, file)| {
+            // A number and the name of a class: `4_bit` is none.
             let module = folder.split_once('_').is_some_and(|(n, kind)| {
-                n.parse::<u8>().is_ok() && !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric())
+                let is_class = kind.starts_with(|c: char| c.is_ascii_uppercase());
+                n.parse::<u8>().is_ok() && is_class && kind.bytes().all(|b| b.is_ascii_alphanumeric())
             });
-            module && !file.contains('/')
+            module && !file.contains('/') && self.has(OF_MODULE)
         })
     }
 
@@ -83,7 +85,7 @@ pub(super) fn choose(offers: &[Offer], wanted: Option<&str>) -> Result<Choice> {
     let mut files = chosen;
     if files.iter().any(|file| file.has(&["safetensors"])) {
         let modules = offers.iter().any(|offer| offer.path == MODULES);
-        let of_module = |offer: &Offer| modules && offer.is_of_a_module() && offer.has(OF_MODULE);
+        let of_module = |offer: &Offer| modules && offer.is_of_a_module();
         let beside = offers.iter().filter(|offer| (!offer.path.contains('/') && offer.has(BESIDE)) || of_module(offer));
         let more: Vec<Offer> = beside.filter(|offer| !files.contains(offer)).cloned().collect();
         files.extend(more);
@@ -254,9 +256,12 @@ mod tests {
         assert!(choice.files.iter().all(|file| file.place() == file.path));
         let without: Vec<&str> = paths.into_iter().filter(|path| *path != MODULES).collect();
         assert_eq!(chosen(&without, None).0, "model.safetensors config.json");
-        for other in ["1_/a.json", "x_Pooling/a.json", "1_Pooling/x/a.json", "1_../a.json", "999_P/a.json"] {
+        for other in
+            ["1_/a.json", "x_Pooling/a.json", "1_Pooling/x/a.json", "1_../a.json", "999_P/a.json", "4_bit/a.json"]
+        {
             assert_eq!(offers(&[other])[0].place(), "a.json", "{other}");
         }
+        assert_eq!(offers(&["1_Q4/a.gguf"])[0].place(), "a.gguf");
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Pull {
     /// What to do with what is here now.
     fn answer(&self, config: &Config, dir: &Path, choice: &Choice) -> Result<ExitCode> {
         let file = choice.files.iter().find(|file| file.name().to_ascii_lowercase().ends_with(".gguf"));
-        let path = file.map_or_else(|| dir.to_owned(), |file| dir.join(file.name()));
+        let path = file.map_or_else(|| dir.to_owned(), |file| dir.join(file.place()));
         let (yaml, looked) = (local::yaml(config, &path), look(&path));
         if self.json {
             let (found, missing) = match &looked {
